@@ -1,0 +1,402 @@
+"""Acting, and learning from curious rewards.
+
+A policy that is a network on flat weights, returns and advantages that tell a terminal state from a cut
+episode, REINFORCE and TRPO steps, and `train`: interact, reward curiosity, train the agent, train the model.
+`train` takes any bonus with `reward` and `update`.
+
+Axes: T or N time steps, K observation dimensions, A action dimensions or number of actions, P parameters.
+
+Sources: [Lecture] "Intrinsic motivation in RL", by slide title; [VIME] Houthooft et al. 2016, arXiv
+1605.09674; [GAE] Schulman et al. 2015, arXiv 1506.02438; [TRPO] Schulman et al. 2015, arXiv 1502.05477.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+import autograd.numpy as np
+import numpy as onp  # for what no gradient passes through
+from autograd import grad, value_and_grad
+from autograd.differential_operators import make_hvp
+from autograd.scipy.special import logsumexp
+from gymnasium import Env
+from gymnasium.spaces import Discrete, Space
+from numpy.random import Generator
+from scipy.optimize import minimize
+from scipy.sparse.linalg import LinearOperator, cg
+
+import bnn_ref as bnn
+from bnn_ref import Array, check_count, check_finite, check_shape
+from vime_ref import Batch, Bonus, curious_rewards, model_actions, normalize_gains
+
+# ---------------------------------------------------------------- types: policies
+
+
+class Policy(Protocol):
+    """π(a|s) with flat parameters; noise is given, `kl` is KL[self‖new]. All results are (N,) but samples."""
+
+    @property
+    def theta(self) -> Array: ...  # (P,)
+
+    def draw_noise(self, rng: Generator, num_rows: int) -> Array: ...
+
+    def sample(self, observations: Array, noise: Array) -> Array: ...
+
+    def log_prob(self, observations: Array, actions: Array) -> Array: ...
+
+    def entropy(self, observations: Array) -> Array: ...
+
+    def kl(self, new: Any, observations: Array) -> Array: ...
+
+
+def network(theta: Array, observations: Array, layer_sizes: tuple[int, ...]) -> Array:
+    """Outputs (N, O) of one tanh network with weights (D,)."""
+    return bnn.mlp(theta[None], observations, layer_sizes, hidden=np.tanh)[0]
+
+
+@dataclass(frozen=True)
+class GaussianPolicy:
+    """N(a; network(s), e^{2 log_std}) over actions (A,); theta: the weights, then log_std (A,)."""
+
+    theta: Array  # (D + A,)
+    layer_sizes: tuple[int, ...]
+
+    def mean_and_sigma(self, observations: Array) -> tuple[Array, Array]:
+        weights, log_std = self.theta[: -self.layer_sizes[-1]], self.theta[-self.layer_sizes[-1] :]
+        return network(weights, observations, self.layer_sizes), np.exp(log_std)
+
+    def draw_noise(self, rng: Generator, num_rows: int) -> Array:
+        return rng.standard_normal((num_rows, self.layer_sizes[-1]))
+
+    def sample(self, observations: Array, noise: Array) -> Array:
+        mean, sigma = self.mean_and_sigma(observations)
+        return mean + sigma * noise  # (N, A)
+
+    def log_prob(self, observations: Array, actions: Array) -> Array:
+        mean, sigma = self.mean_and_sigma(observations)
+        return np.sum(bnn.normal_log_density(actions, mean, sigma), axis=-1)
+
+    def entropy(self, observations: Array) -> Array:
+        """½ log(2πe σ²), summed over action dimensions."""
+        _, sigma = self.mean_and_sigma(observations)
+        return np.sum(0.5 * onp.log(2.0 * onp.pi * onp.e) + np.log(sigma)) * onp.ones(len(observations))
+
+    def kl(self, new: GaussianPolicy, observations: Array) -> Array:
+        return bnn.kl_diag_normal(*self.mean_and_sigma(observations), *new.mean_and_sigma(observations))
+
+
+@dataclass(frozen=True)
+class CategoricalPolicy:
+    """softmax(network(s)) over A actions; theta: the weights."""
+
+    theta: Array  # (D,)
+    layer_sizes: tuple[int, ...]
+
+    def log_probs(self, observations: Array) -> Array:
+        """log π(·|s), (N, A)."""
+        logits = network(self.theta, observations, self.layer_sizes)
+        return logits - logsumexp(logits, axis=-1, keepdims=True)
+
+    def draw_noise(self, rng: Generator, num_rows: int) -> Array:
+        return rng.random(num_rows)
+
+    def sample(self, observations: Array, noise: Array) -> Array:
+        """The first action whose cumulated probability exceeds the noise, (N,)."""
+        cumulated = np.cumsum(np.exp(self.log_probs(observations))[:, :-1], axis=-1)
+        return np.sum(cumulated <= noise[:, None], axis=-1)
+
+    def log_prob(self, observations: Array, actions: Array) -> Array:
+        return self.log_probs(observations)[onp.arange(len(actions)), actions.astype(int)]
+
+    def entropy(self, observations: Array) -> Array:
+        log_p = self.log_probs(observations)
+        return -np.sum(np.exp(log_p) * log_p, axis=-1)
+
+    def kl(self, new: CategoricalPolicy, observations: Array) -> Array:
+        log_p = self.log_probs(observations)
+        return np.sum(np.exp(log_p) * (log_p - new.log_probs(observations)), axis=-1)
+
+
+def network_init(layer_sizes: tuple[int, ...], rng: Generator) -> Array:
+    """Weights (D,) as Glorot and Bengio 2010 draw them: U(±√(6/(I + O))), biases 0."""
+    blocks = []
+    for i, o in zip(layer_sizes, layer_sizes[1:]):
+        bound = onp.sqrt(6.0 / (i + o))
+        blocks += [rng.uniform(-bound, bound, size=i * o), onp.zeros(o)]
+    return onp.concatenate(blocks)
+
+
+def policy_init(
+    observation_size: int, action_space: Space[Any], rng: Generator, hidden_sizes: tuple[int, ...] = (32,)
+) -> GaussianPolicy | CategoricalPolicy:
+    """A policy for the space: Gaussian with σ = 1 for a Box (A,), categorical for Discrete."""
+    action_size = model_actions(onp.zeros((0, *(action_space.shape or ()))), action_space).shape[1]
+    sizes = (observation_size, *hidden_sizes, action_size)
+    weights = network_init(sizes, rng)
+    if isinstance(action_space, Discrete):
+        return CategoricalPolicy(weights, sizes)
+    return GaussianPolicy(onp.concatenate([weights, onp.zeros(action_size)]), sizes)
+
+
+# ---------------------------------------------------------------- building blocks: returns and advantages
+
+
+def discounted_returns(rewards: Array, *, gamma: float, last_value: float = 0.0) -> Array:
+    """R_t = r_t + γ R_{t+1} of one segment, (T,); R_T = last_value.
+
+    >>> discounted_returns(onp.array([0.0, 0.0, 1.0]), gamma=0.5)
+    array([0.25, 0.5 , 1.  ])
+    """
+    check_finite("rewards", rewards)
+    check_finite("last_value", last_value)
+    check_fraction("gamma", gamma)
+    returns, following = onp.zeros(len(rewards)), last_value
+    for t in reversed(range(len(rewards))):
+        following = rewards[t] + gamma * following
+        returns[t] = following
+    return returns
+
+
+def gae_advantages(
+    rewards: Array, values: Array, next_values: Array, terminated: Array, truncated: Array, *, gamma: float, lam: float
+) -> Array:
+    """A_t = δ_t + γλ A_{t+1}, δ_t = r_t + γ V(s_{t+1}) − V(s_t), (T,).
+
+    V(s_{t+1}), of the true next state, counts as 0 only where the episode terminated; the sum over t is cut
+    where it ended either way. [GAE] section 3.
+    """
+    check_fraction("gamma", gamma)
+    check_fraction("lam", lam)
+    columns = {"rewards": rewards, "values": values, "next_values": next_values}
+    for name, column in {**columns, "terminated": terminated, "truncated": truncated}.items():
+        check_shape(name, column, (len(rewards),))
+        check_finite(name, column)
+    advantages, following = onp.zeros(len(rewards)), 0.0
+    for t in reversed(range(len(rewards))):
+        delta = rewards[t] + gamma * next_values[t] * (not terminated[t]) - values[t]
+        following = delta + gamma * lam * following * (not (terminated[t] or truncated[t]))
+        advantages[t] = following
+    return advantages
+
+
+def check_fraction(name: str, value: float) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} must be from 0 to 1, got {value}")
+
+
+@dataclass(frozen=True)
+class ValueFunction:
+    """V(s) = center + scale·network((s − observation_center)/observation_scale); constant while scale is 0."""
+
+    theta: Array  # (D,)
+    layer_sizes: tuple[int, ...]
+    observation_center: Array  # (K,)
+    observation_scale: Array  # (K,)
+    center: float = 0.0
+    scale: float = 0.0
+
+    def __call__(self, observations: Array) -> Array:
+        inputs = (observations - self.observation_center) / self.observation_scale
+        return self.center + self.scale * network(self.theta, inputs, self.layer_sizes)[:, 0]
+
+
+def value_init(observation_size: int, rng: Generator, hidden_sizes: tuple[int, ...] = (32,)) -> ValueFunction:
+    """V = 0 everywhere, until it is fitted."""
+    sizes = (observation_size, *hidden_sizes, 1)
+    return ValueFunction(network_init(sizes, rng), sizes, onp.zeros(observation_size), onp.ones(observation_size))
+
+
+def value_fit(value: ValueFunction, observations: Array, returns: Array, *, max_iterations: int = 20) -> ValueFunction:
+    """V fitted to returns (N,) by least squares, at most max_iterations of L-BFGS from where it was."""
+    spread = observations.std(axis=0)
+    new = replace(
+        value,
+        observation_center=observations.mean(axis=0),
+        observation_scale=onp.where(spread > 0, spread, 1.0),
+        center=float(returns.mean()),
+        scale=float(returns.std()),
+    )
+    if new.scale == 0.0:
+        return new
+
+    def loss(theta: Array) -> Array:
+        return np.mean(((replace(new, theta=theta)(observations) - returns) / new.scale) ** 2)
+
+    result = minimize(value_and_grad(loss), new.theta, jac=True, method="L-BFGS-B", options={"maxiter": max_iterations})
+    return replace(new, theta=result.x)
+
+
+# ---------------------------------------------------------------- building blocks: policy steps
+
+
+def policy_gradient_step(
+    policy: Any, observations: Array, actions: Array, advantages: Array, *, learning_rate: float, entropy_weight: float
+) -> Any:
+    """REINFORCE: θ + α∇[mean(A·log π(a|s)) + β·mean H(π(·|s))]. [Lecture], entropy bonus."""
+
+    def objective(theta: Array) -> Array:
+        new = replace(policy, theta=theta)
+        log_prob, entropy = new.log_prob(observations, actions), new.entropy(observations)
+        return np.mean(advantages * log_prob) + entropy_weight * np.mean(entropy)
+
+    return replace(policy, theta=policy.theta + learning_rate * grad(objective)(policy.theta))
+
+
+def trpo_step(
+    policy: Any,
+    observations: Array,
+    actions: Array,
+    advantages: Array,
+    *,
+    max_kl: float = 0.01,
+    damping: float = 1e-5,
+    cg_iterations: int = 10,
+    backtracks: int = 15,
+) -> Any:
+    """The natural-gradient step to mean KL[old‖new] = max_kl, halved until the surrogate rises within it.
+
+    The policy itself where no step does. max_kl as in the original code of VIME, damping and iterations as
+    in rllab, which it used. [TRPO] appendix C.
+    """
+    old_log_prob = policy.log_prob(observations, actions)
+
+    def surrogate(theta: Array) -> Array:
+        ratio = np.exp(replace(policy, theta=theta).log_prob(observations, actions) - old_log_prob)
+        return np.mean(ratio * advantages)
+
+    def mean_kl(theta: Array) -> Array:
+        return np.mean(policy.kl(replace(policy, theta=theta), observations))
+
+    gradient = grad(surrogate)(policy.theta)
+    if not gradient.any():
+        return policy
+    kl_hessian_product, _ = make_hvp(mean_kl)(policy.theta)
+    size = len(policy.theta)
+    fisher = LinearOperator((size, size), matvec=lambda v: kl_hessian_product(v) + damping * v)
+    direction, _ = cg(fisher, gradient, rtol=1e-10, maxiter=cg_iterations)
+    full_step = onp.sqrt(2.0 * max_kl / (direction @ fisher.matvec(direction))) * direction
+    for fraction in 0.5 ** onp.arange(backtracks):
+        theta = policy.theta + fraction * full_step
+        if surrogate(theta) > surrogate(policy.theta) and mean_kl(theta) <= max_kl:
+            return replace(policy, theta=theta)
+    return policy
+
+
+# ---------------------------------------------------------------- the algorithm
+
+
+class Streams(NamedTuple):
+    """One generator per purpose, so that what one consumes does not move the others."""
+
+    environment: Generator
+    policy: Generator
+    model: Generator
+    replay: Generator
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """Settings of `train`; the numbers are those of the original code's sparse tasks."""
+
+    eta: float = 1e-4  # weight of the normalised gain
+    batch_steps: int = 5000
+    gamma: float = 0.99
+    lam: float = 1.0
+    normalize: bool = True  # False for a bonus that is a ready reward, such as a count
+    policy_step: Callable[..., Any] = trpo_step
+
+
+class Iteration(NamedTuple):
+    """What `train` yields: the new state of all that learns, and what was seen."""
+
+    policy: Any
+    value: ValueFunction
+    bonus: Bonus
+    history: tuple[float, ...]  # of `normalize_gains`
+    batch: Batch
+    gains: Array  # (N,) raw, in nats for `Vime`
+    episode_returns: Array  # of the episodes that ended in the batch
+
+
+def rollout(env: Env[Any, Any], policy: Policy, num_steps: int, streams: Streams) -> tuple[Batch, Array]:
+    """num_steps transitions from a fresh reset, and the returns of the episodes that ended among them.
+
+    The last row is marked truncated where sampling cuts an episode. Raises ValueError, naming the step, on
+    an observation or reward that is not finite.
+    """
+    check_count("num_steps", num_steps)
+    noise = policy.draw_noise(streams.policy, num_steps)
+    observation = checked(env.reset(seed=int(streams.environment.integers(2**31)))[0], "observation", 0)
+    rows, episode_return, episode_returns = [], 0.0, []
+    for t in range(num_steps):
+        action = policy.sample(observation[None], noise[t : t + 1])[0]
+        following, reward, terminated, truncated, _ = env.step(environment_action(action, env.action_space))
+        next_observation, reward = checked(following, "observation", t), float(checked(reward, "reward", t))
+        rows.append((observation, action, reward, next_observation, terminated, truncated or t == num_steps - 1))
+        episode_return += reward
+        observation = next_observation
+        if terminated or truncated:
+            episode_returns.append(episode_return)
+            observation, episode_return = checked(env.reset()[0], "observation", t), 0.0
+    columns = [onp.array(column) for column in zip(*rows)]
+    return Batch(*columns), onp.array(episode_returns)
+
+
+def checked(values: Any, name: str, step: int) -> Array:
+    """As float64; ValueError where it is not finite."""
+    array = onp.asarray(values, dtype=float)
+    if not onp.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {array} at step {step}")
+    return array
+
+
+def environment_action(action: Array, space: Space[Any]) -> Any:
+    """The policy's action as the environment takes it: clipped to a Box, shifted to a Discrete space's start."""
+    clipped = model_actions(action[None], space)[0]
+    return clipped.astype(space.dtype) if not isinstance(space, Discrete) else int(action + space.start)
+
+
+def curiosity(
+    bonus: Bonus, batch: Batch, history: tuple[float, ...], rng: Generator, settings: AgentSettings
+) -> tuple[Array, Array, tuple[float, ...]]:
+    """r̃ (N,), raw gains (N,), new history. A model that pays nothing yet leaves the history as it is."""
+    gains = bonus.reward(batch, rng)
+    check_finite("gains", gains)
+    normalized = gains
+    if settings.normalize and gains.any():
+        normalized, history = normalize_gains(gains, history)
+    return curious_rewards(batch.rewards, normalized, settings.eta), gains, history
+
+
+def improve(policy: Any, value: ValueFunction, batch: Batch, settings: AgentSettings) -> tuple[Any, ValueFunction]:
+    """One step of the policy on standardised advantages; the value function fitted to values + GAE(λ = 1)."""
+    values, next_values = value(batch.observations), value(batch.next_observations)
+    path = batch.rewards, values, next_values, batch.terminated, batch.truncated
+    advantages = gae_advantages(*path, gamma=settings.gamma, lam=settings.lam)
+    returns = values + gae_advantages(*path, gamma=settings.gamma, lam=1.0)
+    standardized = (advantages - advantages.mean()) / (advantages.std() or 1.0)
+    policy = settings.policy_step(policy, batch.observations, batch.actions, standardized)
+    return policy, value_fit(value, batch.observations, returns)
+
+
+def train(
+    env: Env[Any, Any],
+    policy: Any,
+    bonus: Bonus,
+    value: ValueFunction,
+    streams: Streams,
+    settings: AgentSettings,
+    *,
+    num_iterations: int,
+    history: tuple[float, ...] = (),
+) -> Iterator[Iteration]:
+    """[Lecture] "Algorithm": interact, reward curiosity, train the agent, train the model, again and again."""
+    check_count("num_iterations", num_iterations)
+    for _ in range(num_iterations):
+        batch, episode_returns = rollout(env, policy, settings.batch_steps, streams)
+        rewards, gains, history = curiosity(bonus, batch, history, streams.model, settings)
+        policy, value = improve(policy, value, batch._replace(rewards=rewards), settings)
+        bonus = bonus.update(batch, streams.replay)
+        yield Iteration(policy, value, bonus, history, batch, gains, episode_returns)

@@ -1,0 +1,31 @@
+"""Sparse tasks, registered with Gymnasium under `vime_ref/` when this module is imported.
+
+Sources: [VIME] Houthooft et al. 2016, arXiv 1605.09674, and the original code openai/vime, for the reward rules.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.classic_control import Continuous_MountainCarEnv
+
+# ---------------------------------------------------------------- tasks
+
+
+class SparseMountainCar(gym.Wrapper[Any, Any, Any, Any]):
+    """MountainCarContinuous-v0 that pays 1 on reaching the goal and 0 otherwise; no cost of action.
+
+    Observation (2,): position from −1.2 to 0.6 and velocity from −0.07 to 0.07. Action (1,): force from −1 to 1.
+    An episode terminates at the goal, position ≥ 0.45, and is truncated after 500 steps.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(Continuous_MountainCarEnv(**kwargs))
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, _, terminated, truncated, info = self.env.step(action)
+        return observation, float(terminated), terminated, truncated, info
+
+
+gym.register(id="vime_ref/SparseMountainCar-v0", entry_point=SparseMountainCar, max_episode_steps=500)
