@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import autograd.numpy as np
 import numpy as onp  # for what no gradient passes through
@@ -31,24 +31,7 @@ import bnn_ref as bnn
 from bnn_ref import Array, check_count, check_finite, check_shape
 from vime_ref import Batch, Bonus, curious_rewards, model_actions, normalize_gains
 
-# ---------------------------------------------------------------- types: policies
-
-
-class Policy(Protocol):
-    """π(a|s) with flat parameters; noise is given, `kl` is KL[self‖new]. All results are (N,) but samples."""
-
-    @property
-    def theta(self) -> Array: ...  # (P,)
-
-    def draw_noise(self, rng: Generator, num_rows: int) -> Array: ...
-
-    def sample(self, observations: Array, noise: Array) -> Array: ...
-
-    def log_prob(self, observations: Array, actions: Array) -> Array: ...
-
-    def entropy(self, observations: Array) -> Array: ...
-
-    def kl(self, new: Any, observations: Array) -> Array: ...
+# ---------------------------------------------------------------- types
 
 
 def network(theta: Array, observations: Array, layer_sizes: tuple[int, ...]) -> Array:
@@ -119,6 +102,11 @@ class CategoricalPolicy:
         return np.sum(np.exp(log_p) * (log_p - new.log_probs(observations)), axis=-1)
 
 
+Policy = GaussianPolicy | CategoricalPolicy  # or what else has their methods and a flat theta
+
+# ---------------------------------------------------------------- building blocks: initial parameters
+
+
 def network_init(layer_sizes: tuple[int, ...], rng: Generator) -> Array:
     """Weights (D,) as Glorot and Bengio 2010 draw them: U(±√(6/(I + O))), biases 0."""
     blocks = []
@@ -130,7 +118,7 @@ def network_init(layer_sizes: tuple[int, ...], rng: Generator) -> Array:
 
 def policy_init(
     observation_size: int, action_space: Space[Any], rng: Generator, hidden_sizes: tuple[int, ...] = (32,)
-) -> GaussianPolicy | CategoricalPolicy:
+) -> Policy:
     """A policy for the space: Gaussian with σ = 1 for a Box (A,), categorical for Discrete."""
     action_size = model_actions(onp.zeros((0, *(action_space.shape or ()))), action_space).shape[1]
     sizes = (observation_size, *hidden_sizes, action_size)

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple, TypedDict, Unpack
+from functools import cached_property, wraps
+from typing import Any, NamedTuple, ParamSpec, TypedDict, TypeVar, Unpack
 
 import autograd.numpy as np
 import numpy as onp  # for what no gradient passes through
@@ -41,6 +41,8 @@ Sigma = Array | float  # a standard deviation for all dimensions, or one for eac
 Sizes = Sequence[int]  # units of each layer, inputs first
 Zeta = Sequence[Array]  # noise of the pre-activations: one (S, N, O) per layer
 Noise = Array | Zeta  # eps (S, D), which samples weights, or zeta, which samples pre-activations
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ class AdamState(NamedTuple):
     num_steps: int
 
 
-# ---------------------------------------------------------------- argument checks
+# ---------------------------------------------------------------- building blocks: argument checks
 
 
 def read_only(values: Array) -> Array:
@@ -172,6 +174,9 @@ def kl_diag_normal(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> 
     >>> float(kl_diag_normal(np.array([1e-9]), np.array([1.0]), np.array([0.0]), np.array([1.0])))
     5e-19
     """
+    sizes = [onp.shape(values)[-1:] for values in (mu_q, sigma_q, mu_p, sigma_p)]
+    if sizes[0] == () or len(set(sizes)) > 1:
+        raise ValueError(f"mu_q, sigma_q, mu_p and sigma_p must have the same last axis, got {sizes}")
     check_finite("mu_q", mu_q)
     check_finite("mu_p", mu_p)
     check_positive("sigma_q", sigma_q)
@@ -251,6 +256,8 @@ def mlp(theta: Array, inputs: Array, layer_sizes: Sizes, *, hidden: Callable[[Ar
     """Outputs (S, N, O) of S networks, weights (S, D), on rows (N, I); the last layer is linear."""
     check_shape("theta", theta, (len(theta), num_weights(layer_sizes)))
     check_shape("inputs", inputs, (len(inputs), layer_sizes[0]))
+    check_finite("theta", theta)
+    check_finite("inputs", inputs)
     activations = inputs
     for layer, (matrix, bias) in enumerate(unflatten(theta, layer_sizes)):
         activations = hidden(activations) if layer > 0 else activations
@@ -259,8 +266,9 @@ def mlp(theta: Array, inputs: Array, layer_sizes: Sizes, *, hidden: Callable[[Ar
 
 
 def sample_weights(q: DiagNormal, eps: Array) -> Array:
-    """θ = μ + σ ⊙ ε, (S, D) from standard normal eps (S, D). [Lecture] "Reparameterization"."""
+    """θ = μ + σ ⊙ ε, (S, D) from standard normal eps (S, D). [Lecture], reparameterization."""
     check_shape("eps", eps, (len(eps), len(q.mu)))
+    check_finite("eps", eps)
     return q.mu + q.sigma * eps
 
 
@@ -286,6 +294,7 @@ def check_zeta(zeta: Zeta, num_rows: int, layer_sizes: Sizes) -> None:
         raise ValueError(f"zeta must have one array per layer, {len(layer_sizes) - 1}, got {len(zeta)}")
     for values, units in zip(zeta, layer_sizes[1:]):
         check_shape("zeta", values, (len(zeta[0]), num_rows, units))
+        check_finite("zeta", values)
 
 
 def forward(q: DiagNormal, inputs: Array, noise: Noise, layer_sizes: Sizes) -> Array:
@@ -295,7 +304,17 @@ def forward(q: DiagNormal, inputs: Array, noise: Noise, layer_sizes: Sizes) -> A
     return mlp_local(q, inputs, noise, layer_sizes)
 
 
-# ---------------------------------------------------------------- building blocks: likelihood
+def with_zeta(function: Callable[P, R]) -> Callable[P, R]:
+    """The function under local reparameterization: zeta, one (S, N, O) per layer, in place of its last positional."""
+
+    @wraps(function)
+    def local(*args: Any, **settings: Any) -> Any:
+        *before, zeta = [*args, settings.pop("zeta")] if "zeta" in settings else args
+        if isinstance(zeta, onp.ndarray):
+            raise ValueError(f"zeta must be a list of one array per layer, got an array {zeta.shape}")
+        return function(*before, zeta, **settings)
+
+    return local
 
 
 def log_likelihood(outputs: Array, targets: Array, likelihood_sigma: Sigma) -> Array:
@@ -357,18 +376,7 @@ def elbo_grad(
     return grad_mu, grad_rho
 
 
-def elbo_local(
-    q: DiagNormal, prior: DiagNormal, inputs: Array, targets: Array, zeta: Zeta, **settings: Unpack[ElboSettings]
-) -> Array:
-    """`elbo` under local reparameterization: zeta, one (S, B, O) per layer, in place of eps."""
-    return elbo(q, prior, inputs, targets, zeta, **settings)
-
-
-def elbo_grad_local(
-    q: DiagNormal, prior: DiagNormal, inputs: Array, targets: Array, zeta: Zeta, **settings: Unpack[ElboSettings]
-) -> tuple[Array, Array]:
-    """`elbo_grad` under local reparameterization: zeta, one (S, B, O) per layer, in place of eps."""
-    return elbo_grad(q, prior, inputs, targets, zeta, **settings)
+elbo_local, elbo_grad_local = with_zeta(elbo), with_zeta(elbo_grad)
 
 
 # ---------------------------------------------------------------- the algorithm: training
@@ -411,32 +419,29 @@ def fit(
     targets: Array,
     rng: Generator,
     *,
-    layer_sizes: Sizes,
-    likelihood_sigma: Sigma,
-    num_data: float,
     num_updates: int,
     batch_size: int,
     num_samples: int,
     learning_rate: float,
     local: bool = False,
     adam: AdamState | None = None,
+    **settings: Unpack[ElboSettings],
 ) -> tuple[DiagNormal, AdamState]:
     """Raise the ELBO by num_updates Adam steps on minibatches drawn with replacement; q and Adam's state.
 
     local: noise per row and unit in place of noise per weight (the default, as in the original code).
     """
     check_rows(inputs, targets)
+    check_count("num_updates", num_updates, minimum=0)
     check_count("batch_size", batch_size)
     check_count("num_samples", num_samples)
     phi, adam = np.concatenate([q.mu, q.rho]), adam or adam_init(2 * len(q.mu))
     for _ in range(num_updates):
         rows = rng.integers(len(inputs), size=batch_size)
-        noise = sample_noise(rng, num_samples, batch_size, layer_sizes, local=local)
-        gradient = elbo_grad(
-            DiagNormal(*np.split(phi, 2)), prior, inputs[rows], targets[rows], noise,
-            layer_sizes=layer_sizes, likelihood_sigma=likelihood_sigma, num_data=num_data,
-        )  # fmt: skip
-        phi, adam = adam_step(phi, -np.concatenate(gradient), adam, learning_rate=learning_rate)
+        noise = sample_noise(rng, num_samples, batch_size, settings["layer_sizes"], local=local)
+        q = DiagNormal(*np.split(phi, 2))
+        gradient = np.concatenate(elbo_grad(q, prior, inputs[rows], targets[rows], noise, **settings))
+        phi, adam = adam_step(phi, -gradient, adam, learning_rate=learning_rate)
     return DiagNormal(*np.split(phi, 2)), adam
 
 
@@ -447,7 +452,6 @@ def predict(
     q: DiagNormal, inputs: Array, eps: Array, *, layer_sizes: Sizes, likelihood_sigma: Sigma
 ) -> tuple[Array, Array]:
     """Mean and standard deviation (N, O) of P(target | input), the observation noise included."""
-    check_finite("inputs", inputs)
     check_positive("likelihood_sigma", likelihood_sigma)
     outputs = forward(q, inputs, eps, layer_sizes)
     return np.mean(outputs, axis=0), np.sqrt(np.var(outputs, axis=0) + np.square(likelihood_sigma))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, NotRequired, Protocol, TypedDict, Unpack
+from typing import Any, Literal, NamedTuple, Protocol, TypedDict, Unpack
 
 import numpy as np
 from autograd import grad
@@ -27,7 +27,7 @@ from bnn_ref import Array, DiagNormal, Noise, Sigma, Sizes, Zeta, check_count, c
 
 # ---------------------------------------------------------------- constants
 
-CHUNK_ROWS = 256  # rows of a fast batch at a time, so that its arrays stay in the processor's cache
+CHUNK_ROWS = 512  # rows of a fast batch at a time, so that its arrays stay in the processor's cache
 
 # ---------------------------------------------------------------- types
 
@@ -63,18 +63,6 @@ class ModelSettings(TypedDict):
     likelihood_sigma: Sigma
 
 
-class StepSettings(ModelSettings):
-    """The keywords of `posterior_step`."""
-
-    step_size: float
-
-
-class GainSettings(StepSettings):
-    """The keywords of `information_gains`."""
-
-    method: NotRequired[Method]
-
-
 # ---------------------------------------------------------------- building blocks: one transition
 
 
@@ -88,13 +76,6 @@ def transition_loss(
     if len(inputs) != 1:
         raise ValueError(f"inputs must be one transition, got {len(inputs)} rows")
     return -bnn.elbo(q, q_old, inputs, targets, eps, num_data=1, **settings)
-
-
-def transition_loss_local(
-    q: DiagNormal, q_old: DiagNormal, inputs: Array, targets: Array, zeta: Zeta, **settings: Unpack[ModelSettings]
-) -> Array:
-    """`transition_loss` under local reparameterization: zeta, one (S, 1, O) per layer, in place of eps."""
-    return transition_loss(q, q_old, inputs, targets, zeta, **settings)
 
 
 def transition_loss_grad(
@@ -119,13 +100,6 @@ def posterior_step(
     return DiagNormal(q.mu - step_size * grad_mu / h_mu, q.rho - step_size * grad_rho / h_rho)
 
 
-def posterior_step_local(
-    q: DiagNormal, inputs: Array, targets: Array, zeta: Zeta, **settings: Unpack[StepSettings]
-) -> DiagNormal:
-    """`posterior_step` under local reparameterization: zeta, one (S, 1, O) per layer, in place of eps."""
-    return posterior_step(q, inputs, targets, zeta, **settings)
-
-
 def posterior_update(
     q: DiagNormal,
     inputs: Array,
@@ -146,19 +120,8 @@ def posterior_update(
     return q_new
 
 
-def posterior_update_local(
-    q: DiagNormal,
-    inputs: Array,
-    targets: Array,
-    zeta: Zeta,
-    *,
-    num_steps: int,
-    learning_rate: float,
-    **settings: Unpack[ModelSettings],
-) -> DiagNormal:
-    """`posterior_update` under local reparameterization: zeta, one (S, 1, O) per layer, in place of eps."""
-    return posterior_update(q, inputs, targets, zeta, num_steps=num_steps, learning_rate=learning_rate, **settings)
-
+transition_loss_local, posterior_step_local = bnn.with_zeta(transition_loss), bnn.with_zeta(posterior_step)
+posterior_update_local = bnn.with_zeta(posterior_update)
 
 # ---------------------------------------------------------------- building blocks: the gain
 
@@ -323,12 +286,16 @@ def taylor_sampled(
         z = a[layer] @ block
     delta = (z - targets) / np.square(likelihood_sigma) / len(eps)  # (S, N, O)
     total = np.zeros(len(inputs))
-    for layer in reversed(range(len(weights))):
+    for layer in reversed(range(1, len(weights))):
         for s in range(len(eps)):
             metric = variances[layer] * (1.0 + 0.5 * noise[layer][s] * noise[layer][s:])  # (S − s, I + 1, O)
             total += pair_sum(a[layer], metric, delta, s)
         delta = (delta @ weights[layer].swapaxes(1, 2) * (a[layer] > 0))[..., :-1]
-    return total
+    # All samples see the same inputs, which makes the first layer's double sum over s and t a square.
+    square = a[0][0] ** 2  # (N, I + 1)
+    noisy = delta.transpose(2, 1, 0) @ noise[0].transpose(2, 0, 1)  # Σ_s δ_s ε_s, (O, N, I + 1)
+    total += np.sum((square @ variances[0]) * np.sum(delta, axis=0) ** 2, axis=-1)
+    return total + 0.5 * np.sum(square * np.einsum("oni,io->ni", noisy**2, variances[0]), axis=-1)
 
 
 def taylor_local(
@@ -355,12 +322,6 @@ def taylor_local(
         back = delta @ means[layer].T + a[layer] * (kappa @ variances[layer].T)
         delta = (back * (a[layer] > 0))[..., :-1]
     return total
-
-
-def taylor_sums(q: DiagNormal, inputs: Array, targets: Array, noise: Noise, **settings: Unpack[ModelSettings]) -> Array:
-    if isinstance(noise, np.ndarray):
-        return taylor_sampled(q, inputs, targets, noise, **settings)
-    return taylor_local(q, inputs, targets, noise, **settings)
 
 
 def information_gains(
@@ -390,16 +351,12 @@ def information_gains(
     if method == "exact":
         return information_gains_by_row(q, inputs, targets, eps, step_size=step_size, method=method, **model)
     chunks = [slice(start, start + CHUNK_ROWS) for start in range(0, len(inputs), CHUNK_ROWS)]
-    sums = [taylor_sums(q, inputs[rows], targets[rows], noise_of_rows(eps, rows), **model) for rows in chunks]
+    taylor: Any = taylor_sampled if isinstance(eps, np.ndarray) else taylor_local
+    sums = [taylor(q, inputs[rows], targets[rows], noise_of_rows(eps, rows), **model) for rows in chunks]
     return 0.5 * step_size**2 * np.concatenate(sums)
 
 
-def information_gains_local(
-    q: DiagNormal, inputs: Array, targets: Array, zeta: Zeta, **settings: Unpack[GainSettings]
-) -> Array:
-    """`information_gains` under local reparameterization: zeta, one (S, N, O) per layer, in place of eps."""
-    return information_gains(q, inputs, targets, zeta, **settings)
-
+information_gains_local = bnn.with_zeta(information_gains)
 
 # ---------------------------------------------------------------- the algorithm: bonuses
 

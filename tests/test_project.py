@@ -1,0 +1,115 @@
+"""What holds for the project as a whole: layering, README, style."""
+
+import ast
+import contextlib
+import doctest
+import importlib
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+CORE = ("bnn_ref", "vime_ref", "agents_ref")
+MODULES = sorted(path.stem for path in ROOT.glob("*_ref.py"))
+RUN_TIME_NEEDS = {"numpy", "scipy", "autograd", "gymnasium"}
+
+
+def imported(module: str) -> set[str]:
+    """Top-level names of all that a module imports, anywhere in it."""
+    nodes = list(ast.walk(ast.parse((ROOT / f"{module}.py").read_text())))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.split(".")[0] for name in names}
+
+
+def test_imports_follow_the_reading_order() -> None:
+    for place, module in enumerate(CORE):
+        others = imported(module) - RUN_TIME_NEEDS - sys.stdlib_module_names
+        assert others <= set(CORE[:place]), (module, others)
+    for module in set(MODULES) - set(CORE):
+        assert "experiments_ref" not in imported(module)
+
+
+def test_core_modules_are_short_and_every_module_is_installed() -> None:
+    assert sum(len((ROOT / f"{module}.py").read_text().splitlines()) for module in CORE) < 1400
+    listed = re.search(r"py_modules = (.*)", (ROOT / "setup.cfg").read_text())
+    assert listed
+    assert sorted(listed[1].split(", ")) == MODULES
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_doctests_of_the_modules(module: str) -> None:
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_python_of_readme_prints_what_readme_shows() -> None:
+    names: dict[str, object] = {}
+    examples = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
+    assert len(examples) == len(blocks("python")) >= 3
+    for code, shown in examples:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(code, names)
+        assert printed.getvalue() == shown
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table under a heading, without its two head lines."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    table = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table[2:]]
+
+
+def code_names(cell: str) -> list[str]:
+    found = re.findall(r"`([^`]+)`", cell)
+    assert found, cell
+    return found
+
+
+def defined_tests() -> set[str]:
+    return {name for path in ROOT.glob("tests/test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())}
+
+
+def test_map_of_readme_names_functions_and_tests_that_exist() -> None:
+    table = rows("From the lecture to the code to the proof")
+    assert len(table) >= 15
+    for _slide, _equation, functions, tests in table:
+        for name in code_names(functions):
+            module, *attributes = name.split(".")
+            value = importlib.import_module(module)
+            for attribute in attributes:
+                value = getattr(value, attribute)
+            assert callable(value), name
+        assert set(code_names(tests)) <= defined_tests(), tests
+
+
+def test_deviations_of_readme_name_tests_that_exist() -> None:
+    table = rows("Where this departs from paper, lecture and original code")
+    assert len(table) >= 10
+    for *_, tests in table:
+        assert set(code_names(tests)) <= defined_tests(), tests
+
+
+def test_ci_runs_the_test_command_of_readme() -> None:
+    (command,) = [line for block in blocks("sh") for line in block.splitlines() if "pytest" in line]
+    assert command in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+@pytest.mark.parametrize("command", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join)
+def test_checkers_are_clean(command: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_pictures_and_files_of_readme_exist() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert all((ROOT / link).exists() for link in links if not link.startswith("http")), links
