@@ -69,7 +69,7 @@ class DiagNormal:
     @cached_property
     def sigma(self) -> Array:
         """Standard deviations (D,)."""
-        return softplus(self.rho)
+        return read_only(softplus(self.rho))
 
 
 class ElboSettings(TypedDict):
@@ -160,6 +160,8 @@ def softplus_difference(rho_q: Array, rho_p: Array) -> Array:
 
 def normal_log_density(x: Array, mean: Array, sigma: Sigma) -> Array:
     """log N(x; mean, σ²) = −½ log 2π − log σ − ½((x − mean)/σ)², elementwise, in nats; sigma > 0."""
+    check_finite("x", x)
+    check_finite("mean", mean)
     check_positive("sigma", sigma)
     return -0.5 * onp.log(2.0 * onp.pi) - np.log(sigma) - 0.5 * ((x - mean) / sigma) ** 2
 
@@ -211,6 +213,8 @@ def kl_taylor(q: DiagNormal, delta_mu: Array, delta_rho: Array) -> Array:
     """KL[q(φ + Δ)‖q(φ)] ≈ ½ Δᵀ H Δ, a scalar in nats; delta_mu and delta_rho (D,)."""
     check_shape("delta_mu", delta_mu, q.mu.shape)
     check_shape("delta_rho", delta_rho, q.rho.shape)
+    check_finite("delta_mu", delta_mu)
+    check_finite("delta_rho", delta_rho)
     h_mu, h_rho = kl_hessian_diag(q)
     return 0.5 * np.sum(h_mu * delta_mu**2 + h_rho * delta_rho**2)
 
@@ -267,6 +271,7 @@ def mlp(theta: Array, inputs: Array, layer_sizes: Sizes, *, hidden: Callable[[Ar
 
 def sample_weights(q: DiagNormal, eps: Array) -> Array:
     """θ = μ + σ ⊙ ε, (S, D) from standard normal eps (S, D). [Lecture], reparameterization."""
+    check_count("samples in eps", len(eps))
     check_shape("eps", eps, (len(eps), len(q.mu)))
     check_finite("eps", eps)
     return q.mu + q.sigma * eps
@@ -292,6 +297,7 @@ def mlp_local(q: DiagNormal, inputs: Array, zeta: Zeta, layer_sizes: Sizes) -> A
 def check_zeta(zeta: Zeta, num_rows: int, layer_sizes: Sizes) -> None:
     if len(zeta) != len(layer_sizes) - 1:
         raise ValueError(f"zeta must have one array per layer, {len(layer_sizes) - 1}, got {len(zeta)}")
+    check_count("samples in zeta", len(zeta[0]))
     for values, units in zip(zeta, layer_sizes[1:]):
         check_shape("zeta", values, (len(zeta[0]), num_rows, units))
         check_finite("zeta", values)
@@ -305,15 +311,18 @@ def forward(q: DiagNormal, inputs: Array, noise: Noise, layer_sizes: Sizes) -> A
 
 
 def with_zeta(function: Callable[P, R]) -> Callable[P, R]:
-    """The function under local reparameterization: zeta, one (S, N, O) per layer, in place of its last positional."""
+    """The function under local reparameterization: zeta, one (S, N, O) per layer, in place of eps."""
 
     @wraps(function)
     def local(*args: Any, **settings: Any) -> Any:
-        *before, zeta = [*args, settings.pop("zeta")] if "zeta" in settings else args
-        if isinstance(zeta, onp.ndarray):
-            raise ValueError(f"zeta must be a list of one array per layer, got an array {zeta.shape}")
-        return function(*before, zeta, **settings)
+        if "zeta" in settings:
+            settings["eps"] = settings.pop("zeta")
+        for noise in (*args[-1:], settings.get("eps")):
+            if isinstance(noise, onp.ndarray):
+                raise ValueError(f"zeta must be a list of one array per layer, got an array {noise.shape}")
+        return function(*args, **settings)
 
+    local.__name__ = f"{function.__name__}_local"
     return local
 
 
@@ -323,9 +332,14 @@ def log_likelihood(outputs: Array, targets: Array, likelihood_sigma: Sigma) -> A
     likelihood_sigma: a scalar or (O,), in the units of the targets.
     """
     check_shape("targets", targets, outputs.shape[1:])
-    if onp.ndim(likelihood_sigma) > 0:
-        check_shape("likelihood_sigma", likelihood_sigma, outputs.shape[2:])
+    check_likelihood_sigma(likelihood_sigma, outputs.shape[-1])
     return np.sum(normal_log_density(targets, outputs, likelihood_sigma), axis=-1)
+
+
+def check_likelihood_sigma(likelihood_sigma: Sigma, num_outputs: int) -> None:
+    check_positive("likelihood_sigma", likelihood_sigma)
+    if onp.ndim(likelihood_sigma) > 0:
+        check_shape("likelihood_sigma", likelihood_sigma, (num_outputs,))
 
 
 def check_rows(inputs: Array, targets: Array) -> None:
@@ -436,6 +450,7 @@ def fit(
     check_count("batch_size", batch_size)
     check_count("num_samples", num_samples)
     phi, adam = np.concatenate([q.mu, q.rho]), adam or adam_init(2 * len(q.mu))
+    check_shape("adam.mean", adam.mean, phi.shape)
     for _ in range(num_updates):
         rows = rng.integers(len(inputs), size=batch_size)
         noise = sample_noise(rng, num_samples, batch_size, settings["layer_sizes"], local=local)
@@ -452,7 +467,7 @@ def predict(
     q: DiagNormal, inputs: Array, eps: Array, *, layer_sizes: Sizes, likelihood_sigma: Sigma
 ) -> tuple[Array, Array]:
     """Mean and standard deviation (N, O) of P(target | input), the observation noise included."""
-    check_positive("likelihood_sigma", likelihood_sigma)
+    check_likelihood_sigma(likelihood_sigma, layer_sizes[-1])
     outputs = forward(q, inputs, eps, layer_sizes)
     return np.mean(outputs, axis=0), np.sqrt(np.var(outputs, axis=0) + np.square(likelihood_sigma))
 
@@ -466,4 +481,4 @@ def predictive_log_density(
     """
     check_rows(inputs, targets)
     log_p = log_likelihood(forward(q, inputs, eps, layer_sizes), targets, likelihood_sigma)
-    return logsumexp(log_p, axis=0) - np.log(len(eps))
+    return logsumexp(log_p, axis=0) - np.log(len(log_p))

@@ -20,8 +20,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, NoReturn
 import gymnasium as gym
 import numpy as np
 
-from agents_ref import AgentSettings, Streams, policy_init, train, value_init
+from agents_ref import AgentSettings, Iteration, Streams, policy_init, train, value_init
 from bnn_ref import Array
 from vime_ref import Bonus, NoBonus, VimeSettings, vime_init
 
@@ -102,39 +102,43 @@ def bonus_init(name: str, task: Task, env: gym.Env[Any, Any], rng: np.random.Gen
     return vime_init(observed(env), env.action_space, rng, task.vime)
 
 
-def run_job(job: Job) -> Result:
-    """Train one agent; rows go to the job's file as they come."""
-    task, start = TASKS[job.task_name], time.perf_counter()
+def start(job: Job) -> tuple[AgentSettings, Iterator[Iteration]]:
+    """A job's settings and its training, still to be stepped through; equal seeds start from equal policies."""
+    task = TASKS[job.task_name]
     env = gym.make(task.env_id, disable_env_checker=True)
     init, *streams = np.random.default_rng([ROOT_SEED, job.seed]).spawn(5)
-    observation_size = observed(env)
-    policy = policy_init(observation_size, env.action_space, init, task.hidden_sizes)
-    value = value_init(observation_size, init, task.hidden_sizes)
+    policy = policy_init(observed(env), env.action_space, init, task.hidden_sizes)
+    value = value_init(observed(env), init, task.hidden_sizes)
     bonus = bonus_init(job.bonus_name, task, env, init)
-    settings = AgentSettings(**{**vars(task.agent), "eta": job.eta})
+    settings = replace(task.agent, eta=job.eta)
+    return settings, train(env, policy, bonus, value, Streams(*streams), settings, num_iterations=job.iterations)
+
+
+def run_job(job: Job) -> Result:
+    """Train one agent; its rows go to the job's file as they come."""
+    began = time.perf_counter()
+    settings, iterations = start(job)
     rows: list[dict[str, Any]] = []
     visits = []
-    iterations = train(env, policy, bonus, value, Streams(*streams), settings, num_iterations=job.iterations)
     with job.rows_file.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         for iteration, seen in enumerate(iterations):
             returns = seen.episode_returns if len(seen.episode_returns) else np.array([np.nan])
-            row = dict(
-                task=job.task_name,
-                bonus=job.bonus_name,
-                seed=job.seed,
-                iteration=iteration,
-                steps=(iteration + 1) * settings.batch_steps,
-                return_mean=float(returns.mean()),
-                return_max=float(returns.max()),
-                gain_median=float(np.median(seen.gains)),
-                wall_s=round(time.perf_counter() - start, 3),
-            )
+            row = {
+                "task": job.task_name,
+                "bonus": job.bonus_name,
+                "seed": job.seed,
+                "iteration": iteration,
+                "steps": (iteration + 1) * settings.batch_steps,
+                "return_mean": float(returns.mean()),
+                "return_max": float(returns.max()),
+                "gain_median": float(np.median(seen.gains)),
+                "wall_s": round(time.perf_counter() - began, 3),
+            }
             rows.append(row)
             writer.writerow(row)
             file.flush()
             visits.append(seen.batch.observations[::VISITS_EVERY, :2])
-    env.close()
     return Result(rows, np.concatenate(visits))
 
 

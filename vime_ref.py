@@ -143,6 +143,8 @@ def information_gain_taylor(q: DiagNormal, grad_mu: Array, grad_rho: Array, *, s
     """
     check_shape("grad_mu", grad_mu, q.mu.shape)
     check_shape("grad_rho", grad_rho, q.mu.shape)
+    check_finite("grad_mu", grad_mu)
+    check_finite("grad_rho", grad_rho)
     check_positive("step_size", step_size)
     h_mu, h_rho = bnn.kl_hessian_diag(q)
     return float(0.5 * step_size**2 * np.sum(grad_mu**2 / h_mu + grad_rho**2 / h_rho))
@@ -344,7 +346,7 @@ def information_gains(
         raise ValueError(f"method must be 'taylor' or 'exact', got {method!r}")
     bnn.check_rows(inputs, targets)
     check_positive("step_size", step_size)
-    check_positive("likelihood_sigma", likelihood_sigma)
+    bnn.check_likelihood_sigma(likelihood_sigma, layer_sizes[-1])
     check_shape("inputs", inputs, (len(inputs), layer_sizes[0]))
     check_shape("targets", targets, (len(inputs), layer_sizes[-1]))
     model: ModelSettings = {"layer_sizes": layer_sizes, "likelihood_sigma": likelihood_sigma}

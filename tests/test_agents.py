@@ -206,6 +206,14 @@ def test_categorical_sample_is_not_the_whole_running_sum():
     assert policy.sample(np.zeros((1, 1)), np.array([noise])).tolist() == [9]
 
 
+def test_categorical_sample_takes_the_next_action_at_a_bound():
+    """Probabilities ½, ½ and noise ½; and probability 0, as it rounds, is not drawn by noise 0."""
+    halves, never = (CategoricalPolicy(np.array([0.0, 0.0, logit, 0.0]), (1, 2)) for logit in (0.0, -800.0))
+    rows = np.zeros((2, 1))
+    assert halves.sample(rows, np.array([np.nextafter(0.5, 0.0), 0.5])).tolist() == [0, 1]
+    assert never.sample(rows, np.zeros(2)).tolist() == [1, 1]
+
+
 def test_draw_noise_against_moments():
     """Within 4 standard errors of mean and second moment: standard normal (N, A), uniform (N,) on [0, 1)."""
     n = 20_000
@@ -258,6 +266,11 @@ TWO, COLUMN = np.zeros(2), np.arange(4.0)[:, None]
         ("noise", lambda: categorical(0).sample(OBSERVATIONS, np.zeros(1))),
         ("advantages", lambda: reinforce(1.0).policy_step(categorical(0), OBSERVATIONS, np.zeros(4), COLUMN)),
         ("advantages", lambda: trpo_step(categorical(0), OBSERVATIONS, np.zeros(4), COLUMN)),
+        (
+            "advantages",
+            lambda: reinforce(1.0).policy_step(categorical(0), OBSERVATIONS, np.zeros(4), np.full(4, np.nan)),
+        ),
+        ("advantages", lambda: trpo_step(categorical(0), OBSERVATIONS, np.zeros(4), np.full(4, np.nan))),
         ("returns", lambda: value_fit(value_init(2, default_rng(0)), OBSERVATIONS, COLUMN)),
         ("returns", lambda: value_fit(value_init(2, default_rng(0)), OBSERVATIONS, np.full(4, np.nan))),
     ],
@@ -913,6 +926,18 @@ def test_train_fits_values_to_the_curious_returns():
     seen = run(Bandit(0.0, 0.0), Ready(1.0), agent, 1)[0]
     assert seen.value(np.ones((1, 1)))[0] == pytest.approx(0.5, rel=1e-15)
     assert np.all(seen.batch.rewards == 0.0)
+
+
+@pytest.mark.parametrize(
+    ("end", "returns"), [("terminated", [1.75, 1.5, 1.0]), ("truncated", [2.125, 2.25, 2.5]), ("", [2.125, 2.25, 2.5])]
+)
+def test_train_fits_values_to_returns_behind_the_true_next_value(end, returns):
+    """V(s) = step, rewards 1, γ = ½: 1 + ½·3 behind a cut, 1 behind a terminal state, whatever λ the policy has."""
+    steps = replace(value_init(2, default_rng(0), ()), theta=np.array([0.0, 1.0, 0.0]), scale=1.0)
+    env = Scripted([([1.0] * (3 if end else 9), end)], Box(-1, 1, (2,)))
+    agent = AgentSettings(batch_steps=3, gamma=0.5, lam=0.0)
+    seen = next(train(env, gaussian(1), vime.NoBonus(), steps, streams(0), agent, num_iterations=1))
+    assert seen.value.center == pytest.approx(np.mean(returns), rel=1e-15)
 
 
 def test_train_hands_standardised_advantages_to_the_policy_step():

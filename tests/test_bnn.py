@@ -126,18 +126,20 @@ def test_softplus_difference_control_of_the_plain_difference() -> None:
 # ---------------------------------------------------------------- DiagNormal
 
 
-def test_diag_normal_is_immutable() -> None:
+def test_diag_normal_keeps_copies_and_is_frozen() -> None:
     mu, rho = np.array([1.0, 2.0]), np.array([0.0, 1.0])
     q = DiagNormal(mu, rho)
-    mu[0] = rho[0] = 7.0
-    np.testing.assert_array_equal(q.mu, [1.0, 2.0])
-    np.testing.assert_array_equal(q.rho, [0.0, 1.0])
+    mu[0] = rho[0] = 7.0  # the caller's arrays stay writable
+    np.testing.assert_array_equal([q.mu, q.rho], [[1.0, 2.0], [0.0, 1.0]])
     for name in ("mu", "rho", "sigma"):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(q, name, mu)
-    for array in (q.mu, q.rho, q.sigma):
-        with pytest.raises(ValueError, match="read-only"):
-            array[0] = 7.0
+
+
+@pytest.mark.parametrize("name", ["mu", "rho", "sigma"])
+def test_diag_normal_arrays_are_read_only(name: str) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        getattr(DiagNormal([1.0, 2.0], [0.0, 1.0]), name)[0] = 7.0
 
 
 def test_diag_normal_takes_lists_of_integers() -> None:
@@ -804,6 +806,18 @@ def test_fit_against_exact_posterior(local: bool) -> None:
     assert np.abs(q.sigma / exact.sigma - 1.0).max() < 0.1
     overweighted = converge(model, local, num_data=1)  # NoKLScale
     assert np.abs(overweighted.sigma / exact.sigma - 1.0).max() > 0.3
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_first_step_of_fit_is_the_learning_rate(local: bool) -> None:
+    """Adam's first step is learning_rate·g/(|g| + 1e-8) in every coordinate, upwards along the gradient g."""
+    case = make_case((1, 1), 3, 1, 1, 1.0)
+    far = DiagNormal(np.full(2, 50.0), np.full(2, 5.0))  # mu and rho fall, whatever the noise: the prior pulls at both
+    q, _ = bnn.fit(
+        far, case.prior, case.inputs, case.targets, np.random.default_rng(0), local=local, num_data=1e-3,
+        num_updates=1, batch_size=3, num_samples=2, learning_rate=0.05, **case.model,
+    )  # fmt: skip
+    np.testing.assert_allclose([q.mu - far.mu, q.rho - far.rho], -0.05, rtol=1e-6)
 
 
 @pytest.mark.parametrize("local", [False, True])

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 
 import experiments_ref as experiments
+from agents_ref import Iteration
+from vime_ref import Batch
 
 COLUMNS = "task,bonus,seed,iteration,steps,return_mean,return_max,gain_median,wall_s"
 FILES = ["config.json", "learning_curve.csv", "learning_curve.png", "state_visits.png"]
@@ -166,25 +168,37 @@ def test_two_jobs_give_the_figures_of_one(capsys):
     assert left_behind() == sorted(name for out in ("one", "two") for name in (out, *(f"{out}/{f}" for f in FILES)))
 
 
+@small
+def test_rows_against_hand_computed_statistics(monkeypatch):
+    """Mean and maximum of the returns, median (2, where the mean is 4) of the gains."""
+    batch = Batch(np.zeros((3, 2)), *(np.zeros(3) for _ in range(5)))
+    seen = Iteration(None, None, None, (), batch, np.array([1.0, 9.0, 2.0]), np.array([0.0, 1.0, 0.0, 0.0]))
+    monkeypatch.setattr(experiments, "train", lambda *arguments, **keywords: iter([seen]))
+    job = experiments.Job(TASK, "none", 0, 1, 0.0, Path("rows.csv"))
+    (row,), visits = experiments.run_job(job)
+    assert (row["return_mean"], row["return_max"], row["gain_median"]) == (0.25, 1.0, 2.0)
+    assert visits.shape == (1, 2)
+
+
 def fake_row(bonus: str, seed: int, iteration: int, mean: float, best: float, wall: float) -> dict[str, Any]:
     values = (TASK, bonus, seed, iteration, 10 * (iteration + 1), mean, best, 0.0, wall)
     return dict(zip(COLUMNS.split(","), values))
 
 
 def test_summary_against_hand_counted_rows():
-    """First rewards in iterations 1 and 3 of three seeds: median 2, 2 of 3; final returns 0, 0.5, 1 by quartiles."""
-    firsts, finals = {0: 1, 1: 3, 2: 99}, {0: 0.5, 1: 1.0, 2: 0.0}
+    """Of five seeds three are rewarded, first in iterations 1, 2 and 6; final returns in quarters, 0 to 1."""
+    firsts = [1, 2, 6, 99, 99]
     rows = [
-        fake_row("vime", s, i, finals[s] if i == 3 else 0.0, float(i >= firsts[s]), 2.0 * i + s)
-        for s in range(3)
-        for i in range(4)
+        fake_row("vime", s, i, s / 4 if i == 7 else 0.0, float(i >= firsts[s]), 2.0 * i + s)
+        for s in range(5)
+        for i in range(8)
     ]
-    rows += [fake_row("none", s, i, 0.0, 0.0, 1.0) for s in range(3) for i in range(4)]
+    rows += [fake_row("none", s, i, 0.0, 0.0, 1.0) for s in range(3) for i in range(8)]
     header, vime, none = experiments.summary(rows, ["vime", "none"]).splitlines()
     assert re.split(r" {2,}", header.replace("bonus ", "bonus  ")) == [
         "task", "bonus", "seeds", "first reward", "final return", "wall time"
     ]  # fmt: skip
-    assert vime.split() == f"{TASK} vime 3 iteration 2 (2 of 3) 0.50 [0.25, 0.75] 7.0 s a seed".split()
+    assert vime.split() == f"{TASK} vime 5 iteration 2 (3 of 5) 0.50 [0.25, 0.75] 16.0 s a seed".split()
     assert none.split() == f"{TASK} none 3 never (0 of 3) 0.00 [0.00, 0.00] 1.0 s a seed".split()
 
 
@@ -236,6 +250,17 @@ def test_a_bad_value_ends_with_one_line_that_names_the_flag(flag, values, reason
     assert f"argument {flag}: " in error
     assert reason in error
     assert left_behind() == ["file"]
+
+
+@pytest.mark.usefixtures("_no_work")
+def test_a_folder_without_permission_ends_with_one_line(monkeypatch, capsys):
+    """Simulated, for the superuser may write anywhere."""
+
+    def refuse(dir: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    assert "argument --out: can't write to out: Permission denied" in refusal(capsys, ["run", "--out", "out"])
 
 
 @pytest.mark.parametrize("missing", [["tqdm"], ["tqdm", "matplotlib", "joblib"]])
