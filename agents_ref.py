@@ -28,8 +28,8 @@ from scipy.optimize import minimize
 from scipy.sparse.linalg import LinearOperator, cg
 
 import bnn_ref as bnn
-from bnn_ref import Array, check_count, check_finite, check_shape
-from vime_ref import Batch, Bonus, curious_rewards, model_actions, normalize_gains
+from bnn_ref import Array, check_array, check_count, check_finite, check_positive
+from vime_ref import Batch, Bonus, check_indices, curious_rewards, model_actions, normalize_gains, spread
 
 # ---------------------------------------------------------------- types
 
@@ -39,7 +39,7 @@ def network(theta: Array, observations: Array, layer_sizes: tuple[int, ...]) -> 
     return bnn.mlp(theta[None], observations, layer_sizes, hidden=np.tanh)[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GaussianPolicy:
     """N(a; network(s), e^{2 log_std}) over actions (A,); theta: the weights, then log_std (A,)."""
 
@@ -55,10 +55,12 @@ class GaussianPolicy:
 
     def sample(self, observations: Array, noise: Array) -> Array:
         mean, sigma = self.mean_and_sigma(observations)
+        check_array("noise", noise, mean.shape)
         return mean + sigma * noise  # (N, A)
 
     def log_prob(self, observations: Array, actions: Array) -> Array:
         mean, sigma = self.mean_and_sigma(observations)
+        check_array("actions", actions, mean.shape)
         return np.sum(bnn.normal_log_density(actions, mean, sigma), axis=-1)
 
     def entropy(self, observations: Array) -> Array:
@@ -70,7 +72,7 @@ class GaussianPolicy:
         return bnn.kl_diag_normal(*self.mean_and_sigma(observations), *new.mean_and_sigma(observations))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CategoricalPolicy:
     """softmax(network(s)) over A actions; theta: the weights."""
 
@@ -87,10 +89,13 @@ class CategoricalPolicy:
 
     def sample(self, observations: Array, noise: Array) -> Array:
         """The first action whose cumulated probability exceeds the noise, (N,)."""
+        check_array("noise", noise, (len(observations),))
         cumulated = np.cumsum(np.exp(self.log_probs(observations))[:, :-1], axis=-1)
         return np.sum(cumulated <= noise[:, None], axis=-1)
 
     def log_prob(self, observations: Array, actions: Array) -> Array:
+        check_array("actions", actions, (len(observations),))
+        check_indices("actions", actions, self.layer_sizes[-1])
         return self.log_probs(observations)[onp.arange(len(actions)), actions.astype(int)]
 
     def entropy(self, observations: Array) -> Array:
@@ -159,8 +164,7 @@ def gae_advantages(
     check_fraction("lam", lam)
     columns = {"rewards": rewards, "values": values, "next_values": next_values}
     for name, column in {**columns, "terminated": terminated, "truncated": truncated}.items():
-        check_shape(name, column, (len(rewards),))
-        check_finite(name, column)
+        check_array(name, column, (len(rewards),))
     advantages, following = onp.zeros(len(rewards)), 0.0
     for t in reversed(range(len(rewards))):
         delta = rewards[t] + gamma * next_values[t] * (not terminated[t]) - values[t]
@@ -174,7 +178,7 @@ def check_fraction(name: str, value: float) -> None:
         raise ValueError(f"{name} must be from 0 to 1, got {value}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ValueFunction:
     """V(s) = center + scale·network((s − observation_center)/observation_scale); constant while scale is 0."""
 
@@ -198,13 +202,14 @@ def value_init(observation_size: int, rng: Generator, hidden_sizes: tuple[int, .
 
 def value_fit(value: ValueFunction, observations: Array, returns: Array, *, max_iterations: int = 20) -> ValueFunction:
     """V fitted to returns (N,) by least squares, at most max_iterations of L-BFGS from where it was."""
-    spread = observations.std(axis=0)
+    check_array("returns", returns, (len(observations),))
+    scale = spread(observations)
     new = replace(
         value,
         observation_center=observations.mean(axis=0),
-        observation_scale=onp.where(spread > 0, spread, 1.0),
+        observation_scale=onp.where(scale > 0, scale, 1.0),
         center=float(returns.mean()),
-        scale=float(returns.std()),
+        scale=float(spread(returns)),
     )
     if new.scale == 0.0:
         return new
@@ -223,6 +228,7 @@ def policy_gradient_step(
     policy: Any, observations: Array, actions: Array, advantages: Array, *, learning_rate: float, entropy_weight: float
 ) -> Any:
     """REINFORCE: θ + α∇[mean(A·log π(a|s)) + β·mean H(π(·|s))]. [Lecture], entropy bonus."""
+    check_array("advantages", advantages, (len(observations),))
 
     def objective(theta: Array) -> Array:
         new = replace(policy, theta=theta)
@@ -248,6 +254,8 @@ def trpo_step(
     The policy itself where no step does. max_kl as in the original code of VIME, damping and iterations as
     in rllab, which it used. [TRPO] appendix C.
     """
+    check_array("advantages", advantages, (len(observations),))
+    check_positive("max_kl", max_kl)
     old_log_prob = policy.log_prob(observations, actions)
 
     def surrogate(theta: Array) -> Array:
@@ -322,7 +330,8 @@ def rollout(env: Env[Any, Any], policy: Policy, num_steps: int, streams: Streams
         action = policy.sample(observation[None], noise[t : t + 1])[0]
         following, reward, terminated, truncated, _ = env.step(environment_action(action, env.action_space))
         next_observation, reward = checked(following, "observation", t), float(checked(reward, "reward", t))
-        rows.append((observation, action, reward, next_observation, terminated, truncated or t == num_steps - 1))
+        cut = truncated or (t == num_steps - 1 and not terminated)
+        rows.append((observation, action, reward, next_observation, terminated, cut))
         episode_return += reward
         observation = next_observation
         if terminated or truncated:
@@ -333,8 +342,8 @@ def rollout(env: Env[Any, Any], policy: Policy, num_steps: int, streams: Streams
 
 
 def checked(values: Any, name: str, step: int) -> Array:
-    """As float64; ValueError where it is not finite."""
-    array = onp.asarray(values, dtype=float)
+    """A float64 copy, for environments may reuse their arrays; ValueError where it is not finite."""
+    array = onp.array(values, dtype=float)
     if not onp.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got {array} at step {step}")
     return array
@@ -351,7 +360,6 @@ def curiosity(
 ) -> tuple[Array, Array, tuple[float, ...]]:
     """r̃ (N,), raw gains (N,), new history. A model that pays nothing yet leaves the history as it is."""
     gains = bonus.reward(batch, rng)
-    check_finite("gains", gains)
     normalized = gains
     if settings.normalize and gains.any():
         normalized, history = normalize_gains(gains, history)
@@ -364,7 +372,7 @@ def improve(policy: Any, value: ValueFunction, batch: Batch, settings: AgentSett
     path = batch.rewards, values, next_values, batch.terminated, batch.truncated
     advantages = gae_advantages(*path, gamma=settings.gamma, lam=settings.lam)
     returns = values + gae_advantages(*path, gamma=settings.gamma, lam=1.0)
-    standardized = (advantages - advantages.mean()) / (advantages.std() or 1.0)
+    standardized = (advantages - advantages.mean()) / scale if (scale := spread(advantages)) else 0.0 * advantages
     policy = settings.policy_step(policy, batch.observations, batch.actions, standardized)
     return policy, value_fit(value, batch.observations, returns)
 

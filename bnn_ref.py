@@ -111,13 +111,15 @@ def check_positive(name: str, values: Sigma) -> None:
         raise ValueError(f"{name} must be > 0 and finite, got min {onp.min(values)}, max {onp.max(values)}")
 
 
-def check_shape(name: str, values: Sigma, shape: tuple[int, ...]) -> None:
+def check_array(name: str, values: Sigma, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless the values have this shape and are finite."""
     if onp.shape(values) != shape:
         raise ValueError(f"{name} must have shape {shape}, got {onp.shape(values)}")
+    check_finite(name, values)
 
 
 def check_count(name: str, value: int, minimum: int = 1) -> None:
-    if value != int(value) or value < minimum:
+    if not (float(value).is_integer() and value >= minimum):
         raise ValueError(f"{name} must be a whole number >= {minimum}, got {value}")
 
 
@@ -211,10 +213,8 @@ def kl_hessian_diag(q: DiagNormal) -> tuple[Array, Array]:
 
 def kl_taylor(q: DiagNormal, delta_mu: Array, delta_rho: Array) -> Array:
     """KL[q(φ + Δ)‖q(φ)] ≈ ½ Δᵀ H Δ, a scalar in nats; delta_mu and delta_rho (D,)."""
-    check_shape("delta_mu", delta_mu, q.mu.shape)
-    check_shape("delta_rho", delta_rho, q.rho.shape)
-    check_finite("delta_mu", delta_mu)
-    check_finite("delta_rho", delta_rho)
+    check_array("delta_mu", delta_mu, q.mu.shape)
+    check_array("delta_rho", delta_rho, q.rho.shape)
     h_mu, h_rho = kl_hessian_diag(q)
     return 0.5 * np.sum(h_mu * delta_mu**2 + h_rho * delta_rho**2)
 
@@ -242,7 +242,7 @@ def num_weights(layer_sizes: Sizes) -> int:
 
 def layer_blocks(theta: Array, layer_sizes: Sizes) -> list[Array]:
     """Flat weights (..., D) as one (..., I + 1, O) per layer: the matrix in C order, the bias its last row."""
-    check_shape("theta", theta, (*theta.shape[:-1], num_weights(layer_sizes)))
+    check_array("theta", theta, (*theta.shape[:-1], num_weights(layer_sizes)))
     blocks, start = [], 0
     for i, o in zip(layer_sizes, layer_sizes[1:]):
         end = start + (i + 1) * o
@@ -258,10 +258,8 @@ def unflatten(theta: Array, layer_sizes: Sizes) -> list[tuple[Array, Array]]:
 
 def mlp(theta: Array, inputs: Array, layer_sizes: Sizes, *, hidden: Callable[[Array], Array] = relu) -> Array:
     """Outputs (S, N, O) of S networks, weights (S, D), on rows (N, I); the last layer is linear."""
-    check_shape("theta", theta, (len(theta), num_weights(layer_sizes)))
-    check_shape("inputs", inputs, (len(inputs), layer_sizes[0]))
-    check_finite("theta", theta)
-    check_finite("inputs", inputs)
+    check_array("theta", theta, (len(theta), num_weights(layer_sizes)))
+    check_array("inputs", inputs, (len(inputs), layer_sizes[0]))
     activations = inputs
     for layer, (matrix, bias) in enumerate(unflatten(theta, layer_sizes)):
         activations = hidden(activations) if layer > 0 else activations
@@ -272,8 +270,7 @@ def mlp(theta: Array, inputs: Array, layer_sizes: Sizes, *, hidden: Callable[[Ar
 def sample_weights(q: DiagNormal, eps: Array) -> Array:
     """θ = μ + σ ⊙ ε, (S, D) from standard normal eps (S, D). [Lecture], reparameterization."""
     check_count("samples in eps", len(eps))
-    check_shape("eps", eps, (len(eps), len(q.mu)))
-    check_finite("eps", eps)
+    check_array("eps", eps, (len(eps), len(q.mu)))
     return q.mu + q.sigma * eps
 
 
@@ -284,7 +281,7 @@ def mlp_local(q: DiagNormal, inputs: Array, zeta: Zeta, layer_sizes: Sizes) -> A
     [Local] section 2; [VIME] section 2.5.
     """
     check_zeta(zeta, len(inputs), layer_sizes)
-    check_shape("inputs", inputs, (len(inputs), layer_sizes[0]))
+    check_array("inputs", inputs, (len(inputs), layer_sizes[0]))
     means, variances = unflatten(q.mu, layer_sizes), unflatten(q.sigma**2, layer_sizes)
     activations = inputs
     for layer, ((m, m_bias), (v, v_bias)) in enumerate(zip(means, variances)):
@@ -299,8 +296,7 @@ def check_zeta(zeta: Zeta, num_rows: int, layer_sizes: Sizes) -> None:
         raise ValueError(f"zeta must have one array per layer, {len(layer_sizes) - 1}, got {len(zeta)}")
     check_count("samples in zeta", len(zeta[0]))
     for values, units in zip(zeta, layer_sizes[1:]):
-        check_shape("zeta", values, (len(zeta[0]), num_rows, units))
-        check_finite("zeta", values)
+        check_array("zeta", values, (len(zeta[0]), num_rows, units))
 
 
 def forward(q: DiagNormal, inputs: Array, noise: Noise, layer_sizes: Sizes) -> Array:
@@ -331,7 +327,7 @@ def log_likelihood(outputs: Array, targets: Array, likelihood_sigma: Sigma) -> A
 
     likelihood_sigma: a scalar or (O,), in the units of the targets.
     """
-    check_shape("targets", targets, outputs.shape[1:])
+    check_array("targets", targets, outputs.shape[1:])
     check_likelihood_sigma(likelihood_sigma, outputs.shape[-1])
     return np.sum(normal_log_density(targets, outputs, likelihood_sigma), axis=-1)
 
@@ -339,7 +335,7 @@ def log_likelihood(outputs: Array, targets: Array, likelihood_sigma: Sigma) -> A
 def check_likelihood_sigma(likelihood_sigma: Sigma, num_outputs: int) -> None:
     check_positive("likelihood_sigma", likelihood_sigma)
     if onp.ndim(likelihood_sigma) > 0:
-        check_shape("likelihood_sigma", likelihood_sigma, (num_outputs,))
+        check_array("likelihood_sigma", likelihood_sigma, (num_outputs,))
 
 
 def check_rows(inputs: Array, targets: Array) -> None:
@@ -450,7 +446,7 @@ def fit(
     check_count("batch_size", batch_size)
     check_count("num_samples", num_samples)
     phi, adam = np.concatenate([q.mu, q.rho]), adam or adam_init(2 * len(q.mu))
-    check_shape("adam.mean", adam.mean, phi.shape)
+    check_array("adam.mean", adam.mean, phi.shape)
     for _ in range(num_updates):
         rows = rng.integers(len(inputs), size=batch_size)
         noise = sample_noise(rng, num_samples, batch_size, settings["layer_sizes"], local=local)

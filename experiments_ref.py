@@ -411,7 +411,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run(arguments)
     except KeyboardInterrupt:
-        sys.stderr.write("\nvime-ref: interrupted; nothing was written\n")
+        sys.stderr.write("\nvime-ref: interrupted\n")
         return 130
     return 0
 

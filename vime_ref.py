@@ -23,7 +23,7 @@ from gymnasium.spaces import Box, Discrete, Space
 from numpy.random import Generator
 
 import bnn_ref as bnn
-from bnn_ref import Array, DiagNormal, Noise, Sigma, Sizes, Zeta, check_count, check_finite, check_positive, check_shape
+from bnn_ref import Array, DiagNormal, Noise, Sigma, Sizes, Zeta, check_array, check_count, check_finite, check_positive
 
 # ---------------------------------------------------------------- constants
 
@@ -131,7 +131,7 @@ def information_gain(q_new: DiagNormal, q_old: DiagNormal) -> float:
 
     [Lecture], mutual information as expected KL; [VIME] section 2.3.
     """
-    check_shape("q_new.mu", q_new.mu, q_old.mu.shape)
+    check_array("q_new.mu", q_new.mu, q_old.mu.shape)
     sigma_move = bnn.softplus_difference(q_new.rho, q_old.rho) / q_old.sigma
     return float(bnn.kl_from_moves((q_new.mu - q_old.mu) / q_old.sigma, sigma_move, q_new.sigma / q_old.sigma))
 
@@ -141,10 +141,8 @@ def information_gain_taylor(q: DiagNormal, grad_mu: Array, grad_rho: Array, *, s
 
     [VIME] section 2.5. The original code leaves out the ½, which its division by the median hides.
     """
-    check_shape("grad_mu", grad_mu, q.mu.shape)
-    check_shape("grad_rho", grad_rho, q.mu.shape)
-    check_finite("grad_mu", grad_mu)
-    check_finite("grad_rho", grad_rho)
+    check_array("grad_mu", grad_mu, q.mu.shape)
+    check_array("grad_rho", grad_rho, q.mu.shape)
     check_positive("step_size", step_size)
     h_mu, h_rho = bnn.kl_hessian_diag(q)
     return float(0.5 * step_size**2 * np.sum(grad_mu**2 / h_mu + grad_rho**2 / h_rho))
@@ -168,6 +166,7 @@ def normalize_gains(
     [VIME] section 2.5; [Lecture] divides by the "running average over past iterations".
     """
     check_finite("gains", gains)
+    check_finite("history", np.asarray(history))
     check_count("window", window)
     if statistic not in ("median", "mean"):
         raise ValueError(f"statistic must be 'median' or 'mean', got {statistic!r}")
@@ -187,8 +186,7 @@ def curious_rewards(rewards: Array, gains: Array, eta: float) -> Array:
     array([1., 3.])
     """
     check_finite("rewards", rewards)
-    check_finite("gains", gains)
-    check_shape("gains", gains, np.shape(rewards))
+    check_array("gains", gains, np.shape(rewards))
     if not (np.isfinite(eta) and eta >= 0):
         raise ValueError(f"eta must be >= 0 and finite, got {eta}")
     return rewards + eta * gains
@@ -197,18 +195,24 @@ def curious_rewards(rewards: Array, gains: Array, eta: float) -> Array:
 # ---------------------------------------------------------------- building blocks: actions and replay
 
 
+def check_indices(name: str, indices: Array, count: int) -> None:
+    if np.any((indices < 0) | (indices >= count) | (indices != np.floor(indices))):
+        raise ValueError(f"{name} must be indices below {count}, got {np.min(indices)} to {np.max(indices)}")
+
+
 def model_actions(actions: Array, space: Space[Any]) -> Array:
     """Actions as the model sees them, (N, A): clipped to a Box, or one-hot of a Discrete space."""
     if isinstance(space, Discrete):
-        if np.any((actions < 0) | (actions >= space.n)):
-            raise ValueError(f"actions must be indices below {space.n}, got {np.min(actions)} to {np.max(actions)}")
+        check_array("actions", actions, (len(actions),))
+        check_indices("actions", actions, int(space.n))
         return np.eye(int(space.n))[actions.astype(int)]
     if isinstance(space, Box) and len(space.shape) == 1:
+        check_array("actions", actions, (len(actions), *space.shape))
         return np.clip(actions, space.low, space.high).astype(float)
     raise ValueError(f"action_space must be Discrete or a Box of shape (A,), got {space}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ReplayPool:
     """The last `capacity` transitions, each with its own next observation: no row pairs two episodes."""
 
@@ -216,6 +220,9 @@ class ReplayPool:
     observations: Array  # (n, K)
     actions: Array  # (n, A) as the model sees them
     next_observations: Array  # (n, K)
+
+    def __post_init__(self) -> None:
+        check_count("capacity", self.capacity)
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -347,8 +354,10 @@ def information_gains(
     bnn.check_rows(inputs, targets)
     check_positive("step_size", step_size)
     bnn.check_likelihood_sigma(likelihood_sigma, layer_sizes[-1])
-    check_shape("inputs", inputs, (len(inputs), layer_sizes[0]))
-    check_shape("targets", targets, (len(inputs), layer_sizes[-1]))
+    check_array("inputs", inputs, (len(inputs), layer_sizes[0]))
+    check_array("targets", targets, (len(inputs), layer_sizes[-1]))
+    if not isinstance(eps, np.ndarray):
+        bnn.check_zeta(eps, len(inputs), layer_sizes)
     model: ModelSettings = {"layer_sizes": layer_sizes, "likelihood_sigma": likelihood_sigma}
     if method == "exact":
         return information_gains_by_row(q, inputs, targets, eps, step_size=step_size, method=method, **model)
@@ -393,7 +402,7 @@ class VimeSettings:
     min_rows: int = 500  # in the pool, before the model trains and gains are paid
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Vime:
     """VIME as a bonus: a Bayesian network that predicts s′ from (s, a), and what each transition teaches it.
 
@@ -418,9 +427,9 @@ class Vime:
 
     def reward(self, batch: Batch, rng: Generator) -> Array:
         """Raw gains (N,) in nats."""
+        rows = self.model_rows(batch)
         if len(self.pool) < self.settings.min_rows:
             return np.zeros(len(batch.rewards))
-        rows = batch.observations, model_actions(batch.actions, self.action_space), batch.next_observations
         inputs, targets = self.normalized(*rows)
         s = self.settings
         noise = bnn.sample_noise(rng, s.num_samples, len(inputs), self.layer_sizes, local=s.local)
@@ -434,8 +443,7 @@ class Vime:
 
     def update(self, batch: Batch, rng: Generator) -> Vime:
         """Vime with the batch in its pool and, from `min_rows` on, fitted by `num_updates` steps."""
-        actions = model_actions(batch.actions, self.action_space)
-        pool = self.pool.extend(batch.observations, actions, batch.next_observations)
+        pool = self.pool.extend(*self.model_rows(batch))
         center, scale = pool_statistics(pool, self.action_space)
         new = replace(self, pool=pool, center=center, scale=scale)
         return new.fitted(rng) if len(pool) >= self.settings.min_rows else new
@@ -452,11 +460,22 @@ class Vime:
         )  # fmt: skip
         return replace(self, q=q, adam=adam)
 
+    def model_rows(self, batch: Batch) -> tuple[Array, Array, Array]:
+        """Observations, actions as the model sees them, next observations; ValueError where not finite."""
+        check_finite("observations", batch.observations)
+        check_finite("next_observations", batch.next_observations)
+        return batch.observations, model_actions(batch.actions, self.action_space), batch.next_observations
+
     def normalized(self, observations: Array, actions: Array, next_observations: Array) -> tuple[Array, Array]:
         """The model's inputs (N, K + A) and targets (N, K)."""
         num_observed = observations.shape[1]
         inputs = (np.concatenate([observations, actions], axis=1) - self.center) / self.scale
         return inputs, (next_observations - self.center[:num_observed]) / self.scale[:num_observed]
+
+
+def spread(rows: Array) -> Array:
+    """Standard deviation over the rows, exactly 0 where they never vary (a mean of equals can be off by rounding)."""
+    return np.where(np.ptp(rows, axis=0) > 0, rows.std(axis=0), 0.0)
 
 
 def pool_statistics(pool: ReplayPool, action_space: Space[Any]) -> tuple[Array, Array]:
@@ -465,7 +484,8 @@ def pool_statistics(pool: ReplayPool, action_space: Space[Any]) -> tuple[Array, 
     A dimension that never varied is divided by 1.
     """
     rows = np.concatenate([pool.observations, pool.actions], axis=1)
-    center, scale = rows.mean(axis=0), np.where(np.ptp(rows, axis=0) > 0, rows.std(axis=0), 1.0)
+    center, scale = rows.mean(axis=0), spread(rows)
+    scale[scale == 0.0] = 1.0
     if isinstance(action_space, Discrete):
         num_observed = pool.observations.shape[1]
         center[num_observed:], scale[num_observed:] = 0.0, 1.0

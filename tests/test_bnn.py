@@ -103,7 +103,7 @@ def test_softplus_round_trip(rho: float) -> None:
 
 
 @settings(max_examples=300)
-@given(finite(-700.0, 300.0), log_uniform(1e-10, 1e3), signs)
+@given(finite(-650.0, 300.0), log_uniform(1e-10, 1e3), signs)  # lower, a small difference is a subnormal number
 @example(-700.0, 699.0, 1.0)
 @example(-700.0, 700.5, -1.0)
 @example(-700.0, 1700.0, 1.0)

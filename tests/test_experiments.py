@@ -320,7 +320,7 @@ def test_a_run_that_breaks_off_leaves_an_empty_folder(failure, monkeypatch, caps
     command = ["run", "--jobs", "1", "--out", "out"]
     if failure is KeyboardInterrupt:
         assert experiments.main(command) == 130
-        assert capsys.readouterr().err.endswith("\nvime-ref: interrupted; nothing was written\n")
+        assert capsys.readouterr().err.endswith("\nvime-ref: interrupted\n")
     else:
         with pytest.raises(RuntimeError, match="in a job"):
             experiments.main(command)
@@ -341,5 +341,5 @@ def test_an_interrupted_run_ends_with_code_130_and_one_line(monkeypatch, capsys)
 
     monkeypatch.setattr(experiments, "run_jobs", interrupted)
     assert experiments.main(["run", "--out", "out"]) == 130
-    assert capsys.readouterr().err.strip() == "vime-ref: interrupted; nothing was written"
+    assert capsys.readouterr().err.strip() == "vime-ref: interrupted"
     assert left_behind() == ["out"]

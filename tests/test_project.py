@@ -36,7 +36,8 @@ def test_imports_follow_the_reading_order() -> None:
 
 
 def test_core_modules_are_short_and_every_module_is_installed() -> None:
-    assert sum(len((ROOT / f"{module}.py").read_text().splitlines()) for module in CORE) < 1400
+    lines = [line for module in CORE for line in (ROOT / f"{module}.py").read_text().splitlines() if line.strip()]
+    assert len(lines) < 1200
     listed = re.search(r"py_modules = (.*)", (ROOT / "setup.cfg").read_text())
     assert listed
     assert sorted(listed[1].split(", ")) == MODULES
