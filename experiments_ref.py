@@ -64,7 +64,7 @@ TASKS = {
         agent=AgentSettings(eta=1e-4),
         vime=VimeSettings(),
         hidden_sizes=(32,),
-        axes=("position", "velocity"),
+        axes=("position (the goal is at 0.45)", "velocity"),
     )
 }
 BONUSES = ("vime", "none")
