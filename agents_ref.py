@@ -29,7 +29,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 import bnn_ref as bnn
 from bnn_ref import Array, check_array, check_count, check_finite, check_positive
-from vime_ref import Batch, Bonus, check_indices, curious_rewards, model_actions, normalize_gains, spread
+from vime_ref import Batch, Bonus, action_size, check_indices, curious_rewards, model_actions, normalize_gains, spread
 
 # ---------------------------------------------------------------- types
 
@@ -125,15 +125,19 @@ def policy_init(
     observation_size: int, action_space: Space[Any], rng: Generator, hidden_sizes: tuple[int, ...] = (32,)
 ) -> Policy:
     """A policy for the space: Gaussian with σ = 1 for a Box (A,), categorical for Discrete."""
-    action_size = model_actions(onp.zeros((0, *(action_space.shape or ()))), action_space).shape[1]
-    sizes = (observation_size, *hidden_sizes, action_size)
+    sizes = (observation_size, *hidden_sizes, action_size(action_space))
     weights = network_init(sizes, rng)
     if isinstance(action_space, Discrete):
         return CategoricalPolicy(weights, sizes)
-    return GaussianPolicy(onp.concatenate([weights, onp.zeros(action_size)]), sizes)
+    return GaussianPolicy(onp.concatenate([weights, onp.zeros(sizes[-1])]), sizes)
 
 
 # ---------------------------------------------------------------- building blocks: returns and advantages
+
+
+def check_fraction(name: str, value: float) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} must be from 0 to 1, got {value}")
 
 
 def discounted_returns(rewards: Array, *, gamma: float, last_value: float = 0.0) -> Array:
@@ -173,11 +177,6 @@ def gae_advantages(
     return advantages
 
 
-def check_fraction(name: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} must be from 0 to 1, got {value}")
-
-
 @dataclass(frozen=True, eq=False)
 class ValueFunction:
     """V(s) = center + scale·network((s − observation_center)/observation_scale); constant while scale is 0."""
@@ -190,6 +189,7 @@ class ValueFunction:
     scale: float = 0.0
 
     def __call__(self, observations: Array) -> Array:
+        check_array("observations", observations, (len(observations), self.layer_sizes[0]))
         inputs = (observations - self.observation_center) / self.observation_scale
         return self.center + self.scale * network(self.theta, inputs, self.layer_sizes)[:, 0]
 
@@ -228,6 +228,8 @@ def policy_gradient_step(
     policy: Any, observations: Array, actions: Array, advantages: Array, *, learning_rate: float, entropy_weight: float
 ) -> Any:
     """REINFORCE: θ + α∇[mean(A·log π(a|s)) + β·mean H(π(·|s))]. [Lecture], entropy bonus."""
+    check_positive("learning_rate", learning_rate)
+    check_finite("entropy_weight", entropy_weight)
     check_array("advantages", advantages, (len(observations),))
 
     def objective(theta: Array) -> Array:
@@ -256,6 +258,7 @@ def trpo_step(
     """
     check_array("advantages", advantages, (len(observations),))
     check_positive("max_kl", max_kl)
+    check_positive("damping", damping)
     old_log_prob = policy.log_prob(observations, actions)
 
     def surrogate(theta: Array) -> Array:
@@ -272,7 +275,10 @@ def trpo_step(
     size = len(policy.theta)
     fisher = LinearOperator((size, size), matvec=lambda v: kl_hessian_product(v) + damping * v)
     direction, _ = cg(fisher, gradient, rtol=1e-10, maxiter=cg_iterations)
-    full_step = onp.sqrt(2.0 * max_kl / (direction @ fisher.matvec(direction))) * direction
+    curvature = direction @ fisher.matvec(direction)
+    if curvature < onp.finfo(float).tiny:  # advantages too small for their square to be a number
+        return policy
+    full_step = onp.sqrt(2.0 * max_kl / curvature) * direction
     for fraction in 0.5 ** onp.arange(backtracks):
         theta = policy.theta + fraction * full_step
         if surrogate(theta) > surrogate(policy.theta) and mean_kl(theta) <= max_kl:
@@ -294,7 +300,7 @@ class Streams(NamedTuple):
 
 @dataclass(frozen=True)
 class AgentSettings:
-    """Settings of `train`; the numbers are those of the original code's sparse tasks."""
+    """Settings of `train`; the numbers are the original code's for its tasks other than SwimmerGather."""
 
     eta: float = 1e-4  # weight of the normalised gain
     batch_steps: int = 5000
@@ -302,6 +308,12 @@ class AgentSettings:
     lam: float = 1.0
     normalize: bool = True  # False for a bonus that is a ready reward, such as a count
     policy_step: Callable[..., Any] = trpo_step
+
+    def __post_init__(self) -> None:
+        check_count("batch_steps", self.batch_steps)
+        check_fraction("gamma", self.gamma)
+        check_fraction("lam", self.lam)
+        curious_rewards(onp.zeros(1), onp.zeros(1), self.eta)  # refuses a bad eta before a rollout does
 
 
 class Iteration(NamedTuple):
@@ -314,6 +326,20 @@ class Iteration(NamedTuple):
     batch: Batch
     gains: Array  # (N,) raw, in nats for `Vime`
     episode_returns: Array  # of the episodes that ended in the batch
+
+
+def checked(values: Any, name: str, step: int) -> Array:
+    """A float64 copy, for environments may reuse their arrays; ValueError where it is not finite."""
+    array = onp.array(values, dtype=float)
+    if not onp.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {array} at step {step}")
+    return array
+
+
+def environment_action(action: Array, space: Space[Any]) -> Any:
+    """The policy's action as the environment takes it: clipped to a Box, shifted to a Discrete space's start."""
+    clipped = model_actions(action[None], space)[0]
+    return clipped.astype(space.dtype) if not isinstance(space, Discrete) else int(action + space.start)
 
 
 def rollout(env: Env[Any, Any], policy: Policy, num_steps: int, streams: Streams) -> tuple[Batch, Array]:
@@ -339,20 +365,6 @@ def rollout(env: Env[Any, Any], policy: Policy, num_steps: int, streams: Streams
             observation, episode_return = checked(env.reset()[0], "observation", t), 0.0
     columns = [onp.array(column) for column in zip(*rows)]
     return Batch(*columns), onp.array(episode_returns)
-
-
-def checked(values: Any, name: str, step: int) -> Array:
-    """A float64 copy, for environments may reuse their arrays; ValueError where it is not finite."""
-    array = onp.array(values, dtype=float)
-    if not onp.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, got {array} at step {step}")
-    return array
-
-
-def environment_action(action: Array, space: Space[Any]) -> Any:
-    """The policy's action as the environment takes it: clipped to a Box, shifted to a Discrete space's start."""
-    clipped = model_actions(action[None], space)[0]
-    return clipped.astype(space.dtype) if not isinstance(space, Discrete) else int(action + space.start)
 
 
 def curiosity(

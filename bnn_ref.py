@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
+from numbers import Integral
 from typing import Any, NamedTuple, ParamSpec, TypedDict, TypeVar, Unpack
 
 import autograd.numpy as np
@@ -30,6 +31,7 @@ from scipy.special import expit, logsumexp
 
 # ---------------------------------------------------------------- constants
 
+MIN_CURVED_SIGMA = 1e-150  # 1/σ² and σ² are normal numbers down to here
 MIN_RHO = -700.0  # softplus(-700) = 1e-304: below, sigma leaves the normal numbers of float64
 SERIES_RANGE = 0.25  # |r| up to which r − log1p(r) is a series; the difference beyond it keeps 13 digits
 SERIES_TERMS = onp.arange(10)  # u² < 0.0205 there: what follows the tenth term is under 1e-17 of the sum
@@ -119,7 +121,7 @@ def check_array(name: str, values: Sigma, shape: tuple[int, ...]) -> None:
 
 
 def check_count(name: str, value: int, minimum: int = 1) -> None:
-    if not (float(value).is_integer() and value >= minimum):
+    if not (isinstance(value, Integral) and value >= minimum):
         raise ValueError(f"{name} must be a whole number >= {minimum}, got {value}")
 
 
@@ -142,6 +144,7 @@ def softplus_inverse(sigma: Array) -> Array:
     >>> float(softplus_inverse(1000.0))
     1000.0
     """
+    sigma = onp.asarray(sigma)
     check_positive("sigma", sigma)
     return sigma + np.log(-np.expm1(-sigma))
 
@@ -168,6 +171,21 @@ def normal_log_density(x: Array, mean: Array, sigma: Sigma) -> Array:
     return -0.5 * onp.log(2.0 * onp.pi) - np.log(sigma) - 0.5 * ((x - mean) / sigma) ** 2
 
 
+def kl_from_moves(mean_move: Array, sigma_move: Array, sigma_ratio: Array) -> Array:
+    """KL[q‖p] = Σ ½(r − log(1 + r)) + ½m² from m = (μ_q − μ_p)/σ_p, d = (σ_q − σ_p)/σ_p and σ_q/σ_p = 1 + d.
+
+    r = (σ_q/σ_p)² − 1 = d(2 + d). The caller gives d and 1 + d apart, each with all its digits.
+    """
+    r = sigma_move * (2.0 + sigma_move)
+    small = (r > -SERIES_RANGE) & (r < SERIES_RANGE)
+    # Small r: log1p(r) = 2 artanh(u) with u = r/(2 + r), and r − 2u = r·u.
+    r_small = np.where(small, r, 0.0)
+    u = r_small / (2.0 + r_small)
+    tail = np.dot((u * u)[..., None] ** SERIES_TERMS, 1.0 / (2.0 * SERIES_TERMS + 3.0))
+    excess = np.where(small, r_small * u - 2.0 * u**3 * tail, r - 2.0 * np.log(sigma_ratio))
+    return 0.5 * np.sum(excess + mean_move**2, axis=-1)
+
+
 def kl_diag_normal(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
     """KL[q‖p] = Σ ½[(σ_q/σ_p)² − 1 − 2 log(σ_q/σ_p) + ((μ_q − μ_p)/σ_p)²] in nats, summed over the last axis.
 
@@ -188,26 +206,13 @@ def kl_diag_normal(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> 
     return kl_from_moves((mu_q - mu_p) / sigma_p, (sigma_q - sigma_p) / sigma_p, sigma_q / sigma_p)
 
 
-def kl_from_moves(mean_move: Array, sigma_move: Array, sigma_ratio: Array) -> Array:
-    """KL[q‖p] = Σ ½(r − log(1 + r)) + ½m² from m = (μ_q − μ_p)/σ_p, d = (σ_q − σ_p)/σ_p and σ_q/σ_p = 1 + d.
-
-    r = (σ_q/σ_p)² − 1 = d(2 + d). The caller gives d and 1 + d apart, each with all its digits.
-    """
-    r = sigma_move * (2.0 + sigma_move)
-    small = (r > -SERIES_RANGE) & (r < SERIES_RANGE)
-    # Small r: log1p(r) = 2 artanh(u) with u = r/(2 + r), and r − 2u = r·u.
-    r_small = np.where(small, r, 0.0)
-    u = r_small / (2.0 + r_small)
-    tail = np.dot((u * u)[..., None] ** SERIES_TERMS, 1.0 / (2.0 * SERIES_TERMS + 3.0))
-    excess = np.where(small, r_small * u - 2.0 * u**3 * tail, r - 2.0 * np.log(sigma_ratio))
-    return 0.5 * np.sum(excess + mean_move**2, axis=-1)
-
-
 def kl_hessian_diag(q: DiagNormal) -> tuple[Array, Array]:
     """Second derivatives of KL[q(φ + Δ)‖q(φ)] at Δ = 0: 1/σ² in μ and 2·sigmoid(ρ)²/σ² in ρ, each (D,).
 
-    All mixed derivatives are 0. [VIME] section 2.5.
+    All mixed derivatives are 0. Raises ValueError where 1/σ² is no finite number. [VIME] section 2.5.
     """
+    if onp.any(q.sigma < MIN_CURVED_SIGMA):
+        raise ValueError(f"sigma must be >= {MIN_CURVED_SIGMA:g} for 1/sigma², got min {onp.min(q.sigma)}")
     return q.sigma**-2.0, 2.0 * (expit(q.rho) / q.sigma) ** 2
 
 
@@ -274,6 +279,14 @@ def sample_weights(q: DiagNormal, eps: Array) -> Array:
     return q.mu + q.sigma * eps
 
 
+def check_zeta(zeta: Zeta, num_rows: int, layer_sizes: Sizes) -> None:
+    if len(zeta) != len(layer_sizes) - 1:
+        raise ValueError(f"zeta must have one array per layer, {len(layer_sizes) - 1}, got {len(zeta)}")
+    check_count("samples in zeta", len(zeta[0]))
+    for values, units in zip(zeta, layer_sizes[1:]):
+        check_array("zeta", values, (len(zeta[0]), num_rows, units))
+
+
 def mlp_local(q: DiagNormal, inputs: Array, zeta: Zeta, layer_sizes: Sizes) -> Array:
     """Outputs (S, N, O) with the pre-activations sampled in place of the weights: z ~ N(h·μ, h²·σ²).
 
@@ -291,14 +304,6 @@ def mlp_local(q: DiagNormal, inputs: Array, zeta: Zeta, layer_sizes: Sizes) -> A
     return activations
 
 
-def check_zeta(zeta: Zeta, num_rows: int, layer_sizes: Sizes) -> None:
-    if len(zeta) != len(layer_sizes) - 1:
-        raise ValueError(f"zeta must have one array per layer, {len(layer_sizes) - 1}, got {len(zeta)}")
-    check_count("samples in zeta", len(zeta[0]))
-    for values, units in zip(zeta, layer_sizes[1:]):
-        check_array("zeta", values, (len(zeta[0]), num_rows, units))
-
-
 def forward(q: DiagNormal, inputs: Array, noise: Noise, layer_sizes: Sizes) -> Array:
     """Outputs (S, N, O) of `mlp` on weights sampled with eps, or of `mlp_local` where the noise is zeta."""
     if isinstance(noise, onp.ndarray):
@@ -313,13 +318,19 @@ def with_zeta(function: Callable[P, R]) -> Callable[P, R]:
     def local(*args: Any, **settings: Any) -> Any:
         if "zeta" in settings:
             settings["eps"] = settings.pop("zeta")
-        for noise in (*args[-1:], settings.get("eps")):
-            if isinstance(noise, onp.ndarray):
-                raise ValueError(f"zeta must be a list of one array per layer, got an array {noise.shape}")
+        noise = settings["eps"] if "eps" in settings else args[-1]
+        if isinstance(noise, onp.ndarray):
+            raise ValueError(f"zeta must be a list of one array per layer, got an array {noise.shape}")
         return function(*args, **settings)
 
     local.__name__ = f"{function.__name__}_local"
     return local
+
+
+def check_likelihood_sigma(likelihood_sigma: Sigma, num_outputs: int) -> None:
+    check_positive("likelihood_sigma", likelihood_sigma)
+    if onp.ndim(likelihood_sigma) > 0:
+        check_array("likelihood_sigma", likelihood_sigma, (num_outputs,))
 
 
 def log_likelihood(outputs: Array, targets: Array, likelihood_sigma: Sigma) -> Array:
@@ -330,12 +341,6 @@ def log_likelihood(outputs: Array, targets: Array, likelihood_sigma: Sigma) -> A
     check_array("targets", targets, outputs.shape[1:])
     check_likelihood_sigma(likelihood_sigma, outputs.shape[-1])
     return np.sum(normal_log_density(targets, outputs, likelihood_sigma), axis=-1)
-
-
-def check_likelihood_sigma(likelihood_sigma: Sigma, num_outputs: int) -> None:
-    check_positive("likelihood_sigma", likelihood_sigma)
-    if onp.ndim(likelihood_sigma) > 0:
-        check_array("likelihood_sigma", likelihood_sigma, (num_outputs,))
 
 
 def check_rows(inputs: Array, targets: Array) -> None:
@@ -408,6 +413,9 @@ def adam_step(
     epsilon: float = 1e-8,
 ) -> tuple[Array, AdamState]:
     """One descent step of Adam on params (P,), and the new state. Defaults: [Adam] Algorithm 1."""
+    check_array("gradient", gradient, params.shape)
+    check_array("state.mean", state.mean, params.shape)
+    check_positive("learning_rate", learning_rate)
     num_steps = state.num_steps + 1
     mean = beta1 * state.mean + (1.0 - beta1) * gradient
     square = beta2 * state.square + (1.0 - beta2) * gradient**2
@@ -439,14 +447,13 @@ def fit(
 ) -> tuple[DiagNormal, AdamState]:
     """Raise the ELBO by num_updates Adam steps on minibatches drawn with replacement; q and Adam's state.
 
-    local: noise per row and unit in place of noise per weight (the default, as in the original code).
+    local: noise per sample, row and unit in place of noise per weight.
     """
     check_rows(inputs, targets)
     check_count("num_updates", num_updates, minimum=0)
     check_count("batch_size", batch_size)
     check_count("num_samples", num_samples)
     phi, adam = np.concatenate([q.mu, q.rho]), adam or adam_init(2 * len(q.mu))
-    check_array("adam.mean", adam.mean, phi.shape)
     for _ in range(num_updates):
         rows = rng.integers(len(inputs), size=batch_size)
         noise = sample_noise(rng, num_samples, batch_size, settings["layer_sizes"], local=local)

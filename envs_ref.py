@@ -17,7 +17,7 @@ class SparseMountainCar(gym.Wrapper[Any, Any, Any, Any]):
     """MountainCarContinuous-v0 that pays 1 on reaching the goal and 0 otherwise; no cost of action.
 
     Observation (2,): position from −1.2 to 0.6 and velocity from −0.07 to 0.07. Action (1,): force from −1 to 1.
-    An episode terminates at the goal, position ≥ 0.45, and is truncated after 500 steps.
+    An episode terminates at the goal, position ≥ 0.45 and not moving left, and is truncated after 500 steps.
     """
 
     def __init__(self, **kwargs: Any) -> None:

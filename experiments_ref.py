@@ -14,6 +14,7 @@ import argparse
 import csv
 import importlib.util
 import json
+import operator
 import platform
 import shutil
 import sys
@@ -37,7 +38,7 @@ from vime_ref import Bonus, NoBonus, VimeSettings, vime_init
 
 ROOT_SEED = 0  # run number s draws from numpy.random.default_rng([ROOT_SEED, s])
 RUN_EXTRA = ("tqdm", "matplotlib", "joblib")
-PACKAGES = ("vime-ref", "numpy", "scipy", "autograd", "gymnasium")
+PACKAGES = ("vime-ref", "numpy", "scipy", "autograd", "gymnasium", *RUN_EXTRA)
 COLUMNS = ("task", "bonus", "seed", "iteration", "steps", "return_mean", "return_max", "gain_median", "wall_s")
 POLL_SECONDS = 0.2
 VISITS_EVERY = 5  # one visited state in five is drawn
@@ -232,13 +233,13 @@ def draw_learning_curve(path: Path, rows: Sequence[dict[str, Any]], bonuses: Seq
         mine = [row for row in rows if row["bonus"] == bonus]
         steps = sorted({row["steps"] for row in mine})
         bands = np.array([quartiles([r["return_mean"] for r in mine if r["steps"] == step]) for step in steps])
-        axes.plot(steps, bands[:, 1], color=COLORS[bonus], label=LABELS[bonus])
+        axes.plot(steps, bands[:, 1], marker="o" if len(steps) == 1 else "", color=COLORS[bonus], label=LABELS[bonus])
         axes.fill_between(steps, bands[:, 0], bands[:, 2], color=COLORS[bonus], alpha=0.25, linewidth=0)
     seeds = len({row["seed"] for row in rows})
     axes.set(
         xlabel="environment steps",
         ylabel="return of an episode",
-        title=f"{rows[0]['task']}: median and quartiles of {seeds} seeds",
+        title=f"{rows[0]['task']}: median and quartiles of {seeds} seed{'s' if seeds > 1 else ''}",
     )
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
@@ -267,14 +268,13 @@ def draw_state_visits(path: Path, visits: dict[str, Array], axis_names: tuple[st
 def configuration(task_name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Every setting of a run, and the versions of what computed it."""
     task = TASKS[task_name]
-    settings = asdict(task)
+    settings = {**asdict(task), "iterations": arguments.iterations}
     settings["agent"] = {**settings["agent"], "eta": arguments.eta, "policy_step": task.agent.policy_step.__name__}
     return {
         "root_seed": ROOT_SEED,
         "task_name": task_name,
         "bonuses": arguments.bonus,
         "seeds": arguments.seeds,
-        "iterations": arguments.iterations,
         "jobs": arguments.jobs,
         "settings": settings,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
@@ -326,9 +326,15 @@ def weight(text: str) -> float:
     return value
 
 
-def parser() -> Parser:
-    parser = Parser(prog="vime-ref", description="VIME, the reference: run its experiments.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+def defaults(setting: str) -> str:
+    """A setting's default, for the help text: "the task's, ", and each task's."""
+    values = [f"{operator.attrgetter(setting)(task):g}" for task in TASKS.values()]
+    return "the task's, " + ", ".join(values)
+
+
+def command_line() -> Parser:
+    top = Parser(prog="vime-ref", description="VIME, the reference: run its experiments.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     run = commands.add_parser(
         "run",
         help="train with and without curiosity, and compare",
@@ -346,13 +352,13 @@ def parser() -> Parser:
         "--iterations",
         type=count,
         metavar="N",
-        help="iterations of 5000 environment steps each (default: the task's, 20)",
+        help=f"times to sample {AgentSettings.batch_steps} steps and to learn (default: {defaults('iterations')})",
     )
     run.add_argument(
         "--eta",
         type=weight,
         metavar="X",
-        help="reward for a gain of the running median, in units of reward (default: the task's, 1e-4)",
+        help=f"reward for a gain of the running median, in units of reward (default: {defaults('agent.eta')})",
     )
     run.add_argument(
         "--jobs",
@@ -362,10 +368,11 @@ def parser() -> Parser:
         help="parallel processes (default: the number of cores, %(default)s)",
     )
     run.add_argument("--out", type=Path, metavar="DIR", help="folder of the results (default: runs/TASK)")
-    return parser
+    run.set_defaults(parser=run)
+    return top
 
 
-def check_run(parser: Parser, arguments: argparse.Namespace) -> None:
+def check_run(arguments: argparse.Namespace) -> None:
     """Fill in the task's defaults; end with one line where a run could not succeed."""
     task = TASKS[arguments.task]
     arguments.bonus = list(dict.fromkeys(arguments.bonus))
@@ -374,17 +381,18 @@ def check_run(parser: Parser, arguments: argparse.Namespace) -> None:
     arguments.out = arguments.out or Path("runs") / arguments.task
     missing = [name for name in RUN_EXTRA if importlib.util.find_spec(name) is None]
     if missing:
-        parser.error(f"run needs {', '.join(missing)}: pip install 'vime-ref[run]'")
+        arguments.parser.error(f"run needs {', '.join(missing)}: pip install -e '.[run]'")
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=arguments.out).close()
     except OSError as error:
-        parser.error(f"argument --out: can't write to {arguments.out}: {error.strerror}")
+        arguments.parser.error(f"argument --out: can't write to {arguments.out}: {error.strerror}")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, write, show."""
-    start = time.perf_counter()
+    began = time.perf_counter()
+    config = configuration(arguments.task, arguments)
     rows_folder = Path(tempfile.mkdtemp(prefix=".rows-", dir=arguments.out))
     jobs = [
         Job(arguments.task, bonus, seed, arguments.iterations, arguments.eta, rows_folder / f"{bonus}-{seed}.csv")
@@ -395,19 +403,17 @@ def run(arguments: argparse.Namespace) -> None:
         results = dict(zip(jobs, run_jobs(jobs, arguments.jobs)))
     finally:
         shutil.rmtree(rows_folder)
-    config = configuration(arguments.task, arguments)
     table = write_results(arguments.out, config, results, TASKS[arguments.task].axes)
     print(
-        f"\n{table}\n\nwrote {arguments.out}/ after {time.perf_counter() - start:.0f} s: "
+        f"\n{table}\n\nwrote {arguments.out}/ after {time.perf_counter() - began:.0f} s: "
         "learning_curve.csv, config.json, learning_curve.png, state_visits.png"
     )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `vime-ref`; the exit code."""
-    top = parser()
-    arguments = top.parse_args(argv)
-    check_run(top, arguments)
+    arguments = command_line().parse_args(argv)
+    check_run(arguments)
     try:
         run(arguments)
     except KeyboardInterrupt:

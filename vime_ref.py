@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, Protocol, TypedDict, Unpack
+from typing import Any, Literal, NamedTuple, Protocol, TypedDict, Unpack, get_args
 
 import numpy as np
 from autograd import grad
@@ -32,6 +32,7 @@ CHUNK_ROWS = 512  # rows of a fast batch at a time, so that its arrays stay in t
 # ---------------------------------------------------------------- types
 
 Method = Literal["taylor", "exact"]
+METHODS = get_args(Method)
 
 
 class Batch(NamedTuple):
@@ -64,6 +65,11 @@ class ModelSettings(TypedDict):
 
 
 # ---------------------------------------------------------------- building blocks: one transition
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {value!r}")
 
 
 def transition_loss(
@@ -165,11 +171,11 @@ def normalize_gains(
     history without this batch, divides by 1. Raises ValueError on a gain that is not finite.
     [VIME] section 2.5; [Lecture] divides by the "running average over past iterations".
     """
+    gains = np.asarray(gains, dtype=float)
     check_finite("gains", gains)
     check_finite("history", np.asarray(history))
     check_count("window", window)
-    if statistic not in ("median", "mean"):
-        raise ValueError(f"statistic must be 'median' or 'mean', got {statistic!r}")
+    check_choice("statistic", statistic, ("median", "mean"))
     if len(gains) == 0:
         raise ValueError("gains must have at least 1 row, got 0")
     current = float(np.median(gains) if statistic == "median" else np.mean(gains))
@@ -185,8 +191,9 @@ def curious_rewards(rewards: Array, gains: Array, eta: float) -> Array:
     >>> curious_rewards(np.array([0.0, 1.0]), np.array([2.0, 4.0]), 0.5)
     array([1., 3.])
     """
+    rewards, gains = np.asarray(rewards, dtype=float), np.asarray(gains, dtype=float)
     check_finite("rewards", rewards)
-    check_array("gains", gains, np.shape(rewards))
+    check_array("gains", gains, rewards.shape)
     if not (np.isfinite(eta) and eta >= 0):
         raise ValueError(f"eta must be >= 0 and finite, got {eta}")
     return rewards + eta * gains
@@ -210,6 +217,11 @@ def model_actions(actions: Array, space: Space[Any]) -> Array:
         check_array("actions", actions, (len(actions), *space.shape))
         return np.clip(actions, space.low, space.high).astype(float)
     raise ValueError(f"action_space must be Discrete or a Box of shape (A,), got {space}")
+
+
+def action_size(space: Space[Any]) -> int:
+    """A: the columns of `model_actions`."""
+    return model_actions(np.zeros((0, *(space.shape or ()))), space).shape[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,6 +275,7 @@ def information_gains_by_row(
         gradient = transition_loss_grad(q, q, inputs, targets, noise, **settings)
         return information_gain_taylor(q, *gradient, step_size=step_size)
 
+    check_choice("method", method, METHODS)
     rows = [slice(n, n + 1) for n in range(len(inputs))]
     return np.array([gain(inputs[row], targets[row], noise_of_rows(eps, row)) for row in rows])
 
@@ -349,8 +362,7 @@ def information_gains(
     "exact" is `information_gain(posterior_step(row), q)`; "taylor" is its second-order form, computed for
     many rows at once. With S samples it is biased upward by ½λ² tr(H⁻¹ Cov ĝ), ĝ the S-sample gradient.
     """
-    if method not in ("taylor", "exact"):
-        raise ValueError(f"method must be 'taylor' or 'exact', got {method!r}")
+    check_choice("method", method, METHODS)
     bnn.check_rows(inputs, targets)
     check_positive("step_size", step_size)
     bnn.check_likelihood_sigma(likelihood_sigma, layer_sizes[-1])
@@ -364,7 +376,9 @@ def information_gains(
     chunks = [slice(start, start + CHUNK_ROWS) for start in range(0, len(inputs), CHUNK_ROWS)]
     taylor: Any = taylor_sampled if isinstance(eps, np.ndarray) else taylor_local
     sums = [taylor(q, inputs[rows], targets[rows], noise_of_rows(eps, rows), **model) for rows in chunks]
-    return 0.5 * step_size**2 * np.concatenate(sums)
+    gains = 0.5 * step_size**2 * np.concatenate(sums)
+    check_finite("gains", gains)
+    return gains
 
 
 information_gains_local = bnn.with_zeta(information_gains)
@@ -393,13 +407,43 @@ class VimeSettings:
     num_data: float | None = 50.0  # its KL/5 per minibatch of 10; None: the number of rows in the pool
     step_size: float = 0.01  # λ of the gain
     method: Method = "taylor"
-    local: bool = False  # noise per weight, as the original has it whatever its name for it
+    local: bool = False  # noise per weight; the original has noise per unit, one draw for all rows
     num_samples: int = 10
     num_updates: int = 500  # Adam steps an `update`
     batch_size: int = 10
     learning_rate: float = 1e-3
     capacity: int = 100_000  # rows of the replay pool
     min_rows: int = 500  # in the pool, before the model trains and gains are paid
+
+    def __post_init__(self) -> None:
+        check_count("num_updates", self.num_updates, minimum=0)
+        for name in ("num_samples", "batch_size", "capacity", "min_rows"):
+            check_count(name, getattr(self, name))
+        for name in ("likelihood_sigma", "prior_sigma", "step_size", "learning_rate"):
+            check_positive(name, getattr(self, name))
+        check_positive("num_data", 1.0 if self.num_data is None else self.num_data)
+        check_choice("method", self.method, METHODS)
+        if self.min_rows > self.capacity:
+            raise ValueError(f"min_rows must be <= capacity, got {self.min_rows} > {self.capacity}")
+
+
+def spread(rows: Array) -> Array:
+    """Standard deviation over the rows, exactly 0 where they never vary (a mean of equals can be off by rounding)."""
+    return np.where(np.ptp(rows, axis=0) > 0, rows.std(axis=0), 0.0)
+
+
+def pool_statistics(pool: ReplayPool, action_space: Space[Any]) -> tuple[Array, Array]:
+    """Mean and standard deviation (K + A,) of observations and actions; 0 and 1 for one-hot actions.
+
+    A dimension that never varied is divided by 1.
+    """
+    rows = np.concatenate([pool.observations, pool.actions], axis=1)
+    center, scale = rows.mean(axis=0), spread(rows)
+    scale[scale == 0.0] = 1.0
+    if isinstance(action_space, Discrete):
+        num_observed = pool.observations.shape[1]
+        center[num_observed:], scale[num_observed:] = 0.0, 1.0
+    return center, scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -433,13 +477,11 @@ class Vime:
         inputs, targets = self.normalized(*rows)
         s = self.settings
         noise = bnn.sample_noise(rng, s.num_samples, len(inputs), self.layer_sizes, local=s.local)
-        gains = information_gains(
+        return information_gains(
             self.q, inputs, targets, noise,
             layer_sizes=self.layer_sizes, likelihood_sigma=s.likelihood_sigma,
             step_size=s.step_size, method=s.method,
         )  # fmt: skip
-        check_finite("gains", gains)
-        return gains
 
     def update(self, batch: Batch, rng: Generator) -> Vime:
         """Vime with the batch in its pool and, from `min_rows` on, fitted by `num_updates` steps."""
@@ -462,8 +504,9 @@ class Vime:
 
     def model_rows(self, batch: Batch) -> tuple[Array, Array, Array]:
         """Observations, actions as the model sees them, next observations; ValueError where not finite."""
-        check_finite("observations", batch.observations)
-        check_finite("next_observations", batch.next_observations)
+        shape = len(batch.rewards), self.pool.observations.shape[1]
+        check_array("observations", batch.observations, shape)
+        check_array("next_observations", batch.next_observations, shape)
         return batch.observations, model_actions(batch.actions, self.action_space), batch.next_observations
 
     def normalized(self, observations: Array, actions: Array, next_observations: Array) -> tuple[Array, Array]:
@@ -473,36 +516,19 @@ class Vime:
         return inputs, (next_observations - self.center[:num_observed]) / self.scale[:num_observed]
 
 
-def spread(rows: Array) -> Array:
-    """Standard deviation over the rows, exactly 0 where they never vary (a mean of equals can be off by rounding)."""
-    return np.where(np.ptp(rows, axis=0) > 0, rows.std(axis=0), 0.0)
-
-
-def pool_statistics(pool: ReplayPool, action_space: Space[Any]) -> tuple[Array, Array]:
-    """Mean and standard deviation (K + A,) of observations and actions; 0 and 1 for one-hot actions.
-
-    A dimension that never varied is divided by 1.
-    """
-    rows = np.concatenate([pool.observations, pool.actions], axis=1)
-    center, scale = rows.mean(axis=0), spread(rows)
-    scale[scale == 0.0] = 1.0
-    if isinstance(action_space, Discrete):
-        num_observed = pool.observations.shape[1]
-        center[num_observed:], scale[num_observed:] = 0.0, 1.0
-    return center, scale
-
-
 def vime_init(
     observation_size: int, action_space: Space[Any], rng: Generator, settings: VimeSettings | None = None
 ) -> Vime:
     """Vime with an empty pool: prior N(0, prior_sigma²), μ ~ N(0, 1) as in the original code."""
     settings = settings or VimeSettings()
-    action_size = model_actions(np.zeros((0, *(action_space.shape or ()))), action_space).shape[1]
-    sizes = (observation_size + action_size, *settings.hidden_sizes, observation_size)
+    sizes = (observation_size + action_size(action_space), *settings.hidden_sizes, observation_size)
     mu = rng.standard_normal(bnn.num_weights(sizes))
     rho = bnn.softplus_inverse(np.full(len(mu), settings.prior_sigma))
     pool = ReplayPool(
-        settings.capacity, np.zeros((0, observation_size)), np.zeros((0, action_size)), np.zeros((0, observation_size))
+        settings.capacity,
+        np.zeros((0, observation_size)),
+        np.zeros((0, action_size(action_space))),
+        np.zeros((0, observation_size)),
     )
     return Vime(
         settings,

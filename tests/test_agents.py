@@ -528,6 +528,13 @@ def test_trpo_step_against_slow_kl_and_surrogate(make, seed):
 
 
 @both
+def test_trpo_step_leaves_the_policy_where_advantages_are_too_small_to_square(make):
+    policy = make(3)
+    tiny = 1e-170 * ADVANTAGES
+    assert trpo_step(policy, OBSERVATIONS, draw(policy, 4), tiny) is policy
+
+
+@both
 def test_trpo_step_on_zero_advantages_returns_the_policy(make):
     policy = make(16)
     assert trpo_step(policy, OBSERVATIONS, draw(policy, 17), np.zeros(4)) is policy
@@ -740,10 +747,10 @@ def pay(gains: Any, history: tuple[float, ...] = (4.0,), **keywords: Any) -> tup
 
 
 def test_curiosity_against_hand_computed_rewards():
-    """r + ½·gain/mean(4, 2), added to the reward (control FilterReplacesReward)."""
-    rewards, gains, history = pay([2.0, 0.0, 6.0])
-    assert np.allclose(rewards, [1 + 0.5 * 2 / 3, 2.0, 3 + 0.5 * 6 / 3], rtol=1e-15)
-    assert gains.tolist() == [2.0, 0.0, 6.0]
+    """r + ½·gain/mean(4, 2), added to the reward (control FilterReplacesReward), a gain over 1000 not clipped."""
+    rewards, gains, history = pay([2.0, 0.0, 6000.0])
+    assert np.allclose(rewards, [1 + 0.5 * 2 / 3, 2.0, 3 + 0.5 * 6000 / 3], rtol=1e-15)
+    assert gains.tolist() == [2.0, 0.0, 6000.0]
     assert history == (4.0, 2.0)
 
 
@@ -767,16 +774,29 @@ def test_curiosity_leaves_the_history_alone_while_nothing_is_paid():
         (Ready([0.0, np.nan, 1.0]), 0.5, r"gains must be finite, got nan at index \(1,\)"),
         (Ready(np.inf), 0.5, "gains must be finite, got inf"),
         (Ready([1.0, 2.0]), 0.5, r"gains must have shape \(3,\), got \(2,\)"),
-        (Ready(1.0), -1.0, "eta must be >= 0 and finite, got -1.0"),
-        (Ready(1.0), np.nan, "eta must be >= 0 and finite, got nan"),
     ],
 )
-def test_train_names_a_bad_gain_or_weight(bonus, eta, message, normalize):
+def test_train_names_a_bad_gain(bonus, eta, message, normalize):
     env = Scripted(SCRIPT, Box(-1, 1, (2,)))
     agent = AgentSettings(eta=eta, batch_steps=3, normalize=normalize)
     iterations = train(env, gaussian(1), bonus, value_init(2, default_rng(0)), streams(0), agent, num_iterations=1)
     with pytest.raises(ValueError, match=message):
         next(iterations)
+
+
+@pytest.mark.parametrize(
+    ("message", "settings"),
+    [
+        ("eta must be >= 0 and finite, got -1.0", {"eta": -1.0}),
+        ("eta must be >= 0 and finite, got nan", {"eta": np.nan}),
+        ("gamma must be from 0 to 1, got 1.5", {"gamma": 1.5}),
+        ("lam must be from 0 to 1, got -0.1", {"lam": -0.1}),
+        ("batch_steps must be a whole number >= 1, got 0", {"batch_steps": 0}),
+    ],
+)
+def test_agent_settings_name_the_bad_one(message, settings):
+    with pytest.raises(ValueError, match=message):
+        AgentSettings(**settings)
 
 
 # ---------------------------------------------------------------- the loop
@@ -890,9 +910,10 @@ class Bandit(gym.Env[np.ndarray, Any]):
         return np.ones(1), self.pays[action], True, False, {}
 
 
-def reinforce(learning_rate: float) -> AgentSettings:
-    def step(*arguments: Any) -> Any:
-        return policy_gradient_step(*arguments, learning_rate=learning_rate, entropy_weight=0.0)
+def reinforce(sign: float) -> AgentSettings:
+    def step(policy: Any, observations: Any, actions: Any, advantages: Any) -> Any:
+        signed = sign * advantages
+        return policy_gradient_step(policy, observations, actions, signed, learning_rate=1.0, entropy_weight=0.0)
 
     return AgentSettings(batch_steps=64, policy_step=step)
 
@@ -900,8 +921,8 @@ def reinforce(learning_rate: float) -> AgentSettings:
 def test_train_with_reinforce_learns_a_bandit():
     """Control: downhill, the best arm is lost."""
 
-    def best_arm(learning_rate: float) -> float:
-        last = run(Bandit(0.0, 0.2, 1.0), vime.NoBonus(), reinforce(learning_rate), 15, hidden=())[-1]
+    def best_arm(sign: float) -> float:
+        last = run(Bandit(0.0, 0.2, 1.0), vime.NoBonus(), reinforce(sign), 15, hidden=())[-1]
         return float(np.exp(last.policy.log_prob(np.ones((1, 1)), np.array([2])))[0])
 
     assert best_arm(1.0) > 0.9

@@ -685,6 +685,7 @@ def test_elbo_and_its_gradient_take_every_argument_by_name() -> None:
         noise = getattr(case, name)
         expected = function(*data.values(), noise, num_data=4, **case.model)
         np.testing.assert_array_equal(function(**data, **{name: noise}, num_data=4, **case.model), expected)
+        np.testing.assert_array_equal(function(*data.values(), **{name: noise}, num_data=4, **case.model), expected)
 
 
 @settings(max_examples=20)
@@ -1004,11 +1005,12 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
     ("zeta must be finite", lambda: bnn.mlp_local(Q2, ROWS, [np.full((5, 3, 1), NAN)], (1, 1))),
     ("zeta must be a list of one array", lambda: bnn.elbo_local(Q2, Q2, ROWS, ROWS, EPS, **MODEL, num_data=3)),
     ("zeta must be a list of one array", lambda: bnn.elbo_grad_local(Q2, Q2, ROWS, ROWS, EPS, **MODEL, num_data=3)),
+    ("zeta must be a list of one array", lambda: bnn.elbo_local(Q2, Q2, ROWS, ROWS, zeta=EPS, **MODEL, num_data=3)),
     ("zeta must have shape (5, 4, 1)", lambda: bnn.mlp_local(Q2, np.ones((4, 1)), ZETA, (1, 1))),
     ("inputs must have shape (3, 1)", lambda: bnn.mlp_local(Q2, np.ones((3, 2)), ZETA, (1, 1))),
     ("targets must have shape (3, 1)", lambda: bnn.log_likelihood(np.zeros((5, 3, 1)), np.zeros((3, 2)), 1.0)),
     ("likelihood_sigma must have shape (1,)", lambda: bnn.log_likelihood(np.zeros((5, 3, 1)), ROWS, A2)),
-    ("sigma must be > 0 and finite", lambda: bnn.log_likelihood(np.zeros((5, 3, 1)), ROWS, 0.0)),
+    ("likelihood_sigma must be > 0 and finite", lambda: bnn.log_likelihood(np.zeros((5, 3, 1)), ROWS, 0.0)),
     ("inputs must be finite, got nan at index (1, 0)", lambda: call_elbo(inputs=np.array([[0.0], [NAN], [0.0]]))),
     ("targets must be finite", lambda: call_elbo(targets=np.full((3, 1), INF))),
     ("same number of rows >= 1, got 3 and 2", lambda: call_elbo(targets=np.ones((2, 1)))),
@@ -1023,6 +1025,11 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
     ("inputs must be finite", lambda: call_predict(np.full((3, 1), NAN))),
     ("likelihood_sigma must be > 0 and finite", lambda: call_predict(likelihood_sigma=-1.0)),
     ("likelihood_sigma must have shape (1,), got (2,)", lambda: call_predict(likelihood_sigma=A2)),
+    ("sigma must be >= 1e-150 for 1/sigma²", lambda: bnn.kl_hessian_diag(DiagNormal(A1, A1 - 400.0))),
+    ("gradient must have shape (2,), got (1,)", lambda: bnn.adam_step(A2, A1, bnn.adam_init(2), learning_rate=0.1)),
+    ("state.mean must have shape (2,)", lambda: bnn.adam_step(A2, A2, bnn.adam_init(1), learning_rate=0.1)),
+    ("learning_rate must be > 0", lambda: bnn.adam_step(A2, A2, bnn.adam_init(2), learning_rate=-1.0)),
+    ("layer_sizes must be a whole number >= 1, got 2.0", lambda: bnn.num_weights((2.0, 1))),
     ("targets must be finite", lambda: call_density(targets=np.full((3, 1), NAN))),
     ("same number of rows", lambda: call_density(targets=np.ones((2, 1)))),
 ]

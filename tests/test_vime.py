@@ -766,6 +766,38 @@ def test_vime_starts_from_the_prior_of_the_original_code() -> None:
     assert abs(np.mean(bonus.q.mu**2) - 1) < 4 * np.sqrt(2 / size) < 1 - 0.5**2
 
 
+def test_default_num_data_is_the_posterior_of_the_original_loss() -> None:
+    """Its loss, KL/5 − Σ log p over a minibatch of 10, is −ELBO/5 of 50 rows; NoKLScale would take another."""
+    case = make_case((2, 3, 1), 10, 2, 0, 5.0)
+    num_data = vime.VimeSettings().num_data
+
+    def gradient(num_data: float) -> np.ndarray:
+        data = case.inputs, case.targets, case.eps
+        return np.concatenate(bnn.elbo_grad(case.q, case.prior, *data, **case.model, num_data=num_data))
+
+    likelihood = (gradient(20.0) - gradient(10.0)) / 10.0 * 10.0  # linear in num_data: that of the 10 rows
+    divergence = likelihood - gradient(10.0)
+    np.testing.assert_allclose(gradient(num_data) / 5.0, likelihood - divergence / 5.0, rtol=1e-10, atol=1e-10)
+    assert not np.allclose(gradient(10.0), likelihood - divergence / 5.0, rtol=0.1)
+
+
+def test_posterior_update_reaches_the_conjugate_posterior() -> None:
+    """At x = 0 only the bias learns: precision 1/σ² + 1/σ_l², mean in proportion; control: too few steps."""
+    prior = DiagNormal(np.zeros(2), bnn.softplus_inverse(np.array([0.8, 1.2])))
+    signs = np.array([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])  # exact moments of N(0, 1) up to the second
+    data = np.zeros((1, 1)), np.array([[1.5]]), signs
+
+    def update(num_steps: int) -> DiagNormal:
+        return vime.posterior_update(
+            prior, *data, layer_sizes=(1, 1), likelihood_sigma=0.5, num_steps=num_steps, learning_rate=0.05
+        )
+
+    precision = 1 / 1.2**2 + 1 / 0.5**2
+    reached, exact = update(300), ([0.0, 1.5 / 0.5**2 / precision], [0.8, precision**-0.5])
+    np.testing.assert_allclose([reached.mu, reached.sigma], exact, atol=1e-9)
+    assert abs(update(3).mu[1] - exact[0][1]) > 0.1
+
+
 def test_no_bonus_pays_nothing() -> None:
     bonus, batch, rng = vime.NoBonus(), make_batch(1, 4), np.random.default_rng(0)
     assert bonus.reward(batch, rng).tolist() == [0.0] * 4
@@ -840,6 +872,15 @@ def actions(values: list, space: object) -> Callable:
         (normalized([-np.inf]), "gains must be finite, got -inf at index (0,)"),
         (normalized([1.0], window=0), "window must be a whole number >= 1, got 0"),
         (normalized([1.0], statistic="mode"), "statistic must be 'median' or 'mean', got 'mode'"),
+        (lambda: vime.VimeSettings(capacity=100), "min_rows must be <= capacity, got 500 > 100"),
+        (lambda: vime.VimeSettings(min_rows=-1), "min_rows must be a whole number >= 1, got -1"),
+        (lambda: vime.VimeSettings(num_data=-1.0), "num_data must be > 0 and finite"),
+        (lambda: vime.VimeSettings(step_size=0.0), "step_size must be > 0 and finite"),
+        (lambda: vime.VimeSettings(method="tailor"), "method must be 'taylor' or 'exact', got 'tailor'"),
+        (
+            lambda: vime.information_gains_by_row(Q, COLUMN, COLUMN, EPS, step_size=0.1, method="both", **MODEL),
+            "method must be 'taylor' or 'exact', got 'both'",
+        ),
         (normalized([]), "gains must have at least 1 row, got 0"),
         (curious([1.0, np.nan], [1.0, 1.0]), "rewards must be finite, got nan at index (1,)"),
         (curious([1.0], [np.inf]), "gains must be finite, got inf at index (0,)"),
