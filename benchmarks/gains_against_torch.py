@@ -71,6 +71,7 @@ def compare(layer_sizes: tuple[int, ...], chunk_size: int | None) -> None:
             times[name].append(time.perf_counter() - start)
     this, other = (statistics.median(times[name]) for name in ("this", "torch"))
     difference = np.max(np.abs(results["this"] / results["torch"] - 1.0))
+    assert difference < 1e-10
     sizes, name = "-".join(map(str, layer_sizes)), f"vmap(grad, chunk_size={chunk_size})"
     print(
         f"{sizes:<11}  this {this:.3f} s  {name:<27} {other:.3f} s  ratio {other / this:5.1f}  apart {difference:.0e}"
