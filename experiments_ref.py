@@ -1,7 +1,8 @@
-"""The command line: train agents with and without curiosity on a task, and show what came of it.
+"""The command line: train agents with and without curiosity on a task, and check other implementations.
 
 `vime-ref run` trains every bonus on every seed in parallel processes and writes a learning curve, the
 settings and two pictures. A run is a function of its seed: the number of jobs does not change a figure.
+`vime-ref check` and `vime-ref fuzz` are `crosscheck_ref.check` and `fuzz_ref.fuzz`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ import numpy as np
 
 from agents_ref import AgentSettings, Iteration, Streams, policy_init, train, value_init
 from bnn_ref import Array
+from crosscheck_ref import DTYPES, Report, UsageError, check
+from fuzz_ref import FuzzReport, fuzz
 from vime_ref import Bonus, NoBonus, VimeSettings, vime_init
 
 # ---------------------------------------------------------------- constants
@@ -326,6 +329,12 @@ def weight(text: str) -> float:
     return value
 
 
+def seconds(text: str) -> float:
+    if not (value := weight(text)) > 0.0:
+        raise argparse.ArgumentTypeError(f"must be a finite number > 0, got {text}")
+    return value
+
+
 def defaults(setting: str) -> str:
     """A setting's default, for the help text: "the task's, ", and each task's."""
     values = [f"{operator.attrgetter(setting)(task):g}" for task in TASKS.values()]
@@ -333,8 +342,15 @@ def defaults(setting: str) -> str:
 
 
 def command_line() -> Parser:
-    top = Parser(prog="vime-ref", description="VIME, the reference: run its experiments.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    top = Parser(prog="vime-ref", description="VIME, the reference: run its experiments, check implementations.")
+    commands = top.add_subparsers(dest="action", required=True, metavar="COMMAND", parser_class=Parser)
+    add_run(commands)
+    add_check(commands)
+    add_fuzz(commands)
+    return top
+
+
+def add_run(commands: Any) -> None:
     run = commands.add_parser(
         "run",
         help="train with and without curiosity, and compare",
@@ -369,7 +385,45 @@ def command_line() -> Parser:
     )
     run.add_argument("--out", type=Path, metavar="DIR", help="folder of the results (default: runs/TASK)")
     run.set_defaults(parser=run)
-    return top
+
+
+def add_check(commands: Any) -> None:
+    parser = commands.add_parser(
+        "check",
+        help="put the test vectors to an implementation",
+        description="Put the test vectors to an implementation, the reference itself by default; print a table, and a "
+        "line for each case that fails, with the known mistake that it matches.",
+    )
+    add_implementation(parser)
+    parser.add_argument("--strict", action="store_true", help="accepting what should be refused fails")
+
+
+def add_fuzz(commands: Any) -> None:
+    parser = commands.add_parser(
+        "fuzz",
+        help="compare an implementation with the reference on drawn inputs",
+        description="Draw inputs of each operation, compare an implementation with the reference, and print the "
+        "smallest disagreement as a test vector.",
+    )
+    add_implementation(parser)
+    parser.add_argument(
+        "--examples", type=count, default=100, metavar="N", help="inputs of each operation (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the inputs (default: %(default)s)")
+
+
+def add_implementation(parser: Parser) -> None:
+    parser.add_argument(
+        "impl", nargs="?", metavar="IMPL", help="Python module, or module:object, with functions named as operations"
+    )
+    parser.add_argument("--exec", metavar="CMD", dest="command", help="a program that answers lines of JSON instead")
+    parser.add_argument("--only", metavar="NAMES", help="families, operations or ids of cases, parted by commas")
+    parser.add_argument("--dtype", choices=DTYPES, default="f64", help="of arrays (default: %(default)s)")
+    parser.add_argument(
+        "--timeout", type=seconds, default=10.0, metavar="S", help="seconds for an answer (default: %(default)g)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report to this file as well")
+    parser.set_defaults(parser=parser)
 
 
 def check_run(arguments: argparse.Namespace) -> None:
@@ -410,11 +464,33 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
+def run_crosscheck(arguments: argparse.Namespace) -> int:
+    """Check or fuzz, and print the report; the exit code."""
+    given = {name: getattr(arguments, name) for name in ("command", "only", "dtype", "timeout")}
+    report: Report | FuzzReport
+    try:
+        if arguments.action == "check":
+            report = check(arguments.impl, strict=arguments.strict, **given)
+        else:
+            report = fuzz(arguments.impl, examples=arguments.examples, seed=arguments.seed, **given)
+    except UsageError as error:
+        arguments.parser.error(str(error))
+    print(report)
+    if arguments.json:
+        try:
+            arguments.json.write_text(report.to_json())
+        except OSError as error:
+            arguments.parser.error(f"argument --json: can't write to {arguments.json}: {error.strerror}")
+    return 0 if report.ok else 1
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `vime-ref`; the exit code."""
     arguments = command_line().parse_args(argv)
-    check_run(arguments)
     try:
+        if arguments.action != "run":
+            return run_crosscheck(arguments)
+        check_run(arguments)
         run(arguments)
     except KeyboardInterrupt:
         sys.stderr.write("\nvime-ref: interrupted\n")

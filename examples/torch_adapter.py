@@ -1,0 +1,670 @@
+"""VIME's operations on torch.distributions and torch.func, written from the definitions alone.
+
+`vime-ref check examples.torch_adapter` compares them with the vectors. Functions bear the operations' names, take
+NumPy inputs by keyword, compute in the inputs' dtype and return NumPy arrays or dicts of them; what they can't
+accept raises ValueError. Nothing of the reference is imported: gradients and the metric of the posterior step come
+from torch.func, densities from torch.distributions.
+
+Axes: N rows, S posterior samples, D weights, I and O inputs and outputs of a layer. Information is in nats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
+from torch.func import grad, hessian, vmap
+from torch.nn import functional
+
+# ---------------------------------------------------------------- constants
+
+LINEAR_FROM = 50.0  # log(1 + e^ρ) is ρ to the last digit beyond, and e^ρ still fits float32
+NEAR = 0.5  # |log(σ_q/σ_p)| below which torch's own KL loses digits
+MIN_RHO = -700.0  # σ leaves the normal numbers of float64 below
+SERIES_TERMS = 18  # of e^x − 1 − x for |x| ≤ 1: what follows is under 1e-17 of it
+
+# ---------------------------------------------------------------- types
+
+Noise = Tensor | list[Tensor]  # eps (S, D), or zeta, one (S, N, O) per layer
+Parameters = tuple[Tensor, Tensor]  # mu and rho, (D,) each
+Likelihood = Tensor | float  # a standard deviation for all outputs, or one for each
+
+# ---------------------------------------------------------------- building blocks: in and out
+
+
+def to_torch(value: Any) -> Any:
+    """A tensor that shares no memory for an array, the same for each array of a list, anything else as it is."""
+    if isinstance(value, np.ndarray):
+        return torch.tensor(value)
+    return [to_torch(entry) for entry in value] if isinstance(value, list) else value
+
+
+def to_numpy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: to_numpy(entry) for name, entry in value.items()}
+    return value.numpy() if isinstance(value, Tensor) else value
+
+
+def operation(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function on NumPy inputs, by keyword."""
+
+    @wraps(function)
+    def on_numpy(**inputs: Any) -> Any:
+        return to_numpy(function(**{name: to_torch(value) for name, value in inputs.items()}))
+
+    return on_numpy
+
+
+def local(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The operation with zeta, one (S, N, O) per layer, in place of eps."""
+
+    def with_zeta(*, zeta: list[Any], **inputs: Any) -> Any:
+        return function(eps=list(zeta), **inputs)
+
+    return with_zeta
+
+
+# ---------------------------------------------------------------- building blocks: what is refused
+
+
+def require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def double(value: Tensor | float) -> Tensor:
+    return torch.as_tensor(value, dtype=torch.float64)
+
+
+def finite(**values: Tensor | float) -> None:
+    for name, value in values.items():
+        require(bool(double(value).isfinite().all()), f"{name} must be finite")
+
+
+def positive(**values: Tensor | float) -> None:
+    finite(**values)
+    for name, value in values.items():
+        require(bool((double(value) > 0).all()), f"{name} must be > 0")
+
+
+def shaped(shape: Sequence[int], **values: Tensor) -> None:
+    finite(**values)
+    for name, value in values.items():
+        require(tuple(value.shape) == tuple(shape), f"{name} must be {tuple(shape)}, got {tuple(value.shape)}")
+
+
+def whole(name: str, value: Any) -> int:
+    require(value == math.floor(value) and value >= 1, f"{name} must be a whole number >= 1, got {value}")
+    return int(value)
+
+
+def widths(layer_sizes: Tensor) -> list[int]:
+    sizes = [whole("layer_sizes", size) for size in layer_sizes.tolist()]
+    require(len(sizes) >= 2, "layer_sizes must name inputs and outputs")
+    return sizes
+
+
+def num_weights(sizes: list[int]) -> int:
+    return sum(inputs * outputs + outputs for inputs, outputs in zip(sizes, sizes[1:]))
+
+
+def check_posterior(mu: Tensor, rho: Tensor) -> None:
+    require(mu.ndim == 1, "mu must be flat")
+    shaped(mu.shape, mu=mu, rho=rho)
+    require(bool((rho >= MIN_RHO).all()), f"rho must be >= {MIN_RHO}")
+
+
+def check_noise(noise: Noise, rows: int, sizes: list[int]) -> None:
+    if isinstance(noise, Tensor):
+        require(noise.ndim == 2 and len(noise) > 0, "eps must be (S, D)")
+        shaped((len(noise), num_weights(sizes)), eps=noise)
+        return
+    require(len(noise) == len(sizes) - 1, "zeta must have one array per layer")
+    require(noise[0].ndim == 3 and len(noise[0]) > 0, "zeta must be (S, N, O)")
+    for zeta, units in zip(noise, sizes[1:]):
+        shaped((len(noise[0]), rows, units), zeta=zeta)
+
+
+def check_sigma(likelihood_sigma: Likelihood, outputs: int) -> None:
+    positive(likelihood_sigma=likelihood_sigma)
+    if isinstance(likelihood_sigma, Tensor) and likelihood_sigma.ndim > 0:
+        shaped((outputs,), likelihood_sigma=likelihood_sigma)
+
+
+def check_model(
+    mu: Tensor, rho: Tensor, inputs: Tensor, targets: Tensor, noise: Noise, sizes: list[int], sigma: Likelihood
+) -> None:
+    """What the operations on a network and its data have in common."""
+    check_posterior(mu, rho)
+    shaped((num_weights(sizes),), mu=mu)
+    require(inputs.ndim == 2 and len(inputs) > 0, "inputs must be (N, I) with at least one row")
+    shaped((len(inputs), sizes[0]), inputs=inputs)
+    shaped((len(inputs), sizes[-1]), targets=targets)
+    check_noise(noise, len(inputs), sizes)
+    check_sigma(sigma, sizes[-1])
+
+
+# ---------------------------------------------------------------- building blocks: standard deviations and KL
+
+
+def sigma_of(rho: Tensor) -> Tensor:
+    return functional.softplus(rho, threshold=LINEAR_FROM)
+
+
+def sigma_difference(rho_q: Tensor, rho_p: Tensor) -> Tensor:
+    """σ(ρ_q) − σ(ρ_p): the logarithm of (1 + e^b)/(1 + e^a) with b − a taken out, or b − a with what is left."""
+    a, b = torch.minimum(rho_q, rho_p), torch.maximum(rho_q, rho_p)
+    near = torch.log1p(torch.sigmoid(a) * torch.expm1((b - a).clamp(max=LINEAR_FROM)))
+    far = torch.where(a >= 0, b - a + sigma_of(-b) - sigma_of(-a), sigma_of(b) - sigma_of(a))
+    return torch.sign(rho_q - rho_p) * torch.where(b - a > LINEAR_FROM, far, near)
+
+
+def exp_excess(x: Tensor) -> Tensor:
+    """e^x − 1 − x, by its series where the difference would cancel."""
+    small = x.clamp(-1.0, 1.0)
+    total = torch.zeros_like(x)
+    for k in range(SERIES_TERMS, 1, -1):
+        total = small * (1.0 + total) / k  # ends as x/2 (1 + x/3 (1 + …))
+    return torch.where(x.abs() <= 1.0, small * total, torch.expm1(x) - x)
+
+
+def kl_terms(mean_move: Tensor, log_ratio: Tensor) -> Tensor:
+    """½[e^{2l} − 1 − 2l] + ½m² with l = log(σ_q/σ_p) and m = (μ_q − μ_p)/σ_p."""
+    return 0.5 * (exp_excess(2.0 * log_ratio) + mean_move**2)
+
+
+def kl_normal(mu_q: Tensor, sigma_q: Tensor, mu_p: Tensor, sigma_p: Tensor, sigma_move: Tensor) -> Tensor:
+    """KL of each weight: torch's where the deviations differ much, kl_terms of their difference where they don't."""
+    move = sigma_move / sigma_p
+    near = kl_terms((mu_q - mu_p) / sigma_p, torch.log1p(move.clamp(min=-NEAR)))
+    far = kl_divergence(Normal(mu_q, sigma_q), Normal(mu_p, sigma_p))
+    return torch.where(move.abs() < NEAR, near, far)
+
+
+def kl_plain(q: Parameters, p: Parameters) -> Tensor:
+    """KL[q‖p], as torch.distributions has it; a gradient passes through."""
+    new, old = (Normal(mu, sigma_of(rho), validate_args=False) for mu, rho in (q, p))
+    return kl_divergence(new, old).sum()
+
+
+def metric(mu: Tensor, rho: Tensor) -> Parameters:
+    """Second derivatives of KL[q(φ + Δ)‖q(φ)] at Δ = 0 in μ and in ρ, one weight at a time."""
+
+    def second_derivatives(m: Tensor, r: Tensor) -> Tensor:
+        at = torch.stack([m, r])
+        return hessian(lambda phi: kl_plain((phi[0], phi[1]), (m, r)))(at)
+
+    diagonal = vmap(second_derivatives)(mu, rho).diagonal(dim1=1, dim2=2)
+    return diagonal[:, 0], diagonal[:, 1]
+
+
+# ---------------------------------------------------------------- building blocks: the network
+
+
+def layers(theta: Tensor, sizes: list[int]) -> list[Parameters]:
+    """Matrices (..., I, O) and biases (..., O) from flat weights (..., D)."""
+    counts = [count for pair in zip(sizes, sizes[1:]) for count in (pair[0] * pair[1], pair[1])]
+    parts = theta.split(counts, dim=-1)
+    shapes = zip(parts[::2], sizes, sizes[1:])
+    return [(w.unflatten(-1, (i, o)), bias) for (w, i, o), bias in zip(shapes, parts[1::2])]
+
+
+def network(theta: Tensor, inputs: Tensor, sizes: list[int]) -> Tensor:
+    """Outputs (S, N, O) of S networks."""
+
+    def one(weights: Tensor) -> Tensor:
+        a = inputs
+        for matrix, bias in layers(weights, sizes)[:-1]:
+            a = torch.relu(a @ matrix + bias)
+        matrix, bias = layers(weights, sizes)[-1]
+        return a @ matrix + bias
+
+    return vmap(one)(theta)
+
+
+def network_local(mu: Tensor, rho: Tensor, inputs: Tensor, zeta: list[Tensor], sizes: list[int]) -> Tensor:
+    """Outputs (S, N, O) with pre-activations drawn from N(h·μ, h²·σ²)."""
+    means, deviations = layers(mu, sizes), layers(sigma_of(rho), sizes)
+    z = inputs.expand(len(zeta[0]), *inputs.shape)
+    for k, ((m, m_bias), (s, s_bias)) in enumerate(zip(means, deviations)):
+        a = z if k == 0 else torch.relu(z)
+        spread = (a.square() @ s.square() + s_bias.square()).sqrt()
+        z = a @ m + m_bias + spread * zeta[k]
+    return z
+
+
+def forward(q: Parameters, inputs: Tensor, noise: Noise, sizes: list[int]) -> Tensor:
+    if isinstance(noise, list):
+        return network_local(*q, inputs, noise, sizes)
+    return network(q[0] + sigma_of(q[1]) * noise, inputs, sizes)
+
+
+def log_density(outputs: Tensor, targets: Tensor, likelihood_sigma: Likelihood) -> Tensor:
+    """log p(target | output) of each sample and row, (S, N)."""
+    return Normal(outputs, likelihood_sigma, validate_args=False).log_prob(targets).sum(-1)
+
+
+def lower_bound(
+    q: Parameters,
+    prior: Parameters,
+    inputs: Tensor,
+    targets: Tensor,
+    noise: Noise,
+    sizes: list[int],
+    likelihood_sigma: Likelihood,
+    num_data: float,
+) -> Tensor:
+    """n · (mean over rows and samples of log p) − KL[q‖prior]."""
+    log_p = log_density(forward(q, inputs, noise, sizes), targets, likelihood_sigma)
+    return num_data * log_p.mean() - kl_plain(q, prior)
+
+
+# ---------------------------------------------------------------- the operations: densities and divergences
+
+
+@operation
+def softplus(rho: Tensor) -> Tensor:
+    finite(rho=rho)
+    return sigma_of(rho)
+
+
+@operation
+def softplus_inverse(sigma: Tensor) -> Tensor:
+    positive(sigma=sigma)
+    small = sigma.clamp(max=1.0)
+    return torch.where(sigma < 1.0, torch.log(torch.expm1(small)), sigma + torch.log1p(-torch.exp(-sigma)))
+
+
+@operation
+def normal_log_density(x: Tensor, mean: Tensor, sigma: Likelihood) -> Tensor:
+    finite(x=x, mean=mean)
+    positive(sigma=sigma)
+    scaled = (x - mean) / sigma
+    return Normal(torch.zeros_like(scaled), 1.0).log_prob(scaled) - double(sigma).log().to(x.dtype)
+
+
+@operation
+def kl_diag_normal(mu_q: Tensor, sigma_q: Tensor, mu_p: Tensor, sigma_p: Tensor) -> Tensor:
+    finite(mu_q=mu_q, mu_p=mu_p)
+    positive(sigma_q=sigma_q, sigma_p=sigma_p)
+    lasts = {tuple(value.shape[-1:]) for value in (mu_q, sigma_q, mu_p, sigma_p)}
+    require(len(lasts) == 1 and lasts != {()}, "all four must have the same last axis")
+    return kl_normal(mu_q, sigma_q, mu_p, sigma_p, sigma_q - sigma_p).sum(-1)
+
+
+@operation
+def kl_hessian_diag(mu: Tensor, rho: Tensor) -> dict[str, Tensor]:
+    check_posterior(mu, rho)
+    h_mu, h_rho = metric(mu, rho)
+    return {"h_mu": h_mu, "h_rho": h_rho}
+
+
+@operation
+def kl_taylor(mu: Tensor, rho: Tensor, delta_mu: Tensor, delta_rho: Tensor) -> Tensor:
+    check_posterior(mu, rho)
+    shaped(mu.shape, delta_mu=delta_mu, delta_rho=delta_rho)
+    h_mu, h_rho = metric(mu, rho)
+    return 0.5 * (h_mu @ delta_mu**2 + h_rho @ delta_rho**2)
+
+
+def exact_gain(new: Parameters, old: Parameters) -> Tensor:
+    move = sigma_difference(new[1], old[1])
+    return kl_normal(new[0], sigma_of(new[1]), old[0], sigma_of(old[1]), move).sum()
+
+
+@operation
+def information_gain(mu_new: Tensor, rho_new: Tensor, mu_old: Tensor, rho_old: Tensor) -> Tensor:
+    check_posterior(mu_new, rho_new)
+    check_posterior(mu_old, rho_old)
+    shaped(mu_old.shape, mu_new=mu_new)
+    return exact_gain((mu_new, rho_new), (mu_old, rho_old))
+
+
+# ---------------------------------------------------------------- the operations: network and evidence
+
+
+@operation
+def mlp(theta: Tensor, inputs: Tensor, layer_sizes: Tensor) -> Tensor:
+    sizes = widths(layer_sizes)
+    require(theta.ndim == 2 and inputs.ndim == 2, "theta must be (S, D) and inputs (N, I)")
+    shaped((len(theta), num_weights(sizes)), theta=theta)
+    shaped((len(inputs), sizes[0]), inputs=inputs)
+    return network(theta, inputs, sizes)
+
+
+@operation
+def sample_weights(mu: Tensor, rho: Tensor, eps: Tensor) -> Tensor:
+    check_posterior(mu, rho)
+    require(eps.ndim == 2 and len(eps) > 0, "eps must be (S, D)")
+    shaped((len(eps), len(mu)), eps=eps)
+    return mu + sigma_of(rho) * eps
+
+
+@operation
+def mlp_local(mu: Tensor, rho: Tensor, inputs: Tensor, zeta: list[Tensor], layer_sizes: Tensor) -> Tensor:
+    sizes = widths(layer_sizes)
+    check_posterior(mu, rho)
+    require(inputs.ndim == 2, "inputs must be (N, I)")
+    shaped((num_weights(sizes),), mu=mu)
+    shaped((len(inputs), sizes[0]), inputs=inputs)
+    check_noise(zeta, len(inputs), sizes)
+    return network_local(mu, rho, inputs, zeta, sizes)
+
+
+@operation
+def log_likelihood(outputs: Tensor, targets: Tensor, likelihood_sigma: Likelihood) -> Tensor:
+    require(outputs.ndim == 3, "outputs must be (S, N, O)")
+    finite(outputs=outputs)
+    shaped(outputs.shape[1:], targets=targets)
+    check_sigma(likelihood_sigma, outputs.shape[-1])
+    return log_density(outputs, targets, likelihood_sigma)
+
+
+@operation
+def predictive_log_density(
+    mu: Tensor,
+    rho: Tensor,
+    inputs: Tensor,
+    targets: Tensor,
+    eps: Tensor,
+    layer_sizes: Tensor,
+    likelihood_sigma: Likelihood,
+) -> Tensor:
+    sizes = widths(layer_sizes)
+    check_model(mu, rho, inputs, targets, eps, sizes, likelihood_sigma)
+    outputs = forward((mu, rho), inputs, eps, sizes).transpose(0, 1)  # (N, S, O)
+    weights = Categorical(logits=torch.zeros_like(outputs[..., 0]))
+    return MixtureSameFamily(weights, Independent(Normal(outputs, likelihood_sigma), 1)).log_prob(targets)
+
+
+@operation
+def elbo(
+    mu: Tensor,
+    rho: Tensor,
+    prior_mu: Tensor,
+    prior_rho: Tensor,
+    inputs: Tensor,
+    targets: Tensor,
+    eps: Noise,
+    layer_sizes: Tensor,
+    likelihood_sigma: Likelihood,
+    num_data: float,
+) -> Tensor:
+    sizes = widths(layer_sizes)
+    check_model(mu, rho, inputs, targets, eps, sizes, likelihood_sigma)
+    check_posterior(prior_mu, prior_rho)
+    shaped(mu.shape, prior_mu=prior_mu)
+    positive(num_data=num_data)
+    return lower_bound((mu, rho), (prior_mu, prior_rho), inputs, targets, eps, sizes, likelihood_sigma, num_data)
+
+
+@operation
+def elbo_grad(
+    mu: Tensor,
+    rho: Tensor,
+    prior_mu: Tensor,
+    prior_rho: Tensor,
+    inputs: Tensor,
+    targets: Tensor,
+    eps: Noise,
+    layer_sizes: Tensor,
+    likelihood_sigma: Likelihood,
+    num_data: float,
+) -> dict[str, Tensor]:
+    sizes, prior = widths(layer_sizes), (prior_mu, prior_rho)
+    check_model(mu, rho, inputs, targets, eps, sizes, likelihood_sigma)
+    check_posterior(*prior)
+    shaped(mu.shape, prior_mu=prior_mu)
+    positive(num_data=num_data)
+    grad_mu, grad_rho = grad(lower_bound)((mu, rho), prior, inputs, targets, eps, sizes, likelihood_sigma, num_data)
+    return {"grad_mu": grad_mu, "grad_rho": grad_rho}
+
+
+elbo_local, elbo_grad_local = local(elbo), local(elbo_grad)
+
+# ---------------------------------------------------------------- the operations: posterior steps and gains
+
+
+def surprise_grads(
+    q: Parameters, inputs: Tensor, targets: Tensor, noise: Noise, sizes: list[int], likelihood_sigma: Likelihood
+) -> Parameters:
+    """∇(−E_q log p) of each row, (N, D) in μ and in ρ; at q the KL of the transition loss has gradient 0."""
+
+    def surprise(phi: Parameters, x: Tensor, y: Tensor, row_noise: Noise) -> Tensor:
+        own = [zeta[:, None] for zeta in row_noise] if isinstance(row_noise, list) else row_noise
+        return -log_density(forward(phi, x[None], own, sizes), y[None], likelihood_sigma).mean()
+
+    noise_axis = [1] * len(noise) if isinstance(noise, list) else None
+    return vmap(grad(surprise), in_dims=(None, 0, 0, noise_axis))(q, inputs, targets, noise)
+
+
+def stepped(q: Parameters, gradient: Parameters, step_size: float) -> Parameters:
+    """φ − λH⁻¹g, also of one g per row."""
+    h_mu, h_rho = metric(*q)
+    return q[0] - step_size * gradient[0] / h_mu, q[1] - step_size * gradient[1] / h_rho
+
+
+@operation
+def posterior_step(
+    mu: Tensor,
+    rho: Tensor,
+    inputs: Tensor,
+    targets: Tensor,
+    eps: Noise,
+    layer_sizes: Tensor,
+    likelihood_sigma: Likelihood,
+    step_size: float,
+) -> dict[str, Tensor]:
+    sizes = widths(layer_sizes)
+    check_model(mu, rho, inputs, targets, eps, sizes, likelihood_sigma)
+    positive(step_size=step_size)
+    require(len(inputs) == 1, "inputs must be one transition")
+    gradient = surprise_grads((mu, rho), inputs, targets, eps, sizes, likelihood_sigma)
+    new_mu, new_rho = stepped((mu, rho), (gradient[0][0], gradient[1][0]), step_size)
+    check_posterior(new_mu, new_rho)
+    return {"mu": new_mu, "rho": new_rho}
+
+
+@operation
+def posterior_updates(
+    mu: Tensor,
+    rho: Tensor,
+    inputs: Tensor,
+    targets: Tensor,
+    eps: Tensor,
+    layer_sizes: Tensor,
+    likelihood_sigma: Likelihood,
+    num_steps: int,
+    learning_rate: float,
+) -> dict[str, Tensor]:
+    sizes, count = widths(layer_sizes), whole("num_steps", num_steps)
+    check_model(mu, rho, inputs, targets, eps, sizes, likelihood_sigma)
+    positive(learning_rate=learning_rate)
+
+    def updated(x: Tensor, y: Tensor) -> Parameters:
+        phi = mu, rho
+        for _ in range(count):
+            up = grad(lower_bound)(phi, (mu, rho), x[None], y[None], eps, sizes, likelihood_sigma, 1.0)
+            phi = phi[0] + learning_rate * up[0], phi[1] + learning_rate * up[1]
+        return phi
+
+    new_mu, new_rho = vmap(updated)(inputs, targets)
+    for new in zip(new_mu, new_rho):
+        check_posterior(*new)
+    return {"mu": new_mu, "rho": new_rho}
+
+
+@operation
+def information_gains(
+    mu: Tensor,
+    rho: Tensor,
+    inputs: Tensor,
+    targets: Tensor,
+    eps: Noise,
+    layer_sizes: Tensor,
+    likelihood_sigma: Likelihood,
+    step_size: float,
+    method: str,
+) -> Tensor:
+    sizes = widths(layer_sizes)
+    require(method in ("taylor", "exact"), f"method must be 'taylor' or 'exact', got {method!r}")
+    check_model(mu, rho, inputs, targets, eps, sizes, likelihood_sigma)
+    positive(step_size=step_size)
+    g_mu, g_rho = surprise_grads((mu, rho), inputs, targets, eps, sizes, likelihood_sigma)
+    if method == "taylor":
+        h_mu, h_rho = metric(mu, rho)
+        return 0.5 * step_size**2 * (g_mu**2 / h_mu + g_rho**2 / h_rho).sum(-1)
+    rows = list(zip(*stepped((mu, rho), (g_mu, g_rho), step_size)))
+    for new in rows:
+        check_posterior(*new)
+    return torch.stack([exact_gain(new, (mu, rho)) for new in rows])
+
+
+posterior_step_local, information_gains_local = local(posterior_step), local(information_gains)
+
+# ---------------------------------------------------------------- the operations: rewards
+
+
+@operation
+def normalize_gains(
+    gains: Tensor, history: Tensor | list[float], window: int, statistic: str, include_current: bool
+) -> dict[str, Tensor]:
+    past = torch.as_tensor(history, dtype=gains.dtype)
+    finite(gains=gains, history=past)
+    require(len(gains) > 0, "gains must have at least one row")
+    require(statistic in ("median", "mean"), f"statistic must be 'median' or 'mean', got {statistic!r}")
+    last = whole("window", window)
+    current = gains.quantile(0.5) if statistic == "median" else gains.mean()
+    new = torch.cat([past, current[None]])[-last:]
+    used = new if include_current else past[-last:]
+    divisor = used.mean() if len(used) > 0 and used.mean() != 0 else torch.ones_like(current)
+    return {"gains": gains / divisor, "history": new}
+
+
+@operation
+def curious_rewards(rewards: Tensor, gains: Tensor, eta: float) -> Tensor:
+    finite(rewards=rewards, eta=eta)
+    require(eta >= 0, "eta must be >= 0")
+    shaped(rewards.shape, gains=gains)
+    return torch.add(rewards, gains, alpha=eta)
+
+
+@operation
+def discounted_returns(rewards: Tensor, gamma: float, last_value: float) -> Tensor:
+    """Σ_k γ^k r_{t+k} as a product with a triangular matrix of powers."""
+    finite(rewards=rewards, last_value=last_value)
+    require(0 <= gamma <= 1, "gamma must be from 0 to 1")
+    step = torch.arange(len(rewards) + 1, dtype=rewards.dtype)
+    ahead = step - step[:-1, None]
+    powers = torch.where(ahead >= 0, torch.full_like(ahead, gamma).pow(ahead.clamp(min=0)), 0.0)
+    return powers @ torch.cat([rewards, rewards.new_tensor([last_value])])
+
+
+@operation
+def gae_advantages(
+    rewards: Tensor,
+    values: Tensor,
+    next_values: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    gamma: float,
+    lam: float,
+) -> Tensor:
+    require(0 <= gamma <= 1 and 0 <= lam <= 1, "gamma and lam must be from 0 to 1")
+    columns = {"rewards": rewards, "values": values, "next_values": next_values}
+    shaped((len(rewards),), **columns, terminated=terminated, truncated=truncated)
+    errors = rewards + gamma * torch.where(terminated.bool(), 0.0, next_values) - values
+    trace = gamma * lam * (~(terminated.bool() | truncated.bool())).to(rewards.dtype)
+    advantages = errors.clone()
+    for t in range(len(rewards) - 2, -1, -1):
+        advantages[t] += trace[t] * advantages[t + 1]
+    return advantages
+
+
+# ---------------------------------------------------------------- the operations: policies
+
+
+def gaussian(mean: Tensor, log_std: Tensor) -> Independent[Normal]:
+    require(mean.ndim == 2, "mean must be (N, A)")
+    shaped(mean.shape[-1:], log_std=log_std)
+    finite(mean=mean)
+    return Independent(Normal(mean, log_std.exp().expand_as(mean)), 1)
+
+
+@operation
+def gaussian_log_prob(mean: Tensor, log_std: Tensor, actions: Tensor) -> Tensor:
+    policy = gaussian(mean, log_std)
+    shaped(mean.shape, actions=actions)
+    return policy.log_prob(actions)
+
+
+@operation
+def gaussian_entropy(mean: Tensor, log_std: Tensor) -> Tensor:
+    return gaussian(mean, log_std).entropy()
+
+
+@operation
+def gaussian_kl(mean_old: Tensor, log_std_old: Tensor, mean_new: Tensor, log_std_new: Tensor) -> Tensor:
+    gaussian(mean_old, log_std_old)
+    gaussian(mean_new, log_std_new)
+    shaped(mean_old.shape, mean_new=mean_new)
+    return kl_terms((mean_old - mean_new) / log_std_new.exp(), (log_std_old - log_std_new).expand_as(mean_old)).sum(-1)
+
+
+def categorical(logits: Tensor) -> Categorical:
+    require(logits.ndim == 2 and logits.shape[1] > 0, "logits must be (N, A)")
+    finite(logits=logits)
+    return Categorical(logits=logits)
+
+
+@operation
+def categorical_log_prob(logits: Tensor, actions: Tensor) -> Tensor:
+    policy = categorical(logits)
+    shaped(logits.shape[:1], actions=actions)
+    require(bool((actions == actions.floor()).all()), "actions must be whole numbers")
+    require(bool(((actions >= 0) & (actions < logits.shape[1])).all()), "actions must be indices of logits")
+    return policy.log_prob(actions)
+
+
+@operation
+def categorical_entropy(logits: Tensor) -> Tensor:
+    return categorical(logits).entropy()
+
+
+@operation
+def categorical_kl(logits_old: Tensor, logits_new: Tensor) -> Tensor:
+    """Σ p_old (log p_old − log p_new); torch's own is infinite as soon as a probability underflows."""
+    old, new = categorical(logits_old).logits, categorical(logits_new).logits
+    shaped(old.shape, logits_new=new)
+    return functional.kl_div(new, old, reduction="none", log_target=True).sum(-1)
+
+
+# ---------------------------------------------------------------- the operations: replay
+
+
+@operation
+def replay_transitions(observations: list[Tensor], actions: list[Tensor]) -> dict[str, Tensor]:
+    require(len(observations) == len(actions) > 0, "observations and actions must have the same episodes")
+    for seen, done in zip(observations, actions):
+        require(seen.ndim == 2 and done.ndim == 2, "an episode must be (T + 1, K) and (T, A)")
+        shaped((len(done) + 1, observations[0].shape[1]), observations=seen)
+        shaped((len(done), actions[0].shape[1]), actions=done)
+    return {
+        "observations": torch.cat([seen[:-1] for seen in observations]),
+        "actions": torch.cat(actions),
+        "next_observations": torch.cat([seen[1:] for seen in observations]),
+    }
+
+
+@operation
+def input_statistics(rows: Tensor) -> dict[str, Tensor]:
+    require(rows.ndim == 2 and len(rows) > 0, "rows must be (N, K) with at least one row")
+    finite(rows=rows)
+    spread, center = torch.std_mean(rows, dim=0, correction=0)
+    return {"center": center, "scale": torch.where(rows.amax(0) > rows.amin(0), spread, 1.0)}

@@ -1,0 +1,626 @@
+// VIME's operations in plain JavaScript over JSON lines; gradients by backpropagation written out.
+//
+//   vime-ref check --exec "node examples/vime_adapter.js"
+//
+// Arrays are nested lists, flat weights hold layer by layer the matrix (I, O) in C order, then the biases. The bias
+// is so the row I of its layer's matrix, and every layer's input here carries a trailing 1 for it.
+"use strict";
+
+const LOG_2PI = Math.log(2 * Math.PI);
+const MIN_RHO = -700;
+
+// ---------------------------------------------------------------- what is refused
+
+class Refused extends Error {}
+
+function require_(condition, message) {
+  if (!condition) throw new Refused(message);
+}
+
+function shape(values, name) {
+  if (!Array.isArray(values)) return [];
+  const inner = values.map((entry) => shape(entry, name).join());
+  require_(new Set(inner).size <= 1, `${name} must be rectangular`);
+  return [values.length, ...(values.length ? shape(values[0], name) : [])];
+}
+
+function finite(values, name) {
+  require_(values !== undefined, `${name} is missing`);
+  for (const x of [values].flat(Infinity)) require_(Number.isFinite(Number(x)), `${name} must be finite, got ${x}`);
+}
+
+function positive(values, name) {
+  finite(values, name);
+  for (const x of [values].flat(Infinity)) require_(x > 0, `${name} must be > 0, got ${x}`);
+}
+
+function shaped(values, expected, name) {
+  const got = shape(values, name);
+  const empty = got[0] === 0 && expected[0] === 0;
+  require_(empty || got.join() === expected.join(), `${name} must have shape (${expected}), got (${got})`);
+  finite(values, name);
+}
+
+function whole(value, name) {
+  require_(Number.isInteger(value) && value >= 1, `${name} must be a whole number >= 1, got ${value}`);
+}
+
+function fraction(value, name) {
+  require_(value >= 0 && value <= 1, `${name} must be from 0 to 1, got ${value}`);
+}
+
+function countWeights(sizes) {
+  require_(Array.isArray(sizes) && sizes.length >= 2, "layer_sizes must name inputs and outputs");
+  sizes.forEach((size) => whole(size, "layer_sizes"));
+  return sum(pairs(sizes).map(([i, o]) => (i + 1) * o));
+}
+
+function checkPosterior(mu, rho) {
+  shaped(mu, [mu.length], "mu");
+  shaped(rho, [mu.length], "rho");
+  for (const r of rho) require_(r >= MIN_RHO, `rho must be >= ${MIN_RHO}, got ${r}`);
+}
+
+function checkNoise({ eps, zeta }, rows, sizes) {
+  if (eps !== undefined) {
+    require_(eps.length > 0, "eps must hold a sample");
+    shaped(eps, [eps.length, countWeights(sizes)], "eps");
+    return;
+  }
+  require_(zeta.length === sizes.length - 1, "zeta must have one array per layer");
+  require_(zeta[0].length > 0, "zeta must hold a sample");
+  zeta.forEach((values, layer) => shaped(values, [zeta[0].length, rows, sizes[layer + 1]], "zeta"));
+}
+
+function checkSigma(sigma, outputs) {
+  positive(sigma, "likelihood_sigma");
+  if (Array.isArray(sigma)) shaped(sigma, [outputs], "likelihood_sigma");
+}
+
+function checkModel(m) {
+  const { inputs, targets, layer_sizes: sizes } = m;
+  checkPosterior(m.mu, m.rho);
+  shaped(m.mu, [countWeights(sizes)], "mu");
+  require_(inputs.length > 0, "inputs must have at least one row");
+  shaped(inputs, [inputs.length, sizes[0]], "inputs");
+  shaped(targets, [inputs.length, sizes[sizes.length - 1]], "targets");
+  checkNoise(m, inputs.length, sizes);
+  checkSigma(m.likelihood_sigma, sizes[sizes.length - 1]);
+}
+
+// ---------------------------------------------------------------- building blocks: lists
+
+function sum(values) {
+  return values.reduce((total, x) => total + x, 0);
+}
+
+function pairs(values) {
+  return values.slice(1).map((next, k) => [values[k], next]);
+}
+
+// The function of numbers on nested lists, which are broadcast from the last axis as NumPy does.
+function each(f, ...args) {
+  const depths = args.map((x) => shape(x, "input").length);
+  const depth = Math.max(...depths);
+  if (depth === 0) return f(...args);
+  const lengths = args.filter((_, k) => depths[k] === depth).map((x) => x.length);
+  const length = lengths.includes(0) ? 0 : Math.max(...lengths);
+  require_(lengths.every((n) => n === length || n === 1), `lengths ${lengths} don't fit`);
+  const entry = (x, k, n) => (depths[k] < depth ? x : x[x.length === 1 ? 0 : n]);
+  return Array.from({ length }, (_, n) => each(f, ...args.map((x, k) => entry(x, k, n))));
+}
+
+function sumLast(values) {
+  return Array.isArray(values[0]) ? values.map(sumLast) : sum(values);
+}
+
+function add(...columns) {
+  return columns[0].map((_, k) => sum(columns.map((column) => column[k])));
+}
+
+function scaled(values, factor) {
+  return values.map((x) => factor * x);
+}
+
+function logSumExp(values) {
+  const top = Math.max(...values);
+  return top + Math.log(sum(values.map((x) => Math.exp(x - top))));
+}
+
+// ---------------------------------------------------------------- building blocks: standard deviations and KL
+
+function softplus(rho) {
+  return rho > 0 ? rho + Math.log1p(Math.exp(-rho)) : Math.log1p(Math.exp(rho));
+}
+
+function sigmoid(rho) {
+  return rho > 0 ? 1 / (1 + Math.exp(-rho)) : Math.exp(rho) / (1 + Math.exp(rho));
+}
+
+function softplusInverse(sigma) {
+  return sigma > 1 ? sigma + Math.log1p(-Math.exp(-sigma)) : Math.log(Math.expm1(sigma));
+}
+
+// softplus(q) − softplus(p), the quotient (1 + e^b)/(1 + e^a) taken apart so that nothing cancels.
+function softplusDifference(q, p) {
+  const [a, b] = q < p ? [q, p] : [p, q];
+  const near = Math.log1p(sigmoid(a) * Math.expm1(b - a));
+  return Math.sign(q - p) * (b - a > 600 ? softplus(b) - softplus(a) : near);
+}
+
+// e^x − 1 − x
+function expExcess(x) {
+  if (Math.abs(x) > 1) return Math.expm1(x) - x;
+  let [term, total] = [(x * x) / 2, 0];
+  for (let k = 3; term !== 0 && total + term !== total; term *= x / k, k += 1) total += term;
+  return total;
+}
+
+function klFromLogs(meanMove, logRatio) {
+  return 0.5 * (expExcess(2 * logRatio) + meanMove ** 2);
+}
+
+function klNormal(muQ, sigmaQ, muP, sigmaP, sigmaMove = sigmaQ - sigmaP) {
+  const move = sigmaMove / sigmaP;
+  const logRatio = Math.abs(move) < 0.5 ? Math.log1p(move) : Math.log(sigmaQ / sigmaP);
+  return klFromLogs((muQ - muP) / sigmaP, logRatio);
+}
+
+function klOfParameters(muQ, rhoQ, muP, rhoP) {
+  return klNormal(muQ, softplus(rhoQ), muP, softplus(rhoP), softplusDifference(rhoQ, rhoP));
+}
+
+function hessian(rho) {
+  return { h_mu: rho.map((r) => softplus(r) ** -2), h_rho: rho.map((r) => 2 * (sigmoid(r) / softplus(r)) ** 2) };
+}
+
+function halfQuadratic(rho, deltaMu, deltaRho) {
+  const { h_mu, h_rho } = hessian(rho);
+  return 0.5 * sum(rho.map((_, k) => h_mu[k] * deltaMu[k] ** 2 + h_rho[k] * deltaRho[k] ** 2));
+}
+
+function normalLogDensity(x, mean, sigma) {
+  return -0.5 * LOG_2PI - Math.log(sigma) - 0.5 * ((x - mean) / sigma) ** 2;
+}
+
+// ---------------------------------------------------------------- building blocks: the network
+
+// One layer with fixed weights: z_o = Σ_i a_i w_io, the bias being row I.
+function affine(a, weights, start, units) {
+  return Array.from({ length: units }, (_, o) => sum(a.map((x, i) => x * weights[start + i * units + o])));
+}
+
+// Outputs of one row and what backward needs of each layer; `unit` gives a layer's pre-activations.
+function forward(x, sizes, unit) {
+  const tape = [];
+  let [z, start] = [x, 0];
+  pairs(sizes).forEach(([inputs, units], layer) => {
+    const a = [...(layer ? z.map((v) => (v > 0 ? v : 0)) : z), 1];
+    const { pre, roots } = unit(a, start, units, layer);
+    tape.push({ a, roots, start, units, layer });
+    start += (inputs + 1) * units;
+    z = pre;
+  });
+  return { output: z, tape };
+}
+
+function sampledUnit(theta) {
+  return (a, start, units) => ({ pre: affine(a, theta, start, units) });
+}
+
+// Local reparameterization: z_o = Σ_i a_i μ_io + ζ_o √(Σ_i a_i² σ_io²).
+function localUnit(mu, sigma, zetaOf) {
+  return (a, start, units, layer) => {
+    const variances = affine(a.map((x) => x * x), sigma.map((s) => s * s), start, units);
+    const roots = variances.map(Math.sqrt);
+    return { pre: affine(a, mu, start, units).map((m, o) => m + roots[o] * zetaOf(layer)[o]), roots };
+  };
+}
+
+function thetaOf(mu, sigma, eps) {
+  return mu.map((m, k) => m + sigma[k] * eps[k]);
+}
+
+function numSamples({ eps, zeta }) {
+  return (eps || zeta[0]).length;
+}
+
+// The pass of sample s on row n.
+function forwardOf(m, sigma, n, s) {
+  const zetaOf = (layer) => m.zeta[layer][s][n];
+  const unit = m.eps ? sampledUnit(thetaOf(m.mu, sigma, m.eps[s])) : localUnit(m.mu, sigma, zetaOf);
+  return forward(m.inputs[n], m.layer_sizes, unit);
+}
+
+function sigmaAt(likelihoodSigma, o) {
+  return Array.isArray(likelihoodSigma) ? likelihoodSigma[o] : likelihoodSigma;
+}
+
+function rowLogDensity(output, target, likelihoodSigma) {
+  return sum(output.map((mean, o) => normalLogDensity(target[o], mean, sigmaAt(likelihoodSigma, o))));
+}
+
+function logDensities(m) {
+  const sigma = m.rho.map(softplus);
+  const one = (n, s) => rowLogDensity(forwardOf(m, sigma, n, s).output, m.targets[n], m.likelihood_sigma);
+  return Array.from({ length: numSamples(m) }, (_, s) => m.inputs.map((_, n) => one(n, s)));
+}
+
+// Adds weight · ∂log p/∂(μ, σ) of one sample on one row to the sums, layer by layer from the last.
+function backward(m, sigma, n, s, weight, sums) {
+  const { output, tape } = forwardOf(m, sigma, n, s);
+  let delta = output.map((z, o) => (weight * (m.targets[n][o] - z)) / sigmaAt(m.likelihood_sigma, o) ** 2);
+  for (const { a, roots, start, units, layer } of tape.reverse()) {
+    const back = a.map(() => 0);
+    for (let i = 0; i < a.length; i += 1) {
+      for (let o = 0; o < units; o += 1) {
+        const k = start + i * units + o;
+        const noise = m.eps ? m.eps[s][k] : (m.zeta[layer][s][n][o] / roots[o]) * a[i] * sigma[k];
+        sums.mu[k] += delta[o] * a[i];
+        sums.sigma[k] += delta[o] * a[i] * noise;
+        back[i] += delta[o] * (m.mu[k] + sigma[k] * noise);
+      }
+    }
+    delta = back.slice(0, -1).map((d, i) => (a[i] > 0 ? d : 0));
+  }
+}
+
+// ∇ of Σ_rows mean_S log p in μ and ρ.
+function evidenceGrad(m, rows) {
+  const sigma = m.rho.map(softplus);
+  const sums = { mu: m.mu.map(() => 0), sigma: m.mu.map(() => 0) };
+  const samples = numSamples(m);
+  for (const n of rows) for (let s = 0; s < samples; s += 1) backward(m, sigma, n, s, 1 / samples, sums);
+  return { mu: sums.mu, rho: sums.sigma.map((g, k) => g * sigmoid(m.rho[k])) };
+}
+
+// ∇ of KL[q‖p] in μ and ρ.
+function klGrad(mu, rho, priorMu, priorRho) {
+  const [sigma, prior] = [rho.map(softplus), priorRho.map(softplus)];
+  const move = rho.map((r, k) => softplusDifference(r, priorRho[k]) / prior[k]);
+  return {
+    mu: mu.map((m, k) => (m - priorMu[k]) / prior[k] ** 2),
+    rho: rho.map((r, k) => sigmoid(r) * move[k] * (1 / sigma[k] + 1 / prior[k])),
+  };
+}
+
+// ---------------------------------------------------------------- the algorithm: bound, step, gain
+
+function checkBound(m) {
+  checkModel(m);
+  checkPosterior(m.prior_mu, m.prior_rho);
+  shaped(m.prior_mu, [m.mu.length], "prior_mu");
+  positive(m.num_data, "num_data");
+}
+
+function elbo(m) {
+  checkBound(m);
+  const logP = logDensities(m);
+  const evidence = (m.num_data / m.inputs.length) * (sum(logP.map(sum)) / logP.length);
+  return evidence - sum(m.mu.map((mu, k) => klOfParameters(mu, m.rho[k], m.prior_mu[k], m.prior_rho[k])));
+}
+
+function elboGrad(m) {
+  checkBound(m);
+  const evidence = evidenceGrad(m, m.inputs.keys());
+  const kl = klGrad(m.mu, m.rho, m.prior_mu, m.prior_rho);
+  const joined = (name) => add(scaled(evidence[name], m.num_data / m.inputs.length), scaled(kl[name], -1));
+  return { grad_mu: joined("mu"), grad_rho: joined("rho") };
+}
+
+// φ − λH⁻¹∇ℓ from row n; the KL's own gradient is 0 at φ.
+function stepped(m, n) {
+  const gradient = evidenceGrad(m, [n]);
+  const { h_mu, h_rho } = hessian(m.rho);
+  const mu = m.mu.map((x, k) => x + (m.step_size * gradient.mu[k]) / h_mu[k]);
+  const rho = m.rho.map((x, k) => x + (m.step_size * gradient.rho[k]) / h_rho[k]);
+  checkPosterior(mu, rho);
+  return { mu, rho };
+}
+
+function posteriorStep(m) {
+  checkModel(m);
+  positive(m.step_size, "step_size");
+  require_(m.inputs.length === 1, "inputs must be one transition");
+  return stepped(m, 0);
+}
+
+function updatedFrom(m, n) {
+  let [mu, rho] = [m.mu, m.rho];
+  for (let step = 0; step < m.num_steps; step += 1) {
+    const evidence = evidenceGrad({ ...m, mu, rho }, [n]);
+    const kl = klGrad(mu, rho, m.mu, m.rho);
+    mu = add(mu, scaled(evidence.mu, m.learning_rate), scaled(kl.mu, -m.learning_rate));
+    rho = add(rho, scaled(evidence.rho, m.learning_rate), scaled(kl.rho, -m.learning_rate));
+    checkPosterior(mu, rho);
+  }
+  return { mu, rho };
+}
+
+function posteriorUpdates(m) {
+  checkModel(m);
+  whole(m.num_steps, "num_steps");
+  positive(m.learning_rate, "learning_rate");
+  const rows = m.inputs.map((_, n) => updatedFrom(m, n));
+  return { mu: rows.map((row) => row.mu), rho: rows.map((row) => row.rho) };
+}
+
+function gainOf(m, n) {
+  if (m.method === "exact") {
+    const { mu, rho } = stepped(m, n);
+    return sum(mu.map((x, k) => klOfParameters(x, rho[k], m.mu[k], m.rho[k])));
+  }
+  const gradient = evidenceGrad(m, [n]);
+  const { h_mu, h_rho } = hessian(m.rho);
+  return 0.5 * m.step_size ** 2 * sum(h_mu.map((h, k) => gradient.mu[k] ** 2 / h + gradient.rho[k] ** 2 / h_rho[k]));
+}
+
+function informationGains(m) {
+  checkModel(m);
+  positive(m.step_size, "step_size");
+  require_(["taylor", "exact"].includes(m.method), `method must be 'taylor' or 'exact', got ${m.method}`);
+  return m.inputs.map((_, n) => gainOf(m, n));
+}
+
+function predictiveLogDensity(m) {
+  checkModel(m);
+  const logP = logDensities(m);
+  return m.inputs.map((_, n) => logSumExp(logP.map((sample) => sample[n])) - Math.log(logP.length));
+}
+
+// ---------------------------------------------------------------- the algorithm: rewards
+
+function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+function normalizeGains({ gains, history, window, statistic, include_current }) {
+  finite(gains, "gains");
+  finite(history, "history");
+  require_(gains.length > 0, "gains must have at least one row");
+  whole(window, "window");
+  require_(["median", "mean"].includes(statistic), `statistic must be 'median' or 'mean', got ${statistic}`);
+  const current = statistic === "median" ? median(gains) : sum(gains) / gains.length;
+  const all = [...history, current].slice(-window);
+  const used = include_current ? all : history.slice(-window);
+  const divisor = used.length ? sum(used) / used.length : 0;
+  return { gains: gains.map((gain) => gain / (divisor || 1)), history: all };
+}
+
+function curiousRewards({ rewards, gains, eta }) {
+  finite(rewards, "rewards");
+  shaped(gains, shape(rewards, "rewards"), "gains");
+  require_(Number.isFinite(eta) && eta >= 0, `eta must be >= 0 and finite, got ${eta}`);
+  return each((r, gain) => r + eta * gain, rewards, gains);
+}
+
+function discountedReturns({ rewards, gamma, last_value }) {
+  shaped(rewards, [rewards.length], "rewards");
+  finite(last_value, "last_value");
+  fraction(gamma, "gamma");
+  const backwards = [];
+  for (const reward of [...rewards].reverse()) backwards.push(reward + gamma * (backwards.at(-1) ?? last_value));
+  return backwards.reverse();
+}
+
+function gaeAdvantages({ rewards, values, next_values, terminated, truncated, gamma, lam }) {
+  fraction(gamma, "gamma");
+  fraction(lam, "lam");
+  Object.entries({ rewards, values, next_values, terminated, truncated }).forEach(([name, column]) =>
+    shaped(column, [rewards.length], name),
+  );
+  const advantages = rewards.map((r, t) => r + (terminated[t] ? 0 : gamma * next_values[t]) - values[t]);
+  for (let t = rewards.length - 2; t >= 0; t -= 1) {
+    if (!terminated[t] && !truncated[t]) advantages[t] += gamma * lam * advantages[t + 1];
+  }
+  return advantages;
+}
+
+// ---------------------------------------------------------------- the algorithm: policies
+
+function checkGaussian(mean, logStd) {
+  shaped(mean, [mean.length, logStd.length], "mean");
+  shaped(logStd, [logStd.length], "log_std");
+}
+
+function gaussianLogProb({ mean, log_std, actions }) {
+  checkGaussian(mean, log_std);
+  shaped(actions, [mean.length, log_std.length], "actions");
+  return sumLast(each((m, l, a) => -0.5 * LOG_2PI - l - 0.5 * ((a - m) * Math.exp(-l)) ** 2, mean, log_std, actions));
+}
+
+function gaussianEntropy({ mean, log_std }) {
+  checkGaussian(mean, log_std);
+  return mean.map(() => sum(log_std) + 0.5 * log_std.length * (LOG_2PI + 1));
+}
+
+function gaussianKl({ mean_old, log_std_old, mean_new, log_std_new }) {
+  checkGaussian(mean_old, log_std_old);
+  checkGaussian(mean_new, log_std_new);
+  shaped(mean_new, [mean_old.length, log_std_old.length], "mean_new");
+  const one = (m, l, mNew, lNew) => klFromLogs((m - mNew) * Math.exp(-lNew), l - lNew);
+  return sumLast(each(one, mean_old, log_std_old, mean_new, log_std_new));
+}
+
+function logProbs(logits) {
+  require_(logits.length === 0 || shape(logits, "logits")[1] > 0, "logits must be (N, A)");
+  shaped(logits, [logits.length, (logits[0] || []).length], "logits");
+  return logits.map((row) => each((l, total) => l - total, row, logSumExp(row)));
+}
+
+function categoricalLogProb({ logits, actions }) {
+  const logP = logProbs(logits);
+  shaped(actions, [logits.length], "actions");
+  for (const a of actions) require_(Number.isInteger(a) && a >= 0 && a < logits[0].length, `action ${a} is none`);
+  return actions.map((a, n) => logP[n][a]);
+}
+
+function categoricalEntropy({ logits }) {
+  return logProbs(logits).map((row) => -sum(row.map((l) => Math.exp(l) * l)));
+}
+
+function categoricalKl({ logits_old, logits_new }) {
+  shaped(logits_new, shape(logits_old, "logits_old"), "logits_new");
+  const [old, now] = [logProbs(logits_old), logProbs(logits_new)];
+  return old.map((row, n) => sum(row.map((l, a) => Math.exp(l) * (l - now[n][a]))));
+}
+
+// ---------------------------------------------------------------- the algorithm: replay
+
+function replayTransitions({ observations, actions }) {
+  require_(observations.length > 0 && observations.length === actions.length, "episodes must be as many in both");
+  const [seenSize, doneSize] = [observations[0][0].length, (actions[0][0] || []).length];
+  observations.forEach((seen, episode) => {
+    shaped(actions[episode], [actions[episode].length, doneSize], "actions");
+    shaped(seen, [actions[episode].length + 1, seenSize], "observations");
+  });
+  return {
+    observations: observations.flatMap((seen) => seen.slice(0, -1)),
+    actions: actions.flat(),
+    next_observations: observations.flatMap((seen) => seen.slice(1)),
+  };
+}
+
+function inputStatistics({ rows }) {
+  require_(rows.length > 0, "rows must hold at least one");
+  shaped(rows, [rows.length, rows[0].length], "rows");
+  const columns = rows[0].map((_, k) => rows.map((row) => row[k]));
+  const center = columns.map((column) => sum(column) / rows.length);
+  const spread = (column, mean) => Math.sqrt(sum(column.map((x) => (x - mean) ** 2)) / rows.length);
+  const varied = (column) => column.some((x) => x !== column[0]);
+  return { center, scale: columns.map((column, k) => (varied(column) ? spread(column, center[k]) : 1)) };
+}
+
+// ---------------------------------------------------------------- the operations
+
+function klDiagNormal({ mu_q, sigma_q, mu_p, sigma_p }) {
+  const lasts = [mu_q, sigma_q, mu_p, sigma_p].map((x) => shape(x, "input").at(-1));
+  require_(lasts[0] !== undefined && new Set(lasts).size === 1, `last axes must be equal, got ${lasts}`);
+  [mu_q, mu_p].forEach((x) => finite(x, "mu"));
+  [sigma_q, sigma_p].forEach((x) => positive(x, "sigma"));
+  return sumLast(each((...one) => klNormal(...one), mu_q, sigma_q, mu_p, sigma_p));
+}
+
+function klTaylor({ mu, rho, delta_mu, delta_rho }) {
+  checkPosterior(mu, rho);
+  shaped(delta_mu, [mu.length], "delta_mu");
+  shaped(delta_rho, [mu.length], "delta_rho");
+  return halfQuadratic(rho, delta_mu, delta_rho);
+}
+
+function informationGain({ mu_new, rho_new, mu_old, rho_old }) {
+  checkPosterior(mu_new, rho_new);
+  checkPosterior(mu_old, rho_old);
+  shaped(mu_new, [mu_old.length], "mu_new");
+  return sum(mu_new.map((mu, k) => klOfParameters(mu, rho_new[k], mu_old[k], rho_old[k])));
+}
+
+function mlp({ theta, inputs, layer_sizes }) {
+  shaped(theta, [theta.length, countWeights(layer_sizes)], "theta");
+  shaped(inputs, [inputs.length, layer_sizes[0]], "inputs");
+  return theta.map((weights) => inputs.map((x) => forward(x, layer_sizes, sampledUnit(weights)).output));
+}
+
+function sampleWeights({ mu, rho, eps }) {
+  checkPosterior(mu, rho);
+  require_(eps.length > 0, "eps must hold a sample");
+  shaped(eps, [eps.length, mu.length], "eps");
+  return eps.map((noise) => thetaOf(mu, rho.map(softplus), noise));
+}
+
+function mlpLocal(m) {
+  checkPosterior(m.mu, m.rho);
+  shaped(m.mu, [countWeights(m.layer_sizes)], "mu");
+  shaped(m.inputs, [m.inputs.length, m.layer_sizes[0]], "inputs");
+  checkNoise(m, m.inputs.length, m.layer_sizes);
+  const sigma = m.rho.map(softplus);
+  return m.zeta[0].map((_, s) => m.inputs.map((_, n) => forwardOf(m, sigma, n, s).output));
+}
+
+function logLikelihood({ outputs, targets, likelihood_sigma }) {
+  const [samples, rows, units] = shape(outputs, "outputs");
+  shaped(outputs, [samples, rows, units], "outputs");
+  shaped(targets, [rows, units], "targets");
+  checkSigma(likelihood_sigma, units);
+  return outputs.map((sample) => sample.map((output, n) => rowLogDensity(output, targets[n], likelihood_sigma)));
+}
+
+function elementwise(f, checks) {
+  return (inputs) => {
+    for (const [name, check] of Object.entries(checks)) check(inputs[name], name);
+    return each(f, ...Object.keys(checks).map((name) => inputs[name]));
+  };
+}
+
+const OPERATIONS = {
+  softplus: elementwise(softplus, { rho: finite }),
+  softplus_inverse: elementwise(softplusInverse, { sigma: positive }),
+  normal_log_density: elementwise(normalLogDensity, { x: finite, mean: finite, sigma: positive }),
+  kl_diag_normal: klDiagNormal,
+  kl_hessian_diag: ({ mu, rho }) => (checkPosterior(mu, rho), hessian(rho)),
+  kl_taylor: klTaylor,
+  information_gain: informationGain,
+  mlp,
+  sample_weights: sampleWeights,
+  mlp_local: mlpLocal,
+  log_likelihood: logLikelihood,
+  predictive_log_density: predictiveLogDensity,
+  elbo,
+  elbo_local: elbo,
+  elbo_grad: elboGrad,
+  elbo_grad_local: elboGrad,
+  posterior_step: posteriorStep,
+  posterior_step_local: posteriorStep,
+  posterior_updates: posteriorUpdates,
+  information_gains: informationGains,
+  information_gains_local: informationGains,
+  normalize_gains: normalizeGains,
+  curious_rewards: curiousRewards,
+  discounted_returns: discountedReturns,
+  gae_advantages: gaeAdvantages,
+  gaussian_log_prob: gaussianLogProb,
+  gaussian_entropy: gaussianEntropy,
+  gaussian_kl: gaussianKl,
+  categorical_log_prob: categoricalLogProb,
+  categorical_entropy: categoricalEntropy,
+  categorical_kl: categoricalKl,
+  replay_transitions: replayTransitions,
+  input_statistics: inputStatistics,
+};
+
+// ---------------------------------------------------------------- the protocol
+
+const WORDS = { NaN: NaN, Infinity: Infinity, "-Infinity": -Infinity };
+
+// JSON has no number that is not finite: they travel as words.
+function decoded(key, value) {
+  return typeof value === "string" && Object.hasOwn(WORDS, value) ? WORDS[value] : value;
+}
+
+function encoded(key, value) {
+  return typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
+}
+
+function run({ operation, inputs }) {
+  if (!Object.hasOwn(OPERATIONS, operation)) return { skipped: "not offered" };
+  try {
+    return { result: OPERATIONS[operation](inputs) };
+  } catch (error) {
+    return error instanceof Refused ? { refused: error.message } : { error: String(error) };
+  }
+}
+
+function answer(request) {
+  if (request.cmd === "stop") process.exit(0);
+  if (request.cmd === "start") return { ok: true, implementation: "examples/vime_adapter.js" };
+  return request.cmd === "run" ? run(request) : { error: `unknown command ${request.cmd}` };
+}
+
+require("node:readline")
+  .createInterface({ input: process.stdin })
+  .on("line", (line) => {
+    const request = JSON.parse(line, decoded);
+    process.stdout.write(`${JSON.stringify({ seq: request.seq, ...answer(request) }, encoded)}\n`);
+  });

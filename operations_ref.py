@@ -1,0 +1,309 @@
+"""Operations for cross-checking: how one is registered, with the mistakes known of it and the cases that show them.
+
+An operation is one function with keyword inputs, named as other implementations are to name it. Beside it
+stand its known mistakes, each with the same inputs and the wrong output, and one function that yields its
+cases. `network_cases_ref`, `gain_cases_ref` and `agent_cases_ref` define them, `vectors_ref` writes them down.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+import bnn_ref as bnn
+import vime_ref as vime
+from bnn_ref import Array, Noise
+
+# ---------------------------------------------------------------- constants
+
+BOTH = ("f64", "f32")
+OWN = "found by thought, not in the wild"
+
+
+# ---------------------------------------------------------------- types
+
+Function = Callable[..., Any]  # keyword inputs; gives an array, a number, or named arrays
+Error = Literal["elementwise", "arraywise"]  # relative to each element, or to the largest one
+Inputs = dict[str, Any]
+Arrays = dict[str, Array]
+
+
+class Note(NamedTuple):
+    """What a mistake is, what it does, and where it was seen."""
+
+    what: str
+    effect: str
+    seen_in: str
+
+
+NOTES = {
+    "MissingHalf": Note(
+        "the ½ of the Taylor form is left out",
+        "twice the exact gain; dividing by the median hides it",
+        "openai/vime, mazpie/vime-pytorch, DIRECT, imle",
+    ),
+    "FudgedDenominator": Note(
+        "1e-8 is added to a denominator of the KL",
+        "0.5 % too low at σ = 1e-3, a third too low at 1e-4, negative at 1e-5",
+        "all codes of VIME",
+    ),
+    "NaiveNearIdentity": Note(
+        "the textbook sum is used where both distributions almost agree",
+        "its terms cancel: 26 % off for a move of 1e-4 σ in float32",
+        "everywhere",
+    ),
+    "SoftplusOverflow": Note(
+        "log(1 + exp ρ), or log(exp σ − 1), is computed as it is written",
+        "infinite from ρ = 89 in float32 and ρ = 710 in float64; 0 far below 0",
+        "many codes",
+    ),
+    "SwappedKL": Note(
+        "KL[old‖new] stands for KL[new‖old]",
+        "the Taylor form stays, the exact value changes",
+        "imle, PyTorch-BayesianCNN #28",
+    ),
+    "DroppedConstant": Note(
+        "the −½ a dimension of the KL is left out",
+        "the KL of equal distributions is D/2",
+        "the lecture's slide",
+    ),
+    "KLMean": Note(
+        "the KL is the mean over dimensions, not their sum",
+        "D times too small: 80 times on a layer of 4 × 32",
+        "bayesian-torch #36, torchbnn's default",
+    ),
+    "VarianceAsSigma": Note(
+        "a variance stands where a standard deviation is meant, or the other way round",
+        "297.5 becomes 198.7",
+        "bayesian-torch (prior_variance)",
+    ),
+    "PriorFloor": Note(
+        "the prior's density is raised by 1e-6 before its logarithm",
+        "a weight far from the prior does not feel it: gradient 0 where it is 100",
+        "blitz",
+    ),
+    "NoKLScale": Note(
+        "n/B is left out: the sum over the minibatch stands beside the full KL",
+        "the prior weighs n/B times too much",
+        "matthewlujp, deligentfool, issues of TensorFlow Probability",
+    ),
+    "PerBatchKL": Note(
+        "the mean over the minibatch stands beside the full KL",
+        "the prior weighs n times too much",
+        "matthewlujp, deligentfool, issues of TensorFlow Probability",
+    ),
+    "UnnormalisedLogDensity": Note(
+        "a log density lacks the ½ of its square, or −log σ",
+        "wrong evidence; without the ½ its gradient is doubled",
+        "HIPS/autograd's BNN example, blitz",
+    ),
+    "SharedRowNoise": Note(
+        "all rows see the noise of row 0",
+        "local reparameterization in name only: the rows' gradients are correlated",
+        "openai/vime and its ports",
+    ),
+    "SameLayerNoise": Note("every layer sees the noise of layer 0", "layers are correlated", "openai/vime"),
+    "AveragedPrediction": Note(
+        "the density of the mean prediction stands for the mean over samples",
+        "the uncertainty of the weights is lost",
+        "justheuristic, rejax",
+    ),
+    "LeakyOptimiser": Note(
+        "an optimiser's state survives from one transition to the next",
+        "a gain depends on the rows before it",
+        "openai/vime (first-order path), alec-tschantz",
+    ),
+    "CrossEpisode": Note(
+        "the last step of an episode is paired with the first observation of the next",
+        "the model learns jumps that never happen",
+        "openai/vime's pool and its copies",
+    ),
+    "ActionShift": Note(
+        "the observation after an action is paired with it as the one before",
+        "the model sees effects as causes",
+        "mazpie",
+    ),
+    "CopiedLastGain": Note(
+        "the last step gets the gain of the one before",
+        "wrong reward where episodes end",
+        "openai/vime",
+    ),
+    "SampleVariance": Note(
+        "a sum of squares is divided by n − 1", "too wide; NaN for a single row", "rllte"
+    ),
+    "InputMutation": Note(
+        "the caller's arrays are changed in place",
+        "what uses them later counts curiosity as well",
+        "Tianshou's ICM",
+    ),
+    "FilterReplacesReward": Note(
+        "the reward itself is dropped, only the bonus is left", "the task is forgotten", "rllte"
+    ),
+    "TruncationAsTermination": Note(
+        "the value behind a time limit counts as 0", "values too low before it", "CleanRL #198"
+    ),
+    "SquaredBeforeMean": Note(
+        "the gradient is squared before it is averaged over the samples",
+        "the gain counts the noise of the samples in full",
+        OWN,
+    ),
+}  # fmt: skip
+
+
+class Case(NamedTuple):
+    """One example: inputs and the mistakes it hunts, or why they have to be refused."""
+
+    probe: str  # with the operation's name, the case's id
+    comment: str
+    inputs: Inputs
+    flags: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = BOTH
+    why: str = ""  # empty where the inputs are valid
+    needs: frozenset[str] = frozenset()  # inputs that an operation must have for the case to say something
+
+
+class Operation(NamedTuple):
+    """The reference function of an operation, its mistakes by flag (a flag may have variants), its cases."""
+
+    name: str
+    family: str
+    error: Error
+    function: Function
+    mistakes: dict[str, tuple[Function, ...]]
+    cases: Callable[[], Iterator[Case]]
+
+
+OPERATIONS: dict[str, Operation] = {}
+
+
+# ---------------------------------------------------------------- building blocks: registering
+
+
+def operation(family: str, error: Error) -> Callable[[Function], Function]:
+    """Register a function as the reference of the operation that bears its name."""
+
+    def register(function: Function) -> Function:
+        name = function.__name__
+        OPERATIONS[name] = Operation(name, family, error, function, {}, lambda: iter(()))
+        return function
+
+    return register
+
+
+def mistake(flag: str, *names: str) -> Callable[[Function], Function]:
+    """Register wrong(right, given), right being the reference, as a mistake of these operations."""
+
+    def register(wrong: Function) -> Function:
+        for name in names:
+            mistakes, right = OPERATIONS[name].mistakes, OPERATIONS[name].function
+            mistakes[flag] = (*mistakes.get(flag, ()), partial(called, wrong, right))
+        return wrong
+
+    return register
+
+
+def called(wrong: Function, right: Function, **given: Any) -> Any:
+    return wrong(right, given)
+
+
+def cases_of(*names: str) -> Callable[[Callable[[], Iterator[Case]]], Callable[[], Iterator[Case]]]:
+    """Register the cases of these operations; each takes those whose inputs it has."""
+
+    def register(cases: Callable[[], Iterator[Case]]) -> Callable[[], Iterator[Case]]:
+        for name in names:
+            OPERATIONS[name] = OPERATIONS[name]._replace(cases=partial(fitting, name, cases))
+        return cases
+
+    return register
+
+
+def fitting(name: str, cases: Callable[[], Iterator[Case]]) -> Iterator[Case]:
+    """The cases that this operation can show, their inputs in its order and the flags that it has."""
+    parameters = inspect.signature(OPERATIONS[name].function).parameters
+    for case in cases():
+        if case.needs <= set(parameters):
+            inputs = {key: rounded(case.inputs[key], case.dtypes) for key in parameters}
+            flags = [flag for flag in case.flags if flag in (*OPERATIONS[name].mistakes, "InputMutation")]
+            yield case._replace(inputs=inputs, flags=tuple(flags))
+
+
+def rounded(value: Any, dtypes: Sequence[str]) -> Any:
+    """What float32 can hold of a value, where a case is for float32 too."""
+    if isinstance(value, list):
+        return [rounded(each, dtypes) for each in value]
+    if "f32" not in dtypes or not (isinstance(value, float) or getattr(value, "dtype", None) == np.float64):
+        return value
+    return np.float64(np.float32(value)) if isinstance(value, np.ndarray) else float(np.float32(value))
+
+
+def good(probe: str, comment: str, *flags: str, dtypes: tuple[str, ...] = BOTH, **inputs: Any) -> Case:
+    """A case of valid inputs."""
+    return Case(probe, comment, arrays(inputs), flags, dtypes)
+
+
+def bad(probe: str, why: str, base: Inputs, **changes: Any) -> Case:
+    """A case that has to be refused: valid inputs, but for these changes."""
+    comment = f"Has to be refused: {why}."
+    return Case(probe, comment, arrays(base | changes), why=why, needs=frozenset(changes))
+
+
+def arrays(inputs: Inputs) -> Inputs:
+    """Tuples stand for arrays."""
+    return {name: np.array(value) if isinstance(value, tuple) else value for name, value in inputs.items()}
+
+
+# ---------------------------------------------------------------- building blocks: numbers
+
+
+def numbers(*shape: int, seed: int) -> Array:
+    """Well-mixed 64ths from −2 to 2: short, exact in float32, and from no generator whose stream might change."""
+    i = np.arange(1, math.prod(shape) + 1) + 17 * seed
+    return ((i * i * i + 91 * i * i + 55 * i) % 257 - 128).reshape(shape) / 64.0
+
+
+def model(*layer_sizes: int, rows: int, samples: int, seed: int) -> Inputs:
+    """All inputs of the operations on a network: posterior, prior, data, both kinds of noise, settings."""
+    size = bnn.num_weights(layer_sizes)
+    return {
+        "theta": numbers(samples, size, seed=seed + 7),
+        "mu": numbers(size, seed=seed),
+        "rho": 0.5 * numbers(size, seed=seed + 1) - 0.5,
+        "prior_mu": 0.5 * numbers(size, seed=seed + 2),
+        "prior_rho": 0.25 * numbers(size, seed=seed + 3),
+        "inputs": numbers(rows, layer_sizes[0], seed=seed + 4),
+        "targets": numbers(rows, layer_sizes[-1], seed=seed + 5),
+        "eps": numbers(samples, size, seed=seed + 6),
+        "zeta": [numbers(samples, rows, units, seed=seed + 8 + units + i) for i, units in enumerate(layer_sizes[1:])],
+        "layer_sizes": np.array(layer_sizes),
+        "likelihood_sigma": 0.75,
+        "num_data": 10.0,
+        "step_size": 0.015625,
+        "method": "taylor",
+        "num_steps": 1,
+        "learning_rate": 0.03125,
+    }
+
+
+def with_nan(values: Array, worst: float = math.nan) -> Array:
+    """A copy whose last element is not finite."""
+    copy = np.array(values)
+    copy.flat[-1] = worst
+    return copy
+
+
+def sizes_of(layer_sizes: Array) -> tuple[int, ...]:
+    return tuple(int(size) for size in layer_sizes)
+
+
+def noise_of(given: Inputs) -> Noise:
+    noise: Noise = given["eps"] if "eps" in given else given["zeta"]
+    return noise
+
+
+def model_of(given: Inputs) -> vime.ModelSettings:
+    return {"layer_sizes": sizes_of(given["layer_sizes"]), "likelihood_sigma": given["likelihood_sigma"]}

@@ -1,0 +1,679 @@
+"""Implementations with exactly one known mistake each: what the check has to fail, and to name.
+
+`mutants:MissingHalf` offers every operation as the reference has it, but for those it gets wrong. They are written
+out here once more, with loops, other libraries or 50 digits; what follows a "_" tells variants of a mistake apart.
+`python tests/mutants.py` prints the matrix: which mistake is detected, and which is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import autograd.numpy as np
+import mpmath as mp
+import numpy as onp
+from autograd import grad
+from autograd.scipy.special import logsumexp
+from autograd.scipy.stats import norm
+from scipy import special, stats
+
+from crosscheck_ref import Outcome, check
+from vectors_ref import OPERATIONS
+
+# ---------------------------------------------------------------- types
+
+Array = Any  # of NumPy, or a box of autograd around one
+Function = Callable[..., Any]
+Inputs = dict[str, Any]
+Bound = Callable[["Model", Inputs], Array]
+
+
+class Model(NamedTuple):
+    """A posterior with the data and the noise of its network; noise is eps, or zeta where that is a list."""
+
+    mu: Array
+    sigma: Array
+    inputs: Array
+    targets: Array
+    noise: Any
+    layer_sizes: Sequence[int]
+    likelihood_sigma: Any
+    density: Function  # log of it, of (x, mean, sigma)
+
+    @property
+    def num_samples(self) -> int:
+        return len(self.noise[0] if isinstance(self.noise, list) else self.noise)
+
+
+# ---------------------------------------------------------------- constants
+
+BOUNDS = "elbo", "elbo_local"
+BOUND_GRADS = "elbo_grad", "elbo_grad_local"
+STEPS = "posterior_step", "posterior_step_local"
+GAINS = "information_gains", "information_gains_local"
+
+# ---------------------------------------------------------------- building blocks: registering mistakes
+
+MUTANTS: dict[str, SimpleNamespace] = {}
+WRONG: dict[str, list[str]] = {}  # the operations that each gets wrong
+
+
+def mistake(name: str, *operations: str) -> Callable[[Function], Function]:
+    """The function stands for these operations in the mutant; what the reference refuses is refused as well."""
+
+    def register(function: Function) -> Function:
+        right = {operation: entry.function for operation, entry in OPERATIONS.items()}
+        mutant = MUTANTS.setdefault(name, SimpleNamespace(**right))
+        for operation in operations:
+            setattr(mutant, operation, refusing(right[operation], function))
+            WRONG.setdefault(name, []).append(operation)
+        return function
+
+    return register
+
+
+def refusing(right: Function, wrong: Function) -> Function:
+    def both(**inputs: Any) -> Any:
+        right(**inputs)
+        with onp.errstate(all="ignore"):
+            return wrong(**inputs)
+
+    return both
+
+
+def __getattr__(name: str) -> SimpleNamespace:
+    if name in MUTANTS:
+        return MUTANTS[name]
+    raise AttributeError(name)
+
+
+# ---------------------------------------------------------------- building blocks: densities and divergences
+
+
+def sigma_of(rho: Array) -> Array:
+    return np.logaddexp(rho, 0.0)
+
+
+def sigma_with_50_digits(rho: Array) -> Array:
+    with mp.workdps(50):
+        return onp.vectorize(lambda r: mp.log1p(mp.exp(mp.mpf(r))), otypes=[object])(rho)
+
+
+def textbook_kl(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    """KL of each weight."""
+    return np.log(sigma_p / sigma_q) + (sigma_q**2 + (mu_q - mu_p) ** 2) / (2.0 * sigma_p**2) - 0.5
+
+
+def exact_kl(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    """KL[q‖p] (...,), right, with 50 digits, of which those of the arguments may be some."""
+
+    def one(mu_q: Any, sigma_q: Any, mu_p: Any, sigma_p: Any) -> Any:
+        ratio, move = mp.mpf(sigma_q) / sigma_p, (mp.mpf(mu_q) - mu_p) / sigma_p
+        return (ratio**2 + move**2 - 1) / 2 - mp.log(ratio)
+
+    with mp.workdps(50):
+        terms = onp.vectorize(one, otypes=[object])(mu_q, sigma_q, mu_p, sigma_p)
+        return onp.array(terms.sum(-1), dtype=float)
+
+
+def metric(rho: Array) -> tuple[Array, Array]:
+    sigma = sigma_of(rho)
+    return 1.0 / sigma**2, 2.0 * (special.expit(rho) / sigma) ** 2
+
+
+def density_without_half(x: Array, mean: Array, sigma: Array) -> Array:
+    return -np.log(sigma * np.sqrt(2.0 * np.pi)) - ((x - mean) / sigma) ** 2
+
+
+def density_without_log_sigma(x: Array, mean: Array, sigma: Array) -> Array:
+    return norm.logpdf((x - mean) / sigma)
+
+
+# ---------------------------------------------------------------- building blocks: a network, row by row
+
+
+def model_of(mu: Array, rho: Array, inputs: Inputs) -> Model:
+    noise = inputs["eps"] if "eps" in inputs else list(inputs["zeta"])
+    sizes = tuple(int(size) for size in inputs["layer_sizes"])
+    data = inputs["inputs"], inputs["targets"], noise, sizes, inputs["likelihood_sigma"]
+    return Model(mu, sigma_of(rho), *data, inputs.get("density", norm.logpdf))
+
+
+def given_model(inputs: Inputs) -> Model:
+    return model_of(inputs["mu"], inputs["rho"], inputs)
+
+
+def blocks(theta: Array, sizes: Sequence[int]) -> list[Array]:
+    """One (I + 1, O) per layer, the bias as the last row."""
+    ends = onp.cumsum([(i + 1) * o for i, o in zip(sizes, sizes[1:])])
+    starts = [0, *ends[:-1]]
+    return [theta[start:end].reshape(-1, o) for start, end, o in zip(starts, ends, sizes[1:])]
+
+
+def through_layers(x: Array, unit: Callable[[int, Array], Array], count: int) -> Array:
+    for layer in range(count):
+        x = unit(layer, np.concatenate([np.where(x > 0, x, 0.0) if layer else x, np.ones(1)]))
+    return x
+
+
+def output(model: Model, n: int, s: int) -> Array:
+    """The network's output (O,) for one row and one sample."""
+    count = len(model.layer_sizes) - 1
+    if not isinstance(model.noise, list):
+        weights = blocks(model.mu + model.sigma * model.noise[s], model.layer_sizes)
+        return through_layers(model.inputs[n], lambda layer, a: a @ weights[layer], count)
+    means, deviations = blocks(model.mu, model.layer_sizes), blocks(model.sigma, model.layer_sizes)
+
+    def sampled(layer: int, a: Array) -> Array:
+        spread = np.sqrt(np.sum((a[:, None] * deviations[layer]) ** 2, axis=0))
+        return a @ means[layer] + model.noise[layer][s][n] * spread
+
+    return through_layers(model.inputs[n], sampled, count)
+
+
+def mean_output(model: Model, n: int) -> Array:
+    return sum(output(model, n, s) for s in range(model.num_samples)) / model.num_samples
+
+
+def log_p(model: Model, n: int) -> list[Array]:
+    """log p(target n), a number for each sample."""
+    sigma = model.likelihood_sigma * np.ones(len(model.targets[n]))
+    outputs = [output(model, n, s) for s in range(model.num_samples)]
+    return [np.sum(model.density(model.targets[n], mean, sigma)) for mean in outputs]
+
+
+def evidence(model: Model, n: int) -> Array:
+    return sum(log_p(model, n)) / model.num_samples
+
+
+def loss_grad(inputs: Inputs, n: int) -> tuple[Array, Array]:
+    """Gradient of −evidence in mu and in rho, which is that of the transition loss at q."""
+    return grad(lambda phi: -evidence(model_of(*phi, inputs), n))((inputs["mu"], inputs["rho"]))
+
+
+# ---------------------------------------------------------------- building blocks: right but for their arguments
+
+
+def kl_to_prior(model: Model, inputs: Inputs) -> Array:
+    return np.sum(textbook_kl(model.mu, model.sigma, inputs["prior_mu"], sigma_of(inputs["prior_rho"])))
+
+
+def weighted_evidence(model: Model, num_data: float) -> Array:
+    rows = range(len(model.inputs))
+    return num_data / len(rows) * sum(evidence(model, n) for n in rows)
+
+
+def right_bound(model: Model, inputs: Inputs) -> Array:
+    return weighted_evidence(model, inputs["num_data"]) - kl_to_prior(model, inputs)
+
+
+def value_of(bound: Bound, inputs: Inputs) -> float:
+    return float(bound(given_model(inputs), inputs))
+
+
+def gradient_of(bound: Bound, inputs: Inputs) -> dict[str, Array]:
+    phi = inputs["mu"], inputs["rho"]
+    grad_mu, grad_rho = grad(lambda phi: bound(model_of(*phi, inputs), inputs))(phi)
+    return {"grad_mu": grad_mu, "grad_rho": grad_rho}
+
+
+def stepped(inputs: Inputs, n: int = 0) -> dict[str, Array]:
+    phi = {"mu": inputs["mu"], "rho": inputs["rho"]}
+    parts = zip(phi.items(), loss_grad(inputs, n), metric(inputs["rho"]))
+    return {name: x - inputs["step_size"] * g / h for (name, x), g, h in parts}
+
+
+def taylor_gain(inputs: Inputs, n: int) -> float:
+    parts = zip(loss_grad(inputs, n), metric(inputs["rho"]))
+    return 0.5 * inputs["step_size"] ** 2 * float(sum(onp.sum(g * g / h) for g, h in parts))
+
+
+def exact_gain(inputs: Inputs, n: int, *, old_first: bool = False) -> float:
+    new = stepped(inputs, n)
+    old = inputs["mu"], sigma_with_50_digits(inputs["rho"])
+    pair = [(new["mu"], sigma_with_50_digits(new["rho"])), old]
+    first, second = reversed(pair) if old_first else pair
+    return float(exact_kl(*first, *second))
+
+
+def gains(inputs: Inputs, *, taylor: Function = taylor_gain, exact: Function = exact_gain) -> Array:
+    one = taylor if inputs["method"] == "taylor" else exact
+    return onp.array([one(inputs, n) for n in range(len(inputs["inputs"]))])
+
+
+def updates(inputs: Inputs, *, decay: float = 0.0) -> dict[str, Array]:
+    """Gradient steps with a velocity that decays, and survives the reset of the parameters before each row."""
+    start, velocity, rows = onp.concatenate([inputs["mu"], inputs["rho"]]), 0.0, []
+    size, old = len(inputs["mu"]), {"prior_mu": inputs["mu"], "prior_rho": inputs["rho"]}
+
+    def loss(phi: Array, n: int) -> Array:
+        model = model_of(phi[:size], phi[size:], inputs)
+        return kl_to_prior(model, old) - evidence(model, n)
+
+    for n in range(len(inputs["inputs"])):
+        phi = start
+        for _ in range(inputs["num_steps"]):
+            velocity = decay * velocity + grad(loss)(phi, n)
+            phi = phi - inputs["learning_rate"] * velocity
+        rows.append(phi)
+    return {"mu": onp.array(rows)[:, :size], "rho": onp.array(rows)[:, size:]}
+
+
+# ---------------------------------------------------------------- mistakes: standard deviations
+
+
+@mistake("SoftplusOverflow", "softplus")
+def softplus_by_exp(rho: Array) -> Array:
+    return onp.log(1.0 + onp.exp(rho))
+
+
+@mistake("SoftplusOverflow", "softplus_inverse")
+def softplus_inverse_by_exp(sigma: Array) -> Array:
+    return onp.log(onp.exp(sigma) - 1.0)
+
+
+# ---------------------------------------------------------------- mistakes: divergences
+
+
+@mistake("MissingHalf", "kl_taylor")
+def kl_taylor_without_half(mu: Array, rho: Array, delta_mu: Array, delta_rho: Array) -> float:
+    delta = onp.concatenate([delta_mu, delta_rho])
+    return float(delta @ onp.diag(onp.concatenate(metric(rho))) @ delta)
+
+
+def kl_fudged(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    numerator = (mu_q - mu_p) ** 2 + sigma_q**2 - sigma_p**2
+    return onp.sum(numerator / (2.0 * sigma_p**2 + 1e-8) + onp.log(sigma_p) - onp.log(sigma_q), axis=-1)
+
+
+def kl_naive(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    return onp.sum(textbook_kl(mu_q, sigma_q, mu_p, sigma_p), axis=-1)
+
+
+def kl_swapped(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    return exact_kl(mu_p, sigma_p, mu_q, sigma_q)
+
+
+def kl_of_the_slide(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    return exact_kl(mu_q, sigma_q, mu_p, sigma_p) + sum(0.5 for _ in range(onp.shape(mu_q)[-1]))
+
+
+def kl_mean(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    return exact_kl(mu_q, sigma_q, mu_p, sigma_p) / onp.shape(mu_q)[-1]
+
+
+def kl_of_roots(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    """What is given is taken for variances."""
+    return exact_kl(mu_q, onp.sqrt(sigma_q), mu_p, onp.sqrt(sigma_p))
+
+
+def kl_of_prior_variance(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    return exact_kl(mu_q, sigma_q, mu_p, sigma_p * sigma_p)
+
+
+def kl_of_variances(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    return exact_kl(mu_q, sigma_q * sigma_q, mu_p, sigma_p * sigma_p)
+
+
+def wrong_kl(name: str, kl: Function, *operations: str) -> None:
+    """The mutant whose KL of two distributions, two posteriors or two policies is this one."""
+
+    def of_parameters(mu_new: Array, rho_new: Array, mu_old: Array, rho_old: Array) -> float:
+        precise = kl in (kl_swapped, kl_of_the_slide, kl_mean)
+        sigmas = [sigma_with_50_digits(rho) if precise else sigma_of(rho) for rho in (rho_new, rho_old)]
+        return float(kl(mu_new, sigmas[0], mu_old, sigmas[1]))
+
+    def of_policies(mean_old: Array, log_std_old: Array, mean_new: Array, log_std_new: Array) -> Array:
+        shape = onp.ones(mean_old.shape)
+        return kl(mean_old, onp.exp(log_std_old) * shape, mean_new, onp.exp(log_std_new) * shape)
+
+    forms = {"kl_diag_normal": kl, "information_gain": of_parameters, "gaussian_kl": of_policies}
+    for operation in operations or tuple(forms):
+        mistake(name, operation)(forms[operation])
+
+
+wrong_kl("FudgedDenominator", kl_fudged)
+wrong_kl("NaiveNearIdentity", kl_naive, "kl_diag_normal", "information_gain")
+wrong_kl("SwappedKL", kl_swapped)
+wrong_kl("DroppedConstant", kl_of_the_slide)
+wrong_kl("KLMean", kl_mean)
+wrong_kl("VarianceAsSigma", kl_of_prior_variance, "kl_diag_normal")
+wrong_kl("VarianceAsSigma", kl_of_variances, "gaussian_kl")
+wrong_kl("VarianceAsSigma_root", kl_of_roots)
+
+
+@mistake("SwappedKL", "categorical_kl")
+def categorical_kl_swapped(logits_old: Array, logits_new: Array) -> Array:
+    old, new = special.softmax(logits_old, axis=1), special.softmax(logits_new, axis=1)
+    return onp.array([stats.entropy(p, q) for p, q in zip(new, old)])
+
+
+# ---------------------------------------------------------------- mistakes: densities
+
+
+@mistake("VarianceAsSigma", "normal_log_density")
+def density_of_variance(x: Array, mean: Array, sigma: Array) -> Array:
+    return stats.norm(mean, onp.square(sigma)).logpdf(x)
+
+
+@mistake("VarianceAsSigma_root", "normal_log_density")
+def density_of_root(x: Array, mean: Array, sigma: Array) -> Array:
+    return stats.norm(mean, onp.sqrt(sigma)).logpdf(x)
+
+
+def wrong_likelihood(name: str, density: Function) -> None:
+    def likelihood(outputs: Array, targets: Array, likelihood_sigma: Array) -> Array:
+        sigma = likelihood_sigma * onp.ones(targets.shape[1])
+        return onp.array([[sum(density(y, z, sigma)) for y, z in zip(targets, sample)] for sample in outputs])
+
+    def log_prob(mean: Array, log_std: Array, actions: Array) -> Array:
+        return onp.array([sum(density(a, m, onp.exp(log_std))) for a, m in zip(actions, mean)])
+
+    mistake(name, "log_likelihood")(likelihood)
+    mistake(name, "gaussian_log_prob")(log_prob)
+
+
+wrong_likelihood("VarianceAsSigma", density_of_variance)
+wrong_likelihood("VarianceAsSigma_root", density_of_root)
+wrong_likelihood("UnnormalisedLogDensity", density_without_half)
+wrong_likelihood("UnnormalisedLogDensity_sigma", density_without_log_sigma)
+mistake("UnnormalisedLogDensity", "normal_log_density")(density_without_half)
+mistake("UnnormalisedLogDensity_sigma", "normal_log_density")(density_without_log_sigma)
+
+
+@mistake("VarianceAsSigma", "gaussian_entropy")
+def entropy_of_variance(mean: Array, log_std: Array) -> Array:
+    return onp.full(len(mean), sum(stats.norm(0.0, onp.exp(log_std) ** 2).entropy()))
+
+
+@mistake("VarianceAsSigma_root", "gaussian_entropy")
+def entropy_of_root(mean: Array, log_std: Array) -> Array:
+    return onp.full(len(mean), sum(stats.norm(0.0, onp.exp(log_std) ** 0.5).entropy()))
+
+
+@mistake("AveragedPrediction", "predictive_log_density")
+def density_of_the_mean(**inputs: Any) -> Array:
+    model = given_model(inputs)
+    rows = range(len(model.inputs))
+    return onp.array([norm.logpdf(model.targets[n], mean_output(model, n), model.likelihood_sigma).sum() for n in rows])
+
+
+@mistake("UnnormalisedLogDensity_sigma", "predictive_log_density")
+def prediction_without_log_sigma(**inputs: Any) -> Array:
+    model = given_model({**inputs, "density": density_without_log_sigma})
+    rows = range(len(model.inputs))
+    return onp.array([logsumexp(onp.array(log_p(model, n))) - onp.log(model.num_samples) for n in rows])
+
+
+# ---------------------------------------------------------------- mistakes: evidence lower bound
+
+
+def wrong_bound(name: str, bound: Bound, operations: Sequence[str] = (*BOUNDS, *BOUND_GRADS)) -> None:
+    """The mutant whose ELBO is this one, and whose gradient is its gradient."""
+    for operation in operations:
+        form = gradient_of if operation in BOUND_GRADS else value_of
+        mistake(name, operation)(lambda form=form, **inputs: form(bound, inputs))
+
+
+def bound_of_the_minibatch(model: Model, inputs: Inputs) -> Array:
+    return weighted_evidence(model, len(model.inputs)) - kl_to_prior(model, inputs)
+
+
+def bound_of_the_mean_row(model: Model, inputs: Inputs) -> Array:
+    return weighted_evidence(model, 1.0) - kl_to_prior(model, inputs)
+
+
+def bound_of_mean_kl(model: Model, inputs: Inputs) -> Array:
+    return weighted_evidence(model, inputs["num_data"]) - kl_to_prior(model, inputs) / len(inputs["mu"])
+
+
+def bound_of_floored_prior(model: Model, inputs: Inputs) -> Array:
+    """The KL from the samples: log q(θ) − log(p(θ) + 1e-6) of each weight, averaged over them."""
+    total, prior_sigma = 0.0, sigma_of(inputs["prior_rho"])
+    for eps in inputs["eps"]:
+        theta = model.mu + model.sigma * eps
+        floored = np.log(norm.pdf(theta, inputs["prior_mu"], prior_sigma) + 1e-6)
+        total = total + np.sum(norm.logpdf(theta, model.mu, model.sigma) - floored)
+    return weighted_evidence(model, inputs["num_data"]) - total / model.num_samples
+
+
+def bound_of_mean_prediction(model: Model, inputs: Inputs) -> Array:
+    rows = range(len(model.inputs))
+    of_rows = [norm.logpdf(model.targets[n], mean_output(model, n), model.likelihood_sigma) for n in rows]
+    return inputs["num_data"] / len(rows) * sum(map(np.sum, of_rows)) - kl_to_prior(model, inputs)
+
+
+def bound_without_half(model: Model, inputs: Inputs) -> Array:
+    return right_bound(model._replace(density=density_without_half), inputs)
+
+
+def bound_without_log_sigma(model: Model, inputs: Inputs) -> Array:
+    return right_bound(model._replace(density=density_without_log_sigma), inputs)
+
+
+wrong_bound("NoKLScale", bound_of_the_minibatch)
+wrong_bound("PerBatchKL", bound_of_the_mean_row)
+wrong_bound("KLMean", bound_of_mean_kl)
+wrong_bound("PriorFloor", bound_of_floored_prior, ("elbo", "elbo_grad"))
+wrong_bound("AveragedPrediction", bound_of_mean_prediction)
+wrong_bound("UnnormalisedLogDensity", bound_without_half)
+wrong_bound("UnnormalisedLogDensity_sigma", bound_without_log_sigma, BOUNDS)
+
+# ---------------------------------------------------------------- mistakes: posterior steps and gains
+
+
+@mistake("UnnormalisedLogDensity", *STEPS)
+def step_without_half(**inputs: Any) -> dict[str, Array]:
+    return stepped({**inputs, "density": density_without_half})
+
+
+@mistake("UnnormalisedLogDensity", "posterior_updates")
+def updates_without_half(**inputs: Any) -> dict[str, Array]:
+    return updates({**inputs, "density": density_without_half})
+
+
+@mistake("LeakyOptimiser", "posterior_updates")
+def updates_with_surviving_velocity(**inputs: Any) -> dict[str, Array]:
+    return updates(inputs, decay=0.9)
+
+
+@mistake("MissingHalf", *GAINS)
+def gains_without_half(**inputs: Any) -> Array:
+    return gains(inputs, taylor=lambda inputs, n: 2.0 * taylor_gain(inputs, n))
+
+
+@mistake("SwappedKL", *GAINS)
+def gains_swapped(**inputs: Any) -> Array:
+    return gains(inputs, exact=partial(exact_gain, old_first=True))
+
+
+@mistake("UnnormalisedLogDensity", *GAINS)
+def gains_of_doubled_gradients(**inputs: Any) -> Array:
+    return gains({**inputs, "density": density_without_half})
+
+
+@mistake("CopiedLastGain", *GAINS)
+def gains_with_copied_last(**inputs: Any) -> Array:
+    right = gains(inputs)
+    return onp.append(right[:-1], right[-2:-1]) if len(right) > 1 else right
+
+
+@mistake("SquaredBeforeMean", *GAINS)
+def gains_of_each_sample(**inputs: Any) -> Array:
+    if "eps" in inputs:
+        samples = [{**inputs, "eps": eps[None]} for eps in inputs["eps"]]
+    else:
+        samples = [{**inputs, "zeta": [layer[None] for layer in zeta]} for zeta in zip(*inputs["zeta"])]
+    return sum(gains(sample) for sample in samples) / len(samples)
+
+
+# ---------------------------------------------------------------- mistakes: noise
+
+
+def local_outputs(inputs: Inputs) -> Array:
+    rows = inputs["inputs"]
+    model = given_model({"targets": rows, "likelihood_sigma": 1.0, **inputs})
+    return onp.array([[output(model, n, s) for n in range(len(rows))] for s in range(model.num_samples)])
+
+
+LOCAL: dict[str, Function] = {
+    "mlp_local": local_outputs,
+    "elbo_local": partial(value_of, right_bound),
+    "elbo_grad_local": partial(gradient_of, right_bound),
+    "information_gains_local": gains,
+    "posterior_step_local": stepped,
+}
+
+
+def wrong_noise(name: str, change: Callable[[Sequence[Array]], list[Array]], operations: Sequence[str]) -> None:
+    for operation in operations:
+
+        def noisy(function: Function = LOCAL[operation], **inputs: Any) -> Any:
+            return function({**inputs, "zeta": change(inputs["zeta"])})
+
+        mistake(name, operation)(noisy)
+
+
+def noise_of_row_0(zeta: Sequence[Array]) -> list[Array]:
+    return [onp.stack([layer[:, 0]] * layer.shape[1], axis=1) for layer in zeta]
+
+
+def noise_of_layer_0(zeta: Sequence[Array]) -> list[Array]:
+    """In every layer that is as wide."""
+    return [zeta[0] if layer.shape == zeta[0].shape else layer for layer in zeta]
+
+
+wrong_noise("SharedRowNoise", noise_of_row_0, [name for name in LOCAL if name != "posterior_step_local"])
+wrong_noise("SameLayerNoise", noise_of_layer_0, list(LOCAL))
+
+# ---------------------------------------------------------------- mistakes: rewards and returns
+
+
+@mistake("InputMutation", "curious_rewards")
+def curious_rewards_in_place(rewards: Array, gains: Array, eta: float) -> Array:
+    rewards += eta * gains
+    return rewards
+
+
+@mistake("InputMutation", "normalize_gains")
+def normalize_gains_in_place(gains: Array, **settings: Any) -> dict[str, Array]:
+    right = OPERATIONS["normalize_gains"].function(gains=gains, **settings)
+    gains *= 0.5
+    return right
+
+
+@mistake("FilterReplacesReward", "curious_rewards")
+def curious_rewards_alone(rewards: Array, gains: Array, eta: float) -> Array:
+    return onp.array([eta * gain for gain in gains])
+
+
+@mistake("TruncationAsTermination", "discounted_returns")
+def returns_that_end(rewards: Array, gamma: float, last_value: float) -> Array:
+    steps = range(len(rewards))
+    return onp.array([sum(gamma ** (k - t) * rewards[k] for k in steps[t:]) for t in steps])
+
+
+@mistake("TruncationAsTermination", "gae_advantages")
+def advantages_cut_at_time_limits(
+    rewards: Array, values: Array, next_values: Array, terminated: Array, truncated: Array, gamma: float, lam: float
+) -> Array:
+    done, total, advantages = terminated | truncated, 0.0, []
+    for reward, value, following, end in reversed(list(zip(rewards, values, next_values, done))):
+        total = reward - value if end else reward - value + gamma * (following + lam * total)
+        advantages.append(total)
+    return onp.array(advantages[::-1])
+
+
+# ---------------------------------------------------------------- mistakes: replay
+
+
+def rows_of(triples: Any) -> dict[str, Array]:
+    columns = zip(*triples)
+    return dict(zip(("observations", "actions", "next_observations"), map(onp.array, columns)))
+
+
+@mistake("CrossEpisode", "replay_transitions")
+def transitions_across_episodes(observations: list[Array], actions: list[Array]) -> dict[str, Array]:
+    """Each row takes the next one's observation, whatever its episode; the last has none and is left out."""
+    pool = [pair for seen, done in zip(observations, actions) for pair in zip(seen, done)]
+    return rows_of((s, a, following) for (s, a), (following, _) in zip(pool, pool[1:]))
+
+
+@mistake("CrossEpisode_last", "replay_transitions")
+def transitions_across_episodes_but_the_last(observations: list[Array], actions: list[Array]) -> dict[str, Array]:
+    pool = [pair for seen, done in zip(observations, actions) for pair in zip(seen, done)]
+    following = [*(s for s, _ in pool[1:]), observations[-1][-1]]
+    return rows_of((s, a, s_next) for (s, a), s_next in zip(pool, following))
+
+
+@mistake("ActionShift", "replay_transitions")
+def transitions_of_the_action_before(observations: list[Array], actions: list[Array]) -> dict[str, Array]:
+    episodes = zip(observations, actions)
+    return rows_of(row for seen, done in episodes for row in zip(seen[1:], done, seen[2:]))
+
+
+@mistake("ActionShift_effect", "replay_transitions")
+def transitions_of_effects(observations: list[Array], actions: list[Array]) -> dict[str, Array]:
+    episodes = zip(observations, actions)
+    return rows_of(row for seen, done in episodes for row in zip(seen[1:], done, seen[1:]))
+
+
+@mistake("SampleVariance", "input_statistics")
+def statistics_with_n_minus_1(rows: Array) -> dict[str, Array]:
+    columns = [[float(x) for x in column] for column in rows.T]
+    center = [sum(column) / len(column) for column in columns]
+    squares = [sum((x - c) ** 2 for x in column) for column, c in zip(columns, center)]
+    scale = onp.sqrt(onp.array(squares) / (len(rows) - 1.0))
+    return {"center": onp.array(center), "scale": onp.where(onp.ptp(rows, axis=0) > 0, scale, 1.0)}
+
+
+# ---------------------------------------------------------------- the matrix
+
+
+class Verdict(NamedTuple):
+    """What the check says of an operation of a mutant: its cases that failed, and how many got the right name."""
+
+    mutant: str
+    operation: str
+    failed: int
+    named: int
+    others: tuple[str, ...]  # what else was named, or the failures that were not
+
+
+def verdicts(mutant: str) -> list[Verdict]:
+    """A verdict for each operation that the mutant gets wrong, and for any other that failed."""
+    families = ",".join(sorted({OPERATIONS[operation].family for operation in WRONG[mutant]}))
+    bad = check(f"mutants:{mutant}", only=families).bad()
+    operations = dict.fromkeys([*WRONG[mutant], *(outcome.operation for outcome in bad)])
+    return [
+        verdict(mutant, operation, [each for each in bad if each.operation == operation]) for operation in operations
+    ]
+
+
+def verdict(mutant: str, operation: str, failed: list[Outcome]) -> Verdict:
+    name, others = mutant.split("_")[0], dict.fromkeys(())
+    for outcome in failed:
+        if name not in outcome.mistakes[:1]:
+            others[" ".join([outcome.id, *outcome.mistakes])] = None
+    return Verdict(mutant, operation, len(failed), len(failed) - len(others), tuple(others))
+
+
+def line(verdict: Verdict) -> str:
+    found = "yes" if verdict.failed else "NO"
+    named = f"{verdict.named} of {verdict.failed}"
+    return f"{verdict.mutant:28} {verdict.operation:24} {found:8} {named:8} {', '.join(verdict.others)}".rstrip()
+
+
+def matrix() -> Iterator[str]:
+    """Mistake × operation × detected × named, and failures under another name or none."""
+    yield f"{'mistake':28} {'operation':24} detected named    otherwise"
+    for mutant in MUTANTS:
+        yield from map(line, verdicts(mutant))
+
+
+if __name__ == "__main__":
+    for row in matrix():
+        print(row, flush=True)

@@ -1,0 +1,248 @@
+"""The vectors: their form, that the files are what the generator writes, and that the generator refuses bad cases."""
+
+import copy
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+import vectors_ref as vectors
+from network_cases_ref import pair
+from operations_ref import Case, Operation, good
+from vectors_ref import FOLDER, OPERATIONS, prove
+
+SCHEMA = jsonschema.Draft202012Validator(json.loads((FOLDER / "schema.json").read_text("utf-8")))
+FILES = {path.stem: json.loads(path.read_text("utf-8")) for path in FOLDER.glob("*.json") if path.stem != "schema"}
+CASES = [case for content in FILES.values() for case in content["cases"]]
+LATER = {"FilterAxis", "OffByOnePseudoCount", "CtsUpdateOrder", "UnderflowingDensity", "TerminalDropped"}
+README = (FOLDER.parent / "README.md").read_text("utf-8")
+
+
+@pytest.fixture(autouse=True)
+def _overflow_is_part_of_some_cases() -> Any:
+    with np.errstate(all="ignore"):
+        yield
+
+
+def variants(entry: Any) -> list[Any]:
+    return entry if isinstance(entry, list) else [entry]
+
+
+# ---------------------------------------------------------------- the files
+
+
+def test_files_are_one_for_each_family() -> None:
+    assert set(FILES) == set(vectors.families())
+    assert {case["operation"] for case in CASES} == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("family", FILES)
+def test_file_against_the_schema(family: str) -> None:
+    SCHEMA.validate(FILES[family])
+
+
+@pytest.mark.parametrize("change", ["unknown key", "no output", "why of a valid case", "id", "bare NaN", "no end"])
+def test_schema_control_of_broken_files(change: str) -> None:
+    content = copy.deepcopy(FILES["kl"])
+    case: dict[str, Any] = content["cases"][0]
+    changes: dict[str, dict[str, Any]] = {
+        "unknown key": {"outputs": 1.0},
+        "why of a valid case": {"why": "it is not"},
+        "id": {"id": "kl diag normal"},
+        "bare NaN": {"output": "nan"},
+        "no end": {"comment": "No full stop"},
+    }
+    case.update(changes.get(change, {}))
+    if change == "no output":
+        del case["output"]
+    assert not SCHEMA.is_valid(content)
+
+
+def test_ids_are_unique_and_begin_with_the_operation() -> None:
+    ids = [case["id"] for case in CASES]
+    assert len(ids) == len(set(ids)) >= 150
+    assert all(case["id"].startswith(f"{case['operation']}/") for case in CASES)
+
+
+@pytest.mark.parametrize("family", FILES)
+def test_a_quarter_of_each_family_is_invalid(family: str) -> None:
+    invalid = [case for case in FILES[family]["cases"] if case["result"] == "invalid"]
+    assert len(invalid) >= len(FILES[family]["cases"]) / 4
+
+
+def test_every_operation_has_valid_and_invalid_cases() -> None:
+    for result in ("valid", "invalid"):
+        assert {case["operation"] for case in CASES if case["result"] == result} == set(OPERATIONS)
+
+
+def test_inputs_of_float32_cases_are_numbers_of_float32() -> None:
+    for case in CASES:
+        leaves = json.loads(json.dumps(case["inputs"]), parse_float=lambda text: float(np.float32(text)))
+        assert "f32" not in case["dtypes"] or leaves == case["inputs"], case["id"]
+
+
+def test_flags_are_outputs_and_outputs_have_notes() -> None:
+    for content in FILES.values():
+        used = {flag for case in content["cases"] for flag in (*case["flags"], *case.get("wrong", {}))}
+        assert used == set(content["notes"])
+        for case in content["cases"]:
+            assert set(case["flags"]) <= {*case.get("wrong", {}), "InputMutation"}, case["id"]
+
+
+@pytest.mark.parametrize("flag", vectors.NOTES)
+def test_each_mistake_is_hunted_by_two_cases(flag: str) -> None:
+    assert sum(flag in case["flags"] for case in CASES) >= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"), [(name, flag) for name, each in OPERATIONS.items() for flag in each.mistakes]
+)
+def test_each_mistake_of_an_operation_is_told_apart_by_two_cases(name: str, flag: str) -> None:
+    cases = [case for case in CASES if case["operation"] == name and flag in case.get("wrong", {})]
+    told = max((len(variants(case["wrong"][flag])) for case in cases), default=0)
+    assert len(cases) >= 2
+    assert told == len(OPERATIONS[name].mistakes[flag])
+
+
+def test_mistakes_of_readme_have_notes() -> None:
+    table = README.split("\n## Mistakes found elsewhere\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("|")][2:]
+    assert {name for row in rows for name in row.split(", ")} - LATER <= set(vectors.NOTES)
+
+
+# ---------------------------------------------------------------- outputs
+
+
+def decoded(name: str, value: Any) -> Any:
+    """An input or output as the reference has it."""
+    if isinstance(value, dict):
+        return {key: decoded(key, each) for key, each in value.items()}
+    if isinstance(value, str):
+        return float(value.replace("Infinity", "inf")) if value in ("NaN", "Infinity", "-Infinity") else value
+    if not isinstance(value, list):
+        return value
+    ragged = name in ("zeta", "episodes")
+    return [decoded("", each) for each in value] if ragged else np.array([decoded("", each) for each in value])
+
+
+def inputs_of(case: dict[str, Any]) -> dict[str, Any]:
+    lists = ("observations", "actions") if case["operation"] == "replay_transitions" else ()
+    return {name: decoded("episodes" if name in lists else name, value) for name, value in case["inputs"].items()}
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+def test_stored_case_against_the_reference_and_wrong_outputs(case: dict[str, Any]) -> None:
+    operation = OPERATIONS[case["operation"]]
+    inputs, allowed = inputs_of(case), vectors.tolerance(operation.name, "f64")
+    if case["result"] == "invalid":
+        with pytest.raises(ValueError, match=r"."):
+            operation.function(**inputs)
+        return
+    expected = decoded("", case["output"])
+    assert vectors.error(operation.error, operation.function(**inputs), expected) <= allowed
+    for flag, entry in case["wrong"].items():
+        for wrong in variants(entry):
+            off = vectors.error(operation.error, decoded("", wrong["output"]), expected)
+            assert off > 10 * allowed or (flag in vectors.NOISE and off == 0.0 and wrong["tolerance"] < 1), flag
+
+
+def test_stored_files_are_what_would_be_written() -> None:
+    assert list(vectors.verify(FOLDER)) == []
+
+
+def test_written_files_against_the_stored_ones(tmp_path: Path) -> None:
+    assert vectors.main(["--folder", str(tmp_path)]) == 0
+    assert vectors.main(["--folder", str(tmp_path), "--verify"]) == 0
+    for path in tmp_path.iterdir():
+        assert path.read_text("utf-8").count("\n") == (FOLDER / path.name).read_text("utf-8").count("\n")
+
+
+@pytest.mark.parametrize("change", ["output", "text", "case", "input", "order"])
+def test_verify_control_of_changed_files(change: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "softplus.json"
+    content = json.loads(path.read_text("utf-8"))
+    if change == "output":
+        content["cases"][0]["output"][0] *= 1.0 + 1e-13
+    elif change == "text":
+        content["cases"][0]["comment"] = "Another."
+    elif change == "case":
+        content["cases"].pop()
+    elif change == "input":
+        content["cases"][0]["inputs"]["rho"][0] = 1e-16
+    else:
+        content["cases"] = content["cases"][::-1]
+    path.write_text(json.dumps(content), "utf-8")
+    capsys.readouterr()
+    assert vectors.main(["--folder", str(tmp_path), "--verify"]) == 1
+    assert "softplus" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- the writer refuses
+
+
+def doubling(wrong: Any, **changes: Any) -> Operation:
+    """An operation that doubles x, under a name that has tolerances, with one mistake."""
+    mistakes = {"MissingHalf": (lambda x: wrong(x),)}
+    return Operation("softplus", "softplus", "elementwise", lambda x: 2.0 * x, mistakes, lambda: iter(()))
+
+
+CASE = good("one", "A one.", "MissingHalf", x=(1.0, 2.0))
+
+
+def test_writer_takes_a_mistake_that_is_told_apart() -> None:
+    entry = prove(doubling(lambda x: 4.0 * x), CASE)
+    assert vectors.encode(entry["wrong"]) == {"MissingHalf": {"output": [4.0, 8.0]}}
+
+
+@pytest.mark.parametrize("wrong", [lambda x: 2.0 * x, lambda x: 2.0 * x * (1 + 1e-9), lambda x: math.nan * x])
+def test_writer_refuses_a_case_whose_wrong_output_is_too_near_or_no_number(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="does not tell MissingHalf apart"):
+        prove(doubling(wrong), CASE)
+
+
+def test_writer_refuses_a_closed_form_that_disagrees_with_50_digits() -> None:
+    operation = doubling(lambda x: 4.0 * x)
+    prove(operation, CASE, lambda x: 2 * x)
+    with pytest.raises(ValueError, match="away from 50 digits"):
+        prove(operation, CASE, lambda x: 2 * x + x**2 / 10**12)
+
+
+def test_writer_refuses_an_invalid_case_that_the_reference_takes() -> None:
+    with pytest.raises(ValueError, match="must be refused"):
+        prove(doubling(lambda x: x), Case("two", "Two.", {"x": np.ones(1)}, why="it is not"))
+
+
+def test_writer_refuses_noise_that_is_not_to_be_seen() -> None:
+    near = good("near", "Near.", "NaiveNearIdentity", **pair(3, seed=1))
+    with pytest.raises(ValueError, match="NaiveNearIdentity is"):
+        prove(OPERATIONS["kl_diag_normal"], near)
+
+
+# ---------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("kind", "output", "expected", "off"),
+    [
+        ("elementwise", [1.0, 2.2], [1.0, 2.0], 0.1),
+        ("elementwise", [0.5, 2.0], [0.0, 2.0], 0.5),
+        ("arraywise", [1.1, 10.0], [1.0, 10.0], 0.01),
+        ("arraywise", [0.0, 0.25], [0.0, 0.0], 0.25),
+        ("elementwise", [math.inf, 1.0], [math.inf, 1.0], 0.0),
+        ("elementwise", [-math.inf, 1.0], [math.inf, 1.0], math.inf),
+        ("elementwise", [math.nan], [math.nan], math.inf),
+        ("arraywise", [1.0, 2.0], [[1.0, 2.0]], math.inf),
+        ("arraywise", 3.0, np.array(3.0), 0.0),
+        ("arraywise", {"a": [1.0], "b": [2.5]}, {"b": [2.0], "a": [1.0]}, 0.25),
+        ("arraywise", {"a": [1.0]}, {"b": [1.0]}, math.inf),
+        ("arraywise", {"a": [1.0]}, [1.0], math.inf),
+    ],
+)
+def test_error_against_numbers_by_hand(kind: Any, output: Any, expected: Any, off: float) -> None:
+    assert vectors.error(kind, output, expected) == pytest.approx(off)
