@@ -33,8 +33,9 @@ import numpy as np
 
 from agents_ref import AgentSettings, Iteration, Streams, policy_init, train, value_init
 from bnn_ref import Array
-from crosscheck_ref import DTYPES, Report, UsageError, check
+from crosscheck_ref import Report, check
 from fuzz_ref import FuzzReport, fuzz
+from protocol_ref import DTYPES, UsageError
 from vime_ref import Bonus, NoBonus, VimeSettings, vime_init
 
 # ---------------------------------------------------------------- constants

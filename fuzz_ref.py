@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import bnn_ref as bnn
-from crosscheck_ref import (
+from crosscheck_ref import Vector, difference, judge, load_vectors, selected
+from protocol_ref import (
     DTYPES,
     Answer,
     Inputs,
@@ -27,14 +28,9 @@ from crosscheck_ref import (
     ProtocolError,
     Reference,
     UsageError,
-    Vector,
-    difference,
-    judge,
-    load_vectors,
     outputs,
     peer_of,
     respond,
-    selected,
     shown,
 )
 from vectors_ref import NOISE, OPERATIONS

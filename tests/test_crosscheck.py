@@ -18,7 +18,9 @@ import pytest
 import crosscheck_ref as crosscheck
 import experiments_ref as experiments
 import fuzz_ref
-from crosscheck_ref import Report, UsageError, check
+import protocol_ref as protocol
+from crosscheck_ref import Report, check
+from protocol_ref import UsageError
 from vectors_ref import OPERATIONS
 
 ROOT = Path(__file__).parent.parent
@@ -30,8 +32,8 @@ def case(operation: str, name: str, inputs: dict[str, Any], **rest: Any) -> dict
     """A valid case with the reference's output, or an invalid one where `why` is given."""
     kind: dict[str, Any] = {"result": "invalid"}
     if "why" not in rest:
-        decoded = crosscheck.decoded(operation, inputs, "f64")
-        kind = {"result": "valid", "output": crosscheck.plain(OPERATIONS[operation].function(**decoded)), "wrong": {}}
+        decoded = protocol.decoded(operation, inputs, "f64")
+        kind = {"result": "valid", "output": protocol.plain(OPERATIONS[operation].function(**decoded)), "wrong": {}}
     head = {"id": f"{operation}/{name}", "operation": operation, "comment": "", "flags": [], "dtypes": ["f64", "f32"]}
     return {**head, "inputs": inputs, **kind, **rest}
 
@@ -141,7 +143,7 @@ def test_objects_and_packages_are_found_and_what_they_lack_is_skipped(vectors: P
 
 def test_a_program_over_exec_passes_like_its_module(vectors: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    command = shlex.join([sys.executable, "-m", "crosscheck_ref", "serve", module()])
+    command = shlex.join([sys.executable, "-m", "protocol_ref", "serve", module()])
     assert statuses(check(command=command, vectors=vectors)) == GOOD
 
 
@@ -183,7 +185,7 @@ def test_results_of_each_kind(result: str, why: str, vectors: Path) -> None:
     ],
 )
 def test_difference_against_numbers_by_hand(kind: str, output: Any, expected: Any, error: float) -> None:
-    pair = crosscheck.outputs(output), crosscheck.outputs(expected)
+    pair = protocol.outputs(output), crosscheck.outputs(expected)
     assert crosscheck.difference(*pair, kind)[0] == pytest.approx(error, rel=1e-9)
 
 
@@ -288,7 +290,7 @@ def test_a_module_that_breaks_at_import_is_tried_once(
     name: str, vectors: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if name == "hang":
-        monkeypatch.setattr(crosscheck, "START_SECONDS", 1.0)
+        monkeypatch.setattr(protocol, "START_SECONDS", 1.0)
     body, reason = AT_IMPORT[name]
     report = check(module("\n" + body), vectors=vectors, timeout=1.0)
     assert statuses(report) == {"errored": len(CASES)}
@@ -452,7 +454,7 @@ def test_what_does_not_exist_is_a_usage_error(arguments: dict[str, str], reason:
 
 
 def test_a_file_in_the_current_folder_hides_nothing_that_the_checker_needs(vectors: Path) -> None:
-    for name in ("json", "types", "numpy", "crosscheck_ref"):
+    for name in ("json", "types", "numpy", "protocol_ref"):
         Path(f"{name}.py").write_text("1 / 0")
     assert statuses(check(module(), vectors=vectors)) == GOOD
 
