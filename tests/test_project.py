@@ -4,13 +4,19 @@ import ast
 import contextlib
 import doctest
 import importlib
+import inspect
 import io
+import itertools
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from experiments_ref import main
+from vectors_ref import OPERATIONS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -48,19 +54,43 @@ def test_doctests_of_the_modules(module: str) -> None:
     assert doctest.testmod(importlib.import_module(module)).failed == 0
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks() -> list[tuple[str, str]]:
+    """Language and text of each fenced block."""
+    return re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 
 
-def test_python_of_readme_prints_what_readme_shows() -> None:
-    names: dict[str, object] = {}
-    examples = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
-    assert len(examples) == len(blocks("python")) >= 3
-    for code, shown in examples:
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
+def printed(language: str, code: str, names: dict[str, object]) -> str:
+    """What a block prints: a file is written, Python is run, and so is a command of this project."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        if language == "sh":
+            main(shlex.split(code)[1:])
+        elif named := re.match(r"# (\w+\.py)\n", code):
+            Path(named[1]).write_text(code)
+        else:
             exec(code, names)
-        assert printed.getvalue() == shown
+    return out.getvalue()
+
+
+def test_examples_of_readme_print_what_readme_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    shown = 0
+    for (language, code), (next_language, text) in itertools.pairwise([*blocks(), ("", "")]):
+        if language == "python" or code.startswith("vime-ref"):
+            expected = text if next_language == "text" else ""
+            assert printed(language, code, names) == expected
+            shown += bool(expected)
+    assert shown >= 4
+
+
+def test_operations_of_readme_are_those_of_the_vectors() -> None:
+    signatures = [
+        f"{name}({', '.join(inspect.signature(each.function).parameters)})" for name, each in OPERATIONS.items()
+    ]
+    assert sorted(signatures) == sorted(
+        next(text for _, text in blocks() if "kl_taylor(mu" in text and "def" not in text).split("\n")[:-1]
+    )
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -101,7 +131,7 @@ def test_deviations_of_readme_name_tests_that_exist() -> None:
 
 
 def test_ci_runs_the_test_command_of_readme() -> None:
-    (command,) = [line for block in blocks("sh") for line in block.splitlines() if "pytest" in line]
+    (command,) = [text.strip() for language, text in blocks() if language == "sh" and "pytest" in text]
     assert command in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
