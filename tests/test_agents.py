@@ -527,6 +527,30 @@ def test_trpo_step_against_slow_kl_and_surrogate(make, seed):
     assert np.mean(ratio * advantages) > np.mean(advantages)
 
 
+@pytest.mark.parametrize(
+    ("message", "settings"),
+    [
+        ("^learning_rate must be > 0 and finite", {"learning_rate": np.nan, "entropy_weight": 0.0}),
+        ("^entropy_weight must be finite", {"learning_rate": 1.0, "entropy_weight": np.inf}),
+    ],
+)
+def test_policy_gradient_step_names_the_bad_setting(message, settings):
+    policy = gaussian(0)
+    with pytest.raises(ValueError, match=message):
+        policy_gradient_step(policy, OBSERVATIONS, draw(policy, 1), ADVANTAGES, **settings)
+
+
+@pytest.mark.parametrize("name", ["max_kl", "damping"])
+def test_trpo_step_names_the_bad_setting(name):
+    policy = gaussian(0)
+    with pytest.raises(ValueError, match=f"^{name} must be > 0 and finite"):
+        trpo_step(policy, OBSERVATIONS, draw(policy, 1), ADVANTAGES, **{name: -1.0})
+
+
+def test_discounted_returns_end_in_nothing_unless_told_otherwise():
+    assert discounted_returns(np.array([1.0]), gamma=0.5).tolist() == [1.0]
+
+
 @both
 def test_trpo_step_leaves_the_policy_where_advantages_are_too_small_to_square(make):
     policy = make(3)

@@ -688,6 +688,36 @@ def test_elbo_and_its_gradient_take_every_argument_by_name() -> None:
         np.testing.assert_array_equal(function(*data.values(), **{name: noise}, num_data=4, **case.model), expected)
 
 
+def test_local_functions_bear_their_own_names() -> None:
+    assert [function.__name__ for function in (bnn.elbo_local, bnn.elbo_grad_local)] == [
+        "elbo_local",
+        "elbo_grad_local",
+    ]
+
+
+def test_fit_samples_weights_unless_told_otherwise() -> None:
+    case = make_case((2, 2, 1), 3, 1, 0, 1.0)
+
+    def fitted(**options: bool) -> np.ndarray:
+        q, _ = bnn.fit(
+            case.q, case.prior, case.inputs, case.targets, np.random.default_rng(0), num_updates=2, batch_size=2,
+            num_samples=2, learning_rate=0.1, num_data=3, **case.model, **options,
+        )  # fmt: skip
+        return q.mu
+
+    np.testing.assert_array_equal(fitted(), fitted(local=False))
+    assert not np.array_equal(fitted(), fitted(local=True))
+
+
+def test_predict_takes_a_sigma_for_each_output_of_a_deep_network() -> None:
+    case = make_case((2, 3, 1), 2, 2, 0, 1.0)
+    one, each = (
+        bnn.predict(case.q, case.inputs, case.eps, layer_sizes=(2, 3, 1), likelihood_sigma=sigma)
+        for sigma in (0.5, np.array([0.5]))
+    )
+    np.testing.assert_array_equal(one, each)
+
+
 @settings(max_examples=20)
 @given(seeds, layer_sizes)
 def test_elbo_of_minibatches_averages_to_that_of_the_data(seed: int, sizes: tuple[int, ...]) -> None:
@@ -1025,7 +1055,12 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
     ("inputs must be finite", lambda: call_predict(np.full((3, 1), NAN))),
     ("likelihood_sigma must be > 0 and finite", lambda: call_predict(likelihood_sigma=-1.0)),
     ("likelihood_sigma must have shape (1,), got (2,)", lambda: call_predict(likelihood_sigma=A2)),
-    ("sigma must be >= 1e-150 for 1/sigma²", lambda: bnn.kl_hessian_diag(DiagNormal(A1, A1 - 400.0))),
+    ("samples in eps must be a whole number >= 1, got 0", lambda: bnn.sample_weights(Q2, np.zeros((0, 2)))),
+    (
+        "samples in zeta must be a whole number >= 1, got 0",
+        lambda: bnn.mlp_local(Q2, ROWS, [np.zeros((0, 3, 1))], (1, 1)),
+    ),
+    ("sigma must be >= 1e-150 for 1/sigma², got min 5.2", lambda: bnn.kl_hessian_diag(DiagNormal(A1, A1 - 400.0))),
     ("gradient must have shape (2,), got (1,)", lambda: bnn.adam_step(A2, A1, bnn.adam_init(2), learning_rate=0.1)),
     ("state.mean must have shape (2,)", lambda: bnn.adam_step(A2, A2, bnn.adam_init(1), learning_rate=0.1)),
     ("learning_rate must be > 0", lambda: bnn.adam_step(A2, A2, bnn.adam_init(2), learning_rate=-1.0)),

@@ -798,6 +798,31 @@ def test_posterior_update_reaches_the_conjugate_posterior() -> None:
     assert abs(update(3).mu[1] - exact[0][1]) > 0.1
 
 
+def test_vime_starts_with_an_empty_pool_no_statistics_and_a_fresh_optimiser() -> None:
+    bonus = vime.vime_init(3, Discrete(2), np.random.default_rng(0))
+    assert (len(bonus.pool), bonus.adam.num_steps) == (0, 0)
+    assert (bonus.center.tolist(), bonus.scale.tolist()) == ([0.0] * 5, [1.0] * 5)
+
+
+def test_vime_settings_allow_a_pool_of_just_min_rows() -> None:
+    assert vime.VimeSettings(min_rows=7, capacity=7).capacity == 7
+
+
+@pytest.mark.parametrize("column", ["observations", "next_observations"])
+@pytest.mark.parametrize("method", ["reward", "update"])
+def test_vime_refuses_rows_of_another_shape(column: str, method: str) -> None:
+    bonus, batch = new_vime(BOX), make_batch(2, 4)
+    short = batch._replace(**{column: getattr(batch, column)[:, :1]})
+    with pytest.raises(ValueError, match=rf"^{column} must have shape "):
+        getattr(bonus, method)(short, np.random.default_rng(0))
+
+
+def test_gains_that_overflow_are_refused() -> None:
+    q = DiagNormal(np.full(2, 1e160), np.zeros(2))
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"^gains must be finite, got inf at index \(0,\)"):
+        vime.information_gains(q, COLUMN[:1], COLUMN[:1], EPS, step_size=0.1, **MODEL)
+
+
 def test_no_bonus_pays_nothing() -> None:
     bonus, batch, rng = vime.NoBonus(), make_batch(1, 4), np.random.default_rng(0)
     assert bonus.reward(batch, rng).tolist() == [0.0] * 4
@@ -872,6 +897,10 @@ def actions(values: list, space: object) -> Callable:
         (normalized([-np.inf]), "gains must be finite, got -inf at index (0,)"),
         (normalized([1.0], window=0), "window must be a whole number >= 1, got 0"),
         (normalized([1.0], statistic="mode"), "statistic must be 'median' or 'mean', got 'mode'"),
+        (lambda: vime.VimeSettings(num_updates=-1), "num_updates must be a whole number >= 0, got -1"),
+        (lambda: vime.VimeSettings(capacity=0), "capacity must be a whole number >= 1, got 0"),
+        (lambda: empty_pool(0), "capacity must be a whole number >= 1, got 0"),
+        (lambda: vime.normalize_gains(np.ones(1), (np.nan,)), "history must be finite, got nan at index (0,)"),
         (lambda: vime.VimeSettings(capacity=100), "min_rows must be <= capacity, got 500 > 100"),
         (lambda: vime.VimeSettings(min_rows=-1), "min_rows must be a whole number >= 1, got -1"),
         (lambda: vime.VimeSettings(num_data=-1.0), "num_data must be > 0 and finite"),
