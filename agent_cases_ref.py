@@ -16,13 +16,14 @@ import agents_ref as agents
 import bnn_ref as bnn
 import vime_ref as vime
 from bnn_ref import Array
-from network_cases_ref import lost_to_fudge
+from network_cases_ref import lost_to_fudge, lost_to_fudged_log
 from operations_ref import (
     Arrays,
     Case,
     Function,
     Inputs,
     bad,
+    by_convention,
     cases_of,
     good,
     mistake,
@@ -109,7 +110,7 @@ def curious_rewards_cases() -> Iterator[Case]:
     yield good("half", "r + η·gain.", *flags, **base)
     yield good("original-eta", "η = 1e-4, the original's.", *flags, **base | {"eta": 1e-4})
     yield good("no-curiosity", "With η = 0 the reward stays as it is.", *flags, **base | {"eta": 0.0})
-    yield bad("negative-eta", "eta must be >= 0", base, eta=-0.1)
+    yield by_convention(bad("negative-eta", "eta must be >= 0", base, eta=-0.1))
     yield bad("nan-eta", "eta must be finite", base, eta=math.nan)
     yield bad("nan-reward", "rewards must be finite", base, rewards=(0.0, math.nan, 1.0))
     yield bad("lengths-differ", "gains must be as many as rewards", base, gains=(2.0, 4.0))
@@ -248,6 +249,12 @@ def fudged_policy_kl(right: Function, given: Inputs) -> Array:
     return right(**given) - lost_to_fudge(given["mean_old"], old, given["mean_new"], new)
 
 
+@mistake("FudgedDenominator", "gaussian_kl")
+def policy_kl_with_fudged_log(right: Function, given: Inputs) -> Array:
+    old, new = np.exp(given["log_std_old"]), np.exp(given["log_std_new"])
+    return right(**given) - lost_to_fudged_log(given["mean_old"], old, given["mean_new"], new)
+
+
 @cases_of("gaussian_log_prob")
 def gaussian_log_prob_cases() -> Iterator[Case]:
     base: Inputs = {"mean": numbers(3, 2, seed=1), "log_std": (-0.5, 0.75), "actions": numbers(3, 2, seed=2)}
@@ -311,7 +318,8 @@ def categorical_entropy_cases() -> Iterator[Case]:
     yield good("uniform", "log A, the most there is.", logits=((0.5, 0.5, 0.5),))
     yield good("nearly-sure", "A probability that underflows adds nothing.", logits=((1.0, 0.0, -2000.0),))
     yield bad("nan", "logits must be finite", base, logits=with_nan(base["logits"]))
-    yield bad("infinite", "logits must be finite", base, logits=with_nan(base["logits"], -math.inf))
+    masked = with_nan(base["logits"], -math.inf)
+    yield by_convention(bad("infinite", "logits must be finite", base, logits=masked))
 
 
 @cases_of("categorical_kl")

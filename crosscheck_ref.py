@@ -35,6 +35,8 @@ from protocol_ref import (
 
 VECTOR_FOLDERS = ("vime_ref_vectors", "vectors")  # as installed, and in a checkout
 MAX_BREAKS = 3  # in a row, of one operation or of the start
+MAX_NAMES = 5  # of those that a message lists
+IN_PLACE = "the caller's arrays are changed in place"  # InputMutation, where a file has no note of it
 STATUSES = ("passed", "failed", "refused", "lenient", "skipped", "errored")
 
 # ---------------------------------------------------------------- types
@@ -48,6 +50,7 @@ class Vector(NamedTuple):
     error: str  # elementwise or arraywise
     tolerance: float
     notes: dict[str, dict[str, str]]  # of the known mistakes
+    dtype: str
 
     @property
     def operation(self) -> str:
@@ -63,6 +66,13 @@ class Outcome(NamedTuple):
     error: float | None = None
     message: str = ""
     mistakes: tuple[str, ...] = ()  # the known ones that the output equals, nearest first
+    texts: tuple[str, ...] = ()  # what these are, as the message ends with
+
+    def with_mistakes(self, vector: Vector, reason: str, mistakes: Iterable[str]) -> Outcome:
+        """Failed, for a reason and with these known mistakes."""
+        names = tuple(mistakes)
+        texts = tuple(mistake_text(vector, name) for name in names)
+        return self._replace(status="failed", message="; ".join([reason, *texts]), mistakes=names, texts=texts)
 
 
 # ---------------------------------------------------------------- types: reports
@@ -70,7 +80,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """All outcomes of a check; as text its table and a line for each failure and error."""
+    """All outcomes of a check; as text its table and a line for each kind of failure and error."""
 
     implementation: str
     dtype: str
@@ -79,27 +89,47 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Nothing failed or errored; where strict, nothing was lenient either."""
-        return not self.bad()
+        """Something was offered and nothing failed or errored; where strict, nothing was lenient either."""
+        return not self.bad() and not self.offers_nothing
+
+    @property
+    def offers_nothing(self) -> bool:
+        return self.not_offered() == self.operations()
+
+    @property
+    def never_started(self) -> bool:
+        return bool(self.outcomes) and self.outcomes[0].message.startswith("did not start")
+
+    def operations(self) -> list[str]:
+        return ordered(outcome.operation for outcome in self.outcomes)
+
+    def not_offered(self) -> list[str]:
+        """The operations of which every case was skipped."""
+        offered = {outcome.operation for outcome in self.outcomes if outcome.status != "skipped"}
+        return [name for name in self.operations() if name not in offered]
 
     def bad(self) -> list[Outcome]:
         wanted = ("failed", "errored", "lenient") if self.strict else ("failed", "errored")
         return [outcome for outcome in self.outcomes if outcome.status in wanted]
 
     def lines(self) -> list[str]:
-        """One line for each case that is not in order; those that were not tried share one."""
-        lines: dict[str, list[str]] = defaultdict(list)
+        """A line for each mistake in an operation, and for each message of cases that show no known mistake."""
+        if self.never_started:
+            return [self.outcomes[0].message]
+        if self.offers_nothing:
+            return [f"offers none of the operations: {listed(self.operations())}"]
+        found = Counter((outcome.operation, name) for outcome in self.bad() for name in outcome.mistakes)
+        groups: dict[tuple[str, str, str], list[Outcome]] = defaultdict(list)
         for outcome in self.bad():
-            untried = outcome.message.startswith("not tried")
-            lines[outcome.message if untried else f"{outcome.id}: {outcome.message}"].append(outcome.id)
-        return [
-            f"{ids[0]} to {ids[-1]}, {len(ids)} cases: {line}" if line.startswith("not tried") else line
-            for line, ids in lines.items()
-        ]
+            counts = {name: found[outcome.operation, name] for name in outcome.mistakes}
+            mistake = max(counts, key=counts.__getitem__, default="")  # the one that explains the most cases
+            groups[outcome.operation, mistake, "" if mistake else outcome.message].append(outcome)
+        return [group_line(mistake, outcomes) for (_, mistake, _), outcomes in groups.items()]
 
     def table(self) -> str:
-        """A line for each operation, and one for all."""
-        operations = list(dict.fromkeys(outcome.operation for outcome in self.outcomes))
+        """A line for each operation that is offered, and one for all."""
+        missing = self.not_offered()
+        operations = [name for name in self.operations() if name not in missing]
         width = max(map(len, ["operation", *operations]))
         head = " ".join([f"{'operation':<{width}}", *(f"{status:>8}" for status in STATUSES), " worst error"])
         rows = [
@@ -119,7 +149,10 @@ class Report:
 
     def __str__(self) -> str:
         mode = f"{self.dtype}, strict" if self.strict else self.dtype
-        return "\n".join([f"{self.implementation} ({mode})", self.table(), *self.lines()])
+        missing = [] if self.offers_nothing else self.not_offered()
+        above = [] if self.never_started else [self.table()]
+        above += [f"not offered: {', '.join(missing)}"] if missing else []
+        return "\n".join([f"{self.implementation} ({mode})", *above, *self.lines()])
 
     def __repr__(self) -> str:
         """One line, which is what pytest shows of it."""
@@ -135,6 +168,26 @@ def table_row(name: str, width: int, outcomes: Sequence[Outcome]) -> str:
     return " ".join([f"{name:<{width}}", *(f"{found[status]:>8}" for status in STATUSES), f"{worst:>12}"])
 
 
+def group_line(mistake: str, outcomes: Sequence[Outcome]) -> str:
+    """The first case with its message; where more make the same mistake, how many, and the worst error."""
+    first, more = outcomes[0], len(outcomes) - 1
+    if not more:
+        return f"{first.id}: {first.message}"
+    head = f"{first.id} and {more} more"
+    if not mistake:
+        return f"{head}: {first.message}"
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    reason = first.message.removesuffix("".join(f"; {text}" for text in first.texts))
+    reason = f"worst error {max(errors):.1e}" if errors else reason
+    return f"{head}: {reason}; {first.texts[first.mistakes.index(mistake)]}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
 # ---------------------------------------------------------------- building blocks: judging an answer
 
 
@@ -143,19 +196,20 @@ def judge(vector: Vector, answer: Answer, floor: float = 0.0) -> Outcome:
     case = vector.case
     outcome = Outcome(case["id"], vector.operation, "passed")
     if answer.get("mutated"):
-        message = (
-            f"inputs changed by the call: {shown(str(answer['mutated']))}; {mistake_text(vector, 'InputMutation')}"
+        return outcome.with_mistakes(
+            vector, f"inputs changed by the call: {shown(answer['mutated'])}", ["InputMutation"]
         )
-        return outcome._replace(status="failed", message=message, mistakes=("InputMutation",))
     if "skipped" in answer:
-        return outcome._replace(status="skipped", message=shown(str(answer["skipped"])))
+        return outcome._replace(status="skipped", message=shown(answer["skipped"]))
+    if case["result"] == "invalid" and "refused" in answer:
+        return outcome._replace(status="refused", message=shown(answer["refused"]))
+    if case["result"] == "invalid" and "error" in answer:
+        return outcome._replace(status="refused", message=f"refused by an error: {shown(answer['error'])}")
     if "refused" in answer:
-        reason = shown(str(answer["refused"]))
-        if case["result"] == "invalid":
-            return outcome._replace(status="refused", message=reason)
-        return outcome._replace(status="failed", message=f"refused a valid input: {reason}")
+        return outcome._replace(status="failed", message=f"refused a valid input: {shown(answer['refused'])}")
     if "result" not in answer:
-        return outcome._replace(status="errored", message=shown(str(answer.get("error", f"no result in {answer}"))))
+        said = answer.get("error", answer.get("unusable", f"no result in {shown(answer)}"))
+        return outcome._replace(status="errored", message=shown(said))
     if case["result"] == "invalid":
         return outcome._replace(status="lenient", message=f"accepted an input that should be refused: {case['why']}")
     return judge_result(vector, answer["result"], outcome, floor)
@@ -172,9 +226,7 @@ def judge_result(vector: Vector, result: Any, outcome: Outcome, floor: float) ->
     if distance <= vector.tolerance:
         return outcome
     reason = reason or f"error {distance:.1e}, tolerance {vector.tolerance:.1e}"
-    mistakes = matching_mistakes(vector, output, floor)
-    message = "; ".join([reason, *(mistake_text(vector, name) for name in mistakes)])
-    return outcome._replace(status="failed", message=message, mistakes=mistakes)
+    return outcome.with_mistakes(vector, reason, matching_mistakes(vector, output, floor))
 
 
 def difference(output: Outputs, expected: Outputs, kind: str, floor: float = 0.0) -> tuple[float, str]:
@@ -193,7 +245,9 @@ def difference(output: Outputs, expected: Outputs, kind: str, floor: float = 0.0
 
 
 def names_of(output: Outputs) -> str:
-    return "one array or number without a name" if set(output) == {""} else f"the names {sorted(output)}"
+    if set(output) == {""}:
+        return "one array or number without a name"
+    return f"the names {listed(sorted(map(repr, output)))}" if output else "no names"
 
 
 def array_error(output: NDArray[np.float64], right: NDArray[np.float64], kind: str, floor: float) -> float:
@@ -210,19 +264,23 @@ def array_error(output: NDArray[np.float64], right: NDArray[np.float64], kind: s
 
 
 def matching_mistakes(vector: Vector, output: Outputs, floor: float) -> tuple[str, ...]:
-    """The known mistakes whose output this is, nearest first."""
+    """The known mistakes whose output this is, nearest first; one of rounding noise has a band of errors instead."""
     errors: dict[str, float] = {}
     for name, variants in vector.case.get("wrong", {}).items():
         for wrong in variants if isinstance(variants, list) else [variants]:
-            error, _ = difference(output, outputs(wrong["output"]), vector.error, floor)
-            if error <= wrong.get("tolerance", vector.tolerance):
+            other = wrong.get("output", vector.case.get("output"))
+            error, _ = difference(output, outputs(other), vector.error, floor)
+            band = wrong.get(vector.dtype, {"error_to": wrong.get("tolerance", vector.tolerance)})
+            if band.get("error_from", 0.0) <= error <= band["error_to"]:
                 errors[name] = min(error, errors.get(name, math.inf))
     return tuple(sorted(errors, key=errors.__getitem__))
 
 
 def mistake_text(vector: Vector, name: str) -> str:
     note = vector.notes.get(name)
-    return f"matches {name}: {note['what'].rstrip('.')}; seen in {note['seen_in']}" if note else f"matches {name}"
+    if note:
+        return f"matches {name}: {note['what'].rstrip('.')}; seen in {note['seen_in']}"
+    return f"matches {name}: {IN_PLACE}" if name == "InputMutation" else f"matches {name}"
 
 
 # ---------------------------------------------------------------- building blocks: vectors
@@ -245,7 +303,8 @@ def vectors_of(content: dict[str, Any], dtype: str) -> Iterator[Vector]:
         if dtype in case["dtypes"]:
             operation = case["operation"]
             tolerance = content["tolerances"][operation][dtype]["tolerance"]
-            yield Vector(case, content["family"], content["error"][operation], tolerance, content["notes"])
+            tolerance = case.get("tolerance", {}).get(dtype, tolerance)
+            yield Vector(case, content["family"], content["error"][operation], tolerance, content["notes"], dtype)
 
 
 def selected(vectors: Sequence[Vector], only: str | None) -> list[Vector]:

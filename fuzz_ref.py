@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
+import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from protocol_ref import (
     respond,
     shown,
 )
-from vectors_ref import NOISE, OPERATIONS
+from vectors_ref import MARGIN, MOST_NOISE, NEAR_IDENTITY, NOISE, OPERATIONS, noise_band
 
 # ---------------------------------------------------------------- constants
 
@@ -41,6 +42,9 @@ FACTOR = 100.0  # times the tolerance of the cases: drawn inputs are worse condi
 FLOOR = 1.0  # errors are relative to no less than this where terms of order 1 may cancel
 EXACT = ("softplus", "kl")  # families where nothing cancels
 KINK = 1e-3  # drawn pre-activations keep this distance from the ReLU's kink, where gradients differ by rounding
+NEAR = "kl_diag_normal", "information_gain"  # drawn near identity, down to moves of 2^-20 σ
+# In float32 an honest code that subtracts two σ has an error of 1e-7 over the move: none is less than 2^-8 there.
+NEAREST = {"f64": 16, "f32": 4}
 REFERENCE = Reference()
 
 # ---------------------------------------------------------------- types
@@ -86,6 +90,7 @@ class Draw:
     """Inputs from drawn integers: sixteenths, which float32 holds, and which shrink to 0, 1 and short lists."""
 
     integer: Callable[[int, int], int]  # from the first to the second, both included
+    nearest: int = NEAREST["f64"]  # the halvings that bring two distributions together, at most
 
     def filled(self, one: Callable[[], Any], shape: tuple[int, ...]) -> Any:
         return [self.filled(one, shape[1:]) for _ in range(shape[0])] if shape else one()
@@ -105,8 +110,8 @@ class Draw:
         return self.integer(0, 16) / 16
 
     def near(self, values: list[float], by: list[float]) -> list[float]:
-        """The values, moved by at most half of `by` and by as little as 2^-20 of it."""
-        scale = 2.0 ** -self.integer(0, 16)
+        """The values, moved by at most half of `by`, and where moved by no less than 2^-(4 + nearest) of it."""
+        scale = 2.0 ** -self.integer(0, self.nearest)
         return [value + size * scale * self.integer(-8, 8) / 16 for value, size in zip(values, by)]
 
 
@@ -270,9 +275,51 @@ def at_kink(inputs: Inputs) -> bool:
 class StopSearch(BaseException):
     """Ends a search at once: no Exception, for those are what a search looks for."""
 
-    def __init__(self, status: str, message: str, case: dict[str, Any] | None) -> None:
+    def __init__(self, message: str, case: dict[str, Any]) -> None:
         super().__init__(message)
-        self.status, self.case = status, case
+        self.case = case
+
+
+@dataclass
+class Trial:
+    """What came of the drawn inputs of an operation: the last disagreement, how many were compared, why not."""
+
+    peer: Peer
+    sample: Vector
+    compared: int = 0
+    skipped: str = "no inputs that the reference takes"
+    seen: tuple[Vector, Answer] | None = None
+
+    def disagrees(self, inputs: Inputs) -> bool:
+        """Whether the answer is wrong; ends the search where there is none."""
+        vector = drawn_vector(self.sample, inputs)
+        if vector is None:
+            return False
+        try:
+            answer = self.peer.ask(vector.operation, inputs)
+        except ProtocolError as error:
+            raise StopSearch(str(error), vector.case) from error
+        if "skipped" in answer:
+            self.skipped = shown(str(answer["skipped"]))
+            return False
+        self.compared += 1
+        if judge(vector, answer, floor_of(vector)).status not in ("failed", "errored"):
+            return False
+        self.seen = vector, answer
+        return True
+
+    def finding(self, how: str) -> Finding:
+        """The disagreement, or that there was none."""
+        operation = self.sample.operation
+        if self.seen is None and self.compared == 0:
+            return Finding(operation, "skipped", self.skipped, None)
+        if self.seen is None:
+            return Finding(operation, "passed", f"no disagreement in {self.compared} examples", None)
+        vector, answer = self.seen
+        vector = with_mistakes(vector, answer)
+        outcome = judge(vector, answer, floor_of(vector))
+        case = {**vector.case, "flags": list(outcome.mistakes), "comment": f"Found by fuzz: {outcome.message}."}
+        return Finding(operation, outcome.status, f"{how}: {outcome.message}", case)
 
 
 def fuzz(
@@ -295,77 +342,59 @@ def fuzz(
         raise UsageError("fuzz needs hypothesis: pip install hypothesis")
     operations = {vector.operation: vector for vector in selected(load_vectors(vectors, dtype), only)}
     with peer_of(impl, command, dtype, timeout) as peer:
-        found = [search(peer, vector, dtype, examples, seed) for vector in operations.values()]
+        found = [search(Trial(peer, vector), examples, seed) for vector in operations.values()]
         return FuzzReport(peer.name, tuple(found))
 
 
-def search(peer: Peer, sample: Vector, dtype: str, examples: int, seed: int) -> Finding:
-    """The smallest disagreement about an operation; the sample vector says how errors are measured."""
+def search(trial: Trial, examples: int, seed: int) -> Finding:
+    """The smallest disagreement about an operation; the trial's sample says how errors are measured."""
     from hypothesis import find, settings, strategies
     from hypothesis.errors import Flaky, NoSuchExample
 
-    names = argument_names(sample.operation)
-    seen: list[tuple[Vector, Answer]] = []
+    operation, dtype = trial.sample.operation, trial.sample.dtype
+    names = argument_names(operation)
 
     @strategies.composite
     def inputs_of(draw: Callable[[strategies.SearchStrategy[int]], int]) -> Inputs:
-        inputs = draw_inputs(Draw(lambda low, high: draw(strategies.integers(low, high))), sample.operation, names)
-        return rounded(inputs, dtype)
-
-    def disagrees(inputs: Inputs) -> bool:
-        vector = drawn_vector(sample, inputs, dtype)
-        if vector is None:
-            return False
-        answer = asked(peer, vector)
-        if judge(vector, answer, floor_of(vector)).status in ("failed", "errored"):
-            seen[:] = [(vector, answer)]
-            return True
-        return False
+        integers = Draw(lambda low, high: draw(strategies.integers(low, high)), NEAREST[dtype])
+        return rounded(draw_inputs(integers, operation, names), dtype)
 
     limits = settings(max_examples=examples, database=None, deadline=None)
     how = "smallest disagreement"
     try:
-        find(inputs_of(), disagrees, settings=limits, random=random.Random(seed))
+        find(inputs_of(), trial.disagrees, settings=limits, random=random.Random(seed))
     except NoSuchExample:
-        return Finding(sample.operation, "passed", f"no disagreement in {examples} examples", None)
+        pass  # the trial says whether any were compared
     except StopSearch as stop:
-        return Finding(sample.operation, stop.status, str(stop), stop.case)
+        if trial.seen is None:
+            return Finding(operation, "errored", str(stop), stop.case)
+        how = f"disagreement, before the search ended ({stop})"
     except Flaky:
         how = "answers to the same inputs differ"
-    vector = with_mistakes(seen[0][0])
-    outcome = judge(vector, seen[0][1], floor_of(vector))
-    case = {**vector.case, "flags": list(outcome.mistakes), "comment": f"Found by fuzz: {outcome.message}."}
-    return Finding(sample.operation, outcome.status, f"{how}: {outcome.message}", case)
+    return trial.finding(how)
 
 
-def asked(peer: Peer, vector: Vector) -> Answer:
-    """The answer to a drawn case; ends the search where there is none."""
-    try:
-        answer = peer.ask(vector.operation, vector.case["inputs"])
-    except ProtocolError as error:
-        raise StopSearch("errored", str(error), vector.case) from error
-    if "skipped" in answer:
-        raise StopSearch("skipped", shown(str(answer["skipped"])), None)
-    return answer
-
-
-def drawn_vector(sample: Vector, inputs: Inputs, dtype: str) -> Vector | None:
+def drawn_vector(sample: Vector, inputs: Inputs) -> Vector | None:
     """A vector with these inputs; None where the reference refuses them or rounding decides its answer."""
     right = None if at_kink(inputs) else reference_result(sample.operation, inputs)
     if right is None:
         return None
+    tolerance = FACTOR * sample.tolerance
+    if sample.operation in NEAR and sample.dtype == "f64":
+        tolerance = max(tolerance, NEAR_IDENTITY)
     case = {
         "id": f"{sample.operation}/drawn",
         "operation": sample.operation,
         "comment": "Drawn by fuzz.",
         "flags": [],
-        "dtypes": [dtype],
+        "dtypes": [sample.dtype],
         "inputs": inputs,
+        "tolerance": {sample.dtype: tolerance},
         "result": "valid",
         "output": right,
         "wrong": {},
     }
-    return sample._replace(case=case, tolerance=FACTOR * sample.tolerance)
+    return sample._replace(case=case, tolerance=tolerance)
 
 
 def reference_result(operation: str, inputs: Inputs) -> Any:
@@ -374,18 +403,40 @@ def reference_result(operation: str, inputs: Inputs) -> Any:
         return REFERENCE.ask(operation, inputs).get("result")
 
 
-def with_mistakes(vector: Vector) -> Vector:
-    """The vector with the outputs of the known mistakes that its inputs tell apart."""
-    right = outputs(vector.case["output"])
-    wrong: dict[str, list[Answer]] = {}
-    for name, variants in OPERATIONS[vector.operation].mistakes.items():
-        functions = SimpleNamespace(**{str(n): function for n, function in enumerate(variants)})
-        for n in vars(functions):
-            result = respond(functions, n, vector.case["inputs"], "f64").get("result")
-            if result is not None and difference(outputs(result), right, vector.error)[0] > vector.tolerance:
-                noise = {"output": vector.case["output"], "tolerance": NOISE.get(name)}
-                wrong.setdefault(name, []).append(noise if name in NOISE else {"output": result})
+def with_mistakes(vector: Vector, answer: Answer) -> Vector:
+    """The vector with the known mistakes whose outputs lie well away from the right one, so that no other is named."""
+    wrong: dict[str, Any] = {}
+    entries: list[dict[str, Any]]
+    for name, functions in OPERATIONS[vector.operation].mistakes.items():
+        tried = [mistaken(function, vector, vector.dtype if name in NOISE else "f64") for function in functions]
+        far = [(result, off) for result, off in tried if MARGIN * vector.tolerance < off]
+        if name in NOISE:
+            entries = [{vector.dtype: noise_band(off, vector.tolerance)} for _, off in far if off <= MOST_NOISE]
+        else:
+            entries = [{"output": result, "tolerance": reach(vector, answer)} for result, _ in far]
+        if entries:
+            wrong[name] = entries if len(entries) > 1 else entries[0]
     return vector._replace(case={**vector.case, "wrong": wrong})
+
+
+def mistaken(function: Callable[..., Any], vector: Vector, dtype: str) -> tuple[Any, float]:
+    """A mistake's output, and how far it lies from the right one: 0 where there is none."""
+    result = respond(SimpleNamespace(mistake=function), "mistake", vector.case["inputs"], dtype).get("result")
+    return result, 0.0 if result is None else distance_of(result, vector)
+
+
+def reach(vector: Vector, answer: Answer) -> float:
+    """How near a wrong output has to be: MARGIN times nearer than the right one."""
+    off = distance_of(answer["result"], vector) if "result" in answer else 0.0
+    return min(vector.tolerance, off / MARGIN) if off > 0.0 else vector.tolerance
+
+
+def distance_of(result: Any, vector: Vector) -> float:
+    """The error of a result, infinite where it is no numbers."""
+    try:
+        return difference(outputs(result), outputs(vector.case["output"]), vector.error, floor_of(vector))[0]
+    except ValueError:
+        return math.inf
 
 
 def argument_names(operation: str) -> list[str]:

@@ -17,13 +17,14 @@ from autograd import grad
 import bnn_ref as bnn
 import vime_ref as vime
 from bnn_ref import Array, DiagNormal, Sigma, Zeta
-from network_cases_ref import lost_to_fudge, textbook_kl
+from network_cases_ref import lost_to_fudge, lost_to_fudged_log, textbook_kl
 from operations_ref import (
     Arrays,
     Case,
     Function,
     Inputs,
     bad,
+    by_convention,
     cases_of,
     good,
     mistake,
@@ -273,6 +274,11 @@ def fudged_gain(right: Function, given: Inputs) -> Array:
     return right(**given) - lost_to_fudge(**sigmas_of(given))
 
 
+@mistake("FudgedDenominator", "information_gain")
+def gain_with_fudged_log(right: Function, given: Inputs) -> Array:
+    return right(**given) - lost_to_fudged_log(**sigmas_of(given))
+
+
 @mistake("NaiveNearIdentity", "information_gain")
 def naive_gain(right: Function, given: Inputs) -> Array:
     return textbook_kl(**sigmas_of(given))
@@ -364,7 +370,8 @@ def information_gain_cases() -> Iterator[Case]:
     yield bad("mu-and-rho-differ", "mu and rho must have one shape", base, rho_new=(0.0, 1.0))
     yield bad("nan", "rho_new must be finite", base, rho_new=with_nan(base["rho_new"]))
     yield bad("infinite", "mu_old must be finite", base, mu_old=with_nan(base["mu_old"], math.inf))
-    yield bad("rho-below-range", "rho must be >= -700", base, rho_old=with_nan(base["rho_old"], -1000.0))
+    low = with_nan(base["rho_old"], -1000.0)
+    yield by_convention(bad("rho-below-range", "rho must be >= -700", base, rho_old=low))
 
 
 @cases_of(*GAINS)

@@ -19,6 +19,7 @@ from operations_ref import (
     Function,
     Inputs,
     bad,
+    by_convention,
     cases_of,
     good,
     mistake,
@@ -112,9 +113,20 @@ def lost_to_fudge(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> A
     return np.sum(numerator * 1e-8 / (denominator * (denominator + 1e-8)), axis=-1)
 
 
+def lost_to_fudged_log(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    """What that denominator takes together with log((σ_p + 1e-8)/(σ_q + 1e-8)) in place of log(σ_p/σ_q)."""
+    lost_to_log = np.sum(np.log1p(1e-8 / sigma_q) - np.log1p(1e-8 / sigma_p), axis=-1)
+    return lost_to_fudge(mu_q, sigma_q, mu_p, sigma_p) + lost_to_log
+
+
 @mistake("FudgedDenominator", "kl_diag_normal")
 def fudged_kl(right: Function, given: Inputs) -> Array:
     return right(**given) - lost_to_fudge(**given)
+
+
+@mistake("FudgedDenominator", "kl_diag_normal")
+def kl_with_fudged_log(right: Function, given: Inputs) -> Array:
+    return right(**given) - lost_to_fudged_log(**given)
 
 
 @mistake("NaiveNearIdentity", "kl_diag_normal")
@@ -199,9 +211,9 @@ def kl_diag_normal_cases() -> Iterator[Case]:
     yield good("near-identity", "A move of 1/512 σ, as a transition makes it.", "NaiveNearIdentity",
                **near_pair(2**-9, 4, seed=4))  # fmt: skip
     yield good("near-identity-rows", "A move of 1/256 σ.", "NaiveNearIdentity", **near_pair(2**-8, 3, seed=11))
-    for exponent in (20, 22):
+    for exponent, seed in ((20, 21), (22, 22)):
         yield good(f"near-identity-in-float64-{exponent}", f"A move of 2^−{exponent} σ.", "NaiveNearIdentity",
-                   dtypes=("f64",), **near_pair(2.0**-exponent, 4, seed=exponent))  # fmt: skip
+                   dtypes=("f64",), **near_pair(2.0**-exponent, 4, seed=seed))  # fmt: skip
     yield good("wide-and-narrow", "Widths a million times apart.", "SwappedKL",
                mu_q=(0.0, 0.0), sigma_q=(1000.0, 0.001), mu_p=(0.0, 0.0), sigma_p=(0.001, 10.0))  # fmt: skip
     yield good("far", "Means a hundred standard deviations apart.", "SwappedKL", "VarianceAsSigma",
@@ -224,7 +236,7 @@ def kl_hessian_diag_cases() -> Iterator[Case]:
     yield good("large-sigma", "σ = ρ and sigmoid = 1.", mu=(0.0, 1.0), rho=(40.0, 1000.0))
     yield bad("nan", "rho must be finite", base, rho=(0.0, math.nan))
     yield bad("sizes-differ", "mu and rho must have one shape", base, mu=(0.0, 1.0, 2.0))
-    yield bad("rho-below-range", "rho must be >= -700", base, rho=(0.0, -1000.0))
+    yield by_convention(bad("rho-below-range", "rho must be >= -700", base, rho=(0.0, -1000.0)))
 
 
 @cases_of("kl_taylor")

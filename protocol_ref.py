@@ -2,7 +2,7 @@
 
 A Python module is served in a child process by `python -m protocol_ref serve IMPL`; any other program may
 answer the same lines. Nothing but these lines reaches the checker: a program that hangs, crashes or babbles
-is ended with all its children and reported as that, and started again for the next case.
+is ended with its process group and reported as that, and started again for the next case.
 
 Needs process groups and pipes as POSIX has them.
 """
@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 PROTOCOL_VERSION = 1
 DTYPES: dict[str, type[np.floating[Any]]] = {"f64": np.float64, "f32": np.float32}
 SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}  # JSON has no such numbers
-LINE_LIMIT = 16 * 2**20  # bytes of an answer
+LINE_LIMIT = 2**20  # bytes of an answer: 700 times the longest of the vectors
 CHUNK = 2**16  # bytes read or written at once
 STDERR_KEPT = 4096  # bytes of what a program last wrote to stderr
 START_SECONDS = 60.0  # at least, before a program is ready: importing may take longer than a case
@@ -158,9 +158,9 @@ def check_numbers(value: Any) -> None:
         raise ValueError(f"{json.dumps(value)} stands where a number should")
 
 
-def shown(text: str, limit: int = 300) -> str:
-    """A program's text as one line that is safe to print."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text[: 2 * limit])
+def shown(value: Any, limit: int = 300) -> str:
+    """What a program sent as one line that is safe to print."""
+    line = "".join(letter if letter.isprintable() else " " for letter in str(value)[: 2 * limit])
     line = " ".join(line.split())
     return line if len(line) <= limit else line[:limit] + "..."
 
@@ -169,11 +169,24 @@ def shown(text: str, limit: int = 300) -> str:
 
 
 def load(impl: str) -> Any:
-    """The module, or the object in it, that "module" or "module:object" names."""
+    """The module, or the object in it, that "module" or "module:object" names; UsageError where there is none."""
     module, _, path = impl.partition(":")
     sys.path.insert(0, os.getcwd())  # not before, so that no file there hides what the protocol needs
-    loaded = importlib.import_module(module)
-    return operator.attrgetter(path)(loaded) if path else loaded
+    try:
+        loaded = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):  # it was found, but not what it needs
+            raise
+        raise UsageError(not_an_impl(impl, error)) from error
+    try:
+        return operator.attrgetter(path)(loaded) if path else loaded
+    except AttributeError as error:
+        raise UsageError(not_an_impl(impl, error)) from error
+
+
+def not_an_impl(impl: str, error: Exception | None = None) -> str:
+    message = f"IMPL must be a module or module:object, got {impl!r}"
+    return shown(f"{message}: {error}" if error else message)
 
 
 def respond(implementation: Any, operation: str, inputs: Inputs, dtype: str) -> Answer:
@@ -200,7 +213,7 @@ def call(function: Callable[..., Any], arguments: dict[str, Any]) -> Answer:
     try:
         return {"result": plain(result)}
     except Exception as error:
-        return {"error": str(error)}
+        return {"unusable": str(error)}
 
 
 def identical(before: Any, after: Any) -> bool:
@@ -226,6 +239,8 @@ def serve(impl: str) -> None:
                 answer: Answer = {"ok": True, "implementation": impl}
             else:
                 answer = respond(implementation, question["operation"], question["inputs"], dtype)
+        except UsageError as error:
+            answer = {"ok": False, "usage": str(error)}
         except (Exception, SystemExit) as error:
             answer = {"ok": False, "error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps({"seq": question["seq"], **answer}).encode() + b"\n")
@@ -344,7 +359,7 @@ class Child:
         self.end()
 
     def end(self) -> None:
-        """End the process and all that it started."""
+        """End the process and its group, which is all that it started but what left the group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -357,20 +372,34 @@ def line_of(message: Answer) -> bytes:
 
 
 class Program:
-    """A program under test: started when asked, and again after it broke."""
+    """A program under test: started once, and again after it broke; `served` is a Python module served here."""
 
-    def __init__(self, name: str, words: Sequence[str], dtype: str, timeout: float) -> None:
-        self.name, self.words, self.dtype, self.timeout = name, words, dtype, timeout
-        self.environment: dict[str, str] = {}  # beside this process's own
+    def __init__(self, name: str, words: Sequence[str], dtype: str, timeout: float, served: bool) -> None:
+        self.name, self.words, self.dtype, self.timeout, self.served = name, words, dtype, timeout, served
+        # The same Python finds what it finds here; another program's Python may be another.
+        self.environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} if served else {}
         self.child: Child | None = None
+        self.never_started = ""
+
+    def prepare(self) -> None:
+        """Start before the first case; UsageError where the module does not exist."""
+        try:
+            self.child = self.start()
+        except StartError as error:
+            self.never_started = str(error)
 
     def ask(self, operation: str, inputs: Inputs) -> Answer:
+        if self.never_started:
+            raise StartError(self.never_started)
         try:
             self.child = self.child or self.start()
-            return self.child.exchange({"cmd": "run", "operation": operation, "inputs": inputs}, self.timeout)
+            answer = self.child.exchange({"cmd": "run", "operation": operation, "inputs": inputs}, self.timeout)
         except ProtocolError:
             self.end()
             raise
+        if not self.served:
+            answer.pop("mutated", None)  # only `respond` is trusted to have looked
+        return answer
 
     def start(self) -> Child:
         try:
@@ -380,8 +409,10 @@ class Program:
         greeting = {"cmd": "start", "version": PROTOCOL_VERSION, "dtype": self.dtype}
         try:
             answer = child.exchange(greeting, max(self.timeout, START_SECONDS))
+            if self.served and "usage" in answer:
+                raise UsageError(shown(answer["usage"]))
             if answer.get("ok") is not True:
-                raise ProtocolError(shown(str(answer.get("error", answer))))
+                raise ProtocolError(shown(answer.get("error", answer)))
         except ProtocolError as error:
             child.end()
             raise StartError(f"did not start: {error}") from error
@@ -401,11 +432,10 @@ class Program:
 
 
 class Reference:
-    """The reference itself, in this process."""
+    """The reference itself, in this process and in float64, whichever dtype the cases are for."""
 
-    name = "the reference"
-
-    def __init__(self) -> None:
+    def __init__(self, dtype: str = "f64") -> None:
+        self.name = "the reference" if dtype == "f64" else "the reference, in float64"
         from vectors_ref import OPERATIONS  # here, for a check of others needs none of its imports
 
         self.functions = SimpleNamespace(**{name: each.function for name, each in OPERATIONS.items()})
@@ -416,14 +446,13 @@ class Reference:
 
 @contextlib.contextmanager
 def peer_of(impl: str | None, command: str | None, dtype: str, timeout: float) -> Iterator[Peer]:
-    """The implementation under test, ended with all its children when done."""
+    """The implementation under test, ended with its process group when done; UsageError where there is none."""
     if impl is None and command is None:
-        yield Reference()
+        yield Reference(dtype)
         return
     words = command_of(impl, command)
-    program = Program(impl or shlex.join(words), words, dtype, timeout)
-    if impl is not None:  # the same Python finds what it finds here; another program's Python may be another
-        program.environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    program = Program(impl or shlex.join(words), words, dtype, timeout, served=impl is not None)
+    program.prepare()
     try:
         yield program
     finally:
@@ -436,7 +465,7 @@ def command_of(impl: str | None, command: str | None) -> list[str]:
         raise UsageError("IMPL and --exec exclude each other")
     if impl is not None:
         if not all(part.isidentifier() for part in impl.replace(":", ".", 1).split(".")):
-            raise UsageError(f"IMPL must be a module or module:object, got {impl!r}")
+            raise UsageError(not_an_impl(impl))
         return [sys.executable, "-P", "-m", "protocol_ref", "serve", impl]
     try:
         words = shlex.split(command or "")

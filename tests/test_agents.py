@@ -1,18 +1,22 @@
 """Policies, returns, policy steps and the loop of `agents_ref`, each against an oracle of its own."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise, product
 from typing import Any
 
+import autograd.numpy as anp
 import gymnasium as gym
 import numpy as np
 import pytest
+from autograd import grad, hessian, value_and_grad
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import default_rng
 from scipy import stats
+from scipy.optimize import minimize
 from strategies import finite, seeds
 
 import envs_ref  # noqa: F401  registers the tasks
@@ -513,6 +517,26 @@ def test_trpo_step_against_dense_fisher_matrix(make):
 
 
 @both
+def test_trpo_step_solves_for_the_direction_to_its_tolerance(make):
+    """F·step is parallel to g, F the dense Hessian of the KL by autograd; a tolerance of 1e-5 would leave it askew."""
+    policy, damping = make(24), 0.1
+    actions = draw(policy, 25)
+    weights = ADVANTAGES / len(ADVANTAGES)
+    old = policy.log_prob(OBSERVATIONS, actions)
+
+    def surrogate(theta):
+        return anp.sum(weights * anp.exp(replace(policy, theta=theta).log_prob(OBSERVATIONS, actions) - old))
+
+    kl = hessian(lambda theta: anp.mean(policy.kl(replace(policy, theta=theta), OBSERVATIONS)))
+    fisher = kl(policy.theta) + damping * np.eye(len(policy.theta))
+    new = trpo_step(
+        policy, OBSERVATIONS, actions, ADVANTAGES, max_kl=1e-4, damping=damping, cg_iterations=5 * len(policy.theta)
+    )
+    along, wanted = fisher @ (new.theta - policy.theta), grad(surrogate)(policy.theta)
+    np.testing.assert_allclose(along / np.linalg.norm(along), wanted / np.linalg.norm(wanted), atol=1e-8)
+
+
+@both
 @given(seed=seeds)
 @settings(max_examples=10)
 def test_trpo_step_against_slow_kl_and_surrogate(make, seed):
@@ -538,6 +562,11 @@ def test_policy_gradient_step_names_the_bad_setting(message, settings):
     policy = gaussian(0)
     with pytest.raises(ValueError, match=message):
         policy_gradient_step(policy, OBSERVATIONS, draw(policy, 1), ADVANTAGES, **settings)
+
+
+def test_defaults_of_the_trpo_step_are_those_of_its_source():
+    defaults = {name: each.default for name, each in inspect.signature(trpo_step).parameters.items()}
+    assert [defaults[name] for name in ("max_kl", "damping", "cg_iterations", "backtracks")] == [0.01, 1e-5, 10, 15]
 
 
 @pytest.mark.parametrize("name", ["max_kl", "damping"])
@@ -608,8 +637,43 @@ def test_value_fit_divides_a_constant_dimension_by_1(constant, num_rows):
     """A billionth beside a constant changes next to nothing; 0.1 has a rounded mean, and no true spread either."""
     rows = np.stack([np.linspace(-1.0, 1.0, num_rows), np.full(num_rows, constant)], axis=1)
     value = value_fit(value_init(2, default_rng(21)), rows, rows[:, 0])
+    assert value.observation_scale.tolist() == [pytest.approx(rows[:, 0].std(), rel=1e-12), 1.0]
     assert np.allclose(value(rows), rows[:, 0], atol=0.1)
     assert np.allclose(value(rows + np.array([0.0, 1e-9])), value(rows), atol=1e-6)
+
+
+def test_value_fit_against_least_squares_written_out():
+    """20 iterations of L-BFGS on standardised rows and returns, whatever their units; 21 end elsewhere."""
+    rows = default_rng(22).normal([3.0, -2.0], [5.0, 0.2], size=(30, 2))
+    returns = 1e-6 * np.sin(rows[:, 0]) + 2e-6 * rows[:, 1] ** 2
+    start = value_init(2, default_rng(23), (4,))
+    inputs, targets = (rows - rows.mean(axis=0)) / rows.std(axis=0), (returns - returns.mean()) / returns.std()
+
+    def loss(theta):
+        first, bias, last, shift = anp.split(theta, [8, 12, 16])
+        hidden = anp.tanh(anp.dot(inputs, first.reshape(2, 4)) + bias)
+        return anp.mean((anp.dot(hidden, last) + shift - targets) ** 2)
+
+    def least_squares(iterations):
+        return minimize(value_and_grad(loss), start.theta, jac=True, method="L-BFGS-B", options={"maxiter": iterations})
+
+    fitted = value_fit(start, rows, returns)
+    np.testing.assert_allclose(fitted.theta, least_squares(20).x, rtol=1e-6)
+    assert not np.allclose(fitted.theta, least_squares(21).x, rtol=1e-6)
+    first, bias, last, shift = np.split(fitted.theta, [8, 12, 16])
+    standard = np.tanh(inputs @ first.reshape(2, 4) + bias) @ last + shift
+    np.testing.assert_allclose(fitted(rows), returns.mean() + returns.std() * standard, rtol=1e-10)
+
+
+def test_value_function_names_observations_of_another_shape():
+    with pytest.raises(ValueError, match=r"^observations must have shape \(3, 2\), got \(3, 1\)"):
+        value_init(2, default_rng(0))(np.zeros((3, 1)))
+
+
+def test_categorical_policy_counts_actions_by_its_outputs():
+    policy = CategoricalPolicy(np.zeros(2 * 5 + 5 + 5 * 3 + 3), (2, 5, 3))
+    with pytest.raises(ValueError, match="actions must be indices below 3, got 3 to 3"):
+        policy.log_prob(np.zeros((1, 2)), np.array([3]))
 
 
 # ---------------------------------------------------------------- interaction
@@ -671,6 +735,15 @@ def test_rollout_against_the_script(reuse):
     assert batch.terminated.dtype == batch.truncated.dtype == bool
     assert episode_returns == [3.0, 12.0]
     assert [seed is None for seed in env.seeds] == [False, True, True]
+
+
+def test_rollout_keeps_float64_whatever_the_environment_gives():
+    class Coarse(Scripted):
+        def observation(self):
+            return self.state.astype(np.float32)
+
+    batch, _ = rollout(Coarse(SCRIPT, Box(-1, 1, (2,))), gaussian(0), 3, streams(0))
+    assert batch.observations.dtype == batch.next_observations.dtype == np.float64
 
 
 @pytest.mark.parametrize(

@@ -1055,6 +1055,9 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
     ("inputs must be finite", lambda: call_predict(np.full((3, 1), NAN))),
     ("likelihood_sigma must be > 0 and finite", lambda: call_predict(likelihood_sigma=-1.0)),
     ("likelihood_sigma must have shape (1,), got (2,)", lambda: call_predict(likelihood_sigma=A2)),
+    ("x must be finite, got nan at index (0,)", lambda: bnn.normal_log_density(np.array([NAN]), A1, A1)),
+    ("mean must be finite, got inf at index (0,)", lambda: bnn.normal_log_density(A1, np.array([INF]), A1)),
+    ("sigma must be > 0 and finite, got min 1.0, max inf", lambda: bnn.softplus_inverse(np.array([1.0, INF]))),
     ("samples in eps must be a whole number >= 1, got 0", lambda: bnn.sample_weights(Q2, np.zeros((0, 2)))),
     (
         "samples in zeta must be a whole number >= 1, got 0",

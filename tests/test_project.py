@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from experiments_ref import main
+from operations_ref import NOTES
 from vectors_ref import OPERATIONS
 
 ROOT = Path(__file__).parent.parent
@@ -85,12 +86,18 @@ def test_examples_of_readme_print_what_readme_shows(tmp_path: Path, monkeypatch:
 
 
 def test_operations_of_readme_are_those_of_the_vectors() -> None:
-    signatures = [
-        f"{name}({', '.join(inspect.signature(each.function).parameters)})" for name, each in OPERATIONS.items()
-    ]
-    assert sorted(signatures) == sorted(
-        next(text for _, text in blocks() if "kl_taylor(mu" in text and "def" not in text).split("\n")[:-1]
-    )
+    lines = []
+    for name, each in OPERATIONS.items():
+        output = each.function(**next(case for case in each.cases() if not case.why).inputs)
+        results = f" -> {', '.join(output)}" if isinstance(output, dict) else ""
+        lines.append(f"{name}({', '.join(inspect.signature(each.function).parameters)}){results}")
+    (shown,) = [text for _, text in blocks() if text.startswith("softplus(rho)")]
+    assert sorted(lines) == sorted(shown.splitlines())
+
+
+def test_mistakes_of_readme_are_those_of_the_vectors() -> None:
+    named = {name for row in rows("Mistakes found elsewhere") for name in row[0].split(", ")}
+    assert named == set(NOTES)
 
 
 def rows(heading: str) -> list[list[str]]:

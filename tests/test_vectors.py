@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import vectors_ref as vectors
+from crosscheck_ref import check, judge, load_vectors
 from network_cases_ref import pair
 from operations_ref import Case, Operation, good
 from vectors_ref import FOLDER, OPERATIONS, prove
@@ -146,9 +147,62 @@ def test_stored_case_against_the_reference_and_wrong_outputs(case: dict[str, Any
     expected = decoded("", case["output"])
     assert vectors.error(operation.error, operation.function(**inputs), expected) <= allowed
     for flag, entry in case["wrong"].items():
+        if flag in vectors.NOISE:
+            assert set(entry) == set(case["dtypes"])
+            continue
         for wrong in variants(entry):
-            off = vectors.error(operation.error, decoded("", wrong["output"]), expected)
-            assert off > 10 * allowed or (flag in vectors.NOISE and off == 0.0 and wrong["tolerance"] < 1), flag
+            assert vectors.error(operation.error, decoded("", wrong["output"]), expected) > 10 * allowed, flag
+
+
+NEAR = [case for case in CASES if "NaiveNearIdentity" in case["flags"]]
+
+
+def named(case: dict[str, Any], dtype: str, factor: float) -> tuple[str, ...] | None:
+    """The mistakes named where an output is so many times the right one; None where it passes."""
+    (vector,) = [each for each in load_vectors(FOLDER, dtype) if each.case["id"] == case["id"]]
+    outcome = judge(vector, {"result": factor * case["output"]})
+    return None if outcome.status == "passed" else outcome.mistakes
+
+
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [pytest.param(case, dtype, id=f"{case['id']}-{dtype}") for case in NEAR for dtype in case["dtypes"]],
+)
+def test_rounding_noise_is_named_by_its_size_against_the_textbook_sum(case: dict[str, Any], dtype: str) -> None:
+    """Control: an output 30 % or 20 % off is no noise, nor is one a hundredth of the least noise off."""
+    band, allowed = case["wrong"]["NaiveNearIdentity"][dtype], case.get("tolerance", {}).get(dtype, 1e-6)
+    inputs = vectors.cast(inputs_of(case), dtype)
+    operation = OPERATIONS[case["operation"]]
+    noise = float(operation.mistakes["NaiveNearIdentity"][0](**inputs)) / case["output"]
+    assert allowed <= band["error_from"] < band["error_to"] <= 0.1
+    for factor in (noise, 1 + 2 * band["error_from"], 1 - band["error_to"] / 2):
+        assert named(case, dtype, factor) in (("NaiveNearIdentity",), None if abs(factor - 1) <= allowed else ()), (
+            factor
+        )
+    for factor in (0.7, 1.2):
+        assert named(case, dtype, factor) == (), factor
+    assert "NaiveNearIdentity" not in (named(case, dtype, 1 + band["error_from"] / 100) or ())
+
+
+@pytest.mark.parametrize("case", NEAR, ids=[case["id"] for case in NEAR])
+def test_tolerance_near_identity_in_float64_is_that_of_the_specification(case: dict[str, Any]) -> None:
+    assert case["tolerance"] == {"f64": 1e-12}
+    assert named(case, "f64", 1 + 9e-13) is None
+    assert named(case, "f64", 1 + 3e-12) is not None
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_measured_errors_against_the_javascript_adapter() -> None:
+    """Both have two digits, hence the five per cent."""
+    report = check(command=f"node '{FOLDER.parent / 'examples' / 'vime_adapter.js'}'")
+    for outcome in report.outcomes:
+        assert (outcome.error or 0.0) <= 1.05 * vectors.MEASURED[outcome.operation][0], outcome
+
+
+def test_verify_takes_noise_of_another_machine_but_no_other_band() -> None:
+    stored = {"error_from": 1e-7}
+    assert not list(vectors.differences(stored, {"error_from": 4e-7}, 0.0))
+    assert list(vectors.differences(stored, {"error_from": 2e-6}, 0.0))
 
 
 def test_stored_files_are_what_would_be_written() -> None:

@@ -917,6 +917,7 @@ def actions(values: list, space: object) -> Callable:
         (curious([1.0], [1.0], eta=-1.0), "eta must be >= 0 and finite, got -1.0"),
         (curious([1.0], [1.0], eta=np.inf), "eta must be >= 0 and finite, got inf"),
         (actions([0, 3], Discrete(3)), "actions must be indices below 3, got 0 to 3"),
+        (actions([[0], [1]], Discrete(3)), "actions must have shape (2,), got (2, 1)"),
         (actions([-1, 2], Discrete(3)), "actions must be indices below 3, got -1 to 2"),
         (actions([[0.0], [0.0]], Box(-1, 1, (3,))), "actions must"),  # one column would serve all three
         (actions([[0.0, 0.0]], Box(-1, 1, (2, 2))), "action_space must be Discrete or a Box of shape (A,)"),
@@ -928,5 +929,5 @@ def actions(values: list, space: object) -> Callable:
     ],
 )
 def test_errors_name_the_argument_and_what_came(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         call()
