@@ -519,7 +519,7 @@ def test_trpo_step_against_dense_fisher_matrix(make):
 @both
 def test_trpo_step_solves_for_the_direction_to_its_tolerance(make):
     """F·step is parallel to g, F the dense Hessian of the KL by autograd; a tolerance of 1e-5 would leave it askew."""
-    policy, damping = make(24), 0.1
+    policy, damping = make(24), 10.0
     actions = draw(policy, 25)
     weights = ADVANTAGES / len(ADVANTAGES)
     old = policy.log_prob(OBSERVATIONS, actions)
