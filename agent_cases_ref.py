@@ -26,6 +26,7 @@ from operations_ref import (
     by_convention,
     cases_of,
     good,
+    intermediates_of,
     mistake,
     numbers,
     operation,
@@ -67,6 +68,12 @@ def gae_advantages(
 @mistake("FilterReplacesReward", "curious_rewards")
 def bonus_alone(right: Function, given: Inputs) -> Array:
     return given["eta"] * given["gains"]
+
+
+@intermediates_of("gae_advantages")
+def temporal_differences(given: Inputs) -> Arrays:
+    """δ_t = r_t + γ V(s_{t+1}) − V(s_t), without V(s_{t+1}) where the episode terminated: the advantages at λ = 0."""
+    return {"deltas": agents.gae_advantages(**given | {"lam": 0.0})}
 
 
 @mistake("TruncationAsTermination", "discounted_returns")

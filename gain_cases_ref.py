@@ -27,6 +27,7 @@ from operations_ref import (
     by_convention,
     cases_of,
     good,
+    intermediates_of,
     mistake,
     model,
     model_of,
@@ -113,6 +114,15 @@ def elbo_grad_local(
     settings = elbo_settings(layer_sizes, likelihood_sigma, num_data)
     grad_mu, grad_rho = bnn.elbo_grad_local(q, prior, inputs, targets, zeta, **settings)
     return {"grad_mu": grad_mu, "grad_rho": grad_rho}
+
+
+@intermediates_of("elbo", "elbo_local", "elbo_grad", "elbo_grad_local")
+def parts_of_the_bound(given: Inputs) -> Arrays:
+    """The likelihood of each sample and row (S, B), and the KL, of which the bound is made."""
+    q, prior = DiagNormal(given["mu"], given["rho"]), DiagNormal(given["prior_mu"], given["prior_rho"])
+    outputs = bnn.forward(q, given["inputs"], noise_of(given), sizes_of(given["layer_sizes"]))
+    log_p = bnn.log_likelihood(outputs, given["targets"], given["likelihood_sigma"])
+    return {"log_likelihood": log_p, "kl": bnn.kl_diag_normal(q.mu, q.sigma, prior.mu, prior.sigma)}
 
 
 def elbo_settings(layer_sizes: Array, likelihood_sigma: Sigma, num_data: float) -> bnn.ElboSettings:
@@ -305,6 +315,18 @@ def gain_with_variances(right: Function, given: Inputs) -> Array:
 
 
 GAINS = "information_gains", "information_gains_local"
+
+
+@intermediates_of(*GAINS, "posterior_step", "posterior_step_local")
+def gradients_of_the_loss(given: Inputs) -> Arrays:
+    """∇ℓ of each row at q, (N, D) each, averaged over the samples."""
+    q, rows = DiagNormal(given["mu"], given["rho"]), range(len(given["inputs"]))
+    gradients = []
+    for row in (slice(n, n + 1) for n in rows):
+        data = given["inputs"][row], given["targets"][row], vime.noise_of_rows(noise_of(given), row)
+        gradients.append(vime.transition_loss_grad(q, q, *data, **model_of(given)))
+    grad_mu, grad_rho = map(np.array, zip(*gradients, strict=True))
+    return {"grad_mu": grad_mu, "grad_rho": grad_rho}
 
 
 @mistake("MissingHalf", *GAINS)

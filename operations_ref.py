@@ -179,6 +179,7 @@ class Operation(NamedTuple):
 
 
 OPERATIONS: dict[str, Operation] = {}
+INTERMEDIATES: dict[str, Function] = {}  # by operation: from its inputs, named values on the way to its output
 
 
 # ---------------------------------------------------------------- building blocks: registering
@@ -209,6 +210,16 @@ def mistake(flag: str, *names: str) -> Callable[[Function], Function]:
 
 def called(wrong: Function, right: Function, **given: Any) -> Any:
     return wrong(right, given)
+
+
+def intermediates_of(*names: str) -> Callable[[Function], Function]:
+    """Register a function of the inputs that gives named values on the way to these operations' outputs."""
+
+    def register(parts: Function) -> Function:
+        INTERMEDIATES.update(dict.fromkeys(names, parts))
+        return parts
+
+    return register
 
 
 def cases_of(*names: str) -> Callable[[Callable[[], Iterator[Case]]], Callable[[], Iterator[Case]]]:

@@ -19,7 +19,7 @@ import numpy as np
 import agent_cases_ref
 import gain_cases_ref
 import network_cases_ref
-from operations_ref import BOTH, NOTES, Case, Error, Function, Inputs, Operation
+from operations_ref import BOTH, INTERMEDIATES, NOTES, Case, Error, Function, Inputs, Operation
 from operations_ref import OPERATIONS as OPERATIONS  # to be imported from here, where all are registered
 
 # ---------------------------------------------------------------- constants
@@ -33,7 +33,7 @@ BAND = (0.01, 30.0)  # times its measured error, for what looks like the noise o
 MOST_NOISE = 0.1  # a larger error has another reason
 NEAR_IDENTITY = 1e-12  # in float64: what SPEC 2.1 demands there, and no more
 BAND_KEYS = ("error_from", "error_to")
-LOOSE = ("output", "wrong")  # what differs a little from one machine to another
+LOOSE = ("output", "intermediates", "wrong")  # what differs a little from one machine to another
 # Mistakes that hold some of it: how far off they may lie, by their effect and near identity.
 NOISY = {"FudgedDenominator": (0.01, 0.25)}
 FAMILIES = network_cases_ref, gain_cases_ref, agent_cases_ref  # importing them registers the operations
@@ -262,7 +262,10 @@ def prove(operation: Operation, case: Case, form: Function | None = None) -> dic
             raise ValueError(f"{name}: the reference is {off:.1e} away from 50 digits")
     if "f64" in case.dtypes and allowed(operation, case, "f64") > tolerance(operation.name, "f64"):
         entry["tolerance"] = {"f64": allowed(operation, case, "f64")}
-    return entry | {"result": "valid", "output": output, "wrong": wrong_outputs(operation, case, output)}
+    entry |= {"result": "valid", "output": output}
+    if operation.name in INTERMEDIATES:
+        entry["intermediates"] = INTERMEDIATES[operation.name](case.inputs)
+    return entry | {"wrong": wrong_outputs(operation, case, output)}
 
 
 def prove_refusal(operation: Operation, case: Case) -> None:

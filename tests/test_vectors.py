@@ -300,3 +300,19 @@ def test_writer_refuses_noise_that_is_not_to_be_seen() -> None:
 )
 def test_error_against_numbers_by_hand(kind: Any, output: Any, expected: Any, off: float) -> None:
     assert vectors.error(kind, output, expected) == pytest.approx(off)
+
+
+def test_intermediates_of_the_bound_and_the_advantages_add_up_to_the_output() -> None:
+    """ELBO = (n/B) Σ mean_S log p − KL, and A_T = δ_T; half the KL would not."""
+    for family, operation in (("elbo", "elbo"), ("elbo", "elbo_local"), ("returns", "gae_advantages")):
+        cases = json.loads((FOLDER / f"{family}.json").read_text(encoding="utf-8"))["cases"]
+        valid = [case for case in cases if case["operation"] == operation and case["result"] == "valid"]
+        assert valid
+        for case in valid:
+            parts, given = case["intermediates"], case["inputs"]
+            if family == "returns":
+                assert parts["deltas"][-1] == pytest.approx(case["output"][-1], rel=1e-14)
+                continue
+            evidence = given["num_data"] * np.mean(parts["log_likelihood"])
+            assert evidence - parts["kl"] == pytest.approx(case["output"], rel=1e-13)
+            assert evidence - 0.5 * parts["kl"] != pytest.approx(case["output"], rel=1e-13) or parts["kl"] == 0
