@@ -16,7 +16,7 @@ from autograd import grad
 
 import bnn_ref as bnn
 import vime_ref as vime
-from bnn_ref import Array, DiagNormal, Sigma, Zeta
+from bnn_ref import Array, DiagNormal, Noise, Sigma
 from network_cases_ref import lost_to_fudge, lost_to_fudged_log, textbook_kl
 from operations_ref import (
     Arrays,
@@ -28,6 +28,7 @@ from operations_ref import (
     cases_of,
     good,
     intermediates_of,
+    local_operation,
     mistake,
     model,
     model_of,
@@ -50,7 +51,7 @@ def elbo(
     prior_rho: Array,
     inputs: Array,
     targets: Array,
-    eps: Array,
+    eps: Noise,
     layer_sizes: Array,
     likelihood_sigma: Sigma,
     num_data: float,
@@ -60,22 +61,7 @@ def elbo(
     return bnn.elbo(q, prior, inputs, targets, eps, **settings)
 
 
-@operation("elbo", "arraywise")
-def elbo_local(
-    mu: Array,
-    rho: Array,
-    prior_mu: Array,
-    prior_rho: Array,
-    inputs: Array,
-    targets: Array,
-    zeta: Zeta,
-    layer_sizes: Array,
-    likelihood_sigma: Sigma,
-    num_data: float,
-) -> Array:
-    q, prior = DiagNormal(mu, rho), DiagNormal(prior_mu, prior_rho)
-    settings = elbo_settings(layer_sizes, likelihood_sigma, num_data)
-    return bnn.elbo_local(q, prior, inputs, targets, zeta, **settings)
+local_operation("elbo")
 
 
 @operation("elbo", "arraywise")
@@ -86,7 +72,7 @@ def elbo_grad(
     prior_rho: Array,
     inputs: Array,
     targets: Array,
-    eps: Array,
+    eps: Noise,
     layer_sizes: Array,
     likelihood_sigma: Sigma,
     num_data: float,
@@ -97,23 +83,7 @@ def elbo_grad(
     return {"grad_mu": grad_mu, "grad_rho": grad_rho}
 
 
-@operation("elbo", "arraywise")
-def elbo_grad_local(
-    mu: Array,
-    rho: Array,
-    prior_mu: Array,
-    prior_rho: Array,
-    inputs: Array,
-    targets: Array,
-    zeta: Zeta,
-    layer_sizes: Array,
-    likelihood_sigma: Sigma,
-    num_data: float,
-) -> Arrays:
-    q, prior = DiagNormal(mu, rho), DiagNormal(prior_mu, prior_rho)
-    settings = elbo_settings(layer_sizes, likelihood_sigma, num_data)
-    grad_mu, grad_rho = bnn.elbo_grad_local(q, prior, inputs, targets, zeta, **settings)
-    return {"grad_mu": grad_mu, "grad_rho": grad_rho}
+local_operation("elbo_grad")
 
 
 @intermediates_of("elbo", "elbo_local", "elbo_grad", "elbo_grad_local")
@@ -245,7 +215,7 @@ def information_gains(
     rho: Array,
     inputs: Array,
     targets: Array,
-    eps: Array,
+    eps: Noise,
     layer_sizes: Array,
     likelihood_sigma: Sigma,
     step_size: float,
@@ -256,21 +226,7 @@ def information_gains(
     return vime.information_gains(q, inputs, targets, eps, step_size=step_size, method=method, **model)
 
 
-@operation("gain", "elementwise")
-def information_gains_local(
-    mu: Array,
-    rho: Array,
-    inputs: Array,
-    targets: Array,
-    zeta: Zeta,
-    layer_sizes: Array,
-    likelihood_sigma: Sigma,
-    step_size: float,
-    method: Method,
-) -> Array:
-    model: vime.ModelSettings = {"layer_sizes": sizes_of(layer_sizes), "likelihood_sigma": likelihood_sigma}
-    q = DiagNormal(mu, rho)
-    return vime.information_gains_local(q, inputs, targets, zeta, step_size=step_size, method=method, **model)
+local_operation("information_gains")
 
 
 def sigmas_of(given: Inputs) -> Inputs:
@@ -431,7 +387,7 @@ def posterior_step(
     rho: Array,
     inputs: Array,
     targets: Array,
-    eps: Array,
+    eps: Noise,
     layer_sizes: Array,
     likelihood_sigma: Sigma,
     step_size: float,
@@ -440,20 +396,7 @@ def posterior_step(
     return parameters(vime.posterior_step(DiagNormal(mu, rho), inputs, targets, eps, step_size=step_size, **model))
 
 
-@operation("posterior", "arraywise")
-def posterior_step_local(
-    mu: Array,
-    rho: Array,
-    inputs: Array,
-    targets: Array,
-    zeta: Zeta,
-    layer_sizes: Array,
-    likelihood_sigma: Sigma,
-    step_size: float,
-) -> Arrays:
-    model: vime.ModelSettings = {"layer_sizes": sizes_of(layer_sizes), "likelihood_sigma": likelihood_sigma}
-    step = vime.posterior_step_local
-    return parameters(step(DiagNormal(mu, rho), inputs, targets, zeta, step_size=step_size, **model))
+local_operation("posterior_step")
 
 
 @operation("posterior", "arraywise")

@@ -196,6 +196,16 @@ def operation(family: str, error: Error) -> Callable[[Function], Function]:
     return register
 
 
+def local_operation(name: str) -> None:
+    """Register an operation's form under local reparameterization: zeta, a list, in place of its eps."""
+    right = OPERATIONS[name]
+    local = bnn.with_zeta(right.function)
+    signature = inspect.signature(right.function)
+    renamed = [each.replace(name="zeta") if each.name == "eps" else each for each in signature.parameters.values()]
+    vars(local)["__signature__"] = signature.replace(parameters=renamed)
+    operation(right.family, right.error)(local)
+
+
 def mistake(flag: str, *names: str) -> Callable[[Function], Function]:
     """Register wrong(right, given), right being the reference, as a mistake of these operations."""
 

@@ -80,6 +80,25 @@ MEASURED = {
 # ---------------------------------------------------------------- building blocks: 50 digits
 
 
+def exact_returns(rewards: Any, gamma: Any, last_value: Any) -> Any:
+    """Σ_k γ^k r_{t+k}, to the end, and the last value."""
+    count = len(rewards)
+    sums = [sum(gamma**k * rewards[t + k] for k in range(count - t)) for t in range(count)]
+    return np.array([sums[t] + gamma ** (count - t) * last_value for t in range(count)])
+
+
+def exact_advantages(
+    rewards: Any, values: Any, next_values: Any, terminated: Any, truncated: Any, gamma: Any, lam: Any
+) -> Any:
+    """Σ_k (γλ)^k δ_{t+k}, to the end of the episode."""
+    deltas, sums = rewards + gamma * next_values * (1 - terminated.astype(int)) - values, []
+    for t in range(len(rewards)):
+        ends = [k for k in range(t, len(rewards)) if terminated[k] or truncated[k]]
+        stop = ends[0] + 1 if ends else len(rewards)
+        sums.append(sum((gamma * lam) ** (k - t) * deltas[k] for k in range(t, stop)))
+    return np.array(sums)
+
+
 def closed_forms() -> dict[str, Function]:
     """The closed forms on object arrays of 50-digit numbers."""
     import mpmath
@@ -113,21 +132,6 @@ def closed_forms() -> dict[str, Function]:
         old, new = log_probs(logits_old), log_probs(logits_new)
         return np.sum(exp(old) * (old - new), axis=-1)
 
-    def returns(rewards: Any, gamma: Any, last_value: Any) -> Any:
-        count = len(rewards)
-        sums = [sum(gamma**k * rewards[t + k] for k in range(count - t)) for t in range(count)]
-        return np.array([sums[t] + gamma ** (count - t) * last_value for t in range(count)])
-
-    def advantages(
-        rewards: Any, values: Any, next_values: Any, terminated: Any, truncated: Any, gamma: Any, lam: Any
-    ) -> Any:
-        deltas, sums = rewards + gamma * next_values * (1 - terminated.astype(int)) - values, []
-        for t in range(len(rewards)):
-            ends = [k for k in range(t, len(rewards)) if terminated[k] or truncated[k]]
-            stop = ends[0] + 1 if ends else len(rewards)
-            sums.append(sum((gamma * lam) ** (k - t) * deltas[k] for k in range(t, stop)))
-        return np.array(sums)
-
     return {
         "softplus": softplus,
         "softplus_inverse": lambda sigma: log(expm1(sigma)),
@@ -142,8 +146,8 @@ def closed_forms() -> dict[str, Function]:
             log_density(targets, outputs, likelihood_sigma), axis=-1
         ),
         "curious_rewards": lambda rewards, gains, eta: rewards + eta * gains,
-        "discounted_returns": returns,
-        "gae_advantages": advantages,
+        "discounted_returns": exact_returns,
+        "gae_advantages": exact_advantages,
         "gaussian_log_prob": lambda mean, log_std, actions: np.sum(log_density(actions, mean, exp(log_std)), axis=-1),
         "gaussian_entropy": lambda mean, log_std: (
             np.sum(half * (mpmath.log(two_pi) + 1) + log_std) * np.ones(len(mean), dtype=object)

@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import doctest
+import graphlib
 import importlib
 import inspect
 import io
@@ -40,6 +41,14 @@ def test_imports_follow_the_reading_order() -> None:
         assert others <= set(CORE[:place]), (module, others)
     for module in set(MODULES) - set(CORE):
         assert "experiments_ref" not in imported(module)
+
+
+def test_imports_run_in_no_circle() -> None:
+    graph = {module: imported(module) & set(MODULES) for module in MODULES}
+    order = list(graphlib.TopologicalSorter(graph).static_order())
+    assert order.index("bnn_ref") < order.index("vectors_ref") < order.index("crosscheck_ref")
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter({**graph, "bnn_ref": {"vime_ref"}}).prepare()
 
 
 def test_core_modules_are_short_and_every_module_is_installed() -> None:
