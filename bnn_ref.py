@@ -125,6 +125,11 @@ def check_count(name: str, value: int, minimum: int = 1) -> None:
         raise ValueError(f"{name} must be a whole number >= {minimum}, got {value}")
 
 
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {value!r}")
+
+
 # ---------------------------------------------------------------- building blocks: standard deviations
 
 
@@ -394,6 +399,98 @@ def elbo_grad(
 elbo_local, elbo_grad_local = with_zeta(elbo), with_zeta(elbo_grad)
 
 
+# ---------------------------------------------------------------- the algorithm: the same gradient in closed form
+
+
+def layer_input(z: Array, layer: int) -> Array:
+    """What enters a layer, and a trailing 1 for the bias: (S, N, I) -> (S, N, I + 1)."""
+    a = onp.ones((*z.shape[:-1], z.shape[-1] + 1))
+    a[..., :-1] = onp.maximum(z, 0.0) if layer > 0 else z
+    return a
+
+
+def backward_sampled(
+    q: DiagNormal, inputs: Array, targets: Array, eps: Array, layer_sizes: Sizes, likelihood_sigma: Sigma
+) -> tuple[list[Array], list[Array]]:
+    """Each layer's input a (S, N, I + 1) and δ (S, N, O), the derivative of −mean_S log p by its pre-activations.
+
+    A layer's gradient in one row and sample is the outer product a ⊗ δ.
+    """
+    blocks = layer_blocks(sample_weights(q, eps), layer_sizes)  # (S, I + 1, O)
+    z, a = onp.broadcast_to(inputs, (len(eps), *inputs.shape)), []
+    for layer, block in enumerate(blocks):
+        a.append(layer_input(z, layer))
+        z = a[layer] @ block
+    delta = [(z - targets) / onp.square(likelihood_sigma) / len(eps)]
+    for layer in reversed(range(1, len(blocks))):
+        back = (delta[0] @ blocks[layer].swapaxes(1, 2))[..., :-1]
+        delta.insert(0, back * (a[layer][..., :-1] > 0))
+    return a, delta
+
+
+def backward_local(
+    q: DiagNormal, inputs: Array, targets: Array, zeta: Zeta, layer_sizes: Sizes, likelihood_sigma: Sigma
+) -> tuple[list[Array], list[Array], list[Array]]:
+    """a and δ of each layer as in `backward_sampled`, and κ = δ⊙ζ/√v (S, N, O), twice the derivative by v.
+
+    v is the variance of a pre-activation, through which the loss depends on the variances of the weights.
+    """
+    check_zeta(zeta, len(inputs), layer_sizes)
+    means, variances = layer_blocks(q.mu, layer_sizes), layer_blocks(q.sigma**2, layer_sizes)
+    z, a, roots = onp.broadcast_to(inputs, (len(zeta[0]), *inputs.shape)), [], []
+    for layer, (mean, variance) in enumerate(zip(means, variances)):
+        a.append(layer_input(z, layer))
+        roots.append(onp.sqrt(a[layer] ** 2 @ variance))
+        z = a[layer] @ mean + roots[layer] * zeta[layer]
+    delta = [(z - targets) / onp.square(likelihood_sigma) / len(zeta[0])]
+    kappa = [delta[0] * zeta[-1] / roots[-1]]
+    for layer in reversed(range(1, len(means))):
+        back = delta[0] @ means[layer].T + a[layer] * (kappa[0] @ variances[layer].T)
+        delta.insert(0, (back * (a[layer] > 0))[..., :-1])
+        kappa.insert(0, delta[0] * zeta[layer - 1] / roots[layer - 1])
+    return a, delta, kappa
+
+
+def elbo_grad_closed(
+    q: DiagNormal,
+    prior: DiagNormal,
+    inputs: Array,
+    targets: Array,
+    eps: Noise,
+    *,
+    layer_sizes: Sizes,
+    likelihood_sigma: Sigma,
+    num_data: float,
+) -> tuple[Array, Array]:
+    """`elbo_grad` without autograd, several times faster on small minibatches; same arguments.
+
+    ∂/∂μ = −(n/B) Σ a⊗δ − (μ − μ_p)/σ_p² and ∂/∂σ = −(n/B) Σ ε⊙(a⊗δ) − (σ² − σ_p²)/(σ σ_p²), the sums over rows and
+    samples, ∂σ/∂ρ = sigmoid(ρ); with zeta, σ⊙(a²⊗κ) stands for ε⊙(a⊗δ).
+    """
+    check_rows(inputs, targets)
+    check_positive("num_data", num_data)
+    check_array("inputs", inputs, (len(inputs), layer_sizes[0]))
+    check_array("targets", targets, (len(inputs), layer_sizes[-1]))
+    check_likelihood_sigma(likelihood_sigma, layer_sizes[-1])
+    if isinstance(eps, onp.ndarray):
+        a, delta = backward_sampled(q, inputs, targets, eps, layer_sizes, likelihood_sigma)
+        outer = [(x.swapaxes(1, 2) @ d).reshape(len(eps), -1) for x, d in zip(a, delta)]
+        each = onp.concatenate(outer, axis=1)  # (S, D)
+        by_mu, by_sigma = each.sum(axis=0), (eps * each).sum(axis=0)
+    else:
+        a, delta, kappa = backward_local(q, inputs, targets, eps, layer_sizes, likelihood_sigma)
+        by_mu = onp.concatenate([onp.tensordot(x, d, ((0, 1), (0, 1))).ravel() for x, d in zip(a, delta)])
+        by_variance = [onp.tensordot(x**2, k, ((0, 1), (0, 1))).ravel() for x, k in zip(a, kappa)]
+        by_sigma = q.sigma * onp.concatenate(by_variance)
+    scale = num_data / len(inputs)
+    kl_by_sigma = (q.sigma - prior.sigma) * (q.sigma + prior.sigma) / (q.sigma * prior.sigma**2)
+    grad_mu = -scale * by_mu - (q.mu - prior.mu) / prior.sigma**2
+    return grad_mu, -(scale * by_sigma + kl_by_sigma) * expit(q.rho)
+
+
+GRADIENTS = {"autograd": elbo_grad, "closed_form": elbo_grad_closed}  # of `fit`: the definition, and its fast twin
+
+
 # ---------------------------------------------------------------- the algorithm: training
 
 
@@ -442,14 +539,17 @@ def fit(
     num_samples: int,
     learning_rate: float,
     local: bool = False,
+    gradient: str = "autograd",
     adam: AdamState | None = None,
     **settings: Unpack[ElboSettings],
 ) -> tuple[DiagNormal, AdamState]:
     """Raise the ELBO by num_updates Adam steps on minibatches drawn with replacement; q and Adam's state.
 
-    local: noise per sample, row and unit in place of noise per weight.
+    local: noise per sample, row and unit in place of noise per weight. gradient: "autograd" or "closed_form",
+    which differ in speed alone.
     """
     check_rows(inputs, targets)
+    check_choice("gradient", gradient, tuple(GRADIENTS))
     check_count("num_updates", num_updates, minimum=0)
     check_count("batch_size", batch_size)
     check_count("num_samples", num_samples)
@@ -458,8 +558,8 @@ def fit(
         rows = rng.integers(len(inputs), size=batch_size)
         noise = sample_noise(rng, num_samples, batch_size, settings["layer_sizes"], local=local)
         q = DiagNormal(*np.split(phi, 2))
-        gradient = np.concatenate(elbo_grad(q, prior, inputs[rows], targets[rows], noise, **settings))
-        phi, adam = adam_step(phi, -gradient, adam, learning_rate=learning_rate)
+        uphill = np.concatenate(GRADIENTS[gradient](q, prior, inputs[rows], targets[rows], noise, **settings))
+        phi, adam = adam_step(phi, -uphill, adam, learning_rate=learning_rate)
     return DiagNormal(*np.split(phi, 2)), adam
 
 

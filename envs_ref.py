@@ -29,3 +29,23 @@ class SparseMountainCar(gym.Wrapper[Any, Any, Any, Any]):
 
 
 gym.register(id="vime_ref/SparseMountainCar-v0", entry_point=SparseMountainCar, max_episode_steps=500)
+
+
+class SparseHalfCheetah(gym.Wrapper[Any, Any, Any, Any]):
+    """HalfCheetah-v5 that pays 1 for a step that ends with the torso at x > 5 m and 0 otherwise; no cost of action.
+
+    Observation (18,): positions, the torso's x first, then velocities. Action (6,): torques from −1 to 1.
+    A step is 0.01 s of physics (frame_skip 1). An episode never terminates and is truncated after 500 steps.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
+
+        super().__init__(HalfCheetahEnv(frame_skip=1, exclude_current_positions_from_observation=False, **kwargs))
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, _, terminated, truncated, info = self.env.step(action)
+        return observation, float(info["x_position"] > 5.0), terminated, truncated, info
+
+
+gym.register(id="vime_ref/SparseHalfCheetah-v0", entry_point=SparseHalfCheetah, max_episode_steps=500)

@@ -67,11 +67,6 @@ class ModelSettings(TypedDict):
 # ---------------------------------------------------------------- building blocks: one transition
 
 
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {value!r}")
-
-
 def transition_loss(
     q: DiagNormal, q_old: DiagNormal, inputs: Array, targets: Array, eps: Noise, **settings: Unpack[ModelSettings]
 ) -> Array:
@@ -175,7 +170,7 @@ def normalize_gains(
     check_finite("gains", gains)
     check_finite("history", np.asarray(history))
     check_count("window", window)
-    check_choice("statistic", statistic, ("median", "mean"))
+    bnn.check_choice("statistic", statistic, ("median", "mean"))
     if len(gains) == 0:
         raise ValueError("gains must have at least 1 row, got 0")
     current = float(np.median(gains) if statistic == "median" else np.mean(gains))
@@ -275,15 +270,9 @@ def information_gains_by_row(
         gradient = transition_loss_grad(q, q, inputs, targets, noise, **settings)
         return information_gain_taylor(q, *gradient, step_size=step_size)
 
-    check_choice("method", method, METHODS)
+    bnn.check_choice("method", method, METHODS)
     rows = [slice(n, n + 1) for n in range(len(inputs))]
     return np.array([gain(inputs[row], targets[row], noise_of_rows(eps, row)) for row in rows])
-
-
-def layer_input(z: Array, layer: int) -> Array:
-    """What enters a layer, and a trailing 1 for the bias: (S, N, I) -> (S, N, I + 1)."""
-    a = np.maximum(z, 0.0) if layer > 0 else z
-    return np.concatenate([a, np.ones((*a.shape[:-1], 1))], axis=-1)
 
 
 def pair_sum(x: Array, metric: Array, y: Array, s: int) -> Array:
@@ -297,26 +286,19 @@ def taylor_sampled(
 ) -> Array:
     """gᵀH⁻¹g of each row, (N,): Σ_layers Σ_{s,t} (a_s⊙a_t)ᵀ [σ²⊙(1 + ½ ε_s⊙ε_t)] (δ_s⊙δ_t).
 
-    A layer's gradient in one row is the outer product a ⊗ δ of what enters it, with a trailing 1 for the
-    bias, and the derivative of the loss by its pre-activation; so no row needs a gradient of its own.
+    A layer's gradient in one row is the outer product a ⊗ δ of `backward_sampled`; so no row needs one of its own.
     """
-    weights = bnn.layer_blocks(bnn.sample_weights(q, eps), layer_sizes)  # (S, I + 1, O)
-    noise, variances = bnn.layer_blocks(eps, layer_sizes), bnn.layer_blocks(q.sigma**2, layer_sizes)
-    z, a = np.broadcast_to(inputs, (len(eps), *inputs.shape)), []
-    for layer, block in enumerate(weights):
-        a.append(layer_input(z, layer))  # (S, N, I + 1)
-        z = a[layer] @ block
-    delta = (z - targets) / np.square(likelihood_sigma) / len(eps)  # (S, N, O)
+    a, delta = bnn.backward_sampled(q, inputs, targets, eps, layer_sizes, likelihood_sigma)
+    noise, variances = bnn.layer_blocks(eps, layer_sizes), bnn.layer_blocks(q.sigma**2, layer_sizes)  # (.., I + 1, O)
     total = np.zeros(len(inputs))
-    for layer in reversed(range(1, len(weights))):
+    for layer in range(1, len(a)):
         for s in range(len(eps)):
             metric = variances[layer] * (1.0 + 0.5 * noise[layer][s] * noise[layer][s:])  # (S − s, I + 1, O)
-            total += pair_sum(a[layer], metric, delta, s)
-        delta = (delta @ weights[layer].swapaxes(1, 2) * (a[layer] > 0))[..., :-1]
+            total += pair_sum(a[layer], metric, delta[layer], s)
     # All samples see the same inputs, which makes the first layer's double sum over s and t a square.
     square = a[0][0] ** 2  # (N, I + 1)
-    noisy = delta.transpose(2, 1, 0) @ noise[0].transpose(2, 0, 1)  # Σ_s δ_s ε_s, (O, N, I + 1)
-    total += np.sum((square @ variances[0]) * np.sum(delta, axis=0) ** 2, axis=-1)
+    noisy = delta[0].transpose(2, 1, 0) @ noise[0].transpose(2, 0, 1)  # Σ_s δ_s ε_s, (O, N, I + 1)
+    total += np.sum((square @ variances[0]) * np.sum(delta[0], axis=0) ** 2, axis=-1)
     return total + 0.5 * np.sum(square * np.einsum("oni,io->ni", noisy**2, variances[0]), axis=-1)
 
 
@@ -325,24 +307,15 @@ def taylor_local(
 ) -> Array:
     """gᵀH⁻¹g of each row, (N,): Σ_layers Σ_{s,t} (a_s⊙a_t)ᵀσ²(δ_s⊙δ_t) + ½ (a_s²⊙a_t²)ᵀσ⁴(κ_s⊙κ_t).
 
-    κ = δ⊙ζ/√v reaches the weights' variances through the variance v of a pre-activation.
+    a, δ and κ are those of `backward_local`.
     """
-    bnn.check_zeta(zeta, len(inputs), layer_sizes)
-    means, variances = bnn.layer_blocks(q.mu, layer_sizes), bnn.layer_blocks(q.sigma**2, layer_sizes)
-    z, a, roots = np.broadcast_to(inputs, (len(zeta[0]), *inputs.shape)), [], []
-    for layer, (mean, variance) in enumerate(zip(means, variances)):
-        a.append(layer_input(z, layer))  # (S, N, I + 1)
-        roots.append(np.sqrt(a[layer] ** 2 @ variance))
-        z = a[layer] @ mean + roots[layer] * zeta[layer]
-    delta = (z - targets) / np.square(likelihood_sigma) / len(zeta[0])  # (S, N, O)
+    a, delta, kappa = bnn.backward_local(q, inputs, targets, zeta, layer_sizes, likelihood_sigma)
+    variances = bnn.layer_blocks(q.sigma**2, layer_sizes)
     total = np.zeros(len(inputs))
-    for layer in reversed(range(len(means))):
-        kappa = delta * zeta[layer] / roots[layer]
-        for s in range(len(delta)):
-            total += pair_sum(a[layer], variances[layer], delta, s)
-            total += 0.5 * pair_sum(a[layer] ** 2, variances[layer] ** 2, kappa, s)
-        back = delta @ means[layer].T + a[layer] * (kappa @ variances[layer].T)
-        delta = (back * (a[layer] > 0))[..., :-1]
+    for layer, variance in enumerate(variances):
+        for s in range(len(zeta[0])):
+            total += pair_sum(a[layer], variance, delta[layer], s)
+            total += 0.5 * pair_sum(a[layer] ** 2, variance**2, kappa[layer], s)
     return total
 
 
@@ -362,7 +335,7 @@ def information_gains(
     "exact" is `information_gain(posterior_step(row), q)`; "taylor" is its second-order form, computed for
     many rows at once. With S samples it is biased upward by ½λ² tr(H⁻¹ Cov ĝ), ĝ the S-sample gradient.
     """
-    check_choice("method", method, METHODS)
+    bnn.check_choice("method", method, METHODS)
     bnn.check_rows(inputs, targets)
     check_positive("step_size", step_size)
     bnn.check_likelihood_sigma(likelihood_sigma, layer_sizes[-1])
@@ -407,6 +380,7 @@ class VimeSettings:
     num_data: float | None = 50.0  # its KL/5 per minibatch of 10; None: the number of rows in the pool
     step_size: float = 0.01  # λ of the gain
     method: Method = "taylor"
+    gradient: str = "autograd"  # of `fit`, or "closed_form"
     local: bool = False  # noise per weight; the original has noise per unit, one draw for all rows
     num_samples: int = 10
     num_updates: int = 500  # Adam steps an `update`
@@ -422,7 +396,8 @@ class VimeSettings:
         for name in ("likelihood_sigma", "prior_sigma", "step_size", "learning_rate"):
             check_positive(name, getattr(self, name))
         check_positive("num_data", 1.0 if self.num_data is None else self.num_data)
-        check_choice("method", self.method, METHODS)
+        bnn.check_choice("method", self.method, METHODS)
+        bnn.check_choice("gradient", self.gradient, tuple(bnn.GRADIENTS))
         if self.min_rows > self.capacity:
             raise ValueError(f"min_rows must be <= capacity, got {self.min_rows} > {self.capacity}")
 
@@ -498,7 +473,7 @@ class Vime:
             layer_sizes=self.layer_sizes, likelihood_sigma=s.likelihood_sigma,
             num_data=len(inputs) if s.num_data is None else s.num_data,
             num_updates=s.num_updates, batch_size=s.batch_size, num_samples=s.num_samples,
-            learning_rate=s.learning_rate, local=s.local, adam=self.adam,
+            learning_rate=s.learning_rate, local=s.local, gradient=s.gradient, adam=self.adam,
         )  # fmt: skip
         return replace(self, q=q, adam=adam)
 
