@@ -248,30 +248,32 @@ def trpo_step(
     *,
     max_kl: float = 0.01,
     damping: float = 1e-5,
+    fisher_every: int = 1,
     cg_iterations: int = 10,
     backtracks: int = 15,
 ) -> Any:
     """The natural-gradient step to mean KL[old‖new] = max_kl, halved until the surrogate rises within it.
 
     The policy itself where no step does. max_kl as in the original code of VIME, damping and iterations as
-    in rllab, which it used. [TRPO] appendix C.
+    in rllab, which it used. Only one row in fisher_every enters the curvature. [TRPO] appendix C.
     """
     check_array("advantages", advantages, (len(observations),))
     check_positive("max_kl", max_kl)
     check_positive("damping", damping)
+    check_count("fisher_every", fisher_every)
     old_log_prob = policy.log_prob(observations, actions)
 
     def surrogate(theta: Array) -> Array:
         ratio = np.exp(replace(policy, theta=theta).log_prob(observations, actions) - old_log_prob)
         return np.mean(ratio * advantages)
 
-    def mean_kl(theta: Array) -> Array:
-        return np.mean(policy.kl(replace(policy, theta=theta), observations))
+    def mean_kl(theta: Array, every: int = 1) -> Array:
+        return np.mean(policy.kl(replace(policy, theta=theta), observations[::every]))
 
     gradient = grad(surrogate)(policy.theta)
     if not gradient.any():
         return policy
-    kl_hessian_product, _ = make_hvp(mean_kl)(policy.theta)
+    kl_hessian_product, _ = make_hvp(mean_kl)(policy.theta, fisher_every)
     size = len(policy.theta)
     fisher = LinearOperator((size, size), matvec=lambda v: kl_hessian_product(v) + damping * v)
     direction, _ = cg(fisher, gradient, rtol=1e-10, maxiter=cg_iterations)

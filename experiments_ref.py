@@ -1,187 +1,117 @@
-"""The command line: train agents with and without curiosity on a task, and check other implementations.
+"""The command line: train agents with and without curiosity, draw what came of it, check other implementations.
 
-`vime-ref run` trains every bonus on every seed in parallel processes and writes a learning curve, the
-settings and two pictures. A run is a function of its seed: the number of jobs does not change a figure.
-`vime-ref check` and `vime-ref fuzz` are `crosscheck_ref.check` and `fuzz_ref.fuzz`.
+`vime-ref run` trains every bonus on every seed and writes learning curves, settings and pictures; a run is a function
+of its settings and seed, so neither the number of processes nor an interruption changes a number. `vime-ref figure`
+lays several results out side by side; `vime-ref check` and `fuzz` are those of `crosscheck_ref` and `fuzz_ref`.
 """
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread a process, set before NumPy loads: runs share the cores
-
 import argparse
 import csv
 import importlib.util
+import itertools
 import json
 import operator
-import platform
+import os
+import shlex
 import shutil
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
-import gymnasium as gym
 import numpy as np
 
-from agents_ref import AgentSettings, Iteration, Streams, policy_init, train, value_init
-from bnn_ref import Array
+import figures_ref as figures
+from agents_ref import AgentSettings
 from crosscheck_ref import Report, check
 from fuzz_ref import FuzzReport, fuzz
 from protocol_ref import DTYPES, UsageError
-from vime_ref import Bonus, NoBonus, VimeSettings, vime_init
+from runs_ref import COLUMNS, POLL_SECONDS, CheckpointError, Result, identity, read_checkpoint, rows_file, run_jobs
+from tasks_ref import BONUSES, TASKS, Job, Task, settings_of, with_setting
 
 # ---------------------------------------------------------------- constants
 
-ROOT_SEED = 0  # run number s draws from numpy.random.default_rng([ROOT_SEED, s])
 RUN_EXTRA = ("tqdm", "matplotlib", "joblib")
-PACKAGES = ("vime-ref", "numpy", "scipy", "autograd", "gymnasium", *RUN_EXTRA)
-COLUMNS = ("task", "bonus", "seed", "iteration", "steps", "return_mean", "return_max", "gain_median", "wall_s")
-POLL_SECONDS = 0.2
-VISITS_EVERY = 5  # one visited state in five is drawn
+MUJOCO_TASKS = ("SparseHalfCheetah", "Walker2D")
+FILES = ("learning_curve.csv", "config.json", "learning_curve.png", "state_visits.png", "diagnostics.png")
+CHECKPOINTS = "checkpoints"  # folder in the folder of results, while a run is not complete
 
-# ---------------------------------------------------------------- types
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task's environment and settings, the same for all bonuses and seeds."""
-
-    env_id: str
-    iterations: int  # of agent.batch_steps steps
-    agent: AgentSettings
-    vime: VimeSettings
-    hidden_sizes: tuple[int, ...]  # of policy and value function
-    axes: tuple[str, str]  # names of the first two observations, for the picture of visited states
+# ---------------------------------------------------------------- jobs
 
 
-TASKS = {
-    "SparseMountainCar": Task(
-        env_id="envs_ref:vime_ref/SparseMountainCar-v0",
-        iterations=20,
-        agent=AgentSettings(eta=1e-4),
-        vime=VimeSettings(),
-        hidden_sizes=(32,),
-        axes=("position (the goal is at 0.45)", "velocity"),
-    )
-}
-BONUSES = ("vime", "none")
+def swept(task: Task, changes: Sequence[tuple[str, list[Any]]]) -> Iterator[tuple[str, Task]]:
+    """The task with every combination of the changed settings, each with its name."""
+    for values in itertools.product(*(choices for _, choices in changes)):
+        changed, names = task, []
+        for (name, choices), value in zip(changes, values):
+            changed = with_setting(changed, name, value)
+            names += [f"{name}={json.dumps(value)}"] if len(choices) > 1 else []
+        yield " ".join(names), changed
 
 
-class Job(NamedTuple):
-    """One run: what a worker needs to know."""
-
-    task_name: str
-    bonus_name: str
-    seed: int
-    iterations: int
-    eta: float
-    rows_file: Path  # where its rows appear as they come
-
-
-class Result(NamedTuple):
-    """What a run returns: its rows of the learning curve and the first two observations of visited states."""
-
-    rows: list[dict[str, Any]]
-    visits: Array  # (n, 2)
+def jobs_of(task_name: str, arguments: argparse.Namespace) -> list[Job]:
+    """Every bonus, setting and seed of a task."""
+    changes = list(arguments.set)
+    changes += [("iterations", [arguments.iterations])] if arguments.iterations else []
+    changes += [("agent.eta", [arguments.eta])] if arguments.eta is not None else []
+    return [
+        Job(task_name, bonus, setting, seed, task)
+        for setting, task in swept(TASKS[task_name], changes)
+        for bonus in arguments.bonus
+        for seed in range(arguments.seeds)
+    ]
 
 
-# ---------------------------------------------------------------- one run
+def checkpoint_of(folder: Path, job: Job) -> Path:
+    name = "-".join(filter(None, (job.bonus_name, job.setting.replace(" ", ","), str(job.seed))))
+    return folder / CHECKPOINTS / f"{name}.npz"
 
 
-def observed(env: gym.Env[Any, Any]) -> int:
-    """The number of observation dimensions."""
-    return int(np.prod(env.observation_space.shape or ()))
+# ---------------------------------------------------------------- progress
 
 
-def bonus_init(name: str, task: Task, env: gym.Env[Any, Any], rng: np.random.Generator) -> Bonus:
-    if name == "none":
-        return NoBonus()
-    return vime_init(observed(env), env.action_space, rng, task.vime)
-
-
-def start(job: Job) -> tuple[AgentSettings, Iterator[Iteration]]:
-    """A job's settings and its training, still to be stepped through; equal seeds start from equal policies."""
-    task = TASKS[job.task_name]
-    env = gym.make(task.env_id, disable_env_checker=True)
-    init, *streams = np.random.default_rng([ROOT_SEED, job.seed]).spawn(5)
-    policy = policy_init(observed(env), env.action_space, init, task.hidden_sizes)
-    value = value_init(observed(env), init, task.hidden_sizes)
-    bonus = bonus_init(job.bonus_name, task, env, init)
-    settings = replace(task.agent, eta=job.eta)
-    return settings, train(env, policy, bonus, value, Streams(*streams), settings, num_iterations=job.iterations)
-
-
-def run_job(job: Job) -> Result:
-    """Train one agent; its rows go to the job's file as they come."""
-    began = time.perf_counter()
-    settings, iterations = start(job)
-    rows: list[dict[str, Any]] = []
-    visits = []
-    with job.rows_file.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        for iteration, seen in enumerate(iterations):
-            returns = seen.episode_returns if len(seen.episode_returns) else np.array([np.nan])
-            row = {
-                "task": job.task_name,
-                "bonus": job.bonus_name,
-                "seed": job.seed,
-                "iteration": iteration,
-                "steps": (iteration + 1) * settings.batch_steps,
-                "return_mean": float(returns.mean()),
-                "return_max": float(returns.max()),
-                "gain_median": float(np.median(seen.gains)),
-                "wall_s": round(time.perf_counter() - began, 3),
-            }
-            rows.append(row)
-            writer.writerow(row)
-            file.flush()
-            visits.append(seen.batch.observations[::VISITS_EVERY, :2])
-    return Result(rows, np.concatenate(visits))
-
-
-# ---------------------------------------------------------------- many runs
-
-
-def run_jobs(jobs: Sequence[Job], num_processes: int) -> list[Result]:
-    """All jobs in parallel processes, with one progress bar; results in the order of the jobs."""
-    from joblib import Parallel, delayed
-
+@contextmanager
+def progress_bar(jobs: Sequence[Job], checkpoints: Sequence[Path]) -> Iterator[None]:
+    """A bar over the iterations of all jobs while the block runs."""
     finished = threading.Event()
-    watcher = threading.Thread(target=show_progress, args=(jobs, finished))
+    watcher = threading.Thread(target=show_progress, args=(jobs, [rows_file(path) for path in checkpoints], finished))
     watcher.start()
     try:
-        return list(Parallel(n_jobs=num_processes)(delayed(run_job)(job) for job in jobs))
+        yield
     finally:
         finished.set()
         watcher.join()
 
 
-def show_progress(jobs: Sequence[Job], finished: threading.Event) -> None:
-    """A bar over the iterations of all jobs, with the newest iteration, return and gain, until finished."""
+def show_progress(jobs: Sequence[Job], files: Sequence[Path], finished: threading.Event) -> None:
+    """The iterations done, with the newest one's return and gain, until finished."""
     from tqdm import tqdm
 
-    with tqdm(total=sum(job.iterations for job in jobs), unit="iteration", dynamic_ncols=True) as bar:
+    counts, sizes = dict.fromkeys(files, 0), dict.fromkeys(files, 0)
+    with tqdm(total=sum(job.task.iterations for job in jobs), unit="iteration", dynamic_ncols=True) as bar:
         done = False
         while not done:
             done = finished.wait(POLL_SECONDS)
-            files = sorted((job.rows_file for job in jobs if job.rows_file.exists()), key=lambda f: f.stat().st_mtime)
-            rows = [row for file in files for row in written_rows(file)]
-            if len(rows) > bar.n:
-                newest = rows[-1]
-                bar.set_description(f"{newest['task']} {newest['bonus']} seed {newest['seed']}", refresh=False)
-                gain, mean = float(newest["gain_median"]), float(newest["return_mean"])
-                bar.set_postfix_str(
-                    f"iteration {newest['iteration']}, return {mean:.2f}, gain {gain:.1e}", refresh=False
-                )
-                bar.update(len(rows) - bar.n)
+            for path in files:
+                if path.exists() and (size := path.stat().st_size) != sizes[path]:
+                    rows, sizes[path] = written_rows(path), size
+                    bar.update(len(rows) - counts[path])
+                    counts[path] = len(rows)
+                    if rows:
+                        show_row(bar, rows[-1])
+
+
+def show_row(bar: Any, row: dict[str, str]) -> None:
+    bar.set_description(" ".join(filter(None, (row["task"], row["bonus"], row["setting"], "seed", row["seed"]))), False)
+    gain, mean = float(row["gain_median"]), float(row["return_mean"])
+    bar.set_postfix_str(f"iteration {row['iteration']}, return {mean:.2f}, gain {gain:.1e}", False)
 
 
 def written_rows(path: Path) -> list[dict[str, str]]:
@@ -193,114 +123,36 @@ def written_rows(path: Path) -> list[dict[str, str]]:
 # ---------------------------------------------------------------- results
 
 
-def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return float(low), float(median), float(high)
-
-
-def summary(rows: Sequence[dict[str, Any]], bonuses: Sequence[str]) -> str:
-    """The table at the end of a run: a line for each bonus."""
-    lines = [f"{'task':<18} {'bonus':<6} {'seeds':>5}  {'first reward':<22} {'final return':<20} {'wall time'}"]
-    for bonus in bonuses:
-        mine = [row for row in rows if row["bonus"] == bonus]
-        seeds = sorted({row["seed"] for row in mine})
-        firsts = [
-            min((r["iteration"] for r in mine if r["seed"] == s and r["return_max"] > 0), default=None) for s in seeds
-        ]
-        last = max(row["iteration"] for row in mine)
-        low, median, high = quartiles([row["return_mean"] for row in mine if row["iteration"] == last])
-        wall = np.mean([row["wall_s"] for row in mine if row["iteration"] == last])
-        rewarded = [first for first in firsts if first is not None]
-        reached = (
-            f"iteration {np.median(rewarded):g} ({len(rewarded)} of {len(seeds)})"
-            if rewarded
-            else f"never (0 of {len(seeds)})"
-        )
-        lines.append(
-            f"{mine[0]['task']:<18} {bonus:<6} {len(seeds):>5}  {reached:<22} "
-            f"{median:.2f} [{low:.2f}, {high:.2f}]    {wall:.1f} s a seed"
-        )
-    return "\n".join(lines)
-
-
-LABELS = {"vime": "TRPO + VIME", "none": "TRPO"}
-COLORS = {"vime": "tab:red", "none": "tab:blue"}
-
-
-def draw_learning_curve(path: Path, rows: Sequence[dict[str, Any]], bonuses: Sequence[str]) -> None:
-    """Median over seeds of the mean return against steps, with the band between the quartiles."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.add_subplot()
-    for bonus in bonuses:
-        mine = [row for row in rows if row["bonus"] == bonus]
-        steps = sorted({row["steps"] for row in mine})
-        bands = np.array([quartiles([r["return_mean"] for r in mine if r["steps"] == step]) for step in steps])
-        axes.plot(steps, bands[:, 1], marker="o" if len(steps) == 1 else "", color=COLORS[bonus], label=LABELS[bonus])
-        axes.fill_between(steps, bands[:, 0], bands[:, 2], color=COLORS[bonus], alpha=0.25, linewidth=0)
-    seeds = len({row["seed"] for row in rows})
-    axes.set(
-        xlabel="environment steps",
-        ylabel="return of an episode",
-        title=f"{rows[0]['task']}: median and quartiles of {seeds} seed{'s' if seeds > 1 else ''}",
-    )
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
-
-
-def draw_state_visits(path: Path, visits: dict[str, Array], axis_names: tuple[str, str]) -> None:
-    """Where each agent has been, as the share of its visited states in each cell, all seeds together."""
-    from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.5 * len(visits) + 0.5, 3.8), layout="constrained")
-    panels = figure.subplots(1, len(visits), sharex=True, sharey=True, squeeze=False)[0]
-    everything = np.concatenate(list(visits.values()))
-    bounds = np.stack([everything.min(axis=0), everything.max(axis=0)], axis=1)
-    for axes, (bonus, states) in zip(panels, visits.items()):
-        counts, x_edges, y_edges = np.histogram2d(states[:, 0], states[:, 1], bins=60, range=bounds)
-        shares = np.ma.masked_equal(counts.T / len(states), 0.0)
-        mesh = axes.pcolormesh(x_edges, y_edges, shares, norm=LogNorm(1e-5, 1e-1), cmap="viridis")
-        axes.set(title=LABELS[bonus], xlabel=axis_names[0])
-    panels[0].set_ylabel(axis_names[1])
-    figure.colorbar(mesh, ax=panels, label="share of visited states")
-    figure.savefig(path, dpi=150)
-
-
-def configuration(task_name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every setting of a run, and the versions of what computed it."""
-    task = TASKS[task_name]
-    settings = {**asdict(task), "iterations": arguments.iterations}
-    settings["agent"] = {**settings["agent"], "eta": arguments.eta, "policy_step": task.agent.policy_step.__name__}
+def configuration(task_name: str, arguments: argparse.Namespace, jobs: Sequence[Job]) -> dict[str, Any]:
+    """Every setting of a run, the versions of what computed it, and the command that makes it again."""
+    own = {**identity(jobs[0]), "task": settings_of(jobs[0].task)}
     return {
-        "root_seed": ROOT_SEED,
+        "command": shlex.join(["vime-ref", *arguments.command_line]),
+        "root_seed": own["root_seed"],
         "task_name": task_name,
         "bonuses": arguments.bonus,
         "seeds": arguments.seeds,
         "jobs": arguments.jobs,
-        "settings": settings,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "settings": own["task"],
+        "swept": {name: values for name, values in arguments.set if len(values) > 1},
+        "versions": {**own["versions"], **{name: version(name) for name in RUN_EXTRA}},
     }
 
 
-def write_results(out: Path, config: dict[str, Any], results: dict[Job, Result], axis_names: tuple[str, str]) -> str:
-    """The four files of a run in the folder `out`; returns the table."""
-    bonuses = config["bonuses"]
-    rows = [row for result in results.values() for row in result.rows]
-    with (out / "learning_curve.csv").open("w", newline="") as file:
+def write_results(out: Path, config: dict[str, Any], results: Sequence[Result]) -> str:
+    """The files of a task's runs in the folder `out`; returns the table."""
+    rows = [row for result in results for row in result.rows]
+    with (out / FILES[0]).open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    draw_learning_curve(out / "learning_curve.png", rows, bonuses)
-    visits = {
-        bonus: np.concatenate([result.visits for job, result in results.items() if job.bonus_name == bonus])
-        for bonus in reversed(bonuses)
-    }
-    draw_state_visits(out / "state_visits.png", visits, axis_names)
-    return summary(rows, bonuses)
+    (out / FILES[1]).write_text(json.dumps(config, indent=2) + "\n")
+    figures.draw_learning_curve(out / FILES[2], rows)
+    seen = [name for name in reversed(config["bonuses"]) if any(r.job.bonus_name == name for r in results)]
+    visits = {name: np.concatenate([r.visits for r in results if r.job.bonus_name == name]) for name in seen}
+    figures.draw_state_visits(out / FILES[3], visits, TASKS[config["task_name"]].axes)
+    figures.draw_diagnostics(out / FILES[4], rows)
+    return f"{figures.summary(rows)}\n\n{figures.timing(rows)}"
 
 
 # ---------------------------------------------------------------- command line
@@ -336,6 +188,18 @@ def seconds(text: str) -> float:
     return value
 
 
+def change(text: str) -> tuple[str, list[Any]]:
+    """A setting's name and the values to try: "agent.eta=0.1,1" is ("agent.eta", [0.1, 1])."""
+    name, _, values = text.partition("=")
+    try:
+        chosen = json.loads(f"[{values}]")
+    except json.JSONDecodeError:
+        chosen = values.split(",")
+    if not values:
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE or NAME=VALUE,VALUE, got {text}")
+    return name, chosen
+
+
 def defaults(setting: str) -> str:
     """A setting's default, for the help text: "the task's, ", and each task's."""
     values = [f"{operator.attrgetter(setting)(task):g}" for task in TASKS.values()]
@@ -346,6 +210,7 @@ def command_line() -> Parser:
     top = Parser(prog="vime-ref", description="VIME, the reference: run its experiments, check implementations.")
     commands = top.add_subparsers(dest="action", required=True, metavar="COMMAND", parser_class=Parser)
     add_run(commands)
+    add_figure(commands)
     add_check(commands)
     add_fuzz(commands)
     return top
@@ -355,12 +220,23 @@ def add_run(commands: Any) -> None:
     run = commands.add_parser(
         "run",
         help="train with and without curiosity, and compare",
-        description="Train an agent for each bonus and seed; write learning_curve.csv, config.json, learning_curve.png "
-        "and state_visits.png, and print a table.",
+        description="Train an agent for each task, bonus, setting and seed; write learning_curve.csv, config.json, "
+        "learning_curve.png, state_visits.png and diagnostics.png, and print tables.",
     )
-    run.add_argument("--task", choices=TASKS, default="SparseMountainCar", help="what to solve (default: %(default)s)")
     run.add_argument(
-        "--bonus", nargs="+", choices=BONUSES, default=list(BONUSES), help="which agents to train (default: vime none)"
+        "--task",
+        nargs="+",
+        choices=[*TASKS, "all"],
+        default=["SparseMountainCar"],
+        metavar="TASK",
+        help=f"what to solve: {', '.join(TASKS)}, or all (default: SparseMountainCar)",
+    )
+    run.add_argument(
+        "--bonus",
+        nargs="+",
+        choices=BONUSES,
+        default=["vime", "none"],
+        help="which agents to train; l2 pays for prediction errors (default: vime none)",
     )
     run.add_argument(
         "--seeds", type=count, default=3, metavar="N", help="runs of each agent, seeds 0 to N-1 (default: %(default)s)"
@@ -378,14 +254,40 @@ def add_run(commands: Any) -> None:
         help=f"reward for a gain of the running median, in units of reward (default: {defaults('agent.eta')})",
     )
     run.add_argument(
+        "--set",
+        nargs="+",
+        type=change,
+        default=[],
+        metavar="NAME=VALUES",
+        help="settings to change, such as agent.eta=0.1 (names as in config.json); several values, parted by commas, "
+        "are all tried, in all combinations (default: the task's)",
+    )
+    run.add_argument(
         "--jobs",
         type=count,
-        default=os.cpu_count() or 1,
         metavar="N",
-        help="parallel processes (default: the number of cores, %(default)s)",
+        help=f"parallel processes (default: joblib's configuration, else the number of cores, {os.cpu_count()})",
     )
-    run.add_argument("--out", type=Path, metavar="DIR", help="folder of the results (default: runs/TASK)")
+    run.add_argument(
+        "--resume", action="store_true", help="go on where an interrupted run stopped (default: refuse to overwrite it)"
+    )
+    run.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the results (default: runs/TASK; of several tasks, runs)"
+    )
     run.set_defaults(parser=run)
+
+
+def add_figure(commands: Any) -> None:
+    figure = commands.add_parser(
+        "figure",
+        help="lay results out side by side",
+        description="Draw the learning curves of several tasks in one figure, and print their tables.",
+    )
+    figure.add_argument("folders", nargs="*", type=Path, metavar="DIR", help="folders of results (default: runs/*)")
+    figure.add_argument(
+        "--out", type=Path, default=Path("results.png"), metavar="FILE", help="the picture (default: %(default)s)"
+    )
+    figure.set_defaults(parser=figure)
 
 
 def add_check(commands: Any) -> None:
@@ -428,15 +330,16 @@ def add_implementation(parser: Parser) -> None:
 
 
 def check_run(arguments: argparse.Namespace) -> None:
-    """Fill in the task's defaults; end with one line where a run could not succeed."""
-    task = TASKS[arguments.task]
+    """Fill in what was not given; end with one line where a run could not succeed."""
+    arguments.task = list(dict.fromkeys(TASKS if "all" in arguments.task else arguments.task))
     arguments.bonus = list(dict.fromkeys(arguments.bonus))
-    arguments.iterations = arguments.iterations or task.iterations
-    arguments.eta = task.agent.eta if arguments.eta is None else arguments.eta
-    arguments.out = arguments.out or Path("runs") / arguments.task
+    arguments.out = arguments.out or Path("runs", *(arguments.task if len(arguments.task) == 1 else ()))
     missing = [name for name in RUN_EXTRA if importlib.util.find_spec(name) is None]
     if missing:
         arguments.parser.error(f"run needs {', '.join(missing)}: pip install -e '.[run]'")
+    needing = [name for name in arguments.task if name in MUJOCO_TASKS]
+    if needing and importlib.util.find_spec("mujoco") is None:
+        arguments.parser.error(f"{needing[0]} needs mujoco: pip install -e '.[run,mujoco]'")
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=arguments.out).close()
@@ -444,25 +347,73 @@ def check_run(arguments: argparse.Namespace) -> None:
         arguments.parser.error(f"argument --out: can't write to {arguments.out}: {error.strerror}")
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Train, write, show."""
+def plan(arguments: argparse.Namespace) -> dict[Job, Path]:
+    """The jobs of all tasks with their checkpoints; ends with one line where those that exist are not theirs."""
+    plan = {}
+    for name in arguments.task:
+        folder = arguments.out if len(arguments.task) == 1 else arguments.out / name
+        try:
+            jobs = jobs_of(name, arguments)
+        except ValueError as error:
+            arguments.parser.error(f"argument --set: {error}")
+        plan.update({job: checkpoint_of(folder, job) for job in jobs})
+    there = [path for path in plan.values() if path.exists()]
+    if there and not arguments.resume:
+        arguments.parser.error(f"{there[0].parent} holds an unfinished run: add --resume, or remove that folder")
+    for job, path in plan.items():
+        try:
+            if path.exists():
+                read_checkpoint(path, job)
+        except CheckpointError as error:
+            arguments.parser.error(str(error))
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return plan
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, write, show; 1 where a run failed."""
     began = time.perf_counter()
-    config = configuration(arguments.task, arguments)
-    rows_folder = Path(tempfile.mkdtemp(prefix=".rows-", dir=arguments.out))
-    jobs = [
-        Job(arguments.task, bonus, seed, arguments.iterations, arguments.eta, rows_folder / f"{bonus}-{seed}.csv")
-        for bonus in arguments.bonus
-        for seed in range(arguments.seeds)
-    ]
+    jobs = plan(arguments)
+    with progress_bar(list(jobs), list(jobs.values())):
+        results = run_jobs(list(jobs), list(jobs.values()), arguments.jobs)
+    failed = [result for result in results if result.failure]
+    for name in arguments.task:
+        mine = [result for result in results if result.job.task_name == name]
+        finished = [result for result in mine if not result.failure]
+        folder = jobs[mine[0].job].parent.parent
+        if finished:
+            config = configuration(name, arguments, [result.job for result in mine])
+            print(f"\n{write_results(folder, config, finished)}")
+            print(f"\nwrote {folder}/ after {time.perf_counter() - began:.0f} s: {', '.join(FILES)}")
+        if len(finished) == len(mine):
+            shutil.rmtree(folder / CHECKPOINTS)
+    for result in failed:
+        job = result.job
+        where = " ".join(filter(None, (job.task_name, job.bonus_name, job.setting, f"seed {job.seed}")))
+        sys.stderr.write(f"vime-ref: {where} failed: {result.failure}\n")
+    if failed:
+        sys.stderr.write("vime-ref: the same command with --resume runs again what failed\n")
+    return 1 if failed else 0
+
+
+def figure(arguments: argparse.Namespace) -> int:
+    """Lay the results of several folders out side by side, and print their tables."""
+    folders = arguments.folders or sorted(path.parent for path in Path("runs").glob("*/learning_curve.csv"))
+    if not folders:
+        arguments.parser.error("no results: name folders that hold a learning_curve.csv")
     try:
-        results = dict(zip(jobs, run_jobs(jobs, arguments.jobs)))
-    finally:
-        shutil.rmtree(rows_folder)
-    table = write_results(arguments.out, config, results, TASKS[arguments.task].axes)
-    print(
-        f"\n{table}\n\nwrote {arguments.out}/ after {time.perf_counter() - began:.0f} s: "
-        "learning_curve.csv, config.json, learning_curve.png, state_visits.png"
-    )
+        curves = {folder.name: figures.read_curve(folder / FILES[0]) for folder in folders}
+    except ValueError as error:
+        arguments.parser.error(str(error))
+    if importlib.util.find_spec("matplotlib") is None:
+        arguments.parser.error("figure needs matplotlib: pip install -e '.[run]'")
+    try:
+        figures.draw_results(arguments.out, {rows[0]["task"]: rows for rows in curves.values()})
+    except OSError as error:
+        arguments.parser.error(f"argument --out: can't write to {arguments.out}: {error.strerror}")
+    print("\n\n".join(figures.summary(rows) for rows in curves.values()))
+    print(f"\nwrote {arguments.out}")
+    return 0
 
 
 def run_crosscheck(arguments: argparse.Namespace) -> int:
@@ -488,15 +439,17 @@ def run_crosscheck(arguments: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `vime-ref`; the exit code."""
     arguments = command_line().parse_args(argv)
+    arguments.command_line = list(sys.argv[1:] if argv is None else argv)
+    if arguments.action == "figure":
+        return figure(arguments)
+    if arguments.action != "run":
+        return run_crosscheck(arguments)
     try:
-        if arguments.action != "run":
-            return run_crosscheck(arguments)
         check_run(arguments)
-        run(arguments)
+        return run(arguments)
     except KeyboardInterrupt:
-        sys.stderr.write("\nvime-ref: interrupted\n")
+        sys.stderr.write("\nvime-ref: interrupted; the same command with --resume goes on\n")
         return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@ import itertools
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import autograd
+import autograd.extend
 import autograd.numpy as anp
 import mpmath as mp
 import numpy as np
@@ -679,6 +681,7 @@ def test_elbo_and_its_gradient_take_every_argument_by_name() -> None:
     for function, name in [
         (bnn.elbo, "eps"),
         (bnn.elbo_grad, "eps"),
+        (bnn.elbo_grad_closed, "eps"),
         (bnn.elbo_local, "zeta"),
         (bnn.elbo_grad_local, "zeta"),
     ]:
@@ -736,22 +739,28 @@ def test_elbo_of_minibatches_averages_to_that_of_the_data(seed: int, sizes: tupl
     assert np.all(np.abs(np.mean([value(rows, 2) for rows in pairs], axis=0) - whole) > 1e-3)
 
 
-def elbo_and_grad(case: Case, local: bool, **changes: Any) -> tuple[Callable[[DiagNormal], float], np.ndarray]:
-    """The ELBO as a function of q, and its gradient at the case's q, (2D,)."""
-    keywords = case.model | {"num_data": 10.0} | changes
-    rest = case.prior, case.inputs, case.targets, case.zeta if local else case.eps
-    function, gradient = (bnn.elbo_local, bnn.elbo_grad_local) if local else (bnn.elbo, bnn.elbo_grad)
-    return lambda q: function(q, *rest, **keywords), np.concatenate(gradient(case.q, *rest, **keywords))
+def gradient_of(case: Case, local: bool, gradient: Callable[..., Any], **changes: Any) -> np.ndarray:
+    """The gradient of the ELBO in (μ, ρ), (2D,)."""
+    given = {"q": case.q, "prior": case.prior, "num_data": 10.0} | case.model | changes
+    return np.concatenate(
+        gradient(inputs=case.inputs, targets=case.targets, eps=case.zeta if local else case.eps, **given)
+    )
 
 
+@pytest.mark.parametrize("name", bnn.GRADIENTS)
 @pytest.mark.parametrize("local", [False, True])
 @settings(max_examples=25)
 @given(case=cases(), seed=seeds)
-def test_elbo_grad_against_directional_difference(local: bool, case: Case, seed: int) -> None:
+def test_elbo_grad_against_directional_difference(local: bool, name: str, case: Case, seed: int) -> None:
     """Central difference, h = 1e-6: rounding leaves 1e-16/h of the value, truncation h² of the third derivative."""
     phi, h = np.concatenate([case.q.mu, case.q.rho]), 1e-6
     direction = np.random.default_rng(seed).normal(size=phi.size)
-    function, gradient = elbo_and_grad(case, local)
+    gradient = gradient_of(case, local, bnn.GRADIENTS[name])
+
+    def function(q: DiagNormal) -> float:
+        rest = case.prior, case.inputs, case.targets, case.zeta if local else case.eps
+        return bnn.elbo(q, *rest, num_data=10.0, **case.model)
+
     plus, minus = (function(DiagNormal(*np.split(phi + s * h * direction, 2))) for s in (1.0, -1.0))
     difference, scale = (plus - minus) / (2 * h), np.abs(gradient * direction).sum()
     tolerance = 1e-7 * scale + 1e-9 * abs(plus)
@@ -771,10 +780,88 @@ def test_elbo_grad_against_closed_form(model: Linear) -> None:
     for grad_mu, grad_rho in (
         bnn.elbo_grad(*given, model.eps, **model.settings),
         bnn.elbo_grad_local(*given, model.zeta, **model.settings),
+        bnn.elbo_grad_closed(*given, model.eps, **model.settings),
+        bnn.elbo_grad_closed(*given, model.zeta, **model.settings),
     ):
         np.testing.assert_allclose(grad_mu, expected_mu.ravel(), rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(grad_rho, expected_rho.ravel(), rtol=1e-9, atol=1e-9)
         assert not np.allclose(grad_rho, in_sigma.ravel(), rtol=1e-6)  # without the chain rule's sigmoid(ρ)
+
+
+@st.composite
+def gradient_cases(draw: st.DrawFn) -> tuple[Case, dict[str, Any]]:
+    """A case with a prior from 1e-8 to 100 standard deviations off q, and the settings of its ELBO."""
+    case, rng = draw(cases(max_rows=5)), np.random.default_rng(draw(seeds))
+    mean_move, sigma_move = draw(log_uniform(1e-8, 1e2)), draw(log_uniform(1e-8, 1e2))
+    sigma = case.q.sigma * (1.0 + sigma_move) ** rng.choice([-1.0, 1.0], case.q.sigma.size)
+    prior = DiagNormal(case.q.mu + mean_move * rng.normal(size=sigma.size) * sigma, bnn.softplus_inverse(sigma))
+    per_output = case.likelihood_sigma * np.arange(1.0, 1.0 + case.layer_sizes[-1])
+    likelihood_sigma = draw(st.sampled_from([case.likelihood_sigma, per_output]))
+    return case, {"prior": prior, "num_data": draw(log_uniform(1e-6, 1e3)), "likelihood_sigma": likelihood_sigma}
+
+
+def gradient_error(gradient: np.ndarray, expected: np.ndarray) -> float:
+    """The largest error, relative to the largest entry."""
+    return float(np.abs(gradient - expected).max() / np.abs(expected).max())
+
+
+@pytest.mark.parametrize("local", [False, True])
+@settings(max_examples=100)
+@given(drawn=gradient_cases())
+def test_elbo_grad_closed_against_autograd(local: bool, drawn: tuple[Case, dict[str, Any]]) -> None:
+    """Tolerance: both add the same few hundred products in another order: 1e-14 of the largest, and room to cancel."""
+    case, changes = drawn
+    closed, expected = (gradient_of(case, local, f, **changes) for f in (bnn.elbo_grad_closed, bnn.elbo_grad))
+    assert gradient_error(closed, expected) <= 1e-12
+
+
+@autograd.extend.primitive
+def unmasked_relu(x: Any) -> Any:
+    """max(x, 0), with derivative 1 everywhere."""
+    return np.maximum(x, 0.0)
+
+
+autograd.extend.defvjp(unmasked_relu, lambda answer, x: lambda g: g)
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_elbo_grad_closed_control_of_mistakes(local: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both oracles of it refuse each mistake: autograd, and the difference along a direction."""
+    case, h = make_case((2, 4, 3, 2), 4, 3, 0, 1.0), 1e-6
+    exact = gradient_of(case, local, bnn.elbo_grad)
+    mu_part, rho_part = np.split(closed := gradient_of(case, local, bnn.elbo_grad_closed), 2)
+    wrong = {
+        "no KL": gradient_of(case, local, bnn.elbo_grad_closed, prior=case.q),
+        "a mean over samples once more": gradient_of(case, local, bnn.elbo_grad_closed, num_data=10.0 / 3.0),
+        "NoKLScale": gradient_of(case, local, bnn.elbo_grad_closed, num_data=4.0),
+        "sigma for sigmoid": np.concatenate([mu_part, rho_part / expit(case.q.rho) * case.q.sigma]),
+        "halved": 0.5 * closed,
+    }
+    phi, direction = np.concatenate([case.q.mu, case.q.rho]), np.random.default_rng(1).normal(size=closed.size)
+    rest = case.prior, case.inputs, case.targets, case.zeta if local else case.eps
+    plus, minus = (
+        bnn.elbo(DiagNormal(*np.split(phi + s * h * direction, 2)), *rest, num_data=10.0, **case.model)
+        for s in (1.0, -1.0)
+    )
+    monkeypatch.setattr(bnn, "relu", unmasked_relu)
+    monkeypatch.setattr(bnn, "mlp", partial(bnn.mlp, hidden=unmasked_relu))
+    wrong["no mask"] = gradient_of(case, local, bnn.elbo_grad)
+
+    def slope_error(gradient: np.ndarray) -> float:
+        return abs(gradient @ direction / ((plus - minus) / (2 * h)) - 1.0)
+
+    assert gradient_error(closed, exact) <= 1e-12
+    assert slope_error(closed) < 1e-6
+    for name, gradient in wrong.items():
+        assert gradient_error(gradient, exact) > 1e-2, name
+        assert slope_error(gradient) > 1e-3, name
+
+
+def test_layer_input_rectifies_behind_the_first_layer_and_appends_1() -> None:
+    z = np.array([[[-1.0, 2.0]]])
+    assert bnn.layer_input(z, 0).tolist() == [[[-1.0, 2.0, 1.0]]]
+    assert bnn.layer_input(z, 1).tolist() == [[[0.0, 2.0, 1.0]]]
+    assert z.tolist() == [[[-1.0, 2.0]]]
 
 
 # ---------------------------------------------------------------- training
@@ -880,6 +967,29 @@ def test_fit_continues_from_adams_state_exactly(local: bool) -> None:
     np.testing.assert_array_equal(unmoved.mu, case.q.mu)
 
 
+def without_kl(q: DiagNormal, prior: DiagNormal, *args: Any, **settings: Any) -> Any:
+    return bnn.elbo_grad_closed(q, q, *args, **settings)
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_fit_by_either_gradient_against_each_other(local: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tolerance: the gradients agree to 1e-15, and 30 steps of Adam carry that on without blowing it up."""
+    case = make_case((2, 4, 3, 2), 6, 1, 4, 1.0)
+
+    def fitted(**gradient: str) -> np.ndarray:
+        q, adam = bnn.fit(
+            case.q, case.prior, case.inputs, case.targets, np.random.default_rng(5), local=local, num_updates=30,
+            batch_size=3, num_samples=2, learning_rate=0.05, num_data=6, **case.model, **gradient,
+        )  # fmt: skip
+        return np.concatenate([q.mu, q.rho, adam.mean, adam.square])
+
+    expected = fitted(gradient="autograd")
+    np.testing.assert_allclose(fitted(gradient="closed_form"), expected, rtol=1e-9, atol=1e-9)
+    monkeypatch.setitem(bnn.GRADIENTS, "closed_form", without_kl)
+    assert np.abs(fitted(gradient="closed_form") - expected).max() > 0.1
+    np.testing.assert_array_equal(fitted(), expected)  # autograd unless told otherwise
+
+
 def frozen(case: Case) -> Case:
     """The case with arrays that raise when written to."""
     for array in (case.inputs, case.targets, case.eps, *case.zeta):
@@ -893,7 +1003,7 @@ def test_no_function_writes_to_its_arguments() -> None:
     for noise in (case.eps, case.zeta):
         local = noise is case.zeta
         elbo, gradient = (bnn.elbo_local, bnn.elbo_grad_local) if local else (bnn.elbo, bnn.elbo_grad)
-        for function in (elbo, gradient):
+        for function in (elbo, gradient, bnn.elbo_grad_closed):
             first, second = (function(case.q, case.prior, *rows, noise, num_data=4, **model) for _ in range(2))
             np.testing.assert_array_equal(first, second)
     bnn.predict(case.q, case.inputs, case.eps, **model)
@@ -1052,6 +1162,7 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
     ("num_updates must be a whole number >= 0, got -1", lambda: call_fit(num_updates=-1)),
     ("batch_size must be a whole number >= 1, got 0", lambda: call_fit(batch_size=0)),
     ("num_samples must be a whole number >= 1, got 2.5", lambda: call_fit(num_samples=2.5)),
+    ("gradient must be 'autograd' or 'closed_form', got 'numeric'", lambda: call_fit(gradient="numeric")),
     ("inputs must be finite", lambda: call_predict(np.full((3, 1), NAN))),
     ("likelihood_sigma must be > 0 and finite", lambda: call_predict(likelihood_sigma=-1.0)),
     ("likelihood_sigma must have shape (1,), got (2,)", lambda: call_predict(likelihood_sigma=A2)),
@@ -1083,3 +1194,46 @@ def test_errors_come_from_what_is_changed() -> None:
     """Unchanged, the same calls raise nothing."""
     for call in (call_kl, call_elbo, call_fit, call_predict, call_density):
         call()
+
+
+GRADIENT_ERRORS: list[tuple[str, dict[str, Any]]] = [
+    ("inputs must be finite, got nan at index (1, 0)", {"inputs": np.array([[0.0], [NAN], [0.0]])}),
+    ("targets must be finite", {"targets": np.full((3, 1), INF)}),
+    ("same number of rows >= 1, got 3 and 2", {"targets": np.ones((2, 1))}),
+    ("same number of rows >= 1, got 0 and 0", {"inputs": np.ones((0, 1)), "targets": np.ones((0, 1))}),
+    ("num_data must be > 0 and finite", {"num_data": 0}),
+    ("num_data must be > 0 and finite", {"num_data": NAN}),
+    ("inputs must have shape (3, 1), got (3, 2)", {"inputs": np.ones((3, 2))}),
+    ("inputs must have shape (3, 1), got (3, 2)", {"inputs": np.ones((3, 2)), "eps": ZETA}),
+    ("targets must have shape (3, 1), got (3, 2)", {"targets": np.ones((3, 2))}),
+    ("targets must have shape (3, 1), got (3, 2)", {"targets": np.ones((3, 2)), "eps": ZETA}),
+    ("likelihood_sigma must be > 0 and finite", {"likelihood_sigma": 0.0}),
+    ("likelihood_sigma must have shape (1,), got (2,)", {"likelihood_sigma": A2}),
+    ("likelihood_sigma must have shape (1,), got (3, 1)", {"likelihood_sigma": ROWS}),
+    ("eps must have shape (5, 2), got (5, 3)", {"eps": np.zeros((5, 3))}),
+    ("eps must be finite", {"eps": np.full((5, 2), NAN)}),
+    ("samples in eps must be a whole number >= 1, got 0", {"eps": np.zeros((0, 2))}),
+    ("zeta must have one array per layer, 1, got 2", {"eps": ZETA * 2}),
+    ("zeta must have shape (5, 3, 1), got (5, 4, 1)", {"eps": [np.zeros((5, 4, 1))]}),
+    ("zeta must be finite", {"eps": [np.full((5, 3, 1), NAN)]}),
+    ("samples in zeta must be a whole number >= 1, got 0", {"eps": [np.zeros((0, 3, 1))]}),
+    ("must have shape (2,), got (1,)", {"q": DiagNormal(A1, A1), "eps": ZETA}),
+    ("layer_sizes must name inputs and outputs, got (1,)", {"layer_sizes": (1,)}),
+    ("layer_sizes must name inputs and outputs, got ()", {"layer_sizes": ()}),
+    ("layer_sizes must be a whole number >= 1, got 1.0", {"layer_sizes": (1, 1.0)}),
+    ("must have", {"prior": DiagNormal(A1, A1)}),  # one prior would serve for both weights
+    ("must have", {"prior": DiagNormal(A1, A1), "eps": ZETA}),
+    ("must have", {"prior": DiagNormal(np.ones(3), np.ones(3))}),
+]
+
+
+@pytest.mark.parametrize("gradient", bnn.GRADIENTS.values(), ids=bnn.GRADIENTS)
+@pytest.mark.parametrize(("message", "changes"), GRADIENT_ERRORS, ids=range(len(GRADIENT_ERRORS)))
+def test_both_gradients_refuse_the_same_arguments(
+    gradient: Callable[..., Any], message: str, changes: dict[str, Any]
+) -> None:
+    given = {"q": Q2, "prior": Q2, "inputs": ROWS, "targets": ROWS, "eps": EPS, "num_data": 3} | MODEL
+    for noise in (EPS, ZETA):
+        gradient(**given | {"eps": noise})  # unchanged, they raise nothing
+    with pytest.raises(ValueError, match=re.escape(message)):
+        gradient(**given | changes)

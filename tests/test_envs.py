@@ -1,19 +1,43 @@
 """Tasks of `envs_ref`: what they pay, where they end, and that nothing else differs from Gymnasium's own."""
 
 import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import autograd.numpy as anp
 import gymnasium as gym
 import numpy as np
 import pytest
+from autograd import grad, hessian
+from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import default_rng
+from scipy.integrate import solve_ivp
 from strategies import finite, seeds
 
-from envs_ref import SparseMountainCar
+import envs_ref
+from envs_ref import SparseCartPoleSwingup, SparseHalfCheetah, SparseMountainCar, Walker2D
 
 SPARSE, DENSE = "vime_ref/SparseMountainCar-v0", "MountainCarContinuous-v0"
+SWINGUP = "vime_ref/SparseCartPoleSwingup-v0"
+CHEETAH, CHEETAH_V5 = "vime_ref/SparseHalfCheetah-v0", "HalfCheetah-v5"
+WALKER, WALKER_V5 = "vime_ref/Walker2D-v0", "Walker2d-v5"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _log_of_mujoco_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """MuJoCo writes the warnings of its compiler to a file in the working folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("mujoco"))
+        yield
+
+
+# ---------------------------------------------------------------- SparseMountainCar
 
 
 def step_from(position: float, velocity: float, action: float, env_id: str = SPARSE) -> tuple:
@@ -85,3 +109,424 @@ def test_pushing_along_with_the_velocity_reaches_the_goal():
     assert terminated
     assert rewards == [0.0] * (len(rewards) - 1) + [1.0]
     assert observation[0] >= 0.45
+
+
+# ---------------------------------------------------------------- SparseCartPoleSwingup: dynamics
+
+M, m, HALF, g = 1.0, 0.1, 0.5, 9.8  # stated again, so that a changed constant shows
+states = st.tuples(finite(-3.0, 3.0), finite(-5.0, 5.0), finite(-4.0, 4.0), finite(-8.0, 8.0))
+forces = finite(-10.0, 10.0)
+EXAMPLES = [((0.3, -1.0, 0.7, 3.0), 5.0), ((-1.0, 2.0, 2.5, -4.0), -8.0)]  # a state and a force, for the wrong variants
+
+
+def energies(z) -> tuple:
+    """Kinetic and potential energy at z = (x, θ, ẋ, θ̇): the cart, and the pole as two points of m/2.
+
+    Two-point Gauss quadrature along the pole is exact, for both energies are polynomials of degree ≤ 2 in the place.
+    """
+    _, theta, v, w = z
+    kinetic, potential = 0.5 * M * v**2, 0.0
+    for place in (HALF * (1 - 3**-0.5), HALF * (1 + 3**-0.5)):
+        right, up = v + place * w * anp.cos(theta), -place * w * anp.sin(theta)
+        kinetic = kinetic + 0.25 * m * (right**2 + up**2)
+        potential = potential + 0.5 * m * g * place * anp.cos(theta)
+    return kinetic, potential
+
+
+def lagrangian(z):
+    kinetic, potential = energies(z)
+    return kinetic - potential
+
+
+def euler_lagrange_residual(state, force) -> float:
+    """The larger of |d/dt ∂L/∂q̇ − ∂L/∂q − Q|, q = (x, θ), Q = (F, 0), at the accelerations of `envs_ref`."""
+    x, v, theta, w = state
+    z = np.array([x, theta, v, w])
+    slope, curvature = grad(lagrangian)(z), hessian(lagrangian)(z)
+    accelerations = np.array(envs_ref.cart_pole_acceleration(theta, w, force))
+    change = curvature[2:, :2] @ z[2:] + curvature[2:, 2:] @ accelerations
+    return float(np.abs(change - slope[:2] - [force, 0.0]).max())
+
+
+def energy_gap(state, force, num_steps=16) -> float:
+    """Energy gained over 0.05 s less the work F·(x′ − x), in J."""
+    start, after = state, state
+    for _ in range(num_steps):
+        after = envs_ref.cart_pole_step(after, force, 0.05 / num_steps)
+    gained = sum(energies(np.array(after)[[0, 2, 1, 3]])) - sum(energies(np.array(start)[[0, 2, 1, 3]]))
+    return float(gained - force * (after[0] - start[0]))
+
+
+def energy_tolerance(state, num_steps=16) -> float:
+    """Twice the remainder (Ωh)⁵/5! of `num_steps` fourth-order steps at a scale of 1 J, and rounding."""
+    rate = abs(state[3]) + math.sqrt(g / HALF)
+    return 2 * num_steps * (rate * 0.05 / num_steps) ** 5 / 120 + 1e-12
+
+
+def uncoupled(theta, theta_velocity, force) -> tuple[float, float]:
+    return force / (M + m), 0.75 * g * math.sin(theta) / HALF
+
+
+def point_pole(theta, theta_velocity, force) -> tuple[float, float]:
+    """All of the pole's mass at its centre: no inertia of its own."""
+    cos, sin = math.cos(theta), math.sin(theta)
+    x_acceleration = (force + m * sin * (HALF * theta_velocity**2 - g * cos)) / (M + m * sin**2)
+    return x_acceleration, (g * sin - x_acceleration * cos) / HALF
+
+
+WRONG_DYNAMICS = pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GRAVITY", -g),
+        ("POLE_HALF_LENGTH", 2 * HALF),
+        ("cart_pole_acceleration", uncoupled),
+        ("cart_pole_acceleration", point_pole),
+    ],
+    ids=["gravity upward", "whole length for half", "uncoupled", "point pole"],
+)
+
+
+@given(state=states, force=forces)
+@settings(max_examples=50)
+def test_cart_pole_acceleration_against_euler_lagrange_by_autograd(state, force):
+    assert euler_lagrange_residual(state, force) < 1e-12
+
+
+@given(state=states, force=forces)
+@settings(max_examples=100)
+def test_energy_gained_equals_the_work_of_the_force(state, force):
+    assert abs(energy_gap(state, force)) < energy_tolerance(state)
+
+
+@WRONG_DYNAMICS
+@pytest.mark.parametrize(("state", "force"), EXAMPLES)
+def test_wrong_dynamics_break_both_balances(monkeypatch, name, value, state, force):
+    monkeypatch.setattr(envs_ref, name, value)
+    assert euler_lagrange_residual(state, force) > 1e-3
+    assert abs(energy_gap(state, force)) > 1e4 * energy_tolerance(state)
+
+
+def midpoint_step(state, force, seconds) -> tuple:
+    def rate(z):
+        x_acceleration, theta_acceleration = envs_ref.cart_pole_acceleration(z[2], z[3], force)
+        return np.array([z[1], x_acceleration, z[3], theta_acceleration])
+
+    z = np.array(state)
+    return tuple((z + seconds * rate(z + 0.5 * seconds * rate(z))).tolist())
+
+
+@pytest.mark.parametrize(("step", "order"), [(envs_ref.cart_pole_step, 4), (midpoint_step, 2)])
+def test_halving_the_step_divides_the_error_by_2_to_the_order_against_solve_ivp(step, order):
+    """The error after 0.05 s in 4 and in 8 steps, root mean square over 20 states; a second-order rule for comparison.
+
+    The reference solves the equations of motion in their mass-matrix form.
+    """
+
+    def rate(_, z, force):
+        _, v, theta, w = z
+        mass = [[M + m, m * HALF * math.cos(theta)], [m * HALF * math.cos(theta), 4 / 3 * m * HALF**2]]
+        push = [force + m * HALF * w**2 * math.sin(theta), m * g * HALF * math.sin(theta)]
+        x_acceleration, theta_acceleration = np.linalg.solve(mass, push)
+        return [v, x_acceleration, w, theta_acceleration]
+
+    errors = np.zeros((20, 2))
+    for row, (*state, force) in enumerate(default_rng(0).uniform([-3, -5, -4, -8, -10], [3, 5, 4, 8, 10], (20, 5))):
+        truth = solve_ivp(rate, (0.0, 0.05), state, "DOP853", args=(force,), rtol=1e-12, atol=1e-13).y[:, -1]
+        for column, num_steps in enumerate((4, 8)):
+            after = tuple(state)
+            for _ in range(num_steps):
+                after = step(after, force, 0.05 / num_steps)
+            errors[row, column] = np.linalg.norm(after - truth)
+    coarse, fine = np.sqrt(np.mean(errors**2, axis=0))
+    assert coarse / fine == pytest.approx(2**order, rel=0.1)
+    assert (coarse < 1e-5) == (order == 4)
+
+
+def test_small_swings_about_hanging_against_the_closed_form():
+    """θ − π = a·cos(ωt) with ω² = g / (l(4/3 − m/(M + m))) while the cart is free; with the cart held, g / (4l/3)."""
+    env = SparseCartPoleSwingup(start_width=np.zeros(4))
+    env.reset(seed=0)
+    env.state = (0.0, 0.0, math.pi + 1e-4, 0.0)
+    angles = [-env.step(np.zeros(1))[0][3] for _ in range(200)]
+    times = 0.05 * np.arange(1, 201)
+    free, held = math.sqrt(g / (HALF * (4 / 3 - m / (M + m)))), math.sqrt(g / (4 / 3 * HALF))
+    assert angles == pytest.approx(1e-4 * np.cos(free * times), abs=1e-7)
+    assert angles != pytest.approx(1e-4 * np.cos(held * times), abs=1e-5)
+
+
+# ---------------------------------------------------------------- SparseCartPoleSwingup: the task
+
+
+@pytest.mark.filterwarnings("ignore:.*we recommend using a symmetric and normalized:UserWarning")  # ±10 is in newtons
+@pytest.mark.filterwarnings("ignore:.*is.*infinity. This is probably too:UserWarning")  # speeds are unbounded
+def test_sparse_cart_pole_swingup_against_gymnasium_check_env():
+    check_env(SparseCartPoleSwingup(), skip_render_check=True)
+
+
+@given(state=states, force=finite(-30.0, 30.0))
+@settings(max_examples=50)
+def test_a_step_is_0_05_s_of_the_clipped_force_seen_as_x_v_cos_sin_w(state, force):
+    env = SparseCartPoleSwingup()
+    env.reset(seed=0)
+    env.state = state
+    observation, reward, terminated, truncated, info = env.step(np.array([force]))
+    x, v, theta, w = envs_ref.cart_pole_step(state, min(max(force, -10.0), 10.0), 0.05)
+    assert observation.tolist() == [x, v, math.cos(theta), math.sin(theta), w]
+    assert observation.dtype == np.float64
+    assert (reward, terminated) == (float(math.cos(theta) > 0.8 and abs(x) <= 3.0), abs(x) > 3.0)
+    assert (truncated, info) == (False, {})
+
+
+AT = next(angle for angle in math.acos(0.8) + 1.2e-16 * np.arange(-3, 4) if math.cos(angle) == 0.8)
+ABOVE = AT - 4e-16
+PAST = math.nextafter(3.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("x", "theta", "reward", "terminated"),
+    [
+        (0.0, AT, 0.0, False),
+        (0.0, ABOVE, 1.0, False),
+        (0.0, -ABOVE, 1.0, False),
+        (0.0, 2 * math.pi, 1.0, False),
+        (0.0, math.pi, 0.0, False),
+        (3.0, 0.0, 1.0, False),
+        (-3.0, 0.0, 1.0, False),
+        (PAST, 0.0, 0.0, True),
+        (-PAST, 0.0, 0.0, True),
+    ],
+)
+def test_reward_and_end_are_exact_at_their_bounds(monkeypatch, x, theta, reward, terminated):
+    """cos θ > 0.8 and |x| > 3 with neither bound included, and no reward for the step that leaves the track."""
+    monkeypatch.setattr(envs_ref, "cart_pole_step", lambda *_: (x, 0.0, theta, 0.0))
+    env = SparseCartPoleSwingup()
+    env.reset(seed=0)
+    assert env.step(np.zeros(1))[1:4] == (reward, terminated, False)
+
+
+def episode(force: Callable, seed: int, **options) -> tuple[list[float], bool, bool]:
+    """Rewards and kind of end of one episode under a rule observation → force."""
+    env = gym.make(SWINGUP, **options)
+    observation, _ = env.reset(seed=seed)
+    rewards, terminated, truncated = [], False, False
+    while not (terminated or truncated):
+        observation, reward, terminated, truncated, _ = env.step(np.array([force(*observation)]))
+        rewards.append(reward)
+    return rewards, terminated, truncated
+
+
+def swing_up(x, v, cos, sin, w) -> float:
+    """Near upright a linear rule (rounded LQR gains), elsewhere force along the change of the pole's energy."""
+    if cos > 0.8 and abs(w) < 4:
+        force = 1.4 * x + 3.0 * v + 35.0 * math.atan2(sin, cos) + 9.0 * w
+    else:
+        missing = 2 / 3 * m * HALF**2 * w**2 + m * g * HALF * (cos - 1)
+        force = 20.0 * missing * w * cos - 4.0 * x - 2.0 * v
+    return min(max(force, -10.0), 10.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pumping_energy_and_balancing_is_paid_for_most_of_500_steps(seed):
+    rewards, terminated, truncated = episode(swing_up, seed)
+    assert (len(rewards), terminated, truncated) == (500, False, True)
+    assert rewards[:30] == [0.0] * 30
+    assert rewards[100:] == [1.0] * 400
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_doing_nothing_is_never_paid_and_truncated_after_exactly_500_steps(seed):
+    width = [0.0, 0.0, 1.0, 3.0]  # swinging as widely as in the original, on a cart at rest
+    assert episode(lambda *_: 0.0, seed, start_width=width) == ([0.0] * 500, False, True)
+
+
+def test_pushing_one_way_ends_the_episode_off_the_track_unpaid():
+    rewards, terminated, truncated = episode(lambda *_: 10.0, 0)
+    assert (sum(rewards), terminated, truncated) == (0.0, True, False)
+    assert len(rewards) < 30  # ½·(F/(M + m))·t² = 3 m after 0.81 s, about 16 steps
+
+
+@pytest.mark.parametrize(
+    ("options", "width"), [({}, (0.05,) * 4), ({"start_width": (1.0, 2.0, 1.0, 3.0)}, (1.0, 2.0, 1.0, 3.0))]
+)
+def test_start_is_uniform_around_hanging_against_its_moments(options, width):
+    """Within the width, mean 0 and variance width²/3 within five standard errors; default, and the original's start."""
+    env = SparseCartPoleSwingup(**options)
+    starts = []
+    for seed in range(2000):
+        observation, info = env.reset(seed=seed)
+        assert info == {}
+        starts.append(np.array(env.state) - [0, 0, math.pi, 0])
+        assert observation[2:4] == pytest.approx([math.cos(env.state[2]), math.sin(env.state[2])])
+    scaled = np.array(starts) / width  # uniform on (−1, 1): variance of u is 1/3, of u² is 4/45
+    assert np.abs(scaled).max() <= 1
+    assert np.abs(scaled.mean(axis=0)).max() < 5 * math.sqrt(1 / 3 / 2000)
+    assert np.abs((scaled**2).mean(axis=0) - 1 / 3).max() < 5 * math.sqrt(4 / 45 / 2000)
+
+
+@given(seed=seeds)
+@settings(max_examples=10)
+def test_swingup_repeats_itself_bit_for_bit_with_the_seed(seed):
+    first, second, other = SparseCartPoleSwingup(), SparseCartPoleSwingup(), SparseCartPoleSwingup()
+    starts = [env.reset(seed=s)[0] for env, s in ((first, seed), (second, seed), (other, seed + 1))]
+    assert np.array_equal(starts[0], starts[1])
+    assert not np.array_equal(starts[0], starts[2])
+    for action in default_rng(seed).uniform(-10, 10, (50, 1)):
+        ours, theirs = first.step(action), second.step(action)
+        assert np.array_equal(ours[0], theirs[0])
+        assert ours[1:4] == theirs[1:4]
+    again = first.reset()[0]
+    assert np.array_equal(again, second.reset()[0])
+    assert not np.array_equal(again, starts[0])
+
+
+@pytest.mark.parametrize("action", [[math.nan], [math.inf], [-math.inf], 1.0, [], [1.0, 2.0], [[1.0]], None])
+def test_bad_action_raises_and_changes_nothing(action):
+    env = SparseCartPoleSwingup()
+    env.reset(seed=0)
+    before = env.state
+    with pytest.raises(ValueError, match=r"action must be one finite number in an array of shape \(1,\), got"):
+        env.step(action)
+    assert env.state == before
+
+
+@pytest.mark.parametrize("width", [0.05, [0.1] * 3, [0.1, 0.1, -0.1, 0.1], [0.1, math.nan, 0.1, 0.1], [math.inf] * 4])
+def test_bad_start_width_raises(width):
+    with pytest.raises(ValueError, match=r"start_width must be 4 finite numbers >= 0, got"):
+        SparseCartPoleSwingup(start_width=width)
+
+
+def test_step_before_reset_raises():
+    with pytest.raises(ResetNeeded, match="SparseCartPoleSwingup must be reset before its first step"):
+        SparseCartPoleSwingup().step(np.zeros(1))
+
+
+# ---------------------------------------------------------------- SparseHalfCheetah and Walker2D
+
+HOLDS_X = {"exclude_current_positions_from_observation": False}
+
+
+@pytest.mark.filterwarnings("ignore:.*is different from the unwrapped version:UserWarning")  # they are wrappers
+@pytest.mark.filterwarnings("ignore:.*is.*infinity. This is probably too:UserWarning")  # as in Gymnasium's own
+@pytest.mark.parametrize("task", [SparseHalfCheetah, Walker2D])
+def test_mujoco_tasks_against_gymnasium_check_env(task):
+    check_env(task(), skip_render_check=True)  # drawing needs OpenGL
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "options"),
+    [(CHEETAH, CHEETAH_V5, {"frame_skip": 1, **HOLDS_X}), (WALKER, WALKER_V5, HOLDS_X)],
+    ids=["SparseHalfCheetah", "Walker2D"],
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_mujoco_tasks_move_and_end_as_gymnasiums_own_bit_for_bit(ours, theirs, options, seed):
+    """Another seed starts elsewhere, and another number of frames a step goes elsewhere."""
+    skipping = gym.make(theirs, **{**options, "frame_skip": 2})
+    ours, theirs = gym.make(ours), gym.make(theirs, **options)
+    starts = [env.reset(seed=seed)[0] for env in (ours, theirs)]
+    assert np.array_equal(*starts)
+    assert not np.array_equal(starts[0], ours.reset(seed=seed + 1)[0])
+    for env in (ours, skipping):
+        env.reset(seed=seed)
+    for action in default_rng(seed).uniform(-1, 1, (300, 6)).astype(np.float32):
+        mine, other = ours.step(action), theirs.step(action)
+        assert np.array_equal(mine[0], other[0])
+        assert mine[0].shape == (18,)
+        assert mine[0][0] == ours.unwrapped.data.qpos[0]
+        assert mine[2:4] == other[2:4]
+        assert not np.array_equal(mine[0], skipping.step(action)[0])
+        if mine[2]:
+            break
+    assert mine[2] == (ours.spec.id == WALKER)  # it falls, the cheetah does not end
+
+
+def frozen(env_id: str, x: float) -> gym.Env:
+    """The robot at torso position x, with physics that stand still."""
+    env = gym.make(env_id)
+    env.reset(seed=0)
+    robot = env.unwrapped
+    robot.set_state(np.array([x, *robot.init_qpos[1:]]), robot.init_qvel)
+    robot.do_simulation = lambda *_: None
+    return env
+
+
+@pytest.mark.parametrize(
+    ("x", "reward"), [(5.0, 0.0), (math.nextafter(5.0, 6.0), 1.0), (6.0, 1.0), (0.0, 0.0), (-6.0, 0.0)]
+)
+@pytest.mark.parametrize("action", [-1.0, 0.0, 1.0])
+def test_cheetah_is_paid_1_exactly_where_x_is_beyond_5_and_pays_for_no_action(x, reward, action):
+    _, paid, terminated, _, info = frozen(CHEETAH, x).step(np.full(6, action, dtype=np.float32))
+    assert (paid, terminated, info["x_position"]) == (reward, False, x)
+    assert info["reward_ctrl"] == pytest.approx(-0.6 * action**2)  # what HalfCheetah-v5 charges
+
+
+@pytest.mark.parametrize(("start", "velocity", "reward"), [(4.95, 10.0, 1.0), (5.05, -10.0, 0.0)])
+def test_cheetah_is_paid_by_where_a_step_ends(start, velocity, reward):
+    env = gym.make(CHEETAH)
+    env.reset(seed=0)
+    robot = env.unwrapped
+    qpos, qvel = robot.init_qpos.copy(), robot.init_qvel.copy()
+    qpos[0], qvel[0] = start, velocity
+    robot.set_state(qpos, qvel)
+    observation, paid, _, _, _ = env.step(np.zeros(6, dtype=np.float32))
+    assert (paid, observation[0] > 5.0) == (reward, bool(reward))
+
+
+def test_cheetah_is_paid_by_its_torso_where_the_original_takes_the_centre_of_mass():
+    """The centre of mass is 4 cm ahead of the torso: with the torso at 4.98 m the original would pay."""
+    env = frozen(CHEETAH, 4.98)
+    centre = env.unwrapped.data.body("torso").subtree_com[0]
+    paid = env.step(np.zeros(6, dtype=np.float32))[1]
+    assert (paid, float(centre > 5.0)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "options"), [(CHEETAH, {}), (WALKER, {"terminate_when_unhealthy": False})], ids=["cheetah", "walker"]
+)
+def test_mujoco_episodes_are_truncated_after_exactly_500_steps(env_id, options):
+    env = gym.make(env_id, **options)
+    env.reset(seed=0)
+    ends = [env.step(a)[2:4] for a in default_rng(0).uniform(-1, 1, (500, 6)).astype(np.float32)]
+    assert ends == [(False, False)] * 499 + [(False, True)]
+
+
+def test_walker_is_paid_speed_less_control_cost_against_positions():
+    """Walker2d-v5 adds 1 a step for standing: the same steps under its own rule must not fit."""
+    env, dense = gym.make(WALKER), gym.make(WALKER_V5)
+    env.reset(seed=3)
+    dense.reset(seed=3)
+    assert env.unwrapped.dt == pytest.approx(0.008, rel=1e-12)
+    for action in default_rng(3).uniform(-1, 1, (20, 6)).astype(np.float32):
+        before = env.unwrapped.data.qpos[0]
+        observation, reward, terminated, _, _ = env.step(action)
+        expected = (observation[0] - before) / 0.008 - 0.001 * np.sum(action.astype(float) ** 2)
+        assert reward == pytest.approx(expected, rel=1e-6, abs=1e-9)  # the cost is summed in float32
+        assert dense.step(action)[1] - reward == pytest.approx(1.0)
+        assert not terminated
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_mujoco_tasks_name_their_extra_where_mujoco_is_missing(hidden, tmp_path):
+    """A process whose `import mujoco` fails can import the module, make the other tasks, and learn what is missing."""
+    script = f"""
+import sys
+if {hidden}:
+    sys.modules["mujoco"] = None
+import gymnasium, envs_ref
+for task in ("SparseMountainCar", "SparseCartPoleSwingup", "SparseHalfCheetah", "Walker2D"):
+    try:
+        gymnasium.make(f"vime_ref/{{task}}-v0")
+        print(task, "made")
+    except gymnasium.error.DependencyNotInstalled as error:
+        print(error)
+"""
+    path = {**os.environ, "PYTHONPATH": str(Path(envs_ref.__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=path, capture_output=True, text=True, check=True
+    )
+    missing = "needs mujoco: pip install -e '.[mujoco]'" if hidden else "made"
+    assert done.stdout.splitlines() == [
+        "SparseMountainCar made",
+        "SparseCartPoleSwingup made",
+        f"SparseHalfCheetah {missing}",
+        f"Walker2D {missing}",
+    ]

@@ -646,6 +646,23 @@ def test_vime_update_against_a_fit_on_inputs_normalized_by_hand(num_data: float 
     assert not np.allclose(learned, fitted([first, second], 6), rtol=1e-7), "another number of data"
 
 
+@WEIGHTS_AND_LOCAL
+def test_vime_update_by_the_closed_form_against_autograd(local: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tolerance: the gradients agree to 1e-15. Control: an update that did not ask for it never meets a wrong one."""
+
+    def learned(**gradient: str) -> np.ndarray:
+        bonus = new_vime(local=local, learning_rate=0.05, **gradient)
+        bonus = bonus.update(make_batch(1, 8), np.random.default_rng(8))
+        return np.concatenate([bonus.q.mu, bonus.q.rho])
+
+    expected = learned(gradient="autograd")
+    np.testing.assert_allclose(learned(gradient="closed_form"), expected, rtol=1e-9, atol=1e-9)
+    wrong = bnn.GRADIENTS["closed_form"]
+    monkeypatch.setitem(bnn.GRADIENTS, "closed_form", lambda q, prior, *rest, **options: wrong(q, q, *rest, **options))
+    assert np.abs(learned(gradient="closed_form") - expected).max() > 1e-2, "no KL"
+    np.testing.assert_array_equal(learned(), expected)
+
+
 def test_vime_scales_a_dimension_that_never_varied_by_1() -> None:
     """Its standard deviation is not 0 but rounding: dividing by it would blow up the first change by 1e16."""
     seen = make_batch(1, 7)
@@ -906,6 +923,7 @@ def actions(values: list, space: object) -> Callable:
         (lambda: vime.VimeSettings(num_data=-1.0), "num_data must be > 0 and finite"),
         (lambda: vime.VimeSettings(step_size=0.0), "step_size must be > 0 and finite"),
         (lambda: vime.VimeSettings(method="tailor"), "method must be 'taylor' or 'exact', got 'tailor'"),
+        (lambda: vime.VimeSettings(gradient="numeric"), "gradient must be 'autograd' or 'closed_form', got 'numeric'"),
         (
             lambda: vime.information_gains_by_row(Q, COLUMN, COLUMN, EPS, step_size=0.1, method="both", **MODEL),
             "method must be 'taylor' or 'exact', got 'both'",

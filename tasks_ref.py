@@ -1,0 +1,160 @@
+"""The tasks of the headline results, their settings, and a run's beginning.
+
+A run is a function of its `Job`: the task's settings, the bonus and the seed. Sources of the settings: the original
+code openai/vime and its author's development history; where those leave a value open, the measurements in `results/`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from numpy.random import Generator
+
+from agents_ref import AgentSettings, Streams, ValueFunction, policy_init, trpo_step, value_init
+from bnn_ref import check_count, check_positive
+from explorers_ref import PredictionError
+from vime_ref import Bonus, NoBonus, VimeSettings, vime_init
+
+# ---------------------------------------------------------------- constants
+
+ROOT_SEED = 0  # run number s draws from numpy.random.default_rng([ROOT_SEED, s])
+BONUSES = ("vime", "none", "l2")
+
+# ---------------------------------------------------------------- types
+
+
+@dataclass(frozen=True)
+class TrpoSettings:
+    """The keywords of `trpo_step` that tasks differ in."""
+
+    max_kl: float = 0.01
+    fisher_every: int = 1
+
+    def __post_init__(self) -> None:
+        check_positive("max_kl", self.max_kl)
+        check_count("fisher_every", self.fisher_every)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task's environment and settings, the same for all bonuses and seeds."""
+
+    env_id: str
+    axes: tuple[str, str]  # names of the first two observations, for the picture of visited states
+    iterations: int  # of agent.batch_steps steps
+    hidden_sizes: tuple[int, ...] = (32,)  # of policy and value function
+    agent: AgentSettings = field(default_factory=AgentSettings)
+    trpo: TrpoSettings = field(default_factory=TrpoSettings)
+    vime: VimeSettings = field(default_factory=VimeSettings)
+
+    def __post_init__(self) -> None:
+        check_count("iterations", self.iterations)
+
+
+class Job(NamedTuple):
+    """One run."""
+
+    task_name: str
+    bonus_name: str
+    setting: str  # what a sweep has set, such as "agent.eta=0.1"; empty where there is none
+    seed: int
+    task: Task
+
+
+# ---------------------------------------------------------------- the tasks
+
+TASKS = {
+    "SparseMountainCar": Task(
+        env_id="envs_ref:vime_ref/SparseMountainCar-v0",
+        axes=("position (the goal is at 0.45)", "velocity"),
+        iterations=20,
+        agent=AgentSettings(eta=1e-4),
+    ),
+    "SparseHalfCheetah": Task(
+        env_id="envs_ref:vime_ref/SparseHalfCheetah-v0",
+        axes=("torso position (paid beyond 5)", "torso height"),
+        iterations=1000,
+        hidden_sizes=(64, 32),
+        agent=AgentSettings(eta=0.1),
+        trpo=TrpoSettings(max_kl=0.05),
+        vime=VimeSettings(gradient="closed_form"),
+    ),
+}
+
+# ---------------------------------------------------------------- settings by name
+
+
+def settings_of(task: Any) -> dict[str, Any]:
+    """A task's settings as JSON knows them; `policy_step` is always `trpo_step` and left out."""
+    plain = json.loads(
+        json.dumps(asdict(replace(task, agent=replace(task.agent, policy_step=None))))
+    )  # tuples -> lists
+    del plain["agent"]["policy_step"]
+    return plain
+
+
+def with_setting(settings: Any, name: str, value: Any) -> Any:
+    """The task with one setting, such as "agent.eta", changed; ValueError where name or value does not fit."""
+    head, _, rest = name.partition(".")
+    known = [f.name for f in fields(settings) if f.name not in ("policy_step", "env_id", "axes")]
+    if head not in known or is_dataclass(getattr(settings, head)) != bool(rest):
+        raise ValueError(f"setting must be one of {', '.join(known)}, got {name!r}")
+    old = getattr(settings, head)
+    if rest:
+        return replace(settings, **{head: with_setting(old, rest, value)})
+    value = tuple(value) if isinstance(value, list) else value
+    numbers = isinstance(value, (int, float)) and isinstance(old, (int, float)) and not isinstance(value, bool)
+    if not (numbers or isinstance(value, type(old)) or (name == "num_data" and value is None)):
+        raise ValueError(f"{name} must be of the kind of {old!r}, got {value!r}")
+    return replace(settings, **{head: value})
+
+
+def task_from(settings: dict[str, Any]) -> Task:
+    """The inverse of `settings_of`."""
+    parts = {"agent": AgentSettings, "trpo": TrpoSettings, "vime": VimeSettings}
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
+    for name, part in parts.items():
+        values[name] = part(**{key: tuple(v) if isinstance(v, list) else v for key, v in settings[name].items()})
+    return Task(**values)
+
+
+# ---------------------------------------------------------------- a run's beginning
+
+
+def observed(env: gym.Env[Any, Any]) -> int:
+    """The number of observation dimensions."""
+    return int(np.prod(env.observation_space.shape or ()))
+
+
+def bonus_init(name: str, task: Task, env: gym.Env[Any, Any], rng: Generator) -> Bonus:
+    if name == "none":
+        return NoBonus()
+    model = vime_init(observed(env), env.action_space, rng, task.vime)
+    return model if name == "vime" else PredictionError(model)
+
+
+class Start(NamedTuple):
+    """All that `train` needs; equal seeds start from equal policies."""
+
+    env: gym.Env[Any, Any]
+    policy: Any
+    bonus: Bonus
+    value: ValueFunction
+    streams: Streams
+    settings: AgentSettings
+
+
+def start(job: Job) -> Start:
+    task = job.task
+    env = gym.make(task.env_id, disable_env_checker=True)
+    init, *streams = np.random.default_rng([ROOT_SEED, job.seed]).spawn(5)
+    policy = policy_init(observed(env), env.action_space, init, task.hidden_sizes)
+    value = value_init(observed(env), init, task.hidden_sizes)
+    bonus = bonus_init(job.bonus_name, task, env, init)
+    settings = replace(task.agent, policy_step=partial(trpo_step, **asdict(task.trpo)))
+    return Start(env, policy, bonus, value, Streams(*streams), settings)
