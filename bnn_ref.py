@@ -469,6 +469,7 @@ def elbo_grad_closed(
     """
     check_rows(inputs, targets)
     check_positive("num_data", num_data)
+    check_array("prior.mu", prior.mu, (num_weights(layer_sizes),))
     check_array("inputs", inputs, (len(inputs), layer_sizes[0]))
     check_array("targets", targets, (len(inputs), layer_sizes[-1]))
     check_likelihood_sigma(likelihood_sigma, layer_sizes[-1])
