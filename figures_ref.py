@@ -49,7 +49,7 @@ PANELS = {
 }
 WIDTH = 10.0  # inches, of a figure
 LEGEND_LINE = 0.21  # inches, the height of a line of the legend
-DPI = 150  # for a README: twice the width that it shows, as sharp screens need
+DPI = 150  # 1500 pixels a figure, more than a README is wide: sharp screens show them
 
 # ---------------------------------------------------------------- types
 
@@ -124,11 +124,16 @@ def check_rows(rows: Sequence[Row], path: Path | str) -> None:
         seen.add(name)
 
 
-def curves(rows: Iterable[Row]) -> dict[Key, list[Row]]:
-    """The rows of each setting and bonus, in the order they first appear, the curves of a setting together."""
+def by_curve(rows: Iterable[Row]) -> dict[Key, list[Row]]:
+    """The rows of each setting and bonus, in the order they first appear, the curves of a setting together.
+
+    `ValueError` if there is no row.
+    """
     groups: dict[Key, list[Row]] = {}
     for row in rows:
         groups.setdefault((row["setting"], row["bonus"]), []).append(row)
+    if not groups:
+        raise ValueError("rows must hold at least one row, got none")
     settings = dict.fromkeys(setting for setting, _ in groups)
     return {key: groups[key] for setting in settings for key in groups if key[0] == setting}
 
@@ -269,9 +274,9 @@ def summary(rows: Sequence[Row]) -> str:
     """The table at the end of a run: a line for each setting and bonus, then how sure it is that VIME ends higher.
 
     First reward is the first iteration with a positive return, the median over the seeds that have one. The other
-    numbers are of `final_returns`: quartiles and median, and `interquartile_mean` with its bootstrap interval.
+    numbers are of `final_returns`: quartiles and median, and `interquartile_mean` with its bootstrap interval. Fits 120 columns where returns have four digits at most.
     """
-    groups = curves(rows)
+    groups = by_curve(rows)
     finals = {key: final_returns(mine, key[1], key[0]) for key, mine in groups.items()}
     ended = {key: values[np.isfinite(values)] for key, values in finals.items()}
     head = ["", "seeds", "iterations", "first reward", "median [quartiles]", "IQM [95 % interval]", "time a seed"]
@@ -290,7 +295,8 @@ def summary(rows: Sequence[Row]) -> str:
     for setting in settings:
         mine = {key: line for key, line in zip(groups, table) if key[0] == setting}
         lines += ["", setting or DEFAULTS] if settings != [""] else []
-        lines += [*mine.values(), *notes(ended, finals, list(mine))]
+        open_points = notes(ended, finals, list(mine))
+        lines += [*mine.values(), *([""] if open_points and settings == [""] else []), *open_points]
     return "\n".join(lines)
 
 
@@ -328,9 +334,9 @@ def timing(rows: Sequence[Row]) -> str:
     for bonus in dict.fromkeys(row["bonus"] for row in rows):
         mine = [[row[f"{part}_s"] for part in PARTS] for row in rows if row["bonus"] == bonus]
         seconds = band(np.array(mine), quartile_band)[1]
-        sampling, learning = seconds[0], seconds[1:].sum()
+        sampling, learning = seconds[0], np.nansum(seconds[1:])
         times = f"{learning / sampling:.1f} times sampling" if sampling > 0.0 else "none"
-        table.append([label(bonus), *(f"{part:.3f} s" for part in seconds), times])
+        table.append([label(bonus), *("none" if np.isnan(part) else f"{part:.3f} s" for part in seconds), times])
     return "\n".join(aligned(table, left=(0,)))
 
 
@@ -389,19 +395,13 @@ def draw_bands(axes: Axes, groups: dict[Key, list[Row]], looks: dict[Key, Style]
     """Of each curve the statistic's middle as a line and its ends as a band, over the seeds that have a number."""
     from matplotlib.ticker import EngFormatter
 
+    alpha = 0.2 if len(looks) <= 3 else 0.1
     for key, rows in groups.items():
         steps, values = seed_table(rows, "return_mean")
         low, middle, high = band(values, statistic)
         seen = np.isfinite(middle)
         draw_line(axes, steps[seen], middle[seen], looks[key], 1.6)
-        axes.fill_between(
-            steps[seen],
-            low[seen],
-            high[seen],
-            color=looks[key].color,
-            alpha=0.2 if len(looks) <= 3 else 0.1,
-            linewidth=0,
-        )
+        axes.fill_between(steps[seen], low[seen], high[seen], color=looks[key].color, alpha=alpha, linewidth=0)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k, 1M
     finish(axes, "no episode ended")
 
@@ -440,7 +440,7 @@ def add_legend(figure: Figure, looks: dict[Key, Style]) -> None:
 
 def number_of_seeds(rows: Iterable[Row]) -> str:
     """ "10 seeds", or "8 to 10 seeds" where the curves differ."""
-    counts = [len(runs(mine)) for mine in curves(rows).values()]
+    counts = [len(runs(mine)) for mine in by_curve(rows).values()]
     fewest, most = min(counts), max(counts)
     return f"{most if fewest == most else f'{fewest} to {most}'} seed{'s' if most > 1 else ''}"
 
@@ -452,7 +452,7 @@ def draw_learning_curve(path: Path | str, rows: Sequence[Row]) -> None:
     """Mean returns of one task against steps: median and quartiles; interquartile mean with a bootstrap band."""
     from matplotlib.figure import Figure
 
-    groups = curves(rows)
+    groups = by_curve(rows)
     looks = styles(groups)
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
@@ -466,18 +466,18 @@ def draw_learning_curve(path: Path | str, rows: Sequence[Row]) -> None:
     figure.savefig(path, dpi=DPI)
 
 
-def draw_results(path: Path | str, curves_of: dict[str, list[Row]]) -> None:
+def draw_results(path: Path | str, curves: dict[str, list[Row]]) -> None:
     """All tasks side by side, by name: medians and quartiles above, interquartile means below, one legend."""
     from matplotlib.figure import Figure
 
-    groups_of = {task: curves(rows) for task, rows in curves_of.items()}
+    groups_of = {task: by_curve(rows) for task, rows in curves.items()}
     looks = styles(key for groups in groups_of.values() for key in groups)
     figure = Figure(figsize=(min(WIDTH, 2.8 + 3.2 * len(groups_of)), 5.8), layout="constrained")
     panels = figure.subplots(2, len(groups_of), sharex="col", sharey="col", squeeze=False)
     for column, (task, groups) in zip(panels.T, groups_of.items()):
         for axes, statistic in zip(column, STATISTICS.values()):
             draw_bands(axes, groups, looks, statistic)
-        column[0].set_title(f"{task}\n{number_of_seeds(curves_of[task])}", fontsize="medium")
+        column[0].set_title(f"{task}\n{number_of_seeds(curves[task])}", fontsize="medium")
     for axes in panels[-1]:
         axes.set_xlabel("environment steps")
     for axes, title in zip(panels[:, 0], STATISTICS):
@@ -494,7 +494,7 @@ def draw_diagnostics(path: Path | str, rows: Sequence[Row]) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    groups = curves(rows)
+    groups = by_curve(rows)
     looks = styles(groups)
     drawn: dict[Key, Style] = {}
     figure = Figure(figsize=(WIDTH, 6.0), layout="constrained")

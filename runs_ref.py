@@ -151,8 +151,8 @@ def diagnosis(before: Bonus, after: Bonus, batch: Batch, rng: Generator) -> dict
 def trend(values: Sequence[float]) -> float:
     """Slope a step of the least-squares line through the last `TREND_WINDOW` values that are numbers; nan below two.
 
-    >>> trend([5.0, 0.0, 2.0, 4.0])
-    0.0
+    >>> trend([1.0, 3.0, 5.0])
+    2.0
     """
     recent = np.array(values[-TREND_WINDOW:], dtype=float)
     steps = np.arange(len(recent))[np.isfinite(recent)]
@@ -399,9 +399,9 @@ stopping = threading.Event()  # set by Ctrl-C: the processes that this one watch
 def supervise(job: Job, checkpoint: Path) -> Result:
     """Run the job in a process of its own and wait for it; a failure is a result."""
     text = json.dumps({**job._asdict(), "task": settings_of(job.task), "parent": os.getpid()})
-    command = [sys.executable, "-m", "runs_ref", str(checkpoint)]
+    command = [sys.executable, "-m", "runs_ref", str(checkpoint.resolve())]
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, text=True, cwd=checkpoint.parent)
         with suppress(BrokenPipeError):
             assert process.stdin
             process.stdin.write(text)

@@ -75,6 +75,12 @@ TASKS = {
         iterations=20,
         agent=AgentSettings(eta=1e-4),
     ),
+    "SparseCartPoleSwingup": Task(
+        env_id="envs_ref:vime_ref/SparseCartPoleSwingup-v0",
+        axes=("cart position", "cart velocity"),
+        iterations=100,
+        agent=AgentSettings(eta=1e-3),
+    ),
     "SparseHalfCheetah": Task(
         env_id="envs_ref:vime_ref/SparseHalfCheetah-v0",
         axes=("torso position (paid beyond 5)", "torso height"),
@@ -82,6 +88,14 @@ TASKS = {
         hidden_sizes=(64, 32),
         agent=AgentSettings(eta=0.1),
         trpo=TrpoSettings(max_kl=0.05),
+        vime=VimeSettings(gradient="closed_form"),
+    ),
+    "Walker2D": Task(
+        env_id="envs_ref:vime_ref/Walker2D-v0",
+        axes=("torso position", "torso height"),
+        iterations=300,
+        hidden_sizes=(64, 32),
+        agent=AgentSettings(eta=1e-3),
         vime=VimeSettings(gradient="closed_form"),
     ),
 }
