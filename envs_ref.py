@@ -112,7 +112,8 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
     """A pole that hangs from a cart and has to be swung up: pays 1 for a step that ends with cos θ > 0.8, else 0.
 
     Observation (5,): x (m), ẋ (m/s), cos θ, sin θ, θ̇ (rad/s), with θ measured from upright. Action (1,): the force on
-    the cart in units of 10 N, clipped to −1 to 1. A step is 0.05 s. An episode terminates, unpaid, at |x| > 3 m and is truncated after 500 steps.
+    the cart from −10 to 10 N, clipped to that. A step is 0.05 s. An episode terminates, unpaid, at |x| > 3 m and is
+    truncated after 500 steps. A policy that begins with a force of about 1 N never sees a reward.
 
     `start_width` (4,) is the half width of the uniform start around x = ẋ = θ̇ = 0, θ = π; its default, hanging nearly
     at rest, is CartPole-v1's. Departures from the original: it starts from the widths (1, 2, 1, 3), observes θ itself,
@@ -130,7 +131,7 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
             raise ValueError(f"start_width must be 4 finite numbers >= 0, got {start_width!r}")
         self.start_width = width
         self.state: CartPoleState | None = None
-        self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float64)
+        self.action_space = gym.spaces.Box(-MAX_FORCE, MAX_FORCE, (1,), np.float64)
         high = np.array([np.inf, np.inf, 1.0, 1.0, np.inf])
         self.observation_space = gym.spaces.Box(-high, high, dtype=np.float64)
 
@@ -148,7 +149,7 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
         given = np.asarray(action, dtype=float)
         if given.shape != (1,) or not math.isfinite(given[0]):
             raise ValueError(f"action must be one finite number in an array of shape (1,), got {action!r}")
-        force = MAX_FORCE * min(max(float(given[0]), -1.0), 1.0)
+        force = min(max(float(given[0]), -MAX_FORCE), MAX_FORCE)
         self.state = cart_pole_step(self.state, force, STEP_SECONDS)
         observation = self._observation(self.state)
         terminated = abs(self.state[0]) > MAX_DISTANCE

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import argparse
 import csv
+import glob
 import importlib.util
 import itertools
 import json
 import operator
 import os
 import shlex
-import shutil
 import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -57,10 +58,12 @@ def swept(task: Task, changes: Sequence[tuple[str, list[Any]]]) -> Iterator[tupl
 
 
 def jobs_of(task_name: str, arguments: argparse.Namespace) -> list[Job]:
-    """Every bonus, setting and seed of a task."""
+    """Every bonus, setting and seed of a task; ValueError where a setting does not fit."""
     changes = list(arguments.set)
     changes += [("iterations", [arguments.iterations])] if arguments.iterations else []
     changes += [("agent.eta", [arguments.eta])] if arguments.eta is not None else []
+    if twice := [name for name, times in Counter(name for name, _ in changes).items() if times > 1]:
+        raise ValueError(f"{twice[0]} is set more than once")
     return [
         Job(task_name, bonus, setting, seed, task)
         for setting, task in swept(TASKS[task_name], changes)
@@ -72,6 +75,15 @@ def jobs_of(task_name: str, arguments: argparse.Namespace) -> list[Job]:
 def checkpoint_of(folder: Path, job: Job) -> Path:
     name = "-".join(filter(None, (job.bonus_name, job.setting.replace(" ", ","), str(job.seed))))
     return folder / CHECKPOINTS / f"{name}.npz"
+
+
+def remove_checkpoints(paths: Sequence[Path]) -> None:
+    """Remove what finished runs kept; another run's checkpoints stay, and with them the folder."""
+    for path in paths:
+        for file in path.parent.glob(f"{glob.escape(path.stem)}.*"):
+            file.unlink()
+    with suppress(OSError):
+        paths[0].parent.rmdir()
 
 
 # ---------------------------------------------------------------- progress
@@ -256,6 +268,7 @@ def add_run(commands: Any) -> None:
     run.add_argument(
         "--set",
         nargs="+",
+        action="extend",
         type=change,
         default=[],
         metavar="NAME=VALUES",
@@ -357,7 +370,7 @@ def plan(arguments: argparse.Namespace) -> dict[Job, Path]:
         except ValueError as error:
             arguments.parser.error(f"argument --set: {error}")
         plan.update({job: checkpoint_of(folder, job) for job in jobs})
-    there = [path for path in plan.values() if path.exists()]
+    there = [path for folder in {path.parent: 0 for path in plan.values()} for path in sorted(folder.glob("*.npz"))]
     if there and not arguments.resume:
         arguments.parser.error(f"{there[0].parent} holds an unfinished run: add --resume, or remove that folder")
     for job, path in plan.items():
@@ -386,7 +399,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"\n{write_results(folder, config, finished)}")
             print(f"\nwrote {folder}/ after {time.perf_counter() - began:.0f} s: {', '.join(FILES)}")
         if len(finished) == len(mine):
-            shutil.rmtree(folder / CHECKPOINTS)
+            remove_checkpoints([jobs[result.job] for result in mine])
     for result in failed:
         job = result.job
         where = " ".join(filter(None, (job.task_name, job.bonus_name, job.setting, f"seed {job.seed}")))
@@ -402,13 +415,15 @@ def figure(arguments: argparse.Namespace) -> int:
     if not folders:
         arguments.parser.error("no results: name folders that hold a learning_curve.csv")
     try:
-        curves = {folder.name: figures.read_curve(folder / FILES[0]) for folder in folders}
+        curves = {folder: figures.read_curve(folder / FILES[0]) for folder in folders}
     except ValueError as error:
         arguments.parser.error(str(error))
     if importlib.util.find_spec("matplotlib") is None:
         arguments.parser.error("figure needs matplotlib: pip install -e '.[run]'")
     try:
-        figures.draw_results(arguments.out, {rows[0]["task"]: rows for rows in curves.values()})
+        tasks = [rows[0]["task"] for rows in curves.values()]
+        titles = [task if tasks.count(task) == 1 else f"{task} ({folder})" for task, folder in zip(tasks, curves)]
+        figures.draw_results(arguments.out, dict(zip(titles, curves.values())))
     except OSError as error:
         arguments.parser.error(f"argument --out: can't write to {arguments.out}: {error.strerror}")
     print("\n\n".join(figures.summary(rows) for rows in curves.values()))

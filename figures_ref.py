@@ -31,9 +31,9 @@ COUNTS = ("seed", "iteration", "steps")
 NUMBERS = (
     *("return_mean", "return_max", "position_max", "gain_median", "gain_trend", "elbo", "elbo_trend"),
     *("kl_prior", "kl_prior_trend", "heldout_log_likelihood", "heldout_log_likelihood_trend"),
-    *("sampling_s", "gains_s", "policy_s", "model_s", "wall_s"),
+    *("sampling_s", "gains_s", "policy_s", "model_s", "other_s", "wall_s"),
 )
-PARTS = ("sampling", "gains", "policy", "model")  # of an iteration, each with a column of seconds
+PARTS = ("sampling", "gains", "policy", "model", "other")  # of an iteration, each with a column of seconds
 LABELS = {"vime": "TRPO + VIME", "l2": "TRPO + L2 error", "none": "TRPO"}
 COLORS = {"vime": "tab:red", "l2": "tab:orange", "none": "tab:blue"}
 OTHER_COLORS = ("tab:green", "tab:purple", "tab:brown", "tab:pink", "tab:olive", "tab:cyan")
@@ -274,7 +274,8 @@ def summary(rows: Sequence[Row]) -> str:
     """The table at the end of a run: a line for each setting and bonus, then how sure it is that VIME ends higher.
 
     First reward is the first iteration with a positive return, the median over the seeds that have one. The other
-    numbers are of `final_returns`: quartiles and median, and `interquartile_mean` with its bootstrap interval. Fits 120 columns where returns have four digits at most.
+    numbers are of `final_returns`: quartiles and median, and `interquartile_mean` with its bootstrap interval, to
+    three digits. 120 columns hold returns of up to four.
     """
     groups = by_curve(rows)
     finals = {key: final_returns(mine, key[1], key[0]) for key, mine in groups.items()}
@@ -330,7 +331,7 @@ def notes(ended: dict[Key, Array], finals: dict[Key, Array], keys: Sequence[Key]
 
 def timing(rows: Sequence[Row]) -> str:
     """A line for each bonus: median seconds of an iteration's parts, and what learning costs in units of sampling."""
-    table = [["an iteration", *PARTS, "learning"]]
+    table = [["an iteration", *PARTS, "all but sampling"]]
     for bonus in dict.fromkeys(row["bonus"] for row in rows):
         mine = [[row[f"{part}_s"] for part in PARTS] for row in rows if row["bonus"] == bonus]
         seconds = band(np.array(mine), quartile_band)[1]
@@ -341,10 +342,10 @@ def timing(rows: Sequence[Row]) -> str:
 
 
 def with_ends(triples: Sequence[Array]) -> list[str]:
-    """Cells "middle [low, high]" of (low, middle, high), the brackets of all below each other."""
+    """Cells "middle [low, high]" of (low, middle, high), aligned, the largest number to three digits."""
     numbers = [number for triple in triples for number in triple if np.isfinite(number)]
     largest = max(map(abs, numbers), default=0.0)
-    digits = 2 if largest < 100.0 else 1 if largest < 1000.0 else 0
+    digits = 2 if largest < 10.0 else 1 if largest < 100.0 else 0
     width = max((len(f"{number:z.{digits}f}") for number in numbers), default=0)
     return [
         "none" if np.isnan(middle) else
@@ -439,7 +440,7 @@ def add_legend(figure: Figure, looks: dict[Key, Style]) -> None:
 
 
 def number_of_seeds(rows: Iterable[Row]) -> str:
-    """ "10 seeds", or "8 to 10 seeds" where the curves differ."""
+    """In words: "10 seeds", or "8 to 10 seeds" where the curves differ."""
     counts = [len(runs(mine)) for mine in by_curve(rows).values()]
     fewest, most = min(counts), max(counts)
     return f"{most if fewest == most else f'{fewest} to {most}'} seed{'s' if most > 1 else ''}"

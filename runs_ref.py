@@ -25,7 +25,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -238,7 +238,7 @@ def checkpoint_bytes(job: Job, progress: Progress) -> bytes:
 
 def write_checkpoint(path: Path, job: Job, progress: Progress) -> None:
     """Replace the checkpoint at once, or raise CheckpointError and leave the one before."""
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")  # its own, beside a process that outlives its parent a little
     try:
         with temporary.open("wb") as file:
             file.write(checkpoint_bytes(job, progress))
@@ -332,10 +332,10 @@ def progressions(job: Job, begun: Start, progress: Progress) -> Iterator[Progres
         bonus = seen.bonus.bonus  # type: ignore[attr-defined]  # the stopwatch's
         rng = np.random.default_rng([ROOT_SEED, DIAGNOSIS_SEED, job.seed, len(progress.rows)])
         row = row_of(job, progress.rows, seen, diagnosis(progress.bonus, bonus, seen.batch, rng))
-        phases = np.diff(marks)  # sampling, gains, policy, model
         ended = time.perf_counter()
+        phases = [*np.diff(marks), marks[0] - began + ended - marks[-1]]  # sampling, gains, policy, model, other
+        row.update(zip(PHASES, map(float, phases)))
         wall_s, began = wall_s + ended - began, ended
-        row.update(zip(PHASES, (float(s) for s in (*phases, ended - marks[-1]))))
         row["wall_s"] = wall_s
         visits = np.concatenate([progress.visits, seen.batch.observations[::stride, :2]])
         rows = [*progress.rows, row]
@@ -348,16 +348,23 @@ def rows_file(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(".csv")
 
 
-def run_job(job: Job, checkpoint: Path, should_stop: Callable[[], bool] = lambda: False) -> Result | None:
+def run_job(
+    job: Job,
+    checkpoint: Path,
+    should_stop: Callable[[], bool] = lambda: False,
+    *,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> Result | None:
     """Train one agent, on from its checkpoint if there is one; None where it was told to stop before its end.
 
-    The checkpoint is written every `CHECKPOINT_SECONDS`, on stopping and at the end. Raises CheckpointError.
+    The checkpoint is written every `checkpoint_seconds`, on stopping and at the end. Raises CheckpointError.
     """
     begun = start(job)
     progress = Progress(begun.policy, begun.value, begun.bonus, (), begun.streams, [], np.zeros((0, 2)))
     if checkpoint.exists():
         progress = restored(job, begun, *read_checkpoint(checkpoint, job))
     saved = time.perf_counter()
+    rows_file(checkpoint).unlink(missing_ok=True)  # an earlier process may still be writing to the old one
     with rows_file(checkpoint).open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writerows(progress.rows)
@@ -365,7 +372,7 @@ def run_job(job: Job, checkpoint: Path, should_stop: Callable[[], bool] = lambda
             writer.writerow(now.rows[-1])
             file.flush()
             done, stop = len(now.rows) == job.task.iterations, should_stop()
-            if done or stop or time.perf_counter() - saved > CHECKPOINT_SECONDS:
+            if done or stop or time.perf_counter() - saved >= checkpoint_seconds:
                 write_checkpoint(checkpoint, job, now)
                 saved = time.perf_counter()
             if stop and not done:
@@ -383,10 +390,10 @@ def process_main(checkpoint: Path) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent passes it on
     signal.signal(signal.SIGTERM, lambda *_: told.set())
     given = json.loads(sys.stdin.read())
-    parent = given.pop("parent")
+    parent, every = given.pop("parent"), given.pop("checkpoint_seconds")
     job = Job(**{**given, "task": task_from(given["task"])})
     try:
-        result = run_job(job, checkpoint, lambda: told.is_set() or os.getppid() != parent)
+        result = run_job(job, checkpoint, lambda: told.is_set() or os.getppid() != parent, checkpoint_seconds=every)
     except CheckpointError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -398,10 +405,14 @@ stopping = threading.Event()  # set by Ctrl-C: the processes that this one watch
 
 def supervise(job: Job, checkpoint: Path) -> Result:
     """Run the job in a process of its own and wait for it; a failure is a result."""
-    text = json.dumps({**job._asdict(), "task": settings_of(job.task), "parent": os.getpid()})
-    command = [sys.executable, "-m", "runs_ref", str(checkpoint.resolve())]
+    nothing = Result(job, [], np.zeros((0, 2)))
+    if stopping.is_set():
+        return nothing._replace(failure="stopped")
+    given = {**job._asdict(), "task": settings_of(job.task)}
+    text = json.dumps({**given, "parent": os.getpid(), "checkpoint_seconds": CHECKPOINT_SECONDS})
+    command = [sys.executable, "-m", "runs_ref", str(checkpoint)]
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, text=True, cwd=checkpoint.parent)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, text=True)
         with suppress(BrokenPipeError):
             assert process.stdin
             process.stdin.write(text)
@@ -412,41 +423,56 @@ def supervise(job: Job, checkpoint: Path) -> Result:
                 process.wait()
         errors.seek(0)
         last = (errors.read().strip() or "no message").splitlines()[-1]
-    if process.returncode == 0:
-        state, arrays = read_checkpoint(checkpoint, job)
-        done = restored(job, start(job), state, arrays)
-        return Result(job, done.rows, done.visits)
-    failures = {STOPPED: "stopped"}
+    if process.returncode == STOPPED:
+        return nothing._replace(failure="stopped")
     if process.returncode < 0:
-        failures[process.returncode] = f"its process died of {signal.Signals(-process.returncode).name}"
-    return Result(job, [], np.zeros((0, 2)), failures.get(process.returncode, last))
+        return nothing._replace(failure=f"its process died of {signal.Signals(-process.returncode).name}")
+    if process.returncode > 0:
+        return nothing._replace(failure=last)
+    try:
+        done = restored(job, start(job), *read_checkpoint(checkpoint, job))
+    except CheckpointError as error:
+        return nothing._replace(failure=str(error))
+    return Result(job, done.rows, done.visits)
+
+
+@contextmanager
+def on_interrupt(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Have Ctrl-C call the handler while the block runs; nothing changes outside the main thread, where it can't."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def run_jobs(jobs: Sequence[Job], checkpoints: Sequence[Path], num_processes: int | None) -> list[Result]:
     """All jobs, each in a process of its own, through joblib; results in the order of the jobs.
 
     joblib's parallel_config is honoured; without one, and without num_processes, there are as many at once as cores.
+    Ctrl-C stops the processes, which write their checkpoints, and raises KeyboardInterrupt; a second one does not wait.
     """
     from joblib import Parallel, delayed
     from joblib.parallel import get_active_backend
 
+    width = num_processes or get_active_backend()[1] or -1
+    local = getattr(get_active_backend(prefer="threads")[0], "supports_sharedmem", False)
+    tasks = [delayed(supervise)(job, path.absolute()) for job, path in zip(jobs, checkpoints, strict=True)]
     stopping.clear()
-    configured = get_active_backend()[1] != 1
-    width = num_processes or (None if configured else -1)
-    before = signal.getsignal(signal.SIGINT)
 
     def interrupt(number: int, frame: Any) -> None:
+        if stopping.is_set() or not local:
+            raise KeyboardInterrupt
         stopping.set()
-        raise KeyboardInterrupt
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, interrupt)
-    try:
-        pairs = zip(jobs, checkpoints, strict=True)
-        return list(Parallel(n_jobs=width, prefer="threads")(delayed(supervise)(*pair) for pair in pairs))
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, before)
+    with on_interrupt(interrupt):
+        results = list(Parallel(n_jobs=width, prefer="threads")(tasks))
+    if stopping.is_set():
+        raise KeyboardInterrupt
+    return results
 
 
 if __name__ == "__main__":

@@ -112,6 +112,14 @@ def settings_of(task: Any) -> dict[str, Any]:
     return plain
 
 
+def of_kind(value: Any, old: Any) -> bool:
+    if isinstance(old, tuple):
+        return isinstance(value, tuple) and all(type(size) is int and size >= 1 for size in value)
+    if isinstance(old, float):
+        return type(value) in (int, float)
+    return type(value) is type(old)
+
+
 def with_setting(settings: Any, name: str, value: Any) -> Any:
     """The task with one setting, such as "agent.eta", changed; ValueError where name or value does not fit."""
     head, _, rest = name.partition(".")
@@ -122,8 +130,7 @@ def with_setting(settings: Any, name: str, value: Any) -> Any:
     if rest:
         return replace(settings, **{head: with_setting(old, rest, value)})
     value = tuple(value) if isinstance(value, list) else value
-    numbers = isinstance(value, (int, float)) and isinstance(old, (int, float)) and not isinstance(value, bool)
-    if not (numbers or isinstance(value, type(old)) or (name == "num_data" and value is None)):
+    if not (of_kind(value, 0.0 if name == "num_data" else old) or (name == "num_data" and value is None)):
         raise ValueError(f"{name} must be of the kind of {old!r}, got {value!r}")
     return replace(settings, **{head: value})
 

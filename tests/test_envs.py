@@ -257,19 +257,20 @@ def test_small_swings_about_hanging_against_the_closed_form():
 # ---------------------------------------------------------------- SparseCartPoleSwingup: the task
 
 
+@pytest.mark.filterwarnings("ignore:.*we recommend using a symmetric and normalized:UserWarning")  # ±10 is in newtons
 @pytest.mark.filterwarnings("ignore:.*is.*infinity. This is probably too:UserWarning")  # speeds are unbounded
 def test_sparse_cart_pole_swingup_against_gymnasium_check_env():
     check_env(SparseCartPoleSwingup(), skip_render_check=True)
 
 
-@given(state=states, action=finite(-3.0, 3.0))
+@given(state=states, force=finite(-30.0, 30.0))
 @settings(max_examples=50)
-def test_a_step_is_0_05_s_of_the_clipped_force_seen_as_x_v_cos_sin_w(state, action):
+def test_a_step_is_0_05_s_of_the_clipped_force_seen_as_x_v_cos_sin_w(state, force):
     env = SparseCartPoleSwingup()
     env.reset(seed=0)
     env.state = state
-    observation, reward, terminated, truncated, info = env.step(np.array([action]))
-    x, v, theta, w = envs_ref.cart_pole_step(state, 10.0 * min(max(action, -1.0), 1.0), 0.05)
+    observation, reward, terminated, truncated, info = env.step(np.array([force]))
+    x, v, theta, w = envs_ref.cart_pole_step(state, min(max(force, -10.0), 10.0), 0.05)
     assert observation.tolist() == [x, v, math.cos(theta), math.sin(theta), w]
     assert observation.dtype == np.float64
     assert (reward, terminated) == (float(math.cos(theta) > 0.8 and abs(x) <= 3.0), abs(x) > 3.0)
@@ -309,7 +310,7 @@ def episode(force: Callable, seed: int, **options) -> tuple[list[float], bool, b
     observation, _ = env.reset(seed=seed)
     rewards, terminated, truncated = [], False, False
     while not (terminated or truncated):
-        observation, reward, terminated, truncated, _ = env.step(np.array([force(*observation) / 10.0]))
+        observation, reward, terminated, truncated, _ = env.step(np.array([force(*observation)]))
         rewards.append(reward)
     return rewards, terminated, truncated
 
@@ -369,7 +370,7 @@ def test_swingup_repeats_itself_bit_for_bit_with_the_seed(seed):
     starts = [env.reset(seed=s)[0] for env, s in ((first, seed), (second, seed), (other, seed + 1))]
     assert np.array_equal(starts[0], starts[1])
     assert not np.array_equal(starts[0], starts[2])
-    for action in default_rng(seed).uniform(-1, 1, (50, 1)):
+    for action in default_rng(seed).uniform(-10, 10, (50, 1)):
         ours, theirs = first.step(action), second.step(action)
         assert np.array_equal(ours[0], theirs[0])
         assert ours[1:4] == theirs[1:4]

@@ -1,0 +1,42 @@
+"""What the benchmarks share: a posterior with data to measure on, and medians of times taken in turn."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import bnn_ref as bnn
+
+Sizes = tuple[int, ...]
+
+
+class Problem(NamedTuple):
+    """A posterior and a prior, and rows with targets."""
+
+    sizes: Sizes
+    q: bnn.DiagNormal
+    prior: bnn.DiagNormal
+    inputs: np.ndarray  # (N, I)
+    targets: np.ndarray  # (N, O)
+
+
+def problem(sizes: Sizes, num_rows: int) -> Problem:
+    rng = np.random.default_rng(0)
+    size = bnn.num_weights(sizes)
+    rho = bnn.softplus_inverse(np.full(size, 0.5))
+    q, prior = bnn.DiagNormal(rng.normal(size=size) * 0.3, rho), bnn.DiagNormal(np.zeros(size), rho)
+    return Problem(sizes, q, prior, rng.normal(size=(num_rows, sizes[0])), rng.normal(size=(num_rows, sizes[-1])))
+
+
+def median_times(runs: Mapping[Any, Callable[[], Any]], num_runs: int) -> tuple[dict[Any, float], dict[Any, Any]]:
+    """Median seconds of each, run in turn, and what each returned last."""
+    times: dict[Any, list[float]] = {name: [] for name in runs}
+    results = {}
+    for _ in range(num_runs):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            results[name] = run()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds) for name, seconds in times.items()}, results
