@@ -423,10 +423,11 @@ def figure(arguments: argparse.Namespace) -> int:
     try:
         tasks = [rows[0]["task"] for rows in curves.values()]
         titles = [task if tasks.count(task) == 1 else f"{task} ({folder})" for task, folder in zip(tasks, curves)]
-        figures.draw_results(arguments.out, dict(zip(titles, curves.values())))
+        titled = dict(zip(titles, curves.values()))
+        figures.draw_results(arguments.out, titled)
     except OSError as error:
         arguments.parser.error(f"argument --out: can't write to {arguments.out}: {error.strerror}")
-    print("\n\n".join(figures.summary(rows) for rows in curves.values()))
+    print(figures.comparison(titled))
     print(f"\nwrote {arguments.out}")
     return 0
 

@@ -286,9 +286,8 @@ def summary(rows: Sequence[Row]) -> str:
         [str(len(values)) for values in finals.values()],
         [iterations(mine) for mine in groups.values()],
         [first_reward(mine) for mine in groups.values()],
-        with_ends([band(values[:, None], quartile_band)[:, 0] for values in ended.values()]),
-        with_ends([band(values[:, None], interquartile_mean_band)[:, 0] for values in ended.values()]),
-        [duration(float(np.median([run[-1]["wall_s"] for run in runs(mine).values()]))) for mine in groups.values()],
+        *return_columns(list(ended.values())),
+        [time_a_seed(mine) for mine in groups.values()],
     ]
     title, *table = aligned([head, *map(list, zip(*columns))], left=(0, 3))
     lines = [f"{rows[0]['task']}: return at the end, the mean over the last tenth of the iterations", "", title]
@@ -299,6 +298,50 @@ def summary(rows: Sequence[Row]) -> str:
         open_points = notes(ended, finals, list(mine))
         lines += [*mine.values(), *([""] if open_points and settings == [""] else []), *open_points]
     return "\n".join(lines)
+
+
+def comparison(curves: dict[str, list[Row]]) -> str:
+    """One table of several tasks, by their titles: a line for each setting and bonus, with `final_returns` as `summary`
+    has them, and the probability that VIME's is higher with its bootstrap interval.
+    """
+    head = ["", "seeds", "iterations", "median [quartiles]", "IQM [95 % interval]", "P(VIME higher)", "time a seed"]
+    table, titles = [head], {}
+    for title, rows in curves.items():
+        titles[len(table)] = title
+        groups = by_curve(rows)
+        finals = [final_returns(mine, key[1], key[0]) for key, mine in groups.items()]
+        ended = dict(zip(groups, (values[np.isfinite(values)] for values in finals)))
+        columns = [
+            [f"{label(bonus)} {setting}".strip() for setting, bonus in groups],
+            [str(len(values)) for values in finals],
+            [iterations(mine) for mine in groups.values()],
+            *return_columns(list(ended.values())),
+            [improvement(ended.get((setting, "vime")), ended[setting, bonus], bonus) for setting, bonus in groups],
+            [time_a_seed(mine) for mine in groups.values()],
+        ]
+        table += list(map(list, zip(*columns)))
+    lines = [
+        [*(["", titles[place]] if place in titles else []), line] for place, line in enumerate(aligned(table, (0,)))
+    ]
+    return "\n".join(line for each in lines for line in each)
+
+
+def return_columns(ended: Sequence[Array]) -> list[list[str]]:
+    """Cells of the returns at the end: median with quartiles, interquartile mean with its interval."""
+    bands = [[band(values[:, None], ends)[:, 0] for values in ended] for ends in STATISTICS.values()]
+    return [with_ends(triples) for triples in bands]
+
+
+def improvement(vime: Array | None, other: Array, bonus: str) -> str:
+    """The cell "0.97 [0.85, 1.00]" of another bonus's line; empty where there is nothing to compare."""
+    if bonus == "vime" or vime is None or not (len(vime) and len(other)):
+        return ""
+    low, high = improvement_interval(vime, other)
+    return f"{probability_of_improvement(vime, other):.2f} [{low:.2f}, {high:.2f}]"
+
+
+def time_a_seed(rows: Sequence[Row]) -> str:
+    return duration(float(np.median([run[-1]["wall_s"] for run in runs(rows).values()])))
 
 
 def iterations(rows: Sequence[Row]) -> str:
@@ -319,13 +362,9 @@ def notes(ended: dict[Key, Array], finals: dict[Key, Array], keys: Sequence[Key]
     for key in keys:
         if len(ended[key]) < len(finals[key]):
             lines.append(f"{label(key[1])}: {len(ended[key])} of {len(finals[key])} seeds have a return at the end")
-    vime = ended.get((keys[0][0], "vime"), np.empty(0))
-    others = [key for key in keys if key[1] != "vime" and len(ended[key]) and len(vime)]
-    table = []
-    for key in others:
-        low, high = improvement_interval(vime, ended[key])
-        share = probability_of_improvement(vime, ended[key])
-        table.append([f"P({label('vime')} > {label(key[1])})", f"{share:.2f} [{low:.2f}, {high:.2f}]"])
+    vime = ended.get((keys[0][0], "vime"))
+    cells = {key: improvement(vime, ended[key], key[1]) for key in keys}
+    table = [[f"P({label('vime')} > {label(key[1])})", cell] for key, cell in cells.items() if cell]
     return lines + aligned(table, left=(0,))
 
 

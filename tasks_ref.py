@@ -47,7 +47,8 @@ class Task:
     env_id: str
     axes: tuple[str, str]  # names of the first two observations, for the picture of visited states
     iterations: int  # of agent.batch_steps steps
-    hidden_sizes: tuple[int, ...] = (32,)  # of policy and value function
+    policy_sizes: tuple[int, ...] = (32,)  # hidden units
+    value_sizes: tuple[int, ...] = (32,)
     agent: AgentSettings = field(default_factory=AgentSettings)
     trpo: TrpoSettings = field(default_factory=TrpoSettings)
     vime: VimeSettings = field(default_factory=VimeSettings)
@@ -68,35 +69,41 @@ class Job(NamedTuple):
 
 # ---------------------------------------------------------------- the tasks
 
+FAST = VimeSettings(gradient="closed_form")  # the original's model, by the faster of the two equal gradients
 TASKS = {
     "SparseMountainCar": Task(
         env_id="envs_ref:vime_ref/SparseMountainCar-v0",
         axes=("position (the goal is at 0.45)", "velocity"),
         iterations=20,
         agent=AgentSettings(eta=1e-4),
+        vime=FAST,
     ),
     "SparseCartPoleSwingup": Task(
         env_id="envs_ref:vime_ref/SparseCartPoleSwingup-v0",
         axes=("cart position", "cart velocity"),
-        iterations=100,
+        iterations=120,
         agent=AgentSettings(eta=1e-3),
+        trpo=TrpoSettings(max_kl=0.05, fisher_every=5),
+        vime=FAST,
     ),
     "SparseHalfCheetah": Task(
         env_id="envs_ref:vime_ref/SparseHalfCheetah-v0",
         axes=("torso position (paid beyond 5)", "torso height"),
-        iterations=1000,
-        hidden_sizes=(64, 32),
-        agent=AgentSettings(eta=0.1),
-        trpo=TrpoSettings(max_kl=0.05),
-        vime=VimeSettings(gradient="closed_form"),
+        iterations=700,
+        value_sizes=(64, 32),
+        agent=AgentSettings(eta=1.0, gamma=0.995, lam=0.97),
+        trpo=TrpoSettings(max_kl=0.05, fisher_every=5),
+        vime=FAST,
     ),
     "Walker2D": Task(
         env_id="envs_ref:vime_ref/Walker2D-v0",
         axes=("torso position", "torso height"),
-        iterations=300,
-        hidden_sizes=(64, 32),
-        agent=AgentSettings(eta=1e-3),
-        vime=VimeSettings(gradient="closed_form"),
+        iterations=150,
+        policy_sizes=(64, 32),
+        value_sizes=(64, 32),
+        agent=AgentSettings(eta=1e-3, lam=0.97),
+        trpo=TrpoSettings(max_kl=0.05, fisher_every=5),
+        vime=FAST,
     ),
 }
 
@@ -174,8 +181,8 @@ def start(job: Job) -> Start:
     task = job.task
     env = gym.make(task.env_id, disable_env_checker=True)
     init, *streams = np.random.default_rng([ROOT_SEED, job.seed]).spawn(5)
-    policy = policy_init(observed(env), env.action_space, init, task.hidden_sizes)
-    value = value_init(observed(env), init, task.hidden_sizes)
+    policy = policy_init(observed(env), env.action_space, init, task.policy_sizes)
+    value = value_init(observed(env), init, task.value_sizes)
     bonus = bonus_init(job.bonus_name, task, env, init)
     settings = replace(task.agent, policy_step=partial(trpo_step, **asdict(task.trpo)))
     return Start(env, policy, bonus, value, Streams(*streams), settings)

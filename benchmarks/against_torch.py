@@ -2,8 +2,8 @@
 
 Gains: `information_gains` (Taylor, noise per weight) against torch.func.vmap over torch.func.grad, as it comes and
 with the chunk size that is fastest here, and against a plain loop, timed on fewer rows and scaled up.
-Steps: one update of `fit` (draw rows and noise, gradient, Adam) against PyTorch eager with torch.optim.Adam. NumPy
-draws rows and noise for both, from equal generators, so that both must end at the same φ.
+Steps: one update of `fit` (draw rows and noise, gradient, Adam) against PyTorch eager with torch.optim.Adam, fused.
+NumPy draws rows and noise for both, from equal generators, so that both must end at the same φ.
 
 Each line gives the median time of both, their ratio (above 1: this project is faster) and how far the results lie
 apart, relative to the largest. Needs torch, which nothing else in the project does:
@@ -46,7 +46,7 @@ def apart(x: np.ndarray, y: np.ndarray) -> float:
 
 def report(what: str, p: Problem, here: float, other: float, difference: float) -> None:
     net = "-".join(map(str, p.sizes))
-    print(f"{what:<38}{net:<12}{1e3 * here:>10.3f}{1e3 * other:>12.3f}{other / here:>8.2f}  {difference:.0e}")
+    print(f"{what:<42}{net:<12}{1e3 * here:>10.3f}{1e3 * other:>12.3f}{other / here:>8.2f}  {difference:.0e}")
 
 
 def compare_gains(p: Problem, num_runs: int) -> None:
@@ -112,7 +112,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     print(f"numpy {np.__version__}, torch {torch.__version__}, one thread; median of {args.runs} runs")
     print(f"gains of {args.rows} rows; steps on minibatches of {MINIBATCH}; {NUM_SAMPLES} samples")
-    print(f"{'':<38}{'network':<12}{'here, ms':>10}{'torch, ms':>12}{'ratio':>8}  apart")
+    print(f"{'':<42}{'network':<12}{'here, ms':>10}{'torch, ms':>12}{'ratio':>8}  apart")
     for sizes in NETS:
         case = problem(sizes, args.rows)
         compare_gains(case, args.runs)

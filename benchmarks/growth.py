@@ -2,9 +2,10 @@
 
     python benchmarks/growth.py growth.png
 
-Each curve changes one thing and leaves the others at the base. Its slope, in the legend and in the printed table, is that
-of the least-squares line through the larger half of its points on log-log axes, where overhead no longer rules; dashed is
-theory, with the slope over the same points. Theory is linear but for samples, whose gains need all S(S + 1)/2 pairs.
+Each curve changes one thing and leaves the others at the base. Its slope, in the legend and in the printed table, is
+that of the least-squares line through the larger half of its points on log-log axes, where overhead no longer rules;
+dashed is theory, with the slope over the same points: linear, but for gains in samples, which need all S(S + 1)/2
+pairs. Needs matplotlib.
 """
 
 import os
@@ -24,6 +25,7 @@ import vime_ref as vime
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import NullFormatter
 
 ROWS, MINIBATCH, SAMPLES, SIZES = 1000, 10, 10, (16, 64, 64, 16)
 LIKELIHOOD_SIGMA, UPDATES = 0.5, 20
@@ -97,6 +99,7 @@ def main() -> None:
             panel.loglog(x, theory * y[-1] / theory[-1], "--", color=points.get_color(), alpha=0.5)
             print(f"{axis:<40}{curve:<32}{slope(x, y):>8.2f}{slope(x, theory):>8.2f}")
         panel.set(xlabel=axis)
+        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.legend(title="slope")
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("seconds (one thread; dashed: theory)")

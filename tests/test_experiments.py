@@ -17,42 +17,58 @@ import numpy as np
 import pytest
 
 import experiments_ref as experiments
-from agents_ref import Iteration
-from vime_ref import Batch
+import runs_ref as runs
+from runs_ref import Result
+from tasks_ref import TASKS, Job
 
-COLUMNS = "task,bonus,seed,iteration,steps,return_mean,return_max,gain_median,wall_s"
-FILES = ["config.json", "learning_curve.csv", "learning_curve.png", "state_visits.png"]
+FILES = sorted(experiments.FILES)
+PICTURES = [name for name in FILES if name.endswith("png")]
 TASK = "SparseMountainCar"
 
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs start in an empty folder, which shows all that they leave behind."""
+    """Runs start in an empty folder, which shows all that they leave behind, and start no processes."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs, "supervise", lambda job, checkpoint: runs.run_job(job, checkpoint))
 
 
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task of a few steps an iteration; new processes do not see it, so it goes with one job."""
-    task = experiments.TASKS[TASK]
+    """A task of a few steps an iteration."""
+    task = TASKS[TASK]
     small = replace(
         task,
         iterations=2,
         agent=replace(task.agent, batch_steps=550),
         vime=replace(task.vime, hidden_sizes=(4,), num_updates=5, num_samples=2),
-        hidden_sizes=(4,),
+        policy_sizes=(4,),
+        value_sizes=(3,),
     )
-    monkeypatch.setitem(experiments.TASKS, TASK, small)
+    monkeypatch.setitem(TASKS, TASK, small)
 
 
-small = pytest.mark.usefixtures("_small")
+@pytest.fixture
+def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are empty files, for drawing takes longer than all the rest."""
+    for name in ("draw_learning_curve", "draw_state_visits", "draw_diagnostics", "draw_results"):
+        monkeypatch.setattr(experiments.figures, name, lambda path, *rest: path.touch())
 
 
-def run(*arguments: str, out: str = "out", jobs: int = 1) -> list[dict[str, str]]:
-    """The rows of a run's learning curve, without the time that they took."""
-    assert experiments.main(["run", "--jobs", str(jobs), "--out", out, *arguments]) == 0
-    rows = csv.DictReader(Path(out, "learning_curve.csv").read_text().splitlines())
-    return [{name: value for name, value in row.items() if name != "wall_s"} for row in rows]
+drawn = pytest.mark.usefixtures("_small")
+small = pytest.mark.usefixtures("_small", "_undrawn")
+undrawn = pytest.mark.usefixtures("_undrawn")
+
+
+def rows_of(folder: str) -> list[dict[str, str]]:
+    """The rows of a learning curve, without the times that they took."""
+    rows = csv.DictReader(Path(folder, "learning_curve.csv").read_text().splitlines())
+    return [{name: value for name, value in row.items() if not name.endswith("_s")} for row in rows]
+
+
+def run(*arguments: str, out: str = "out") -> list[dict[str, str]]:
+    assert experiments.main(["run", "--jobs", "1", "--out", out, *arguments]) == 0
+    return rows_of(out)
 
 
 def left_behind() -> list[str]:
@@ -66,60 +82,77 @@ def column(rows: list[dict[str, str]], name: str, **where: str) -> list[str]:
 # ---------------------------------------------------------------- a run
 
 
-@small
-def test_run_writes_four_files_and_shows_a_table(capsys):
+@drawn
+def test_run_writes_five_files_and_shows_tables(capsys):
     rows = run("--iterations", "3", "--seeds", "2")
     assert left_behind() == ["out", *(f"out/{name}" for name in FILES)]
-    assert Path("out/learning_curve.csv").read_text().splitlines()[0] == COLUMNS
-    key = [(row["task"], row["bonus"], row["seed"], row["iteration"], row["steps"]) for row in rows]
+    assert Path("out/learning_curve.csv").read_text().splitlines()[0] == ",".join(runs.COLUMNS)
+    key = [tuple(row[name] for name in ("task", "bonus", "setting", "seed", "iteration", "steps")) for row in rows]
     steps = ("550", "1100", "1650")
-    assert key == [(TASK, b, s, str(i), steps[i]) for b in ("vime", "none") for s in "01" for i in range(3)]
+    assert key == [(TASK, b, "", s, str(i), steps[i]) for b in ("vime", "none") for s in "01" for i in range(3)]
     assert set(column(rows, "gain_median", bonus="none")) == {"0.0"}
     assert column(rows, "gain_median", bonus="vime", iteration="0") == ["0.0", "0.0"]
     assert all(float(gain) > 0.0 for gain in column(rows, "gain_median", bonus="vime", iteration="2"))
     assert all(0.0 <= float(row["return_mean"]) <= float(row["return_max"]) <= 1.0 for row in rows)
-    for name in ("learning_curve.png", "state_visits.png"):
+    for name in PICTURES:
         pixels = matplotlib.image.imread(f"out/{name}")
         assert pixels.shape[0] > 300
         assert pixels.std() > 0.0
-    table = capsys.readouterr().out
-    for name in (*FILES, "first reward", "final return", "wall time"):
-        assert name in table
-    for bonus in ("vime", "none"):
-        assert re.search(rf"^{TASK} +{bonus} +2  .* of 2\) .*\d\.\d\d \[\d\.\d\d, \d\.\d\d\] .* s a seed$", table, re.M)
+    shown = capsys.readouterr()
+    for text in (
+        *FILES,
+        "first reward",
+        "sampling",
+        "gains",
+        "policy",
+        "model",
+        *(f"TRPO{x}" for x in ("", " + VIME")),
+    ):
+        assert text in shown.out
+    assert "wrote out/ after " in shown.out
+    assert "12/12" in shown.err
+    assert re.search(rf"{TASK} (vime|none) seed [01]: .*iteration 2, return \d\.\d\d, gain \d\.\de", shown.err)
 
 
 @small
 def test_config_holds_every_setting_the_versions_and_the_root_seed():
     """Oracle: the numbers of the original code, as written down, not as read from the task."""
-    run("--iterations", "1", "--seeds", "1", "--bonus", "none", "--eta", "0.25")
+    command = ["--iterations", "1", "--seeds", "1", "--bonus", "none", "--eta", "0.25", "--set", "agent.lam=0.5,1"]
+    run(*command)
     config = json.loads(Path("out/config.json").read_text())
-    assert {name: config[name] for name in ("root_seed", "task_name", "bonuses", "seeds", "jobs")} == {
-        "root_seed": 0, "task_name": TASK, "bonuses": ["none"], "seeds": 1, "jobs": 1
+    names = ("command", "root_seed", "task_name", "bonuses", "seeds", "jobs", "swept")
+    assert {name: config[name] for name in names} == {
+        "command": " ".join(["vime-ref run --jobs 1 --out out", *command]), "root_seed": 0, "task_name": TASK,
+        "bonuses": ["none"], "seeds": 1, "jobs": 1, "swept": {"agent.lam": [0.5, 1]},
     }  # fmt: skip
-    assert config["settings"]["env_id"] == "envs_ref:vime_ref/SparseMountainCar-v0"
-    assert config["settings"]["hidden_sizes"] == [4]
-    assert config["settings"]["agent"] == {
-        "eta": 0.25, "batch_steps": 550, "gamma": 0.99, "lam": 1.0, "normalize": True, "policy_step": "trpo_step"
-    }  # fmt: skip
-    assert config["settings"]["vime"] == {
+    settings = config["settings"]
+    assert settings["env_id"] == "envs_ref:vime_ref/SparseMountainCar-v0"
+    assert (settings["policy_sizes"], settings["value_sizes"], settings["iterations"]) == ([4], [3], 1)
+    assert settings["trpo"] == {"max_kl": 0.01, "fisher_every": 1}
+    assert settings["agent"] == {"eta": 0.25, "batch_steps": 550, "gamma": 0.99, "lam": 0.5, "normalize": True}
+    assert settings["vime"] == {
         "hidden_sizes": [4], "likelihood_sigma": 5.0, "prior_sigma": 0.5, "num_data": 50.0, "step_size": 0.01,
-        "method": "taylor", "local": False, "num_samples": 2, "num_updates": 5, "batch_size": 10,
-        "learning_rate": 1e-3, "capacity": 100_000, "min_rows": 500,
+        "method": "taylor", "gradient": "autograd", "local": False, "num_samples": 2, "num_updates": 5,
+        "batch_size": 10, "learning_rate": 1e-3, "capacity": 100_000, "min_rows": 500,
     }  # fmt: skip
-    packages = ("numpy", "scipy", "autograd", "gymnasium")
+    packages = ("numpy", "scipy", "autograd", "gymnasium", "tqdm", "matplotlib", "joblib")
     expected = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
-    assert config["settings"]["iterations"] == 1
     assert expected.items() <= config["versions"].items()
-    assert "vime-ref" in config["versions"]
+    assert {"vime-ref", "mujoco"} < config["versions"].keys()
+
+
+@drawn
+def test_a_run_again_gives_the_same_rows_and_pictures():
+    rows, again = (run("--seeds", "1", out=out) for out in ("a", "b"))
+    assert rows == again
+    for name in PICTURES:
+        assert Path("a", name).read_bytes() == Path("b", name).read_bytes()
 
 
 @small
-def test_a_run_is_a_function_of_its_seed(capsys):
-    rows, again = (run("--seeds", "2", out=out) for out in ("a", "b"))
-    assert rows == again
-    for name in ("learning_curve.png", "state_visits.png"):
-        assert Path("a", name).read_bytes() == Path("b", name).read_bytes()
+def test_a_run_is_a_function_of_its_seed():
+    """Whatever runs beside it; control: another seed gives other gains."""
+    rows = run("--seeds", "2")
     gains = [column(rows, "gain_median", bonus="vime", iteration="1", seed=seed)[0] for seed in "01"]
     assert gains[0] != gains[1]
     assert run("--seeds", "1", "--bonus", "vime") == [
@@ -128,24 +161,27 @@ def test_a_run_is_a_function_of_its_seed(capsys):
 
 
 @small
-def test_eta_0_gives_both_agents_the_same_states(monkeypatch):
+def test_eta_0_gives_all_agents_the_same_states(monkeypatch):
     """Control: with eta = 1 they part, once the gains of the second iteration have paid."""
     seen: dict[str, Any] = {}
     write = experiments.write_results
 
-    def keep(out: Path, config: Any, results: Any, axis_names: Any) -> str:
-        seen.update({job.bonus_name: result.visits for job, result in results.items()})
-        return write(out, config, results, axis_names)
+    def keep(out: Path, config: Any, results: Sequence[Result]) -> str:
+        seen.update({result.job.bonus_name: result.visits for result in results})
+        return write(out, config, results)
 
     monkeypatch.setattr(experiments, "write_results", keep)
-    run("--eta", "0", "--seeds", "1", "--iterations", "3")
+    command = ["--bonus", "vime", "l2", "none", "--seeds", "1", "--iterations", "3", "--eta"]
+    run(*command, "0")
     assert np.array_equal(seen["vime"], seen["none"])
-    run("--eta", "1", "--seeds", "1", "--iterations", "3")
+    assert np.array_equal(seen["l2"], seen["none"])
+    run(*command, "1")
     assert not np.array_equal(seen["vime"], seen["none"])
+    assert not np.array_equal(seen["l2"], seen["none"])
 
 
 @small
-def test_run_takes_the_defaults_of_the_task_and_writes_to_runs(capsys):
+def test_run_takes_the_defaults_of_the_task_and_writes_to_runs():
     """A bonus named twice runs once."""
     assert experiments.main(["run", "--jobs", "1", "--seeds", "1", "--bonus", "none", "none"]) == 0
     assert left_behind() == ["runs", f"runs/{TASK}", *(f"runs/{TASK}/{name}" for name in FILES)]
@@ -154,54 +190,66 @@ def test_run_takes_the_defaults_of_the_task_and_writes_to_runs(capsys):
     assert (settings["iterations"], settings["agent"]["eta"], config["bonuses"]) == (2, 1e-4, ["none"])
 
 
-@small
-def test_iterations_in_which_no_episode_ends_have_no_return(monkeypatch, capsys):
-    task = experiments.TASKS[TASK]
-    monkeypatch.setitem(experiments.TASKS, TASK, replace(task, agent=replace(task.agent, batch_steps=20)))
-    rows = run("--seeds", "1")
+@drawn
+def test_iterations_in_which_no_episode_ends_have_no_return(capsys):
+    rows = run("--seeds", "1", "--set", "agent.batch_steps=20")
     assert {row["return_mean"] for row in rows} == {row["return_max"] for row in rows} == {"nan"}
     assert capsys.readouterr().out.count("never (0 of 1)") == 2
 
 
-def test_two_jobs_give_the_figures_of_one(capsys):
-    """The task as it is: workers are new processes."""
-    arguments = "--iterations", "2", "--seeds", "1"
-    assert run(*arguments, out="one", jobs=1) == run(*arguments, out="two", jobs=2)
-    assert left_behind() == sorted(name for out in ("one", "two") for name in (out, *(f"{out}/{f}" for f in FILES)))
+@small
+def test_a_sweep_against_runs_of_each_setting(capsys):
+    """A line of the table for each; names and values as given, from one --set or several."""
+    plain = ["--seeds", "1", "--bonus", "vime", "--iterations", "3"]
+    rows = run(*plain, "--set", "agent.eta=0,0.5", "--set", "vime.hidden_sizes=[3],[2,2]")
+    tables = capsys.readouterr().out
+    parts = []
+    for eta in ("0", "0.5"):
+        for size in ("[3]", "[2, 2]"):
+            name = f"agent.eta={eta} vime.hidden_sizes={size}"
+            alone = run(*plain, "--eta", eta, "--set", f"vime.hidden_sizes={size}")
+            assert set(column(alone, "setting")) == {""}
+            parts += [{**row, "setting": name} for row in alone]
+            assert tables.count(f"\n{name}\n") == 1
+    assert rows == parts
+    assert len(set(column(rows, "elbo", iteration="2"))) == 4
 
 
 @small
-def test_rows_against_hand_computed_statistics(monkeypatch):
-    """Mean and maximum of the returns, median (2, where the mean is 4) of the gains."""
-    batch = Batch(np.zeros((3, 2)), *(np.zeros(3) for _ in range(5)))
-    seen = Iteration(None, None, None, (), batch, np.array([1.0, 9.0, 2.0]), np.array([0.0, 1.0, 0.0, 0.0]))
-    monkeypatch.setattr(experiments, "train", lambda *arguments, **keywords: iter([seen]))
-    job = experiments.Job(TASK, "none", 0, 1, 0.0, Path("rows.csv"))
-    (row,), visits = experiments.run_job(job)
-    assert (row["return_mean"], row["return_max"], row["gain_median"]) == (0.25, 1.0, 2.0)
-    assert visits.shape == (1, 2)
+def test_several_tasks_have_a_folder_each(monkeypatch, capsys):
+    monkeypatch.setitem(TASKS, "Twin", replace(TASKS[TASK], env_id="envs_ref:vime_ref/SparseCartPoleSwingup-v0"))
+    command = ["run", "--jobs", "1", "--seeds", "1", "--bonus", "none", "--out", "both", "--task"]
+    assert experiments.main([*command, TASK, "Twin", TASK]) == 0
+    assert left_behind() == ["both", *(f"both/{t}{n}" for t in (TASK, "Twin") for n in ("", *(f"/{f}" for f in FILES)))]
+    assert [{row["task"] for row in rows_of(f"both/{name}")} for name in (TASK, "Twin")] == [{TASK}, {"Twin"}]
+    assert rows_of(f"both/{TASK}") == run("--seeds", "1", "--bonus", "none", out="one")
+    assert rows_of("both/Twin") != rows_of("one")
+    shown = capsys.readouterr().out
+    assert shown.count("wrote both/") == 2
 
 
-def fake_row(bonus: str, seed: int, iteration: int, mean: float, best: float, wall: float) -> dict[str, Any]:
-    values = (TASK, bonus, seed, iteration, 10 * (iteration + 1), mean, best, 0.0, wall)
-    return dict(zip(COLUMNS.split(","), values))
+@undrawn
+def test_all_means_every_task(monkeypatch):
+    planned = []
+
+    def run_jobs(jobs: Sequence[Job], *rest: Any) -> list[Result]:
+        planned.extend(jobs)
+        return [Result(job, [], np.zeros((0, 2)), "planned only") for job in jobs]
+
+    monkeypatch.setattr(experiments, "run_jobs", run_jobs)
+    assert experiments.main(["run", "--task", "all", "--seeds", "2", "--bonus", "vime", "l2", "none"]) == 1
+    key = [(job.task_name, job.bonus_name, job.seed) for job in planned]
+    assert key == [(task, bonus, seed) for task in TASKS for bonus in ("vime", "l2", "none") for seed in range(2)]
+    assert all(job.task == TASKS[job.task_name] for job in planned)
 
 
-def test_summary_against_hand_counted_rows():
-    """Of five seeds three are rewarded, first in iterations 1, 2 and 6; final returns in quarters, 0 to 1."""
-    firsts = [1, 2, 6, 99, 99]
-    rows = [
-        fake_row("vime", s, i, s / 4 if i == 7 else 0.0, float(i >= firsts[s]), 2.0 * i + s)
-        for s in range(5)
-        for i in range(8)
-    ]
-    rows += [fake_row("none", s, i, 0.0, 0.0, 1.0) for s in range(3) for i in range(8)]
-    header, vime, none = experiments.summary(rows, ["vime", "none"]).splitlines()
-    assert re.split(r" {2,}", header.replace("bonus ", "bonus  ")) == [
-        "task", "bonus", "seeds", "first reward", "final return", "wall time"
-    ]  # fmt: skip
-    assert vime.split() == f"{TASK} vime 5 iteration 2 (3 of 5) 0.50 [0.25, 0.75] 16.0 s a seed".split()
-    assert none.split() == f"{TASK} none 3 never (0 of 3) 0.00 [0.00, 0.00] 1.0 s a seed".split()
+def test_a_row_that_is_being_written_is_left_out():
+    whole = dict.fromkeys(runs.COLUMNS, "1")
+    line = ",".join(whole.values())
+    Path("rows.csv").write_text(f"{line}\n{line}\n{line[:5]}")
+    assert experiments.written_rows(Path("rows.csv")) == [whole, whole]
+    Path("rows.csv").write_text(line)
+    assert experiments.written_rows(Path("rows.csv")) == []
 
 
 # ---------------------------------------------------------------- refusals
@@ -241,6 +289,23 @@ def refusal(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str
             for flag in ("--iterations", "--seeds", "--jobs")
             for value in ("0", "-1", "1.5", "many")
         ),
+        *(
+            ("--set", values, reason)
+            for values, reason in [
+                (["agent.eta"], "must be NAME=VALUE or NAME=VALUE,VALUE, got agent.eta"),
+                (["agent.eta="], "must be NAME=VALUE or NAME=VALUE,VALUE, got agent.eta="),
+                (["=1"], "setting must be one of iterations, "),
+                (["agent.speed=1"], "setting must be one of eta, "),
+                (["agent.eta=much"], "eta must be of the kind of 0.0001, got 'much'"),
+                (["agent.eta=0,-1"], "eta must be >= 0"),
+                (["vime.hidden_sizes=4"], "hidden_sizes must be of the kind of (32,), got 4"),
+                (["vime.method=guess"], "method must be 'taylor' or 'exact', got 'guess'"),
+                (["agent.lam=1", "agent.lam=0.5"], "agent.lam is set more than once"),
+                (["agent.lam=1", "--set", "agent.lam=0.5"], "agent.lam is set more than once"),
+                (["agent.eta=1,2", "--eta", "3"], "agent.eta is set more than once"),
+                (["iterations=1,2", "--iterations", "3"], "iterations is set more than once"),
+            ]
+        ),
         ("--out", ["file/below"], "can't write to file/below"),
         ("--out", ["file"], "can't write to file"),
     ],
@@ -251,7 +316,7 @@ def test_a_bad_value_ends_with_one_line_that_names_the_flag(flag, values, reason
     assert re.match(r"vime-ref( run)?: error: ", error)
     assert f"argument {flag}: " in error
     assert reason in error
-    assert left_behind() == ["file"]
+    assert [name for name in left_behind() if name not in ("runs", f"runs/{TASK}")] == ["file"]
 
 
 @pytest.mark.usefixtures("_no_work")
@@ -274,6 +339,24 @@ def test_a_missing_extra_ends_with_one_line_that_names_it(missing, monkeypatch, 
     assert left_behind() == []
 
 
+@pytest.mark.usefixtures("_no_work")
+@pytest.mark.parametrize(
+    ("tasks", "named"),
+    [(["SparseHalfCheetah"], "SparseHalfCheetah"), ([TASK, "Walker2D"], "Walker2D"), (["all"], "SparseHalfCheetah")],
+)
+def test_missing_mujoco_ends_with_one_line(tasks, named, monkeypatch, capsys):
+    """Control: a task that does not need it starts."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "mujoco" else find(name, *rest)
+    )
+    line = refusal(capsys, ["run", "--task", *tasks])
+    assert f"error: {named} needs mujoco: pip install -e '.[run,mujoco]'" in line
+    assert left_behind() == []
+    with pytest.raises(AssertionError, match="a run has started"):
+        experiments.main(["run", "--task", TASK])
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"), [([], "required: COMMAND"), (["fly"], "'fly'"), (["run", "--speed", "9"], "--speed 9")]
 )
@@ -283,18 +366,30 @@ def test_a_bad_command_ends_with_one_line(arguments, reason, capsys):
     assert left_behind() == []
 
 
-def test_help_of_run_names_every_flag_with_its_default(capsys):
+def flags_of(capsys: pytest.CaptureFixture[str], command: str) -> dict[str, str]:
+    """What the help text says of each flag."""
     with pytest.raises(SystemExit) as exit_:
-        experiments.main(["run", "--help"])
+        experiments.main([command, "--help"])
     assert exit_.value.code == 0
     described = capsys.readouterr().out.split("options:")[1]
     flags = re.split(r"\n  (?=-)", described)[1:]
     named = {re.search(r"--\w+", text)[0]: " ".join(text.split()) for text in flags}
-    assert set(named) == {"--help", "--task", "--bonus", "--seeds", "--iterations", "--eta", "--jobs", "--out"}
     assert named.pop("--help").startswith("-h, --help")
-    defaults = [TASK, "vime none", "3", "the task's, 20", "the task's, 0.0001", "the number of cores, ", "runs/TASK"]
-    for (flag, text), default in zip(named.items(), defaults, strict=True):
-        assert f"(default: {default}" in text, flag
+    return named
+
+
+def test_help_names_every_flag_with_its_default(capsys):
+    expected = {
+        "--task": TASK, "--bonus": "vime none", "--seeds": "3", "--iterations": "the task's, 20, ",
+        "--eta": "the task's, 0.0001, ", "--set": "the task's", "--jobs": "joblib's configuration, else the number of ",
+        "--resume": "refuse", "--out": "runs/TASK",
+    }  # fmt: skip
+    named = flags_of(capsys, "run")
+    assert list(named) == list(expected)
+    for flag, default in expected.items():
+        assert f"(default: {default}" in named[flag], flag
+    assert all(name in named["--task"] for name in TASKS)
+    assert "(default: results.png)" in flags_of(capsys, "figure")["--out"]
 
 
 def test_the_installed_command_and_the_file_itself_run_main(monkeypatch, capsys):
@@ -309,39 +404,164 @@ def test_the_installed_command_and_the_file_itself_run_main(monkeypatch, capsys)
 
 # ---------------------------------------------------------------- runs that break off
 
+PLAIN = ["run", "--jobs", "1", "--out", "out", "--seeds", "1", "--bonus"]
+UNFINISHED = "vime-ref run: error: out/checkpoints holds an unfinished run: add --resume, or remove that folder\n"
 
-@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
+
+@pytest.fixture
+def checkpoint(_small: None) -> Path:
+    """One of a run that was stopped after its first iteration."""
+    path = Path("out/checkpoints/vime-0.npz")
+    path.parent.mkdir(parents=True)
+    assert runs.run_job(Job(TASK, "vime", "", 0, TASKS[TASK]), path, lambda: True) is None
+    return path
+
+
+@undrawn
+def test_an_unfinished_run_is_not_begun_again(checkpoint, monkeypatch, capsys):
+    """Nor is another begun over it; --resume goes on to the same figures, and cleans up."""
+    content = checkpoint.read_bytes()
+    for bonus in ("vime", "none"):
+        assert refusal(capsys, [*PLAIN, bonus]) == UNFINISHED
+    assert left_behind() == ["out", "out/checkpoints", "out/checkpoints/vime-0.csv", str(checkpoint)]
+    assert checkpoint.read_bytes() == content
+    assert experiments.main([*PLAIN, "vime", "--resume"]) == 0
+    assert left_behind() == ["out", *(f"out/{name}" for name in FILES)]
+    assert rows_of("out") == run("--seeds", "1", "--bonus", "vime", out="new")
+
+
+@undrawn
+def test_another_run_beside_an_unfinished_one_leaves_its_checkpoint(checkpoint):
+    content = checkpoint.read_bytes()
+    assert experiments.main([*PLAIN, "none", "--resume"]) == 0
+    assert sorted(path.name for path in Path("out/checkpoints").iterdir()) == ["vime-0.csv", "vime-0.npz"]
+    assert checkpoint.read_bytes() == content
+
+
 @small
-def test_a_run_that_breaks_off_leaves_an_empty_folder(failure, monkeypatch, capsys):
-    """A failing job's exception comes through; Ctrl-C ends with code 130 and a line."""
+def test_resume_without_an_unfinished_run_begins(capsys):
+    assert experiments.main([*PLAIN, "vime", "--resume"]) == 0
+    assert rows_of("out") == run("--seeds", "1", "--bonus", "vime", out="new")
 
-    def break_off(env: Any, *arguments: Any, **keywords: Any) -> Any:
-        raise failure("in a job")
 
-    monkeypatch.setattr(experiments, "train", break_off)
-    command = ["run", "--jobs", "1", "--out", "out"]
-    if failure is KeyboardInterrupt:
-        assert experiments.main(command) == 130
-        assert capsys.readouterr().err.endswith("\nvime-ref: interrupted\n")
-    else:
-        with pytest.raises(RuntimeError, match="in a job"):
+@pytest.mark.usefixtures("_no_work")
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--eta", "0.5"], "is another run's: its task.agent.eta is 0.0001, here it is 0.5"),
+        (["--set", "iterations=7"], "is another run's: its task.iterations is 2, here it is 7"),
+        ([], "is damaged, or no checkpoint"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_ends_with_one_line(arguments, reason, checkpoint, capsys):
+    """It is left as it is. Control: the right one is taken, and the run begins."""
+    command = [*PLAIN, "vime", "--resume", *arguments]
+    content = checkpoint.read_bytes()
+    if not arguments:
+        with pytest.raises(AssertionError, match="a run has started"):
             experiments.main(command)
-    assert left_behind() == ["out"]
+        content = content[:-1]
+        checkpoint.write_bytes(content)
+        capsys.readouterr()
+    assert refusal(capsys, command) == f"vime-ref run: error: checkpoint {checkpoint} {reason}\n"
+    assert checkpoint.read_bytes() == content
 
 
-def test_a_job_that_fails_in_a_worker_leaves_an_empty_folder(monkeypatch):
-    """Workers are new processes, which do not know a task that is added here."""
-    monkeypatch.setitem(experiments.TASKS, "Elsewhere", experiments.TASKS[TASK])
-    with pytest.raises(KeyError, match="Elsewhere"):
-        experiments.main(["run", "--task", "Elsewhere", "--jobs", "2", "--out", "out"])
-    assert left_behind() == ["out"]
+@small
+def test_failed_runs_are_named_by_task_bonus_setting_and_seed(monkeypatch, capsys):
+    """The others' results are written; with no others there are none."""
+
+    def supervise(job: Job, checkpoint: Path) -> Result:
+        if job.bonus_name == "vime" and job.task.agent.eta == 0.5:
+            return Result(job, [], np.zeros((0, 2)), "bad luck")
+        result = runs.run_job(job, checkpoint)
+        assert result
+        return result
+
+    monkeypatch.setattr(runs, "supervise", supervise)
+    command = ["run", "--jobs", "1", "--out", "out", "--seeds", "2", "--bonus", "vime", "none", "--set"]
+    assert experiments.main([*command, "agent.eta=0,0.5"]) == 1
+    *_, first, second, how = capsys.readouterr().err.splitlines()
+    assert first == f"vime-ref: {TASK} vime agent.eta=0.5 seed 0 failed: bad luck"
+    assert second == f"vime-ref: {TASK} vime agent.eta=0.5 seed 1 failed: bad luck"
+    assert how == "vime-ref: the same command with --resume runs again what failed"
+    assert {(row["bonus"], row["setting"]) for row in rows_of("out")} == {
+        ("vime", "agent.eta=0"), ("none", "agent.eta=0"), ("none", "agent.eta=0.5")
+    }  # fmt: skip
+    assert len(list(Path("out/checkpoints").glob("*.npz"))) == 6
+    assert experiments.main(["run", "--jobs", "1", "--out", "no", "--bonus", "vime", "--eta", "0.5"]) == 1
+    assert left_behind()[0] == "no"
+    assert not Path("no/learning_curve.csv").exists()
 
 
-def test_an_interrupted_run_ends_with_code_130_and_one_line(monkeypatch, capsys):
+@pytest.mark.parametrize("where", ["run_jobs", "write_results"])
+@small
+def test_an_interrupted_run_ends_with_code_130_and_one_line(where, monkeypatch, capsys):
+    """Whenever Ctrl-C comes; what is finished is kept, and found with --resume."""
+
     def interrupted(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiments, "run_jobs", interrupted)
-    assert experiments.main(["run", "--out", "out"]) == 130
-    assert capsys.readouterr().err.strip() == "vime-ref: interrupted"
-    assert left_behind() == ["out"]
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments, where, interrupted)
+        assert experiments.main([*PLAIN, "none"]) == 130
+    line = "\nvime-ref: interrupted; the same command with --resume goes on\n"
+    assert capsys.readouterr().err.endswith(line)
+    assert Path("out/checkpoints/none-0.npz").exists() == (where == "write_results")
+    assert experiments.main([*PLAIN, "none", "--resume"]) == 0
+    assert rows_of("out") == run("--seeds", "1", "--bonus", "none", out="new")
+
+
+# ---------------------------------------------------------------- several results in one figure
+
+
+@pytest.fixture
+def _results(_small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        for name in ("draw_learning_curve", "draw_state_visits", "draw_diagnostics"):
+            patch.setattr(experiments.figures, name, lambda path, *rest: None)
+        patch.setitem(TASKS, "Twin", TASKS[TASK])
+        assert experiments.main(["run", "--jobs", "1", "--seeds", "2", "--task", TASK, "Twin"]) == 0
+
+
+@pytest.mark.usefixtures("_results")
+def test_figure_draws_what_runs_holds_or_the_folders_named(capsys):
+    capsys.readouterr()
+    assert experiments.main(["figure"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.endswith("\nwrote results.png\n")
+    assert [line for line in shown.splitlines() if "return at the end" in line] == [
+        f"{name}: return at the end, the mean over the last tenth of the iterations" for name in (TASK, "Twin")
+    ]
+    assert shown.count("TRPO + VIME  ") == 2
+    assert experiments.main(["figure", "runs/Twin", "--out", "twin.png"]) == 0
+    assert TASK not in capsys.readouterr().out
+    both, one = (matplotlib.image.imread(name) for name in ("results.png", "twin.png"))
+    assert both.std() > 0.0
+    assert both.shape[1] > one.shape[1] > 300
+
+
+@pytest.mark.usefixtures("_results")
+def test_figure_refuses_with_one_line(capsys):
+    """A folder without results, a file that breaks off in a row, a picture that can't be written."""
+    text = Path("runs/Twin/learning_curve.csv").read_text().splitlines()
+    Path("damaged").mkdir()
+    Path("damaged/learning_curve.csv").write_text("\n".join([*text[:2], text[2][:20]]))
+    reasons = {
+        "nowhere": "nowhere/learning_curve.csv: can't be read: No such file or directory",
+        "damaged": "damaged/learning_curve.csv: row 3 must have ",
+        "runs/Twin --out nowhere/it.png": "argument --out: can't write to nowhere/it.png: No such file or directory",
+    }
+    capsys.readouterr()
+    for arguments, reason in reasons.items():
+        assert refusal(capsys, ["figure", *arguments.split()]).startswith(f"vime-ref figure: error: {reason}")
+    assert not list(Path().rglob("*.png"))
+
+
+def test_figure_without_results_or_matplotlib_ends_with_one_line(monkeypatch, capsys):
+    line = refusal(capsys, ["figure"])
+    assert line == "vime-ref figure: error: no results: name folders that hold a learning_curve.csv\n"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(experiments.figures, "read_curve", lambda path: [])
+    line = refusal(capsys, ["figure", "somewhere"])
+    assert line == "vime-ref figure: error: figure needs matplotlib: pip install -e '.[run]'\n"

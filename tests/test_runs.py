@@ -13,7 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,11 +23,13 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+from distributed import Client, LocalCluster, get_task_stream
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random import default_rng
 from scipy.special import logsumexp
 from scipy.stats import norm
+from strategies import finite
 
 import bnn_ref as bnn
 import experiments_ref as experiments
@@ -34,7 +37,6 @@ import runs_ref as runs
 from agents_ref import Iteration, train
 from explorers_ref import PredictionError
 from runs_ref import CheckpointError, Progress, Row
-from strategies import finite
 from tasks_ref import BONUSES, TASKS, Job, start, with_setting
 from vime_ref import Batch, NoBonus
 
@@ -44,7 +46,8 @@ SIZES = {
     "vime.num_updates": 5,
     "vime.num_samples": 2,
     "vime.hidden_sizes": [4],
-    "hidden_sizes": [4],
+    "policy_sizes": [4],
+    "value_sizes": [4],
 }
 ITERATIONS = 4
 PATIENCE = 60.0  # seconds until a process test gives up
@@ -556,3 +559,365 @@ def test_phases_sum_to_the_wall_time(bonus, finished):
     assert min(row["sampling_s"] for row in rows) > 0.0
     sums = np.cumsum([sum(row[name] for name in PHASES) for row in rows])
     assert sums == pytest.approx([row["wall_s"] for row in rows], rel=1e-9)
+
+
+# ---------------------------------------------------------------- processes
+
+LONG = 12  # iterations, so that a run is under way for a while
+SET = [f"{name}={json.dumps(value)}" for name, value in SIZES.items()]
+COMMAND = [*f"run --task {NAME} --seeds 1 --iterations {LONG} --out out --set".split(), *SET]
+VIME = [*COMMAND, "--bonus", "vime"]
+BOTH = [*COMMAND, "--bonus", "vime", "none"]
+PARENT = """
+import subprocess, sys
+import experiments_ref, runs_ref
+
+class Popen(subprocess.Popen):
+    def __init__(self, *arguments, **keywords):
+        super().__init__(*arguments, **keywords)
+        print(self.pid, flush=True)
+
+subprocess.Popen = Popen
+runs_ref.CHECKPOINT_SECONDS = float(sys.argv[1])
+sys.exit(experiments_ref.main(sys.argv[2:]))
+"""
+INTERRUPTED = "\nvime-ref: interrupted; the same command with --resume goes on\n"
+
+
+def in_this_process(patch: pytest.MonkeyPatch) -> None:
+    """Jobs start no processes."""
+    patch.setattr(runs, "supervise", lambda job, checkpoint: runs.run_job(job, checkpoint))
+
+
+def undrawn(patch: pytest.MonkeyPatch) -> None:
+    for name in ("draw_learning_curve", "draw_state_visits", "draw_diagnostics"):
+        patch.setattr(experiments.figures, name, lambda path, *rest: path.touch())
+
+
+def curve(folder: Path = Path("out")) -> list[Row]:
+    with (folder / "learning_curve.csv").open(newline="") as file:
+        return same(list(csv.DictReader(file)))
+
+
+def uninterrupted(folder: Path, arguments: Sequence[str]) -> list[Row]:
+    with pytest.MonkeyPatch.context() as patch:
+        in_this_process(patch)
+        undrawn(patch)
+        assert experiments.main([*arguments, "--jobs", "1", "--out", str(folder)]) == 0
+    return curve(folder)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    return uninterrupted(tmp_path_factory.mktemp("reference"), BOTH)
+
+
+def of_bonus(rows: list[Row], bonus: str) -> list[Row]:
+    return [row for row in rows if row["bonus"] == bonus]
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"in {PATIENCE:g} s not {what}"
+        time.sleep(0.005)
+
+
+def num_rows(name: str = "vime-0") -> int:
+    """The rows that a run has shown so far."""
+    path = Path("out", "checkpoints", f"{name}.csv")
+    return len(experiments.written_rows(path)) if path.exists() else 0
+
+
+def num_kept(name: str = "vime-0") -> int:
+    """The rows in a checkpoint, which is whole."""
+    with np.load(Path("out", "checkpoints", f"{name}.npz"), allow_pickle=False) as file:
+        return len(file["rows"])
+
+
+def running(process: int) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True).stdout.strip()
+    return state != "" and not state.startswith("Z")
+
+
+@contextmanager
+def started(seconds: float, arguments: Sequence[str]) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The command in a process group of its own, and its first child; both are gone afterwards."""
+    command = [sys.executable, "-c", PARENT, str(seconds), *arguments]
+    with Path("stderr").open("w") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True)
+        with process:
+            try:
+                assert process.stdout
+                child = int(process.stdout.readline())
+                wait_until(lambda: num_rows() >= 1, "a row")
+                yield process, child
+            finally:
+                for number in (process.pid, child):
+                    if running(number):
+                        os.kill(number, signal.SIGKILL)
+
+
+@pytest.fixture
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    undrawn(monkeypatch)
+
+
+elsewhere = pytest.mark.usefixtures("_elsewhere")
+
+
+def resumed(monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str]) -> list[Row]:
+    """The learning curve after the same command with --resume, run here; the checkpoints are then gone."""
+    in_this_process(monkeypatch)
+    assert experiments.main([*arguments, "--jobs", "1", "--resume"]) == 0
+    assert not Path("out", "checkpoints").exists()
+    return curve()
+
+
+@elsewhere
+@pytest.mark.parametrize(("rows", "delay"), [(2, 0.0), (4, 0.03), (6, 0.08)])
+def test_a_killed_run_against_one_never_stopped(rows, delay, reference, monkeypatch, capsys):
+    """SIGKILL to the whole group; a half-written file is of no account. Without --resume nothing is touched."""
+    with started(0.0, VIME) as (process, child):
+        wait_until(lambda: num_rows() >= rows, f"{rows} rows")
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+        wait_until(lambda: not running(child), "ended")
+    Path("out", "checkpoints", "vime-0.1.tmp").write_bytes(b"half")
+    before = {path: path.read_bytes() for path in Path("out").rglob("*.*")}
+    with pytest.raises(SystemExit):
+        experiments.main(VIME)
+    assert "out/checkpoints holds an unfinished run: add --resume, or remove that folder" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path("out").rglob("*.*")} == before
+    assert 0 < num_kept() < LONG
+    assert resumed(monkeypatch, VIME) == of_bonus(reference, "vime")
+
+
+@elsewhere
+def test_a_killed_run_resumes_in_processes_as_well(reference):
+    with started(0.0, VIME) as (process, _):
+        wait_until(lambda: num_rows() >= 2, "two rows")
+        os.killpg(process.pid, signal.SIGKILL)
+    done = num_kept()
+    assert 0 < done < LONG
+    assert experiments.main([*VIME, "--resume"]) == 0
+    assert curve() == of_bonus(reference, "vime")
+
+
+@elsewhere
+def test_a_run_whose_parent_is_killed_keeps_what_it_has_and_ends(reference, monkeypatch):
+    """The time for a checkpoint never comes: the one there is was written on ending."""
+    with started(1e9, VIME) as (process, child):
+        process.kill()
+        seen = num_rows()
+        wait_until(lambda: not running(child), "ended")
+        assert num_rows() == num_kept() <= seen + 3 < LONG
+    assert resumed(monkeypatch, VIME) == of_bonus(reference, "vime")
+
+
+@elsewhere
+@pytest.mark.parametrize("to_all", [False, True], ids=["parent", "group"])
+def test_ctrl_c_ends_with_a_checkpoint_and_a_line(to_all, reference, monkeypatch):
+    with started(1e9, VIME) as (process, child):
+        (os.killpg if to_all else os.kill)(process.pid, signal.SIGINT)
+        assert process.wait(PATIENCE) == 130
+        assert not running(child)
+        assert num_rows() == num_kept() < LONG
+    assert Path("stderr").read_text().endswith(INTERRUPTED)
+    assert resumed(monkeypatch, VIME) == of_bonus(reference, "vime")
+
+
+class Recorded(subprocess.Popen):
+    """Processes by the name of their checkpoint."""
+
+    numbers: dict[str, int] = {}  # noqa: RUF012  filled by all of them
+
+    def __init__(self, command: Any, **keywords: Any) -> None:
+        super().__init__(command, **keywords)
+        if "runs_ref" in command:
+            self.numbers[Path(command[-1]).stem] = self.pid
+
+
+@pytest.fixture
+def _recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs.subprocess, "Popen", Recorded)
+    Recorded.numbers.clear()
+
+
+def in_background(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+@elsewhere
+@pytest.mark.usefixtures("_recorded")
+def test_a_dead_worker_is_reported_and_the_others_finish(reference, monkeypatch, capsys):
+    """Its results come with --resume, and the others' are not computed again."""
+
+    def kill_one() -> None:
+        wait_until(lambda: num_rows() >= 2, "two rows")
+        os.kill(Recorded.numbers["vime-0"], signal.SIGKILL)
+
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0.0)
+    thread = in_background(kill_one)
+    assert experiments.main(BOTH) == 1
+    thread.join()
+    report = capsys.readouterr().err.splitlines()[-2:]
+    assert report == [
+        f"vime-ref: {NAME} vime seed 0 failed: its process died of SIGKILL",
+        "vime-ref: the same command with --resume runs again what failed",
+    ]
+    assert curve() == of_bonus(reference, "none")
+    assert (num_kept("none-0"), num_kept("vime-0") < LONG) == (LONG, True)
+    sampled = []
+    rollout = runs.train
+    monkeypatch.setattr(runs, "train", lambda *a, **k: sampled.append(k["num_iterations"]) or rollout(*a, **k))
+    assert resumed(monkeypatch, BOTH) == reference
+    assert len(sampled) == 1
+    assert sampled[0] < LONG
+
+
+@elsewhere
+@pytest.mark.usefixtures("_recorded")
+def test_what_goes_wrong_in_a_process_is_its_result(tmp_path):
+    """An environment that is not there, a damaged checkpoint, a SIGTERM; the run beside them succeeds."""
+    jobs = [small_job("none", seed, iterations=400 if seed == 2 else 2) for seed in range(4)]
+    jobs[0] = jobs[0]._replace(task=replace(jobs[0].task, env_id="Nowhere-v0"))
+    paths = [tmp_path / f"{seed}.npz" for seed in range(4)]
+    paths[1].write_text("no checkpoint")
+
+    def end_one() -> None:
+        wait_until(lambda: paths[2].with_suffix(".csv").exists(), "begun")
+        os.kill(Recorded.numbers["2"], signal.SIGTERM)
+
+    thread = in_background(end_one)
+    broken, damaged, stopped, fine = runs.run_jobs(jobs, paths, 4)
+    thread.join()
+    assert "Nowhere" in broken.failure
+    assert damaged.failure == f"checkpoint {paths[1]} is damaged, or no checkpoint"
+    assert paths[1].read_text() == "no checkpoint"
+    assert stopped.failure == "stopped"
+    assert runs.read_checkpoint(paths[2], jobs[2])[1]["rows"].shape[0] < 400
+    assert [len(result.rows) for result in (broken, damaged, stopped, fine)] == [0, 0, 0, 2]
+    assert fine.failure == ""
+    alone = runs.run_job(jobs[3], tmp_path / "alone.npz")
+    assert same(fine.rows) == same(alone.rows)
+    assert np.array_equal(fine.visits, alone.visits)
+
+
+@elsewhere
+def test_a_checkpoint_lost_at_the_end_is_a_failure(monkeypatch, tmp_path):
+    def lost(path: Path, job: Job) -> Any:
+        raise CheckpointError("lost")
+
+    monkeypatch.setattr(runs, "read_checkpoint", lost)
+    (result,) = runs.run_jobs([small_job("none", iterations=1)], [tmp_path / "run.npz"], 1)
+    assert (result.failure, result.rows) == ("lost", [])
+
+
+@pytest.mark.usefixtures("_recorded")
+def test_ctrl_c_stops_what_runs_and_what_waits(tmp_path, monkeypatch):
+    """Two of three at once: the third never begins. Ctrl-C means afterwards what it meant before."""
+    jobs = [small_job("none", seed, iterations=400) for seed in range(3)]
+    paths = [tmp_path / f"{seed}.npz" for seed in range(3)]
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 1e9)
+
+    def interrupt() -> None:
+        wait_until(lambda: all(path.with_suffix(".csv").exists() for path in paths[:2]), "begun")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = in_background(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        runs.run_jobs(jobs, paths, 2)
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is before
+    assert [path.exists() for path in paths] == [True, True, False]
+    assert sorted(Recorded.numbers) == ["0", "1"]
+    assert not any(map(running, Recorded.numbers.values()))
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path, monkeypatch):
+    released, began = threading.Event(), threading.Event()
+
+    def supervise(job: Job, checkpoint: Path) -> runs.Result:
+        began.set()
+        released.wait(PATIENCE)
+        return runs.Result(job, [], np.zeros((0, 2)))
+
+    def interrupt() -> None:
+        began.wait(PATIENCE)
+        os.kill(os.getpid(), signal.SIGINT)
+        wait_until(runs.stopping.is_set, "stopping")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(runs, "supervise", supervise)
+    thread = in_background(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        runs.run_jobs([small_job()] * 3, [tmp_path / "run.npz"] * 3, 2)
+    assert not released.is_set()
+    released.set()
+    thread.join()
+
+
+def test_jobs_run_outside_the_main_thread_as_well(tmp_path, monkeypatch):
+    """Where Ctrl-C can't be watched."""
+    in_this_process(monkeypatch)
+    job, results = small_job("none", iterations=1), []
+    in_background(lambda: results.extend(runs.run_jobs([job], [tmp_path / "run.npz"], 1))).join()
+    assert [len(result.rows) for result in results] == [1]
+
+
+# ---------------------------------------------------------------- many at once
+
+SWEEP = [*COMMAND, "agent.eta=0,0.5", "--bonus", "vime", "--iterations", "3"]
+
+
+@pytest.mark.parametrize(
+    ("config", "given", "width"),
+    [(None, None, -1), ({"n_jobs": 1}, None, 1), ({"n_jobs": 3}, None, 3), ({"backend": "threading"}, None, -1),
+     ({"backend": "loky", "n_jobs": 2}, None, 2), ({"n_jobs": 3}, 2, 2), (None, 4, 4)],
+)  # fmt: skip
+def test_the_width_is_the_callers(config, given, width, monkeypatch):
+    """What is given first, then joblib's configuration, then the number of cores."""
+    seen = []
+
+    class Parallel(joblib.Parallel):
+        def __init__(self, n_jobs: Any, **keywords: Any) -> None:
+            seen.append(n_jobs)
+            super().__init__(n_jobs, **keywords)
+
+    monkeypatch.setattr(joblib, "Parallel", Parallel)
+    if config:
+        with joblib.parallel_config(**config):
+            assert runs.run_jobs([], [], given) == []
+    else:
+        assert runs.run_jobs([], [], given) == []
+    assert seen == [width]
+
+
+@elsewhere
+@pytest.mark.parametrize("config", [{"n_jobs": 1}, {"backend": "loky", "n_jobs": 2}], ids=["one", "loky"])
+def test_a_configured_sweep_against_this_process(config, tmp_path):
+    with joblib.parallel_config(**config):
+        assert experiments.main(SWEEP) == 0
+    assert curve() == uninterrupted(tmp_path / "here", SWEEP)
+    last = {row["setting"]: row["elbo"] for row in curve() if row["iteration"] == "2"}
+    assert list(last) == ["agent.eta=0", "agent.eta=0.5"]
+    assert len(set(last.values())) == 2
+
+
+@elsewhere
+def test_a_sweep_on_two_dask_workers_against_this_process(tmp_path):
+    """Each worker has a process and a thread of its own, and both have run jobs."""
+    sweep = [*SWEEP, "--seeds", "2"]
+    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with LocalCluster(**settings) as cluster, Client(cluster) as client:
+        with get_task_stream(client) as tasks, joblib.parallel_config(backend="dask"):
+            assert experiments.main(sweep) == 0
+        workers = {task["worker"] for task in tasks.data}
+    assert len(workers) == 2
+    assert curve() == uninterrupted(tmp_path / "here", sweep)

@@ -68,7 +68,7 @@ def test_with_setting_changes_that_setting_alone(name):
 
 def test_with_setting_takes_a_whole_number_for_a_real_one_and_a_list_for_a_tuple():
     assert with_setting(TASK, "agent.eta", 1) == replace(TASK, agent=replace(TASK.agent, eta=1.0))
-    assert with_setting(TASK, "hidden_sizes", [3, 5]).hidden_sizes == (3, 5)
+    assert with_setting(TASK, "policy_sizes", [3, 5]).policy_sizes == (3, 5)
     assert with_setting(with_setting(TASK, "vime.num_data", None), "vime.num_data", 9.0).vime.num_data == 9.0
 
 
@@ -85,7 +85,7 @@ def test_with_setting_refuses_unknown_names(name):
     [
         *product(["iterations", "agent.batch_steps"], [2.5, 2.0, "2", True, None, [2], 0, -1]),
         *product(["agent.eta", "trpo.max_kl", "vime.num_data"], ["much", True, [0.1], -1.0, float("nan")]),
-        *product(["hidden_sizes", "vime.hidden_sizes"], [32, "32", [0], [2.0], ["a"], [True], None]),
+        *product(["policy_sizes", "value_sizes", "vime.hidden_sizes"], [32, "32", [0], [2.0], ["a"], [True], None]),
         *product(["agent.normalize", "vime.local"], [1, 0.0, "yes", None]),
         *product(["vime.method", "vime.gradient"], [1, "guess", None]),
         ("agent.eta", None),
@@ -142,7 +142,9 @@ def test_tasks_make_and_observe_what_their_axes_name(name):
 
 @pytest.mark.parametrize(("bonus", "kind"), [("vime", Vime), ("none", NoBonus), ("l2", PredictionError)])
 def test_start_against_the_settings(bonus, kind):
-    task = with_setting(with_setting(TASK, "trpo.max_kl", 0.03), "vime.hidden_sizes", [4])
+    task = TASK
+    for name, value in {"trpo.max_kl": 0.03, "vime.hidden_sizes": [4], "policy_sizes": [5], "value_sizes": [6]}.items():
+        task = with_setting(task, name, value)
     begun = start(Job("SparseMountainCar", bonus, "", 0, task))
     assert type(begun.bonus) is kind
     assert begun.settings.policy_step.func is trpo_step
@@ -150,6 +152,7 @@ def test_start_against_the_settings(bonus, kind):
     assert replace(begun.settings, policy_step=trpo_step) == task.agent
     model = {"vime": begun.bonus, "l2": getattr(begun.bonus, "model", None), "none": None}[bonus]
     assert model is None or model.layer_sizes == (3, 4, 2)
+    assert (begun.policy.layer_sizes, begun.value.layer_sizes) == ((2, 5, 1), (2, 6, 1))
     begun.env.close()
 
 
