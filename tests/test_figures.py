@@ -248,6 +248,27 @@ P(TRPO + VIME > TRPO)             1.00 [1.00, 1.00]"""
     assert figures.summary(rows) == expected[1:]
 
 
+def test_comparison_against_its_text():
+    """The numbers of the summaries, worked out in the test above; 0.5 of the pairs beat L2, all beat the plain agent."""
+    hill = [each for seed in range(4) for each in run("vime", seed, [0.0] * (seed + 1) + [1.0 - (seed == 3) / 2])]
+    hill += run("l2", 0, [0.0, 0.0, 2.0], wall_s=7000.0) + run("l2", 1, [0.25], wall_s=120.0)
+    hill += run("none", 0, [0.0] * 12)
+    lake = run("none", 0, [3.0]) + run("vime", 0, [NAN]) + run("vime", 0, [4.0], setting="agent.eta=1")
+    expected = """
+                         seeds  iterations  median [quartiles]  IQM [95 % interval]     P(VIME higher)  time a seed
+
+Hill
+TRPO + VIME                  4         2-5   1.00 [0.88, 1.00]    1.00 [0.50, 1.00]                           5.0 s
+TRPO + L2 error              2         1-3   1.12 [0.69, 1.56]    1.12 [0.25, 2.00]  0.50 [0.00, 1.00]     59.3 min
+TRPO                         1          12   0.00 [0.00, 0.00]    0.00 [0.00, 0.00]  1.00 [1.00, 1.00]       22.0 s
+
+Lake
+TRPO                         1           1   3.00 [3.00, 3.00]    3.00 [3.00, 3.00]                           0.0 s
+TRPO + VIME                  1           1                none                 none                           0.0 s
+TRPO + VIME agent.eta=1      1           1   4.00 [4.00, 4.00]    4.00 [4.00, 4.00]                           0.0 s"""
+    assert figures.comparison({"Hill": hill, "Lake": lake}) == expected[1:]
+
+
 def test_summary_groups_a_sweep_by_setting():
     rows = [
         each

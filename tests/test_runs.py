@@ -841,11 +841,12 @@ def test_ctrl_c_stops_what_runs_and_what_waits(tmp_path, monkeypatch):
 
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path, monkeypatch):
-    released, began = threading.Event(), threading.Event()
+    released, began, ended = threading.Event(), threading.Event(), threading.Event()
 
     def supervise(job: Job, checkpoint: Path) -> runs.Result:
         began.set()
-        released.wait(PATIENCE)
+        released.wait(10.0)
+        ended.set()
         return runs.Result(job, [], np.zeros((0, 2)))
 
     def interrupt() -> None:
@@ -858,9 +859,29 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path, monkeypatch):
     thread = in_background(interrupt)
     with pytest.raises(KeyboardInterrupt):
         runs.run_jobs([small_job()] * 3, [tmp_path / "run.npz"] * 3, 2)
-    assert not released.is_set()
+    assert not ended.is_set()
     released.set()
     thread.join()
+
+
+@pytest.mark.parametrize(("backend", "waits"), [("threading", True), ("loky", False)])
+def test_ctrl_c_waits_for_processes_of_this_machine_only(backend, waits, monkeypatch):
+    """Others hear nothing of it from here: the caller's backend gets the KeyboardInterrupt at once."""
+    finished = []
+
+    class Parallel:
+        def __init__(self, **keywords: Any) -> None:
+            pass
+
+        def __call__(self, tasks: Any) -> list[Any]:
+            signal.raise_signal(signal.SIGINT)
+            finished.append(True)
+            return []
+
+    monkeypatch.setattr(joblib, "Parallel", Parallel)
+    with joblib.parallel_config(backend=backend), pytest.raises(KeyboardInterrupt):
+        runs.run_jobs([], [], None)
+    assert finished == [True] * waits
 
 
 def test_jobs_run_outside_the_main_thread_as_well(tmp_path, monkeypatch):
