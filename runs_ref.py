@@ -410,9 +410,11 @@ def supervise(job: Job, checkpoint: Path) -> Result:
         return nothing._replace(failure="stopped")
     given = {**job._asdict(), "task": settings_of(job.task)}
     text = json.dumps({**given, "parent": os.getpid(), "checkpoint_seconds": CHECKPOINT_SECONDS})
-    command = [sys.executable, "-m", "runs_ref", str(checkpoint)]
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, text=True)
+    command = [sys.executable, "-P", "-m", "runs_ref", str(checkpoint)]
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)  # where another machine does the work
+    # a folder of its own, for MuJoCo leaves a log where it runs
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stderr=errors, text=True)
         with suppress(BrokenPipeError):
             assert process.stdin
             process.stdin.write(text)

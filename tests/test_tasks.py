@@ -17,7 +17,7 @@ from vime_ref import NoBonus, Vime
 
 TASK = TASKS["SparseMountainCar"]
 OTHER_VALUES = {int: 700, float: 0.75, tuple: (3, 5)}
-CHOICES = {"method": "exact", "gradient": "closed_form", "num_data": None}
+CHOICES = {"method": "exact", "gradient": "autograd", "num_data": None}
 
 every_task = pytest.mark.parametrize("name", TASKS)
 
