@@ -583,7 +583,7 @@ def test_trpo_step_names_the_bad_setting(name):
     policy = gaussian(0)
     with pytest.raises(ValueError, match=f"^{name} must be > 0 and finite"):
         trpo_step(policy, OBSERVATIONS, draw(policy, 1), ADVANTAGES, **{name: -1.0})
-    with pytest.raises(ValueError, match="^fisher_every must be a whole number >= 1, got 0"):
+    with pytest.raises(ValueError, match=r"^fisher_every must be a whole number >= 1, got 0"):
         trpo_step(policy, OBSERVATIONS, draw(policy, 1), ADVANTAGES, fisher_every=0)
 
 

@@ -249,7 +249,7 @@ P(TRPO + VIME > TRPO)             1.00 [1.00, 1.00]"""
 
 
 def test_comparison_against_its_text():
-    """The numbers of the summaries, worked out in the test above; 0.5 of the pairs beat L2, all beat the plain agent."""
+    """The numbers of the summaries, worked out in the test above; half of the pairs beat L2, all the plain agent."""
     hill = [each for seed in range(4) for each in run("vime", seed, [0.0] * (seed + 1) + [1.0 - (seed == 3) / 2])]
     hill += run("l2", 0, [0.0, 0.0, 2.0], wall_s=7000.0) + run("l2", 1, [0.25], wall_s=120.0)
     hill += run("none", 0, [0.0] * 12)
