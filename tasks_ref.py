@@ -89,9 +89,9 @@ TASKS = {
     "SparseHalfCheetah": Task(
         env_id="envs_ref:vime_ref/SparseHalfCheetah-v0",
         axes=("torso position (paid beyond 5)", "torso height"),
-        iterations=700,
+        iterations=600,
         value_sizes=(64, 32),
-        agent=AgentSettings(eta=1.0, gamma=0.995, lam=0.97),
+        agent=AgentSettings(eta=0.1, gamma=0.995, lam=0.97),
         trpo=TrpoSettings(max_kl=0.05, fisher_every=5),
         vime=FAST,
     ),

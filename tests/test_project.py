@@ -8,6 +8,7 @@ import importlib
 import inspect
 import io
 import itertools
+import operator
 import re
 import shlex
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 
 from experiments_ref import main
 from operations_ref import NOTES
+from tasks_ref import TASKS
 from vectors_ref import OPERATIONS
 
 ROOT = Path(__file__).parent.parent
@@ -160,3 +162,12 @@ def test_checkers_are_clean(command: list[str]) -> None:
 def test_pictures_and_files_of_readme_exist() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert all((ROOT / link).exists() for link in links if not link.startswith("http")), links
+
+
+def test_settings_of_readme_are_those_of_the_tasks() -> None:
+    table = [row for row in rows("Experiments") if row[0].startswith("`")]
+    assert len(table) >= 8
+    for name, *cells, _source in table:
+        values = [operator.attrgetter(name.strip("`"))(task) for task in TASKS.values()]
+        shown = [", ".join(map(str, value)) if isinstance(value, tuple) else format(value) for value in values]
+        assert cells == [text.removesuffix(".0") for text in shown], name
