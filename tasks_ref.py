@@ -81,7 +81,7 @@ TASKS = {
     "SparseCartPoleSwingup": Task(
         env_id="envs_ref:vime_ref/SparseCartPoleSwingup-v0",
         axes=("cart position", "cart velocity"),
-        iterations=120,
+        iterations=150,
         agent=AgentSettings(eta=1e-3),
         trpo=TrpoSettings(max_kl=0.05, fisher_every=5),
         vime=FAST,
