@@ -141,6 +141,7 @@ def configuration(task_name: str, arguments: argparse.Namespace, jobs: Sequence[
     return {
         "command": shlex.join(["vime-ref", *arguments.command_line]),
         "root_seed": own["root_seed"],
+        "code": own["code"],
         "task_name": task_name,
         "bonuses": arguments.bonus,
         "seeds": arguments.seeds,

@@ -20,19 +20,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from runs_ref import COLUMNS, COUNTS, NUMBERS
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # ---------------------------------------------------------------- constants
 
-TEXTS = ("task", "bonus", "setting")
-COUNTS = ("seed", "iteration", "steps")
-NUMBERS = (
-    *("return_mean", "return_max", "position_max", "gain_median", "gain_trend", "elbo", "elbo_trend"),
-    *("kl_prior", "kl_prior_trend", "heldout_log_likelihood", "heldout_log_likelihood_trend"),
-    *("sampling_s", "gains_s", "policy_s", "model_s", "other_s", "wall_s"),
-)
 PARTS = ("sampling", "gains", "policy", "model", "other")  # of an iteration, each with a column of seconds
 LABELS = {"vime": "TRPO + VIME", "l2": "TRPO + L2 error", "none": "TRPO"}
 COLORS = {"vime": "tab:red", "l2": "tab:orange", "none": "tab:blue"}
@@ -42,10 +37,12 @@ LINES = ("-", "--", ":", "-.")  # of the bonuses, where the colours tell setting
 RESAMPLES = 2000  # the ends of a 95 % interval then rest on 50 resamples each
 LEVEL = 0.95
 PANELS = {
+    "return_mean": "return of an episode",
     "gain_median": "gain, median of an iteration",
     "elbo": "ELBO (nats)",
     "kl_prior": "KL to the prior (nats)",
     "heldout_log_likelihood": "held-out log likelihood (nats)",
+    "heldout_error_ratio": "held-out squared error, 1 is the mean's",
 }
 WIDTH = 10.0  # inches, of a figure
 LEGEND_LINE = 0.21  # inches, the height of a line of the legend
@@ -83,7 +80,7 @@ def read_curve(path: Path | str) -> list[Row]:
         raise ValueError(f"{path}: is no CSV file: {error}") from error
     if not lines:
         raise ValueError(f"{path}: holds no rows")
-    missing = [name for name in (*TEXTS, *COUNTS, *NUMBERS) if name not in header]
+    missing = [name for name in COLUMNS if name not in header]
     if missing:
         raise ValueError(f"{path}: columns missing: {', '.join(missing)}")
     rows = []
@@ -529,7 +526,7 @@ def draw_results(path: Path | str, curves: dict[str, list[Row]]) -> None:
 def draw_diagnostics(path: Path | str, rows: Sequence[Row]) -> None:
     """What the models of one task learned, by iteration: each seed thin, the median over the seeds thick.
 
-    Gains are on a logarithmic scale, which leaves out those of 0, and with them an agent without a model.
+    Gains and errors are on a logarithmic scale, which leaves out gains of 0, and with them an agent without a model.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -537,8 +534,8 @@ def draw_diagnostics(path: Path | str, rows: Sequence[Row]) -> None:
     groups = by_curve(rows)
     looks = styles(groups)
     drawn: dict[Key, Style] = {}
-    figure = Figure(figsize=(WIDTH, 6.0), layout="constrained")
-    panels = figure.subplots(2, 2, sharex=True)
+    figure = Figure(figsize=(1.2 * WIDTH, 6.0), layout="constrained")
+    panels = figure.subplots(2, 3, sharex=True)
     for axes, (column, title) in zip(panels.flat, PANELS.items()):
         for key, mine in groups.items():
             iteration, values = seed_table(mine, column, axis="iteration")
@@ -547,8 +544,10 @@ def draw_diagnostics(path: Path | str, rows: Sequence[Row]) -> None:
             if np.isfinite(values).any():
                 drawn[key] = looks[key]
                 draw_seeds(axes, iteration, values, looks[key])
-        if column == "gain_median" and axes.lines:
+        if column in ("gain_median", "heldout_error_ratio") and axes.lines:
             axes.set_yscale("log")
+        if column == "heldout_error_ratio":
+            axes.axhline(1.0, color="0.6", linewidth=0.8, zorder=0)
         axes.set_title(title, fontsize="medium")
         finish(axes, "no numbers")
     for axes in panels[1]:

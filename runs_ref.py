@@ -46,7 +46,7 @@ from vime_ref import Batch, Bonus, ReplayPool, Vime
 TEXTS = ("task", "bonus", "setting")
 COUNTS = ("seed", "iteration", "steps")
 SEEN = ("return_mean", "return_max", "position_max", "gain_median")
-MODEL = ("elbo", "kl_prior", "heldout_log_likelihood")  # nats; of the bonus's model
+MODEL = ("elbo", "kl_prior", "heldout_log_likelihood", "heldout_error_ratio")  # of the bonus's model
 TRENDED = ("gain_median", *MODEL)
 TRENDS = tuple(f"{name.removesuffix('_median')}_trend" for name in TRENDED)  # change per iteration, lately
 PHASES = ("sampling_s", "gains_s", "policy_s", "model_s", "other_s")
@@ -60,6 +60,9 @@ VISITS = 20_000  # visited states that a run keeps, about
 CHECKPOINT_SECONDS = 20.0
 POLL_SECONDS = 0.2
 FORMAT = "vime-ref checkpoint 1"
+MODULES = ("bnn_ref", "vime_ref", "agents_ref", "envs_ref", "explorers_ref", "tasks_ref", "runs_ref")
+SOURCES = b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in MODULES)
+CODE = hashlib.sha256(SOURCES).hexdigest()  # of what a run computes with
 PACKAGES = ("vime-ref", "numpy", "scipy", "autograd", "gymnasium", "mujoco")
 STOPPED = 75  # exit code of a run that was told to stop and has kept what it had (EX_TEMPFAIL)
 
@@ -124,28 +127,39 @@ def model_of(bonus: Bonus) -> Vime | None:
 
 
 def diagnosis(before: Bonus, after: Bonus, batch: Batch, rng: Generator) -> dict[str, float]:
-    """ELBO and KL to the prior of the model after it has learned, and its log likelihood of the batch before.
+    """What the model has learned, and how well it foresaw the batch before it learned from it; nan without a model.
 
-    In nats; the ELBO on rows drawn from the pool, the likelihood a transition of the batch, not learned from yet.
+    ELBO on rows of the pool and KL to the prior, in nats. Of the batch: the log likelihood of a transition in nats, and
+    the squared error of the predictive mean over that of the pool's mean, which knows nothing of (s, a): 1 is useless,
+    0 perfect. Densities are those of the observation, not of the normalised one, whose unit moves with the pool.
     """
     old, new = model_of(before), model_of(after)
     if old is None or new is None or len(new.pool) < new.settings.min_rows:
         return dict.fromkeys(MODEL, np.nan)
-    kl = bnn.kl_diag_normal(new.q.mu, new.q.sigma, new.prior.mu, new.prior.sigma)
-    drawn, held = (rng.integers(n, size=DIAGNOSED_ROWS) for n in (len(new.pool), len(batch.rewards)))
-    eps = rng.standard_normal((new.settings.num_samples, len(new.q.mu)))
-    pool = new.pool
-    inputs, targets = new.normalized(
-        *(rows[drawn] for rows in (pool.observations, pool.actions, pool.next_observations))
-    )
-    settings: Any = {"layer_sizes": new.layer_sizes, "likelihood_sigma": new.settings.likelihood_sigma}
-    num_data = new.settings.num_data or float(len(pool))
-    bound = bnn.elbo(new.q, new.prior, inputs, targets, eps, num_data=num_data, **settings)
-    density = np.nan
-    if len(old.pool) >= old.settings.min_rows:
-        inputs, targets = old.normalized(*(rows[held] for rows in old.model_rows(batch)))
-        density = float(np.mean(bnn.predictive_log_density(old.q, inputs, targets, eps, **settings)))
-    return dict(zip(MODEL, (float(bound), float(kl), density)))
+    pool, s = new.pool, new.settings
+    drawn, held = (rng.integers(n, size=DIAGNOSED_ROWS) for n in (len(pool), len(batch.rewards)))
+    eps = rng.standard_normal((s.num_samples, len(new.q.mu)))
+    rows = new.normalized(*(column[drawn] for column in (pool.observations, pool.actions, pool.next_observations)))
+    settings: Any = {"layer_sizes": new.layer_sizes, "likelihood_sigma": s.likelihood_sigma}
+    num_data = s.num_data or float(len(pool))
+    bound = float(bnn.elbo(new.q, new.prior, *rows, eps, num_data=num_data, **settings))
+    found = {
+        "elbo": bound - num_data * log_unit(new),
+        "kl_prior": float(bnn.kl_diag_normal(new.q.mu, new.q.sigma, new.prior.mu, new.prior.sigma)),
+        **dict.fromkeys(MODEL[2:], np.nan),
+    }
+    if len(old.pool) >= s.min_rows:
+        inputs, targets = old.normalized(*(column[held] for column in old.model_rows(batch)))
+        density = bnn.predictive_log_density(old.q, inputs, targets, eps, **settings)
+        mean, _ = bnn.predict(old.q, inputs, eps, **settings)
+        found["heldout_log_likelihood"] = float(np.mean(density)) - log_unit(old)
+        found["heldout_error_ratio"] = float(np.sum((targets - mean) ** 2) / np.sum(targets**2))
+    return found
+
+
+def log_unit(model: Vime) -> float:
+    """Σ log scale over the observation's dimensions: what a log density loses when s′ is no longer normalised."""
+    return float(np.sum(np.log(model.scale[: model.layer_sizes[-1]])))
 
 
 def trend(values: Sequence[float]) -> float:
@@ -201,6 +215,7 @@ def identity(job: Job) -> dict[str, Any]:
         "root_seed": ROOT_SEED,
         **job._replace(task=None)._asdict(),  # type: ignore[arg-type]  # the task stands in its settings
         "task": settings_of(job.task),
+        "code": CODE,
         "versions": {"python": sys.version.split()[0], **{name: installed(name) for name in PACKAGES}},
     }
 
@@ -390,7 +405,10 @@ def process_main(checkpoint: Path) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent passes it on
     signal.signal(signal.SIGTERM, lambda *_: told.set())
     given = json.loads(sys.stdin.read())
-    parent, every = given.pop("parent"), given.pop("checkpoint_seconds")
+    parent, every, code = (given.pop(name) for name in ("parent", "checkpoint_seconds", "code"))
+    if code != CODE:
+        sys.stderr.write("the code of this project has changed since the command began\n")
+        return 1
     job = Job(**{**given, "task": task_from(given["task"])})
     try:
         result = run_job(job, checkpoint, lambda: told.is_set() or os.getppid() != parent, checkpoint_seconds=every)
@@ -409,7 +427,7 @@ def supervise(job: Job, checkpoint: Path) -> Result:
     if stopping.is_set():
         return nothing._replace(failure="stopped")
     given = {**job._asdict(), "task": settings_of(job.task)}
-    text = json.dumps({**given, "parent": os.getpid(), "checkpoint_seconds": CHECKPOINT_SECONDS})
+    text = json.dumps({**given, "parent": os.getpid(), "checkpoint_seconds": CHECKPOINT_SECONDS, "code": CODE})
     command = [sys.executable, "-P", "-m", "runs_ref", str(checkpoint)]
     checkpoint.parent.mkdir(parents=True, exist_ok=True)  # where another machine does the work
     # a folder of its own, for MuJoCo leaves a log where it runs
