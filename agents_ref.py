@@ -255,7 +255,9 @@ def trpo_step(
     """The natural-gradient step to mean KL[old‖new] = max_kl, halved until the surrogate rises within it.
 
     The policy itself where no step does. max_kl as in the original code of VIME, damping and iterations as
-    in rllab, which it used. Only one row in fisher_every enters the curvature. [TRPO] appendix C.
+    in rllab, which it used. Only one row in fisher_every enters the curvature, which costs accuracy of the step's
+    direction and length, not the bound: the KL is checked on all rows, and the step halved until it holds.
+    [TRPO] appendix C.
     """
     check_array("advantages", advantages, (len(observations),))
     check_positive("max_kl", max_kl)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from numbers import Integral
-from typing import Any, NamedTuple, ParamSpec, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, NamedTuple, ParamSpec, TypedDict, TypeVar, Unpack
 
 import autograd.numpy as np
 import numpy as onp  # for what no gradient passes through
@@ -43,6 +43,7 @@ Sigma = Array | float  # a standard deviation for all dimensions, or one for eac
 Sizes = Sequence[int]  # units of each layer, inputs first
 Zeta = Sequence[Array]  # noise of the pre-activations: one (S, N, O) per layer
 Noise = Array | Zeta  # eps (S, D), which samples weights, or zeta, which samples pre-activations
+Gradient = Literal["autograd", "closed_form"]  # the definition of the ELBO's gradient, or its fast twin
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -387,12 +388,14 @@ def elbo(
 def elbo_grad(
     q: DiagNormal, prior: DiagNormal, inputs: Array, targets: Array, eps: Noise, **settings: Unpack[ElboSettings]
 ) -> tuple[Array, Array]:
-    """Gradient of `elbo` in μ and in ρ, each (D,), by autograd; settings as there."""
+    """Gradient of `elbo` in μ and in ρ, each (D,), by autograd; settings as there. ValueError unless finite."""
 
     def objective(phi: tuple[Array, Array]) -> Array:
         return elbo(DiagNormal(*phi), prior, inputs, targets, eps, **settings)
 
     grad_mu, grad_rho = grad(objective)((q.mu, q.rho))
+    check_finite("grad_mu", grad_mu)
+    check_finite("grad_rho", grad_rho)
     return grad_mu, grad_rho
 
 
@@ -465,7 +468,8 @@ def elbo_grad_closed(
     """`elbo_grad` without autograd, several times faster on small minibatches; same arguments.
 
     ∂/∂μ = −(n/B) Σ a⊗δ − (μ − μ_p)/σ_p² and ∂/∂σ = −(n/B) Σ ε⊙(a⊗δ) − (σ² − σ_p²)/(σ σ_p²), the sums over rows and
-    samples, ∂σ/∂ρ = sigmoid(ρ); with zeta, σ⊙(a²⊗κ) stands for ε⊙(a⊗δ).
+    samples, ∂σ/∂ρ = sigmoid(ρ); with zeta, σ⊙(a²⊗κ) stands for ε⊙(a⊗δ). ValueError where it is not finite: with zeta,
+    where the variance of a pre-activation is 0 in float64.
     """
     check_rows(inputs, targets)
     check_positive("num_data", num_data)
@@ -486,10 +490,14 @@ def elbo_grad_closed(
     scale = num_data / len(inputs)
     kl_by_sigma = (q.sigma - prior.sigma) * (q.sigma + prior.sigma) / (q.sigma * prior.sigma**2)
     grad_mu = -scale * by_mu - (q.mu - prior.mu) / prior.sigma**2
-    return grad_mu, -(scale * by_sigma + kl_by_sigma) * expit(q.rho)
+    grad_rho = -(scale * by_sigma + kl_by_sigma) * expit(q.rho)
+    check_finite("grad_mu", grad_mu)
+    check_finite("grad_rho", grad_rho)
+    return grad_mu, grad_rho
 
 
-GRADIENTS = {"autograd": elbo_grad, "closed_form": elbo_grad_closed}  # of `fit`: the definition, and its fast twin
+elbo_grad_closed_local = with_zeta(elbo_grad_closed)
+GRADIENTS = {"autograd": elbo_grad, "closed_form": elbo_grad_closed}  # by `Gradient`
 
 
 # ---------------------------------------------------------------- the algorithm: training
@@ -540,14 +548,14 @@ def fit(
     num_samples: int,
     learning_rate: float,
     local: bool = False,
-    gradient: str = "autograd",
+    gradient: Gradient = "autograd",
     adam: AdamState | None = None,
     **settings: Unpack[ElboSettings],
 ) -> tuple[DiagNormal, AdamState]:
     """Raise the ELBO by num_updates Adam steps on minibatches drawn with replacement; q and Adam's state.
 
     local: noise per sample, row and unit in place of noise per weight. gradient: "autograd" or "closed_form",
-    which differ in speed alone.
+    which differ in speed, and in rounding, so that the same draws do not give the same bits.
     """
     check_rows(inputs, targets)
     check_choice("gradient", gradient, tuple(GRADIENTS))

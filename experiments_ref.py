@@ -34,7 +34,18 @@ from agents_ref import AgentSettings
 from crosscheck_ref import Report, check
 from fuzz_ref import FuzzReport, fuzz
 from protocol_ref import DTYPES, UsageError
-from runs_ref import COLUMNS, POLL_SECONDS, CheckpointError, Result, identity, read_checkpoint, rows_file, run_jobs
+from runs_ref import (
+    COLUMNS,
+    POLL_SECONDS,
+    CheckpointError,
+    Result,
+    WorkerError,
+    identity,
+    read_checkpoint,
+    rows_file,
+    run_jobs,
+)
+from statistics_ref import comparison, read_curve, summary, timing
 from tasks_ref import BONUSES, TASKS, Job, Task, settings_of, with_setting
 
 # ---------------------------------------------------------------- constants
@@ -43,6 +54,7 @@ RUN_EXTRA = ("tqdm", "matplotlib", "joblib")
 MUJOCO_TASKS = ("SparseHalfCheetah", "Walker2D")
 FILES = ("learning_curve.csv", "config.json", "learning_curve.png", "state_visits.png", "diagnostics.png")
 CHECKPOINTS = "checkpoints"  # folder in the folder of results, while a run is not complete
+MADE_WITH = ("task_name", "bonuses", "seeds", "settings", "swept")  # entries of config.json that make its results
 
 # ---------------------------------------------------------------- jobs
 
@@ -77,13 +89,18 @@ def checkpoint_of(folder: Path, job: Job) -> Path:
     return folder / CHECKPOINTS / f"{name}.npz"
 
 
+def name_of(job: Job) -> str:
+    return " ".join(filter(None, (job.task_name, job.bonus_name, job.setting, f"seed {job.seed}")))
+
+
 def remove_checkpoints(paths: Sequence[Path]) -> None:
     """Remove what finished runs kept; another run's checkpoints stay, and with them the folder."""
     for path in paths:
         for file in path.parent.glob(f"{glob.escape(path.stem)}.*"):
-            file.unlink()
-    with suppress(OSError):
-        paths[0].parent.rmdir()
+            file.unlink(missing_ok=True)
+    for folder in {path.parent for path in paths}:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 # ---------------------------------------------------------------- progress
@@ -112,12 +129,13 @@ def show_progress(jobs: Sequence[Job], files: Sequence[Path], finished: threadin
         while not done:
             done = finished.wait(POLL_SECONDS)
             for path in files:
-                if path.exists() and (size := path.stat().st_size) != sizes[path]:
-                    rows, sizes[path] = written_rows(path), size
-                    bar.update(len(rows) - counts[path])
-                    counts[path] = len(rows)
-                    if rows:
-                        show_row(bar, rows[-1])
+                with suppress(FileNotFoundError):  # not there yet, or no longer
+                    if (size := path.stat().st_size) != sizes[path]:
+                        rows, sizes[path] = written_rows(path), size
+                        bar.update(len(rows) - counts[path])
+                        counts[path] = len(rows)
+                        if rows:
+                            show_row(bar, rows[-1])
 
 
 def show_row(bar: Any, row: dict[str, str]) -> None:
@@ -152,20 +170,39 @@ def configuration(task_name: str, arguments: argparse.Namespace, jobs: Sequence[
     }
 
 
+def holds_other_results(folder: Path, config: dict[str, Any]) -> bool:
+    """Whether results lie in the folder that this run would not make again, or of which nothing is known."""
+    if not (folder / FILES[0]).exists():
+        return False
+    try:
+        there = json.loads((folder / FILES[1]).read_text())
+        return any(there[name] != config[name] for name in MADE_WITH)
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+
+
 def write_results(out: Path, config: dict[str, Any], results: Sequence[Result]) -> str:
-    """The files of a task's runs in the folder `out`; returns the table."""
+    """The files of a task's runs in the folder `out`, each whole or not at all; returns the table.
+
+    The picture of visited states is that of a sweep's first setting.
+    """
     rows = [row for result in results for row in result.rows]
-    with (out / FILES[0]).open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    (out / FILES[1]).write_text(json.dumps(config, indent=2) + "\n")
-    figures.draw_learning_curve(out / FILES[2], rows)
-    seen = [name for name in reversed(config["bonuses"]) if any(r.job.bonus_name == name for r in results)]
-    visits = {name: np.concatenate([r.visits for r in results if r.job.bonus_name == name]) for name in seen}
-    figures.draw_state_visits(out / FILES[3], visits, TASKS[config["task_name"]].axes)
-    figures.draw_diagnostics(out / FILES[4], rows)
-    return f"{figures.summary(rows)}\n\n{figures.timing(rows)}"
+    first = [result for result in results if result.job.setting == results[0].job.setting]
+    seen = [name for name in reversed(config["bonuses"]) if any(r.job.bonus_name == name for r in first)]
+    visits = {name: np.concatenate([r.visits for r in first if r.job.bonus_name == name]) for name in seen}
+    with tempfile.TemporaryDirectory(dir=out, prefix=".") as folder:
+        curve, settings, *pictures = (Path(folder, name) for name in FILES)
+        with curve.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+        settings.write_text(json.dumps(config, indent=2) + "\n")
+        figures.draw_learning_curve(pictures[0], rows)
+        figures.draw_state_visits(pictures[1], visits, TASKS[config["task_name"]].axes)
+        figures.draw_diagnostics(pictures[2], rows)
+        for made in sorted(Path(folder).iterdir()):  # config.json comes first: no curve is without it
+            os.replace(made, out / made.name)
+    return f"{summary(rows)}\n\n{timing(rows)}"
 
 
 # ---------------------------------------------------------------- command line
@@ -236,6 +273,13 @@ def add_run(commands: Any) -> None:
         description="Train an agent for each task, bonus, setting and seed; write learning_curve.csv, config.json, "
         "learning_curve.png, state_visits.png and diagnostics.png, and print tables.",
     )
+    add_agents(run)
+    add_settings(run)
+    add_place(run)
+    run.set_defaults(parser=run)
+
+
+def add_agents(run: Parser) -> None:
     run.add_argument(
         "--task",
         nargs="+",
@@ -254,6 +298,9 @@ def add_run(commands: Any) -> None:
     run.add_argument(
         "--seeds", type=count, default=3, metavar="N", help="runs of each agent, seeds 0 to N-1 (default: %(default)s)"
     )
+
+
+def add_settings(run: Parser) -> None:
     run.add_argument(
         "--iterations",
         type=count,
@@ -276,6 +323,9 @@ def add_run(commands: Any) -> None:
         help="settings to change, such as agent.eta=0.1 (names as in config.json); several values, parted by commas, "
         "are all tried, in all combinations (default: the task's)",
     )
+
+
+def add_place(run: Parser) -> None:
     run.add_argument(
         "--jobs",
         type=count,
@@ -288,7 +338,6 @@ def add_run(commands: Any) -> None:
     run.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the results (default: runs/TASK; of several tasks, runs)"
     )
-    run.set_defaults(parser=run)
 
 
 def add_figure(commands: Any) -> None:
@@ -362,52 +411,60 @@ def check_run(arguments: argparse.Namespace) -> None:
 
 
 def plan(arguments: argparse.Namespace) -> dict[Job, Path]:
-    """The jobs of all tasks with their checkpoints; ends with one line where those that exist are not theirs."""
-    plan = {}
+    """The jobs of all tasks with their checkpoints; ends with one line where what is there already is not theirs."""
+    planned: dict[Job, Path] = {}
     for name in arguments.task:
         folder = arguments.out if len(arguments.task) == 1 else arguments.out / name
         try:
             jobs = jobs_of(name, arguments)
         except ValueError as error:
             arguments.parser.error(f"argument --set: {error}")
-        plan.update({job: checkpoint_of(folder, job) for job in jobs})
-    there = [path for folder in {path.parent: 0 for path in plan.values()} for path in sorted(folder.glob("*.npz"))]
+        if holds_other_results(folder, configuration(name, arguments, jobs)):
+            arguments.parser.error(f"{folder} holds the results of other settings: choose another --out, or remove it")
+        planned.update({job: checkpoint_of(folder, job) for job in jobs})
+    there = [path for folder in {path.parent: 0 for path in planned.values()} for path in sorted(folder.glob("*.npz"))]
     if there and not arguments.resume:
         arguments.parser.error(f"{there[0].parent} holds an unfinished run: add --resume, or remove that folder")
-    for job, path in plan.items():
+    for job, path in planned.items():
         try:
             if path.exists():
                 read_checkpoint(path, job)
         except CheckpointError as error:
             arguments.parser.error(str(error))
         path.parent.mkdir(parents=True, exist_ok=True)
-    return plan
+    return planned
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, write, show; 1 where a run failed."""
+    """Train, write, show; 1 where a run failed, or its results could not be written."""
     began = time.perf_counter()
     jobs = plan(arguments)
     with progress_bar(list(jobs), list(jobs.values())):
         results = run_jobs(list(jobs), list(jobs.values()), arguments.jobs)
-    failed = [result for result in results if result.failure]
+    failed, unwritten = [result for result in results if result.failure], False
     for name in arguments.task:
         mine = [result for result in results if result.job.task_name == name]
-        finished = [result for result in mine if not result.failure]
+        if not (finished := [result for result in mine if not result.failure]):
+            continue
         folder = jobs[mine[0].job].parent.parent
-        if finished:
-            config = configuration(name, arguments, [result.job for result in mine])
-            print(f"\n{write_results(folder, config, finished)}")
-            print(f"\nwrote {folder}/ after {time.perf_counter() - began:.0f} s: {', '.join(FILES)}")
-        if len(finished) == len(mine):
-            remove_checkpoints([jobs[result.job] for result in mine])
+        config = configuration(name, arguments, [result.job for result in mine])
+        config["failed"] = [name_of(result.job) for result in mine if result.failure]
+        try:
+            tables = write_results(folder, config, finished)
+        except OSError as error:
+            unwritten, why = True, error.strerror or error
+            sys.stderr.write(f"vime-ref: can't write to {folder}: {why}; the same command with --resume tries again\n")
+            continue
+        print(f"\n{tables}")
+        print(f"\nwrote {folder}/ after {time.perf_counter() - began:.0f} s: {', '.join(FILES)}")
     for result in failed:
-        job = result.job
-        where = " ".join(filter(None, (job.task_name, job.bonus_name, job.setting, f"seed {job.seed}")))
-        sys.stderr.write(f"vime-ref: {where} failed: {result.failure}\n")
+        sys.stderr.write(f"vime-ref: {name_of(result.job)} failed: {result.failure}\n")
     if failed:
         sys.stderr.write("vime-ref: the same command with --resume runs again what failed\n")
-    return 1 if failed else 0
+    if failed or unwritten:
+        return 1
+    remove_checkpoints(list(jobs.values()))
+    return 0
 
 
 def figure(arguments: argparse.Namespace) -> int:
@@ -416,7 +473,7 @@ def figure(arguments: argparse.Namespace) -> int:
     if not folders:
         arguments.parser.error("no results: name folders that hold a learning_curve.csv")
     try:
-        curves = {folder: figures.read_curve(folder / FILES[0]) for folder in folders}
+        curves = {folder: read_curve(folder / FILES[0]) for folder in folders}
     except ValueError as error:
         arguments.parser.error(str(error))
     if importlib.util.find_spec("matplotlib") is None:
@@ -428,7 +485,7 @@ def figure(arguments: argparse.Namespace) -> int:
         figures.draw_results(arguments.out, titled)
     except OSError as error:
         arguments.parser.error(f"argument --out: can't write to {arguments.out}: {error.strerror}")
-    print(figures.comparison(titled))
+    print(comparison(titled))
     print(f"\nwrote {arguments.out}")
     return 0
 
@@ -464,6 +521,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_run(arguments)
         return run(arguments)
+    except WorkerError as error:
+        sys.stderr.write(f"\nvime-ref: {error}; the same command with --resume goes on\n")
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("\nvime-ref: interrupted; the same command with --resume goes on\n")
         return 130

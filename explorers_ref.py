@@ -26,6 +26,7 @@ class PredictionError:
     """Pays for being wrong: ‖s′ − mean_S f(s, a; θ)‖², by VIME's own network, pool and training.
 
     Unlike a gain it does not end where there is nothing left to learn: noise in s′ pays its variance for ever.
+    With S samples it pays, in the mean over their noise, ‖s′ − E_q f‖² + tr Var_q f / S: the posterior's spread too.
     `update` is that of `Vime`, and errors are raised where `Vime` raises them. [VIME] section 3.
     """
 

@@ -2,7 +2,7 @@
 
 `run_job` trains one agent and writes a checkpoint from time to time; it goes on from the one it finds, to results that
 are the same bit for bit (times aside). `run_jobs` gives each job a process of its own, through joblib: a process that
-dies takes no other with it. `python -m runs_ref FILE` is such a process, with its job as JSON on standard input.
+dies takes no other with it. `python runs_ref.py FILE` is such a process, with its job as JSON on standard input.
 
 A checkpoint is one NPZ file: arrays, and what else there is as JSON. It holds no pickle.
 """
@@ -14,6 +14,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread a process, set before NumPy loads: runs share the cores
 
 import csv
+import fcntl
 import hashlib
 import io
 import json
@@ -29,7 +30,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 from numpy.random import Generator
@@ -54,11 +55,12 @@ COLUMNS = (*TEXTS, *COUNTS, *SEEN, *MODEL, *TRENDS, *PHASES, "wall_s")
 NUMBERS = COLUMNS[len(TEXTS) :]
 
 TREND_WINDOW = 10  # iterations: a trend is the slope of the least-squares line through the last ten
-DIAGNOSED_ROWS = 500  # rows that the ELBO and the held-out likelihood are measured on
+DIAGNOSED_ROWS = 500  # rows of a diagnosis: a tenth of a batch, which costs little beside the thousands of training
 DIAGNOSIS_SEED = 1  # of the noise and rows of diagnoses, which the training never sees
-VISITS = 20_000  # visited states that a run keeps, about
-CHECKPOINT_SECONDS = 20.0
-POLL_SECONDS = 0.2
+VISITS = 20_000  # visited states that a run keeps, about: five for each of the 60 x 60 cells of their picture
+CHECKPOINT_SECONDS = 20.0  # of work that a crash may cost; to write one, of 35 MB at most, takes a fraction of one
+POLL_SECONDS = 0.2  # between looks at files and processes: a person sees no delay, and a core no load
+CLAIM_SECONDS = 20.0  # for a process whose parent was killed to end: it sees that after its iteration, of seconds
 FORMAT = "vime-ref checkpoint 1"
 MODULES = ("bnn_ref", "vime_ref", "agents_ref", "envs_ref", "explorers_ref", "tasks_ref", "runs_ref")
 SOURCES = b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in MODULES)
@@ -73,6 +75,10 @@ Row = dict[str, Any]
 
 class CheckpointError(Exception):
     """A checkpoint that can't be written, or that is damaged or another run's."""
+
+
+class WorkerError(Exception):
+    """A joblib backend that broke down, such as by the death of a worker; what ran there has its checkpoints."""
 
 
 class Result(NamedTuple):
@@ -292,6 +298,14 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return {name: value for pair in pairs for name, value in pair.items()}
 
 
+def restored_rows(job: Job, arrays: dict[str, Array]) -> list[Row]:
+    texts = dict(zip(TEXTS, (job.task_name, job.bonus_name, job.setting)))
+    return [
+        {**texts, **{name: int(v) if name in COUNTS else float(v) for name, v in zip(NUMBERS, row)}}
+        for row in arrays["rows"]
+    ]
+
+
 def restored(job: Job, begun: Start, state: dict[str, Any], arrays: dict[str, Array]) -> Progress:
     """The run as it was when its checkpoint was written."""
     for name, generator_state in state["streams"].items():
@@ -317,12 +331,7 @@ def restored(job: Job, begun: Start, state: dict[str, Any], arrays: dict[str, Ar
             scale=arrays["scale"],
         )
         bonus = PredictionError(model) if isinstance(bonus, PredictionError) else model
-    texts = dict(zip(TEXTS, (job.task_name, job.bonus_name, job.setting)))
-    rows = [
-        {**texts, **{name: int(v) if name in COUNTS else float(v) for name, v in zip(NUMBERS, row)}}
-        for row in arrays["rows"]
-    ]
-    policy = replace(begun.policy, theta=arrays["policy"])
+    policy, rows = replace(begun.policy, theta=arrays["policy"]), restored_rows(job, arrays)
     return Progress(policy, value, bonus, tuple(state["history"]), begun.streams, rows, arrays["visits"])
 
 
@@ -363,6 +372,24 @@ def rows_file(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(".csv")
 
 
+@contextmanager
+def claimed(checkpoint: Path, should_stop: Callable[[], bool]) -> Iterator[TextIO]:
+    """The rows file, locked: who holds it alone may go on from the checkpoint and replace it.
+
+    Waits a while, so that `--resume` right after a crash need not be repeated, then raises CheckpointError.
+    """
+    with rows_file(checkpoint).open("a", newline="") as file:
+        end = time.monotonic() + CLAIM_SECONDS
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            if time.monotonic() >= end or should_stop():
+                raise CheckpointError(f"checkpoint {checkpoint} is in use by another process")
+            time.sleep(POLL_SECONDS)
+        yield file
+
+
 def run_job(
     job: Job,
     checkpoint: Path,
@@ -376,13 +403,13 @@ def run_job(
     """
     begun = start(job)
     progress = Progress(begun.policy, begun.value, begun.bonus, (), begun.streams, [], np.zeros((0, 2)))
-    if checkpoint.exists():
-        progress = restored(job, begun, *read_checkpoint(checkpoint, job))
-    saved = time.perf_counter()
-    rows_file(checkpoint).unlink(missing_ok=True)  # an earlier process may still be writing to the old one
-    with rows_file(checkpoint).open("w", newline="") as file:
+    with claimed(checkpoint, should_stop) as file:
+        if checkpoint.exists():
+            progress = restored(job, begun, *read_checkpoint(checkpoint, job))
+        file.truncate(0)
         writer = csv.DictWriter(file, COLUMNS)
         writer.writerows(progress.rows)
+        saved = time.perf_counter()
         for now in progressions(job, begun, progress):
             writer.writerow(now.rows[-1])
             file.flush()
@@ -421,39 +448,42 @@ def process_main(checkpoint: Path) -> int:
 stopping = threading.Event()  # set by Ctrl-C: the processes that this one watches are told to stop
 
 
-def supervise(job: Job, checkpoint: Path) -> Result:
-    """Run the job in a process of its own and wait for it; a failure is a result."""
-    nothing = Result(job, [], np.zeros((0, 2)))
+def failure_of(job: Job, checkpoint: Path) -> str:
+    """Run the job in a process of its own and wait for it; why it failed, or nothing."""
     if stopping.is_set():
-        return nothing._replace(failure="stopped")
+        return "stopped"
     given = {**job._asdict(), "task": settings_of(job.task)}
-    text = json.dumps({**given, "parent": os.getpid(), "checkpoint_seconds": CHECKPOINT_SECONDS, "code": CODE})
-    command = [sys.executable, "-P", "-m", "runs_ref", str(checkpoint)]
+    given |= {"parent": os.getpid(), "checkpoint_seconds": CHECKPOINT_SECONDS, "code": CODE}
+    text: str | None = json.dumps(given)
+    command = [sys.executable, __file__, str(checkpoint)]  # a path, so that it finds the modules beside this one
     checkpoint.parent.mkdir(parents=True, exist_ok=True)  # where another machine does the work
-    # a folder of its own, for MuJoCo leaves a log where it runs
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stderr=errors, text=True)
-        with suppress(BrokenPipeError):
-            assert process.stdin
-            process.stdin.write(text)
-            process.stdin.close()
-        while process.poll() is None:
-            if stopping.wait(POLL_SECONDS):
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
+    said = ""
+    with tempfile.TemporaryDirectory() as folder:  # of its own, for MuJoCo leaves a log where it runs
+        process = subprocess.Popen(command, cwd=folder, **pipes)
+        while process.returncode is None:
+            with suppress(subprocess.TimeoutExpired):
+                _, said = process.communicate(text, timeout=POLL_SECONDS)
+            text = None  # it has been sent
+            if stopping.is_set():
                 process.terminate()
-                process.wait()
-        errors.seek(0)
-        last = (errors.read().strip() or "no message").splitlines()[-1]
-    if process.returncode == STOPPED:
-        return nothing._replace(failure="stopped")
     if process.returncode < 0:
-        return nothing._replace(failure=f"its process died of {signal.Signals(-process.returncode).name}")
-    if process.returncode > 0:
-        return nothing._replace(failure=last)
+        return f"its process died of signal {-process.returncode} ({signal.strsignal(-process.returncode)})"
+    last = (said.strip() or "no message").splitlines()[-1]
+    return {0: "", STOPPED: "stopped"}.get(process.returncode, last)
+
+
+def supervise(job: Job, checkpoint: Path) -> Result:
+    """What a process of its own made of the job; whatever goes wrong is a failure of this job alone."""
+    rows, visits = [], np.zeros((0, 2))
     try:
-        done = restored(job, start(job), *read_checkpoint(checkpoint, job))
-    except CheckpointError as error:
-        return nothing._replace(failure=str(error))
-    return Result(job, done.rows, done.visits)
+        failure = failure_of(job, checkpoint)
+        if not failure:
+            _, arrays = read_checkpoint(checkpoint, job)
+            rows, visits = restored_rows(job, arrays), arrays["visits"]
+    except Exception as error:
+        failure = str(error) if isinstance(error, CheckpointError) else repr(error)
+    return Result(job, rows, visits, failure)
 
 
 @contextmanager
@@ -474,6 +504,7 @@ def run_jobs(jobs: Sequence[Job], checkpoints: Sequence[Path], num_processes: in
 
     joblib's parallel_config is honoured; without one, and without num_processes, there are as many at once as cores.
     Ctrl-C stops the processes, which write their checkpoints, and raises KeyboardInterrupt; a second one does not wait.
+    Raises WorkerError where the backend breaks down.
     """
     from joblib import Parallel, delayed
     from joblib.parallel import get_active_backend
@@ -489,7 +520,10 @@ def run_jobs(jobs: Sequence[Job], checkpoints: Sequence[Path], num_processes: in
         stopping.set()
 
     with on_interrupt(interrupt):
-        results = list(Parallel(n_jobs=width, prefer="threads")(tasks))
+        try:
+            results = list(Parallel(n_jobs=width, prefer="threads")(tasks))
+        except Exception as error:  # not a job's, for those are results
+            raise WorkerError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
     if stopping.is_set():
         raise KeyboardInterrupt
     return results

@@ -380,7 +380,7 @@ class VimeSettings:
     num_data: float | None = 50.0  # its KL/5 per minibatch of 10; None: the number of rows in the pool
     step_size: float = 0.01  # λ of the gain
     method: Method = "taylor"
-    gradient: str = "autograd"  # of `fit`, or "closed_form"
+    gradient: bnn.Gradient = "autograd"  # of `fit`, or "closed_form"
     local: bool = False  # noise per weight; the original has noise per unit, one draw for all rows
     num_samples: int = 10
     num_updates: int = 500  # Adam steps an `update`

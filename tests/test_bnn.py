@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import autograd
 import autograd.extend
@@ -684,6 +684,7 @@ def test_elbo_and_its_gradient_take_every_argument_by_name() -> None:
         (bnn.elbo_grad_closed, "eps"),
         (bnn.elbo_local, "zeta"),
         (bnn.elbo_grad_local, "zeta"),
+        (bnn.elbo_grad_closed_local, "zeta"),
     ]:
         noise = getattr(case, name)
         expected = function(*data.values(), noise, num_data=4, **case.model)
@@ -692,10 +693,8 @@ def test_elbo_and_its_gradient_take_every_argument_by_name() -> None:
 
 
 def test_local_functions_bear_their_own_names() -> None:
-    assert [function.__name__ for function in (bnn.elbo_local, bnn.elbo_grad_local)] == [
-        "elbo_local",
-        "elbo_grad_local",
-    ]
+    names = "elbo_local", "elbo_grad_local", "elbo_grad_closed_local"
+    assert [getattr(bnn, name).__name__ for name in names] == list(names)
 
 
 def test_fit_samples_weights_unless_told_otherwise() -> None:
@@ -781,7 +780,7 @@ def test_elbo_grad_against_closed_form(model: Linear) -> None:
         bnn.elbo_grad(*given, model.eps, **model.settings),
         bnn.elbo_grad_local(*given, model.zeta, **model.settings),
         bnn.elbo_grad_closed(*given, model.eps, **model.settings),
-        bnn.elbo_grad_closed(*given, model.zeta, **model.settings),
+        bnn.elbo_grad_closed_local(*given, model.zeta, **model.settings),
     ):
         np.testing.assert_allclose(grad_mu, expected_mu.ravel(), rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(grad_rho, expected_rho.ravel(), rtol=1e-9, atol=1e-9)
@@ -988,6 +987,7 @@ def test_fit_by_either_gradient_against_each_other(local: bool, monkeypatch: pyt
     monkeypatch.setitem(bnn.GRADIENTS, "closed_form", without_kl)
     assert np.abs(fitted(gradient="closed_form") - expected).max() > 0.1
     np.testing.assert_array_equal(fitted(), expected)  # autograd unless told otherwise
+    assert get_args(bnn.Gradient) == tuple(bnn.GRADIENTS)
 
 
 def frozen(case: Case) -> Case:
@@ -1237,3 +1237,18 @@ def test_both_gradients_refuse_the_same_arguments(
         gradient(**given | {"eps": noise})  # unchanged, they raise nothing
     with pytest.raises(ValueError, match=re.escape(message)):
         gradient(**given | changes)
+
+
+@pytest.mark.parametrize("gradient", bnn.GRADIENTS.values(), ids=bnn.GRADIENTS)
+def test_gradients_that_are_no_numbers_are_refused(gradient: Callable[..., Any]) -> None:
+    """At rho = -700 the variance of a pre-activation is 0 in float64. Control: at -300 both noises have gradients."""
+
+    def size(rho: float, noise: Any) -> float:
+        q = DiagNormal(np.zeros(2), np.full(2, rho))
+        return float(np.abs(gradient(q, Q2, ROWS, 2.0 * ROWS, noise, num_data=3, **MODEL)).max())
+
+    zeta = [np.ones((5, 3, 1))]
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"^grad_rho must be finite, got (nan|inf) at"):
+        size(-700.0, zeta)
+    assert 1.0 < size(-300.0, zeta) < 100.0
+    assert 1.0 < size(-300.0, np.ones((5, 2))) < 100.0

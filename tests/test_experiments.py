@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import matplotlib.image
@@ -121,10 +122,10 @@ def test_config_holds_every_setting_the_versions_and_the_root_seed():
     command = ["--iterations", "1", "--seeds", "1", "--bonus", "none", "--eta", "0.25", "--set", "agent.lam=0.5,1"]
     run(*command)
     config = json.loads(Path("out/config.json").read_text())
-    names = ("command", "root_seed", "task_name", "bonuses", "seeds", "jobs", "swept")
+    names = ("command", "root_seed", "task_name", "bonuses", "seeds", "jobs", "swept", "failed")
     assert {name: config[name] for name in names} == {
         "command": " ".join(["vime-ref run --jobs 1 --out out", *command]), "root_seed": 0, "task_name": TASK,
-        "bonuses": ["none"], "seeds": 1, "jobs": 1, "swept": {"agent.lam": [0.5, 1]},
+        "bonuses": ["none"], "seeds": 1, "jobs": 1, "swept": {"agent.lam": [0.5, 1]}, "failed": [],
     }  # fmt: skip
     settings = config["settings"]
     assert settings["env_id"] == "envs_ref:vime_ref/SparseMountainCar-v0"
@@ -156,7 +157,7 @@ def test_a_run_is_a_function_of_its_seed():
     rows = run("--seeds", "2")
     gains = [column(rows, "gain_median", bonus="vime", iteration="1", seed=seed)[0] for seed in "01"]
     assert gains[0] != gains[1]
-    assert run("--seeds", "1", "--bonus", "vime") == [
+    assert run("--seeds", "1", "--bonus", "vime", out="alone") == [
         row for row in rows if (row["bonus"], row["seed"]) == ("vime", "0")
     ]
 
@@ -176,7 +177,7 @@ def test_eta_0_gives_all_agents_the_same_states(monkeypatch):
     run(*command, "0")
     assert np.array_equal(seen["vime"], seen["none"])
     assert np.array_equal(seen["l2"], seen["none"])
-    run(*command, "1")
+    run(*command, "1", out="paid")
     assert not np.array_equal(seen["vime"], seen["none"])
     assert not np.array_equal(seen["l2"], seen["none"])
 
@@ -208,12 +209,21 @@ def test_a_sweep_against_runs_of_each_setting(capsys):
     for eta in ("0", "0.5"):
         for size in ("[3]", "[2, 2]"):
             name = f"agent.eta={eta} vime.hidden_sizes={size}"
-            alone = run(*plain, "--eta", eta, "--set", f"vime.hidden_sizes={size}")
+            alone = run(*plain, "--eta", eta, "--set", f"vime.hidden_sizes={size}", out=name)
             assert set(column(alone, "setting")) == {""}
             parts += [{**row, "setting": name} for row in alone]
             assert tables.count(f"\n{name}\n") == 1
     assert rows == parts
     assert len(set(column(rows, "elbo", iteration="2"))) == 4
+
+
+@small
+def test_the_visits_of_a_sweep_are_those_of_its_first_setting(monkeypatch):
+    """Two seeds of two iterations; all settings together would be 2200 and more."""
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(experiments.figures, "draw_state_visits", lambda path, *rest: path.touch() or seen.extend(rest))
+    run("--seeds", "2", "--bonus", "none", "--set", "agent.batch_steps=550,560")
+    assert seen[0]["none"].shape == (2 * 2 * 550, 2)
 
 
 @small
@@ -251,6 +261,34 @@ def test_a_row_that_is_being_written_is_left_out():
     assert experiments.written_rows(Path("rows.csv")) == [whole, whole]
     Path("rows.csv").write_text(line)
     assert experiments.written_rows(Path("rows.csv")) == []
+
+
+@small
+def test_the_bar_survives_a_file_that_vanishes_while_it_is_read(monkeypatch, capsys):
+    """And shows the other file, and an error of another kind."""
+    row = {**dict.fromkeys(runs.COLUMNS, "1"), "task": "Elsewhere"}
+
+    def read(path: Path) -> list[dict[str, str]]:
+        if path.name == "gone":
+            path.unlink()
+        path.stat()
+        return [row]
+
+    monkeypatch.setattr(experiments, "written_rows", read)
+    jobs, files, finished = (
+        [Job(TASK, "none", "", 0, TASKS[TASK])],
+        [Path("never"), Path("gone"), Path("there")],
+        Event(),
+    )
+    finished.set()
+    for path in files[1:]:
+        path.write_text("rows")
+    experiments.show_progress(jobs, files, finished)
+    assert not Path("gone").exists()
+    assert "Elsewhere" in capsys.readouterr().err
+    monkeypatch.setattr(experiments, "written_rows", lambda path: [row][1])
+    with pytest.raises(IndexError):
+        experiments.show_progress(jobs, files, finished)
 
 
 # ---------------------------------------------------------------- refusals
@@ -329,6 +367,64 @@ def test_a_folder_without_permission_ends_with_one_line(monkeypatch, capsys):
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     assert "argument --out: can't write to out: Permission denied" in refusal(capsys, ["run", "--out", "out"])
+
+
+MADE = ["--seeds", "2", "--bonus", "none", "--set", "agent.lam=0.5,1"]
+OTHERS = {
+    "seeds": [*MADE, "--seeds", "1"],
+    "bonuses": [*MADE, "--bonus", "none", "vime"],
+    "settings": [*MADE, "--eta", "0.5"],
+    "swept": ["--seeds", "2", "--bonus", "none", "--set", "agent.lam=0.5,0.75"],
+}
+
+
+@small
+def test_results_of_other_settings_are_refused_and_left(monkeypatch, capsys):
+    """So are those of which nothing is known. Control: the same settings may be run again, in another way."""
+    run(*MADE)
+    before = {path: path.read_bytes() for path in Path("out").iterdir()}
+    line = "vime-ref run: error: out holds the results of other settings: choose another --out, or remove it\n"
+    capsys.readouterr()
+    for arguments in OTHERS.values():
+        assert refusal(capsys, ["run", "--out", "out", *arguments]) == line
+        assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
+    monkeypatch.setitem(TASKS, "Twin", TASKS[TASK])
+    assert refusal(capsys, ["run", "--out", "out", *MADE, "--task", "Twin"]) == line
+    for content in ("{}", "[]", "no settings"):
+        Path("out/config.json").write_text(content)
+        assert refusal(capsys, ["run", "--out", "out", *MADE]) == line
+    Path("out/config.json").unlink()
+    assert refusal(capsys, ["run", "--out", "out", *MADE]) == line
+    Path("out/config.json").write_bytes(before[Path("out/config.json")])
+    again = run("--jobs", "2", *MADE)
+    Path("out/learning_curve.csv").unlink()
+    assert run("--seeds", "1", "--bonus", "none") == [
+        {**row, "setting": ""} for row in again if (row["seed"], row["setting"]) == ("0", "agent.lam=1")
+    ]
+
+
+@small
+def test_results_that_cannot_be_written_leave_those_before_and_the_checkpoints(monkeypatch, capsys):
+    """A disk that is full before the last picture; the command ends with one line, and --resume writes what is done."""
+
+    def full(path: Path, *rest: Any) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    run("--seeds", "1", "--bonus", "none")
+    before = {path: path.read_bytes() for path in Path("out").iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments.figures, "draw_diagnostics", full)
+        assert experiments.main([*PLAIN, "none"]) == 1
+    line = "vime-ref: can't write to out: No space left on device; the same command with --resume tries again"
+    shown = capsys.readouterr().err.splitlines()
+    assert [text for text in shown if text.startswith("vime-ref")] == [shown[-1]] == [line]
+    assert {path: path.read_bytes() for path in Path("out").iterdir() if path.is_file()} == before
+    assert sorted(path.name for path in Path("out").iterdir() if path.is_dir()) == ["checkpoints"]
+    monkeypatch.setattr(runs, "progressions", lambda job, begun, progress: iter([progress][len(progress.rows) == 2 :]))
+    run("--seeds", "1", "--bonus", "none", "--resume")
+    assert left_behind() == ["out", *(f"out/{name}" for name in FILES)]
+    assert Path("out/learning_curve.csv").read_bytes() != before[Path("out/learning_curve.csv")]
 
 
 @pytest.mark.parametrize("missing", [["tqdm"], ["tqdm", "matplotlib", "joblib"]])
@@ -489,10 +585,39 @@ def test_failed_runs_are_named_by_task_bonus_setting_and_seed(monkeypatch, capsy
     assert {(row["bonus"], row["setting"]) for row in rows_of("out")} == {
         ("vime", "agent.eta=0"), ("none", "agent.eta=0"), ("none", "agent.eta=0.5")
     }  # fmt: skip
+    config = json.loads(Path("out/config.json").read_text())
+    assert config["failed"] == [f"{TASK} vime agent.eta=0.5 seed {seed}" for seed in range(2)]
     assert len(list(Path("out/checkpoints").glob("*.npz"))) == 6
     assert experiments.main(["run", "--jobs", "1", "--out", "no", "--bonus", "vime", "--eta", "0.5"]) == 1
     assert left_behind()[0] == "no"
     assert not Path("no/learning_curve.csv").exists()
+
+
+@small
+def test_resume_runs_what_failed_of_several_tasks_and_nothing_else(monkeypatch):
+    """The tasks that were done keep their checkpoints until all is done; their results are written each time."""
+    monkeypatch.setitem(TASKS, "Twin", TASKS[TASK])
+    trained: list[str] = []
+    progressions, supervise = runs.progressions, runs.supervise
+
+    def train(job: Job, begun: Any, progress: Any) -> Any:
+        trained.extend([job.task_name] * (job.task.iterations - len(progress.rows)))
+        return progressions(job, begun, progress)
+
+    def fail(job: Job, checkpoint: Path) -> Result:
+        return Result(job, [], np.zeros((0, 2)), "bad luck") if job.task_name == "Twin" else supervise(job, checkpoint)
+
+    monkeypatch.setattr(runs, "progressions", train)
+    command = ["run", "--jobs", "1", "--out", "out", "--seeds", "1", "--bonus", "none", "--task", TASK, "Twin"]
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "supervise", fail)
+        assert experiments.main(command) == 1
+    assert [str(path) for path in Path("out").rglob("*.npz")] == [f"out/{TASK}/checkpoints/none-0.npz"]
+    assert (trained, len(rows_of(f"out/{TASK}"))) == ([TASK] * 2, 2)
+    trained.clear()
+    assert experiments.main([*command, "--resume"]) == 0
+    assert trained == ["Twin"] * 2
+    assert left_behind() == ["out", *(f"out/{t}{n}" for t in (TASK, "Twin") for n in ("", *(f"/{f}" for f in FILES)))]
 
 
 @pytest.mark.parametrize("where", ["run_jobs", "write_results"])
@@ -571,6 +696,6 @@ def test_figure_without_results_or_matplotlib_ends_with_one_line(monkeypatch, ca
     line = refusal(capsys, ["figure"])
     assert line == "vime-ref figure: error: no results: name folders that hold a learning_curve.csv\n"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(experiments.figures, "read_curve", lambda path: [])
+    monkeypatch.setattr(experiments, "read_curve", lambda path: [])
     line = refusal(capsys, ["figure", "somewhere"])
     assert line == "vime-ref figure: error: figure needs matplotlib: pip install -e '.[run]'\n"

@@ -106,6 +106,22 @@ def test_prediction_error_against_slow_loop(local: bool) -> None:
         assert not np.allclose(rewards, values, rtol=1e-3), name
 
 
+@pytest.mark.parametrize("local", [False, True], ids=["weights", "local"])
+def test_prediction_error_pays_for_spread_of_the_posterior_against_closed_form(local: bool) -> None:
+    """A linear network: ‖s′ − x·μ‖² + Σ x²·σ² / S within 4 standard errors of the mean over 2000 draws, S = 2.
+
+    Controls: without the spread, and with that of one sample, it is far off.
+    """
+    bonus, row = ready_bonus(hidden_sizes=(), local=local), make_batch(3, 1)
+    paid = np.array([bonus.reward(row, np.random.default_rng(seed))[0] for seed in range(2000)])
+    inputs, targets = normalized_by_hand(row, make_batch(1, 8))
+    x, q = np.append(inputs[0], 1.0), bonus.model.q
+    error = np.sum((targets[0] - x @ q.mu.reshape(4, 2)) ** 2)
+    spread = np.sum(x**2 @ q.sigma.reshape(4, 2) ** 2)
+    close = [abs(paid.mean() - error - part * spread) < 4 * paid.std() / np.sqrt(2000) for part in (0.0, 0.5, 1.0)]
+    assert close == [False, True, False]
+
+
 def test_prediction_error_pays_nothing_before_min_rows() -> None:
     bonus, batch, rng = new_bonus(), make_batch(1, 5), np.random.default_rng(0)
     assert bonus.reward(batch, rng).tolist() == [0.0] * 5

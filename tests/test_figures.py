@@ -17,12 +17,9 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 import figures_ref as figures
+import statistics_ref as curves
+from runs_ref import COLUMNS
 
-COLUMNS = (
-    *("task", "bonus", "setting", "seed", "iteration", "steps", "return_mean", "return_max", "position_max"),
-    *("gain_median", "gain_trend", "elbo", "elbo_trend", "kl_prior", "kl_prior_trend", "heldout_log_likelihood"),
-    *("heldout_log_likelihood_trend", "sampling_s", "gains_s", "policy_s", "model_s", "other_s", "wall_s"),
-)
 NAN = math.nan
 Rows = list[dict[str, Any]]
 
@@ -33,6 +30,7 @@ def row(bonus: str, seed: int, iteration: int, mean: float = 0.0, **values: Any)
     given = {"task": "Hill", "bonus": bonus, "setting": "", "seed": seed, "iteration": iteration, "return_mean": mean}
     given |= {"steps": 100 * (iteration + 1), "return_max": mean, "gain_median": 0.0 if bonus == "none" else model}
     given |= {"elbo": -model, "kl_prior": model, "heldout_log_likelihood": -2.0 * model, "wall_s": 2.0 * iteration}
+    given |= {"heldout_error_ratio": 1.0 / model}
     return dict.fromkeys(COLUMNS, NAN) | given | values
 
 
@@ -54,7 +52,7 @@ def write(path: Path, rows: Rows) -> Path:
 def test_read_curve_against_what_was_written(tmp_path):
     rows = [row("vime", 1, 2, 0.1 + 0.2, setting="agent.eta=0.1"), row("none", 0, 0, NAN, note="kept")]
     rows[0]["note"] = "ä, b"
-    read = figures.read_curve(write(tmp_path / "curve.csv", rows))
+    read = curves.read_curve(write(tmp_path / "curve.csv", rows))
     assert repr(read) == repr([{name: each[name] for name in rows[0]} for each in rows])  # nan and types included
     assert repr(read) != repr([{**each, "seed": float(each["seed"])} for each in read])
 
@@ -72,7 +70,7 @@ def test_read_curve_against_what_was_written(tmp_path):
             "row 3: return_mean must be a finite number or nan, got '-inf'",
         ),
         (lambda text: text.replace("none,,0,0", "none,,0,0.0"), "row 3: iteration must be a whole number, got '0.0'"),
-        (lambda text: text[: text.rindex(",")], "row 3 must have 23 cells, got 22"),
+        (lambda text: text[: text.rindex(",")], f"row 3 must have {len(COLUMNS)} cells, got {len(COLUMNS) - 1}"),
         (lambda text: text.replace("Hill,none", "Lake,none"), "must be of one task, got Hill, Lake"),
         (lambda text: text + text.splitlines()[1], "iteration 3 of bonus 'vime', seed 4 must come once"),
         (lambda text: text.replace("Hill", "H\udcff"), "is no CSV file"),
@@ -83,7 +81,7 @@ def test_read_curve_names_the_file_and_what_is_wrong(change, reason, tmp_path):
     text = change(path.read_text())
     path.unlink() if text is None else path.write_text(text, errors="surrogateescape")
     with pytest.raises(ValueError, match=r"curve\.csv: ") as raised:
-        figures.read_curve(path)
+        curves.read_curve(path)
     assert reason in str(raised.value)
 
 
@@ -92,12 +90,12 @@ def test_final_returns_against_hand_counted_tenths():
     rows = run("vime", 2, [0.0] * 23 + [1.0, 2.0]) + run("vime", 0, [0.0] * 8 + [5.0])
     rows += run("vime", 1, [0.0] * 18 + [3.0, NAN]) + run("vime", 7, [0.0] * 18 + [NAN, NAN])
     rows += run("vime", 3, [9.0], setting="agent.eta=1") + run("none", 0, [4.0])
-    found = figures.final_returns(rows[::-1], "vime")
+    found = curves.final_returns(rows[::-1], "vime")
     np.testing.assert_array_equal(found, [5.0, 3.0, 1.5, NAN])
     assert found[2] != rows[24]["return_mean"]
-    assert figures.final_returns(rows, "vime", "agent.eta=1") == [9.0]
+    assert curves.final_returns(rows, "vime", "agent.eta=1") == [9.0]
     with pytest.raises(ValueError, match="must hold bonus 'l2' with setting ''"):
-        figures.final_returns(rows, "l2")
+        curves.final_returns(rows, "l2")
 
 
 # ---------------------------------------------------------------- statistics
@@ -107,11 +105,11 @@ samples = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=12)
 
 @given(samples.filter(lambda values: len(values) > 1))
 def test_quartiles_against_the_standard_library(values):
-    assert figures.quartiles(values) == pytest.approx(statistics.quantiles(values, n=4, method="inclusive"))
+    assert curves.quartiles(values) == pytest.approx(statistics.quantiles(values, n=4, method="inclusive"))
 
 
 def test_quartiles_are_not_the_exclusive_ones():
-    assert figures.quartiles([1.0, 2.0, 4.0]) != tuple(statistics.quantiles([1.0, 2.0, 4.0], n=4))
+    assert curves.quartiles([1.0, 2.0, 4.0]) != tuple(statistics.quantiles([1.0, 2.0, 4.0], n=4))
 
 
 @given(samples)
@@ -120,19 +118,19 @@ def test_interquartile_mean_against_dropping_by_hand(values):
     for _ in range(len(values) // 4):
         kept.remove(min(kept))
         kept.remove(max(kept))
-    assert figures.interquartile_mean(values) == pytest.approx(sum(kept) / len(kept))
+    assert curves.interquartile_mean(values) == pytest.approx(sum(kept) / len(kept))
 
 
 def test_interquartile_mean_is_neither_mean_nor_median():
     values = [0.0, 1.0, 2.0, 4.0, 9.0, 30.0, 31.0, 90.0]
-    assert figures.interquartile_mean(values) == 11.25  # (2 + 4 + 9 + 30) / 4
+    assert curves.interquartile_mean(values) == 11.25  # (2 + 4 + 9 + 30) / 4
     assert {np.mean(values), np.median(values)}.isdisjoint({11.25})
 
 
 def holds(interval: tuple[float, float], resampled: np.ndarray, level: float) -> bool:
     """Whether both ends are quantiles of all resamples, within 4 standard errors of 2000 drawn ones."""
     tail = (1.0 - level) / 2.0
-    slack = 4.0 * math.sqrt(tail * (1.0 - tail) / figures.RESAMPLES)
+    slack = 4.0 * math.sqrt(tail * (1.0 - tail) / curves.RESAMPLES)
     low, high = interval
     below = np.mean(resampled < low - 1e-12) - slack <= tail <= np.mean(resampled <= low + 1e-12) + slack
     above = np.mean(resampled > high + 1e-12) - slack <= tail <= np.mean(resampled >= high - 1e-12) + slack
@@ -144,13 +142,13 @@ def all_resamples(values: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("level", [0.5, 0.95])
-@pytest.mark.parametrize("statistic", [figures.interquartile_mean, np.mean])
+@pytest.mark.parametrize("statistic", [curves.interquartile_mean, np.mean])
 def test_bootstrap_interval_against_all_resamples(statistic, level):
     """Control: neither the interval of another level nor the quantiles of the seeds themselves pass."""
     values = np.array([0.0, 1.0, 2.5, 4.7, 11.1])
     resampled = statistic(all_resamples(values), axis=1)
-    assert holds(figures.bootstrap_interval(values, statistic, level), resampled, level)
-    assert not holds(figures.bootstrap_interval(values, statistic, level - 0.2), resampled, level)
+    assert holds(curves.bootstrap_interval(values, statistic, level), resampled, level)
+    assert not holds(curves.bootstrap_interval(values, statistic, level - 0.2), resampled, level)
     assert not holds(tuple(np.quantile(values, [0.5 - level / 2, 0.5 + level / 2])), resampled, level)
 
 
@@ -159,68 +157,118 @@ def test_bootstrap_interval_of_a_median_against_the_binomial_form():
     n = 11
     below = [stats.binom.sf(n // 2, n, k / n) for k in range(1, n + 1)]
     expected = [next(k for k, p in enumerate(below, 1) if p >= q) for q in (0.025, 0.975)]
-    assert figures.bootstrap_interval(np.arange(1, n + 1), np.median) == tuple(expected)
-    assert figures.bootstrap_interval(np.arange(1, n + 1), np.median, 0.6) != tuple(expected)
+    assert curves.bootstrap_interval(np.arange(1, n + 1), np.median) == tuple(expected)
+    assert curves.bootstrap_interval(np.arange(1, n + 1), np.median, 0.6) != tuple(expected)
 
 
-def test_bootstrap_interval_of_one_seed_or_of_equal_values_is_a_point():
-    for values in ([3.0], [3.0] * 7):
-        assert figures.bootstrap_interval(values, figures.interquartile_mean) == (3.0, 3.0)
-        assert figures.improvement_interval(values, values) == (0.5, 0.5)
-    low, high = figures.bootstrap_interval([3.0, 4.0], figures.interquartile_mean)
+def test_bootstrap_interval_of_one_seed_or_of_equal_values_is_none():
+    """In one dimension, and of the columns of two. Control: two unlike seeds have one."""
+    for values in ([3.0], [0.1] * 7):
+        assert np.isnan(curves.bootstrap_interval(values, curves.interquartile_mean)).all()
+        both = np.array(values)[:, None] + [[0.0, 1.0]] * np.arange(len(values))[:, None]
+        found = curves.bootstrap_interval(both, curves.interquartile_mean)
+        assert np.isnan(found).tolist() == [[True, len(values) == 1]] * 2
+    low, high = curves.bootstrap_interval([3.0, 4.0], curves.interquartile_mean)
     assert low < high
 
 
 def test_bands_against_one_column_at_a_time():
-    """Columns lack different seeds. Control: 0 in place of nan is another band."""
+    """Columns lack different seeds; of one seed there are no ends. Control: 0 in place of nan is another band."""
     values = np.random.default_rng(0).normal(size=(7, 9))
-    values[0, 1:4] = values[2:, 3] = values[:, 5] = NAN
-    statistic = figures.interquartile_mean
-    found = figures.band(values, figures.interquartile_mean_band)
+    values[0, 1:4] = values[2:, 3] = values[:, 5] = NAN  # one seed in column 3, none in 5
+    statistic = curves.interquartile_mean
+    found = curves.band(values, curves.interquartile_mean_band)
     for column, mine in zip(values.T, found.T):
         numbers = np.sort(column[np.isfinite(column)])
-        if len(numbers):
-            low, high = figures.bootstrap_interval(numbers, statistic)
+        if len(numbers) > 1:
+            low, high = curves.bootstrap_interval(numbers, statistic)
             np.testing.assert_allclose(mine, [low, statistic(numbers), high], rtol=1e-12)
-            np.testing.assert_allclose(figures.band(column[:, None], figures.quartile_band)[:, 0],
-                                       figures.quartiles(numbers), rtol=1e-12)  # fmt: skip
+            np.testing.assert_allclose(curves.band(column[:, None], curves.quartile_band)[:, 0],
+                                       curves.quartiles(numbers), rtol=1e-12)  # fmt: skip
+    for ends in curves.STATISTICS.values():
+        one = curves.band(values, ends)[:, 3]
+        assert np.isnan(one).tolist() == [True, False, True]
+        assert one[1] == values[1, 3]
     assert np.isnan(found).all(axis=0).tolist() == [place == 5 for place in range(9)]
-    zeros = figures.band(np.nan_to_num(values), figures.interquartile_mean_band)
+    zeros = curves.band(np.nan_to_num(values), curves.interquartile_mean_band)
     assert not np.allclose(zeros[:, 1], found[:, 1])
 
 
 @given(samples, samples)
 def test_probability_of_improvement_against_mann_whitney(x, y):
     u = stats.mannwhitneyu(x, y, method="asymptotic").statistic if len({*x, *y}) > 1 else len(x) * len(y) / 2
-    assert figures.probability_of_improvement(x, y) == pytest.approx(u / (len(x) * len(y)))
+    assert curves.probability_of_improvement(x, y) == pytest.approx(u / (len(x) * len(y)))
 
 
 def test_probability_of_improvement_counts_ties_half_and_has_a_direction():
     x, y = [1.0, 2.0, 3.0], [1.0, 1.0, 0.0]
-    assert figures.probability_of_improvement(x, y) == pytest.approx(8 / 9)
-    assert figures.probability_of_improvement(y, x) == pytest.approx(1 / 9)
+    assert curves.probability_of_improvement(x, y) == pytest.approx(8 / 9)
+    assert curves.probability_of_improvement(y, x) == pytest.approx(1 / 9)
     assert np.mean(np.greater.outer(x, y)) == pytest.approx(7 / 9)
 
 
-def test_improvement_interval_against_all_resamples():
+def test_resampled_share_of_pairs_against_all_resamples():
     """Control: drawing the same seeds for both agents, as if they were pairs, is another interval."""
     x, y = np.array([1.0, 3.0, 5.0, 7.0]), np.array([0.0, 4.0, 2.0, 6.0])
     apart = (all_resamples(x)[:, None, :, None] > all_resamples(y)[:, None, :]).mean(axis=(2, 3))  # no ties
     paired = np.diag(apart)
-    assert holds(figures.improvement_interval(x, y, 0.8), apart, 0.8)
+    assert holds(curves.percentile_interval((x, y), curves.share_of_pairs, 0.8, 0), apart, 0.8)
     assert not holds(tuple(np.quantile(paired, [0.1, 0.9])), apart, 0.8)
-    assert not holds(figures.improvement_interval(y, x, 0.8), apart, 0.8)
-    assert figures.improvement_interval([1.5], [1.0, 2.0, 3.0], 0.9) == pytest.approx((0.0, 2 / 3))
+    assert not holds(curves.percentile_interval((y, x), curves.share_of_pairs, 0.8, 0), apart, 0.8)
+
+
+def test_improvement_interval_of_agreeing_pairs_against_clopper_and_pearson():
+    """All pairs won, lost or tied; k = 4 of them share no seed. Controls: 3 and 20 trials have other bounds."""
+    x, y = np.arange(4.0), np.arange(-5.0, 0.0)
+    bound, fewer, more = (stats.binomtest(k, k).proportion_ci(0.9, method="exact").low for k in (4, 3, 20))
+    assert curves.improvement_interval(x, y, 0.9) == pytest.approx((bound, 1.0))
+    assert curves.improvement_interval(y, x, 0.9) == pytest.approx((0.0, 1.0 - bound))
+    assert curves.improvement_interval(0.0 * x, 0.0 * y, 0.9) == pytest.approx((bound / 2.0, 1.0 - bound / 2.0))
+    assert np.abs(np.subtract(bound, [fewer, more])).min() > 0.05
+    for one, other in ((x[:1], y), (x, y[:1]), (x[:1], y[:1])):
+        assert np.isnan(curves.improvement_interval(one, other)).all()
+
+
+def test_improvement_interval_where_few_pairs_disagree_against_that_where_none_does():
+    """One more pair lost never raises the lower end. Control: by the bootstrap alone it does, from 0.69 to 0.9."""
+    y = np.arange(10.0)
+    lows = [curves.improvement_interval(y + 10.0 - lost, y)[0] for lost in (0.0, 0.5, 1.5, 3.5)]
+    assert lows == sorted(lows, reverse=True)
+    bootstrapped, _ = curves.percentile_interval((y + 9.5, y), curves.share_of_pairs, 0.95, 0)
+    assert bootstrapped > 0.9 > lows[0]
+    middle = curves.percentile_interval((y + 0.5, y), curves.share_of_pairs, 0.95, 0)
+    assert curves.improvement_interval(y + 0.5, y) == middle  # where it is the wider one, the bootstrap's
+
+
+@pytest.mark.parametrize("n", [2, 5, 10])
+def test_improvement_interval_covers_what_is_true_against_all_outcomes(n):
+    """n seeds that win with probability p against n equal ones, all outcomes weighed: the bound's worst case.
+
+    Margin: 88 % at least where 95 % are meant, for a percentile bootstrap of ten values falls short. Controls: the
+    bootstrap alone hardly ever covers a large p; nor is a bound from n² pairs, as if none shared a seed, low enough.
+    """
+    seeds = [np.where(np.arange(n) < won, 1.0, -1.0) for won in range(n + 1)]
+    intervals = np.array([curves.improvement_interval(x, np.zeros(n)) for x in seeds])
+    plain = np.array([curves.percentile_interval((x, np.zeros(n)), curves.share_of_pairs, 0.95, 0) for x in seeds])
+
+    def coverage(ends: np.ndarray, p: np.ndarray) -> np.ndarray:
+        covered = (ends[:, :1] <= p) & (p <= ends[:, 1:])
+        return (stats.binom.pmf(np.arange(n + 1)[:, None], n, p) * covered).sum(axis=0)
+
+    p = np.linspace(0.005, 0.995, 199)
+    assert coverage(intervals, p).min() > 0.88
+    assert coverage(plain, p).min() < 0.1
+    assert coverage(np.vstack([intervals[:-1], [0.025 ** (1.0 / n**2), 1.0]]), p).min() < 0.86
 
 
 @pytest.mark.parametrize("values", [[], 1.0, [1.0, NAN], [math.inf]])
 def test_statistics_refuse_what_is_no_sample(values):
     for statistic in (
-        figures.quartiles,
-        figures.interquartile_mean,
-        lambda v: figures.bootstrap_interval(v, np.mean),
-        lambda v: figures.probability_of_improvement([1.0], v),
-        lambda v: figures.improvement_interval(v, [1.0]),
+        curves.quartiles,
+        curves.interquartile_mean,
+        lambda v: curves.bootstrap_interval(v, np.mean),
+        lambda v: curves.probability_of_improvement([1.0], v),
+        lambda v: curves.improvement_interval(v, [1.0]),
     ):
         with pytest.raises(ValueError, match="must be finite numbers of at least one seed"):
             statistic(values)
@@ -237,36 +285,41 @@ def test_summary_against_its_text():
     expected = """
 Hill: return at the end, the mean over the last tenth of the iterations
 
-                 seeds  iterations  first reward            median [quartiles]  IQM [95 % interval]  time a seed
-TRPO + VIME          4         2-5  iteration 2.5 (4 of 4)   1.00 [0.88, 1.00]    1.00 [0.50, 1.00]        5.0 s
-TRPO + L2 error      3         1-3  iteration 1 (2 of 3)     1.12 [0.69, 1.56]    1.12 [0.25, 2.00]      2.0 min
-TRPO                 1          12  never (0 of 1)           0.00 [0.00, 0.00]    0.00 [0.00, 0.00]       22.0 s
+                  seeds  iterations  first reward            median [quartiles]  IQM [95 % interval]  time a seed
+TRPO + VIME           4         2-5  iteration 2.5 (4 of 4)   1.00 [0.88, 1.00]    1.00 [0.50, 1.00]        5.0 s
+TRPO + L2 error  2 of 3         1-3  iteration 1 (2 of 3)     1.12 [0.69, 1.56]    1.12 [0.25, 2.00]      2.0 min
+TRPO                  1          12  never (0 of 1)           0.00                 0.00                    22.0 s
 
-TRPO + L2 error: 2 of 3 seeds have a return at the end
 P(TRPO + VIME > TRPO + L2 error)  0.50 [0.00, 1.00]
-P(TRPO + VIME > TRPO)             1.00 [1.00, 1.00]"""
-    assert figures.summary(rows) == expected[1:]
+P(TRPO + VIME > TRPO)             1.00"""
+    assert curves.summary(rows) == expected[1:]
 
 
 def test_comparison_against_its_text():
-    """The numbers of the summaries, worked out in the test above; half of the pairs beat L2, all the plain agent."""
+    """The numbers of the summaries, worked out in the test above; half of the pairs beat L2, all the plain agent's.
+
+    Two seeds bound a share of 1 by √0.025 = 0.16. Of the two L2 runs of Lake one has no return at the end.
+    """
     hill = [each for seed in range(4) for each in run("vime", seed, [0.0] * (seed + 1) + [1.0 - (seed == 3) / 2])]
     hill += run("l2", 0, [0.0, 0.0, 2.0], wall_s=7000.0) + run("l2", 1, [0.25], wall_s=120.0)
-    hill += run("none", 0, [0.0] * 12)
-    lake = run("none", 0, [3.0]) + run("vime", 0, [NAN]) + run("vime", 0, [4.0], setting="agent.eta=1")
+    hill += run("none", 0, [0.0] * 12) + run("none", 1, [-1.0] * 12)
+    lake = run("none", 0, [3.0]) + run("vime", 0, [NAN]) + run("vime", 0, [4.0], setting="eta=1")
+    lake += run("l2", 0, [NAN]) + run("l2", 1, [5.0]) + run("none", 0, [3.0], setting="eta=1")
     expected = """
-                         seeds  iterations  median [quartiles]  IQM [95 % interval]     P(VIME higher)  time a seed
+                    seeds  iterations    median [quartiles]   IQM [95 % interval]  P(VIME higher)     time a seed
 
 Hill
-TRPO + VIME                  4         2-5   1.00 [0.88, 1.00]    1.00 [0.50, 1.00]                           5.0 s
-TRPO + L2 error              2         1-3   1.12 [0.69, 1.56]    1.12 [0.25, 2.00]  0.50 [0.00, 1.00]     59.3 min
-TRPO                         1          12   0.00 [0.00, 0.00]    0.00 [0.00, 0.00]  1.00 [1.00, 1.00]       22.0 s
+TRPO + VIME             4         2-5   1.00 [ 0.88,  1.00]   1.00 [ 0.50,  1.00]                           5.0 s
+TRPO + L2 error         2         1-3   1.12 [ 0.69,  1.56]   1.12 [ 0.25,  2.00]  0.50 [0.00, 1.00]     59.3 min
+TRPO                    2          12  -0.50 [-0.75, -0.25]  -0.50 [-1.00,  0.00]  1.00 [0.16, 1.00]       22.0 s
 
 Lake
-TRPO                         1           1   3.00 [3.00, 3.00]    3.00 [3.00, 3.00]                           0.0 s
-TRPO + VIME                  1           1                none                 none                           0.0 s
-TRPO + VIME agent.eta=1      1           1   4.00 [4.00, 4.00]    4.00 [4.00, 4.00]                           0.0 s"""
-    assert figures.comparison({"Hill": hill, "Lake": lake}) == expected[1:]
+TRPO                    1           1                  3.00                  3.00                           0.0 s
+TRPO + VIME        0 of 1           1                  none                  none                           0.0 s
+TRPO + L2 error    1 of 2           1                  5.00                  5.00                           0.0 s
+TRPO + VIME eta=1       1           1                  4.00                  4.00                           0.0 s
+TRPO eta=1              1           1                  3.00                  3.00  1.00                     0.0 s"""
+    assert curves.comparison({"Hill": hill, "Lake": lake}) == expected[1:]
 
 
 def test_summary_groups_a_sweep_by_setting():
@@ -277,28 +330,42 @@ def test_summary_groups_a_sweep_by_setting():
         for seed in range(2)
         for each in run(bonus, seed, [-0.001, -12.0 * (bonus == "none")], setting=setting, wall_s=7200.0)
     ]
-    head, *lines = figures.summary(rows).splitlines()[2:]
+    head, *lines = curves.summary(rows).splitlines()[2:]
     starts = [line.split("  ")[0] for line in lines]
     probability = "P(TRPO + VIME > TRPO)"
     assert starts == [
         *("", "as the task has it", "TRPO", "TRPO + VIME", probability),
         *("", "agent.eta=0.1 vime.likelihood_sigma=0.5", "TRPO", "TRPO + VIME", probability),
     ]
-    assert re.search(r"( +-12\.0 \[-12\.0, -12\.0\]){2} +2\.0 h$", lines[2])
-    assert re.search(r"( +0\.0 \[ +0\.0, +0\.0\]){2} +2\.0 h$", lines[3])
+    assert re.search(r" +-12\.0 \[-12\.0, -12\.0\] +-12\.0 +2\.0 h$", lines[2])
+    assert re.search(r" +0\.0 \[ +0\.0, +0\.0\] +0\.0 +2\.0 h$", lines[3])
     assert len(head) == len(lines[2]) == len(lines[8])
 
 
 def test_summary_of_a_run_without_returns_and_of_no_run():
-    text = figures.summary(run("vime", 0, [NAN]) + run("none", 0, [1.0]))
-    assert re.search(r"^TRPO \+ VIME +1 +1  never \(0 of 1\) +none +none +0.0 s$", text, re.M)
-    assert "0 of 1 seeds have a return at the end" in text
+    text = curves.summary(run("vime", 0, [NAN]) + run("none", 0, [1.0]))
+    assert re.search(r"^TRPO \+ VIME +0 of 1 +1  never \(0 of 1\) +none +none +0.0 s$", text, re.M)
     for means in ([NAN], [1.0]), ([1.0], [NAN]), ([1.0], [1.0]):
-        text = figures.summary(run("vime", 0, means[0]) + run("none", 0, means[1]))
-        assert ("P(TRPO + VIME > TRPO)  0.50 [0.50, 0.50]" in text) == (means == ([1.0], [1.0]))
+        text = curves.summary(run("vime", 0, means[0]) + run("none", 0, means[1]))
+        assert text.endswith("\nP(TRPO + VIME > TRPO)  0.50") == (means == ([1.0], [1.0]))
         assert ("P(" in text) == (means == ([1.0], [1.0]))
     with pytest.raises(ValueError, match="at least one row"):
-        figures.summary([])
+        curves.summary([])
+
+
+def test_summary_leaves_first_rewards_out_where_all_are_paid_at_once():
+    """Control: it tells them of all if one seed of one bonus is paid later."""
+    rows = run("vime", 0, [1.0, 2.0]) + run("vime", 1, [3.0, 4.0]) + run("none", 0, [0.5, 0.0])
+    head, *lines = curves.summary(rows).splitlines()[2:5]
+    assert re.split("  +", head)[1:] == [
+        "seeds",
+        "iterations",
+        "median [quartiles]",
+        "IQM [95 % interval]",
+        "time a seed",
+    ]
+    assert re.fullmatch(r"TRPO \+ VIME +2 +2 +3.00 \[2.50, 3.50\] +3.00 \[2.00, 4.00\] +2.0 s", lines[0])
+    assert "iteration 0.5 (2 of 2)" in curves.summary([*rows[2:], *run("vime", 0, [0.0, 2.0])])
 
 
 @pytest.mark.parametrize("size", [-0.004, 52.0, -520.0, -5200.0])
@@ -320,7 +387,7 @@ def test_tables_fit_120_columns(size):
             for bonus in ("vime", "l2", "none")
             for each in run(bonus, seed, [size * (1.0 + seed / 11.0)] * 1012, **seconds)
         ]
-        return figures.summary(rows) + "\n" + figures.timing(rows)
+        return curves.summary(rows) + "\n" + curves.timing(rows)
 
     lines = text(size).splitlines()
     assert max(map(len, lines)) <= 120
@@ -337,13 +404,18 @@ def test_timing_against_its_text():
         for seed, sampling in enumerate([1.0, 2.0, 9.0])
     ]
     plain = [row("none", 0, 0, **dict(zip(names, (0.5, NAN, 0.125, 0.0, 0.0)))), row("idle", 0, 0, sampling_s=0.0)]
-    assert figures.timing(rows + plain).splitlines() == [
+    assert curves.timing(rows + plain).splitlines() == [
         "an iteration  sampling    gains   policy    model    other    all but sampling",
         "TRPO + VIME    2.000 s  0.250 s  0.500 s  3.000 s  0.250 s  2.0 times sampling",
         "TRPO           0.500 s     none  0.125 s  0.000 s  0.000 s  0.2 times sampling",
         "idle           0.000 s     none     none     none     none                none",
     ]
-    assert "1.500 s" in figures.timing(rows[:2])
+    assert "1.500 s" in curves.timing(rows[:2])
+    sweep = curves.timing([*rows[:2], {**rows[2], "setting": "agent.eta=1"}]).splitlines()[1:]
+    assert [(line[:23].strip(), line[23:].split()[0]) for line in sweep] == [
+        ("TRPO + VIME", "1.500"),
+        ("TRPO + VIME agent.eta=1", "9.000"),
+    ]
 
 
 # ---------------------------------------------------------------- figures
@@ -425,7 +497,7 @@ def test_learning_curve_against_medians_and_interquartile_means(figure):
         assert not np.allclose(axes.lines[0].get_ydata(), vime.mean(axis=0))
     ends = [axes.collections[0].get_paths()[0].vertices[:, 1] for axes in drawn.axes]
     assert ends[0].max() == pytest.approx(np.quantile(vime[:, 5], 0.75))
-    assert ends[1].max() == pytest.approx(figures.bootstrap_interval(ordered[:, 5], figures.interquartile_mean)[1])
+    assert ends[1].max() == pytest.approx(curves.bootstrap_interval(ordered[:, 5], curves.interquartile_mean)[1])
     assert labels(drawn) == ["TRPO + VIME", "TRPO + L2 error", "TRPO"]
     assert drawn.get_suptitle() == "Hill, 4 seeds"
 
@@ -464,11 +536,11 @@ def test_figures_without_numbers_say_so(figure):
     """A panel that says so has no labels of values; the others keep theirs."""
     rows = run("none", 0, [NAN] * 3)
     assert texts(figure(figures.draw_learning_curve, rows)) == [["no episode ended"]] * 2
-    assert texts(figure(figures.draw_diagnostics, rows)) == [["no numbers"]] * 4
+    assert texts(figure(figures.draw_diagnostics, rows)) == [["no numbers"]] * 6
     drawn = figure(figures.draw_diagnostics, [{**each, "elbo": NAN, "kl_prior": NAN} for each in some_rows()])
-    assert texts(drawn) == [[], ["no numbers"], ["no numbers"], []]
+    assert texts(drawn) == [[], [], ["no numbers"], ["no numbers"], [], []]
     labelled = [axes.yaxis.get_tick_params()["labelleft"] for axes in drawn.axes]
-    assert labelled == [True, False, False, True]
+    assert labelled == [True, True, False, False, True, True]
 
 
 def test_results_have_a_column_for_each_task_and_one_legend(figure):
@@ -489,18 +561,20 @@ def test_results_have_a_column_for_each_task_and_one_legend(figure):
 
 
 def test_diagnostics_against_medians_of_the_seeds(figure):
-    """Seeds 0 to 3 have 1 + seed + iteration; a gain of 0 has no place on a logarithmic scale."""
+    """Seeds 0 to 3 have 1 + seed + iteration; a gain of 0 has no place on a logarithmic scale. 1 is a useless error."""
     rows = [{**each, "gain_median": each["gain_median"] * (each["iteration"] > 0)} for each in some_rows()]
     drawn = figure(figures.draw_diagnostics, rows)
-    gain, elbo, kl, heldout = drawn.axes
-    assert [axes.get_yscale() for axes in drawn.axes] == ["log", "linear", "linear", "linear"]
-    assert [len(axes.lines) for axes in drawn.axes] == [10] * 4  # four seeds and their median, twice
-    medians = 2.5 + np.arange(8)
-    for axes, factor in ((elbo, -1.0), (kl, 1.0), (heldout, -2.0)):
-        np.testing.assert_allclose(axes.lines[4].get_ydata(), factor * medians)
+    returns, gain, elbo, kl, heldout, error = drawn.axes
+    assert [axes.get_yscale() for axes in drawn.axes] == ["linear", "log", *["linear"] * 3, "log"]
+    assert [len(axes.lines) for axes in drawn.axes] == [15, 10, 10, 10, 10, 11]  # four seeds and their median
+    assert list(error.lines[10].get_ydata()) == [1.0, 1.0]
+    i = np.arange(8)
+    medians, inverse = 2.5 + i, 0.5 / (2 + i) + 0.5 / (3 + i)
+    for axes, values in zip((returns, elbo, kl, heldout, error), (2.5 * i, -medians, medians, -2.0 * medians, inverse)):
+        np.testing.assert_allclose(axes.lines[4].get_ydata(), values)
         assert axes.lines[4].get_linewidth() > axes.lines[3].get_linewidth()
     np.testing.assert_array_equal(gain.lines[4].get_xydata(), np.stack([np.arange(1, 8), medians[1:]], axis=1))
-    assert labels(drawn) == ["TRPO + VIME", "TRPO + L2 error"]
+    assert labels(drawn) == ["TRPO + VIME", "TRPO + L2 error", "TRPO"]
 
 
 def test_state_visits_against_counted_shares(figure):

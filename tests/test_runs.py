@@ -8,6 +8,8 @@ import json
 import math
 import os
 import pickle
+import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,11 +57,11 @@ PHASES = runs.PHASES
 TIMES = (*PHASES, "wall_s")
 
 
-def small_job(bonus: str = "vime", seed: int = 0, **changes: Any) -> Job:
-    task = replace(TASKS[NAME], iterations=ITERATIONS)
+def small_job(bonus: str = "vime", seed: int = 0, task_name: str = NAME, **changes: Any) -> Job:
+    task = replace(TASKS[task_name], iterations=ITERATIONS)
     for name, value in {**SIZES, **changes}.items():
         task = with_setting(task, name, value)
-    return Job(NAME, bonus, "", seed, task)
+    return Job(task_name, bonus, "", seed, task)
 
 
 def same(rows: list[Row]) -> list[Row]:
@@ -127,6 +129,19 @@ def test_a_continued_run_against_one_never_stopped(bonus, stops, finished, tmp_p
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["run.csv", "run.npz"]
 
 
+@pytest.mark.parametrize("task_name", TASKS)
+def test_a_continued_run_of_each_task_against_one_never_stopped(task_name, tmp_path, monkeypatch):
+    """With two hidden layers everywhere, and a curvature from a part of the rows."""
+    monkeypatch.chdir(tmp_path)
+    deep = {name: [4, 3] for name in SIZES if name.endswith("sizes")}
+    job = small_job("vime", 1, task_name, iterations=3, **deep, **{"trpo.fisher_every": 5})
+    whole, path = runs.run_job(job, tmp_path / "whole.npz"), tmp_path / "run.npz"
+    assert runs.run_job(job, path, stop_after(2)) is None
+    assert same(runs.run_job(job, path).rows) == same(whole.rows)
+    assert held(path, job) == held(tmp_path / "whole.npz", job)
+    assert whole.rows[-1]["gain_median"] > 0.0
+
+
 def test_the_rows_file_holds_the_rows(finished, tmp_path):
     job, reference, rows = finished["vime"]
     (tmp_path / "run.npz").write_bytes(reference.read_bytes())
@@ -135,18 +150,25 @@ def test_the_rows_file_holds_the_rows(finished, tmp_path):
     assert written == [{name: str(value) for name, value in row.items()} for row in rows]
 
 
-def test_checkpoints_come_as_often_as_told(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.0, [1, 2, 3, 4, 5, 6, 7]), (2.0, [2, 4, 6, 7]), (2.5, [3, 6, 7]), (3.0, [3, 6, 7]), (1e9, [7])],
+)
+def test_checkpoints_come_as_often_as_told(seconds, expected, monkeypatch, tmp_path):
     """On a clock that moves one second an iteration; the end is always kept."""
     saved: list[int] = []
+    clock = [100.0]
+
+    def iterations(*arguments: Any) -> Iterator[Progress]:
+        for number in range(1, 8):
+            clock[0] += 1.0
+            yield rows_only(number)
+
     monkeypatch.setattr(runs, "write_checkpoint", lambda path, job, progress: saved.append(len(progress.rows)))
-    clock = itertools.count()
-    monkeypatch.setattr(runs, "progressions", lambda *_: iter([rows_only(n) for n in range(1, 8)]))
-    monkeypatch.setattr(runs.time, "perf_counter", lambda: float(next(clock)))
-    job = small_job("none", iterations=7)
-    for seconds, expected in [(0.0, [1, 2, 3, 4, 5, 6, 7]), (1e9, [7])]:
-        saved.clear()
-        runs.run_job(job, tmp_path / "run.npz", checkpoint_seconds=seconds)
-        assert saved == expected
+    monkeypatch.setattr(runs, "progressions", iterations)
+    monkeypatch.setattr(runs.time, "perf_counter", lambda: clock[0])
+    runs.run_job(small_job("none", iterations=7), tmp_path / "run.npz", checkpoint_seconds=seconds)
+    assert saved == expected
 
 
 def rows_only(count: int) -> Progress:
@@ -272,8 +294,8 @@ def test_another_versions_checkpoint_is_refused_by_what_differs(package, kept, t
     assert message.endswith("here it is '9.9.9'")
 
 
-@pytest.mark.parametrize(("name", "value"), [("FORMAT", "vime-ref checkpoint 2"), ("ROOT_SEED", 1)])
-def test_another_format_or_root_seed_is_refused_by_what_differs(name, value, kept, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "value"), [("FORMAT", "vime-ref checkpoint 2"), ("ROOT_SEED", 1), ("CODE", "a1")])
+def test_another_format_root_seed_or_code_is_refused_by_what_differs(name, value, kept, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, name, value)
     message = refused(tmp_path / "run.npz", kept["vime"][1], kept["vime"][0])
     assert f"its {name.lower()} is " in message
@@ -316,6 +338,49 @@ def test_what_is_no_checkpoint_is_refused_and_no_pickle_is_opened(tmp_path):
 def test_a_checkpoint_that_cannot_be_read_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"can't read checkpoint .*run\.npz: "):
         runs.read_checkpoint(tmp_path / "run.npz", small_job())
+
+
+# ---------------------------------------------------------------- checkpoints: in use
+
+
+def never() -> bool:
+    return False
+
+
+@pytest.mark.parametrize(("seconds", "stop"), [(0.0, False), (1e9, True)], ids=["too long", "told to stop"])
+def test_a_checkpoint_in_use_is_refused_and_left(seconds, stop, kept, tmp_path, monkeypatch):
+    """After a while, or on being told to stop. Control: once it is free the run goes on."""
+    job, content = kept["none"]
+    path = tmp_path / "run.npz"
+    path.write_bytes(content)
+    monkeypatch.setattr(runs, "CLAIM_SECONDS", seconds)
+    with runs.claimed(path, never) as file:
+        print("a row", file=file, flush=True)
+        with pytest.raises(CheckpointError) as error:
+            runs.run_job(job, path, lambda: stop)
+    assert str(error.value) == f"checkpoint {path} is in use by another process"
+    assert (path.read_bytes(), runs.rows_file(path).read_text()) == (content, "a row\n")
+    assert len(runs.run_job(job, path).rows) == ITERATIONS
+
+
+def test_a_checkpoint_that_comes_free_is_waited_for_and_read_only_then(finished, kept, tmp_path, monkeypatch):
+    """What the other process has done meanwhile is not done again. Control: from the one before there is work left."""
+    job, reference, rows = finished["none"]
+    path = tmp_path / "run.npz"
+    path.write_bytes(kept["none"][1])
+    other = runs.claimed(path, never)
+    other.__enter__()
+
+    def end_the_other(seconds: float) -> None:
+        path.write_bytes(reference.read_bytes())
+        other.__exit__(None, None, None)
+
+    monkeypatch.setattr(runs.time, "sleep", end_the_other)
+    monkeypatch.setattr(runs, "train", full)
+    assert str(runs.run_job(job, path).rows) == str(rows)
+    path.write_bytes(kept["none"][1])
+    with pytest.raises(OSError, match="No space left"):
+        runs.run_job(job, path)
 
 
 # ---------------------------------------------------------------- checkpoints: not written
@@ -382,18 +447,19 @@ def steps() -> list[tuple[Any, Any, Batch]]:
     return seen
 
 
-def slow_diagnosis(before: Any, after: Any, batch: Batch, rng: Any) -> tuple[float, float, float]:
-    """ELBO, KL and held-out likelihood by a loop over weight samples, with the noise and rows of the fast form."""
+def slow_diagnosis(before: Any, after: Any, batch: Batch, rng: Any) -> list[float]:
+    """All columns by a loop over weight samples, in units of the observation, with the fast form's noise and rows."""
 
-    def log_densities(model: Any, observations: Any, actions: Any, targets: Any) -> Any:
-        k, sigma = observations.shape[1], model.settings.likelihood_sigma
-        inputs = np.concatenate([observations, actions], axis=1)
-        inputs, targets = (inputs - model.center) / model.scale, (targets - model.center[:k]) / model.scale[:k]
-        table = []
-        for e in eps:
-            predicted = bnn.mlp((model.q.mu + model.q.sigma * e)[None], inputs, model.layer_sizes)[0]
-            table.append(norm.logpdf(targets, predicted, sigma).sum(axis=1))
-        return np.array(table)  # (S, N)
+    def predictions(model: Any, observations: Any, actions: Any) -> Any:
+        k = observations.shape[1]
+        inputs = (np.concatenate([observations, actions], axis=1) - model.center) / model.scale
+        weights = [(model.q.mu + model.q.sigma * e)[None] for e in eps]
+        table = np.array([bnn.mlp(theta, inputs, model.layer_sizes)[0] for theta in weights])
+        return model.center[:k] + model.scale[:k] * table  # (S, N, K)
+
+    def log_densities(model: Any, predicted: Any, targets: Any) -> Any:
+        k = targets.shape[1]
+        return norm.logpdf(targets, predicted, model.settings.likelihood_sigma * model.scale[:k]).sum(axis=-1)  # (S, N)
 
     pool, q, prior = after.pool, after.q, after.prior
     drawn = rng.integers(len(pool), size=runs.DIAGNOSED_ROWS)
@@ -403,37 +469,80 @@ def slow_diagnosis(before: Any, after: Any, batch: Batch, rng: Any) -> tuple[flo
         math.log(p / s) + (s**2 + (m - o) ** 2) / (2 * p**2) - 0.5
         for m, s, o, p in zip(q.mu, q.sigma, prior.mu, prior.sigma)
     )
-    fit = log_densities(after, pool.observations[drawn], pool.actions[drawn], pool.next_observations[drawn])
-    bound = after.settings.num_data * fit.mean() - kl
-    actions = np.clip(batch.actions, -1.0, 1.0)
-    table = log_densities(before, batch.observations[other], actions[other], batch.next_observations[other])
-    return bound, kl, float(np.mean(logsumexp(table, axis=0) - math.log(len(eps))))
+    fitted = predictions(after, pool.observations[drawn], pool.actions[drawn])
+    bound = after.settings.num_data * log_densities(after, fitted, pool.next_observations[drawn]).mean() - kl
+    targets = batch.next_observations[other]
+    foreseen = predictions(before, batch.observations[other], np.clip(batch.actions, -1.0, 1.0)[other])
+    heldout = np.mean(logsumexp(log_densities(before, foreseen, targets), axis=0) - math.log(len(eps)))
+    unit, mean = before.scale[: targets.shape[1]], before.center[: targets.shape[1]]
+    errors = [(((targets - guess) / unit) ** 2).sum() for guess in (foreseen.mean(axis=0), mean)]
+    return [bound, kl, float(heldout), errors[0] / errors[1]]
 
 
 def test_diagnosis_against_a_slow_loop(steps):
-    """Control: the model that has learned from the batch gives another likelihood."""
+    """Control: the model that has learned from the batch gives another likelihood and another error."""
     before, after, batch = steps[2]
     found = runs.diagnosis(before, after, batch, default_rng(5))
     expected = slow_diagnosis(before, after, batch, default_rng(5))
-    assert list(found) == ["elbo", "kl_prior", "heldout_log_likelihood"]
+    assert list(found) == ["elbo", "kl_prior", "heldout_log_likelihood", "heldout_error_ratio"]
     assert list(found.values()) == pytest.approx(expected, rel=1e-10)
     leaked = slow_diagnosis(after, after, batch, default_rng(5))
     assert leaked[:2] == pytest.approx(expected[:2], rel=1e-10)
-    assert leaked[2] != pytest.approx(expected[2], rel=1e-6)
+    assert all(abs(a / b - 1.0) > 1e-6 for a, b in zip(leaked[2:], expected[2:]))
     wrapped = runs.diagnosis(PredictionError(before), PredictionError(after), batch, default_rng(5))
     assert wrapped == found
+
+
+def learned(batches: Sequence[Batch], unit: float, **changes: Any) -> tuple[Any, Any, Batch]:
+    """The model before and after the last batch, and that batch, with observations in another unit."""
+    begun = start(small_job(**changes))
+    before = after = begun.bonus
+    for number, batch in enumerate(batches):
+        scaled = {name: unit * getattr(batch, name) for name in ("observations", "next_observations")}
+        batch = batch._replace(**scaled)
+        before, after = after, after.update(batch, default_rng(number))
+    return before, after, batch
+
+
+def test_diagnosis_in_another_unit_against_the_jacobian(steps):
+    """Densities of c s' are those of s' less log c for each dimension; KL and ratio have no unit."""
+    batches = [batch for _, _, batch in steps]
+    one, other = (runs.diagnosis(*learned(batches, unit), default_rng(5)) for unit in (1.0, 8.0))
+    shifts = [other[name] - one[name] for name in runs.MODEL]
+    log_unit = 2 * math.log(8.0)
+    num_data = TASKS[NAME].vime.num_data
+    assert shifts == pytest.approx([-num_data * log_unit, 0.0, -log_unit, 0.0], rel=1e-10, abs=1e-10)
+
+
+def test_the_error_ratio_of_a_model_that_has_learned_against_its_prior(steps):
+    """Far below 1; the prior, and the prior's mean, which foretell nothing, are not below it."""
+    sharp = {"likelihood_sigma": 0.3, "num_updates": 300, "learning_rate": 0.01, "hidden_sizes": [8], "num_data": 1e4}
+    batches = [batch for _, _, batch in steps]
+    before, after, batch = learned(batches, 1.0, **{f"vime.{name}": value for name, value in sharp.items()})
+    ignorant = replace(before, q=before.prior)
+    constant = replace(before, q=bnn.DiagNormal(0.0 * before.q.mu, np.full_like(before.q.rho, -30.0)))
+    ratios = [
+        runs.diagnosis(m, after, batch, default_rng(5))["heldout_error_ratio"] for m in (before, ignorant, constant)
+    ]
+    assert ratios[0] < 0.3 < 0.9 < ratios[1]
+    assert ratios[2] == pytest.approx(1.0)
 
 
 def test_diagnosis_against_the_mean_of_many(steps):
     """Within 5 standard errors of the ELBO on all rows with 4000 weight samples; twice the KL would be far off."""
     before, after, batch = steps[2]
     estimates = [runs.diagnosis(before, after, batch, default_rng(seed))["elbo"] for seed in range(60)]
+    unit = float(np.log(after.scale[:2]).sum())
     rows = after.normalized(after.pool.observations, after.pool.actions, after.pool.next_observations)
     model = {"layer_sizes": after.layer_sizes, "likelihood_sigma": after.settings.likelihood_sigma}
     eps = default_rng(99).standard_normal((4000, len(after.q.mu)))
-    fit = after.settings.num_data * bnn.log_likelihood(
-        bnn.mlp(bnn.sample_weights(after.q, eps), rows[0], model["layer_sizes"]), rows[1], model["likelihood_sigma"]
-    ).mean(axis=1)
+    fit = (
+        after.settings.num_data
+        * bnn.log_likelihood(
+            bnn.mlp(bnn.sample_weights(after.q, eps), rows[0], model["layer_sizes"]), rows[1], model["likelihood_sigma"]
+        ).mean(axis=1)
+        - after.settings.num_data * unit
+    )
     kl = float(bnn.kl_diag_normal(after.q.mu, after.q.sigma, after.prior.mu, after.prior.sigma))
     error = math.hypot(fit.std() / math.sqrt(len(eps)), np.std(estimates) / math.sqrt(len(estimates)))
     assert abs(np.mean(estimates) - (fit.mean() - kl)) < 5.0 * error < 0.5 * kl
@@ -443,8 +552,8 @@ def test_diagnosis_is_nan_where_there_is_nothing_to_measure(steps):
     """No model; a model that has not learned yet; one that had not before this batch."""
     first, second, third = steps
     nothing = [runs.diagnosis(NoBonus(), NoBonus(), first[2], default_rng(0)), runs.diagnosis(*first, default_rng(0))]
-    assert [list(map(math.isnan, found.values())) for found in nothing] == [[True] * 3] * 2
-    assert list(map(math.isnan, runs.diagnosis(*second, default_rng(0)).values())) == [False, False, True]
+    assert [list(map(math.isnan, found.values())) for found in nothing] == [[True] * 4] * 2
+    assert list(map(math.isnan, runs.diagnosis(*second, default_rng(0)).values())) == [False, False, True, True]
     assert not any(map(math.isnan, runs.diagnosis(*third, default_rng(0)).values()))
 
 
@@ -491,14 +600,21 @@ def test_rows_against_hand_computed_statistics():
     following = np.array([[0.0, 9.0], [0.5, 9.0], [-1.0, 9.0]])
     batch = Batch(np.full((3, 2), 7.0), np.zeros(3), np.zeros(3), following, np.zeros(3), np.zeros(3))
     seen = Iteration(None, None, None, (), batch, np.array([1.0, 9.0, 2.0]), np.array([0.0, 1.0, 0.0, 0.0]))
-    diagnosed = {"elbo": -4.0, "kl_prior": 6.0, "heldout_log_likelihood": math.nan}
-    before = {**dict.fromkeys(runs.COLUMNS, math.nan), "gain_median": 5.0, "elbo": -7.0, "kl_prior": 6.5}
+    diagnosed = {"elbo": -4.0, "kl_prior": 6.0, "heldout_log_likelihood": math.nan, "heldout_error_ratio": 0.5}
+    before = {
+        **dict.fromkeys(runs.COLUMNS, math.nan),
+        "gain_median": 5.0,
+        "elbo": -7.0,
+        "kl_prior": 6.5,
+        "heldout_error_ratio": 0.75,
+    }
     job = small_job("l2", 3)._replace(setting="agent.eta=1")
     row = runs.row_of(job, [before], seen, diagnosed)
     expected = {
         "task": NAME, "bonus": "l2", "setting": "agent.eta=1", "seed": 3, "iteration": 1, "steps": 1200,
         "return_mean": 0.25, "return_max": 1.0, "position_max": 0.5, "gain_median": 2.0, **diagnosed,
         "gain_trend": -3.0, "elbo_trend": 3.0, "kl_prior_trend": -0.5, "heldout_log_likelihood_trend": math.nan,
+        "heldout_error_ratio_trend": -0.25,
     }  # fmt: skip
     assert {name: str(value) for name, value in row.items()} == {name: str(value) for name, value in expected.items()}
     assert {*row, *TIMES} == {*runs.COLUMNS}
@@ -736,7 +852,7 @@ class Recorded(subprocess.Popen):
 
     def __init__(self, command: Any, **keywords: Any) -> None:
         super().__init__(command, **keywords)
-        if "runs_ref" in command:
+        if runs.__file__ in command:
             self.numbers[Path(command[-1]).stem] = self.pid
 
 
@@ -767,7 +883,7 @@ def test_a_dead_worker_is_reported_and_the_others_finish(reference, monkeypatch,
     thread.join()
     report = capsys.readouterr().err.splitlines()[-2:]
     assert report == [
-        f"vime-ref: {NAME} vime seed 0 failed: its process died of SIGKILL",
+        f"vime-ref: {NAME} vime seed 0 failed: its process died of signal 9 (Killed)",
         "vime-ref: the same command with --resume runs again what failed",
     ]
     assert curve() == of_bonus(reference, "none")
@@ -806,6 +922,110 @@ def test_what_goes_wrong_in_a_process_is_its_result(tmp_path):
     alone = runs.run_job(jobs[3], tmp_path / "alone.npz")
     assert same(fine.rows) == same(alone.rows)
     assert np.array_equal(fine.visits, alone.visits)
+
+
+class Troubled(subprocess.Popen):
+    """No memory for the second process, a signal that has no name for the third."""
+
+    def __init__(self, command: Any, **keywords: Any) -> None:
+        if command[-1].endswith("1.npz"):
+            raise OSError(12, "Cannot allocate memory")
+        if command[-1].endswith("2.npz"):
+            command = [sys.executable, "-c", f"import os; os.kill(os.getpid(), {signal.SIGRTMIN + 1})"]
+        super().__init__(command, **keywords)
+
+
+def test_what_goes_wrong_around_a_process_is_its_result(tmp_path, monkeypatch):
+    """A folder that can't be made, and the above; the run beside them succeeds."""
+    monkeypatch.setattr(runs.subprocess, "Popen", Troubled)
+    (tmp_path / "file").touch()
+    paths = [tmp_path / name for name in ("file/below/0.npz", "1.npz", "2.npz", "3.npz")]
+    results = runs.run_jobs([small_job("none", seed, iterations=1) for seed in range(4)], paths, 4)
+    reasons = ["NotADirectoryError(", "OSError(12, 'Cannot allocate memory')", "its process died of signal 35 (", ""]
+    assert all(result.failure.startswith(reason) for result, reason in zip(results, reasons))
+    assert [len(result.rows) for result in results] == [0, 0, 0, 1]
+    assert results[3].failure == ""
+
+
+def parent_of(checkpoint: Path) -> int:
+    """The process that watches the one with this checkpoint."""
+    table = subprocess.run(["ps", "-ww", "-eo", "ppid=,args="], capture_output=True, text=True).stdout.splitlines()
+    (line,) = [line for line in table if str(checkpoint) in line]
+    return int(line.split()[0])
+
+
+@elsewhere
+def test_a_killed_worker_of_the_backend_ends_with_one_line(reference, monkeypatch, capsys):
+    """What it ran finds that it is an orphan, and --resume goes on from there as soon as it has ended."""
+
+    def kill_one() -> None:
+        wait_until(lambda: num_rows() >= 1, "a row")
+        os.kill(parent_of(Path("out/checkpoints/vime-0.npz").absolute()), signal.SIGKILL)
+
+    thread = in_background(kill_one)
+    with joblib.parallel_config(backend="loky", n_jobs=2):
+        assert experiments.main(BOTH) == 1
+    thread.join()
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("vime-ref: TerminatedWorkerError: A worker process")
+    assert line.endswith("; the same command with --resume goes on")
+    assert resumed(monkeypatch, BOTH) == reference
+
+
+@elsewhere
+def test_a_mujoco_run_leaves_nothing_behind_and_needs_no_environment_here(monkeypatch):
+    """The simulator writes a log into the folder where it is loaded: not this one."""
+    monkeypatch.setattr(runs, "start", full)
+    arguments = "--task SparseHalfCheetah --seeds 1 --iterations 1 --bonus none --out out --set agent.batch_steps=50"
+    assert experiments.main(["run", *arguments.split()]) == 0
+    assert [str(path) for path in Path().iterdir()] == ["out"]
+    assert sorted(path.name for path in Path("out").iterdir()) == sorted(experiments.FILES)
+
+
+@elsewhere
+def test_a_copy_that_is_not_installed_runs_itself():
+    """Its code differs from the installed one's, which would be refused; modules that lie around are not touched."""
+    Path("copy").mkdir()
+    for file in Path(runs.__file__).parent.glob("*_ref.py"):
+        shutil.copy(file, "copy")
+    with Path("copy", "bnn_ref.py").open("a") as file:
+        file.write("# another copy\n")
+    for stray in ("bnn_ref.py", "runs_ref.py", "numpy.py"):
+        Path(stray).write_text("raise SystemExit('stray')\n")
+    command = [sys.executable, "copy/experiments_ref.py", *COMMAND, "--iterations", "1", "--bonus", "none"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, len(curve())) == (0, 1), done.stderr
+
+
+def ended(job: Job, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> int:
+    """The exit code of the file itself with this job, run in this process."""
+    given = {**job._asdict(), "task": runs.settings_of(job.task), "parent": os.getppid(), "checkpoint_seconds": 0.0}
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({**given, "code": runs.CODE, **changes})))
+    monkeypatch.setattr("sys.argv", ["runs_ref.py", str(checkpoint)])
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(SystemExit) as exit_:
+            runpy.run_path(runs.__file__, run_name="__main__")
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return exit_.value.code
+
+
+def test_the_exit_code_of_a_process_against_what_became_of_its_job(tmp_path, monkeypatch, capsys):
+    """Done; stopped, for its parent is another; begun with other code; with a checkpoint that is none."""
+    job, path = small_job("none", iterations=2), tmp_path / "run.npz"
+    assert ended(job, path, monkeypatch, parent=-1) == runs.STOPPED
+    assert len(runs.read_checkpoint(path, job)[1]["rows"]) == 1
+    assert ended(job, path, monkeypatch) == 0
+    assert len(runs.read_checkpoint(path, job)[1]["rows"]) == 2
+    assert capsys.readouterr().err == ""
+    assert ended(job, path, monkeypatch, code="another") == 1
+    path.write_bytes(b"")
+    assert ended(job, path, monkeypatch) == 1
+    changed, damaged = capsys.readouterr().err.splitlines()
+    assert changed == "the code of this project has changed since the command began"
+    assert damaged == f"checkpoint {path} is damaged, or no checkpoint"
 
 
 @elsewhere
