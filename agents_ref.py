@@ -31,6 +31,10 @@ import bnn_ref as bnn
 from bnn_ref import Array, check_array, check_count, check_finite, check_positive
 from vime_ref import Batch, Bonus, action_size, check_indices, curious_rewards, model_actions, normalize_gains, spread
 
+# ---------------------------------------------------------------- constants
+
+OUTPUT_SCALE = 0.01  # of a new policy's last layer, as in OpenAI baselines: it begins without a preference
+
 # ---------------------------------------------------------------- types
 
 
@@ -124,9 +128,10 @@ def network_init(layer_sizes: tuple[int, ...], rng: Generator) -> Array:
 def policy_init(
     observation_size: int, action_space: Space[Any], rng: Generator, hidden_sizes: tuple[int, ...] = (32,)
 ) -> Policy:
-    """A policy for the space: Gaussian with σ = 1 for a Box (A,), categorical for Discrete."""
+    """A policy for the space: Gaussian with mean near 0 and σ = 1 for a Box (A,), near uniform for Discrete."""
     sizes = (observation_size, *hidden_sizes, action_size(action_space))
     weights = network_init(sizes, rng)
+    weights[-(sizes[-2] + 1) * sizes[-1] :] *= OUTPUT_SCALE
     if isinstance(action_space, Discrete):
         return CategoricalPolicy(weights, sizes)
     return GaussianPolicy(onp.concatenate([weights, onp.zeros(sizes[-1])]), sizes)

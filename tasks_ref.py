@@ -90,7 +90,7 @@ TASKS = {
     "SparseHalfCheetah": Task(
         env_id="envs_ref:vime_ref/SparseHalfCheetah-v0",
         axes=("torso position (paid beyond 5)", "torso height"),
-        iterations=600,
+        iterations=1000,
         value_sizes=(64, 32),
         agent=AgentSettings(eta=1e-3, gamma=0.995, lam=0.97),
         trpo=TrpoSettings(max_kl=0.05, fisher_every=5),

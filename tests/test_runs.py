@@ -386,7 +386,7 @@ def test_a_checkpoint_that_comes_free_is_waited_for_and_read_only_then(finished,
 # ---------------------------------------------------------------- checkpoints: not written
 
 
-def full(*arguments: Any) -> None:
+def full(*arguments: Any, **keywords: Any) -> None:
     raise OSError(28, "No space left on device")
 
 
