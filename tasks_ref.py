@@ -70,7 +70,7 @@ class Job(NamedTuple):
 # ---------------------------------------------------------------- the tasks
 
 FAST = VimeSettings(gradient="closed_form")  # the original's model, by the faster of the two gradients
-LEARNING = replace(FAST, likelihood_sigma=0.5, num_data=1000.0)  # a model that comes to predict: see results/settings
+LEARNING = replace(FAST, likelihood_sigma=0.5, num_data=1000.0)  # a model that comes to predict
 TASKS = {
     "SparseMountainCar": Task(
         env_id="envs_ref:vime_ref/SparseMountainCar-v0",
