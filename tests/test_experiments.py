@@ -265,21 +265,18 @@ def test_a_row_that_is_being_written_is_left_out():
 
 @small
 def test_the_bar_survives_a_file_that_vanishes_while_it_is_read(monkeypatch, capsys):
-    """And shows the other file, and an error of another kind."""
+    """And one without a whole row; it shows the other file, and an error of another kind."""
     row = {**dict.fromkeys(runs.COLUMNS, "1"), "task": "Elsewhere"}
 
     def read(path: Path) -> list[dict[str, str]]:
         if path.name == "gone":
             path.unlink()
         path.stat()
-        return [row]
+        return [row] if path.name == "there" else []
 
     monkeypatch.setattr(experiments, "written_rows", read)
-    jobs, files, finished = (
-        [Job(TASK, "none", "", 0, TASKS[TASK])],
-        [Path("never"), Path("gone"), Path("there")],
-        Event(),
-    )
+    jobs, files = [Job(TASK, "none", "", 0, TASKS[TASK])], [*map(Path, ("never", "gone", "half", "there"))]
+    finished = Event()
     finished.set()
     for path in files[1:]:
         path.write_text("rows")
@@ -452,6 +449,21 @@ def test_missing_mujoco_ends_with_one_line(tasks, named, monkeypatch, capsys):
     assert left_behind() == []
     with pytest.raises(AssertionError, match="a run has started"):
         experiments.main(["run", "--task", TASK])
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "reason"),
+    [
+        ("--timeout", "0", "must be a finite number > 0, got 0"),
+        ("--json", "nowhere/report.json", "can't write to nowhere/report.json: No such file or directory"),
+    ],
+)
+def test_a_check_that_cannot_be_made_or_reported_ends_with_one_line(flag, value, reason, capsys):
+    """Control: with a value that fits the check succeeds."""
+    with pytest.raises(SystemExit):
+        experiments.main(["check", "--only", "softplus", flag, value])
+    assert capsys.readouterr().err == f"vime-ref check: error: argument {flag}: {reason}\n"
+    assert experiments.main(["check", "--only", "softplus", flag, "9"]) == 0
 
 
 @pytest.mark.parametrize(
