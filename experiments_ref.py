@@ -46,7 +46,7 @@ from runs_ref import (
     run_jobs,
 )
 from statistics_ref import comparison, read_curve, summary, timing
-from tasks_ref import BONUSES, TASKS, Job, Task, settings_of, with_setting
+from tasks_ref import BONUSES, TASKS, Job, Task, with_setting
 
 # ---------------------------------------------------------------- constants
 
@@ -155,7 +155,7 @@ def written_rows(path: Path) -> list[dict[str, str]]:
 
 def configuration(task_name: str, arguments: argparse.Namespace, jobs: Sequence[Job]) -> dict[str, Any]:
     """Every setting of a run, the versions of what computed it, and the command that makes it again."""
-    own = {**identity(jobs[0]), "task": settings_of(jobs[0].task)}
+    own = identity(jobs[0])
     return {
         "command": shlex.join(["vime-ref", *arguments.command_line]),
         "root_seed": own["root_seed"],

@@ -214,13 +214,17 @@ def installed(package: str) -> str:
         return "none"
 
 
+def plain(job: Job) -> dict[str, Any]:
+    """The job as JSON knows it."""
+    return {**job._asdict(), "task": settings_of(job.task)}
+
+
 def identity(job: Job) -> dict[str, Any]:
     """What has to be equal for a run to be the same run."""
     return {
         "format": FORMAT,
         "root_seed": ROOT_SEED,
-        **job._replace(task=None)._asdict(),  # type: ignore[arg-type]  # the task stands in its settings
-        "task": settings_of(job.task),
+        **plain(job),
         "code": CODE,
         "versions": {"python": sys.version.split()[0], **{name: installed(name) for name in PACKAGES}},
     }
@@ -452,8 +456,7 @@ def failure_of(job: Job, checkpoint: Path) -> str:
     """Run the job in a process of its own and wait for it; why it failed, or nothing."""
     if stopping.is_set():
         return "stopped"
-    given = {**job._asdict(), "task": settings_of(job.task)}
-    given |= {"parent": os.getpid(), "checkpoint_seconds": CHECKPOINT_SECONDS, "code": CODE}
+    given = plain(job) | {"parent": os.getpid(), "checkpoint_seconds": CHECKPOINT_SECONDS, "code": CODE}
     text: str | None = json.dumps(given)
     command = [sys.executable, __file__, str(checkpoint)]  # a path, so that it finds the modules beside this one
     checkpoint.parent.mkdir(parents=True, exist_ok=True)  # where another machine does the work

@@ -1,7 +1,7 @@
 """The tasks of the headline results, their settings, and a run's beginning.
 
 A run is a function of its `Job`: the task's settings, the bonus and the seed. Sources of the settings: the original
-code openai/vime and its author's development history; where those leave a value open, the measurements in `results/`.
+code openai/vime and its author's development history; where those leave a value open, trial runs.
 """
 
 from __future__ import annotations
@@ -113,11 +113,9 @@ TASKS = {
 
 def settings_of(task: Any) -> dict[str, Any]:
     """A task's settings as JSON knows them; `policy_step` is always `trpo_step` and left out."""
-    plain = json.loads(
-        json.dumps(asdict(replace(task, agent=replace(task.agent, policy_step=None))))
-    )  # tuples -> lists
+    plain = asdict(task)
     del plain["agent"]["policy_step"]
-    return plain
+    return dict(json.loads(json.dumps(plain)))  # tuples become lists
 
 
 def of_kind(value: Any, old: Any) -> bool:
@@ -143,13 +141,15 @@ def with_setting(settings: Any, name: str, value: Any) -> Any:
     return replace(settings, **{head: value})
 
 
+def with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+
+
 def task_from(settings: dict[str, Any]) -> Task:
     """The inverse of `settings_of`."""
     parts = {"agent": AgentSettings, "trpo": TrpoSettings, "vime": VimeSettings}
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
-    for name, part in parts.items():
-        values[name] = part(**{key: tuple(v) if isinstance(v, list) else v for key, v in settings[name].items()})
-    return Task(**values)
+    built = {name: part(**with_tuples(settings[name])) for name, part in parts.items()}
+    return Task(**{**with_tuples(settings), **built})
 
 
 # ---------------------------------------------------------------- a run's beginning
