@@ -45,14 +45,15 @@ def network(theta: Array, observations: Array, layer_sizes: tuple[int, ...]) -> 
 
 @dataclass(frozen=True, eq=False)
 class GaussianPolicy:
-    """N(a; network(s), e^{2 log_std}) over actions (A,); theta: the weights, then log_std (A,)."""
+    """N(a; network(s/observation_scale), e^{2 log_std}) over actions (A,); theta: the weights, then log_std (A,)."""
 
     theta: Array  # (D + A,)
     layer_sizes: tuple[int, ...]
+    observation_scale: Any = 1.0  # or (K,)
 
     def mean_and_sigma(self, observations: Array) -> tuple[Array, Array]:
         weights, log_std = self.theta[: -self.layer_sizes[-1]], self.theta[-self.layer_sizes[-1] :]
-        return network(weights, observations, self.layer_sizes), np.exp(log_std)
+        return network(weights, observations / self.observation_scale, self.layer_sizes), np.exp(log_std)
 
     def draw_noise(self, rng: Generator, num_rows: int) -> Array:
         return rng.standard_normal((num_rows, self.layer_sizes[-1]))
@@ -78,14 +79,15 @@ class GaussianPolicy:
 
 @dataclass(frozen=True, eq=False)
 class CategoricalPolicy:
-    """softmax(network(s)) over A actions; theta: the weights."""
+    """softmax(network(s/observation_scale)) over A actions; theta: the weights."""
 
     theta: Array  # (D,)
     layer_sizes: tuple[int, ...]
+    observation_scale: Any = 1.0  # or (K,)
 
     def log_probs(self, observations: Array) -> Array:
         """log π(·|s), (N, A)."""
-        logits = network(self.theta, observations, self.layer_sizes)
+        logits = network(self.theta, observations / self.observation_scale, self.layer_sizes)
         return logits - logsumexp(logits, axis=-1, keepdims=True)
 
     def draw_noise(self, rng: Generator, num_rows: int) -> Array:
@@ -126,15 +128,25 @@ def network_init(layer_sizes: tuple[int, ...], rng: Generator) -> Array:
 
 
 def policy_init(
-    observation_size: int, action_space: Space[Any], rng: Generator, hidden_sizes: tuple[int, ...] = (32,)
+    observation_size: int,
+    action_space: Space[Any],
+    rng: Generator,
+    hidden_sizes: tuple[int, ...] = (32,),
+    observation_scale: Array | None = None,
 ) -> Policy:
-    """A policy for the space: Gaussian with mean near 0 and σ = 1 for a Box (A,), near uniform for Discrete."""
+    """A policy for the space: Gaussian with mean near 0 and σ = 1 for a Box (A,), near uniform for Discrete.
+
+    observation_scale (K,), in units of the observations, is what the network sees as 1; ones if not given.
+    """
     sizes = (observation_size, *hidden_sizes, action_size(action_space))
+    scale = onp.ones(observation_size) if observation_scale is None else observation_scale
+    check_array("observation_scale", scale, (observation_size,))
+    check_positive("observation_scale", scale)
     weights = network_init(sizes, rng)
     weights[-(sizes[-2] + 1) * sizes[-1] :] *= OUTPUT_SCALE
     if isinstance(action_space, Discrete):
-        return CategoricalPolicy(weights, sizes)
-    return GaussianPolicy(onp.concatenate([weights, onp.zeros(sizes[-1])]), sizes)
+        return CategoricalPolicy(weights, sizes, scale)
+    return GaussianPolicy(onp.concatenate([weights, onp.zeros(sizes[-1])]), sizes, scale)
 
 
 # ---------------------------------------------------------------- building blocks: returns and advantages

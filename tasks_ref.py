@@ -49,6 +49,7 @@ class Task:
     iterations: int  # of agent.batch_steps steps
     policy_sizes: tuple[int, ...] = (32,)  # hidden units
     value_sizes: tuple[int, ...] = (32,)
+    observation_scale: tuple[float, ...] = ()  # what the policy's network sees as 1, by dimension; () for 1 in all
     agent: AgentSettings = field(default_factory=AgentSettings)
     trpo: TrpoSettings = field(default_factory=TrpoSettings)
     vime: VimeSettings = field(default_factory=VimeSettings)
@@ -71,6 +72,7 @@ class Job(NamedTuple):
 
 FAST = VimeSettings(gradient="closed_form")  # the original's model, by the faster of the two gradients
 LEARNING = replace(FAST, likelihood_sigma=0.5, num_data=1000.0)  # a model that comes to predict
+BODY_SCALE = (3.0, 0.1, 0.3, *[0.5] * 6, 1.0, 0.6, 2.0, *[8.0] * 6)  # x, z, tilt, joints; their speeds
 TASKS = {
     "SparseMountainCar": Task(
         env_id="envs_ref:vime_ref/SparseMountainCar-v0",
@@ -91,7 +93,8 @@ TASKS = {
         env_id="envs_ref:vime_ref/SparseHalfCheetah-v0",
         axes=("torso position (paid beyond 5)", "torso height"),
         iterations=1000,
-        value_sizes=(64, 32),
+        value_sizes=(),
+        observation_scale=BODY_SCALE,
         agent=AgentSettings(eta=1e-3, gamma=0.995, lam=0.97),
         trpo=TrpoSettings(max_kl=0.05, fisher_every=5),
         vime=LEARNING,
@@ -118,9 +121,10 @@ def settings_of(task: Any) -> dict[str, Any]:
     return dict(json.loads(json.dumps(plain)))  # tuples become lists
 
 
-def of_kind(value: Any, old: Any) -> bool:
-    if isinstance(old, tuple):
-        return isinstance(value, tuple) and all(type(size) is int and size >= 1 for size in value)
+def of_kind(name: str, value: Any, old: Any) -> bool:
+    if isinstance(old, tuple):  # sizes, or scales
+        kinds = (int, float) if name == "observation_scale" else (int,)
+        return isinstance(value, tuple) and all(type(number) in kinds and number > 0 for number in value)
     if isinstance(old, float):
         return type(value) in (int, float)
     return type(value) is type(old)
@@ -136,7 +140,7 @@ def with_setting(settings: Any, name: str, value: Any) -> Any:
     if rest:
         return replace(settings, **{head: with_setting(old, rest, value)})
     value = tuple(value) if isinstance(value, list) else value
-    if not (of_kind(value, 0.0 if name == "num_data" else old) or (name == "num_data" and value is None)):
+    if not (of_kind(name, value, 0.0 if name == "num_data" else old) or (name == "num_data" and value is None)):
         raise ValueError(f"{name} must be of the kind of {old!r}, got {value!r}")
     return replace(settings, **{head: value})
 
@@ -182,7 +186,8 @@ def start(job: Job) -> Start:
     task = job.task
     env = gym.make(task.env_id, disable_env_checker=True)
     init, *streams = np.random.default_rng([ROOT_SEED, job.seed]).spawn(5)
-    policy = policy_init(observed(env), env.action_space, init, task.policy_sizes)
+    scale = np.array(task.observation_scale or [1.0] * observed(env))
+    policy = policy_init(observed(env), env.action_space, init, task.policy_sizes, scale)
     value = value_init(observed(env), init, task.value_sizes)
     bonus = bonus_init(job.bonus_name, task, env, init)
     settings = replace(task.agent, policy_step=partial(trpo_step, **asdict(task.trpo)))

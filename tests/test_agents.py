@@ -256,6 +256,34 @@ def test_policy_init_refuses_other_action_spaces(space):
         policy_init(2, space, default_rng(0))
 
 
+@pytest.mark.parametrize("space", [Box(-1.0, 1.0, (2,)), Discrete(3)])
+def test_a_scaled_policy_sees_the_observations_in_units_of_their_scale(space):
+    """Its weights, mean, KL and actions are those of the plain policy on observations divided beforehand."""
+    scale, rng = np.array([4.0, 0.1]), default_rng(9)
+    observations, noise = rng.normal(size=(6, 2)) * scale, rng.random(6 if isinstance(space, Discrete) else (6, 2))
+    plain, scaled = (
+        policy_init(2, space, default_rng(8)),
+        policy_init(2, space, default_rng(8), observation_scale=scale),
+    )
+    assert np.array_equal(plain.theta, scaled.theta)
+    policies = [replace(policy, theta=30.0 * policy.theta) for policy in (plain, scaled)]
+    theta = rng.permutation(policies[0].theta)
+    news = [replace(policy, theta=theta) for policy in policies]
+    seen = [observations / scale, observations]
+    actions = [policy.sample(rows, noise) for policy, rows in zip(policies, seen)]
+    assert np.array_equal(*actions)
+    assert np.array_equal(*(policy.kl(new, rows) for policy, new, rows in zip(policies, news, seen)))
+    log_probs = [policy.log_prob(rows, actions[0]) for policy, rows in zip(policies, seen)]
+    assert np.array_equal(*log_probs)
+    assert not np.allclose(policies[0].log_prob(observations, actions[0]), log_probs[1])  # the control
+
+
+@pytest.mark.parametrize("scale", [np.ones(3), np.array([1.0, 0.0]), np.array([1.0, np.inf])])
+def test_policy_init_refuses_a_scale_that_does_not_fit(scale):
+    with pytest.raises(ValueError, match="observation_scale must"):
+        policy_init(2, Discrete(2), default_rng(0), observation_scale=scale)
+
+
 TWO, COLUMN = np.zeros(2), np.arange(4.0)[:, None]
 
 

@@ -86,6 +86,7 @@ def test_with_setting_refuses_unknown_names(name):
         *product(["iterations", "agent.batch_steps"], [2.5, 2.0, "2", True, None, [2], 0, -1]),
         *product(["agent.eta", "trpo.max_kl", "vime.num_data"], ["much", True, [0.1], -1.0, float("nan")]),
         *product(["policy_sizes", "value_sizes", "vime.hidden_sizes"], [32, "32", [0], [2.0], ["a"], [True], None]),
+        *product(["observation_scale"], [2.0, [0.0], [-1.0, 1.0], ["a"], [True], None]),
         *product(["agent.normalize", "vime.local"], [1, 0.0, "yes", None]),
         *product(["vime.method", "vime.gradient"], [1, "guess", None]),
         ("agent.eta", None),
@@ -143,7 +144,8 @@ def test_tasks_make_and_observe_what_their_axes_name(name):
 @pytest.mark.parametrize(("bonus", "kind"), [("vime", Vime), ("none", NoBonus), ("l2", PredictionError)])
 def test_start_against_the_settings(bonus, kind):
     task = TASK
-    for name, value in {"trpo.max_kl": 0.03, "vime.hidden_sizes": [4], "policy_sizes": [5], "value_sizes": [6]}.items():
+    sizes = {"vime.hidden_sizes": [4], "policy_sizes": [5], "value_sizes": [6], "observation_scale": [3, 0.1]}
+    for name, value in {"trpo.max_kl": 0.03, **sizes}.items():
         task = with_setting(task, name, value)
     begun = start(Job("SparseMountainCar", bonus, "", 0, task))
     assert type(begun.bonus) is kind
@@ -153,6 +155,7 @@ def test_start_against_the_settings(bonus, kind):
     model = {"vime": begun.bonus, "l2": getattr(begun.bonus, "model", None), "none": None}[bonus]
     assert model is None or model.layer_sizes == (3, 4, 2)
     assert (begun.policy.layer_sizes, begun.value.layer_sizes) == ((2, 5, 1), (2, 6, 1))
+    assert np.array_equal(begun.policy.observation_scale, [3.0, 0.1])
     begun.env.close()
 
 
