@@ -169,5 +169,5 @@ def test_settings_of_readme_are_those_of_the_tasks() -> None:
     assert len(table) >= 8
     for name, *cells, _source in table:
         values = [operator.attrgetter(name.strip("`"))(task) for task in TASKS.values()]
-        shown = [", ".join(map(str, value)) if isinstance(value, tuple) else format(value) for value in values]
+        shown = [", ".join(map(str, value)) or "none" if isinstance(value, tuple) else f"{value}" for value in values]
         assert cells == [text.removesuffix(".0") for text in shown], name
