@@ -271,10 +271,9 @@ def trpo_step(
 ) -> Any:
     """The natural-gradient step to mean KL[old‖new] = max_kl, halved until the surrogate rises within it.
 
-    The policy itself where no step does. max_kl as in the original code of VIME, damping and iterations as
-    in rllab, which it used. Only one row in fisher_every enters the curvature, which costs accuracy of the step's
-    direction and length, not the bound: the KL is checked on all rows, and the step halved until it holds.
-    [TRPO] appendix C.
+    The policy itself where no step does. max_kl as in the original code of VIME, damping and iterations as in rllab,
+    which it used. Only one row in fisher_every enters the curvature, which costs accuracy of the step's direction and
+    length, not the bound: the KL is checked on all rows, and the step halved until it holds. [TRPO] appendix C.
     """
     check_array("advantages", advantages, (len(observations),))
     check_positive("max_kl", max_kl)
@@ -328,6 +327,7 @@ class AgentSettings:
     gamma: float = 0.99
     lam: float = 1.0
     normalize: bool = True  # False for a bonus that is a ready reward, such as a count
+    curious_values: bool = True  # False fits V to the returns of the task alone, as the original does
     policy_step: Callable[..., Any] = trpo_step
 
     def __post_init__(self) -> None:
@@ -399,12 +399,15 @@ def curiosity(
     return curious_rewards(batch.rewards, normalized, settings.eta), gains, history
 
 
-def improve(policy: Any, value: ValueFunction, batch: Batch, settings: AgentSettings) -> tuple[Any, ValueFunction]:
-    """One step of the policy on standardised advantages; the value function fitted to values + GAE(λ = 1)."""
+def improve(
+    policy: Any, value: ValueFunction, batch: Batch, rewards: Array, settings: AgentSettings
+) -> tuple[Any, ValueFunction]:
+    """One step of the policy on standardised advantages of r̃; the value function fitted to values + GAE(λ = 1)."""
     values, next_values = value(batch.observations), value(batch.next_observations)
-    path = batch.rewards, values, next_values, batch.terminated, batch.truncated
-    advantages = gae_advantages(*path, gamma=settings.gamma, lam=settings.lam)
-    returns = values + gae_advantages(*path, gamma=settings.gamma, lam=1.0)
+    path = values, next_values, batch.terminated, batch.truncated
+    fitted = rewards if settings.curious_values else batch.rewards
+    advantages = gae_advantages(rewards, *path, gamma=settings.gamma, lam=settings.lam)
+    returns = values + gae_advantages(fitted, *path, gamma=settings.gamma, lam=1.0)
     standardized = (advantages - advantages.mean()) / scale if (scale := spread(advantages)) else 0.0 * advantages
     policy = settings.policy_step(policy, batch.observations, batch.actions, standardized)
     return policy, value_fit(value, batch.observations, returns)
@@ -426,6 +429,6 @@ def train(
     for _ in range(num_iterations):
         batch, episode_returns = rollout(env, policy, settings.batch_steps, streams)
         rewards, gains, history = curiosity(bonus, batch, history, streams.model, settings)
-        policy, value = improve(policy, value, batch._replace(rewards=rewards), settings)
+        policy, value = improve(policy, value, batch, rewards, settings)
         bonus = bonus.update(batch, streams.replay)
         yield Iteration(policy, value, bonus, history, batch, gains, episode_returns)

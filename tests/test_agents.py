@@ -1083,6 +1083,15 @@ def test_train_fits_values_to_the_curious_returns():
     seen = run(Bandit(0.0, 0.0), Ready(1.0), agent, 1)[0]
     assert seen.value(np.ones((1, 1)))[0] == pytest.approx(0.5, rel=1e-15)
     assert np.all(seen.batch.rewards == 0.0)
+    external = run(Bandit(0.0, 0.0), Ready(1.0), replace(agent, curious_values=False), 1)[0]
+    assert np.all(external.value(np.ones((1, 1))) == 0.0)
+    varied = [
+        run(Bandit(0.0, 0.0), Ready([0.0, 1.0, 2.0, 4.0]), replace(agent, curious_values=curious), 1)[0]
+        for curious in (True, False)
+    ]
+    start = run(Bandit(0.0, 0.0), Ready(0.0), agent, 1)[0].policy.theta
+    assert np.array_equal(varied[0].policy.theta, varied[1].policy.theta)  # both act on r̃, for V was 0
+    assert not np.array_equal(varied[0].policy.theta, start)
 
 
 @pytest.mark.parametrize(
