@@ -96,7 +96,7 @@ TASKS = {
         iterations=1000,
         value_sizes=(),
         observation_scale=BODY_SCALE,
-        agent=AgentSettings(eta=1e-3, gamma=0.995, lam=0.97),
+        agent=AgentSettings(eta=1e-3, gamma=0.999, lam=0.97, curious_values=False),
         trpo=TrpoSettings(max_kl=0.05, fisher_every=5),
         vime=LEARNING,
     ),
