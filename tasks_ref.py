@@ -93,7 +93,7 @@ TASKS = {
     "SparseHalfCheetah": Task(
         env_id="envs_ref:vime_ref/SparseHalfCheetah-v0",
         axes=("torso position (paid beyond 5)", "torso height"),
-        iterations=1000,
+        iterations=600,
         value_sizes=(),
         observation_scale=BODY_SCALE,
         agent=AgentSettings(eta=1e-3, gamma=0.999, lam=0.97, curious_values=False),
