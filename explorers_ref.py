@@ -1,22 +1,414 @@
-"""Other explorers, for comparison with VIME: bonuses that pay for something else than information.
+"""Other explorers, for comparison with VIME: strategies of action, and bonuses for something else than information.
 
-Each is a bonus as `vime_ref` has it: `reward` changes nothing, `update` returns the bonus that has learned.
+Strategies make probabilities of actions from values and visit counts; a bandit shows their regret, and tabular
+Q-learning takes any of them with any bonus. A bonus is as `vime_ref` has it: `reward` changes nothing, `update`
+returns the bonus that has learned.
 
-Axes: N rows (transitions), S posterior samples, K observation dimensions.
+Axes: A actions or arms, R runs, T pulls, N rows (transitions), S posterior samples, K observation dimensions.
 
-Sources: [VIME] Houthooft et al. 2016, arXiv 1605.09674, section 3, whose control is the L2 prediction error.
+Sources: [Lecture] "Intrinsic motivation in RL", by topic: epsilon-greedy, Boltzmann, UCB-1, UCB over state-action
+pairs; [UCB] Auer, Cesa-Bianchi and Fischer 2002, "Finite-time Analysis of the Multiarmed Bandit Problem";
+[Q] Watkins and Dayan 1992, "Q-learning"; [SB] Sutton and Barto 2018, "Reinforcement Learning", second edition;
+[VIME] Houthooft et al. 2016, arXiv 1605.09674, section 3, whose control is the L2 prediction error.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium import Env
+from gymnasium.spaces import Discrete, Space
 from numpy.random import Generator
+from numpy.typing import ArrayLike
 
 import bnn_ref as bnn
-from bnn_ref import Array, check_finite
-from vime_ref import Batch, Vime
+from agents_ref import AgentSettings, Streams, check_fraction, curiosity
+from bnn_ref import Array, check_array, check_count, check_finite, check_positive
+from vime_ref import Batch, Bonus, NoBonus, Vime
+
+# ---------------------------------------------------------------- constants
+
+SUM_TOLERANCE = 1e-9  # how far from 1 probabilities may sum; rounding stays far below
+
+# ---------------------------------------------------------------- types
+
+# From the values and the visit counts of one state's actions, A each, to their probabilities. Plain lists, for they are
+# short and one step of a table is to cost microseconds. Scores become probabilities by `greedy_shares`.
+Strategy = Callable[[list[float], list[int]], Sequence[float]]
+
+
+class Table(NamedTuple):
+    """What a tabular agent knows: for every state a list of A values Q(s, a) and of A visit counts n(s, a)."""
+
+    q_values: list[list[float]]
+    counts: list[list[int]]
+
+
+class Step(NamedTuple):
+    """One transition, states and actions counted from 0; `truncated` means cut by a time limit."""
+
+    state: int
+    action: int
+    reward: float
+    next_state: int
+    terminated: bool
+    truncated: bool
+
+
+# ---------------------------------------------------------------- building blocks: strategies on plain lists
+
+
+def greedy_shares(scores: Sequence[float]) -> list[float]:
+    """The argmax as probabilities (A,): the best share equally, the others get 0.
+
+    >>> greedy_shares([1.0, 3.0, 3.0])
+    [0.0, 0.5, 0.5]
+    """
+    best = max(scores)
+    best_actions = [score == best for score in scores]
+    share = 1.0 / sum(best_actions)
+    return [share if is_best else 0.0 for is_best in best_actions]
+
+
+def epsilon_greedy_shares(q: Sequence[float], epsilon: float) -> list[float]:
+    """`epsilon_greedy`, unchecked."""
+    return [epsilon / len(q) + (1.0 - epsilon) * share for share in greedy_shares(q)]
+
+
+def boltzmann_shares(q: Sequence[float], temperature: float | None) -> list[float]:
+    """`boltzmann`, unchecked. Differences are those of halves, for a difference of huge numbers can overflow."""
+    half_best = 0.5 * max(q)
+    below = [0.5 * value - half_best for value in q]  # from −span to 0
+    span = -min(below)
+    if temperature is not None:
+        logits = [2.0 * (value / temperature) for value in below]
+    elif span == 0.0:
+        logits = below
+    else:
+        units = [value / span for value in below]  # Q/std(Q) has no unit; in this one no square overflows or vanishes
+        mean = sum(units) / len(units)
+        deviation = math.sqrt(sum((unit - mean) ** 2 for unit in units) / len(units))
+        logits = [unit / deviation for unit in units]
+    weights = [math.exp(logit) for logit in logits]
+    total = sum(weights)
+    return [weight / total for weight in weights]
+
+
+def ucb_scores(values: Sequence[float], counts: Sequence[int], alpha: float) -> list[float]:
+    """`ucb_state_action`, unchecked."""
+    log_total = math.log(max(sum(counts), 1))
+    return [v + alpha * math.sqrt(2.0 * log_total / n) if n else math.inf for v, n in zip(values, counts)]
+
+
+# ---------------------------------------------------------------- building blocks: strategies
+
+
+def check_values(name: str, values: ArrayLike) -> Array:
+    """The values of one state's actions as an array (A,); ValueError unless finite and at least one."""
+    array = np.asarray(values, dtype=float)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"{name} must have shape (A,) with A >= 1, got {array.shape}")
+    check_finite(name, array)
+    return array
+
+
+def check_visits(counts: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """Visit counts as an array of this shape; ValueError unless they are whole numbers ≥ 0 in it."""
+    array = np.asarray(counts, dtype=float)
+    check_array("counts", array, shape)
+    wrong = array[(array < 0) | (array != np.floor(array))]
+    if wrong.size:
+        raise ValueError(f"counts must be whole numbers >= 0, got {wrong[0]}")
+    return array
+
+
+def check_alpha(alpha: float) -> None:
+    if not (math.isfinite(alpha) and alpha >= 0):
+        raise ValueError(f"alpha must be >= 0 and finite, got {alpha}")
+
+
+def epsilon_greedy(q_values: ArrayLike, epsilon: float) -> Array:
+    """π(a) = ε/A + (1 − ε)·[Q(a) = max Q]/(number of best actions), (A,) from values (A,).
+
+    Raises ValueError unless values are finite, A ≥ 1 and 0 ≤ ε ≤ 1. [Lecture], epsilon-greedy.
+
+    >>> epsilon_greedy([0.0, 2.0, 2.0, 1.0], 0.2)
+    array([0.05, 0.45, 0.45, 0.05])
+    """
+    q_values = check_values("q_values", q_values)
+    check_fraction("epsilon", epsilon)
+    return np.array(epsilon_greedy_shares(q_values.tolist(), epsilon))
+
+
+def boltzmann(q_values: ArrayLike, temperature: float | None = None) -> Array:
+    """π(a) = softmax(Q/temperature), (A,) from values (A,); temperature std(Q) (over A, not A − 1) if not given.
+
+    A standard deviation of 0 gives equal probabilities. Temperature is in units of Q.
+    Raises ValueError unless values are finite, A ≥ 1 and the temperature > 0. [Lecture], Boltzmann.
+
+    >>> boltzmann([0.0, np.log(3.0)], 1.0).round(12)
+    array([0.25, 0.75])
+    """
+    q_values = check_values("q_values", q_values)
+    if temperature is not None:
+        check_positive("temperature", temperature)
+    return np.array(boltzmann_shares(q_values.tolist(), temperature))
+
+
+def ucb_state_action(q_values: ArrayLike, counts: ArrayLike, alpha: float) -> Array:
+    """Q(s, a) + α √(2 ln N_s / n_sa), (A,) in units of Q, N_s = Σ_a n_sa; inf where n_sa = 0, whatever α.
+
+    Values and counts (A,) of one state; the action is the argmax. Raises ValueError unless values are finite, A ≥ 1,
+    counts whole numbers ≥ 0 and α ≥ 0. [Lecture], UCB over state-action pairs.
+    """
+    q_values = check_values("q_values", q_values)
+    counts = check_visits(counts, q_values.shape)
+    check_alpha(alpha)
+    return np.array(ucb_scores(q_values.tolist(), counts.tolist(), alpha))
+
+
+def ucb1(means: ArrayLike, counts: ArrayLike, t: int) -> Array:
+    """mean_a + √(2 ln t / n_a), (A,), after t = Σ n_a pulls; inf where n_a = 0.
+
+    The arm is the argmax, where the lecture says "in proportion to". The bound on the regret needs rewards in [0, 1].
+    Raises ValueError unless means are finite, A ≥ 1, counts whole numbers ≥ 0 and t their sum. [Lecture], UCB-1; [UCB].
+
+    >>> ucb1([0.5, 1.0, 0.0], [4, 1, 0], 5).round(3)
+    array([1.397, 2.794,   inf])
+    """
+    means = check_values("means", means)
+    total = check_visits(counts, means.shape).sum()
+    if t != total:
+        raise ValueError(f"t must be the sum of counts, {total:g}, got {t}")
+    return ucb_state_action(means, counts, 1.0)
+
+
+def epsilon_greedy_strategy(epsilon: float = 0.1) -> Strategy:
+    """Acts by `epsilon_greedy`; ε = 0.1 as in [SB] example 6.5."""
+    check_fraction("epsilon", epsilon)
+    return lambda q, counts: epsilon_greedy_shares(q, epsilon)
+
+
+def boltzmann_strategy(temperature: float | None = None) -> Strategy:
+    """Acts by `boltzmann`; no temperature of its own, as in [Lecture]."""
+    if temperature is not None:
+        check_positive("temperature", temperature)
+    return lambda q, counts: boltzmann_shares(q, temperature)
+
+
+def ucb_strategy(alpha: float = 1.0) -> Strategy:
+    """Acts by the argmax of `ucb_state_action`; α = 1 makes it `ucb1`."""
+    check_alpha(alpha)
+    return lambda q, counts: greedy_shares(ucb_scores(q, counts, alpha))
+
+
+def sample_index(probabilities: Sequence[float], noise: float) -> int:
+    """The first index whose cumulated probability exceeds the noise, which is uniform in [0, 1).
+
+    Raises ValueError unless the probabilities are ≥ 0 and sum to 1.
+    """
+    total = sum(probabilities)
+    if not (abs(total - 1.0) <= SUM_TOLERANCE and min(probabilities) >= 0.0):
+        raise ValueError(f"probabilities must be >= 0 and sum to 1, got {list(probabilities)}")
+    for index, probability in enumerate(probabilities):
+        noise -= probability
+        if noise < 0.0:
+            return index
+    return list(probabilities).index(max(probabilities))  # they sum to a little less than the noise
+
+
+# ---------------------------------------------------------------- the algorithm: bandits
+
+
+def bandit_arms(means: Sequence[float], strategy: Strategy, noise: Sequence[Sequence[float]]) -> list[int]:
+    """The T arms of one run; the strategy sees each arm's mean reward so far, 0 before its first, and its count."""
+    estimates, counts, arms = [0.0] * len(means), [0] * len(means), []
+    for choice, luck in noise:
+        arm = sample_index(strategy(estimates, counts), choice)
+        reward = float(luck < means[arm])
+        counts[arm] += 1
+        estimates[arm] += (reward - estimates[arm]) / counts[arm]
+        arms.append(arm)
+    return arms
+
+
+def bandit_regret(means: ArrayLike, strategy: Strategy, noise: Array) -> Array:
+    """Pseudo-regret Σ_{u ≤ t} (μ* − μ_{a_u}) of a strategy on Bernoulli arms of means μ (A,), (R, T).
+
+    noise: uniform in [0, 1), (R, T, 2), for the choice of the arm and for its reward.
+    Raises ValueError unless means and noise are from 0 to 1. [Lecture], UCB-1; [UCB] section 1.
+    """
+    means = check_values("means", means)
+    check_array("noise", noise, (*noise.shape[:2], 2))
+    for name, values in {"means": means, "noise": noise}.items():
+        if np.any((values < 0) | (values > 1)):
+            raise ValueError(f"{name} must be from 0 to 1, got {np.min(values)} to {np.max(values)}")
+    arms = np.array([bandit_arms(means.tolist(), strategy, run) for run in noise.tolist()], dtype=int)  # (R, T)
+    return np.cumsum(np.max(means) - means[arms], axis=-1)
+
+
+# ---------------------------------------------------------------- the algorithm: tabular Q-learning
+
+
+@dataclass(frozen=True)
+class TabularSettings:
+    """Settings of `q_learning`."""
+
+    learning_rate: float = 0.5  # [SB] example 6.5, as the initial value
+    learning_rate_power: float = 0.0  # α = learning_rate/n(s, a)^power: Q converges for ½ < power ≤ 1 [Q]
+    gamma: float = 0.99  # that of `AgentSettings`
+    initial_value: float = 0.0
+    batch_steps: int = 1  # steps between two updates, fewer where an episode ends; 1 is Q-learning as [Q] has it
+    eta: float = 1.0  # weight of the bonus; 1 leaves it to the bonus's own, such as β of a count
+    normalize: bool = False  # True for gains, with batches of more than a few steps
+
+    def __post_init__(self) -> None:
+        check_count("batch_steps", self.batch_steps)
+        for name in ("learning_rate", "learning_rate_power", "gamma"):
+            check_fraction(name, getattr(self, name))
+        check_positive("learning_rate", self.learning_rate)
+        check_finite("initial_value", self.initial_value)
+        AgentSettings(eta=self.eta)
+
+
+class Episode(NamedTuple):
+    """What `q_learning` yields. The table is the learner's own and goes on changing: read it before the next."""
+
+    table: Table
+    bonus: Bonus
+    history: tuple[float, ...]  # of `normalize_gains`
+    steps: list[Step]  # with the environment's rewards
+    gains: list[float]  # raw, one a step
+
+    @property
+    def episode_return(self) -> float:
+        """Sum of the environment's rewards, not discounted."""
+        return math.fsum(step.reward for step in self.steps)
+
+
+def discrete(name: str, space: Space[Any]) -> Discrete[Any]:
+    if not isinstance(space, Discrete):
+        raise ValueError(f"{name} must be Discrete, got {space}")
+    return space
+
+
+def table_init(env: Env[Any, Any], initial_value: float = 0.0) -> Table:
+    """Q(s, a) = initial_value and n(s, a) = 0 everywhere; ValueError unless both spaces are Discrete."""
+    num_states = int(discrete("observation_space", env.observation_space).n)
+    num_actions = int(discrete("action_space", env.action_space).n)
+    return Table(
+        [[initial_value] * num_actions for _ in range(num_states)], [[0] * num_actions for _ in range(num_states)]
+    )
+
+
+def q_updated(
+    value: float, reward: float, next_values: Sequence[float], terminated: bool, *, learning_rate: float, gamma: float
+) -> float:
+    """Q(s, a) + α (r + γ max_a′ Q(s′, a′) − Q(s, a)), the new Q(s, a); s′ counts as 0 where the episode terminated.
+
+    A truncated episode is no terminal state: there the values of s′ count. [Q].
+    """
+    following = 0.0 if terminated else max(next_values)
+    return value + learning_rate * (reward + gamma * following - value)
+
+
+def learn(table: Table, steps: Sequence[Step], rewards: Sequence[float], settings: TabularSettings) -> None:
+    """Counts the steps and moves their values, one after another, in the table itself."""
+    q, counts = table
+    for (s, a, _, s_next, terminated, _), reward in zip(steps, rewards):
+        counts[s][a] += 1
+        alpha = settings.learning_rate / counts[s][a] ** settings.learning_rate_power
+        q[s][a] = q_updated(q[s][a], reward, q[s_next], terminated, learning_rate=alpha, gamma=settings.gamma)
+        if not math.isfinite(q[s][a]):
+            raise ValueError(f"q_values must be finite, got {q[s][a]} in state {s}, action {a}")
+
+
+def state_index(observation: Any, start: int, num_states: int, step: int) -> int:
+    """The state, counted from 0; ValueError where the observation is none of them."""
+    state = observation - start
+    if not (0 <= state < num_states and state == int(state)):
+        raise ValueError(f"observation must be one of {num_states} from {start}, got {observation} at step {step}")
+    return int(state)
+
+
+def walk(env: Env[Any, Any], table: Table, strategy: Strategy, rng: Generator, seed: int | None) -> Iterator[Step]:
+    """The steps of one episode, each chosen by what the table holds when the step is asked for.
+
+    Raises ValueError, naming the step, on a reward that is not finite or an observation outside the space.
+    """
+    first_state = int(discrete("observation_space", env.observation_space).start)
+    first_action = int(discrete("action_space", env.action_space).start)
+    q, counts = table
+    state, t, ended = state_index(env.reset(seed=seed)[0], first_state, len(q), 0), 0, False
+    while not ended:
+        probabilities = strategy(q[state], counts[state])
+        if len(probabilities) != len(q[state]):
+            raise ValueError(f"the strategy must give {len(q[state])} probabilities, got {len(probabilities)}")
+        action = sample_index(probabilities, rng.random())
+        observation, reward, terminated, truncated, _ = env.step(action + first_action)
+        next_state = state_index(observation, first_state, len(q), t)
+        if not math.isfinite(reward):
+            raise ValueError(f"reward must be finite, got {reward} at step {t}")
+        yield Step(state, action, float(reward), next_state, bool(terminated), bool(truncated))
+        state, t, ended = next_state, t + 1, terminated or truncated
+
+
+def batch_of(steps: Sequence[Step], features: Array) -> Batch:
+    """The steps as a bonus sees them: states by their rows (K,) of features; the last is marked cut where none ends."""
+    states, actions, rewards, next_states, terminated, truncated = (np.array(column) for column in zip(*steps))
+    truncated[-1] |= not terminated[-1]
+    return Batch(features[states], actions, rewards, features[next_states], terminated, truncated)
+
+
+def q_learning(
+    env: Env[Any, Any],
+    strategy: Strategy,
+    bonus: Bonus,
+    streams: Streams,
+    settings: TabularSettings,
+    *,
+    num_episodes: int,
+    features: Array | None = None,
+    table: Table | None = None,
+    history: tuple[float, ...] = (),
+) -> Iterator[Episode]:
+    """[Lecture] "Algorithm" on a table: interact, reward curiosity, train the agent, train the model.
+
+    It goes round every `batch_steps` steps. env has Discrete observations and actions; a bonus sees a state as its row
+    of features (states, K), or as its index, K = 1. A table that is given is learned on, in place. [Q].
+    Raises ValueError on other spaces, a table or features that do not fit or are not finite, and as `walk` does.
+    """
+    check_count("num_episodes", num_episodes)
+    new = table_init(env, settings.initial_value)
+    table = table or new
+    check_array("q_values", np.array(table.q_values, dtype=float), np.shape(new.q_values))
+    check_visits(table.counts, np.shape(new.counts))
+    features = np.arange(len(table.q_values), dtype=float)[:, None] if features is None else features
+    if features.ndim != 2:
+        raise ValueError(f"features must have shape ({len(table.q_values)}, K), got {features.shape}")
+    check_array("features", features, (len(table.q_values), features.shape[1]))
+    weights = AgentSettings(eta=settings.eta, normalize=settings.normalize)
+    for episode in range(num_episodes):
+        seed = int(streams.environment.integers(2**31)) if episode == 0 else None
+        steps, seen, gains = walk(env, table, strategy, streams.policy, seed), [], []
+        while rows := list(islice(steps, settings.batch_steps)):
+            if isinstance(bonus, NoBonus):  # the same as below, without arrays
+                learn(table, rows, [step.reward for step in rows], settings)
+                gains += [0.0] * len(rows)
+            else:
+                batch = batch_of(rows, features)
+                rewards, raw, history = curiosity(bonus, batch, history, streams.model, weights)
+                learn(table, rows, rewards.tolist(), settings)
+                bonus = bonus.update(batch, streams.replay)
+                gains += raw.tolist()
+            seen += rows
+        yield Episode(table, bonus, history, seen, gains)
+
 
 # ---------------------------------------------------------------- the algorithm: bonuses
 
