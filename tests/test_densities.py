@@ -20,7 +20,7 @@ from scipy.special import betaln, digamma, logsumexp, rel_entr
 from scipy.stats import beta as beta_distribution
 from strategies import finite, log_uniform, seeds
 
-import densities_draft as densities
+import explorers_ref as densities
 import vime_ref as vime
 
 mpmath.mp.dps = 50
