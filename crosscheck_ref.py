@@ -238,8 +238,9 @@ def difference(output: Outputs, expected: Outputs, kind: str, floor: float = 0.0
         of_name = f" in {name}" if name else ""
         if output[name].shape != right.shape and output[name].size + right.size > 0:  # JSON has no shape (0, 2)
             return math.inf, f"shape {output[name].shape} in place of {right.shape}{of_name}"
-        if np.isnan(output[name]).any():
-            return math.inf, f"NaN at index {tuple(np.argwhere(np.isnan(output[name]))[0].tolist())}{of_name}"
+        lost = np.argwhere(np.isnan(output[name]) != np.isnan(right))  # a known mistake's output may hold NaN
+        if lost.size:
+            return math.inf, f"NaN at index {tuple(lost[0].tolist())}{of_name}"
         worst = max(worst, array_error(output[name], right, kind, floor))
     return worst, ""
 
@@ -252,7 +253,7 @@ def names_of(output: Outputs) -> str:
 
 def array_error(output: NDArray[np.float64], right: NDArray[np.float64], kind: str, floor: float) -> float:
     """max |o − e|/|e|, or max |o − e|/max |e| where arraywise; absolute where that would divide by 0."""
-    same = output == right  # infinities of one sign as well
+    same = (output == right) | (np.isnan(output) & np.isnan(right))  # infinities of one sign as well
     if np.all(same):
         return 0.0
     size = np.maximum(np.abs(right), floor)
@@ -260,7 +261,7 @@ def array_error(output: NDArray[np.float64], right: NDArray[np.float64], kind: s
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         distance = np.where(same, 0.0, np.abs(output - right))
         relative = distance / np.where((size == 0.0) | np.isinf(size), 1.0, size)
-    return float(np.max(relative))
+    return float(np.max(np.where(same, 0.0, relative)))
 
 
 def matching_mistakes(vector: Vector, output: Outputs, floor: float) -> tuple[str, ...]:

@@ -106,8 +106,15 @@ class Draw:
     def booleans(self, *shape: int) -> Any:
         return self.filled(lambda: bool(self.integer(0, 1)), shape)
 
+    def wholes(self, most: int, *shape: int) -> Any:
+        return self.filled(lambda: self.integer(0, most), shape)
+
     def fraction(self) -> float:
         return self.integer(0, 16) / 16
+
+    def rate(self) -> float | None:
+        """Of a context tree's switching: to ½, or its own."""
+        return self.integer(0, 8) / 16 if self.integer(0, 1) else None
 
     def near(self, values: list[float], by: list[float]) -> list[float]:
         """The values, moved by at most half of `by`, and where moved by no less than 2^-(4 + nearest) of it."""
@@ -231,6 +238,77 @@ def draw_input_statistics(draw: Draw) -> Inputs:
     return {"rows": draw.numbers(draw.integer(1, 4), draw.integer(1, 3))}
 
 
+def draw_epsilon_greedy(draw: Draw) -> Inputs:
+    return {"q_values": draw.numbers(draw.integer(1, 4)), "epsilon": draw.fraction()}
+
+
+def draw_boltzmann(draw: Draw) -> Inputs:
+    return {
+        "q_values": draw.numbers(draw.integer(1, 4)),
+        "temperature": draw.positives() if draw.integer(0, 1) else None,
+    }
+
+
+def draw_ucb1(draw: Draw) -> Inputs:
+    arms = draw.integer(1, 3)
+    counts = draw.wholes(9, arms)
+    return {"means": draw.numbers(arms), "counts": counts, "t": sum(counts)}
+
+
+def draw_ucb_state_action(draw: Draw) -> Inputs:
+    size = draw.integer(1, 3)
+    return {"q_values": draw.numbers(size), "counts": draw.wholes(9, size), "alpha": draw.positives()}
+
+
+def draw_q_update(draw: Draw) -> Inputs:
+    return {
+        "value": draw.numbers(),
+        "reward": draw.numbers(),
+        "next_values": draw.numbers(draw.integer(1, 3)),
+        "terminated": draw.booleans(),
+        "truncated": draw.booleans(),
+        "learning_rate": draw.integer(1, 16) / 16,
+        "gamma": draw.fraction(),
+    }
+
+
+def draw_pseudo_count(draw: Draw) -> Inputs:
+    """Gains of −1 to 2 nats, some of them at −3000."""
+    before = [-each - 3000.0 * draw.integer(0, 1) for each in draw.positives(draw.integer(1, 3))]
+    return {"log_prob": before, "log_prob_after": [min(each + draw.integer(-16, 32) / 16, 0.0) for each in before]}
+
+
+def draw_pixel_cnn_pseudo_count(draw: Draw) -> Inputs:
+    return {"gain": draw.numbers(draw.integer(1, 3)), "num_seen": draw.integer(1, 100), "c": draw.positives()}
+
+
+def draw_count_bonus(draw: Draw) -> Inputs:
+    return {"counts": [each - 0.25 for each in draw.positives(draw.integer(1, 3))], "beta": draw.positives()}
+
+
+def draw_dirichlet_log_prob(draw: Draw) -> Inputs:
+    pixels, count = draw.integer(1, 3), draw.integer(2, 3)
+    seen = draw.wholes(count - 1, draw.integer(0, 5), pixels)
+    counts = [[sum(row[p] == k for row in seen) for k in range(count)] for p in range(pixels)]
+    return {"counts": counts, "alpha": draw.positives(), "observation": draw.wholes(count - 1, pixels)}
+
+
+def draw_dirichlet_pseudo_counts(draw: Draw) -> Inputs:
+    count = draw.integer(2, 3)
+    symbols = draw.wholes(count - 1, draw.integer(1, 5), draw.integer(1, 3))
+    return {"symbols": symbols, "num_symbols": count, "alpha": draw.positives()}
+
+
+def draw_cts_log_probs(draw: Draw) -> Inputs:
+    return {"bits": draw.wholes(1, draw.integer(1, 8)), "depth": draw.integer(0, 3), "rate": draw.rate()}
+
+
+def draw_image_cts_log_probs(draw: Draw) -> Inputs:
+    count = draw.integer(2, 3)
+    images = draw.wholes(count - 1, draw.integer(1, 4), draw.integer(1, 2), draw.integer(1, 2))
+    return {"images": images, "num_levels": count, "rate": draw.rate()}
+
+
 DRAWS: dict[str, Callable[[Draw], Inputs]] = {
     "softplus": draw_softplus,
     "softplus_inverse": draw_softplus_inverse,
@@ -246,6 +324,18 @@ DRAWS: dict[str, Callable[[Draw], Inputs]] = {
     "gae_advantages": draw_gae_advantages,
     "replay_transitions": draw_replay_transitions,
     "input_statistics": draw_input_statistics,
+    "epsilon_greedy": draw_epsilon_greedy,
+    "boltzmann": draw_boltzmann,
+    "ucb1": draw_ucb1,
+    "ucb_state_action": draw_ucb_state_action,
+    "q_update": draw_q_update,
+    "pseudo_count": draw_pseudo_count,
+    "pixel_cnn_pseudo_count": draw_pixel_cnn_pseudo_count,
+    "count_bonus": draw_count_bonus,
+    "dirichlet_log_prob": draw_dirichlet_log_prob,
+    "dirichlet_pseudo_counts": draw_dirichlet_pseudo_counts,
+    "cts_log_probs": draw_cts_log_probs,
+    "image_cts_log_probs": draw_image_cts_log_probs,
 }  # the others are networks and policies, drawn by the names of their arguments
 
 

@@ -2,7 +2,8 @@
 
 An operation is one function with keyword inputs, named as other implementations are to name it. Beside it
 stand its known mistakes, each with the same inputs and the wrong output, and one function that yields its
-cases. `network_cases_ref`, `gain_cases_ref` and `agent_cases_ref` define them, `vectors_ref` writes them down.
+cases. `network_cases_ref`, `gain_cases_ref`, `agent_cases_ref` and `explorer_cases_ref` define them, `vectors_ref`
+writes them down.
 """
 
 from __future__ import annotations
@@ -151,6 +152,34 @@ NOTES = {
         "the gradient is squared before it is averaged over the samples",
         "the gain counts the noise of the samples in full",
         OWN,
+    ),
+    "FirstOfTies": Note(
+        "of equally good actions the first gets all",
+        "before anything is known the first action is the best",
+        "NervanaSystems/coach #414, mabwiser #96, BanditsBook #18",
+    ),
+    "OwnCountInLog": Note(
+        "ln n of the action stands for ln N of all",
+        "what is seldom tried keeps a low bound, and is never tried again",
+        OWN,
+    ),
+    "BootstrapAtTerminal": Note(
+        "the value behind a terminal state counts",
+        "values of states that are never acted in leak into the others",
+        OWN,
+    ),
+    "OffByOnePseudoCount": Note(
+        "an observation is learned before it is scored", "counts one too high: nothing is ever new", "tensorflow-rl"
+    ),
+    "CtsUpdateOrder": Note(
+        "the weight for splitting takes the new weight for staying, not the old one",
+        "5/28 = 0.1786 where the bits 1, 0 at depth 1 have 3/16 = 0.1875",
+        "SkipCTS's Python code and its copies",
+    ),
+    "UnderflowingDensity": Note(
+        "probabilities are multiplied in place of adding their logarithms",
+        "an image's is 0: its logarithm −∞, its pseudo-count 0/0",
+        "atari-rl",
     ),
 }  # fmt: skip
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import agent_cases_ref
+import explorer_cases_ref
 import gain_cases_ref
 import network_cases_ref
 from operations_ref import BOTH, INTERMEDIATES, NOTES, Case, Error, Function, Inputs, Operation
@@ -29,6 +30,7 @@ MARGIN = 10.0  # a tolerance is this many measured errors, a wrong output this m
 FLOORS = {"f64": 2e-15, "f32": 1e-6}  # of the tolerances: ten units in the last place
 DTYPES: dict[str, type[np.floating[Any]]] = {"f64": np.float64, "f32": np.float32}
 NOISE = ("NaiveNearIdentity",)  # mistakes that give rounding noise
+UNDEFINED = ("UnderflowingDensity",)  # mistakes that divide 0 by 0, and are known by it
 BAND = (0.01, 30.0)  # times its measured error, for what looks like the noise of another way to write the same sum
 MOST_NOISE = 0.1  # a larger error has another reason
 NEAR_IDENTITY = 1e-12  # in float64: what SPEC 2.1 demands there, and no more
@@ -36,10 +38,11 @@ BAND_KEYS = ("error_from", "error_to")
 LOOSE = ("output", "intermediates", "wrong")  # what differs a little from one machine to another
 # Mistakes that hold some of it: how far off they may lie, by their effect and near identity.
 NOISY = {"FudgedDenominator": (0.01, 0.25)}
-FAMILIES = network_cases_ref, gain_cases_ref, agent_cases_ref  # importing them registers the operations
+# Importing them registers the operations.
+FAMILIES = network_cases_ref, gain_cases_ref, agent_cases_ref, explorer_cases_ref
 
 # The largest errors of honest implementations, (float64, float32): of both in examples/, and of the reference
-# against 50 digits.
+# against 50 digits. Where all inputs are whole numbers the torch one computes in float64, and did in float32 for this.
 MEASURED = {
     "softplus": (2.0e-16, 6.7e-08),
     "softplus_inverse": (2.1e-16, 6.1e-08),
@@ -74,6 +77,18 @@ MEASURED = {
     "categorical_kl": (5.6e-16, 2.6e-07),
     "replay_transitions": (0.0, 0.0),
     "input_statistics": (0.0, 3.7e-08),
+    "epsilon_greedy": (0.0, 3.0e-08),
+    "boltzmann": (5.7e-16, 8.5e-08),
+    "ucb1": (0.0, 5.6e-08),
+    "ucb_state_action": (2.0e-16, 4.6e-08),
+    "q_update": (0.0, 0.0),
+    "pseudo_count": (4.4e-16, 9.2e-08),
+    "pixel_cnn_pseudo_count": (1.8e-16, 8.6e-08),
+    "count_bonus": (1.8e-16, 6.9e-08),
+    "dirichlet_log_prob": (2.7e-16, 1.1e-07),
+    "dirichlet_pseudo_counts": (1.7e-12, 5.4e-07),
+    "cts_log_probs": (4.8e-16, 2.0e-07),
+    "image_cts_log_probs": (3.1e-15, 1.2e-06),
 }
 
 
@@ -291,7 +306,7 @@ def wrong_outputs(operation: Operation, case: Case, right: Any) -> dict[str, Any
     for flag in [*hunted, *(flag for flag in operation.mistakes if flag not in (*hunted, *NOISE))]:
         enough = all if flag in hunted else any  # of the precisions have to tell it apart
         others = [right, *(output for outputs in found.values() for output in outputs)]
-        for output in (wrong_output(each, case) for each in operation.mistakes[flag]):
+        for output in (wrong_output(each, case, flag) for each in operation.mistakes[flag]):
             before = [*others, *found.get(flag, [])]
             if output is not None and all(enough(told_apart(operation, case, output, each)) for each in before):
                 found.setdefault(flag, []).append(output)
@@ -312,8 +327,8 @@ def wrong_outputs(operation: Operation, case: Case, right: Any) -> dict[str, Any
     return wrong
 
 
-def wrong_output(mistake: Function, case: Case) -> Any:
-    """None where the mistake has no output, or one that is not a number and therefore equals nothing."""
+def wrong_output(mistake: Function, case: Case, flag: str) -> Any:
+    """None where the mistake has no output, or one that is not a number, which only UNDEFINED ones have."""
     inputs = case.inputs if "f64" in case.dtypes else cast(case.inputs, "f32")
     with np.errstate(all="ignore"):
         try:
@@ -321,7 +336,7 @@ def wrong_output(mistake: Function, case: Case) -> Any:
         except ValueError:
             return None
     named = output if isinstance(output, dict) else {"": output}
-    return None if any(np.isnan(values).any() for values in named.values()) else output
+    return None if flag not in UNDEFINED and any(np.isnan(values).any() for values in named.values()) else output
 
 
 def told_apart(operation: Operation, case: Case, output: Any, other: Any) -> list[bool]:
@@ -370,7 +385,7 @@ def cast(value: Any, dtype: str) -> Any:
 def family_file(family: str) -> dict[str, Any]:
     """A family's operations as their file has them, every case proved."""
     operations = [each for each in OPERATIONS.values() if each.family == family]
-    forms = closed_forms()
+    forms = closed_forms() | explorer_cases_ref.closed_forms()
     cases = [prove(each, case, forms.get(each.name)) for each in operations for case in each.cases()]
     used = {flag for case in cases for flag in (*case["flags"], *case.get("wrong", {}))}
     return encode({

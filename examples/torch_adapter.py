@@ -11,9 +11,10 @@ Axes: N rows, S posterior samples, D weights, I and O inputs and outputs of a la
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from torch.nn import functional
 LINEAR_FROM = 50.0  # log(1 + e^ρ) is ρ to the last digit beyond, and e^ρ still fits float32
 NEAR = 0.5  # |log(σ_q/σ_p)| below which torch's own KL loses digits
 MIN_RHO = -700.0  # σ leaves the normal numbers of float64 below
+PRECISION = torch.float64  # of models that learn whole numbers, which name no precision
 SERIES_TERMS = 18  # of e^x − 1 − x for |x| ≤ 1: what follows is under 1e-17 of it
 
 # ---------------------------------------------------------------- types
@@ -668,3 +670,196 @@ def input_statistics(rows: Tensor) -> dict[str, Tensor]:
     finite(rows=rows)
     spread, center = torch.std_mean(rows, dim=0, correction=0)
     return {"center": center, "scale": torch.where(rows.amax(0) > rows.amin(0), spread, 1.0)}
+
+
+# ---------------------------------------------------------------- the operations: strategies and tabular values
+
+
+def check_values(**values: Tensor) -> None:
+    finite(**values)
+    for name, value in values.items():
+        require(value.ndim == 1 and len(value) > 0, f"{name} must be (A,) with A >= 1")
+
+
+def check_counts(counts: Tensor) -> None:
+    finite(counts=counts)
+    require(bool(((counts >= 0) & (counts == counts.floor())).all()), "counts must be whole numbers >= 0")
+
+
+@operation
+def epsilon_greedy(q_values: Tensor, epsilon: float) -> Tensor:
+    check_values(q_values=q_values)
+    require(0 <= epsilon <= 1, "epsilon must be from 0 to 1")
+    best = (q_values == q_values.max()).to(q_values.dtype)
+    return epsilon / len(best) + (1 - epsilon) * best / best.sum()
+
+
+@operation
+def boltzmann(q_values: Tensor, temperature: float | None) -> Tensor:
+    """Values in units of their range, so that the square of a huge one fits."""
+    check_values(q_values=q_values)
+    if temperature is not None:
+        positive(temperature=temperature)
+        return Categorical(logits=(q_values - q_values.max()) / temperature).probs
+    span = q_values.max() - q_values.min()
+    units = (q_values - q_values.max()) / torch.where(span > 0, span, 1.0)
+    spread = units.std(correction=0)
+    return torch.softmax(units / torch.where(spread > 0, spread, 1.0), dim=0)
+
+
+def upper_bounds(values: Tensor, counts: Tensor, alpha: float) -> Tensor:
+    shaped(values.shape, counts=counts)
+    check_counts(counts)
+    bonus = (2 * counts.sum().clamp(min=1).log() / counts.clamp(min=1)).sqrt()
+    return torch.where(counts > 0, values + alpha * bonus, math.inf)
+
+
+@operation
+def ucb1(means: Tensor, counts: Tensor, t: int) -> Tensor:
+    check_values(means=means)
+    require(bool(counts.sum() == t), f"t must be the sum of counts, got {t}")
+    return upper_bounds(means, counts, 1.0)
+
+
+@operation
+def ucb_state_action(q_values: Tensor, counts: Tensor, alpha: float) -> Tensor:
+    check_values(q_values=q_values)
+    finite(alpha=alpha)
+    require(alpha >= 0, "alpha must be >= 0")
+    return upper_bounds(q_values, counts, alpha)
+
+
+@operation
+def q_update(
+    value: float,
+    reward: float,
+    next_values: Tensor,
+    terminated: bool,
+    truncated: bool,
+    learning_rate: float,
+    gamma: float,
+) -> Tensor:
+    """A time limit is no terminal state: `truncated` changes nothing."""
+    check_values(next_values=next_values)
+    finite(value=value, reward=reward)
+    require(0 <= gamma <= 1 and 0 < learning_rate <= 1, "gamma and learning_rate must be from 0 to 1")
+    target = reward + gamma * next_values.max() * (not terminated)
+    return torch.lerp(torch.full_like(target, value), target, learning_rate)
+
+
+# ---------------------------------------------------------------- the operations: counts and densities
+
+
+def over_expm1(factor: Tensor | float, x: Tensor) -> Tensor:
+    """factor/(e^x − 1), infinite where nothing was gained."""
+    return torch.where(x > 0, factor * torch.exp(-x) / -torch.expm1(-x), math.inf)
+
+
+@operation
+def pseudo_count(log_prob: Tensor, log_prob_after: Tensor) -> Tensor:
+    shaped(log_prob.shape, log_prob_after=log_prob_after)
+    require(bool((log_prob <= 0).all() and (log_prob_after <= 0).all()), "log-probabilities must be <= 0")
+    return over_expm1(-torch.expm1(log_prob_after), log_prob_after - log_prob)
+
+
+@operation
+def pixel_cnn_pseudo_count(gain: Tensor, num_seen: int, c: float) -> Tensor:
+    positive(c=c)
+    require(not bool(gain.isnan().any()), "gain must be a number")
+    return over_expm1(1.0, c * whole("num_seen", num_seen) ** -0.5 * gain)
+
+
+@operation
+def count_bonus(counts: Tensor, beta: float) -> Tensor:
+    positive(beta=beta)
+    require(bool((counts >= 0).all()), "counts must be >= 0")
+    return beta * (counts + 0.01).rsqrt()
+
+
+def check_symbols(symbols: Tensor, count: int, ndim: int) -> Tensor:
+    require(symbols.ndim == ndim, f"observations must have {ndim} axes")
+    require(bool(((symbols >= 0) & (symbols < count) & (symbols == symbols.floor())).all()), f"no index below {count}")
+    return symbols.long()
+
+
+def dirichlet(seen: Tensor, total: Tensor | float, alpha: float, num_symbols: int) -> Tensor:
+    """log Π_p (N_p + α)/(n + Kα), from the counts of the observed symbols in the last axis."""
+    finite(alpha=alpha)
+    require(alpha >= 0, "alpha must be >= 0")
+    sizes = torch.as_tensor(total + num_symbols * alpha, dtype=seen.dtype)
+    require(bool((sizes > 0).all()), "alpha must be > 0 before the first observation")
+    return ((seen + alpha) / sizes).log().sum(-1)
+
+
+@operation
+def dirichlet_log_prob(counts: Tensor, alpha: float, observation: Tensor) -> Tensor:
+    check_counts(counts)
+    require(counts.ndim == 2 and len(set(counts.sum(-1).tolist())) == 1, "counts must be (P, K) with equal sums")
+    symbols = check_symbols(observation, counts.shape[1], 1)
+    shaped(counts.shape[:1], observation=observation)
+    return dirichlet(counts.gather(1, symbols[:, None])[:, 0], counts[0].sum(), alpha, counts.shape[1])
+
+
+@operation
+def dirichlet_pseudo_counts(symbols: Tensor, num_symbols: int, alpha: float) -> Tensor:
+    """All at once: row t has seen what the rows above it have in common with it."""
+    rows = check_symbols(symbols, whole("num_symbols", num_symbols), 2)
+    times = torch.arange(len(rows))
+    above = times[:, None] > times
+    seen = ((rows[:, None] == rows) & above[..., None]).sum(1).to(PRECISION)  # (T, P)
+    before, after = (dirichlet(seen + k, times[:, None] + k, alpha, num_symbols) for k in (0, 1))
+    return over_expm1(-torch.expm1(after), after - before)
+
+
+class Context(NamedTuple):
+    """What was seen in a context, and the weights of its own estimator and of its child."""
+
+    counts: Tensor  # (K,)
+    weights: Tensor  # (2,)
+
+
+class ContextTree:
+    """The symbols of one place, each in a context of others, nearest first."""
+
+    def __init__(self, num_symbols: int, rate: float | None) -> None:
+        require(rate is None or 0 <= rate <= 0.5, "rate must be from 0 to 0.5")
+        new = Context(torch.zeros(num_symbols, dtype=PRECISION), torch.tensor([0.5, 0.5], dtype=PRECISION))
+        self.nodes = defaultdict(lambda: Context(new.counts.clone(), new.weights.clone()))
+        self.rate, self.seen = rate, 0
+
+    def learn(self, context: Sequence[int], symbol: int) -> Tensor:
+        """log P(symbol | context) before it is learned: from the leaf up, each node mixes itself with its child."""
+        self.seen += 1
+        a = 1 / (self.seen + 1) if self.rate is None else self.rate
+        switch = torch.tensor([[1 - a, a], [a, 1 - a]], dtype=PRECISION)
+        below = None
+        for length in range(len(context), -1, -1):
+            counts, weights = self.nodes[tuple(context[:length])]
+            own = (counts[symbol] + 0.5) / (counts.sum() + 0.5 * len(counts))
+            counts[symbol] += 1
+            if below is None:
+                below = own
+            else:
+                joint = weights * torch.stack([own, below])
+                below = joint.sum()
+                weights.copy_(switch @ (joint / below))
+        return below.log()
+
+
+@operation
+def cts_log_probs(bits: Tensor, depth: int, rate: float | None) -> Tensor:
+    require(depth == math.floor(depth) and depth >= 0, "depth must be a whole number >= 0")
+    tree, padded = ContextTree(2, rate), [0] * depth + check_symbols(bits, 2, 1).tolist()
+    return torch.stack([tree.learn(padded[t : t + depth][::-1], bit) for t, bit in enumerate(padded[depth:])])
+
+
+@operation
+def image_cts_log_probs(images: Tensor, num_levels: int, rate: float | None) -> Tensor:
+    require(whole("num_levels", num_levels) >= 2, "num_levels must be >= 2")
+    seen = check_symbols(images, num_levels, 3)
+    trees = [ContextTree(num_levels, rate) for _ in seen[0].flatten()]
+    padded = functional.pad(seen, (1, 1, 1, 0))
+    around = [padded[:, 1:, :-2], padded[:, :-1, 1:-1], padded[:, :-1, :-2], padded[:, :-1, 2:]]
+    contexts = torch.stack(around, dim=-1).flatten(1, 2).tolist()  # (T, P, 4)
+    pixels = [zip(trees, *row) for row in zip(contexts, seen.flatten(1).tolist())]
+    return torch.stack([sum(tree.learn(context, level) for tree, context, level in image) for image in pixels])

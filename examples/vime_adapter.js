@@ -493,6 +493,194 @@ function inputStatistics({ rows }) {
   return { center, scale: columns.map((column, k) => (varied(column) ? spread(column, center[k]) : 1)) };
 }
 
+// ---------------------------------------------------------------- the algorithm: strategies and tabular values
+
+function checkValues(values, name) {
+  shaped(values, [values.length], name);
+  require_(values.length > 0, `${name} must hold one at least`);
+}
+
+function checkCounts(counts, expected) {
+  shaped(counts, expected, "counts");
+  for (const n of counts.flat()) require_(Number.isInteger(n) && n >= 0, `counts must be whole numbers >= 0, got ${n}`);
+}
+
+function epsilonGreedy({ q_values, epsilon }) {
+  checkValues(q_values, "q_values");
+  fraction(epsilon, "epsilon");
+  const best = q_values.map((q) => q === Math.max(...q_values));
+  const share = (1 - epsilon) / best.filter(Boolean).length;
+  return best.map((isBest) => epsilon / best.length + (isBest ? share : 0));
+}
+
+// In units of the largest distance from the best, so that the square of a huge one fits.
+function deviation(values) {
+  const unit = Math.max(...values) - Math.min(...values);
+  const mean = sum(values.map((x) => x / unit)) / values.length;
+  return unit * Math.sqrt(sum(values.map((x) => (x / unit - mean) ** 2)) / values.length);
+}
+
+function boltzmann({ q_values, temperature }) {
+  checkValues(q_values, "q_values");
+  if (temperature !== null) positive(temperature, "temperature");
+  const best = Math.max(...q_values);
+  const equal = q_values.every((q) => q === best);
+  const unit = temperature ?? deviation(q_values);
+  const weights = q_values.map((q) => (equal ? 1 : Math.exp((q - best) / unit)));
+  return weights.map((weight) => weight / sum(weights));
+}
+
+function upperBounds(values, counts, alpha) {
+  const total = sum(counts);
+  return values.map((x, a) => (counts[a] ? x + alpha * Math.sqrt((2 * Math.log(total)) / counts[a]) : Infinity));
+}
+
+function ucb1({ means, counts, t }) {
+  checkValues(means, "means");
+  checkCounts(counts, [means.length]);
+  require_(t === sum(counts), `t must be the sum of counts, got ${t}`);
+  return upperBounds(means, counts, 1);
+}
+
+function ucbStateAction({ q_values, counts, alpha }) {
+  checkValues(q_values, "q_values");
+  checkCounts(counts, [q_values.length]);
+  require_(Number.isFinite(alpha) && alpha >= 0, `alpha must be >= 0 and finite, got ${alpha}`);
+  return upperBounds(q_values, counts, alpha);
+}
+
+function qUpdate({ value, reward, next_values, terminated, learning_rate, gamma }) {
+  checkValues(next_values, "next_values");
+  finite([value, reward], "value and reward");
+  fraction(gamma, "gamma");
+  fraction(learning_rate, "learning_rate");
+  positive(learning_rate, "learning_rate");
+  const following = terminated ? 0 : Math.max(...next_values);
+  return value + learning_rate * (reward + gamma * following - value);
+}
+
+// ---------------------------------------------------------------- the algorithm: counts and densities
+
+// factor/(e^x − 1), which is infinite where nothing was gained.
+function overExpm1(factor, x) {
+  return x > 0 ? (factor * Math.exp(-x)) / -Math.expm1(-x) : Infinity;
+}
+
+function pseudoCountOf(logProb, logProbAfter) {
+  require_(logProb <= 0, `log_prob must be <= 0, got ${logProb}`);
+  require_(logProbAfter <= 0 && logProbAfter > -Infinity, `log_prob_after must be <= 0 and finite, got ${logProbAfter}`);
+  return overExpm1(-Math.expm1(logProbAfter), logProbAfter - logProb);
+}
+
+function pseudoCount({ log_prob, log_prob_after }) {
+  shaped(log_prob_after, shape(log_prob, "log_prob"), "log_prob_after");
+  return each(pseudoCountOf, log_prob, log_prob_after);
+}
+
+function pixelCnnPseudoCount({ gain, num_seen, c }) {
+  whole(num_seen, "num_seen");
+  positive(c, "c");
+  const one = (x) => (require_(!Number.isNaN(x), "gain must be a number"), overExpm1(1, (c * x) / Math.sqrt(num_seen)));
+  return each(one, gain);
+}
+
+function countBonus({ counts, beta }) {
+  positive(beta, "beta");
+  return each((n) => (require_(n >= 0, `counts must be >= 0, got ${n}`), beta / Math.sqrt(n + 0.01)), counts);
+}
+
+function checkSymbols(symbols, count, name) {
+  for (const x of [symbols].flat(Infinity))
+    require_(Number.isInteger(x) && x >= 0 && x < count, `${name} must be indices below ${count}, got ${x}`);
+}
+
+function checkAlpha(alpha) {
+  require_(Number.isFinite(alpha) && alpha >= 0, `alpha must be >= 0 and finite, got ${alpha}`);
+}
+
+function dirichletOf(seen, total, alpha, numSymbols) {
+  require_(total + alpha > 0, "alpha must be > 0 before the first observation");
+  return sum(seen.map((n) => Math.log((n + alpha) / (total + numSymbols * alpha))));
+}
+
+function dirichletLogProb({ counts, alpha, observation }) {
+  const [pixels, numSymbols] = shape(counts, "counts");
+  checkCounts(counts, [pixels, numSymbols]);
+  checkAlpha(alpha);
+  const totals = counts.map(sum);
+  require_(totals.every((total) => total === totals[0]), "counts must have the same sum for each pixel");
+  shaped(observation, [pixels], "observation");
+  checkSymbols(observation, numSymbols, "observation");
+  return dirichletOf(observation.map((x, p) => counts[p][x]), totals[0], alpha, numSymbols);
+}
+
+function dirichletPseudoCounts({ symbols, num_symbols, alpha }) {
+  shaped(symbols, [symbols.length, symbols[0].length], "symbols");
+  whole(num_symbols, "num_symbols");
+  checkSymbols(symbols, num_symbols, "symbols");
+  checkAlpha(alpha);
+  return symbols.map((row, t) => {
+    const seen = row.map((x, p) => symbols.slice(0, t).filter((before) => before[p] === x).length);
+    const after = seen.map((n) => n + 1);
+    return pseudoCountOf(dirichletOf(seen, t, alpha, num_symbols), dirichletOf(after, t + 1, alpha, num_symbols));
+  });
+}
+
+// A context tree: by context, the symbols seen in it, and the weight w of its own estimator; its child has 1 − w.
+function contextTree(numSymbols, rate) {
+  require_(rate === null || (rate >= 0 && rate <= 0.5), `rate must be from 0 to 0.5, got ${rate}`);
+  const nodes = new Map();
+  let seen = 0;
+  const nodeAt = (context) => {
+    const key = context.join();
+    if (!nodes.has(key)) nodes.set(key, { counts: new Map(), total: 0, w: 0.5 });
+    return nodes.get(key);
+  };
+  // log P(symbol | context), nearest symbol first; learns it.
+  return (context, symbol) => {
+    seen += 1;
+    const a = rate ?? 1 / (seen + 1);
+    let below;
+    for (let length = context.length; length >= 0; length -= 1) {
+      const node = nodeAt(context.slice(0, length));
+      const count = node.counts.get(symbol) ?? 0;
+      const own = (count + 0.5) / (node.total + 0.5 * numSymbols);
+      node.counts.set(symbol, count + 1);
+      node.total += 1;
+      if (below === undefined) {
+        below = own;
+        continue;
+      }
+      const [stay, split] = [node.w * own, (1 - node.w) * below];
+      below = stay + split;
+      node.w = ((1 - a) * stay + a * split) / below;
+    }
+    return Math.log(below);
+  };
+}
+
+function ctsLogProbs({ bits, depth, rate }) {
+  shaped(bits, [bits.length], "bits");
+  checkSymbols(bits, 2, "bits");
+  require_(Number.isInteger(depth) && depth >= 0, `depth must be a whole number >= 0, got ${depth}`);
+  const logProb = contextTree(2, rate);
+  const padded = [...Array(depth).fill(0), ...bits];
+  return bits.map((bit, t) => logProb(padded.slice(t, t + depth).reverse(), bit));
+}
+
+function imageCtsLogProbs({ images, num_levels, rate }) {
+  const [count, height, width] = shape(images, "images");
+  shaped(images, [count, height, width], "images");
+  whole(num_levels - 1, "num_levels - 1");
+  checkSymbols(images, num_levels, "images");
+  const trees = Array.from({ length: height * width }, () => contextTree(num_levels, rate));
+  return images.map((image) => {
+    const at = (y, x) => image[y]?.[x] ?? 0;
+    const context = (y, x) => [at(y, x - 1), at(y - 1, x), at(y - 1, x - 1), at(y - 1, x + 1)];
+    return sum(image.flatMap((row, y) => row.map((level, x) => trees[y * width + x](context(y, x), level))));
+  });
+}
+
 // ---------------------------------------------------------------- the operations
 
 function klDiagNormal({ mu_q, sigma_q, mu_p, sigma_p }) {
@@ -588,6 +776,18 @@ const OPERATIONS = {
   categorical_kl: categoricalKl,
   replay_transitions: replayTransitions,
   input_statistics: inputStatistics,
+  epsilon_greedy: epsilonGreedy,
+  boltzmann,
+  ucb1,
+  ucb_state_action: ucbStateAction,
+  q_update: qUpdate,
+  pseudo_count: pseudoCount,
+  pixel_cnn_pseudo_count: pixelCnnPseudoCount,
+  count_bonus: countBonus,
+  dirichlet_log_prob: dirichletLogProb,
+  dirichlet_pseudo_counts: dirichletPseudoCounts,
+  cts_log_probs: ctsLogProbs,
+  image_cts_log_probs: imageCtsLogProbs,
 };
 
 // ---------------------------------------------------------------- the protocol

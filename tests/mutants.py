@@ -7,7 +7,9 @@ out here once more, with loops, other libraries or 50 digits; what follows a "_"
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -628,6 +630,231 @@ def statistics_with_n_minus_1(rows: Array) -> dict[str, Array]:
     squares = [sum((x - c) ** 2 for x in column) for column, c in zip(columns, center)]
     scale = onp.sqrt(onp.array(squares) / (len(rows) - 1.0))
     return {"center": onp.array(center), "scale": onp.where(onp.ptp(rows, axis=0) > 0, scale, 1.0)}
+
+
+# ---------------------------------------------------------------- mistakes: strategies and tabular values
+
+
+@mistake("FirstOfTies", "epsilon_greedy")
+def greedy_of_the_first(q_values: Array, epsilon: float) -> Array:
+    values = list(q_values)
+    shares = [epsilon / len(values)] * len(values)
+    shares[values.index(max(values))] += 1.0 - epsilon
+    return onp.array(shares)
+
+
+@mistake("SampleVariance", "boltzmann")
+def softmax_by_n_minus_1(q_values: Array, temperature: float | None) -> Array:
+    exact = [Fraction(float(q)) for q in q_values]
+    if temperature is None and len(set(exact)) > 1:
+        mean = sum(exact) / len(exact)
+        squares = sum((q - mean) ** 2 for q in exact) / (len(exact) - 1)
+        temperature = float(mp.sqrt(mp.mpf(squares.numerator) / squares.denominator))
+    return special.softmax(q_values / (temperature or 1.0))
+
+
+def bounds_of_own_logs(values: Array, counts: Array, alpha: float) -> Array:
+    spread = [mp.sqrt(2 * mp.log(int(n)) / int(n)) if n else mp.inf for n in counts]
+    return onp.array([float(v + (alpha * s if n else s)) for v, n, s in zip(values, counts, spread)])
+
+
+@mistake("OwnCountInLog", "ucb1")
+def ucb1_of_own_logs(means: Array, counts: Array, t: int) -> Array:
+    return bounds_of_own_logs(means, counts, 1.0)
+
+
+@mistake("OwnCountInLog", "ucb_state_action")
+def ucb_of_own_logs(q_values: Array, counts: Array, alpha: float) -> Array:
+    return bounds_of_own_logs(q_values, counts, alpha)
+
+
+def moved(value: float, target: float, learning_rate: float) -> float:
+    return (1.0 - learning_rate) * value + learning_rate * target
+
+
+@mistake("BootstrapAtTerminal", "q_update")
+def q_update_for_ever(
+    value: float,
+    reward: float,
+    next_values: Array,
+    terminated: bool,
+    truncated: bool,
+    learning_rate: float,
+    gamma: float,
+) -> float:
+    return moved(value, reward + gamma * max(next_values), learning_rate)
+
+
+@mistake("TruncationAsTermination", "q_update")
+def q_update_cut_at_time_limits(
+    value: float,
+    reward: float,
+    next_values: Array,
+    terminated: bool,
+    truncated: bool,
+    learning_rate: float,
+    gamma: float,
+) -> float:
+    following = 0.0 if terminated or truncated else max(next_values)
+    return moved(value, reward + gamma * following, learning_rate)
+
+
+# ---------------------------------------------------------------- mistakes: pseudo-counts and densities
+
+
+def quotient(rho: Array, rho_after: Array) -> Array:
+    """N̂ of two probabilities, in the kind of number that they are."""
+    return rho * (1 - rho_after) / (rho_after - rho)
+
+
+def naive_where_lost(log_prob: float, log_prob_after: float) -> float:
+    """Floats where the one before has lost its digits, 50 digits elsewhere."""
+    with mp.workdps(50):
+        if onp.exp(log_prob) < 1e-307:
+            return float(quotient(onp.exp(log_prob), onp.exp(log_prob_after)))
+        exact = [mp.exp(mp.mpf(x)) for x in (log_prob, log_prob_after)]
+        return float(quotient(*exact)) if exact[0] < exact[1] else math.inf
+
+
+@mistake("UnderflowingDensity", "pseudo_count")
+def pseudo_count_of_floats(log_prob: Array, log_prob_after: Array) -> Array:
+    return onp.array([naive_where_lost(*pair) for pair in zip(log_prob, log_prob_after)])
+
+
+def chances_of(rows: Any, row: Array, num_symbols: int, alpha: float) -> list[Fraction]:
+    """What each pixel's Dirichlet says of its symbol after these rows."""
+    a = Fraction(alpha)
+    return [(sum(seen[p] == x for seen in rows) + a) / (len(rows) + num_symbols * a) for p, x in enumerate(row)]
+
+
+@mistake("UnderflowingDensity", "dirichlet_log_prob")
+def log_of_the_product(counts: Array, alpha: float, observation: Array) -> Array:
+    pixels = range(len(observation))
+    size = sum(counts[0]) + len(counts[0]) * alpha
+    return onp.log(onp.prod([(counts[p][int(observation[p])] + alpha) / size for p in pixels]))
+
+
+@mistake("UnderflowingDensity", "dirichlet_pseudo_counts")
+def pseudo_counts_of_products(symbols: Array, num_symbols: int, alpha: float) -> Array:
+    """Products in floats; 50 digits where these hold them."""
+
+    def one(t: int) -> float:
+        chances = [chances_of(symbols[:end], symbols[t], num_symbols, alpha) for end in (t, t + 1)]
+        products = [onp.prod(onp.array(each, dtype=float)) for each in chances]
+        exact = [math.prod(each) for each in chances]
+        if products[0] < 1e-307:
+            return float(quotient(*products))
+        return float(quotient(*exact)) if exact[0] < exact[1] else math.inf
+
+    return onp.array([one(t) for t in range(len(symbols))])
+
+
+@mistake("OffByOnePseudoCount", "dirichlet_pseudo_counts")
+def pseudo_counts_one_too_late(symbols: Array, num_symbols: int, alpha: float) -> Array:
+    """As if the observation had come once more before it is scored."""
+
+    def one(t: int) -> float:
+        seen = [*symbols[: t + 1]]
+        rho, rho_after = (
+            math.prod(chances_of(rows, symbols[t], num_symbols, alpha)) for rows in (seen, [*seen, symbols[t]])
+        )
+        return float(quotient(rho, rho_after)) if rho < rho_after else math.inf
+
+    return onp.array([one(t) for t in range(len(symbols))])
+
+
+class Suffixes:
+    """A context tree in fractions; `late` puts the new weight for staying into the one for splitting."""
+
+    def __init__(self, num_symbols: int, rate: float | None, *, late: bool = False) -> None:
+        self.num_symbols, self.rate, self.late, self.seen = num_symbols, rate, late, 0
+        self.counts: dict[tuple[int, ...], list[int]] = {}
+        self.weights: dict[tuple[int, ...], list[Fraction]] = {}
+
+    def chance(self, context: Sequence[int], symbol: int, *, learn: bool, above: tuple[int, ...] = ()) -> Fraction:
+        """The probability of the symbol in the context, of which `above` are the symbols already gone by."""
+        counts = self.counts.setdefault(above, [0] * self.num_symbols)
+        weights = self.weights.setdefault(above, [Fraction(1, 2), Fraction(1, 2)])
+        own = Fraction(2 * counts[symbol] + 1, 2 * sum(counts) + self.num_symbols)
+        rate = Fraction(1, self.seen + 2) if self.rate is None else Fraction(self.rate)
+        total = own
+        if context:
+            below = self.chance(context[1:], symbol, learn=learn, above=(*above, context[0]))
+            stay, split = weights[0] * own, weights[1] * below
+            total = (stay + split) / sum(weights)
+            if learn:
+                old_stay, weights[0] = weights[0], stay + rate * (split - stay)
+                weights[1] = split - rate * split + rate * own * (weights[0] if self.late else old_stay)
+        if learn:
+            counts[symbol] += 1
+            self.seen += not above
+        return total
+
+
+def bits_in_context(bits: Array, depth: int) -> list[tuple[tuple[int, ...], int]]:
+    """Each bit with the bits before it, the last one first, zeros before the first bit."""
+    known = [int(bit) for bit in bits]
+    return [(tuple(([0] * depth + known[:t])[::-1][:depth]), known[t]) for t in range(len(known))]
+
+
+def pixels_in_context(image: Array) -> list[tuple[tuple[int, ...], int]]:
+    """Each pixel with those to its left, above, above left and above right."""
+    image = image.astype(int)
+    framed = onp.zeros((len(image) + 1, image.shape[1] + 2), dtype=int)
+    framed[1:, 1:-1] = image
+    around = ((1, 0), (0, 1), (0, 0), (0, 2))
+    return [
+        (tuple(int(framed[y + dy, x + dx]) for dy, dx in around), int(image[y, x])) for y, x in onp.ndindex(image.shape)
+    ]
+
+
+@mistake("CtsUpdateOrder", "cts_log_probs")
+def bits_of_late_weights(bits: Array, depth: int, rate: float | None) -> Array:
+    tree = Suffixes(2, rate, late=True)
+    return onp.array([math.log(tree.chance(*step, learn=True)) for step in bits_in_context(bits, depth)])
+
+
+@mistake("OffByOnePseudoCount", "cts_log_probs")
+def bits_already_learned(bits: Array, depth: int, rate: float | None) -> Array:
+    """The bit is learned, and then scored as the one that follows itself."""
+    tree, values = Suffixes(2, rate), []
+    steps = bits_in_context(bits, depth)
+    for context, bit in steps:
+        tree.chance(context, bit, learn=True)
+        values.append(math.log(tree.chance((bit, *context)[:depth], bit, learn=False)))
+    return onp.array(values)
+
+
+def image_chances(images: Array, trees: list[Suffixes], *, again: bool = False) -> list[list[Fraction]]:
+    """The probability of each pixel of each image, or that of the same pixel once more, after it was learned."""
+    rows = []
+    for image in images:
+        steps = list(zip(trees, pixels_in_context(image)))
+        first = [tree.chance(*step, learn=True) for tree, step in steps]
+        rows.append([tree.chance(*step, learn=False) for tree, step in steps] if again else first)
+    return rows
+
+
+def pixel_trees(images: Array, num_levels: int, rate: float | None, *, late: bool = False) -> list[Suffixes]:
+    return [Suffixes(num_levels, rate, late=late) for _ in range(images[0].size)]
+
+
+@mistake("CtsUpdateOrder", "image_cts_log_probs")
+def images_of_late_weights(images: Array, num_levels: int, rate: float | None) -> Array:
+    rows = image_chances(images, pixel_trees(images, num_levels, rate, late=True))
+    return onp.array([math.fsum(map(math.log, row)) for row in rows])
+
+
+@mistake("OffByOnePseudoCount", "image_cts_log_probs")
+def images_already_learned(images: Array, num_levels: int, rate: float | None) -> Array:
+    rows = image_chances(images, pixel_trees(images, num_levels, rate), again=True)
+    return onp.array([math.fsum(map(math.log, row)) for row in rows])
+
+
+@mistake("UnderflowingDensity", "image_cts_log_probs")
+def images_by_products(images: Array, num_levels: int, rate: float | None) -> Array:
+    rows = image_chances(images, pixel_trees(images, num_levels, rate))
+    return onp.log([onp.prod(onp.array(row, dtype=float)) for row in rows])
 
 
 # ---------------------------------------------------------------- the matrix

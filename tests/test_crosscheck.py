@@ -195,7 +195,11 @@ def test_results_of_each_kind(result: str, why: str, vectors: Path) -> None:
         ("elementwise", ["Infinity"], ["-Infinity"], np.inf),
         ("arraywise", [1.0, 2.0], ["Infinity", 2.0], np.inf),
         ("arraywise", ["Infinity", 2.2], ["Infinity", 2.0], 0.1),
-        ("elementwise", ["NaN"], ["NaN"], np.inf),
+        ("elementwise", ["NaN"], ["NaN"], 0.0),
+        ("elementwise", ["NaN", 1.5], ["NaN", 1.0], 0.5),
+        ("arraywise", ["NaN", 1.0], ["NaN", 2.0], 0.5),
+        ("elementwise", ["NaN"], [1.0], np.inf),
+        ("arraywise", [1.0], ["NaN"], np.inf),
         ("elementwise", [], [], 0.0),
         ("elementwise", [1.0], [], np.inf),
     ],
@@ -205,11 +209,34 @@ def test_difference_against_numbers_by_hand(kind: str, output: Any, expected: An
     assert crosscheck.difference(*pair, kind)[0] == pytest.approx(error, rel=1e-9)
 
 
+@pytest.mark.parametrize("dtype", ["f64", "f32"])
+def test_indices_are_whole_numbers_and_a_missing_setting_is_none_in_each_precision(dtype: str) -> None:
+    """Control: counts, which may be pseudo-counts, and indices with a fraction are numbers of the precision."""
+    given = {"images": [[[1, 0]], [[2, 1]]], "bits": [1, 0], "symbols": [[0.5]], "counts": [1, 0], "rate": None}
+    decoded = protocol.decoded("image_cts_log_probs", given, dtype)
+    kinds = {name: None if value is None else value.dtype.kind for name, value in decoded.items()}
+    assert kinds == {"images": "i", "bits": "i", "symbols": "f", "counts": "f", "rate": None}
+    assert decoded["counts"].dtype == protocol.DTYPES[dtype]
+    assert decoded["images"].shape == (2, 1, 2)
+
+
 # ---------------------------------------------------------------- mistaken implementations
 
 DOUBLE = "\ntwo = kl_taylor\ndef kl_taylor(**inputs): return 2 * two(**inputs)"
 MUTATES = "\ndef curious_rewards(rewards, gains, eta):\n    rewards += eta * gains\n    return rewards.copy()"
 ACCEPTS = "\ndef softplus(rho): return np.logaddexp(rho.dtype.type(0), np.nan_to_num(rho))"
+
+
+@pytest.mark.parametrize(("result", "names"), [("np.nan * rho", ("MissingHalf",)), ("np.append(rho[1:], np.nan)", ())])
+def test_a_known_mistake_that_divides_0_by_0_is_named_by_its_nan(
+    result: str, names: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Control: NaN where the mistake has a number."""
+    wrong = {"MissingHalf": {"output": ["NaN", "NaN"]}}
+    folder = write_vectors(tmp_path / "nan", [case("softplus", "two", {"rho": [1.0, -1.0]}, wrong=wrong)])
+    (outcome,) = check(module(f"\ndef softplus(rho): return {result}"), vectors=folder).outcomes
+    assert (outcome.status, outcome.mistakes) == ("failed", names)
+    assert outcome.message.startswith("NaN at index ")
 
 
 def test_a_known_mistake_is_named_and_an_unknown_one_is_not(vectors: Path) -> None:
