@@ -1,8 +1,9 @@
 """The command line: train agents with and without curiosity, draw what came of it, check other implementations.
 
 `vime-ref run` trains every bonus on every seed and writes learning curves, settings and pictures; a run is a function
-of its settings and seed, so neither the number of processes nor an interruption changes a number. `vime-ref figure`
-lays several results out side by side; `vime-ref check` and `fuzz` are those of `crosscheck_ref` and `fuzz_ref`.
+of its settings and seed, so neither the number of processes nor an interruption changes a number. It makes the studies
+of `studies_ref` as well, whose runs take seconds. `vime-ref figure` lays several results out side by side;
+`vime-ref check` and `fuzz` are those of `crosscheck_ref` and `fuzz_ref`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 import figures_ref as figures
+import studies_ref as studies
 from agents_ref import AgentSettings
 from crosscheck_ref import Report, check
 from fuzz_ref import FuzzReport, fuzz
@@ -46,6 +48,7 @@ from runs_ref import (
     run_jobs,
 )
 from statistics_ref import comparison, read_curve, summary, timing
+from studies_ref import STUDIES
 from tasks_ref import BONUSES, TASKS, Job, Task, with_setting
 
 # ---------------------------------------------------------------- constants
@@ -54,6 +57,7 @@ RUN_EXTRA = ("tqdm", "matplotlib", "joblib")
 MUJOCO_TASKS = ("SparseHalfCheetah", "Walker2D")
 FILES = ("learning_curve.csv", "config.json", "learning_curve.png", "state_visits.png", "diagnostics.png")
 CHECKPOINTS = "checkpoints"  # folder in the folder of results, while a run is not complete
+NOT_OF_STUDIES = ("bonus", "iterations", "eta", "set", "resume")  # arguments of `run`
 MADE_WITH = ("task_name", "bonuses", "seeds", "settings", "swept")  # entries of config.json that make its results
 
 # ---------------------------------------------------------------- jobs
@@ -172,7 +176,7 @@ def configuration(task_name: str, arguments: argparse.Namespace, jobs: Sequence[
 
 def holds_other_results(folder: Path, config: dict[str, Any]) -> bool:
     """Whether results lie in the folder that this run would not make again, or of which nothing is known."""
-    if not (folder / FILES[0]).exists():
+    if not any((folder / name).exists() for name in (FILES[0], studies.FILES[0])):
         return False
     try:
         there = json.loads((folder / FILES[1]).read_text())
@@ -271,7 +275,8 @@ def add_run(commands: Any) -> None:
         "run",
         help="train with and without curiosity, and compare",
         description="Train an agent for each task, bonus, setting and seed; write learning_curve.csv, config.json, "
-        "learning_curve.png, state_visits.png and diagnostics.png, and print tables.",
+        "learning_curve.png, state_visits.png and diagnostics.png, and print tables. Of a study, write study.csv, "
+        "config.json and study.png, and print its table.",
     )
     add_agents(run)
     add_settings(run)
@@ -283,16 +288,16 @@ def add_agents(run: Parser) -> None:
     run.add_argument(
         "--task",
         nargs="+",
-        choices=[*TASKS, "all"],
+        choices=[*TASKS, "all", *STUDIES],
         default=["SparseMountainCar"],
         metavar="TASK",
-        help=f"what to solve: {', '.join(TASKS)}, or all (default: SparseMountainCar)",
+        help=f"what to solve: {', '.join(TASKS)}, or all; or what to study, without the flags of training: "
+        f"{', '.join(STUDIES)} (default: SparseMountainCar)",
     )
     run.add_argument(
         "--bonus",
         nargs="+",
         choices=BONUSES,
-        default=["vime", "none"],
         help="which agents to train; l2 pays for prediction errors (default: vime none)",
     )
     run.add_argument(
@@ -344,7 +349,8 @@ def add_figure(commands: Any) -> None:
     figure = commands.add_parser(
         "figure",
         help="lay results out side by side",
-        description="Draw the learning curves of several tasks in one figure, and print their tables.",
+        description="Draw the learning curves of several tasks in one figure, or one study's picture, and print their "
+        "tables.",
     )
     figure.add_argument("folders", nargs="*", type=Path, metavar="DIR", help="folders of results (default: runs/*)")
     figure.add_argument(
@@ -392,10 +398,23 @@ def add_implementation(parser: Parser) -> None:
     parser.set_defaults(parser=parser)
 
 
+def check_studies(arguments: argparse.Namespace) -> None:
+    """End with one line where a study is asked for together with what it does not have."""
+    named = [name for name in arguments.task if name in STUDIES]
+    if not named:
+        return
+    if len(named) < len(arguments.task):
+        arguments.parser.error(f"argument --task: {named[0]} is a study, and runs without other tasks")
+    default = arguments.parser.get_default
+    if given := [name for name in NOT_OF_STUDIES if getattr(arguments, name) != default(name)]:
+        arguments.parser.error(f"argument --{given[0]}: {named[0]} is a study, and has none")
+
+
 def check_run(arguments: argparse.Namespace) -> None:
     """Fill in what was not given; end with one line where a run could not succeed."""
     arguments.task = list(dict.fromkeys(TASKS if "all" in arguments.task else arguments.task))
-    arguments.bonus = list(dict.fromkeys(arguments.bonus))
+    check_studies(arguments)
+    arguments.bonus = list(dict.fromkeys(arguments.bonus or ("vime", "none")))
     arguments.out = arguments.out or Path("runs", *(arguments.task if len(arguments.task) == 1 else ()))
     missing = [name for name in RUN_EXTRA if importlib.util.find_spec(name) is None]
     if missing:
@@ -467,11 +486,70 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def study_configuration(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What makes a study's results again: `studies_ref.identity`, the command and the packages that drew them."""
+    own = studies.identity(name, arguments.seeds)
+    versions = {**own["versions"], **{package: version(package) for package in RUN_EXTRA}}
+    return {"command": shlex.join(["vime-ref", *arguments.command_line]), **own, "versions": versions}
+
+
+def run_studies(arguments: argparse.Namespace) -> int:
+    """Run the studies one after another, write, show; 1 where results could not be written."""
+    folders = {name: arguments.out if len(arguments.task) == 1 else arguments.out / name for name in arguments.task}
+    configs = {name: study_configuration(name, arguments) for name in folders}
+    for name, folder in folders.items():
+        if holds_other_results(folder, configs[name]):
+            arguments.parser.error(f"{folder} holds the results of other settings: choose another --out, or remove it")
+    for name, folder in folders.items():
+        began = time.perf_counter()
+        rows = studies.run_jobs(studies.jobs_of(name, arguments.seeds), arguments.jobs)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_study(folder, configs[name], rows)
+        except OSError as error:
+            sys.stderr.write(f"vime-ref: can't write to {folder}: {error.strerror or error}\n")
+            return 1
+        print(f"\n{STUDIES[name].table(rows)}")
+        print(f"\nwrote {folder}/ after {time.perf_counter() - began:.0f} s: {', '.join(studies.FILES)}")
+    return 0
+
+
+def write_study(out: Path, config: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """The files of a study in the folder `out`, each whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=out, prefix=".") as folder:
+        table, settings, picture = (Path(folder, name) for name in studies.FILES)
+        studies.write_rows(table, rows)
+        settings.write_text(json.dumps(config, indent=2) + "\n")
+        studies.draw_study(picture, rows)
+        for made in sorted(Path(folder).iterdir()):  # config.json comes first: no table is without it
+            os.replace(made, out / made.name)
+
+
+def study_figure(arguments: argparse.Namespace, path: Path) -> int:
+    """Draw a study again from its rows, and print its table."""
+    try:
+        rows = studies.read_study(path)
+    except ValueError as error:
+        arguments.parser.error(str(error))
+    if importlib.util.find_spec("matplotlib") is None:
+        arguments.parser.error("figure needs matplotlib: pip install -e '.[run]'")
+    try:
+        studies.draw_study(arguments.out, rows)
+    except OSError as error:
+        arguments.parser.error(f"argument --out: can't write to {arguments.out}: {error.strerror}")
+    print(f"{STUDIES[rows[0]['study']].table(rows)}\n\nwrote {arguments.out}")
+    return 0
+
+
 def figure(arguments: argparse.Namespace) -> int:
     """Lay the results of several folders out side by side, and print their tables."""
     folders = arguments.folders or sorted(path.parent for path in Path("runs").glob("*/learning_curve.csv"))
     if not folders:
         arguments.parser.error("no results: name folders that hold a learning_curve.csv")
+    if studied := [path for folder in folders if (path := folder / studies.FILES[0]).exists()]:
+        if len(folders) > 1:
+            arguments.parser.error(f"{studied[0].parent} holds a study, which has a picture of its own: name it alone")
+        return study_figure(arguments, studied[0])
     try:
         curves = {folder: read_curve(folder / FILES[0]) for folder in folders}
     except ValueError as error:
@@ -510,6 +588,10 @@ def run_crosscheck(arguments: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
+def goes_on(arguments: argparse.Namespace) -> str:
+    return "nothing is written" if arguments.task[0] in STUDIES else "the same command with --resume goes on"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `vime-ref`; the exit code."""
     arguments = command_line().parse_args(argv)
@@ -520,12 +602,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_crosscheck(arguments)
     try:
         check_run(arguments)
-        return run(arguments)
+        return run_studies(arguments) if arguments.task[0] in STUDIES else run(arguments)
     except WorkerError as error:
-        sys.stderr.write(f"\nvime-ref: {error}; the same command with --resume goes on\n")
+        sys.stderr.write(f"\nvime-ref: {error}; {goes_on(arguments)}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("\nvime-ref: interrupted; the same command with --resume goes on\n")
+        sys.stderr.write(f"\nvime-ref: interrupted; {goes_on(arguments)}\n")
         return 130
 
 
