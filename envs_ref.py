@@ -141,7 +141,11 @@ def deep_sea_solved(wrong: Sequence[bool], *, threshold: float = 0.9) -> int | N
 
     >>> deep_sea_solved([True] * 9 + [False]), deep_sea_solved([True] * 9 + [False] * 2)
     (None, 11)
+
+    Raises: ValueError unless the threshold is in (0, 1].
     """
+    if not 0.0 < threshold <= 1.0:
+        raise ValueError(f"threshold must be in (0, 1], got {threshold}")
     total = 0
     for episode, had_one in enumerate(wrong, 1):
         total += bool(had_one)

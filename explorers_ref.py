@@ -226,8 +226,10 @@ def ucb_strategy(alpha: float = 1.0) -> Strategy:
 def sample_index(probabilities: Sequence[float], noise: float) -> int:
     """The first index whose cumulated probability exceeds the noise, which is uniform in [0, 1).
 
-    Raises ValueError unless the probabilities are ≥ 0 and sum to 1.
+    Raises ValueError unless the probabilities are ≥ 0 and sum to 1, and the noise is in its interval.
     """
+    if not 0.0 <= noise < 1.0:
+        raise ValueError(f"noise must be in [0, 1), got {noise}")
     total = sum(probabilities)
     if not (abs(total - 1.0) <= SUM_TOLERANCE and min(probabilities) >= 0.0):
         raise ValueError(f"probabilities must be >= 0 and sum to 1, got {list(probabilities)}")
@@ -257,13 +259,13 @@ def bandit_regret(means: ArrayLike, strategy: Strategy, noise: Array) -> Array:
     """Pseudo-regret Σ_{u ≤ t} (μ* − μ_{a_u}) of a strategy on Bernoulli arms of means μ (A,), (R, T).
 
     noise: uniform in [0, 1), (R, T, 2), for the choice of the arm and for its reward.
-    Raises ValueError unless means and noise are from 0 to 1. [Lecture], UCB-1; [UCB] section 1.
+    Raises ValueError unless means are from 0 to 1 and noise is in its interval. [Lecture], UCB-1; [UCB] section 1.
     """
-    means = check_values("means", means)
+    means, noise = check_values("means", means), np.asarray(noise, dtype=float)
     check_array("noise", noise, (*noise.shape[:2], 2))
-    for name, values in {"means": means, "noise": noise}.items():
-        if np.any((values < 0) | (values > 1)):
-            raise ValueError(f"{name} must be from 0 to 1, got {np.min(values)} to {np.max(values)}")
+    for name, values, high in (("means", means, 1.0), ("noise", noise, np.nextafter(1.0, 0.0))):
+        if np.any((values < 0) | (values > high)):
+            raise ValueError(f"{name} must be from 0 to {high:g}, got {np.min(values)} to {np.max(values)}")
     arms = np.array([bandit_arms(means.tolist(), strategy, run) for run in noise.tolist()], dtype=int)  # (R, T)
     return np.cumsum(np.max(means) - means[arms], axis=-1)
 
@@ -498,6 +500,8 @@ class Grid:
     clip: bool = False
 
     def __post_init__(self) -> None:
+        if not self.edges:
+            raise ValueError("edges must hold one dimension or more, got none")
         for borders in self.edges:
             check_finite("edges", np.array(borders))
             if len(borders) < 2 or np.any(np.diff(borders) <= 0):
@@ -648,7 +652,7 @@ class ContextTree:
     def check_symbols(self, context: tuple[int, ...], symbol: int) -> None:
         if len(context) != self.depth:
             raise ValueError(f"context must have {self.depth} symbols, got {len(context)}")
-        if not all(0 <= value < self.num_symbols for value in (*context, symbol)):
+        if not all(value in range(self.num_symbols) for value in (*context, symbol)):
             raise ValueError(f"context and symbol must be indices below {self.num_symbols}, got {context}, {symbol}")
 
     def log_estimate(self, counts: tuple[int, ...], symbol: int) -> float:

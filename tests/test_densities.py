@@ -737,6 +737,11 @@ COUNTS = densities.VisitCounts()
         (lambda: densities.Grid(EDGES, clip=True).index(np.full((1, 2), np.nan)), "observations must be finite"),
         (lambda: COUNTS.reward(make_batch([0.0, np.nan]), RNG), "next_observations must be finite, got nan at index"),
         (lambda: COUNTS.update(make_batch([0.0, 0.5]), RNG), "next_observations must be whole numbers or come with"),
+        (lambda: densities.ContextTree(1).log_prob((0,), 0.5), "context and symbol must be indices below 2"),
+        (lambda: densities.Grid(()), "edges must hold one dimension or more"),
+        (lambda: densities.sample_index([0.5, 0.5], math.nan), "noise must be in"),
+        (lambda: densities.sample_index([0.5, 0.5], 1.0), "noise must be in"),
+        (lambda: densities.bandit_regret([0.5], lambda q, n: [1.0], np.ones((1, 1, 2))), "noise must be from 0 to"),
     ],
 )  # fmt: skip
 def test_bad_input_is_named(call: Callable[[], Any], message: str) -> None:

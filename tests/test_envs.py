@@ -781,6 +781,12 @@ def test_deep_sea_solved_against_shares_by_hand(wrong, default, stricter):
     assert (deep_sea_solved(wrong), deep_sea_solved(wrong, threshold=0.8)) == (default, stricter)
 
 
+@pytest.mark.parametrize("threshold", [0.0, -1.0, 1.1, float("nan")])
+def test_deep_sea_solved_refuses_other_thresholds(threshold):
+    with pytest.raises(ValueError, match="threshold must be in"):
+        envs_ref.deep_sea_solved([True], threshold=threshold)
+
+
 def test_deep_sea_score_counts_sizes_solved_before_2_to_the_n_plus_100():
     assert [*envs_ref.DEEP_SEA_SIZES] == [
         10,
