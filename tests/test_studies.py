@@ -11,11 +11,15 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 import experiments_ref as experiments
+import explorers_ref as explorers
 import studies_ref as studies
-from envs_ref import DeepSea, KeyDoorMaze
+from envs_ref import SIGNS, DeepSea, KeyDoorMaze, NoisyTV
 from studies_ref import COLUMNS, STUDIES, StudyJob
+from vime_ref import NoBonus, Vime, vime_init
 
 SMALL = {
     "Bandit": {"length": 60, "points": 4, "means": (0.2, 0.8)},
@@ -24,6 +28,7 @@ SMALL = {
     "NoisyTV": {"length": 3, "points": 2, "warmup_episodes": 1, "warmup_updates": 2},
 }
 FILES = sorted(studies.FILES)
+FULL = dict(STUDIES)  # as published
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +104,112 @@ def test_reachable_against_a_search_by_hand() -> None:
     assert len(expected) < 2 * cells
 
 
+# ---------------------------------------------------------------- explorers
+
+Q_VALUES, VISITS = [0.0, 2.0, 1.0], [1, 2, 9]
+
+
+@pytest.mark.parametrize(
+    ("study", "explorer", "expected"),
+    [
+        ("DeepSea", "random", [1 / 3, 1 / 3, 1 / 3]),
+        ("DeepSea", "epsilon-greedy", [0.1, 0.8, 0.1]),
+        ("DeepSea", "Boltzmann", None),
+        ("Bandit", "UCB-1", [1.0, 0.0, 0.0]),
+        ("DeepSea", "UCB", [1.0, 0.0, 0.0]),
+        ("DeepSea", "counts", [0.0, 1.0, 0.0]),
+        ("DeepSea", "VIME", [0.0, 1.0, 0.0]),
+        ("KeyDoorMaze", "CTS", None),
+        ("NoisyTV", "L2 error", None),
+    ],
+)
+def test_strategies_on_a_table_by_hand(study, explorer, expected) -> None:
+    """None: softmax(Q/std(Q)), with std √(2/3).
+
+    epsilon is 0.3. UCB, with α = 20, and UCB-1 take the action that was tried least; α = 0.03 of those with a bonus
+    leaves the greedy one. Control: on another table all but random actions and UCB, whose α outweighs it, do otherwise.
+    """
+    weights = np.exp(np.array(Q_VALUES) / math.sqrt(2 / 3))
+    expected = weights / weights.sum() if expected is None else expected
+    alpha = 20.0 if explorer == "UCB" else 1.0
+    values_now = [0.0, 0.2, 0.1] if explorer == "UCB-1" else Q_VALUES
+    strategy = studies.strategy_of(job(study, explorer, epsilon=0.3, alpha=alpha))
+    assert strategy(values_now, VISITS) == pytest.approx(expected, rel=1e-12)
+    if explorer != "random":
+        other = strategy([2.0, 0.0, 1.0], VISITS if explorer != "UCB-1" else VISITS[::-1])
+        assert np.allclose(other, expected) == (explorer == "UCB")
+
+
+def given_bonus(study: str, explorer: str, env: object, seed: int = 0, **changes: object) -> tuple:
+    return studies.bonus_of(job(study, explorer, **changes), env, np.random.default_rng(seed))
+
+
+def test_bonuses_that_count_against_their_settings() -> None:
+    """β is not the classes' own. Controls: the density's α is another for another size, and no image is as the next."""
+    maze, sea = KeyDoorMaze("index"), DeepSea(3, "index")
+    states = int(sea.observation_space.n)
+    counts, features, weight = given_bonus("DeepSea", "counts", sea, beta=0.7)
+    assert (type(counts), counts.beta, counts.counts) == (explorers.VisitCounts, 0.7, {})
+    assert (features, weight) == (None, 1.0)
+    pseudo, features, weight = given_bonus("DeepSea", "pseudo-counts", sea, beta=0.7)
+    assert (type(pseudo), pseudo.beta, type(pseudo.model)) == (explorers.PseudoCounts, 0.7, explorers.Dirichlet)
+    assert (pseudo.model.alpha, pseudo.model.counts.tolist()) == (1.0 / states, [[0.0] * states])
+    assert (features, weight) == (None, 1.0)
+    assert given_bonus("DeepSea", "pseudo-counts", DeepSea(4, "index"))[0].model.alpha != pseudo.model.alpha
+    cts, features, weight = given_bonus("KeyDoorMaze", "CTS", maze, beta=0.7)
+    assert (type(cts), cts.beta, type(cts.model), weight) == (explorers.PseudoCounts, 0.7, explorers.ImageCts, 1.0)
+    assert cts.model.shape == maze.drawing.shape
+    assert {tree.num_symbols for tree in cts.model.trees} == {len(SIGNS)}
+    assert len(features) == int(maze.observation_space.n)
+    assert all(np.array_equal(seen, maze.image(state).ravel()) for state, seen in enumerate(features))
+    assert not np.array_equal(features[0], features[1])
+    for explorer in ("random", "epsilon-greedy", "Boltzmann", "UCB"):
+        nothing, *rest = given_bonus("DeepSea", explorer, sea)
+        assert (type(nothing), rest) == (NoBonus, [None, 1.0])
+
+
+@pytest.mark.parametrize(("explorer", "kind"), [("VIME", Vime), ("L2 error", explorers.PredictionError)])
+def test_bonuses_of_networks_against_their_settings(explorer, kind) -> None:
+    """Codes of signs or coordinates, η as the weight, the study's own model. Control: other codes by another seed."""
+    sea, room = DeepSea(3, "index"), NoisyTV("index")
+    bonus, codes, weight = given_bonus("DeepSea", explorer, sea, eta=3.0)
+    model = bonus if explorer == "VIME" else bonus.model
+    assert (type(bonus), weight, model.settings) == (kind, 3.0, STUDIES["DeepSea"].settings.vime)
+    assert codes.shape == (int(sea.observation_space.n), studies.CODE_BITS)
+    assert set(codes.ravel()) == {-1.0, 1.0}
+    assert len(model.pool) == 0
+    assert not np.array_equal(codes, given_bonus("DeepSea", explorer, sea, seed=1)[1])
+    _, features, weight = given_bonus("NoisyTV", explorer, room, warmup_episodes=0)
+    assert weight == STUDIES["NoisyTV"].settings.eta
+    assert features.shape[1] == 3
+    assert all(np.array_equal(seen, room.coordinates(state)) for state, seen in enumerate(features))
+
+
+def test_warming_up_learns_from_random_walks_and_keeps_the_settings(monkeypatch) -> None:
+    """As many rows as two episodes have. Controls: no episodes leave the model, and more updates another one."""
+    env = studies.gym.make(studies.TV, observation="index", disable_env_checker=True)
+    settings = replace(STUDIES["NoisyTV"].settings, warmup_episodes=2, warmup_updates=3)
+    features = np.array([env.unwrapped.coordinates(state) for state in range(int(env.observation_space.n))])
+    cold = vime_init(3, env.action_space, np.random.default_rng(0), settings.vime)
+
+    def warm(**changes: int) -> Vime:
+        return studies.warmed_up(cold, env, features, np.random.default_rng(1), replace(settings, **changes))
+
+    assert warm(warmup_episodes=0) is cold
+    model = warm()
+    assert model.settings == cold.settings
+    one, two = (len(warm(warmup_episodes=number).pool.observations) for number in (1, 2))
+    assert 0 < one <= 100
+    assert one < two <= 200
+    assert not np.array_equal(model.q.mu, cold.q.mu)
+    assert np.array_equal(model.q.mu, warm().q.mu)
+    assert not np.array_equal(model.q.mu, warm(warmup_updates=4).q.mu)
+    asked: list[int] = []
+    monkeypatch.setattr(Vime, "update", lambda self, batch, rng: asked.append(self.settings.num_updates) or self)
+    assert (warm(), asked)[1] == [3]
+    assert settings.vime.num_updates != 3
+
+
 # ---------------------------------------------------------------- runs
 
 
@@ -129,6 +240,18 @@ def test_deep_sea_against_the_return_of_each_episode(monkeypatch) -> None:
     assert found != solved
 
 
+def test_a_run_gives_the_rows_that_are_published() -> None:
+    """Counts on 6 by 6 cells. Control: the rows of seed 1 are others."""
+    path = Path(studies.__file__).with_name("results") / "DeepSea" / "study.csv"
+    published = {
+        seed: [r for r in studies.read_study(path) if (r["explorer"], r["size"], r["seed"]) == ("counts", 6, seed)]
+        for seed in (0, 1)
+    }
+    rows = studies.run_job(StudyJob("DeepSea", "counts", 6, 0, FULL["DeepSea"].settings))
+    assert rows == published[0]
+    assert rows != [{**each, "seed": 0} for each in published[1]]
+
+
 def test_random_actions_find_and_never_solve() -> None:
     """Control: with one episode they find nothing at this seed."""
     rows = studies.run_job(job("DeepSea", "random", size=3, length=1000))
@@ -149,6 +272,12 @@ def test_maze_against_its_own_steps(explorer) -> None:
     cells = [maze.cells[step.next_state % len(maze.cells)] for step in steps]
     assert values(rows, "visits") == [cells.count(cell) / len(cells) for cell in maze.cells]
     assert len(values(rows, "visits")) == len(maze.cells)
+    episodes = list(studies.played(given, env))
+    with_key = [n for n, each in enumerate(episodes, 1) if any(s.next_state >= len(maze.cells) for s in each.steps)]
+    at_goal = [n for n, each in enumerate(episodes, 1) if each.steps[-1].terminated]
+    for name, arrivals in (("key", with_key), ("goal", at_goal)):
+        assert np.array_equal(values(rows, name), arrivals[:1] or [math.nan], equal_nan=True)
+    assert values(rows, "return") == [sum(step.reward for step in steps) / len(episodes)]
 
 
 @pytest.mark.parametrize("explorer", ["random", "counts", "VIME", "L2 error"])
@@ -286,17 +415,76 @@ def test_a_study_writes_three_files_and_figure_draws_them_again(name, capsys) ->
     assert max(map(len, shown.out.splitlines())) <= 100
     assert all(explorer in table for explorer in settings.explorers)
     picture = matplotlib.image.imread("out/study.png")
-    assert picture.std() > 0.0
     assert experiments.main(["figure", "out", "--out", "again.png"]) == 0
     assert capsys.readouterr().out == f"{table}\n\nwrote again.png\n"
     assert np.array_equal(matplotlib.image.imread("again.png"), picture)
 
 
+def drawn(study: str, rows: list[dict]) -> Figure:
+    figure = Figure()
+    STUDIES[study].draw(figure, rows)
+    return figure
+
+
+def shows(axes: Axes, x: Sequence[float], y: Sequence[float], marker: str = "") -> bool:
+    """Whether one of the panel's lines runs through these points, with this marker."""
+    return any(
+        (not marker or line.get_marker() == marker)
+        and len(line.get_xdata()) == len(x)
+        and np.allclose(line.get_xdata(), x)
+        and np.allclose(line.get_ydata(), y)
+        for line in axes.lines
+    )
+
+
+@pytest.mark.parametrize(
+    ("study", "measures"),
+    [("Bandit", ("regret", "regret")), ("KeyDoorMaze", ("seen", "return")), ("NoisyTV", ("watching", "pays"))],
+)
+def test_pictures_draw_the_medians_of_their_rows(study, measures) -> None:
+    """Panel by panel, with other medians in each. Control: the mean of the seeds is on no line."""
+    points, seeds = (1, 5, 10), (1.0, 2.0, 6.0)
+    height = {"bound": 0.9, "regret": 0.1, "seen": 0.05, "return": 0.04, "watching": 0.03, "pays": 0.02}
+    explorer = "UCB-1" if study == "Bandit" else "counts"
+    rows = [
+        row(study, explorer, measure, height[measure] * point * factor, seed=seed, point=point)
+        for measure in {*measures, *(["bound"] if study == "Bandit" else [])}
+        for point in points
+        for seed, factor in enumerate(seeds)
+    ]
+    cells = len(KeyDoorMaze("index").cells) if study == "KeyDoorMaze" else 0
+    rows += [row(study, explorer, "visits", 1.0 / cells, point=cell) for cell in range(cells)]
+    panels = drawn(study, rows).axes
+    for axes, measure in zip(panels, measures):
+        assert shows(axes, points, [2.0 * height[measure] * point for point in points])
+        assert not shows(axes, points, [3.0 * height[measure] * point for point in points])
+
+
+def test_deep_sea_picture_has_a_cross_where_the_median_is_never() -> None:
+    """Solved at 6 and 8, not at 10. Controls: no cross at 8, and none where 10 is solved too."""
+    rows = [row("DeepSea", "counts", "solved", value, size=size) for size, value in ((6, 40.0), (8, 90.0))]
+    never, solved = (
+        drawn("DeepSea", [*rows, row("DeepSea", "counts", "solved", value, size=10)]).axes[0]
+        for value in (math.nan, 200.0)
+    )
+    top = 1.6 * 90.0
+    assert shows(never, [6.0, 8.0], [40.0, 90.0])
+    assert shows(never, [10.0], [top], "x")
+    assert not shows(never, [8.0], [top], "x")
+    assert shows(solved, [6.0, 8.0, 10.0], [40.0, 90.0, 200.0])
+    assert not any(len(line.get_xdata()) for line in solved.lines if line.get_marker() == "x")
+
+
 def test_the_number_of_processes_changes_no_number(capsys) -> None:
-    """Control: another number of seeds does."""
+    """Control: another seed does."""
     one = run("DeepSea")
     assert run("DeepSea", "--jobs", "2", out="two") == one
-    assert run("DeepSea", seeds="1", out="other") != one
+    first, second = (
+        [{**each, "seed": ""} for each in one if each["seed"] == seed and each["explorer"] == "counts"]
+        for seed in ("0", "1")
+    )
+    assert len(first) == len(second) > 0
+    assert first != second
 
 
 def test_several_studies_have_a_folder_each() -> None:

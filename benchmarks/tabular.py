@@ -1,0 +1,54 @@
+"""How many steps a second a table learns from: Q-learning on DeepSea, random actions and all, and its updates alone.
+
+    python benchmarks/tabular.py --size 20 --episodes 500
+
+Each line gives the updates a second, the median of some runs in turn. Nothing is compared: the first line has the
+environment, the strategy and the checks of each step, the second only `learn` on the steps of the first.
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy loads
+
+import argparse
+
+import numpy as np
+from common import median_times
+
+import explorers_ref as explorers
+from agents_ref import Streams
+from envs_ref import DeepSea
+from vime_ref import NoBonus
+
+SETTINGS = explorers.TabularSettings()
+
+
+def walked(size: int, num_episodes: int) -> list[explorers.Step]:
+    """The steps of one run of Q-learning that acts at random."""
+    episodes = explorers.q_learning(
+        DeepSea(size, "index"), explorers.epsilon_greedy_strategy(1.0), NoBonus(),
+        Streams(*np.random.default_rng(0).spawn(4)), SETTINGS, num_episodes=num_episodes,
+    )  # fmt: skip
+    return [step for episode in episodes for step in episode.steps]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=20, help="cells a side of DeepSea")
+    parser.add_argument("--episodes", type=int, default=500, help="of a run")
+    parser.add_argument("--runs", type=int, default=5, help="that the median is taken of")
+    args = parser.parse_args()
+    steps = walked(args.size, args.episodes)
+    rewards = [step.reward for step in steps]
+    table = explorers.table_init(DeepSea(args.size, "index"))
+    runs = {
+        "q_learning": lambda: walked(args.size, args.episodes),
+        "learn": lambda: explorers.learn(table, steps, rewards, SETTINGS),
+    }
+    times, _ = median_times(runs, args.runs)
+    for name, seconds in times.items():
+        print(f"{name:<12}{len(steps) / seconds:>12.0f} updates a second, {len(steps)} steps of DeepSea {args.size}")
+
+
+if __name__ == "__main__":
+    main()
