@@ -309,6 +309,68 @@ def draw_image_cts_log_probs(draw: Draw) -> Inputs:
     return {"images": images, "num_levels": count, "rate": draw.rate()}
 
 
+def draw_pixel_control_rewards(draw: Draw) -> Inputs:
+    cell, channels = draw.integer(1, 2), draw.integer(1, 2)
+    height, width = cell * draw.integer(1, 2), cell * draw.integer(1, 2)
+    return {"observations": draw.wholes(255, draw.integer(2, 3), height, width, channels), "cell_size": cell}
+
+
+def draw_feature_control_rewards(draw: Draw) -> Inputs:
+    return {"activations": draw.numbers(draw.integer(2, 4), draw.integer(1, 3))}
+
+
+def draw_path(draw: Draw, shape: tuple[int, ...]) -> Inputs:
+    """Rewards of this shape, with an end for each step or for each step of each environment."""
+    axes = shape[: draw.integer(1, len(shape))]
+    flags = {name: draw.booleans(*axes) for name in ("terminated", "truncated")}
+    return {"rewards": draw.numbers(*shape), **flags, "gamma": draw.fraction()}
+
+
+def draw_n_step_returns(draw: Draw) -> Inputs:
+    shape = tuple(draw.integer(1, 4) for _ in range(draw.integer(1, 3)))
+    drawn = draw_path(draw, shape)
+    return {"rewards": drawn.pop("rewards"), "next_values": draw.numbers(*shape), **drawn}
+
+
+def draw_n_step_q_targets(draw: Draw) -> Inputs:
+    shape = tuple(draw.integer(1, 4) for _ in range(draw.integer(1, 2)))
+    drawn = draw_path(draw, shape)
+    return {"rewards": drawn.pop("rewards"), "next_q_values": draw.numbers(*shape, draw.integer(1, 3)), **drawn}
+
+
+def draw_dueling(draw: Draw) -> Inputs:
+    shape = tuple(draw.integer(1, 3) for _ in range(draw.integer(1, 2)))
+    return {"values": draw.numbers(*shape), "advantages": draw.numbers(*shape, draw.integer(1, 3))}
+
+
+def draw_control_loss(draw: Draw) -> Inputs:
+    steps, cells, count = draw.integer(1, 3), draw.integer(1, 2), draw.integer(1, 3)
+    actions = draw.wholes(count - 1, steps)
+    return {"q_values": draw.numbers(steps, cells, count), "actions": actions, "targets": draw.numbers(steps, cells)}
+
+
+def draw_reward_class(draw: Draw) -> Inputs:
+    return {"rewards": draw.numbers(draw.integer(1, 4))}
+
+
+def draw_reward_prediction_windows(draw: Draw) -> Inputs:
+    shape = draw.integer(1, 8), draw.integer(1, 2)
+    return {"ended": draw.booleans(*shape[: draw.integer(1, 2)])}
+
+
+def draw_sample_reward_windows(draw: Draw) -> Inputs:
+    shape = (draw.integer(1, 8), draw.integer(1, 2))[: draw.integer(1, 2)]
+    count = draw.integer(1, 4)
+    noise = {name: draw.filled(lambda: draw.integer(0, 15) / 16, (count,)) for name in ("coins", "places")}
+    return {"rewards": draw.filled(lambda: float(draw.integer(-1, 1)), shape), "ended": draw.booleans(*shape), **noise}
+
+
+def draw_lstm_step(draw: Draw) -> Inputs:
+    rows, units = draw.integer(1, 2), draw.integer(1, 2)
+    state = {name: draw.numbers(rows, units) for name in ("hidden", "cell")}
+    return {"driven": draw.numbers(rows, 4 * units), **state, "weights": draw.numbers(units, 4 * units)}
+
+
 DRAWS: dict[str, Callable[[Draw], Inputs]] = {
     "softplus": draw_softplus,
     "softplus_inverse": draw_softplus_inverse,
@@ -336,6 +398,16 @@ DRAWS: dict[str, Callable[[Draw], Inputs]] = {
     "dirichlet_pseudo_counts": draw_dirichlet_pseudo_counts,
     "cts_log_probs": draw_cts_log_probs,
     "image_cts_log_probs": draw_image_cts_log_probs,
+    "pixel_control_rewards": draw_pixel_control_rewards,
+    "feature_control_rewards": draw_feature_control_rewards,
+    "n_step_returns": draw_n_step_returns,
+    "n_step_q_targets": draw_n_step_q_targets,
+    "dueling": draw_dueling,
+    "control_loss": draw_control_loss,
+    "reward_class": draw_reward_class,
+    "reward_prediction_windows": draw_reward_prediction_windows,
+    "sample_reward_windows": draw_sample_reward_windows,
+    "lstm_step": draw_lstm_step,
 }  # the others are networks and policies, drawn by the names of their arguments
 
 

@@ -2,8 +2,8 @@
 
 An operation is one function with keyword inputs, named as other implementations are to name it. Beside it
 stand its known mistakes, each with the same inputs and the wrong output, and one function that yields its
-cases. `network_cases_ref`, `gain_cases_ref`, `agent_cases_ref` and `explorer_cases_ref` define them, `vectors_ref`
-writes them down.
+cases. `network_cases_ref`, `gain_cases_ref`, `agent_cases_ref`, `explorer_cases_ref` and `unreal_cases_ref` define
+them, `vectors_ref` writes them down.
 """
 
 from __future__ import annotations
@@ -180,6 +180,52 @@ NOTES = {
         "probabilities are multiplied in place of adding their logarithms",
         "an image's is 0: its logarithm −∞, its pseudo-count 0/0",
         "atari-rl",
+    ),
+    "WrappingBytes": Note(
+        "bytes are subtracted as bytes, and wrap around", "a pixel that fades from 3 to 0 has changed by 253", OWN
+    ),
+    "CellSum": Note(
+        "the changes in a cell are added up, not averaged",
+        "rewards that grow with the cell: 48 times for 4 by 4 pixels of three colours",
+        OWN,
+    ),
+    "ActivationChange": Note(
+        "the change of an activation is paid, not the activation", "a unit that stays active earns nothing", OWN
+    ),
+    "TerminalDropped": Note(
+        "the step into a terminal state is left out, or its reward",
+        "the reward at the end of an episode is never learned from",
+        "miyosuda/unreal",
+    ),
+    "WindowCrossing": Note(
+        "a window runs across the end of an episode",
+        "frames of one episode predict the next one's reward; returns count it",
+        "miyosuda/unreal",
+    ),
+    "FilterAxis": Note(
+        "a discounted sum runs along the environments, not along time",
+        "it adds what never followed each other: a variance of 61.4 where it is 5.1",
+        "CleanRL's RND",
+    ),
+    "UncentredAdvantages": Note(
+        "the advantages are not centred over the actions of each state",
+        "value and advantages are not told apart: what one gains the other may lose",
+        OWN,
+    ),
+    "ControlMean": Note(
+        "the mean over the controlled cells stands for their sum",
+        "the loss is as many times too small: 400 times for 20 by 20 cells",
+        OWN,
+    ),
+    "UniformWindows": Note(
+        "windows are drawn as they come, whether there is a reward or not",
+        "rewards are as rare in what is learned as they are in the task",
+        OWN,
+    ),
+    "GateOrder": Note(
+        "gates are read in the order i, f, g, o where i, f, o, g is meant",
+        "output gate and candidates are exchanged",
+        "weights of torch.nn.LSTM and Keras, whose order it is",
     ),
 }  # fmt: skip
 

@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 PROTOCOL_VERSION = 1
 DTYPES: dict[str, type[np.floating[Any]]] = {"f64": np.float64, "f32": np.float32}
 INDICES = ("layer_sizes", "observation", "symbols", "bits", "images")  # whole numbers in every precision
+PIXELS = "pixel_control_rewards"  # its observations are bytes, as environments have them, where they can be
 SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}  # JSON has no such numbers
 LINE_LIMIT = 2**20  # bytes of an answer: 700 times the longest of the vectors
 CHUNK = 2**16  # bytes read or written at once
@@ -100,10 +101,13 @@ def decoded_input(operation: str, name: str, value: Any, dtype: str) -> Any:
         return value
     if name == "zeta" or operation == "replay_transitions":
         return [to_array(part, dtype) for part in value]
-    indices = name in INDICES or (name == "actions" and operation.startswith("categorical_"))
+    of_choices = operation.startswith("categorical_") or operation == "control_loss"
+    indices = name in INDICES or (name == "actions" and of_choices)
     array = to_array(value, "f64" if indices else dtype)
-    if name in ("terminated", "truncated") and not array.size:
+    if name in ("terminated", "truncated", "ended") and not array.size:
         return array.astype(bool)
+    if operation == PIXELS and np.all((array >= 0) & (array <= 255) & (array == np.floor(array))):
+        return array.astype(np.uint8)
     return array.astype(int) if indices and np.all(array == np.floor(array)) else array
 
 

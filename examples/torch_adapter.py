@@ -863,3 +863,131 @@ def image_cts_log_probs(images: Tensor, num_levels: int, rate: float | None) -> 
     contexts = torch.stack(around, dim=-1).flatten(1, 2).tolist()  # (T, P, 4)
     pixels = [zip(trees, *row) for row in zip(contexts, seen.flatten(1).tolist())]
     return torch.stack([sum(tree.learn(context, level) for tree, context, level in image) for image in pixels])
+
+
+# ---------------------------------------------------------------- the operations: auxiliary tasks and memory
+
+
+@operation
+def pixel_control_rewards(observations: Tensor, cell_size: int) -> Tensor:
+    """Bytes are cast before they are subtracted; a cell is a window of average pooling."""
+    require(observations.ndim == 4 and len(observations) > 1, "observations must be (T+1, H, W, C), T >= 1")
+    finite(observations=observations)
+    side = whole("cell_size", cell_size)
+    require(observations.shape[1] % side == observations.shape[2] % side == 0, f"H and W must be multiples of {side}")
+    images = observations if observations.is_floating_point() else observations.to(PRECISION)
+    return functional.avg_pool2d(images.diff(dim=0).abs().mean(-1), side)
+
+
+@operation
+def feature_control_rewards(activations: Tensor) -> Tensor:
+    finite(activations=activations)
+    require(activations.ndim == 2 and len(activations) > 1, "activations must be (T+1, G), T >= 1")
+    return activations[1:]
+
+
+def check_flags(name: str, flags: Tensor) -> Tensor:
+    require(isinstance(flags, Tensor) and flags.ndim > 0, f"{name} must be (T, ...)")
+    require(bool(((flags == 0) | (flags == 1)).all()), f"{name} must be true or false")
+    return flags.bool()
+
+
+def over_cells(name: str, flags: Tensor, rewards: Tensor) -> Tensor:
+    """Flags of the leading axes of rewards, with an axis of 1 for each other."""
+    flags = check_flags(name, flags)
+    require(flags.shape == rewards.shape[: flags.ndim], f"{name} must have leading axes of {tuple(rewards.shape)}")
+    return flags.reshape(*flags.shape, *(1,) * (rewards.ndim - flags.ndim))
+
+
+def bootstrapped(rewards: Tensor, beyond: Tensor, terminated: Tensor, truncated: Tensor, gamma: float) -> Tensor:
+    require(0 <= gamma <= 1, "gamma must be from 0 to 1")
+    finite(rewards=rewards)
+    require(len(rewards) > 0, "rewards must have at least one row")
+    shaped(rewards.shape, next_values=beyond)
+    over, cut = over_cells("terminated", terminated, rewards), over_cells("truncated", truncated, rewards)
+    beyond = torch.where(over, 0.0, beyond)
+    stops, totals, total = over | cut, [], beyond[-1]
+    for reward, value, stop in zip(*(column.flip(0) for column in (rewards, beyond, stops))):
+        total = reward + gamma * torch.where(stop, value, total)
+        totals.append(total)
+    return torch.stack(totals[::-1])
+
+
+@operation
+def n_step_returns(rewards: Tensor, next_values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float) -> Tensor:
+    return bootstrapped(rewards, next_values, terminated, truncated, gamma)
+
+
+@operation
+def n_step_q_targets(
+    rewards: Tensor, next_q_values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float
+) -> Tensor:
+    finite(next_q_values=next_q_values)
+    require(next_q_values.ndim == rewards.ndim + 1, "next_q_values must have an axis of actions")
+    return bootstrapped(rewards, next_q_values.amax(-1), terminated, truncated, gamma)
+
+
+@operation
+def dueling(values: Tensor, advantages: Tensor) -> Tensor:
+    finite(values=values, advantages=advantages)
+    require(values.shape == advantages.shape[:-1], "values must have the shape of advantages without the actions")
+    return values[..., None] + (advantages - advantages.mean(-1, keepdim=True))
+
+
+@operation
+def control_loss(q_values: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
+    require(q_values.ndim == 3 and q_values.numel() > 0, "q_values must be (N, G, A)")
+    shaped(q_values.shape, q_values=q_values)
+    shaped(q_values.shape[:2], targets=targets)
+    shaped(q_values.shape[:1], actions=actions)
+    chosen = check_symbols(actions, q_values.shape[-1], 1)
+    taken = q_values[torch.arange(len(chosen)), :, chosen]
+    return 0.5 * functional.mse_loss(taken, targets, reduction="sum") / len(chosen)
+
+
+@operation
+def reward_class(rewards: Tensor) -> Tensor:
+    finite(rewards=rewards)
+    return rewards.sign().long() + 1
+
+
+def window_ends(ended: Tensor) -> Tensor:
+    """Where neither of the two rows before ended an episode, and there are two."""
+    fits = torch.zeros_like(ended)
+    fits[2:] = ~(ended[:-2] | ended[1:-1])
+    return fits
+
+
+@operation
+def reward_prediction_windows(ended: Tensor) -> Tensor:
+    return window_ends(check_flags("ended", ended)).long()
+
+
+@operation
+def sample_reward_windows(rewards: Tensor, ended: Tensor, coins: Tensor, places: Tensor) -> Tensor:
+    finite(rewards=rewards)
+    shaped(rewards.shape, ended=ended)
+    shaped(coins.shape, coins=coins, places=places)
+    require(all(bool(((x >= 0) & (x < 1)).all()) for x in (coins, places)), "coins and places must be in [0, 1)")
+    fits = window_ends(check_flags("ended", ended))
+    kinds = {paid: (fits & ((rewards != 0) == paid)).argwhere() for paid in (True, False)}
+    rows = []
+    for coin, place in zip(coins.tolist(), places.tolist()):
+        kind = kinds[coin < 0.5] if len(kinds[coin < 0.5]) else kinds[coin >= 0.5]
+        rows += [kind[int(place * len(kind))]] if len(kind) else []
+    return torch.stack(rows) if rows else torch.zeros(0, rewards.ndim)
+
+
+@operation
+def lstm_step(driven: Tensor, hidden: Tensor, cell: Tensor, weights: Tensor) -> dict[str, Tensor]:
+    """torch.lstm_cell, whose gates come in the order i, f, g, o and whose matrix is transposed."""
+    require(hidden.ndim == 2, "hidden must be (B, H)")
+    rows, units = hidden.shape
+    shaped((rows, units), hidden=hidden, cell=cell)
+    shaped((rows, 4 * units), driven=driven)
+    shaped((units, 4 * units), weights=weights)
+    gates, matrix = (torch.cat([x[:, : 2 * units], x[:, 3 * units :], x[:, 2 * units : 3 * units]], dim=1)
+                     for x in (driven, weights))  # fmt: skip
+    one, none = torch.eye(4 * units, dtype=driven.dtype), torch.zeros(4 * units, dtype=driven.dtype)
+    hidden, cell = torch.lstm_cell(gates, (hidden, cell), one, matrix.T, none, none)
+    return {"hidden": hidden, "cell": cell}

@@ -681,6 +681,134 @@ function imageCtsLogProbs({ images, num_levels, rate }) {
   });
 }
 
+// ---------------------------------------------------------------- the algorithm: auxiliary tasks and memory
+
+function pixelControlRewards({ observations, cell_size }) {
+  const [count, height, width, channels] = shape(observations, "observations");
+  shaped(observations, [count, height, width, channels], "observations");
+  require_(channels !== undefined && count > 1, "observations must be (T+1, H, W, C) with T >= 1");
+  whole(cell_size, "cell_size");
+  require_(height % cell_size === 0 && width % cell_size === 0, `H and W must be multiples of ${cell_size}`);
+  const strips = (values) =>
+    Array.from({ length: values.length / cell_size }, (_, k) => values.slice(k * cell_size, (k + 1) * cell_size));
+  const change = (next, old) => each((a, b) => Math.abs(a - b), next, old);
+  const cell = (rows) => sum(rows.flat(2)) / (cell_size * cell_size * channels);
+  const transposed = (rows) => rows[0].map((_, x) => rows.map((row) => row[x]));
+  return pairs(observations).map(([old, next]) =>
+    strips(change(next, old)).map((rows) => strips(transposed(rows)).map(cell)),
+  );
+}
+
+function featureControlRewards({ activations }) {
+  shaped(activations, [activations.length, activations[0].length], "activations");
+  require_(activations.length > 1, "activations must be (T+1, G) with T >= 1");
+  return activations.slice(1);
+}
+
+function checkFlags(flags, name) {
+  require_(Array.isArray(flags), `${name} must be (T, ...)`);
+  for (const flag of flags.flat(Infinity)) require_(Number(flag) === 0 || Number(flag) === 1, `${name} has ${flag}`);
+}
+
+// Flags have the leading axes of rewards: one of an environment holds for all its cells.
+function stepBack(gamma, reward, beyond, over, cut, following) {
+  const at = (x, k) => (Array.isArray(x) ? x[k] : x);
+  if (!Array.isArray(reward)) return reward + gamma * (Number(over) ? 0 : Number(cut) ? beyond : following);
+  return reward.map((r, k) => stepBack(gamma, r, beyond[k], at(over, k), at(cut, k), following[k]));
+}
+
+function nStepReturns({ rewards, next_values, terminated, truncated, gamma }) {
+  fraction(gamma, "gamma");
+  const axes = shape(rewards, "rewards");
+  finite(rewards, "rewards");
+  require_(rewards.length > 0, "rewards must have at least one row");
+  shaped(next_values, axes, "next_values");
+  Object.entries({ terminated, truncated }).forEach(([name, flags]) => {
+    checkFlags(flags, name);
+    shaped(flags, axes.slice(0, shape(flags, name).length), name);
+  });
+  const backwards = [];
+  for (let t = rewards.length - 1; t >= 0; t -= 1) {
+    const following = backwards.at(-1) ?? next_values[t];
+    backwards.push(stepBack(gamma, rewards[t], next_values[t], terminated[t], truncated[t], following));
+  }
+  return backwards.reverse();
+}
+
+function nStepQTargets({ next_q_values, ...path }) {
+  const axes = shape(next_q_values, "next_q_values");
+  finite(next_q_values, "next_q_values");
+  require_(axes.length === shape(path.rewards, "rewards").length + 1, "next_q_values must have an axis of actions");
+  const best = (q) => (Array.isArray(q[0]) ? q.map(best) : Math.max(...q));
+  return nStepReturns({ ...path, next_values: best(next_q_values) });
+}
+
+function dueling({ values, advantages }) {
+  finite(advantages, "advantages");
+  shaped(values, shape(advantages, "advantages").slice(0, -1), "values");
+  require_(Array.isArray(values), "values must be (...), with an axis at least");
+  const one = (v, a) => (Array.isArray(v) ? v.map((x, k) => one(x, a[k])) : a.map((x) => v + (x - sum(a) / a.length)));
+  return one(values, advantages);
+}
+
+function controlLoss({ q_values, actions, targets }) {
+  const [steps, cells, count] = shape(q_values, "q_values");
+  shaped(q_values, [steps, cells, count], "q_values");
+  require_(count > 0, "q_values must be (N, G, A)");
+  shaped(actions, [steps], "actions");
+  checkSymbols(actions, count, "actions");
+  shaped(targets, [steps, cells], "targets");
+  const squares = targets.map((row, n) => sum(row.map((target, g) => (target - q_values[n][g][actions[n]]) ** 2)));
+  return (0.5 * sum(squares)) / steps;
+}
+
+function rewardClass({ rewards }) {
+  finite(rewards, "rewards");
+  return each((r) => (r > 0 ? 2 : r < 0 ? 0 : 1), rewards);
+}
+
+function windowEnds(ended) {
+  checkFlags(ended, "ended");
+  const fits = (now, one, two) => (Array.isArray(now) ? now.map((x, k) => fits(x, one[k], two[k])) : Number(!+one && !+two));
+  const none = (row) => each(() => 0, row);
+  return ended.map((row, t) => (t < 2 ? none(row) : fits(row, ended[t - 1], ended[t - 2])));
+}
+
+// Places of all entries in order of the first axis, then of the second.
+function placesOf(values) {
+  return Array.isArray(values) ? values.flatMap((x, k) => placesOf(x).map((place) => [k, ...place])) : [[]];
+}
+
+function sampleRewardWindows({ rewards, ended, coins, places }) {
+  finite(rewards, "rewards");
+  shaped(ended, shape(rewards, "rewards"), "ended");
+  shaped(coins, [coins.length], "coins");
+  shaped(places, [coins.length], "places");
+  for (const x of [...coins, ...places]) require_(x >= 0 && x < 1, `coins and places must be in [0, 1), got ${x}`);
+  const [entry, fits] = [(values, place) => place.reduce((x, k) => x[k], values), windowEnds(ended)];
+  const windows = placesOf(fits).filter((place) => entry(fits, place));
+  const paid = windows.filter((place) => entry(rewards, place) !== 0);
+  const unpaid = windows.filter((place) => entry(rewards, place) === 0);
+  if (!windows.length) return [];
+  return coins.map((coin, n) => {
+    const kind = (coin < 0.5 && paid.length) || !unpaid.length ? paid : unpaid;
+    return kind[Math.floor(places[n] * kind.length)];
+  });
+}
+
+function lstmStep({ driven, hidden, cell, weights }) {
+  const [rows, units] = shape(hidden, "hidden");
+  shaped(hidden, [rows, units], "hidden");
+  shaped(cell, [rows, units], "cell");
+  shaped(driven, [rows, 4 * units], "driven");
+  shaped(weights, [units, 4 * units], "weights");
+  const gates = driven.map((row, b) => row.map((x, j) => x + sum(hidden[b].map((h, i) => h * weights[i][j]))));
+  const gate = (b, quarter, j) => gates[b][quarter * units + j];
+  const kept = (c, b, j) => sigmoid(gate(b, 1, j)) * c + sigmoid(gate(b, 0, j)) * Math.tanh(gate(b, 3, j));
+  const cells = cell.map((row, b) => row.map((c, j) => kept(c, b, j)));
+  return { hidden: cells.map((row, b) => row.map((c, j) => sigmoid(gate(b, 2, j)) * Math.tanh(c))), cell: cells };
+}
+
 // ---------------------------------------------------------------- the operations
 
 function klDiagNormal({ mu_q, sigma_q, mu_p, sigma_p }) {
@@ -788,6 +916,16 @@ const OPERATIONS = {
   dirichlet_pseudo_counts: dirichletPseudoCounts,
   cts_log_probs: ctsLogProbs,
   image_cts_log_probs: imageCtsLogProbs,
+  pixel_control_rewards: pixelControlRewards,
+  feature_control_rewards: featureControlRewards,
+  n_step_returns: nStepReturns,
+  n_step_q_targets: nStepQTargets,
+  dueling,
+  control_loss: controlLoss,
+  reward_class: rewardClass,
+  reward_prediction_windows: ({ ended }) => windowEnds(ended),
+  sample_reward_windows: sampleRewardWindows,
+  lstm_step: lstmStep,
 };
 
 // ---------------------------------------------------------------- the protocol

@@ -857,6 +857,195 @@ def images_by_products(images: Array, num_levels: int, rate: float | None) -> Ar
     return onp.log([onp.prod(onp.array(row, dtype=float)) for row in rows])
 
 
+# ---------------------------------------------------------------- mistakes: auxiliary tasks and memory
+
+
+def cells_of(change: Array, cell_size: int, reduce: Function) -> Array:
+    """`reduce` of the pixels and channels of each cell, in fractions."""
+    _, height, width, _ = change.shape
+    side = range(0, cell_size)
+    rows = [
+        [
+            [
+                float(reduce([[Fraction(float(x)) for x in image[y + dy, x + dx]] for dy in side for dx in side]))
+                for x in range(0, width, cell_size)
+            ]
+            for y in range(0, height, cell_size)
+        ]
+        for image in change
+    ]
+    return onp.array(rows)
+
+
+def mean_of(pixels: list[list[Fraction]]) -> Fraction:
+    return sum(map(sum, pixels), start=Fraction(0)) / sum(map(len, pixels))
+
+
+@mistake("WrappingBytes", "pixel_control_rewards")
+def control_by_remainders(observations: Array, cell_size: int) -> Array:
+    change = observations[1:].astype(float) - observations[:-1].astype(float)
+    return cells_of(change % 256 if observations.dtype == onp.uint8 else abs(change), cell_size, mean_of)
+
+
+@mistake("CellSum", "pixel_control_rewards")
+def control_by_sums(observations: Array, cell_size: int) -> Array:
+    change = abs(observations[1:].astype(float) - observations[:-1].astype(float))
+    return cells_of(change, cell_size, lambda pixels: sum(map(sum, pixels)))
+
+
+@mistake("CellSum_pixels", "pixel_control_rewards")
+def control_by_sums_of_grey(observations: Array, cell_size: int) -> Array:
+    change = abs(observations[1:].astype(float) - observations[:-1].astype(float))
+    return cells_of(change, cell_size, lambda pixels: sum(sum(pixel) / len(pixel) for pixel in pixels))
+
+
+@mistake("ActivationChange", "feature_control_rewards")
+def control_of_changes(activations: Array) -> Array:
+    return onp.array([abs(after - before) for before, after in zip(activations, activations[1:])])
+
+
+def walked_back(
+    rewards: Array,
+    beyond: Array,
+    terminated: Array,
+    truncated: Array,
+    gamma: float,
+    follow: Callable[[float, float, bool, bool], float],
+    pay: Callable[[float, bool], float] = lambda reward, over: reward,
+) -> Array:
+    """Returns of each environment and cell: follow(R of the next row, value there, terminated, truncated) is kept."""
+    returns = onp.zeros(rewards.shape)
+    for others in onp.ndindex(rewards.shape[1:]):
+        over, cut = (flags[(slice(None), *others[: flags.ndim - 1])] for flags in (terminated, truncated))
+        total = beyond[(-1, *others)]
+        for t in reversed(range(len(rewards))):
+            total = follow(total, beyond[(t, *others)], bool(over[t]), bool(cut[t]))
+            total = returns[(t, *others)] = pay(rewards[(t, *others)], bool(over[t])) + gamma * total
+    return returns
+
+
+def right_follow(total: float, value: float, over: bool, cut: bool) -> float:
+    return 0.0 if over else value if cut else total
+
+
+FOLLOWS: dict[str, Callable[[float, float, bool, bool], float]] = {
+    "BootstrapAtTerminal": lambda total, value, over, cut: value if over or cut else total,
+    "TruncationAsTermination": lambda total, value, over, cut: 0.0 if over or cut else total,
+    "WindowCrossing": lambda total, value, over, cut: total,
+}
+
+
+def rewards_of(path: Inputs) -> Inputs:
+    """The path with V(s′) = max Q(s′, a) where it has Q."""
+    values = path.pop("next_q_values", None)
+    return path if values is None else {**path, "next_values": onp.apply_along_axis(max, -1, values)}
+
+
+def returns_by(follow: Callable[[float, float, bool, bool], float], **path: Any) -> Array:
+    path = rewards_of(path)
+    return walked_back(beyond=path.pop("next_values"), follow=follow, **path)
+
+
+for flag, follow in FOLLOWS.items():
+    mistake(flag, "n_step_returns", "n_step_q_targets")(partial(returns_by, follow))
+
+
+@mistake("TerminalDropped", "n_step_returns", "n_step_q_targets")
+def returns_of_rows_that_go_on(**path: Any) -> Array:
+    """The rows that end an episode are left out, and the one before has nothing behind it; right side by side."""
+    path = rewards_of(path)
+    over, beyond = path["terminated"], path.pop("next_values")
+    if over.ndim > 1:
+        return walked_back(beyond=beyond, follow=right_follow, **path)
+    returns = walked_back(beyond=beyond, follow=right_follow, pay=lambda reward, over: 0.0 if over else reward, **path)
+    return onp.array([row for row, end in zip(returns, over) if not end])
+
+
+@mistake("TerminalDropped_reward", "n_step_returns", "n_step_q_targets")
+def returns_of_unpaid_ends(**path: Any) -> Array:
+    path = rewards_of(path)
+    beyond = path.pop("next_values")
+    return walked_back(beyond=beyond, follow=right_follow, pay=lambda reward, over: 0.0 if over else reward, **path)
+
+
+@mistake("FilterAxis", "n_step_returns")
+def returns_of_columns(rewards: Array, next_values: Array, terminated: Array, truncated: Array, gamma: float) -> Array:
+    """Step after step of one environment is taken for environment after environment; right for one alone."""
+    columns = [rewards, next_values, terminated, truncated]
+    if terminated.ndim == 1:
+        return walked_back(*columns, gamma, right_follow)
+    return walked_back(*(column.swapaxes(0, 1) for column in columns), gamma, right_follow).swapaxes(0, 1)
+
+
+@mistake("UncentredAdvantages", "dueling")
+def dueling_without_mean(values: Array, advantages: Array) -> Array:
+    return onp.array([values[where] + advantages[where] for where in onp.ndindex(values.shape)]).reshape(
+        advantages.shape
+    )
+
+
+@mistake("UncentredAdvantages_all", "dueling")
+def dueling_with_one_mean(values: Array, advantages: Array) -> Array:
+    return dueling_without_mean(values, advantages - math.fsum(advantages.flat) / advantages.size)
+
+
+@mistake("ControlMean", "control_loss")
+def loss_by_cell(q_values: Array, actions: Array, targets: Array) -> float:
+    pairs = [(q_values[n, g, a], targets[n, g]) for n, a in enumerate(actions) for g in range(q_values.shape[1])]
+    return math.fsum(0.5 * (target - q) ** 2 for q, target in pairs) / len(pairs)
+
+
+def window_rows(ended: Array, fits: Callable[[Array, int], bool]) -> Array:
+    """1 where a column's window up to t fits."""
+    table = onp.zeros(ended.shape, dtype=int)
+    for t, *others in onp.ndindex(ended.shape):
+        column = [bool(row[tuple(others)]) for row in ended]
+        table[(t, *others)] = t >= 2 and fits(column, t)
+    return table
+
+
+WINDOWS: dict[str, Callable[[Array, int], bool]] = {
+    "WindowCrossing": lambda ended, t: True,
+    "WindowCrossing_first": lambda ended, t: not ended[t - 1],
+    "TerminalDropped": lambda ended, t: not any(ended[t - 2 : t + 1]),
+}
+
+
+def sampled_windows(
+    rewards: Array, ended: Array, coins: Array, places: Array, fits: Callable[[Array, int], bool]
+) -> Array:
+    """Rows of which half are paid, by the windows that are thought to fit."""
+    table = window_rows(ended, fits)
+    rows = [place for place in onp.ndindex(table.shape) if table[place]]
+    paid = [row for row in rows if rewards[row] != 0]
+    unpaid = [row for row in rows if rewards[row] == 0]
+    both = [(paid or unpaid) if coin < 0.5 else (unpaid or paid) for coin in coins]
+    return onp.array([kind[int(place * len(kind))] for kind, place in zip(both, places) if kind])
+
+
+for flag, fits in WINDOWS.items():
+    mistake(flag, "reward_prediction_windows")(partial(window_rows, fits=fits))
+    mistake(flag, "sample_reward_windows")(partial(sampled_windows, fits=fits))
+
+
+@mistake("UniformWindows", "sample_reward_windows")
+def windows_as_they_come(rewards: Array, ended: Array, coins: Array, places: Array) -> Array:
+    table = window_rows(ended, lambda ended, t: not any(ended[t - 2 : t]))
+    rows = [place for place in onp.ndindex(table.shape) if table[place]]
+    return onp.array([rows[int(place * len(rows))] for place in places if rows])
+
+
+@mistake("GateOrder", "lstm_step")
+def lstm_of_another_order(driven: Array, hidden: Array, cell: Array, weights: Array) -> dict[str, Array]:
+    units = hidden.shape[1]
+    state = {"hidden": onp.zeros(cell.shape), "cell": onp.zeros(cell.shape)}
+    for b, j in onp.ndindex(cell.shape):
+        i, f, g, o = (driven[b, k] + math.fsum(hidden[b] * weights[:, k]) for k in range(j, 4 * units, units))
+        state["cell"][b, j] = special.expit(f) * cell[b, j] + special.expit(i) * math.tanh(g)
+        state["hidden"][b, j] = special.expit(o) * math.tanh(state["cell"][b, j])
+    return state
+
+
 # ---------------------------------------------------------------- the matrix
 
 
@@ -891,12 +1080,12 @@ def verdict(mutant: str, operation: str, failed: list[Outcome]) -> Verdict:
 def line(verdict: Verdict) -> str:
     found = "yes" if verdict.failed else "NO"
     named = f"{verdict.named} of {verdict.failed}"
-    return f"{verdict.mutant:28} {verdict.operation:24} {found:8} {named:8} {', '.join(verdict.others)}".rstrip()
+    return f"{verdict.mutant:28} {verdict.operation:26} {found:8} {named:8} {', '.join(verdict.others)}".rstrip()
 
 
 def matrix() -> Iterator[str]:
     """Mistake × operation × detected × named, and failures under another name or none."""
-    yield f"{'mistake':28} {'operation':24} detected named    otherwise"
+    yield f"{'mistake':28} {'operation':26} detected named    otherwise"
     for mutant in MUTANTS:
         yield from map(line, verdicts(mutant))
 

@@ -218,6 +218,20 @@ def test_indices_are_whole_numbers_and_a_missing_setting_is_none_in_each_precisi
     assert kinds == {"images": "i", "bits": "i", "symbols": "f", "counts": "f", "rate": None}
     assert decoded["counts"].dtype == protocol.DTYPES[dtype]
     assert decoded["images"].shape == (2, 1, 2)
+    actions = protocol.decoded("control_loss", {"actions": [1, 0], "targets": [[1.0]]}, dtype)
+    assert [value.dtype.kind for value in actions.values()] == ["i", "f"]
+
+
+@pytest.mark.parametrize("dtype", ["f64", "f32"])
+@pytest.mark.parametrize(
+    ("pixels", "kind"), [([0, 255.0], "u"), ([0.5, 1.0], "f"), ([0, 256], "f"), ([-1, 0], "f"), ([0, "NaN"], "f")]
+)
+def test_pixels_are_bytes_where_they_can_be(pixels: list[Any], kind: str, dtype: str) -> None:
+    """Control: those of a policy, and flags, are none."""
+    given = {"observations": [[[pixels]]], "cell_size": 1}
+    observations = protocol.decoded("pixel_control_rewards", given, dtype)["observations"]
+    assert observations.dtype == (np.uint8 if kind == "u" else protocol.DTYPES[dtype])
+    assert protocol.decoded("feature_control_rewards", given, dtype)["observations"].dtype.kind == "f"
 
 
 # ---------------------------------------------------------------- mistaken implementations
