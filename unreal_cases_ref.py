@@ -1,8 +1,7 @@
 """Operations of UNREAL: pseudo-rewards, n-step targets, dueling head, reward prediction and its windows, LSTM.
 
 Axes and units as in `unreal_ref`, which does the computing. The closed forms loop over elements and take 50-digit
-numbers. What `unreal_ref` leaves to its callers, for speed or for autograd, is refused here: flags that are neither
-true nor false, and losses or gates of mismatched shape or NaN.
+numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import unreal_ref as unreal
-from bnn_ref import Array, check_array, check_finite
+from bnn_ref import Array
 from operations_ref import Arrays, Case, Function, Inputs, bad, cases_of, good, mistake, numbers, operation
 from unreal_ref import Flags, Rows
 
@@ -29,13 +28,6 @@ def film(*shape: int, seed: int) -> NDArray[np.uint8]:
 
 def no_yes(*flags: int) -> Flags:
     return np.array(flags, dtype=bool)
-
-
-def checked_flags(name: str, flags: Any) -> Flags:
-    """Booleans, or the numbers 0 and 1, with an axis of time."""
-    if np.ndim(flags) == 0 or np.any((flags != 0) & (flags != 1)):
-        raise ValueError(f"{name} must be (T, ...) of true and false, got {flags}")
-    return np.asarray(flags, dtype=bool)
 
 
 def crossing(ended: Flags, frames: int) -> Flags:
@@ -215,30 +207,21 @@ def feature_control_cases() -> Iterator[Case]:
 
 @operation("unreal", "arraywise")
 def n_step_returns(rewards: Array, next_values: Array, terminated: Flags, truncated: Flags, gamma: float) -> Array:
-    ends = (checked_flags(*flags) for flags in (("terminated", terminated), ("truncated", truncated)))
-    return unreal.n_step_returns(rewards, next_values, *ends, gamma=gamma)
+    return unreal.n_step_returns(rewards, next_values, terminated, truncated, gamma=gamma)
 
 
 @operation("unreal", "arraywise")
 def n_step_q_targets(rewards: Array, next_q_values: Array, terminated: Flags, truncated: Flags, gamma: float) -> Array:
-    ends = (checked_flags(*flags) for flags in (("terminated", terminated), ("truncated", truncated)))
-    return unreal.n_step_q_targets(rewards, next_q_values, *ends, gamma=gamma)
+    return unreal.n_step_q_targets(rewards, next_q_values, terminated, truncated, gamma=gamma)
 
 
 @operation("unreal", "arraywise")
 def dueling(values: Array, advantages: Array) -> Array:
-    check_finite("values", values)
-    check_finite("advantages", advantages)
     return unreal.dueling(values, advantages)
 
 
 @operation("unreal", "elementwise")
 def control_loss(q_values: Array, actions: Rows, targets: Array) -> Array:
-    check_finite("q_values", q_values)
-    if np.ndim(q_values) != 3 or 0 in np.shape(q_values):
-        raise ValueError(f"q_values must be (N, G, A), got {np.shape(q_values)}")
-    check_array("actions", np.asarray(actions, dtype=float), np.shape(q_values)[:1])
-    check_array("targets", targets, np.shape(q_values)[:2])
     return np.array(unreal.control_loss(q_values, actions, targets))
 
 
@@ -413,14 +396,12 @@ def reward_class(rewards: Array) -> Rows:
 
 @operation("unreal", "elementwise")
 def reward_prediction_windows(ended: Flags) -> Rows:
-    return unreal.reward_prediction_windows(checked_flags("ended", ended)).astype(int)
+    return unreal.reward_prediction_windows(ended).astype(int)
 
 
 @operation("unreal", "elementwise")
 def sample_reward_windows(rewards: Array, ended: Flags, coins: Array, places: Array) -> Rows:
-    check_finite("coins", coins)
-    check_finite("places", places)
-    return unreal.sample_reward_windows(rewards, checked_flags("ended", ended), coins, places)
+    return unreal.sample_reward_windows(rewards, ended, coins, places)
 
 
 @mistake("WindowCrossing", "reward_prediction_windows")
@@ -521,13 +502,6 @@ def sample_reward_windows_cases() -> Iterator[Case]:
 @operation("unreal", "arraywise")
 def lstm_step(driven: Array, hidden: Array, cell: Array, weights: Array) -> Arrays:
     """driven (B, 4H), hidden and cell (B, H), weights (H, 4H); gates in the order i, f, o, g."""
-    if np.ndim(hidden) != 2:
-        raise ValueError(f"hidden must be (B, H), got {np.shape(hidden)}")
-    rows, units = np.shape(hidden)
-    check_array("driven", driven, (rows, 4 * units))
-    check_array("hidden", hidden, (rows, units))
-    check_array("cell", cell, (rows, units))
-    check_array("weights", weights, (units, 4 * units))
     new_hidden, new_cell = unreal.lstm_step(driven, hidden, cell, weights)
     return {"hidden": new_hidden, "cell": new_cell}
 

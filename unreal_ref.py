@@ -58,6 +58,17 @@ View = Literal["pixels", "hidden"]
 Flags = NDArray[onp.bool_]
 Rows = NDArray[onp.int_]
 
+# ---------------------------------------------------------------- building blocks: argument checks
+
+
+def checked_flags(name: str, flags: ArrayLike) -> Flags:
+    """Booleans (T, ...) from booleans or the numbers 0 and 1. Raises ValueError on any other, and without an axis."""
+    flags = onp.asarray(flags)
+    if flags.ndim == 0 or onp.any((flags != 0) & (flags != 1)):
+        raise ValueError(f"{name} must be (T, ...) of true and false, got {flags}")
+    return flags.astype(bool)
+
+
 # ---------------------------------------------------------------- building blocks: pseudo-rewards
 
 
@@ -120,8 +131,8 @@ def n_step_returns(
     """R_t = r_t + γ·(0 where terminated, V(s_{t+1}) where truncated or in the last row, R_{t+1} elsewhere).
 
     rewards and next_values (T, ...), of the true next states; terminated and truncated (T,) or more of the same leading
-    axes. The transition into a terminal state counts: its target is its reward. Targets of [A3C], and of value replay
-    in [UNREAL] section 3.3.
+    axes. The transition into a terminal state counts: its target is its reward. Raises ValueError unless all are finite
+    and the flags true or false. Targets of [A3C], and of value replay in [UNREAL] section 3.3.
 
     >>> n_step_returns(onp.array([0.0, 1.0, 2.0]), onp.array([7.0, 7.0, 4.0]), [0, 1, 0], [0, 0, 0], gamma=0.5)
     array([0.5, 1. , 4. ])
@@ -131,9 +142,9 @@ def n_step_returns(
     check_array("next_values", next_values, rewards.shape)
     if len(rewards) == 0:
         raise ValueError("rewards must have at least 1 row, got 0")
-    terminated, truncated = onp.asarray(terminated, dtype=bool), onp.asarray(truncated, dtype=bool)
+    terminated, truncated = checked_flags("terminated", terminated), checked_flags("truncated", truncated)
     for name, flags in (("terminated", terminated), ("truncated", truncated)):
-        if flags.ndim == 0 or flags.shape != rewards.shape[: flags.ndim]:
+        if flags.shape != rewards.shape[: flags.ndim]:
             raise ValueError(f"{name} must have leading axes of rewards {rewards.shape}, got {flags.shape}")
     axes = (1,) * (rewards.ndim - terminated.ndim)
     ends, cuts = terminated.reshape(*terminated.shape, *axes), truncated.reshape(*truncated.shape, *axes)
@@ -161,11 +172,15 @@ def n_step_q_targets(
 def dueling(values: Array, advantages: Array) -> Array:
     """Q = V + A − mean_a A: values (...), advantages (..., A) -> (..., A). [Dueling], [UNREAL] section 4.
 
+    Raises ValueError unless the shapes agree and all are finite.
+
     >>> dueling(onp.array(1.0), onp.array([0.0, 4.0]))
     array([-1.,  3.])
     """
     if onp.shape(values) != onp.shape(advantages)[:-1]:
         raise ValueError(f"values must have shape {onp.shape(advantages)[:-1]}, got {onp.shape(values)}")
+    check_finite("values", values)
+    check_finite("advantages", advantages)
     return values[..., None] + advantages - np.mean(advantages, axis=-1, keepdims=True)
 
 
@@ -186,9 +201,10 @@ def reward_class(rewards: ArrayLike) -> Rows:
 def reward_prediction_windows(ended: ArrayLike) -> Flags:
     """Where o_{t−2}, o_{t−1}, o_t are of one episode, so that they can predict r_t: a flag for each of (T, ...) rows.
 
-    ended: the episode was over, terminated or truncated, with that row's reward.
+    ended: the episode was over, terminated or truncated, with that row's reward. Raises ValueError on a flag that is
+    neither true nor false.
     """
-    ended = onp.asarray(ended, dtype=bool)
+    ended = checked_flags("ended", ended)
     fits = onp.zeros(ended.shape, dtype=bool)
     count = len(ended) - FRAMES + 1
     if count > 0:
@@ -200,11 +216,12 @@ def sample_reward_windows(rewards: Array, ended: ArrayLike, coins: Array, places
     """Rows t, as indices (N, axes of rewards), with P(r_t ≠ 0) = ½ and each half uniform over its windows.
 
     rewards, ended (T, ...); coins and places (N,) uniform on [0, 1): a coin below ½ asks for a reward other than zero,
-    a place for which one. Without a window of one kind all come from the other; without any, there are no rows.
-    [UNREAL] section 3.2.
+    a place for which one. Without a window of one kind all come from the other; without any, there are no rows. Raises
+    ValueError on noise outside [0, 1) and on NaN. [UNREAL] section 3.2.
     """
     check_finite("rewards", rewards)
     check_array("ended", onp.asarray(ended), rewards.shape)
+    check_finite("coins", coins)
     check_array("places", places, coins.shape)
     if onp.any((coins < 0) | (coins >= 1) | (places < 0) | (places >= 1)):
         raise ValueError("coins and places must be in [0, 1)")
@@ -213,8 +230,8 @@ def sample_reward_windows(rewards: Array, ended: ArrayLike, coins: Array, places
     if not len(paid) + len(unpaid):
         return unpaid
     wants_paid = ((coins < 0.5) | (len(unpaid) == 0)) & (len(paid) > 0)
-    place = onp.where(wants_paid, places * len(paid), len(paid) + places * len(unpaid)).astype(int)
-    return onp.concatenate([paid, unpaid])[place]
+    place = (places * onp.where(wants_paid, len(paid), len(unpaid))).astype(int)  # cast first: a sum may round up
+    return onp.concatenate([paid, unpaid])[place + onp.where(wants_paid, 0, len(paid))]
 
 
 # ---------------------------------------------------------------- building blocks: losses
@@ -247,11 +264,18 @@ def value_loss(values: Array, returns: Array) -> Array:
     return 0.5 * np.mean((returns - values) ** 2)
 
 
-def control_loss(q_values: Array, actions: Rows, targets: Array) -> Array:
+def control_loss(q_values: Array, actions: NDArray[Any], targets: Array) -> Array:
     """mean over steps of Σ_g ½(target_g − Q_g(a))²: q_values (..., G, A), actions (...), targets (..., G).
 
-    [UNREAL] section 3.1: the sum over the cells is the loss, not their mean.
+    [UNREAL] section 3.1: the sum over the cells is the loss, not their mean. Raises ValueError unless the shapes are
+    these, no axis is empty, and all are finite.
     """
+    shape = onp.shape(q_values)
+    if len(shape) < 2 or 0 in shape:
+        raise ValueError(f"q_values must be (..., G, A), none of them 0, got {shape}")
+    check_finite("q_values", q_values)
+    check_array("actions", actions, shape[:-2])
+    check_array("targets", targets, shape[:-1])
     taken = chosen(q_values, onp.repeat(actions[..., None], q_values.shape[-2], axis=-1))
     return 0.5 * np.mean(np.sum((targets - taken) ** 2, axis=-1))
 
@@ -361,16 +385,27 @@ def encode(layers: dict[str, Array], inputs: Array) -> Array:
     return np.tanh(affine(inputs, layers["encoder"]))
 
 
-def lstm_step(driven: Array, hidden: Array, cell: Array, weights: Array) -> tuple[Array, Array]:
-    """One step of an LSTM: c′ = f⊙c + i⊙g, h′ = o⊙tanh(c′), with i, f, o, g from driven + h·weights.
-
-    driven (B, 4H): what input and bias add to the gates, in this order; hidden and cell (B, H); weights (H, 4H).
-    [LSTM]
-    """
-    gates = driven + np.dot(hidden, weights)
+def lstm_gated(gates: Array, cell: Array) -> tuple[Array, Array]:
+    """h′ = o⊙tanh(c′) and c′ = f⊙c + i⊙g, (B, H) each, by gates (B, 4H) in the order i, f, o, g. [LSTM]"""
     i, f, o, g = np.split(gates, 4, axis=-1)
     cell = expit(f) * cell + expit(i) * np.tanh(g)
     return expit(o) * np.tanh(cell), cell
+
+
+def lstm_step(driven: Array, hidden: Array, cell: Array, weights: Array) -> tuple[Array, Array]:
+    """One step of an LSTM, new hidden and cell (B, H): `lstm_gated` by driven + h·weights.
+
+    driven (B, 4H): what input and bias add to the gates; hidden and cell (B, H); weights (H, 4H). Raises ValueError
+    unless all have these shapes and are finite; `unroll` takes the same step unchecked, which saves it a tenth. [LSTM]
+    """
+    if onp.ndim(hidden) != 2:
+        raise ValueError(f"hidden must be (B, H), got {onp.shape(hidden)}")
+    rows, units = onp.shape(hidden)
+    check_array("driven", driven, (rows, 4 * units))
+    check_finite("hidden", hidden)
+    check_array("cell", cell, (rows, units))
+    check_array("weights", weights, (units, 4 * units))
+    return lstm_gated(driven + np.dot(hidden, weights), cell)
 
 
 def drive(layers: dict[str, Array], rows: Array, sizes: Sizes) -> Array:
@@ -390,7 +425,7 @@ def unroll(layers: dict[str, Array], rows: Array, state: Array, keep: Array, siz
     hiddens, cells = [], []
     for t in range(len(rows)):
         share = keep[t][:, None]
-        hidden, cell = lstm_step(driven[t], share * hidden, share * cell, layers["recurrent"])
+        hidden, cell = lstm_gated(driven[t] + np.dot(share * hidden, layers["recurrent"]), share * cell)
         hiddens.append(hidden)
         cells.append(cell)
     return np.stack(hiddens), np.stack(cells)

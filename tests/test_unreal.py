@@ -235,6 +235,18 @@ def test_sample_reward_windows_against_their_mistakes() -> None:
     assert {tuple(row) for row in deep.tolist()} == {(2, 0), (3, 0), (6, 0), (2, 1), (3, 1), (6, 1)}
 
 
+def test_sample_reward_windows_of_the_last_place_against_the_last_window() -> None:
+    """Of either kind. A place that is cast after the number of rewards is added to it can lie behind the end."""
+    no_end, place, behind = np.zeros(10, dtype=bool), np.nextafter(1.0, 0.0), 0
+    for paid, unpaid in product(range(1, 5), repeat=2):
+        rewards = np.array([0.0, 0.0, *[1.0] * paid, *[0.0] * unpaid])
+        coins, places = np.array([0.25, 0.75]), np.array([place, place])
+        rows = unreal.sample_reward_windows(rewards, no_end[: len(rewards)], coins, places)
+        assert rows[:, 0].tolist() == [paid + 1, paid + unpaid + 1]
+        behind += int(paid + place * unpaid) == paid + unpaid
+    assert behind
+
+
 # ---------------------------------------------------------------- losses
 
 
@@ -342,7 +354,10 @@ def slow_lstm(theta: np.ndarray, row: np.ndarray, state: list[float]) -> list[fl
 def test_unroll_against_an_lstm_number_by_number(seed: int, num_steps: int, num_envs: int) -> None:
     theta, steps = make_theta(seed), make_steps(seed, num_steps, num_envs)
     keep = unreal.kept(steps, memory=True)
-    hidden, cells = unreal.unroll(unreal.layers_of(theta, SIZES), steps.rows, steps.states[0], keep, SIZES)
+    layers = unreal.layers_of(theta, SIZES)
+    hidden, cells = unreal.unroll(layers, steps.rows, steps.states[0], keep, SIZES)
+    driven, before = unreal.drive(layers, steps.rows, SIZES)[0], np.split(steps.states[0], 2, axis=-1)
+    np.testing.assert_array_equal(unreal.lstm_step(driven, *before, layers["recurrent"]), (hidden[0], cells[0]))
     for b in range(num_envs):
         state = steps.states[0, b].tolist()
         for t in range(num_steps):
@@ -350,6 +365,33 @@ def test_unroll_against_an_lstm_number_by_number(seed: int, num_steps: int, num_
                 state = [0.0] * len(state)
             state = slow_lstm(theta, steps.rows[t, b], state)
             np.testing.assert_allclose([*hidden[t, b], *cells[t, b]], state, rtol=1e-10, atol=1e-12)
+
+
+def lstm_total(*arguments: Any) -> Any:
+    hidden, cell = unreal.lstm_step(*arguments)
+    return (hidden**2 + cell).sum()
+
+
+TRACED: list[tuple[Callable[..., Any], list[tuple[int, ...]]]] = [
+    (lstm_total, [(2, 12), (2, 3), (2, 3), (3, 12)]),
+    (lambda values, advantages: (unreal.dueling(values, advantages) ** 2).sum(), [(2, 3), (2, 3, 4)]),
+    (lambda q, targets: unreal.control_loss(q, np.array([1, 0]), targets), [(2, 3, 4), (2, 3)]),
+]
+
+
+@pytest.mark.parametrize(("function", "shapes"), TRACED, ids=["lstm_step", "dueling", "control_loss"])
+def test_gradients_through_checks_against_directional_differences(
+    function: Callable[..., Any], shapes: list[tuple[int, ...]]
+) -> None:
+    """By each argument; the gradient of another row fails."""
+    rng = np.random.default_rng(0)
+    arguments = [rng.normal(size=shape) for shape in shapes]
+    for k, shape in enumerate(shapes):
+        direction = rng.normal(size=shape)
+        ends = [function(*arguments[:k], arguments[k] + h * direction, *arguments[k + 1 :]) for h in (1e-5, -1e-5)]
+        gradient = grad(function, k)(*arguments)
+        assert math.isclose(np.sum(gradient * direction), (ends[0] - ends[1]) / 2e-5, rel_tol=1e-6)
+        assert not math.isclose(np.sum(gradient[::-1] * direction), (ends[0] - ends[1]) / 2e-5, rel_tol=1e-2)
 
 
 def run(theta: np.ndarray, rows: np.ndarray, state: np.ndarray, keep: np.ndarray) -> np.ndarray:
@@ -840,6 +882,19 @@ def test_bonuses_enter_the_values_and_not_the_predicted_rewards() -> None:
 # ---------------------------------------------------------------- errors
 
 FILM, ROWS, NO = np.zeros((3, 4, 4, 1)), np.zeros(3), np.zeros(3, dtype=bool)
+FIRST, Q = np.zeros(3, dtype=int), np.zeros((3, 2, 4))
+NAN = np.array([0.0, math.nan, 0.0])
+LSTM = {"driven": np.zeros((2, 12)), "hidden": np.zeros((2, 3)), "cell": np.zeros((2, 3)), "weights": np.zeros((3, 12))}
+
+
+def with_nan(values: np.ndarray) -> np.ndarray:
+    return np.where(np.arange(values.size).reshape(values.shape) == 1, math.nan, values)
+
+
+def bad_lstm(name: str, values: np.ndarray) -> Callable[[], object]:
+    return lambda: unreal.lstm_step(**LSTM | {name: values})
+
+
 ERRORS: list[tuple[str, Callable[[], object]]] = [
     ("multiples of 3", lambda: unreal.pixel_control_rewards(FILM, 3)),
     ("cell_size must be", lambda: unreal.pixel_control_rewards(FILM, 0)),
@@ -856,13 +911,34 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
     ("rewards must have at least 1", lambda: unreal.n_step_returns(ROWS[:0], ROWS[:0], NO[:0], NO[:0], gamma=1)),
     ("next_q_values must have", lambda: unreal.n_step_q_targets(ROWS, ROWS, NO, NO, gamma=1)),
     ("next_q_values must be finite", lambda: unreal.n_step_q_targets(ROWS, FILM[0, 0] + np.nan, NO, NO, gamma=1)),
+    ("terminated must be .* true and false", lambda: unreal.n_step_returns(ROWS, ROWS, [0, 2, 0], NO, gamma=1)),
+    ("truncated must be .* true and false", lambda: unreal.n_step_returns(ROWS, ROWS, NO, NAN, gamma=1)),
+    ("terminated must be .* true and", lambda: unreal.n_step_q_targets(ROWS, Q[:, 0], [0.5, 0, 0], NO, gamma=1)),
     ("values must have shape", lambda: unreal.dueling(ROWS, np.zeros((2, 4)))),
+    ("^values must be finite", lambda: unreal.dueling(NAN, np.zeros((3, 4)))),
+    ("advantages must be finite", lambda: unreal.dueling(ROWS, np.stack([NAN] * 3))),
+    ("ended must be .* true and false", lambda: unreal.reward_prediction_windows([0, 2, 0])),
+    (r"ended must be \(T", lambda: unreal.reward_prediction_windows(True)),
+    ("ended must be .* true and false, ", lambda: unreal.sample_reward_windows(ROWS, ROWS + 0.5, ROWS, ROWS)),
+    ("coins must be finite", lambda: unreal.sample_reward_windows(ROWS, NO, NAN, ROWS)),
+    ("places must be finite", lambda: unreal.sample_reward_windows(ROWS, NO, ROWS, NAN)),
     ("rewards must be finite", lambda: unreal.reward_class([math.nan])),
     ("ended must have shape", lambda: unreal.sample_reward_windows(ROWS, NO[:2], ROWS, ROWS)),
     ("places must have shape", lambda: unreal.sample_reward_windows(ROWS, NO, ROWS, ROWS[:1])),
     (r"must be in \[0, 1\)", lambda: unreal.sample_reward_windows(ROWS, NO, ROWS + 1.0, ROWS)),
     ("indices must be", lambda: unreal.policy_loss(np.zeros((3, 2)), np.array([0, 1, 2]), ROWS)),
     ("indices must have shape", lambda: unreal.policy_loss(np.zeros((3, 2)), np.array([0, 1]), ROWS)),
+    ("targets must have shape", lambda: unreal.control_loss(Q, FIRST, np.zeros((3, 1)))),
+    ("targets must be finite", lambda: unreal.control_loss(Q, FIRST, with_nan(Q[..., 0]))),
+    ("q_values must be finite", lambda: unreal.control_loss(with_nan(Q), FIRST, Q[..., 0])),
+    (r"q_values must be \(", lambda: unreal.control_loss(ROWS, FIRST, ROWS)),
+    ("q_values must be .* none of them 0", lambda: unreal.control_loss(Q[:0], FIRST[:0], Q[:0, :, 0])),
+    ("actions must have shape", lambda: unreal.control_loss(Q, FIRST[:2], Q[..., 0])),
+    (r"hidden must be \(B, H\)", bad_lstm("hidden", np.zeros(3))),
+    ("driven must have shape", bad_lstm("driven", np.zeros((2, 9)))),
+    ("cell must have shape", bad_lstm("cell", np.zeros((2, 1)))),
+    ("weights must have shape", bad_lstm("weights", np.zeros((12, 3)))),
+    *[(f"^{name} must be finite", bad_lstm(name, with_nan(values))) for name, values in LSTM.items()],
     ("control must be >= 0", lambda: LossWeights(control=-1.0)),
     ("value must be >= 0 and finite", lambda: LossWeights(value=math.inf)),
     ("theta must have shape", lambda: unreal.layers_of(ROWS, SIZES)),
