@@ -131,7 +131,8 @@ def test_config_holds_every_setting_the_versions_and_the_root_seed():
     assert settings["env_id"] == "envs_ref:vime_ref/SparseMountainCar-v0"
     assert (settings["policy_sizes"], settings["value_sizes"], settings["iterations"]) == ([4], [3], 1)
     assert settings["trpo"] == {"max_kl": 0.01, "fisher_every": 1}
-    assert settings["agent"] == {"eta": 0.25, "batch_steps": 550, "gamma": 0.99, "lam": 0.5, "normalize": True}
+    agent = {"eta": 0.25, "batch_steps": 550, "gamma": 0.99, "lam": 0.5, "normalize": True}
+    assert settings["agent"] == {**agent, "curious_values": True}  # where the original has False
     assert settings["vime"] == {
         "hidden_sizes": [4], "likelihood_sigma": 5.0, "prior_sigma": 0.5, "num_data": 50.0, "step_size": 0.01,
         "method": "taylor", "gradient": "closed_form", "local": False, "num_samples": 2, "num_updates": 5,
