@@ -97,7 +97,7 @@ def pixel_changes(before: ArrayLike, after: ArrayLike, cell_size: int) -> Array:
 def pixel_control_rewards(observations: ArrayLike, cell_size: int) -> Array:
     """r_t = mean |o_{t+1} − o_t| over each cell, (T+1, H, W, C) -> (T, H/cell, W/cell), of one episode.
 
-    Raises ValueError unless finite, with H and W multiples of cell_size. [UNREAL] section 3.1: cells of 4 by 4.
+    Raises ValueError unless finite, with H and W multiples of cell_size. [UNREAL]: cells of 4 by 4.
 
     >>> pixel_control_rewards(onp.array([[[[3], [0]]], [[[0], [2]]]], dtype=onp.uint8), 1)
     array([[[3., 2.]]])
@@ -112,7 +112,7 @@ def pixel_control_rewards(observations: ArrayLike, cell_size: int) -> Array:
 def feature_control_rewards(activations: ArrayLike) -> Array:
     """r_t = h_{t+1}: the activation of each hidden unit after the step, (T+1, G) -> (T, G), of one episode.
 
-    [UNREAL] section 3.1 has the agent activate each unit of a layer as much as it can. The activation itself pays,
+    [UNREAL] has the agent activate each unit of a layer as much as it can. The activation itself pays,
     not its change.
     """
     activations = onp.asarray(activations, dtype=float)
@@ -132,7 +132,7 @@ def n_step_returns(
 
     rewards and next_values (T, ...), of the true next states; terminated and truncated (T,) or more of the same leading
     axes. The transition into a terminal state counts: its target is its reward. Raises ValueError unless all are finite
-    and the flags true or false. Targets of [A3C], and of value replay in [UNREAL] section 3.3.
+    and the flags true or false. Targets of [A3C], and of value replay in [UNREAL].
 
     >>> n_step_returns(onp.array([0.0, 1.0, 2.0]), onp.array([7.0, 7.0, 4.0]), [0, 1, 0], [0, 0, 0], gamma=0.5)
     array([0.5, 1. , 4. ])
@@ -160,7 +160,7 @@ def n_step_q_targets(
 ) -> Array:
     """`n_step_returns` with V(s) = max_a Q(s, a): rewards (T, ...), next_q_values (T, ..., A) -> (T, ...).
 
-    [UNREAL] section 3.1, n-step Q-learning: the maximum is taken where a target bootstraps, the actions between are
+    [UNREAL], n-step Q-learning: the maximum is taken where a target bootstraps, the actions between are
     those taken.
     """
     check_finite("next_q_values", next_q_values)
@@ -170,7 +170,7 @@ def n_step_q_targets(
 
 
 def dueling(values: Array, advantages: Array) -> Array:
-    """Q = V + A − mean_a A: values (...), advantages (..., A) -> (..., A). [Dueling], [UNREAL] section 4.
+    """Q = V + A − mean_a A: values (...), advantages (..., A) -> (..., A). [Dueling], [UNREAL].
 
     Raises ValueError unless the shapes agree and all are finite.
 
@@ -188,7 +188,7 @@ def dueling(values: Array, advantages: Array) -> Array:
 
 
 def reward_class(rewards: ArrayLike) -> Rows:
-    """0 where negative, 1 where zero, 2 where positive. [UNREAL] section 3.2.
+    """0 where negative, 1 where zero, 2 where positive. [UNREAL].
 
     >>> reward_class([-0.5, 0.0, 10.0])
     array([0, 1, 2])
@@ -217,7 +217,7 @@ def sample_reward_windows(rewards: Array, ended: ArrayLike, coins: Array, places
 
     rewards, ended (T, ...); coins and places (N,) uniform on [0, 1): a coin below ½ asks for a reward other than zero,
     a place for which one. Without a window of one kind all come from the other; without any, there are no rows. Raises
-    ValueError on noise outside [0, 1) and on NaN. [UNREAL] section 3.2.
+    ValueError on noise outside [0, 1) and on NaN. [UNREAL].
     """
     check_finite("rewards", rewards)
     check_array("ended", onp.asarray(ended), rewards.shape)
@@ -260,14 +260,14 @@ def policy_entropy(logits: Array) -> Array:
 
 
 def value_loss(values: Array, returns: Array) -> Array:
-    """½ mean (R − V)², on new steps or, as value replay, on old ones. [A3C]; [UNREAL] section 3.3."""
+    """½ mean (R − V)², on new steps or, as value replay, on old ones. [A3C]; [UNREAL]."""
     return 0.5 * np.mean((returns - values) ** 2)
 
 
 def control_loss(q_values: Array, actions: NDArray[Any], targets: Array) -> Array:
     """mean over steps of Σ_g ½(target_g − Q_g(a))²: q_values (..., G, A), actions (...), targets (..., G).
 
-    [UNREAL] section 3.1: the sum over the cells is the loss, not their mean. Raises ValueError unless the shapes are
+    [UNREAL]: the sum over the cells is the loss, not their mean. Raises ValueError unless the shapes are
     these, no axis is empty, and all are finite.
     """
     shape = onp.shape(q_values)
@@ -281,7 +281,7 @@ def control_loss(q_values: Array, actions: NDArray[Any], targets: Array) -> Arra
 
 
 def reward_prediction_loss(logits: Array, classes: Rows) -> Array:
-    """−mean log p(class), of logits (N, 3) and classes (N,). [UNREAL] section 3.2."""
+    """−mean log p(class), of logits (N, 3) and classes (N,). [UNREAL]."""
     return -np.mean(chosen(log_softmax(logits), classes))
 
 
@@ -318,7 +318,7 @@ class LossWeights:
 
 
 def unreal_loss(losses: Losses, weights: LossWeights) -> Array:
-    """L = [L_π + λ_V L_V − β H] + λ_VR L_VR + λ_PC L_PC + λ_RP L_RP. [UNREAL] section 3.4; the bracket is [A3C]'s."""
+    """L = [L_π + λ_V L_V − β H] + λ_VR L_VR + λ_PC L_PC + λ_RP L_RP. [UNREAL]; the bracket is [A3C]'s."""
     return np.dot(weights.vector(), np.array(list(losses)))
 
 
@@ -829,7 +829,7 @@ def train_a2c(
 ) -> Iterator[A2CIteration]:
     """Interact, reward curiosity, remember, learn, train the bonus's model, again and again.
 
-    [UNREAL] section 3.4; [Lecture] "Algorithm" for the bonus, none when not given. The environments are alike; theta is
+    [UNREAL]; [Lecture] "Algorithm" for the bonus, none when not given. The environments are alike; theta is
     from `unreal_init`.
     """
     check_count("num_updates", num_updates)
