@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -185,6 +185,15 @@ def holds_other_results(folder: Path, config: dict[str, Any]) -> bool:
         return True
 
 
+@contextmanager
+def whole_files(out: Path) -> Iterator[Path]:
+    """A folder whose files are in `out` after the block, each whole, or none of them where the block fails."""
+    with tempfile.TemporaryDirectory(dir=out, prefix=".") as folder:
+        yield Path(folder)
+        for made in sorted(Path(folder).iterdir()):  # config.json comes first: no table is without it
+            os.replace(made, out / made.name)
+
+
 def write_results(out: Path, config: dict[str, Any], results: Sequence[Result]) -> str:
     """The files of a task's runs in the folder `out`, each whole or not at all; returns the table.
 
@@ -194,8 +203,8 @@ def write_results(out: Path, config: dict[str, Any], results: Sequence[Result]) 
     first = [result for result in results if result.job.setting == results[0].job.setting]
     seen = [name for name in reversed(config["bonuses"]) if any(r.job.bonus_name == name for r in first)]
     visits = {name: np.concatenate([r.visits for r in first if r.job.bonus_name == name]) for name in seen}
-    with tempfile.TemporaryDirectory(dir=out, prefix=".") as folder:
-        curve, settings, *pictures = (Path(folder, name) for name in FILES)
+    with whole_files(out) as folder:
+        curve, settings, *pictures = (folder / name for name in FILES)
         with curve.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
@@ -204,8 +213,6 @@ def write_results(out: Path, config: dict[str, Any], results: Sequence[Result]) 
         figures.draw_learning_curve(pictures[0], rows)
         figures.draw_state_visits(pictures[1], visits, TASKS[config["task_name"]].axes)
         figures.draw_diagnostics(pictures[2], rows)
-        for made in sorted(Path(folder).iterdir()):  # config.json comes first: no curve is without it
-            os.replace(made, out / made.name)
     return f"{summary(rows)}\n\n{timing(rows)}"
 
 
@@ -516,13 +523,11 @@ def run_studies(arguments: argparse.Namespace) -> int:
 
 def write_study(out: Path, config: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """The files of a study in the folder `out`, each whole or not at all."""
-    with tempfile.TemporaryDirectory(dir=out, prefix=".") as folder:
-        table, settings, picture = (Path(folder, name) for name in studies.FILES)
+    with whole_files(out) as folder:
+        table, settings, picture = (folder / name for name in studies.FILES)
         studies.write_rows(table, rows)
         settings.write_text(json.dumps(config, indent=2) + "\n")
         studies.draw_study(picture, rows)
-        for made in sorted(Path(folder).iterdir()):  # config.json comes first: no table is without it
-            os.replace(made, out / made.name)
 
 
 def study_figure(arguments: argparse.Namespace, path: Path) -> int:
@@ -531,13 +536,23 @@ def study_figure(arguments: argparse.Namespace, path: Path) -> int:
         rows = studies.read_study(path)
     except ValueError as error:
         arguments.parser.error(str(error))
+
+    def draw() -> str:
+        studies.draw_study(arguments.out, rows)
+        return STUDIES[rows[0]["study"]].table(rows)
+
+    return show_figure(arguments, draw)
+
+
+def show_figure(arguments: argparse.Namespace, draw: Callable[[], str]) -> int:
+    """Draw the figure and print its table, which `draw` returns."""
     if importlib.util.find_spec("matplotlib") is None:
         arguments.parser.error("figure needs matplotlib: pip install -e '.[run]'")
     try:
-        studies.draw_study(arguments.out, rows)
+        table = draw()
     except OSError as error:
         arguments.parser.error(f"argument --out: can't write to {arguments.out}: {error.strerror}")
-    print(f"{STUDIES[rows[0]['study']].table(rows)}\n\nwrote {arguments.out}")
+    print(f"{table}\n\nwrote {arguments.out}")
     return 0
 
 
@@ -554,18 +569,15 @@ def figure(arguments: argparse.Namespace) -> int:
         curves = {folder: read_curve(folder / FILES[0]) for folder in folders}
     except ValueError as error:
         arguments.parser.error(str(error))
-    if importlib.util.find_spec("matplotlib") is None:
-        arguments.parser.error("figure needs matplotlib: pip install -e '.[run]'")
-    try:
+
+    def draw() -> str:
         tasks = [rows[0]["task"] for rows in curves.values()]
         titles = [task if tasks.count(task) == 1 else f"{task} ({folder})" for task, folder in zip(tasks, curves)]
         titled = dict(zip(titles, curves.values()))
         figures.draw_results(arguments.out, titled)
-    except OSError as error:
-        arguments.parser.error(f"argument --out: can't write to {arguments.out}: {error.strerror}")
-    print(comparison(titled))
-    print(f"\nwrote {arguments.out}")
-    return 0
+        return comparison(titled)
+
+    return show_figure(arguments, draw)
 
 
 def run_crosscheck(arguments: argparse.Namespace) -> int:

@@ -62,9 +62,6 @@ CHECKPOINT_SECONDS = 20.0  # of work that a crash may cost; to write one, of 35 
 POLL_SECONDS = 0.2  # between looks at files and processes: a person sees no delay, and a core no load
 CLAIM_SECONDS = 20.0  # for a process whose parent was killed to end: it sees that after its iteration, of seconds
 FORMAT = "vime-ref checkpoint 1"
-MODULES = ("bnn_ref", "vime_ref", "agents_ref", "envs_ref", "explorers_ref", "tasks_ref", "runs_ref")
-SOURCES = b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in MODULES)
-CODE = hashlib.sha256(SOURCES).hexdigest()  # of what a run computes with
 PACKAGES = ("vime-ref", "numpy", "scipy", "autograd", "gymnasium", "mujoco")
 STOPPED = 75  # exit code of a run that was told to stop and has kept what it had (EX_TEMPFAIL)
 
@@ -214,6 +211,19 @@ def installed(package: str) -> str:
         return "none"
 
 
+def versions() -> dict[str, str]:
+    """Of what computes a result."""
+    return {"python": sys.version.split()[0], **{name: installed(name) for name in PACKAGES}}
+
+
+def code_of(*modules: str) -> str:
+    """A digest of the modules' sources."""
+    return hashlib.sha256(b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in modules)).hexdigest()
+
+
+CODE = code_of("bnn_ref", "vime_ref", "agents_ref", "envs_ref", "explorers_ref", "tasks_ref", "runs_ref")
+
+
 def plain(job: Job) -> dict[str, Any]:
     """The job as JSON knows it."""
     return {**job._asdict(), "task": settings_of(job.task)}
@@ -221,13 +231,7 @@ def plain(job: Job) -> dict[str, Any]:
 
 def identity(job: Job) -> dict[str, Any]:
     """What has to be equal for a run to be the same run."""
-    return {
-        "format": FORMAT,
-        "root_seed": ROOT_SEED,
-        **plain(job),
-        "code": CODE,
-        "versions": {"python": sys.version.split()[0], **{name: installed(name) for name in PACKAGES}},
-    }
+    return {"format": FORMAT, "root_seed": ROOT_SEED, **plain(job), "code": CODE, "versions": versions()}
 
 
 def model_arrays(model: Vime) -> dict[str, Array]:

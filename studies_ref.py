@@ -14,10 +14,8 @@ Analysis of the Multiarmed Bandit Problem"; [SB] Sutton and Barto 2018, "Reinfor
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -50,7 +48,7 @@ from explorers_ref import (
     ucb_strategy,
 )
 from figures_ref import COLORS, DPI, WIDTH, Style, add_legend, draw_line, finish
-from runs_ref import PACKAGES, WorkerError, installed
+from runs_ref import WorkerError, code_of, versions
 from statistics_ref import aligned, band, quartile_band, with_ends
 from tasks_ref import ROOT_SEED
 from vime_ref import Bonus, NoBonus, Vime, VimeSettings, vime_init
@@ -64,9 +62,6 @@ if TYPE_CHECKING:
 COLUMNS = ("study", "explorer", "size", "seed", "measure", "point", "value")
 COUNTS = ("size", "seed", "point")
 FILES = ("study.csv", "config.json", "study.png")
-MODULES = ("bnn_ref", "vime_ref", "agents_ref", "envs_ref", "explorers_ref", "studies_ref")
-SOURCES = b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in MODULES)
-CODE = hashlib.sha256(SOURCES).hexdigest()  # of what a study computes with
 
 CODE_BITS = 16  # of a state's code; 8 would number the states of the largest DeepSea that a network sees
 FEWEST_SIZES = 3  # that a growth is fitted to: two always lie on a line
@@ -179,9 +174,11 @@ def fitted_growth(sizes: ArrayLike, episodes: ArrayLike) -> Growth:
     x, n = check_values("sizes", sizes), check_values("episodes", episodes)
     if len(x) < FEWEST_SIZES or len(x) != len(n) or min(x.min(), n.min()) <= 0:
         raise ValueError(f"sizes and episodes must be {FEWEST_SIZES} or more numbers > 0 each, got {x} and {n}")
-    fits = [np.polyfit(at, np.log2(n), 1, full=True)[:2] for at in (x, np.log2(x))]
-    errors = [float(np.sum((np.polyval(line, at) - np.log2(n)) ** 2)) for (line, _), at in zip(fits, (x, np.log2(x)))]
-    return Growth(round(float(fits[0][0][0]), 9), round(float(fits[1][0][0]), 9), errors[0] < errors[1])
+    laws = x, np.log2(x)
+    lines = [np.polyfit(law, np.log2(n), 1) for law in laws]
+    errors = [np.sum((np.polyval(line, law) - np.log2(n)) ** 2) for line, law in zip(lines, laws)]
+    doublings, power = (round(float(slope), 9) for slope, _ in lines)
+    return Growth(doublings, power, bool(errors[0] < errors[1]))
 
 
 # ---------------------------------------------------------------- building blocks: explorers
@@ -715,13 +712,13 @@ def identity(name: str, num_seeds: int) -> dict[str, Any]:
     settings = STUDIES[name].settings
     return {
         "root_seed": ROOT_SEED,
-        "code": CODE,
+        "code": code_of("bnn_ref", "vime_ref", "agents_ref", "envs_ref", "explorers_ref", "studies_ref"),
         "task_name": name,
         "bonuses": list(settings.explorers),
         "seeds": num_seeds,
         "settings": json.loads(json.dumps(asdict(settings))),
         "swept": {},
-        "versions": {"python": sys.version.split()[0], **{name: installed(name) for name in PACKAGES}},
+        "versions": versions(),
     }
 
 

@@ -188,7 +188,7 @@ def start(job: Job) -> Start:
     task = job.task
     env = gym.make(task.env_id, disable_env_checker=True)
     init, *streams = np.random.default_rng([ROOT_SEED, job.seed]).spawn(5)
-    scale = np.array(task.observation_scale or [1.0] * observed(env))
+    scale = np.array(task.observation_scale) if task.observation_scale else None
     policy = policy_init(observed(env), env.action_space, init, task.policy_sizes, scale)
     value = value_init(observed(env), init, task.value_sizes)
     bonus = bonus_init(job.bonus_name, task, env, init)
