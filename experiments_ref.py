@@ -49,6 +49,7 @@ from runs_ref import (
 )
 from statistics_ref import comparison, read_curve, summary, timing
 from studies_ref import STUDIES
+from study_ref import write_rows
 from tasks_ref import BONUSES, TASKS, Job, Task, with_setting
 
 # ---------------------------------------------------------------- constants
@@ -525,7 +526,7 @@ def write_study(out: Path, config: dict[str, Any], rows: list[dict[str, Any]]) -
     """The files of a study in the folder `out`, each whole or not at all."""
     with whole_files(out) as folder:
         table, settings, picture = (folder / name for name in studies.FILES)
-        studies.write_rows(table, rows)
+        write_rows(table, rows)
         settings.write_text(json.dumps(config, indent=2) + "\n")
         studies.draw_study(picture, rows)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium as gym
 import matplotlib.image
 import numpy as np
 import pytest
@@ -15,10 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import experiments_ref as experiments
+import explorer_studies_ref as explorer_studies
 import explorers_ref as explorers
 import studies_ref as studies
 from envs_ref import SIGNS, DeepSea, KeyDoorMaze, NoisyTV
-from studies_ref import COLUMNS, STUDIES, StudyJob
+from studies_ref import STUDIES
+from study_ref import COLUMNS, StudyJob
+from unreal_ref import UnrealSettings
 from vime_ref import NoBonus, Vime, vime_init
 
 SMALL = {
@@ -26,6 +30,7 @@ SMALL = {
     "DeepSea": {"length": 30, "sizes": (2, 3, 4), "largest": (("VIME", 3),)},
     "KeyDoorMaze": {"length": 2, "length_cts": 1, "points": 2},
     "NoisyTV": {"length": 3, "points": 2, "warmup_episodes": 1, "warmup_updates": 2},
+    "Labyrinth": {"length": 1200, "points": 2, "num_envs": 2, "agent": UnrealSettings(encoded=4, hidden=4)},
 }
 FILES = sorted(studies.FILES)
 FULL = dict(STUDIES)  # as published
@@ -58,10 +63,10 @@ def values(rows: Sequence[dict], measure: str) -> list[float]:
 def test_fitted_growth_against_exact_laws() -> None:
     """Control: each law fits the data of the other worse."""
     sizes = np.array([6, 8, 10, 14, 20, 30])
-    twofold = studies.fitted_growth(sizes, 3.0 * 2.0**sizes)
+    twofold = explorer_studies.fitted_growth(sizes, 3.0 * 2.0**sizes)
     assert twofold.exponential
     assert twofold.doublings == pytest.approx(1.0, abs=1e-8)
-    cubic = studies.fitted_growth(sizes, 0.5 * sizes**3.0)
+    cubic = explorer_studies.fitted_growth(sizes, 0.5 * sizes**3.0)
     assert not cubic.exponential
     assert cubic.power == pytest.approx(3.0, abs=1e-8)
     assert abs(twofold.power - 3.0) > 1.0
@@ -73,16 +78,16 @@ def test_fitted_growth_against_exact_laws() -> None:
 )
 def test_fitted_growth_refuses_what_has_no_law(sizes, episodes) -> None:
     with pytest.raises(ValueError, match="sizes and episodes must be 3 or more numbers > 0 each, got"):
-        studies.fitted_growth(sizes, episodes)
+        explorer_studies.fitted_growth(sizes, episodes)
 
 
 def test_ucb1_bound_against_a_sum_by_hand() -> None:
     """Gaps 0.5 and 0.25: 8 ln t (2 + 4) + (1 + π²/3) 0.75. Control: the best arm has no share, whatever its number."""
     t = [1, 10, 1000]
     expected = [48.0 * math.log(each) + 0.75 * (1.0 + math.pi**2 / 3.0) for each in t]
-    assert studies.ucb1_bound([0.5, 1.0, 0.75], t) == pytest.approx(expected, rel=1e-14)
-    assert studies.ucb1_bound([1.0, 0.5, 1.0, 0.75], t) == pytest.approx(expected, rel=1e-14)
-    assert studies.ucb1_bound([0.5, 1.0], t) != pytest.approx(expected, rel=0.1)
+    assert explorer_studies.ucb1_bound([0.5, 1.0, 0.75], t) == pytest.approx(expected, rel=1e-14)
+    assert explorer_studies.ucb1_bound([1.0, 0.5, 1.0, 0.75], t) == pytest.approx(expected, rel=1e-14)
+    assert explorer_studies.ucb1_bound([0.5, 1.0], t) != pytest.approx(expected, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +96,7 @@ def test_ucb1_bound_against_a_sum_by_hand() -> None:
 )
 def test_ucb1_bound_refuses_other_rewards_and_no_pulls(means, pulls, reason) -> None:
     with pytest.raises(ValueError, match=reason):
-        studies.ucb1_bound(means, pulls)
+        explorer_studies.ucb1_bound(means, pulls)
 
 
 def test_reachable_against_a_search_by_hand() -> None:
@@ -100,7 +105,7 @@ def test_reachable_against_a_search_by_hand() -> None:
     before_door = {n for n, (_, column) in enumerate(maze.cells) if column < 4}
     cells = len(maze.cells)
     expected = (before_door - {maze.places["K"]}) | {cells + n for n in range(cells)}
-    assert studies.reachable(maze) == expected
+    assert explorer_studies.reachable(maze) == expected
     assert len(expected) < 2 * cells
 
 
@@ -133,7 +138,7 @@ def test_strategies_on_a_table_by_hand(study, explorer, expected) -> None:
     expected = weights / weights.sum() if expected is None else expected
     alpha = 20.0 if explorer == "UCB" else 1.0
     values_now = [0.0, 0.2, 0.1] if explorer == "UCB-1" else Q_VALUES
-    strategy = studies.strategy_of(job(study, explorer, epsilon=0.3, alpha=alpha))
+    strategy = explorer_studies.strategy_of(job(study, explorer, epsilon=0.3, alpha=alpha))
     assert strategy(values_now, VISITS) == pytest.approx(expected, rel=1e-12)
     if explorer != "random":
         other = strategy([2.0, 0.0, 1.0], VISITS if explorer != "UCB-1" else VISITS[::-1])
@@ -141,7 +146,7 @@ def test_strategies_on_a_table_by_hand(study, explorer, expected) -> None:
 
 
 def given_bonus(study: str, explorer: str, env: object, seed: int = 0, **changes: object) -> tuple:
-    return studies.bonus_of(job(study, explorer, **changes), env, np.random.default_rng(seed))
+    return explorer_studies.bonus_of(job(study, explorer, **changes), env, np.random.default_rng(seed))
 
 
 def test_bonuses_that_count_against_their_settings() -> None:
@@ -175,7 +180,7 @@ def test_bonuses_of_networks_against_their_settings(explorer, kind) -> None:
     bonus, codes, weight = given_bonus("DeepSea", explorer, sea, eta=3.0)
     model = bonus if explorer == "VIME" else bonus.model
     assert (type(bonus), weight, model.settings) == (kind, 3.0, STUDIES["DeepSea"].settings.vime)
-    assert codes.shape == (int(sea.observation_space.n), studies.CODE_BITS)
+    assert codes.shape == (int(sea.observation_space.n), explorer_studies.CODE_BITS)
     assert set(codes.ravel()) == {-1.0, 1.0}
     assert len(model.pool) == 0
     assert not np.array_equal(codes, given_bonus("DeepSea", explorer, sea, seed=1)[1])
@@ -187,13 +192,13 @@ def test_bonuses_of_networks_against_their_settings(explorer, kind) -> None:
 
 def test_warming_up_learns_from_random_walks_and_keeps_the_settings(monkeypatch) -> None:
     """As many rows as two episodes have. Controls: no episodes leave the model, and more updates another one."""
-    env = studies.gym.make(studies.TV, observation="index", disable_env_checker=True)
+    env = gym.make(explorer_studies.TV, observation="index", disable_env_checker=True)
     settings = replace(STUDIES["NoisyTV"].settings, warmup_episodes=2, warmup_updates=3)
     features = np.array([env.unwrapped.coordinates(state) for state in range(int(env.observation_space.n))])
     cold = vime_init(3, env.action_space, np.random.default_rng(0), settings.vime)
 
     def warm(**changes: int) -> Vime:
-        return studies.warmed_up(cold, env, features, np.random.default_rng(1), replace(settings, **changes))
+        return explorer_studies.warmed_up(cold, env, features, np.random.default_rng(1), replace(settings, **changes))
 
     assert warm(warmup_episodes=0) is cold
     model = warm()
@@ -231,7 +236,7 @@ def test_deep_sea_against_the_return_of_each_episode(monkeypatch) -> None:
     Control: the episode of the first treasure is another.
     """
     given = job("DeepSea", "counts", size=6, length=300)
-    episodes = studies.played(given, DeepSea(6, "index"))
+    episodes = explorer_studies.played(given, DeepSea(6, "index"))
     (found,), (solved,) = (values(studies.run_job(given), name) for name in ("found", "solved"))
     returns = [episode.episode_return for episode, _ in zip(episodes, range(int(solved)))]
     shares = np.cumsum(np.array(returns) < 0.9) / np.arange(1, len(returns) + 1)
@@ -264,15 +269,15 @@ def test_random_actions_find_and_never_solve() -> None:
 def test_maze_against_its_own_steps(explorer) -> None:
     given = job("KeyDoorMaze", explorer, length=3, length_cts=1, points=1)
     rows = studies.run_job(given)
-    env = studies.gym.make(studies.MAZE, observation="index", disable_env_checker=True)
-    steps = [step for episode in studies.played(given, env) for step in episode.steps]
+    env = gym.make(explorer_studies.MAZE, observation="index", disable_env_checker=True)
+    steps = [step for episode in explorer_studies.played(given, env) for step in episode.steps]
     maze = KeyDoorMaze("index")
     (seen,) = values(rows, "seen")
-    assert seen == len({0} | {step.next_state for step in steps}) / len(studies.reachable(maze))
+    assert seen == len({0} | {step.next_state for step in steps}) / len(explorer_studies.reachable(maze))
     cells = [maze.cells[step.next_state % len(maze.cells)] for step in steps]
     assert values(rows, "visits") == [cells.count(cell) / len(cells) for cell in maze.cells]
     assert len(values(rows, "visits")) == len(maze.cells)
-    episodes = list(studies.played(given, env))
+    episodes = list(explorer_studies.played(given, env))
     with_key = [n for n, each in enumerate(episodes, 1) if any(s.next_state >= len(maze.cells) for s in each.steps)]
     at_goal = [n for n, each in enumerate(episodes, 1) if each.steps[-1].terminated]
     for name, arrivals in (("key", with_key), ("goal", at_goal)):
@@ -284,8 +289,8 @@ def test_maze_against_its_own_steps(explorer) -> None:
 def test_watching_against_the_pictures_that_were_seen(explorer) -> None:
     """The screen is dark elsewhere, and one picture in 2⁷ is as dark; the environment pays the agent nothing."""
     given = job("NoisyTV", explorer, length=4, points=1)
-    env = studies.silent(studies.gym.make(studies.TV, observation="index", disable_env_checker=True))
-    episodes = [episode for episode in studies.played(given, env)]
+    env = explorer_studies.silent(gym.make(explorer_studies.TV, observation="index", disable_env_checker=True))
+    episodes = [episode for episode in explorer_studies.played(given, env)]
     steps = [(step, gain) for episode in episodes for step, gain in zip(episode.steps, episode.gains)]
     lit = [gain for step, gain in steps if step.next_state >= len(env.unwrapped.cells)]
     dark = [gain for step, gain in steps if step.next_state < len(env.unwrapped.cells)]
@@ -567,7 +572,7 @@ def test_figure_refuses_a_file_that_is_no_study(monkeypatch, capsys) -> None:
         "": f"must have the columns {names}, and rows",
         ",".join(COLUMNS): f"must have the columns {names}, and rows",
         damaged(0, "size", "width"): f"must have the columns {names}, and rows",
-        damaged(2, "Bandit", "DeepSea"): "must be of one study, Bandit, DeepSea, KeyDoorMaze, NoisyTV",
+        damaged(2, "Bandit", "DeepSea"): "must be of one study, Bandit, DeepSea, KeyDoorMaze, NoisyTV, Labyrinth",
         damaged(2, ",", ""): "row 3 must have 7 cells, got 6",
         damaged(2, ",0,0,", ",0,x,"): "row 3: invalid literal for int() with base 10: 'x'",
         damaged(2, "random", "luck"): "explorer must be one of random, ",
