@@ -1,0 +1,44 @@
+"""How many steps of the labyrinth a second each agent learns from, with its environments, and in units of A2C's.
+
+    python benchmarks/unreal.py --updates 30
+
+The agents of `labyrinth_ref`; each number is the median of some runs in turn.
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy loads
+
+import argparse
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from common import median_times
+
+from labyrinth_ref import AGENTS, LABYRINTH_STUDIES
+from study_ref import StudyJob, Value
+
+STUDY = LABYRINTH_STUDIES["Labyrinth"]
+
+
+def run(job: StudyJob) -> list[Value]:
+    return list(STUDY.run(job))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--updates", type=int, default=30, help="of a run; 15 are an episode")
+    parser.add_argument("--runs", type=int, default=5, help="that the median is taken of")
+    args = parser.parse_args()
+    settings: Any = STUDY.settings
+    steps = args.updates * settings.num_envs * settings.agent.num_steps
+    settings = replace(settings, length=steps, points=1)
+    jobs = {name: StudyJob("Labyrinth", name, settings.sizes[0], 0, settings) for name in AGENTS}
+    times, _ = median_times({name: partial(run, job) for name, job in jobs.items()}, args.runs)
+    for name, seconds in times.items():
+        print(f"{name:<24}{steps / seconds:>7.0f} steps a second, {seconds / times['A2C']:.2f} times A2C's time")
+
+
+if __name__ == "__main__":
+    main()
