@@ -643,14 +643,21 @@ class Labyrinth(NumberedTask):
         self.size = size = 2 * rooms + 1
         self.ahead = [down * size + right for down, right in MOVES]  # from a cell to the next, by heading
         self.apples = self.free = np.zeros(0, int)
-        surroundings = np.full((size + 4, size + 4), WALL, np.uint8)
-        self.maze = surroundings[2:-2, 2:-2]
-        self.windows = [  # (5, 5) for each state: views, that show the maze as it is at any time
-            np.rot90(surroundings[row : row + 5, column : column + 5], heading)
-            for row, column, heading in np.ndindex(size, size, len(MOVES))
-        ]
+        self.surroundings = np.full((size + 4, size + 4), WALL, np.uint8)  # the maze, two cells of wall around it
+        places = np.arange(self.surroundings.size).reshape(self.surroundings.shape)
+        windows = np.lib.stride_tricks.sliding_window_view(places, (5, 5))  # (H, W, 5, 5)
+        turned = [np.rot90(windows, heading, axes=(2, 3)) for heading in range(len(MOVES))]
+        self.cells = np.stack(turned, axis=2).reshape(-1, 5, 5)  # of each state's window, in surroundings.ravel()
         self.colours = np.array(LABYRINTH_COLOURS, np.uint8)
         super().__init__(4, {"image": gym.spaces.Box(0, 255, (20, 20, 3), np.uint8)}, "image")
+
+    @property
+    def maze(self) -> NDArray[np.uint8]:
+        """(H, W), FLOOR, WALL, APPLE or GOAL; a view, so that writing into it changes the labyrinth.
+
+        Made anew each time, for a deep or pickled copy of the labyrinth parts a kept view from what it shows.
+        """
+        return self.surroundings[2:-2, 2:-2]
 
     def start(self) -> int:
         rng = self.np_random if self.maze_seed is None else np.random.default_rng(self.maze_seed)
@@ -680,9 +687,9 @@ class Labyrinth(NumberedTask):
         return state if sign == WALL else 4 * new + heading, float(sign == APPLE), False, False, {}
 
     def image(self, state: int) -> NDArray[np.uint8]:
-        window = self.windows[state]
+        window = self.surroundings.ravel()[self.cells[state]]
         one, other = (window[cells] == WALL for cells in BETWEEN)
-        return self.colours[np.where(one & other, WALL, window)].repeat(4, axis=0).repeat(4, axis=1)
+        return self.colours.take(np.where(one & other, WALL, window), axis=0).repeat(4, axis=0).repeat(4, axis=1)
 
     def render(self) -> Any:
         if self.render_mode is None:

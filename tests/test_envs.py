@@ -1,8 +1,10 @@
 """Tasks of `envs_ref`: what they pay, where they end, and that nothing else differs from Gymnasium's own."""
 
+import copy
 import itertools
 import math
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -1176,6 +1178,43 @@ def test_labyrinth_repeats_itself_with_its_seeds():
     assert fixed == episodes(5, 0)
     assert fixed[0] == fixed[4] == again[0] == again[4] != other[0]
     assert len({fixed[1], fixed[5], again[1], again[5]}) == 4
+
+
+@pytest.mark.parametrize(("env_id", "options"), [(LABYRINTH, {}), *SMALL.items(), (SPARSE, {}), (SWINGUP, {})])
+def test_deep_and_pickled_copies_go_on_like_their_original(env_id, options):
+    """From within an episode, through resets without and with a seed; copies of the MuJoCo tasks start anew instead.
+
+    One that just starts with the same seed goes on otherwise, and so does one of another seed where there is chance.
+    """
+    space = gym.make(env_id, **options).action_space
+    space.seed(0)
+    actions = TO_TV + [UP] * 53 if "NoisyTV" in env_id else [space.sample() for _ in range(61)]
+
+    def play(env: gym.Env, actions: list) -> list[tuple]:
+        seen = []
+        for action in actions:
+            seen.append(env.step(action))
+            if seen[-1][2] or seen[-1][3]:
+                seen.append(env.reset())
+        return seen
+
+    def begun(seed: int, actions: list) -> gym.Env:
+        env = gym.make(env_id, **options)
+        env.reset(seed=seed)
+        play(env, actions)
+        return env
+
+    def rest(env: gym.Env) -> list[tuple]:
+        seen = [*play(env, actions), env.reset(), *play(env, actions), env.reset(seed=7), *play(env, actions)]
+        return [(np.asarray(observation).tobytes(), *others) for observation, *others in seen]
+
+    original = begun(1, actions)
+    copies = copy.deepcopy(original), pickle.loads(pickle.dumps(original))
+    expected = rest(original)
+    assert all(rest(each) == expected for each in copies)
+    assert rest(begun(1, [])) != expected
+    chance = not any(name in env_id for name in ("Chain", "DeepSea", "KeyDoorMaze"))
+    assert (rest(begun(2, actions)) != expected) == chance
 
 
 @pytest.mark.parametrize(("rooms", "seed"), [(2, 0), (4, 1), (5, 2)])
