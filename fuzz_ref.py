@@ -368,7 +368,7 @@ def draw_sample_reward_windows(draw: Draw) -> Inputs:
 def draw_lstm_step(draw: Draw) -> Inputs:
     rows, units = draw.integer(1, 2), draw.integer(1, 2)
     state = {name: draw.numbers(rows, units) for name in ("hidden", "cell")}
-    return {"driven": draw.numbers(rows, 4 * units), **state, "weights": draw.numbers(units, 4 * units)}
+    return {"gate_inputs": draw.numbers(rows, 4 * units), **state, "weights": draw.numbers(units, 4 * units)}
 
 
 DRAWS: dict[str, Callable[[Draw], Inputs]] = {

@@ -66,8 +66,8 @@ HORIZON = 300  # steps of an episode
 TASKS = ("value_replay", "control", "reward_prediction")  # weights that turn UNREAL's tasks on and off
 AGES = (1, 10, 100)  # updates, after which stored features are compared with those of the same steps now
 FILM = 24  # steps of the trained agent
-FRAMES = 12  # of them in the picture
-AGENT = UnrealSettings(learning_rate=3e-3, gamma=0.95)  # γ 0.99 learns as well, but later
+PANELS = 12  # of them in the picture
+AGENT = UnrealSettings(learning_rate=3e-3, gamma=0.95)  # γ from trial runs, where 0.99 learned later
 MODEL = VimeSettings(
     likelihood_sigma=0.5, prior_sigma=0.1, num_data=None, gradient="closed_form", num_samples=1, num_updates=5,
     batch_size=32, capacity=1000, min_rows=1000,  # 3 updates: features age
@@ -112,7 +112,10 @@ FILMED = "UNREAL"
 
 @dataclass(frozen=True)
 class LabyrinthSettings(StudySettings):
-    """Settings of the study, the same for all its agents. Values without a source are from trial runs."""
+    """Settings of the study, the same for all its agents. Values without a source are from trial runs.
+
+    ValueError unless each of the points ends where episodes do.
+    """
 
     num_envs: int = 16
     eta: float = 0.0003  # of VIME's bonus
@@ -122,6 +125,10 @@ class LabyrinthSettings(StudySettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("num_envs", self.num_envs)
+        if self.length % (part := self.points * self.num_envs * HORIZON):
+            raise ValueError(
+                f"length must be a multiple of {part}, so that points end with episodes, got {self.length}"
+            )
 
 
 # ---------------------------------------------------------------- building blocks
@@ -194,8 +201,8 @@ def frames(actions: list[int], rooms: int, seed: int) -> list[Frame]:
 
 
 def run_labyrinth(job: StudyJob) -> Iterator[Value]:
-    """By steps: "return", mean of the episodes that ended since the last point, and "drift 10" after 10 updates, of
-    the LSTM's features over the last episode of each environment; "film", the action of each step.
+    """By steps: "return", mean of the episodes that ended since the last point, and for each of AGES "drift 10", that
+    after 10 updates, of the LSTM's features over the last episode of each environment; "film", the action of each step.
     """
     settings, agent = job.settings, agent_of(job)
     init, *streams = np.random.default_rng([ROOT_SEED, job.seed, job.size]).spawn(5)
@@ -293,8 +300,8 @@ def draw_labyrinth(figure: Figure, rows: list[Row]) -> dict[str, Style]:
 
 
 def draw_film(figure: Any, rows: list[Row]) -> None:
-    """FRAMES moments of the first seed: the whole maze, and below it what the agent sees of it."""
-    panels = figure.subplots(2, FRAMES)
+    """PANELS moments of the first seed: the whole maze, and below it what the agent sees of it."""
+    panels = figure.subplots(2, PANELS)
     for axes in panels.flat:
         axes.axis("off")
     filmed = [row for row in rows if row["measure"] == "film"]
@@ -303,7 +310,7 @@ def draw_film(figure: Any, rows: list[Row]) -> None:
     seed = min(row["seed"] for row in filmed)
     shown = [row for row in filmed if row["seed"] == seed]
     shots = frames([int(row["value"]) for row in shown], shown[0]["size"], seed)
-    for column, step in zip(panels.T, range(0, len(shots), max(1, (len(shots) - 1) // FRAMES))):
+    for column, step in zip(panels.T, range(0, len(shots), max(1, (len(shots) - 1) // PANELS))):
         for axes, image in zip(column, shots[step][:2]):
             axes.imshow(image)
         column[0].set_title(f"step {step}\nreturn {shots[step].reward:g}", fontsize="x-small")

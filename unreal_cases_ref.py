@@ -103,9 +103,9 @@ def closed_forms() -> dict[str, Function]:
         off = [targets[n] - q_values[n, :, int(action)] for n, action in enumerate(actions)]
         return sum(sum(each**2) for each in off) / (2 * len(off))
 
-    def lstm_step(driven: Any, hidden: Any, cell: Any, weights: Any) -> dict[str, Any]:
+    def lstm_step(gate_inputs: Any, hidden: Any, cell: Any, weights: Any) -> dict[str, Any]:
         tanh = np.vectorize(mpmath.tanh, otypes=[object])
-        i, f, o, g = np.split(driven + hidden.dot(weights), 4, axis=-1)
+        i, f, o, g = np.split(gate_inputs + hidden.dot(weights), 4, axis=-1)
         i, f, o = ((1 + tanh(gate / 2)) / 2 for gate in (i, f, o))
         new_cell = f * cell + i * tanh(g)
         return {"hidden": o * tanh(new_cell), "cell": new_cell}
@@ -500,9 +500,9 @@ def sample_reward_windows_cases() -> Iterator[Case]:
 
 
 @operation("unreal", "arraywise")
-def lstm_step(driven: Array, hidden: Array, cell: Array, weights: Array) -> Arrays:
-    """driven (B, 4H), hidden and cell (B, H), weights (H, 4H); gates in the order i, f, o, g."""
-    new_hidden, new_cell = unreal.lstm_step(driven, hidden, cell, weights)
+def lstm_step(gate_inputs: Array, hidden: Array, cell: Array, weights: Array) -> Arrays:
+    """gate_inputs (B, 4H), hidden and cell (B, H), weights (H, 4H); gates in the order i, f, o, g."""
+    new_hidden, new_cell = unreal.lstm_step(gate_inputs, hidden, cell, weights)
     return {"hidden": new_hidden, "cell": new_cell}
 
 
@@ -514,20 +514,21 @@ def output_gate_last(right: Function, given: Inputs) -> Arrays:
         i, f, o, g = np.split(columns, 4, axis=-1)
         return np.concatenate([i, f, g, o], axis=-1)
 
-    return right(**given | {name: exchanged(given[name]) for name in ("driven", "weights")})
+    return right(**given | {name: exchanged(given[name]) for name in ("gate_inputs", "weights")})
 
 
 @cases_of("lstm_step")
 def lstm_step_cases() -> Iterator[Case]:
-    base: Inputs = {"driven": numbers(2, 12, seed=41), "hidden": 0.5 * numbers(2, 3, seed=42)}
+    base: Inputs = {"gate_inputs": numbers(2, 12, seed=41), "hidden": 0.5 * numbers(2, 3, seed=42)}
     base |= {"cell": numbers(2, 3, seed=43), "weights": 0.5 * numbers(3, 12, seed=44)}
     nothing = np.zeros((2, 3))
     yield good("three-units", "c′ = f⊙c + i⊙g, h′ = o⊙tanh c′.", "GateOrder", **base)
     yield good("first-step", "From nothing remembered.", "GateOrder", **base | {"hidden": nothing, "cell": nothing})
-    yield good("shut", "Gates of ±1000 are shut or open.", **base | {"driven": np.array([[-1000.0, 1000.0] * 6] * 2)})
-    yield good("undriven", "Half of the cell is kept.", driven=(((0.0,) * 4),), hidden=((0.0,),), cell=((1.0,),),
-               weights=(((0.0,) * 4),))  # fmt: skip
-    yield bad("three-gates", "driven must be (B, 4H)", base, driven=numbers(2, 9, seed=41))
+    yield good("shut", "Gates of ±1000 are shut or open.",
+               **base | {"gate_inputs": np.array([[-1000.0, 1000.0] * 6] * 2)})  # fmt: skip
+    yield good("undriven", "Half of the cell is kept.", gate_inputs=(((0.0,) * 4),), hidden=((0.0,),),
+               cell=((1.0,),), weights=(((0.0,) * 4),))  # fmt: skip
+    yield bad("three-gates", "gate_inputs must be (B, 4H)", base, gate_inputs=numbers(2, 9, seed=41))
     yield bad("few-cells", "there must be a cell for each unit", base, cell=numbers(2, 1, seed=43))
     yield bad("turned-weights", "weights must be (H, 4H)", base, weights=numbers(12, 3, seed=44))
     yield bad("nan", "cell must be finite", base, cell=np.full((2, 3), math.nan))

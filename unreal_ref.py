@@ -69,6 +69,29 @@ def checked_flags(name: str, flags: ArrayLike) -> Flags:
     return flags.astype(bool)
 
 
+def flags_over(name: str, flags: ArrayLike, shape: tuple[int, ...]) -> Flags:
+    """`checked_flags` of the leading axes of this shape, with an axis of 1 for each other."""
+    flags = checked_flags(name, flags)
+    if flags.shape != shape[: flags.ndim]:
+        raise ValueError(f"{name} must have leading axes of {shape}, got {flags.shape}")
+    return flags.reshape(*flags.shape, *(1,) * (len(shape) - flags.ndim))
+
+
+def check_noise(name: str, noise: Array, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless the noise has this shape and lies in [0, 1)."""
+    check_array(name, noise, shape)
+    if onp.any((noise < 0) | (noise >= 1)):
+        raise ValueError(f"{name} must be in [0, 1), got {onp.min(noise)} to {onp.max(noise)}")
+
+
+def check_last_axes(name: str, values: Array, *axes: str) -> None:
+    """Raise ValueError unless the values are finite and have these axes at least, and none of length 0."""
+    shape = onp.shape(values)
+    if len(shape) < len(axes) or 0 in shape:
+        raise ValueError(f"{name} must be ({', '.join(('...', *axes))}), none of them 0, got {shape}")
+    check_finite(name, values)
+
+
 # ---------------------------------------------------------------- building blocks: pseudo-rewards
 
 
@@ -76,8 +99,10 @@ def cell_means(images: ArrayLike, cell_size: int) -> Array:
     """Mean of each cell of cell_size by cell_size pixels: (..., H, W, C) -> (..., H/cell, W/cell, C)."""
     images = onp.asarray(images, dtype=float)
     check_count("cell_size", cell_size)
-    if images.ndim < 3 or images.shape[-3] % cell_size or images.shape[-2] % cell_size:
-        raise ValueError(f"images must be (..., H, W, C) with H and W multiples of {cell_size}, got {images.shape}")
+    shape = images.shape[-3:]
+    if len(shape) < 3 or 0 in shape or shape[0] % cell_size or shape[1] % cell_size:
+        wanted = f"(..., H, W, C), none of them 0, H and W multiples of {cell_size}"
+        raise ValueError(f"images must be {wanted}, got {images.shape}")
     *lead, height, width, channels = images.shape
     rows = images.reshape(*lead, height // cell_size, cell_size, width * channels).sum(axis=-2)
     cells = rows.reshape(*lead, height // cell_size, width // cell_size, cell_size, channels).sum(axis=-2)
@@ -126,28 +151,25 @@ def feature_control_rewards(activations: ArrayLike) -> Array:
 
 
 def n_step_returns(
-    rewards: Array, next_values: Array, terminated: ArrayLike, truncated: ArrayLike, *, gamma: float
+    rewards: ArrayLike, next_values: ArrayLike, terminated: ArrayLike, truncated: ArrayLike, *, gamma: float
 ) -> Array:
     """R_t = r_t + γ·(0 where terminated, V(s_{t+1}) where truncated or in the last row, R_{t+1} elsewhere).
 
-    rewards and next_values (T, ...), of the true next states; terminated and truncated (T,) or more of the same leading
-    axes. The transition into a terminal state counts: its target is its reward. Raises ValueError unless all are finite
-    and the flags true or false. Targets of [A3C], and of value replay in [UNREAL].
+    rewards and next_values (T, ...), of the true next states; terminated and truncated, each (T,) or more of the same
+    leading axes. The transition into a terminal state counts: its target is its reward. Raises ValueError unless all
+    are finite and the flags true or false. Targets of [A3C], and of value replay in [UNREAL].
 
-    >>> n_step_returns(onp.array([0.0, 1.0, 2.0]), onp.array([7.0, 7.0, 4.0]), [0, 1, 0], [0, 0, 0], gamma=0.5)
+    >>> n_step_returns([0.0, 1.0, 2.0], [7.0, 7.0, 4.0], [0, 1, 0], [0, 0, 0], gamma=0.5)
     array([0.5, 1. , 4. ])
     """
+    rewards, next_values = onp.asarray(rewards, dtype=float), onp.asarray(next_values, dtype=float)
     check_fraction("gamma", gamma)
     check_finite("rewards", rewards)
     check_array("next_values", next_values, rewards.shape)
-    if len(rewards) == 0:
-        raise ValueError("rewards must have at least 1 row, got 0")
-    terminated, truncated = checked_flags("terminated", terminated), checked_flags("truncated", truncated)
-    for name, flags in (("terminated", terminated), ("truncated", truncated)):
-        if flags.shape != rewards.shape[: flags.ndim]:
-            raise ValueError(f"{name} must have leading axes of rewards {rewards.shape}, got {flags.shape}")
-    axes = (1,) * (rewards.ndim - terminated.ndim)
-    ends, cuts = terminated.reshape(*terminated.shape, *axes), truncated.reshape(*truncated.shape, *axes)
+    if rewards.shape[:1] in ((), (0,)):
+        raise ValueError(f"rewards must have at least 1 row, got {rewards.shape}")
+    ends = flags_over("terminated", terminated, rewards.shape)
+    cuts = flags_over("truncated", truncated, rewards.shape)
     returns, following = onp.zeros(rewards.shape), next_values[-1]
     for t in reversed(range(len(rewards))):
         following = onp.where(ends[t], 0.0, onp.where(cuts[t], next_values[t], following))
@@ -156,30 +178,31 @@ def n_step_returns(
 
 
 def n_step_q_targets(
-    rewards: Array, next_q_values: Array, terminated: ArrayLike, truncated: ArrayLike, *, gamma: float
+    rewards: ArrayLike, next_q_values: ArrayLike, terminated: ArrayLike, truncated: ArrayLike, *, gamma: float
 ) -> Array:
     """`n_step_returns` with V(s) = max_a Q(s, a): rewards (T, ...), next_q_values (T, ..., A) -> (T, ...).
 
     [UNREAL], n-step Q-learning: the maximum is taken where a target bootstraps, the actions between are
     those taken.
     """
+    next_q_values = onp.asarray(next_q_values, dtype=float)
     check_finite("next_q_values", next_q_values)
-    if next_q_values.ndim != onp.ndim(rewards) + 1:
-        raise ValueError(f"next_q_values must have the axes of rewards and A, got {next_q_values.shape}")
+    if next_q_values.ndim != onp.ndim(rewards) + 1 or next_q_values.shape[-1] == 0:
+        raise ValueError(f"next_q_values must have the axes of rewards and A >= 1, got {next_q_values.shape}")
     return n_step_returns(rewards, next_q_values.max(axis=-1), terminated, truncated, gamma=gamma)
 
 
 def dueling(values: Array, advantages: Array) -> Array:
     """Q = V + A − mean_a A: values (...), advantages (..., A) -> (..., A). [Dueling], [UNREAL].
 
-    Raises ValueError unless the shapes agree and all are finite.
+    Raises ValueError unless the shapes agree, with an action at least, and all are finite.
 
     >>> dueling(onp.array(1.0), onp.array([0.0, 4.0]))
     array([-1.,  3.])
     """
-    if onp.shape(values) != onp.shape(advantages)[:-1]:
-        raise ValueError(f"values must have shape {onp.shape(advantages)[:-1]}, got {onp.shape(values)}")
-    check_finite("values", values)
+    if onp.shape(advantages)[-1:] in ((), (0,)):
+        raise ValueError(f"advantages must be (..., A) with A >= 1, got {onp.shape(advantages)}")
+    check_array("values", values, onp.shape(advantages)[:-1])
     check_finite("advantages", advantages)
     return values[..., None] + advantages - np.mean(advantages, axis=-1, keepdims=True)
 
@@ -212,19 +235,18 @@ def reward_prediction_windows(ended: ArrayLike) -> Flags:
     return fits
 
 
-def sample_reward_windows(rewards: Array, ended: ArrayLike, coins: Array, places: Array) -> Rows:
+def sample_reward_windows(rewards: ArrayLike, ended: ArrayLike, coins: ArrayLike, places: ArrayLike) -> Rows:
     """Rows t, as indices (N, axes of rewards), with P(r_t ≠ 0) = ½ and each half uniform over its windows.
 
     rewards, ended (T, ...); coins and places (N,) uniform on [0, 1): a coin below ½ asks for a reward other than zero,
     a place for which one. Without a window of one kind all come from the other; without any, there are no rows. Raises
     ValueError on noise outside [0, 1) and on NaN. [UNREAL].
     """
+    rewards, coins, places = (onp.asarray(column, dtype=float) for column in (rewards, coins, places))
     check_finite("rewards", rewards)
     check_array("ended", onp.asarray(ended), rewards.shape)
-    check_finite("coins", coins)
-    check_array("places", places, coins.shape)
-    if onp.any((coins < 0) | (coins >= 1) | (places < 0) | (places >= 1)):
-        raise ValueError("coins and places must be in [0, 1)")
+    check_noise("coins", coins, (coins.size,))
+    check_noise("places", places, (coins.size,))
     fits = reward_prediction_windows(ended)
     paid, unpaid = onp.argwhere(fits & (rewards != 0)), onp.argwhere(fits & (rewards == 0))
     if not len(paid) + len(unpaid):
@@ -241,26 +263,40 @@ def log_softmax(logits: Array) -> Array:
     return logits - logsumexp(logits, axis=-1, keepdims=True)
 
 
-def chosen(values: Array, indices: NDArray[Any]) -> Array:
-    """values (..., A) at the indices (...)."""
-    check_array("indices", indices, values.shape[:-1])
-    check_indices("indices", indices, values.shape[-1])
-    return np.sum(values * onp.eye(values.shape[-1])[indices], axis=-1)
+def chosen(values: Array, indices: NDArray[Any], name: str) -> Array:
+    """values (..., A) at the indices (...). Raises ValueError, by this name, on any that are none."""
+    check_array(name, indices, values.shape[:-1])
+    check_indices(name, indices, values.shape[-1])
+    return np.sum(values * onp.eye(values.shape[-1])[indices.astype(int)], axis=-1)
 
 
 def policy_loss(logits: Array, actions: Rows, advantages: Array) -> Array:
-    """−mean(Â·log π(a|s)) of logits (..., A), actions and advantages (...); the advantages are constants. [A3C]"""
-    return -np.mean(advantages * chosen(log_softmax(logits), actions))
+    """−mean(Â·log π(a|s)) of logits (..., A), actions and advantages (...); the advantages are constants. [A3C]
+
+    Raises ValueError unless the shapes are these, no axis is empty, and all are finite.
+    """
+    check_last_axes("logits", logits, "A")
+    check_array("advantages", advantages, onp.shape(logits)[:-1])
+    return -np.mean(advantages * chosen(log_softmax(logits), actions, "actions"))
 
 
 def policy_entropy(logits: Array) -> Array:
-    """mean H(π(·|s)) in nats, of logits (..., A). [A3C]"""
+    """mean H(π(·|s)) in nats, of logits (..., A). [A3C]
+
+    Raises ValueError where an axis is empty, and unless all are finite.
+    """
+    check_last_axes("logits", logits, "A")
     log_p = log_softmax(logits)
     return -np.mean(np.sum(np.exp(log_p) * log_p, axis=-1))
 
 
 def value_loss(values: Array, returns: Array) -> Array:
-    """½ mean (R − V)², on new steps or, as value replay, on old ones. [A3C]; [UNREAL]."""
+    """½ mean (R − V)², both (...), on new steps or, as value replay, on old ones. [A3C]; [UNREAL].
+
+    Raises ValueError unless the shapes are these, no axis is empty, and all are finite.
+    """
+    check_last_axes("values", values)
+    check_array("returns", returns, onp.shape(values))
     return 0.5 * np.mean((returns - values) ** 2)
 
 
@@ -270,19 +306,21 @@ def control_loss(q_values: Array, actions: NDArray[Any], targets: Array) -> Arra
     [UNREAL]: the sum over the cells is the loss, not their mean. Raises ValueError unless the shapes are
     these, no axis is empty, and all are finite.
     """
-    shape = onp.shape(q_values)
-    if len(shape) < 2 or 0 in shape:
-        raise ValueError(f"q_values must be (..., G, A), none of them 0, got {shape}")
-    check_finite("q_values", q_values)
-    check_array("actions", actions, shape[:-2])
-    check_array("targets", targets, shape[:-1])
-    taken = chosen(q_values, onp.repeat(actions[..., None], q_values.shape[-2], axis=-1))
+    check_last_axes("q_values", q_values, "G", "A")
+    check_array("actions", actions, onp.shape(q_values)[:-2])
+    check_array("targets", targets, onp.shape(q_values)[:-1])
+    taken = chosen(q_values, onp.repeat(actions[..., None], q_values.shape[-2], axis=-1), "actions")
     return 0.5 * np.mean(np.sum((targets - taken) ** 2, axis=-1))
 
 
 def reward_prediction_loss(logits: Array, classes: Rows) -> Array:
-    """−mean log p(class), of logits (N, 3) and classes (N,). [UNREAL]."""
-    return -np.mean(chosen(log_softmax(logits), classes))
+    """−mean log p(class), of logits (N, 3) and classes (N,). [UNREAL].
+
+    Raises ValueError unless the shapes are these, no axis is empty, and all are finite.
+    """
+    check_last_axes("logits", logits, "3")
+    check_array("logits", logits, (len(logits), CLASSES))
+    return -np.mean(chosen(log_softmax(logits), classes, "classes"))
 
 
 class Losses(NamedTuple):
@@ -303,8 +341,8 @@ class LossWeights:
     value: float = 0.5  # the critic learns at half the rate: [Port], after [A3C]'s code
     entropy: float = 0.003  # between the 0.01 of [A3C] and the 1e-3 of [Port]
     value_replay: float = 1.0  # [Port]
-    control: float = 1.0  # own choice, for pseudo-rewards times 1 − γ; [Port] has 0.05, without, for 400 cells
-    reward_prediction: float = 1.0  # [Port]
+    control: float = 0.05  # [Port], there for 400 cells
+    reward_prediction: float = 0.05  # [Port]'s 1 stands beside sums over 20 steps; where all are means it is 1/20
 
     def __post_init__(self) -> None:
         for name, weight in vars(self).items():
@@ -318,7 +356,7 @@ class LossWeights:
 
 
 def unreal_loss(losses: Losses, weights: LossWeights) -> Array:
-    """L = [L_π + λ_V L_V − β H] + λ_VR L_VR + λ_PC L_PC + λ_RP L_RP. [UNREAL]; the bracket is [A3C]'s."""
+    """L = [L_π + λ_V L_V − β H] + λ_VR L_VR + λ_C L_C + λ_RP L_RP. [UNREAL]; the bracket is [A3C]'s."""
     return np.dot(weights.vector(), np.array(list(losses)))
 
 
@@ -366,8 +404,9 @@ def layers_of(theta: Array, sizes: Sizes) -> dict[str, Array]:
 
 def unreal_init(sizes: Sizes, rng: Generator) -> Array:
     """Weights (P,): Glorot's, biases 0 but the forget gate's, the heads of policy, value and control near 0."""
-    blocks = {name: network_init((i - 1, o), rng).reshape(i, o) for name, (i, o) in sizes.layers().items()}
-    blocks["recurrent"] = network_init((sizes.hidden, 4 * sizes.hidden), rng)[: -4 * sizes.hidden]
+    blocks = {}
+    for name, (i, o) in sizes.layers().items():
+        blocks[name] = network_init((i - (name != "recurrent"), o), rng)[: i * o].reshape(i, o)
     blocks["lstm"][-1, sizes.hidden : 2 * sizes.hidden] = FORGET_BIAS
     for name in ("policy", "value", "control_value", "control_advantage"):
         blocks[name] *= OUTPUT_SCALE
@@ -392,40 +431,41 @@ def lstm_gated(gates: Array, cell: Array) -> tuple[Array, Array]:
     return expit(o) * np.tanh(cell), cell
 
 
-def lstm_step(driven: Array, hidden: Array, cell: Array, weights: Array) -> tuple[Array, Array]:
-    """One step of an LSTM, new hidden and cell (B, H): `lstm_gated` by driven + h·weights.
+def lstm_step(gate_inputs: Array, hidden: Array, cell: Array, weights: Array) -> tuple[Array, Array]:
+    """One step of an LSTM, new hidden and cell (B, H): `lstm_gated` by gate_inputs + h·weights.
 
-    driven (B, 4H): what input and bias add to the gates; hidden and cell (B, H); weights (H, 4H). Raises ValueError
-    unless all have these shapes and are finite; `unroll` takes the same step unchecked, which saves it a tenth. [LSTM]
+    gate_inputs (B, 4H): what input and bias add to the gates; hidden and cell (B, H); weights (H, 4H). Raises
+    ValueError unless all have these shapes and are finite; `unroll` takes the same step unchecked, which saves it a
+    tenth. [LSTM]
     """
     if onp.ndim(hidden) != 2:
         raise ValueError(f"hidden must be (B, H), got {onp.shape(hidden)}")
     rows, units = onp.shape(hidden)
-    check_array("driven", driven, (rows, 4 * units))
+    check_array("gate_inputs", gate_inputs, (rows, 4 * units))
     check_finite("hidden", hidden)
     check_array("cell", cell, (rows, units))
     check_array("weights", weights, (units, 4 * units))
-    return lstm_gated(driven + np.dot(hidden, weights), cell)
+    return lstm_gated(gate_inputs + np.dot(hidden, weights), cell)
 
 
-def drive(layers: dict[str, Array], rows: Array, sizes: Sizes) -> Array:
+def gate_inputs(layers: dict[str, Array], rows: Array, sizes: Sizes) -> Array:
     """What rows (..., K + A + 1) add to the gates of the LSTM, (..., 4H), all steps at once."""
     seen = np.concatenate([encode(layers, rows[..., : sizes.inputs]), rows[..., sizes.inputs :]], axis=-1)
     return affine(seen, layers["lstm"])
 
 
-def unroll(layers: dict[str, Array], rows: Array, state: Array, keep: Array, sizes: Sizes) -> tuple[Array, Array]:
+def unroll(layers: dict[str, Array], rows: Array, state: Array, mask: Array, sizes: Sizes) -> tuple[Array, Array]:
     """Hidden activations and cells after each step, (T, B, H) each.
 
-    rows (T, B, K + A + 1); state (B, 2H): hidden and cell before the first step; keep (T, B): what is left of the state
+    rows (T, B, K + A + 1); state (B, 2H): hidden and cell before the first step; mask (T, B): what is left of the state
     before each step, 0 where an episode begins.
     """
     hidden, cell = state[:, : sizes.hidden], state[:, sizes.hidden :]
-    driven = drive(layers, rows, sizes)
+    inputs = gate_inputs(layers, rows, sizes)
     hiddens, cells = [], []
     for t in range(len(rows)):
-        share = keep[t][:, None]
-        hidden, cell = lstm_gated(driven[t] + np.dot(share * hidden, layers["recurrent"]), share * cell)
+        share = mask[t][:, None]
+        hidden, cell = lstm_gated(inputs[t] + np.dot(share * hidden, layers["recurrent"]), share * cell)
         hiddens.append(hidden)
         cells.append(cell)
     return np.stack(hiddens), np.stack(cells)
@@ -465,7 +505,7 @@ class UnrealSettings:
     reward_windows: int = 16  # predicted in an update; [Port] predicts 1 in each of 8 threads
     learning_rate: float = 1e-3  # amid the 1e-4 to 5e-3 that [Port] names; Adam, not shared RMSProp
     max_norm: float = 0.5  # of the gradient, as OpenAI baselines have it for means; [Port] clips sums at 40
-    reward_scale: float = 0.1  # of what is learned and of the input: a goal of 10 is 1. [Port] clips rewards to 1
+    reward_scale: float = 0.1  # of what is learned and seen: a goal of 10 is 1. [Port] clips what it replays to 1
     eta: float = 0.0  # weight of a bonus
     normalize: bool = True  # its gains
     bonus_sees: View = "pixels"  # the encoder's inputs, or "hidden": the activations of the LSTM
@@ -484,12 +524,16 @@ class UnrealSettings:
         check_positive("max_norm", self.max_norm)
         check_positive("reward_scale", self.reward_scale)
         AgentSettings(eta=self.eta, normalize=self.normalize)
+        if not isinstance(self.memory, bool):
+            raise ValueError(f"memory must be True or False, got {self.memory!r}")
 
     def sizes(self, env: Env[Any, Any]) -> Sizes:
-        """The network's sizes for images (H, W, C) and discrete actions."""
-        shape = env.observation_space.shape or ()
-        if len(shape) != 3 or not isinstance(env.action_space, Discrete):
-            raise ValueError(f"env must have images (H, W, C) and discrete actions, got {shape}, {env.action_space}")
+        """The network's sizes for images (H, W, C) of bytes and discrete actions. Raises ValueError on any other."""
+        space, shape = env.observation_space, env.observation_space.shape or ()
+        if len(shape) != 3 or space.dtype != onp.uint8 or not isinstance(env.action_space, Discrete):
+            raise ValueError(
+                f"env must have images (H, W, C) of uint8 and discrete actions, got {space} and {env.action_space}"
+            )
         image = onp.zeros(shape)
         num_cells = cell_means(image, self.control_cell)[..., 0].size
         controls = num_cells if self.control == "pixel" else self.encoded
@@ -529,7 +573,13 @@ def extended(replay: Steps | None, steps: Steps, capacity: int) -> Steps:
 
 
 def replay_window(replay: Steps, num_steps: int, places: Array) -> Steps:
-    """num_steps successive steps of each environment, from where places (B,), uniform on [0, 1), say."""
+    """num_steps successive steps of each environment, from where places (B,), uniform on [0, 1), say.
+
+    Raises ValueError on other places, and where the replay has fewer steps.
+    """
+    check_noise("places", places, replay.rewards.shape[1:])
+    if not 1 <= num_steps <= len(replay.rewards):
+        raise ValueError(f"num_steps must be from 1 to the replay's {len(replay.rewards)}, got {num_steps}")
     columns = onp.arange(len(places))
     first = (places * (len(replay.rewards) - num_steps + 1)).astype(int)
     times = first + onp.arange(num_steps)[:, None]  # (T, B)
@@ -537,17 +587,17 @@ def replay_window(replay: Steps, num_steps: int, places: Array) -> Steps:
     return Steps(*windows)
 
 
-def kept(steps: Steps, memory: bool) -> Array:
-    """The argument `keep` of `unroll`, (T, B): 0 after an episode's end, or everywhere without memory."""
+def episode_mask(steps: Steps, memory: bool) -> Array:
+    """The argument `mask` of `unroll`, (T, B): 0 after an episode's end, or everywhere without memory."""
     before = onp.zeros(steps.rewards.shape, dtype=bool)
     before[1:] = steps.ended[:-1]
     return onp.where(before | (not memory), 0.0, 1.0)
 
 
 def hidden_activations(theta: Array, steps: Steps, sizes: Sizes, memory: bool = True) -> tuple[Array, Array]:
-    """h of each step and of its true next one, (T, B, H) each; where an episode ended, the next one is none of T."""
+    """h of each step and of its true next one, (T, B, H) each; where an episode or the steps end, from `next_rows`."""
     layers = layers_of(theta, sizes)
-    hidden, cell = unroll(layers, steps.rows, steps.states[0], kept(steps, memory), sizes)
+    hidden, cell = unroll(layers, steps.rows, steps.states[0], episode_mask(steps, memory), sizes)
     following = onp.concatenate([hidden[1:], hidden[:1]])
     late = steps.ended.copy()
     late[-1] = True
@@ -560,7 +610,8 @@ def hidden_activations(theta: Array, steps: Steps, sizes: Sizes, memory: bool = 
 def hidden_batch(batch: Batch, hidden: Array, next_hidden: Array) -> Batch:
     """The batch as a bonus over hidden states sees it: activations (N, H) in place of observations.
 
-    [Lecture], where states are not observed: state = hidden activation.
+    [Lecture], where states are not observed: state = hidden activation. Those that a bonus has stored are of old
+    weights, and age as the agent learns: measured in `labyrinth_ref.drift`.
     """
     check_array("next_hidden", next_hidden, hidden.shape)
     check_array("hidden", hidden, (len(batch.rewards), *hidden.shape[1:]))
@@ -656,8 +707,11 @@ def interact(
     """T steps of all environments with noise (T, B): the steps, the new position, returns of the episodes that ended.
 
     An environment whose episode ends is reset at once; the true next observation stays in `next_rows`. Raises
-    ValueError, naming the step, on an observation or reward that is not finite.
+    ValueError on noise that is not (T, B) in [0, 1) with T >= 1, and, naming the step, on an observation or reward that
+    is not finite.
     """
+    check_noise("noise", noise, (len(noise), len(envs)))
+    check_count("steps of noise", len(noise))
     sizes = settings.sizes(envs[0])
     layers = layers_of(theta, sizes)
     rows_of_steps, episode_returns = [], []
@@ -695,7 +749,7 @@ class Draws(NamedTuple):
     places: Array  # (N,)
 
 
-class Lesson(NamedTuple):
+class TrainingBatch(NamedTuple):
     """What an update learns from: steps side by side, the targets of each, frames to predict rewards from."""
 
     steps: Steps  # the new ones (T, B), then those for value replay, then those for control
@@ -713,14 +767,16 @@ def draw(rng: Generator, num_envs: int, settings: UnrealSettings) -> Draws:
     return Draws(*(rng.random(count) for count in counts))
 
 
-def reward_lesson(replay: Steps, draws: Draws, num_inputs: int) -> tuple[Array, Rows]:
+def reward_prediction_batch(replay: Steps, draws: Draws, num_inputs: int) -> tuple[Array, Rows]:
     """Frames (N, 3, K) and the classes (N,) of the rewards that followed; of none where no window fits."""
     ends = sample_reward_windows(replay.rewards, replay.ended, draws.coins, draws.places)
     times, columns = ends[:, :1] + onp.arange(1 - FRAMES, 1), ends[:, 1:]  # (N, 3), (N, 1)
     return replay.rows[times, columns, :num_inputs], reward_class(replay.rewards[ends[:, 0], ends[:, 1]])
 
 
-def prepare(theta: Array, steps: Steps, replay: Steps, draws: Draws, settings: UnrealSettings, sizes: Sizes) -> Lesson:
+def training_batch(
+    theta: Array, steps: Steps, replay: Steps, draws: Draws, settings: UnrealSettings, sizes: Sizes
+) -> TrainingBatch:
     """All that is constant in the loss of an update; tasks of weight 0 get nothing."""
     w, num_steps = settings.weights, len(steps.rewards)
     chosen_parts = {"new": steps}
@@ -744,14 +800,14 @@ def prepare(theta: Array, steps: Steps, replay: Steps, draws: Draws, settings: U
         *(flags[:, columns] for flags in ends),
         gamma=settings.control_gamma,
     )
-    frames, classes = reward_lesson(replay, draws, sizes.inputs)
-    return Lesson(everything, parts, returns - values, returns, control_targets, frames, classes)
+    frames, classes = reward_prediction_batch(replay, draws, sizes.inputs)
+    return TrainingBatch(everything, parts, returns - values, returns, control_targets, frames, classes)
 
 
-def lesson_losses(theta: Array, lesson: Lesson, settings: UnrealSettings, sizes: Sizes) -> Losses:
+def batch_losses(theta: Array, batch: TrainingBatch, settings: UnrealSettings, sizes: Sizes) -> Losses:
     """The parts of the loss; 0 for tasks that are off, or have nothing to learn from."""
-    layers, steps, parts = layers_of(theta, sizes), lesson.steps, lesson.parts
-    hidden, _ = unroll(layers, steps.rows, steps.states[0], kept(steps, settings.memory), sizes)
+    layers, steps, parts = layers_of(theta, sizes), batch.steps, batch.parts
+    hidden, _ = unroll(layers, steps.rows, steps.states[0], episode_mask(steps, settings.memory), sizes)
     new = parts["new"]
     logits = affine(hidden[:, new], layers["policy"])
     values = affine(hidden, layers["value"])[..., 0]
@@ -760,15 +816,15 @@ def lesson_losses(theta: Array, lesson: Lesson, settings: UnrealSettings, sizes:
     reward_prediction: Any = 0.0
     if "value_replay" in parts:
         old = parts["value_replay"]
-        value_replay = value_loss(values[:, old], lesson.returns[:, old])
+        value_replay = value_loss(values[:, old], batch.returns[:, old])
     if "control" in parts:
         q_values = control_values(layers, hidden[:, parts["control"]], sizes)
-        control = control_loss(q_values, steps.actions[:, parts["control"]], lesson.control_targets)
-    if settings.weights.reward_prediction and len(lesson.frames):
-        reward_prediction = reward_prediction_loss(reward_logits(layers, lesson.frames), lesson.classes)
+        control = control_loss(q_values, steps.actions[:, parts["control"]], batch.control_targets)
+    if settings.weights.reward_prediction and len(batch.frames):
+        reward_prediction = reward_prediction_loss(reward_logits(layers, batch.frames), batch.classes)
     return Losses(
-        policy_loss(logits, steps.actions[:, new], lesson.advantages[:, new]),
-        value_loss(values[:, new], lesson.returns[:, new]),
+        policy_loss(logits, steps.actions[:, new], batch.advantages[:, new]),
+        value_loss(values[:, new], batch.returns[:, new]),
         policy_entropy(logits),
         value_replay,
         control,
@@ -777,18 +833,22 @@ def lesson_losses(theta: Array, lesson: Lesson, settings: UnrealSettings, sizes:
 
 
 def clipped(gradient: Array, max_norm: float) -> Array:
-    """The gradient, shortened to max_norm where it is longer."""
+    """The gradient, shortened to max_norm where it is longer. Raises ValueError unless it is finite."""
+    check_finite("gradient", gradient)
     norm = onp.linalg.norm(gradient)
     return gradient * (max_norm / norm) if norm > max_norm else gradient
 
 
 def learning_step(
-    theta: Array, adam: bnn.AdamState, lesson: Lesson, settings: UnrealSettings, sizes: Sizes
+    theta: Array, adam: bnn.AdamState, batch: TrainingBatch, settings: UnrealSettings, sizes: Sizes
 ) -> tuple[Array, bnn.AdamState, Losses]:
-    """One step of Adam down `unreal_loss`, through the T steps of the lesson and no further back."""
+    """One step of Adam down `unreal_loss`, through the T steps of the batch and no further back.
+
+    Raises ValueError where the gradient is not finite.
+    """
 
     def parts_of_loss(theta: Array) -> Array:
-        return np.array(list(lesson_losses(theta, lesson, settings, sizes)))
+        return np.array(list(batch_losses(theta, batch, settings, sizes)))
 
     vjp, losses = make_vjp(parts_of_loss)(theta)
     gradient = clipped(vjp(settings.weights.vector()), settings.max_norm)  # of the loss, linear in its parts
@@ -830,7 +890,8 @@ def train_a2c(
     """Interact, reward curiosity, remember, learn, train the bonus's model, again and again.
 
     [UNREAL]; [Lecture] "Algorithm" for the bonus, none when not given. The environments are alike; theta is
-    from `unreal_init`.
+    from `unreal_init`. The agent draws from streams.policy, its replay's windows too, so that a bonus that draws from
+    streams.model and streams.replay does not move it.
     """
     check_count("num_updates", num_updates)
     bonus = bonus or NoBonus()
@@ -847,7 +908,8 @@ def train_a2c(
         extra = (rewards - batch.rewards).reshape(len(envs), -1).T
         steps = steps._replace(bonuses=extra)
         replay = extended(replay, steps, settings.replay_steps)
-        lesson = prepare(theta, steps, replay, draw(streams.replay, len(envs), settings), settings, sizes)
-        theta, adam, losses = learning_step(theta, adam, lesson, settings, sizes)
-        bonus = bonus.update(batch, streams.model)
+        draws = draw(streams.policy, len(envs), settings)
+        training = training_batch(theta, steps, replay, draws, settings, sizes)
+        theta, adam, losses = learning_step(theta, adam, training, settings, sizes)
+        bonus = bonus.update(batch, streams.replay)
         yield A2CIteration(theta, bonus, steps, losses, gains, episode_returns)

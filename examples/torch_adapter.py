@@ -979,15 +979,15 @@ def sample_reward_windows(rewards: Tensor, ended: Tensor, coins: Tensor, places:
 
 
 @operation
-def lstm_step(driven: Tensor, hidden: Tensor, cell: Tensor, weights: Tensor) -> dict[str, Tensor]:
+def lstm_step(gate_inputs: Tensor, hidden: Tensor, cell: Tensor, weights: Tensor) -> dict[str, Tensor]:
     """torch.lstm_cell, whose gates come in the order i, f, g, o and whose matrix is transposed."""
     require(hidden.ndim == 2, "hidden must be (B, H)")
     rows, units = hidden.shape
     shaped((rows, units), hidden=hidden, cell=cell)
-    shaped((rows, 4 * units), driven=driven)
+    shaped((rows, 4 * units), gate_inputs=gate_inputs)
     shaped((units, 4 * units), weights=weights)
     gates, matrix = (torch.cat([x[:, : 2 * units], x[:, 3 * units :], x[:, 2 * units : 3 * units]], dim=1)
-                     for x in (driven, weights))  # fmt: skip
-    one, none = torch.eye(4 * units, dtype=driven.dtype), torch.zeros(4 * units, dtype=driven.dtype)
+                     for x in (gate_inputs, weights))  # fmt: skip
+    one, none = torch.eye(4 * units, dtype=gate_inputs.dtype), torch.zeros(4 * units, dtype=gate_inputs.dtype)
     hidden, cell = torch.lstm_cell(gates, (hidden, cell), one, matrix.T, none, none)
     return {"hidden": hidden, "cell": cell}

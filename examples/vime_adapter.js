@@ -796,13 +796,13 @@ function sampleRewardWindows({ rewards, ended, coins, places }) {
   });
 }
 
-function lstmStep({ driven, hidden, cell, weights }) {
+function lstmStep({ gate_inputs, hidden, cell, weights }) {
   const [rows, units] = shape(hidden, "hidden");
   shaped(hidden, [rows, units], "hidden");
   shaped(cell, [rows, units], "cell");
-  shaped(driven, [rows, 4 * units], "driven");
+  shaped(gate_inputs, [rows, 4 * units], "gate_inputs");
   shaped(weights, [units, 4 * units], "weights");
-  const gates = driven.map((row, b) => row.map((x, j) => x + sum(hidden[b].map((h, i) => h * weights[i][j]))));
+  const gates = gate_inputs.map((row, b) => row.map((x, j) => x + sum(hidden[b].map((h, i) => h * weights[i][j]))));
   const gate = (b, quarter, j) => gates[b][quarter * units + j];
   const kept = (c, b, j) => sigmoid(gate(b, 1, j)) * c + sigmoid(gate(b, 0, j)) * Math.tanh(gate(b, 3, j));
   const cells = cell.map((row, b) => row.map((c, j) => kept(c, b, j)));

@@ -1036,11 +1036,11 @@ def windows_as_they_come(rewards: Array, ended: Array, coins: Array, places: Arr
 
 
 @mistake("GateOrder", "lstm_step")
-def lstm_of_another_order(driven: Array, hidden: Array, cell: Array, weights: Array) -> dict[str, Array]:
+def lstm_of_another_order(gate_inputs: Array, hidden: Array, cell: Array, weights: Array) -> dict[str, Array]:
     units = hidden.shape[1]
     state = {"hidden": onp.zeros(cell.shape), "cell": onp.zeros(cell.shape)}
     for b, j in onp.ndindex(cell.shape):
-        i, f, g, o = (driven[b, k] + math.fsum(hidden[b] * weights[:, k]) for k in range(j, 4 * units, units))
+        i, f, g, o = (gate_inputs[b, k] + math.fsum(hidden[b] * weights[:, k]) for k in range(j, 4 * units, units))
         state["cell"][b, j] = special.expit(f) * cell[b, j] + special.expit(i) * math.tanh(g)
         state["hidden"][b, j] = special.expit(o) * math.tanh(state["cell"][b, j])
     return state

@@ -233,13 +233,13 @@ def test_labyrinth_picture_against_rows_and_film() -> None:
     assert [line.get_ydata().tolist() for line in aging.lines] == [pytest.approx([age * 0.01] * 2) for age in (1, 10)]
     shots = lab.frames([2, 0, 3] * 8, 3, seed=1)
     images = [axes.images[0].get_array() for axes in strip]
-    assert len(images) == 2 * lab.FRAMES
-    for place in range(lab.FRAMES):
+    assert len(images) == 2 * lab.PANELS
+    for place in range(lab.PANELS):
         assert np.array_equal(images[place], shots[2 * place].maze)
-        assert np.array_equal(images[lab.FRAMES + place], shots[2 * place].view)
+        assert np.array_equal(images[lab.PANELS + place], shots[2 * place].view)
         assert strip[place].get_title() == f"step {2 * place}\nreturn {shots[2 * place].reward:g}"
     assert not np.array_equal(images[0], images[1])
-    assert not np.array_equal(images[lab.FRAMES], images[lab.FRAMES + 1])
+    assert not np.array_equal(images[lab.PANELS], images[lab.PANELS + 1])
     plain = [each for each in rows if each["measure"] == "return"]
     _, _, aging, *strip = drawn(plain).axes
     assert not any(axes.images for axes in strip)
@@ -249,5 +249,9 @@ def test_labyrinth_picture_against_rows_and_film() -> None:
 def test_settings_are_checked() -> None:
     with pytest.raises(ValueError, match="num_envs must be a whole number >= 1, got 0"):
         job("A2C", num_envs=0)
+    with pytest.raises(
+        ValueError, match="length must be a multiple of 1200, so that points end with episodes, got 1800"
+    ):
+        job("A2C", length=1800)
     assert len(list(islice(STUDY.run(job("A2C", num_envs=1, length=600)), 3))) == 2
     assert isinstance(lab.labyrinth(2), gym.Env)

@@ -8,10 +8,12 @@ from fractions import Fraction
 from itertools import product
 from typing import Any
 
+import autograd.numpy as traced
 import gymnasium as gym
 import numpy as np
 import pytest
 from autograd import grad
+from autograd.tracer import getval
 from gymnasium.spaces import Box, Discrete
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,8 +22,8 @@ from strategies import finite, seeds
 import bnn_ref as bnn
 import unreal_ref as unreal
 from agents_ref import Streams, gae_advantages
-from unreal_ref import LossWeights, Sizes, Steps, UnrealSettings
-from vime_ref import Vime, VimeSettings, vime_init
+from unreal_ref import LossWeights, Sizes, Steps, UnrealSettings, unroll
+from vime_ref import Vime, VimeSettings, normalize_gains, vime_init
 
 # ---------------------------------------------------------------- pseudo-rewards
 
@@ -162,6 +164,19 @@ def test_n_step_targets_against_their_mistakes() -> None:
     assert not any(np.allclose(q_targets, other) for other in (one_step, mean, first))
 
 
+def test_n_step_returns_of_flags_with_axes_of_their_own_against_flags_of_all() -> None:
+    """An end of all environments beside cuts of each, and the other way round; lists are arrays."""
+    rewards, values = np.random.default_rng(0).normal(size=(2, 4, 3, 2))
+    one, each = np.array([0, 1, 0, 0], dtype=bool), np.eye(4, 3, -1, dtype=bool)
+    every = np.broadcast_to(one[:, None], (4, 3))
+    for short, full in (((one, each), (every, each)), ((each, one), (each, every))):
+        result = unreal.n_step_returns(rewards, values, *short, gamma=0.5)
+        np.testing.assert_array_equal(result, unreal.n_step_returns(rewards, values, *full, gamma=0.5))
+        listed = unreal.n_step_returns(rewards.tolist(), values.tolist(), *map(np.ndarray.tolist, short), gamma=0.5)
+        np.testing.assert_array_equal(listed, result)
+        assert not np.allclose(result, unreal.n_step_returns(rewards, values, *full[::-1], gamma=0.5))
+
+
 @given(st.integers(1, 4), seeds)
 def test_dueling_against_its_two_identities(actions: int, seed: int) -> None:
     """The mean over actions is V, differences between actions are those of A; both fail for the variants."""
@@ -231,6 +246,8 @@ def test_sample_reward_windows_against_their_mistakes() -> None:
     uniform = np.flatnonzero(unreal.reward_prediction_windows(ended))[(places * 3).astype(int)]
     assert np.mean(rewards[uniform] != 0) != 0.5
     assert unreal.sample_reward_windows(rewards[:2], ended[:2], coins, places).shape == (0, 1)
+    listed = unreal.sample_reward_windows(*(column.tolist() for column in (rewards, ended, coins, places)))
+    assert listed[:, 0].tolist() == rows.tolist()
     deep = unreal.sample_reward_windows(np.stack([rewards, 0 * rewards], 1), np.stack([ended] * 2, 1), coins, places)
     assert {tuple(row) for row in deep.tolist()} == {(2, 0), (3, 0), (6, 0), (2, 1), (3, 1), (6, 1)}
 
@@ -256,12 +273,13 @@ def test_losses_against_loops(num_rows: int, num_actions: int, controls: int, se
     logits, advantages = rng.normal(size=(num_rows, num_actions)), rng.normal(size=num_rows)
     actions = rng.integers(num_actions, size=num_rows)
     q, targets = rng.normal(size=(num_rows, controls, num_actions)), rng.normal(size=(num_rows, controls))
+    signs, classes = rng.normal(size=(num_rows, 3)), rng.integers(3, size=num_rows)
     policy = entropy = control = prediction = 0.0
     for n, action in enumerate(actions):
         weights = [math.exp(x) for x in logits[n]]
         p = [weight / sum(weights) for weight in weights]
         policy -= advantages[n] * math.log(p[action]) / num_rows
-        prediction -= math.log(p[action]) / num_rows
+        prediction += (math.log(sum(math.exp(x) for x in signs[n])) - signs[n, classes[n]]) / num_rows
         entropy -= sum(x * math.log(x) for x in p) / num_rows
         control += sum(0.5 * (targets[n, g] - q[n, g, action]) ** 2 for g in range(controls)) / num_rows
     value = sum(0.5 * (a - b) ** 2 for a, b in zip(targets[:, 0], q[:, 0, 0])) / num_rows
@@ -270,7 +288,7 @@ def test_losses_against_loops(num_rows: int, num_actions: int, controls: int, se
         (unreal.policy_entropy(logits), entropy),
         (unreal.value_loss(q[:, 0, 0], targets[:, 0]), value),
         (unreal.control_loss(q, actions, targets), control),
-        (unreal.reward_prediction_loss(logits, actions), prediction),
+        (unreal.reward_prediction_loss(signs, classes), prediction),
     ]:
         assert math.isclose(result, expected, rel_tol=1e-12, abs_tol=1e-14)
 
@@ -353,11 +371,11 @@ def slow_lstm(theta: np.ndarray, row: np.ndarray, state: list[float]) -> list[fl
 @given(seeds, st.integers(1, 4), st.integers(1, 2))
 def test_unroll_against_an_lstm_number_by_number(seed: int, num_steps: int, num_envs: int) -> None:
     theta, steps = make_theta(seed), make_steps(seed, num_steps, num_envs)
-    keep = unreal.kept(steps, memory=True)
+    mask = unreal.episode_mask(steps, memory=True)
     layers = unreal.layers_of(theta, SIZES)
-    hidden, cells = unreal.unroll(layers, steps.rows, steps.states[0], keep, SIZES)
-    driven, before = unreal.drive(layers, steps.rows, SIZES)[0], np.split(steps.states[0], 2, axis=-1)
-    np.testing.assert_array_equal(unreal.lstm_step(driven, *before, layers["recurrent"]), (hidden[0], cells[0]))
+    hidden, cells = unreal.unroll(layers, steps.rows, steps.states[0], mask, SIZES)
+    gate_inputs, before = unreal.gate_inputs(layers, steps.rows, SIZES)[0], np.split(steps.states[0], 2, axis=-1)
+    np.testing.assert_array_equal(unreal.lstm_step(gate_inputs, *before, layers["recurrent"]), (hidden[0], cells[0]))
     for b in range(num_envs):
         state = steps.states[0, b].tolist()
         for t in range(num_steps):
@@ -394,21 +412,21 @@ def test_gradients_through_checks_against_directional_differences(
         assert not math.isclose(np.sum(gradient[::-1] * direction), (ends[0] - ends[1]) / 2e-5, rel_tol=1e-2)
 
 
-def run(theta: np.ndarray, rows: np.ndarray, state: np.ndarray, keep: np.ndarray) -> np.ndarray:
+def run(theta: np.ndarray, rows: np.ndarray, state: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Hidden and cell after each step, (T, B, 2H)."""
-    return np.concatenate(unreal.unroll(unreal.layers_of(theta, SIZES), rows, state, keep, SIZES), axis=-1)
+    return np.concatenate(unreal.unroll(unreal.layers_of(theta, SIZES), rows, state, mask, SIZES), axis=-1)
 
 
 @given(seeds, st.integers(1, 5), st.integers(1, 5))
 def test_split_sequence_with_carried_state_against_the_whole(seed: int, first: int, second: int) -> None:
     theta, steps = make_theta(seed), make_steps(seed, first + second, 2)
-    keep = np.random.default_rng(seed).choice([0.0, 1.0], size=(first + second, 2), p=[0.2, 0.8])
-    keep[first] = 1.0
-    whole = run(theta, steps.rows, steps.states[0], keep)
-    head = run(theta, steps.rows[:first], steps.states[0], keep[:first])
-    tail = run(theta, steps.rows[first:], head[-1], keep[first:])
+    mask = np.random.default_rng(seed).choice([0.0, 1.0], size=(first + second, 2), p=[0.2, 0.8])
+    mask[first] = 1.0
+    whole = run(theta, steps.rows, steps.states[0], mask)
+    head = run(theta, steps.rows[:first], steps.states[0], mask[:first])
+    tail = run(theta, steps.rows[first:], head[-1], mask[first:])
     np.testing.assert_allclose(np.concatenate([head, tail]), whole, rtol=1e-12, atol=1e-14)
-    forgotten = run(theta, steps.rows[first:], 0.0 * head[-1], keep[first:])
+    forgotten = run(theta, steps.rows[first:], 0.0 * head[-1], mask[first:])
     assert not np.allclose(forgotten[0], whole[first], rtol=1e-6)
 
 
@@ -416,11 +434,11 @@ def test_split_sequence_with_carried_state_against_the_whole(seed: int, first: i
 def test_two_episodes_in_one_rollout_against_the_two_apart(seed: int, first: int, second: int) -> None:
     theta, steps = make_theta(seed), make_steps(seed, first + second, 1, ends=0.0)
     steps.truncated[first - 1] = True
-    keep = unreal.kept(steps, memory=True)
-    whole = run(theta, steps.rows, steps.states[0], keep)
+    mask = unreal.episode_mask(steps, memory=True)
+    whole = run(theta, steps.rows, steps.states[0], mask)
     apart = run(theta, steps.rows[first:], np.zeros((1, 2 * SIZES.hidden)), np.ones((second, 1)))
     np.testing.assert_allclose(whole[first:], apart, rtol=1e-12, atol=1e-14)
-    leaking = run(theta, steps.rows, steps.states[0], np.ones(keep.shape))
+    leaking = run(theta, steps.rows, steps.states[0], np.ones(mask.shape))
     assert not np.allclose(leaking[first], apart[0], rtol=1e-6)
 
 
@@ -436,7 +454,7 @@ def test_hidden_activations_of_true_next_steps_against_feeding_them(seed: int, n
             theta,
             steps.rows[: t + 1, b : b + 1],
             steps.states[0, b : b + 1],
-            unreal.kept(steps, memory)[: t + 1, b : b + 1],
+            unreal.episode_mask(steps, memory)[: t + 1, b : b + 1],
         )
         np.testing.assert_allclose(hidden[t, b], before[-1, 0, : SIZES.hidden], rtol=1e-12, atol=1e-14)
         after = run(theta, steps.next_rows[t : t + 1, b : b + 1], memory * before[-1], np.ones((1, 1)))
@@ -445,55 +463,119 @@ def test_hidden_activations_of_true_next_steps_against_feeding_them(seed: int, n
             assert not np.allclose(following[t, b], hidden[t + 1, b], rtol=1e-6)  # that is the next episode's
 
 
-def make_lesson(seed: int, settings: UnrealSettings, theta: np.ndarray) -> unreal.Lesson:
+def make_batch(seed: int, settings: UnrealSettings, theta: np.ndarray) -> unreal.TrainingBatch:
     replay = make_steps(seed, 9, 3)
     steps = make_steps(seed + 1, 5, 3)
-    return unreal.prepare(theta, steps, replay, unreal.draw(np.random.default_rng(seed), 3, settings), settings, SIZES)
+    return unreal.training_batch(
+        theta, steps, replay, unreal.draw(np.random.default_rng(seed), 3, settings), settings, SIZES
+    )
 
 
-def test_gradient_through_time_against_directional_differences() -> None:
-    """Central differences at two steps, extrapolated. Cutting the recurrence out of the gradient fails."""
+def unroll_cut(layers: dict[str, Any], rows: np.ndarray, state: Any, mask: np.ndarray, sizes: Sizes) -> tuple[Any, Any]:
+    """The same activations, with the state before each step a constant."""
+    hiddens, cells = [], []
+    for t in range(len(rows)):
+        hidden, cell = unroll(layers, rows[t : t + 1], state, mask[t : t + 1], sizes)
+        state = np.concatenate([getval(hidden)[0], getval(cell)[0]], axis=-1)
+        hiddens.append(hidden)
+        cells.append(cell)
+    return traced.concatenate(hiddens), traced.concatenate(cells)
+
+
+def test_gradient_through_time_against_directional_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Central differences at two steps, extrapolated. The gradient that stops at each step fails."""
     settings, theta = UnrealSettings(weights=LossWeights(control=1.0, entropy=0.1)), make_theta(3)
-    lesson = make_lesson(3, settings, theta)
+    batch = make_batch(3, settings, theta)
 
     def loss(theta: np.ndarray) -> Any:
-        return unreal.unreal_loss(unreal.lesson_losses(theta, lesson, settings, SIZES), settings.weights)
+        return unreal.unreal_loss(unreal.batch_losses(theta, batch, settings, SIZES), settings.weights)
 
-    gradient = grad(loss)(theta)
-    blocks = unreal.layers_of(gradient, SIZES)
-    assert all(block.any() for block in blocks.values())
-    without = np.concatenate([(block * (name != "recurrent")).ravel() for name, block in blocks.items()])
+    total, gradient = loss(theta), grad(loss)(theta)
+    assert all(block.any() for block in unreal.layers_of(gradient, SIZES).values())
+    with monkeypatch.context() as patch:
+        patch.setattr(unreal, "unroll", unroll_cut)
+        assert math.isclose(loss(theta), total, rel_tol=1e-12)
+        cut = grad(loss)(theta)
     rng = np.random.default_rng(4)
     for direction in rng.normal(size=(6, len(theta))):
         differences = [(loss(theta + h * direction) - loss(theta - h * direction)) / (2 * h) for h in (1e-3, 5e-4)]
         expected = (4 * differences[1] - differences[0]) / 3
         np.testing.assert_allclose(gradient @ direction, expected, rtol=1e-7)
-        assert not np.isclose(without @ direction, expected, rtol=1e-4)
+        assert not np.isclose(cut @ direction, expected, rtol=1e-3)
 
 
 def test_learning_step_against_adam_on_the_loss() -> None:
     theta = make_theta(5)
     for max_norm in (1e-3, 1e9):
         settings = UnrealSettings(max_norm=max_norm, learning_rate=0.1)
-        lesson, adam = make_lesson(5, settings, theta), bnn.adam_init(len(theta))
+        batch, adam = make_batch(5, settings, theta), bnn.adam_init(len(theta))
 
-        def loss(theta: np.ndarray, lesson: unreal.Lesson = lesson, settings: UnrealSettings = settings) -> Any:
-            return unreal.unreal_loss(unreal.lesson_losses(theta, lesson, settings, SIZES), settings.weights)
+        def loss(theta: np.ndarray, batch: unreal.TrainingBatch = batch, settings: UnrealSettings = settings) -> Any:
+            return unreal.unreal_loss(unreal.batch_losses(theta, batch, settings, SIZES), settings.weights)
 
         gradient = grad(loss)(theta)
         gradient *= min(1.0, max_norm / math.sqrt(sum(gradient**2)))
         assert np.linalg.norm(gradient) <= max_norm * (1 + 1e-12)
         expected, state = bnn.adam_step(theta, gradient, adam, learning_rate=0.1)
-        new, new_state, losses = unreal.learning_step(theta, adam, lesson, settings, SIZES)
+        new, new_state, losses = unreal.learning_step(theta, adam, batch, settings, SIZES)
         np.testing.assert_allclose(new, expected, rtol=1e-9)
         np.testing.assert_allclose(new_state.mean, state.mean, rtol=1e-9, atol=1e-15)
         assert math.isclose(unreal.unreal_loss(losses, settings.weights), loss(theta), rel_tol=1e-12)
         assert loss(theta - 1e-6 * gradient / np.linalg.norm(gradient)) < loss(theta)
 
 
-def test_lesson_against_targets_by_hand() -> None:
-    """Each window's columns hold its own steps, and targets that are sums over them; so do the losses."""
-    settings = UnrealSettings(gamma=0.9, control_gamma=0.5, reward_scale=0.25)
+def slow_activations(theta: np.ndarray, steps: Steps, memory: bool) -> tuple[np.ndarray, np.ndarray]:
+    """`hidden_activations`, number by number."""
+    hidden, following = np.zeros((2, *steps.rewards.shape, SIZES.hidden))
+    for b in range(steps.rewards.shape[1]):
+        nothing = [0.0] * (2 * SIZES.hidden)
+        state = steps.states[0, b].tolist()
+        for t, over in enumerate(steps.ended[:, b]):
+            state = slow_lstm(theta, steps.rows[t, b], state if memory else nothing)
+            hidden[t, b] = state[: SIZES.hidden]
+            following[t, b] = slow_lstm(theta, steps.next_rows[t, b], state if memory else nothing)[: SIZES.hidden]
+            state = nothing if over else state
+    goes_on = ~steps.ended[:-1]
+    following[:-1][goes_on] = hidden[1:][goes_on]
+    return hidden, following
+
+
+def slow_prediction_loss(layers: dict[str, np.ndarray], frames: np.ndarray, classes: list[int]) -> float:
+    """−mean log p(class), of three frames encoded one by one."""
+    total = 0.0
+    for three, each in zip(frames, classes, strict=True):
+        seen = np.concatenate([np.tanh(np.append(frame, 1.0) @ layers["encoder"]) for frame in three])
+        logits = (np.append(seen, 1.0) @ layers["reward"]).tolist()
+        total += math.log(sum(math.exp(x) for x in logits)) - logits[each]
+    return total / len(classes)
+
+
+def test_learning_step_refuses_a_gradient_that_is_not_finite() -> None:
+    theta, settings = make_theta(5), UnrealSettings()
+    batch, adam = make_batch(5, settings, theta), bnn.adam_init(len(theta))
+    with pytest.raises(ValueError, match="gradient must be finite, got nan"):
+        unreal.learning_step(theta * np.nan, adam, batch, settings, SIZES)
+
+
+def windows_by_hand(replay: Steps, draws: unreal.Draws) -> list[tuple[int, int]]:
+    """Step and environment of each window's last frame; the replay has windows of both kinds."""
+    fits = [(t, b) for t, b in np.ndindex(replay.rewards.shape) if t >= 2 and not replay.ended[t - 2 : t, b].any()]
+    kinds = [[place for place in fits if (replay.rewards[place] != 0) == paid] for paid in (False, True)]
+    asked = [kinds[int(coin < 0.5)] for coin in draws.coins]
+    return [kind[int(place * len(kind))] for kind, place in zip(asked, draws.places, strict=True)]
+
+
+def frames_at(replay: Steps, t: int, b: int) -> np.ndarray:
+    return np.array([replay.rows[t - k, b, : SIZES.inputs] for k in (2, 1, 0)])
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_training_batch_against_targets_by_hand(memory: bool) -> None:
+    """Each window's columns hold its own steps, and targets that are sums over them; so do the losses.
+
+    Rewards are predicted from frames of the replay. Controls: frames reversed, or of the new steps, and −r.
+    """
+    settings = UnrealSettings(gamma=0.9, control_gamma=0.5, reward_scale=0.25, memory=memory)
     theta, replay, new = make_theta(13), make_steps(13, 9, 3), make_steps(14, 5, 3)
     draws = unreal.draw(np.random.default_rng(13), 3, settings)
     windows = {
@@ -502,13 +584,13 @@ def test_lesson_against_targets_by_hand() -> None:
         "control": unreal.replay_window(replay, 5, draws.control_places),
     }
     assert not np.array_equal(windows["value_replay"].rows, windows["control"].rows)
-    lesson = unreal.prepare(theta, new, replay, draws, settings, SIZES)
-    losses = unreal.lesson_losses(theta, lesson, settings, SIZES)
+    batch = unreal.training_batch(theta, new, replay, draws, settings, SIZES)
+    losses = unreal.batch_losses(theta, batch, settings, SIZES)
     layers = unreal.layers_of(theta, SIZES)
     for name, window in windows.items():
-        columns = lesson.parts[name]
-        np.testing.assert_array_equal(lesson.steps.rows[:, columns], window.rows)
-        hidden, following = unreal.hidden_activations(theta, window, SIZES)
+        columns = batch.parts[name]
+        np.testing.assert_array_equal(batch.steps.rows[:, columns], window.rows)
+        hidden, following = slow_activations(theta, window, memory)
         values, next_values = (unreal.affine(h, layers["value"])[..., 0] for h in (hidden, following))
         q, next_q = (unreal.control_values(layers, h, SIZES) for h in (hidden, following))
         returns, targets = np.zeros((5, 3)), np.zeros((5, 3, SIZES.controls))
@@ -520,8 +602,8 @@ def test_lesson_against_targets_by_hand() -> None:
             for g in range(SIZES.controls):
                 paid, best = window.control_rewards[:, b, g].tolist(), next_q[:, b, g].max(axis=-1).tolist()
                 targets[t, b, g] = slow_return(t, paid, best, ends, 0.5)
-        np.testing.assert_allclose(lesson.returns[:, columns], returns, rtol=1e-10)
-        np.testing.assert_allclose(lesson.advantages[:, columns], returns - values, rtol=1e-10)
+        np.testing.assert_allclose(batch.returns[:, columns], returns, rtol=1e-10)
+        np.testing.assert_allclose(batch.advantages[:, columns], returns - values, rtol=1e-10)
         if name == "new":
             logits = unreal.affine(hidden, layers["policy"])
             expected = unreal.policy_loss(logits, window.actions, returns - values)
@@ -531,18 +613,25 @@ def test_lesson_against_targets_by_hand() -> None:
         elif name == "value_replay":
             assert math.isclose(losses.value_replay, unreal.value_loss(values, returns), rel_tol=1e-10)
         else:
-            np.testing.assert_allclose(lesson.control_targets, targets, rtol=1e-10)
+            np.testing.assert_allclose(batch.control_targets, targets, rtol=1e-10)
             assert math.isclose(losses.control, unreal.control_loss(q, window.actions, targets), rel_tol=1e-10)
+    windows_of_rewards = windows_by_hand(replay, draws)
+    frames = np.array([frames_at(replay, t, b) for t, b in windows_of_rewards])
+    classes = [[-1.0, 0.0, 1.0].index(replay.rewards[t, b]) for t, b in windows_of_rewards]
+    assert math.isclose(losses.reward_prediction, slow_prediction_loss(layers, frames, classes), rel_tol=1e-10)
+    of_new = np.array([frames_at(new, t % 5, b) for t, b in windows_of_rewards])
+    for wrong in ((frames[:, ::-1], classes), (of_new, classes), (frames, [2 - each for each in classes])):
+        assert not math.isclose(losses.reward_prediction, slow_prediction_loss(layers, *wrong), rel_tol=1e-3)
 
 
-def test_lesson_against_its_parts_alone() -> None:
+def test_training_batch_against_its_parts_alone() -> None:
     """A task's loss is the same whichever others are on, and 0 when it is off."""
     theta = make_theta(6)
     names = ("value_replay", "control", "reward_prediction")
 
     def losses(**weights: float) -> unreal.Losses:
         settings = UnrealSettings(weights=LossWeights(**{name: weights.get(name, 0.0) for name in names}))
-        return unreal.lesson_losses(theta, make_lesson(6, settings, theta), settings, SIZES)
+        return unreal.batch_losses(theta, make_batch(6, settings, theta), settings, SIZES)
 
     everything, nothing = losses(value_replay=1.0, control=1.0, reward_prediction=1.0), losses()
     for name in names:
@@ -556,21 +645,22 @@ def test_lesson_against_its_parts_alone() -> None:
 def test_a_replay_without_three_frames_teaches_no_reward() -> None:
     settings, theta = UnrealSettings(), make_theta(7)
     steps = make_steps(7, 4, 2)._replace(terminated=np.ones((4, 2), dtype=bool))
-    lesson = unreal.prepare(theta, steps, steps, unreal.draw(np.random.default_rng(0), 2, settings), settings, SIZES)
-    assert len(lesson.frames) == 0 == unreal.lesson_losses(theta, lesson, settings, SIZES).reward_prediction
+    batch = unreal.training_batch(
+        theta, steps, steps, unreal.draw(np.random.default_rng(0), 2, settings), settings, SIZES
+    )
+    assert len(batch.frames) == 0 == unreal.batch_losses(theta, batch, settings, SIZES).reward_prediction
 
 
-def test_reward_lesson_against_indices_by_hand() -> None:
-    """Frames o_{t−2}, o_{t−1}, o_t and the class of r_t; the frames one step later or earlier are others."""
+def test_reward_prediction_batch_against_indices_by_hand() -> None:
+    """Frames o_{t−2}, o_{t−1}, o_t and the class of r_t; reversed, or one step later or earlier, they are others."""
     replay = make_steps(8, 12, 2)
     draws = unreal.draw(np.random.default_rng(8), 2, UnrealSettings(reward_windows=40))
-    ends = unreal.sample_reward_windows(replay.rewards, replay.ended, draws.coins, draws.places).tolist()
-    frames, classes = unreal.reward_lesson(replay, draws, SIZES.inputs)
-    for n, (t, b) in enumerate(ends):
-        expected = [replay.rows[t - k, b, : SIZES.inputs] for k in (2, 1, 0)]
-        np.testing.assert_array_equal(frames[n], expected)
+    frames, classes = unreal.reward_prediction_batch(replay, draws, SIZES.inputs)
+    for n, (t, b) in enumerate(windows_by_hand(replay, draws)):
+        np.testing.assert_array_equal(frames[n], frames_at(replay, t, b))
         assert classes[n] == [-1.0, 0.0, 1.0].index(replay.rewards[t, b])
-        assert not np.array_equal(frames[n], expected[::-1])
+        for wrong in (frames_at(replay, t, b)[::-1], frames_at(replay, t - 1, b), frames_at(replay, (t + 1) % 12, b)):
+            assert not np.array_equal(frames[n], wrong)
 
 
 # ---------------------------------------------------------------- replay
@@ -646,6 +736,11 @@ SMALL = UnrealSettings(
 )
 
 
+def vime(observation_size: int, min_rows: int = 200) -> Vime:
+    settings = VimeSettings(hidden_sizes=(4,), num_samples=2, num_updates=3, min_rows=min_rows)
+    return vime_init(observation_size, Cue.action_space, np.random.default_rng(0), settings)
+
+
 def learned(settings: UnrealSettings, num_updates: int, bonus: Vime | None = None) -> list[unreal.A2CIteration]:
     envs = [Cue() for _ in range(16)]
     theta = unreal.unreal_init(settings.sizes(envs[0]), np.random.default_rng(0))
@@ -666,20 +761,29 @@ def test_a_cue_to_remember_against_its_optimal_value(memory: bool, best: float, 
     assert abs(values.mean() - settings.gamma**2 * best) < within
 
 
+CURIOUS = replace(SMALL, replay_steps=20, eta=0.1)
+
+
 def by_hand(num_updates: int, forget: str = "") -> list[np.ndarray]:
     """The weights after each update of `train_a2c`, written out; with one thing not carried over."""
-    settings, envs, s = replace(SMALL, replay_steps=20), [Cue() for _ in range(4)], streams(1)
-    sizes = settings.sizes(envs[0])
+    envs, s = [Cue() for _ in range(4)], streams(1)
+    sizes = CURIOUS.sizes(envs[0])
     theta = unreal.unreal_init(sizes, np.random.default_rng(1))
-    first, adam = unreal.begin(envs, settings, s.environment), bnn.adam_init(len(theta))
-    position, memory, weights = first, [], [theta]
+    first, adam, bonus = unreal.begin(envs, CURIOUS, s.environment), bnn.adam_init(len(theta)), vime(4, min_rows=36)
+    position, memory, weights, medians = first, [], [theta], []
     for _ in range(num_updates):
-        new, position, _ = unreal.interact(theta, envs, position, s.policy.random((9, 4)), settings)
-        memory = [new] if forget == "replay" else [*memory, new]
+        plain, position, _ = unreal.interact(theta, envs, position, s.policy.random((9, 4)), CURIOUS)
+        batch = unreal.steps_to_batch(plain, sizes)
+        gains = bonus.reward(batch, s.model)
+        medians += [np.median(gains)] if gains.any() else []
+        normalized = gains / np.mean(medians) if medians else gains
+        new = plain._replace(bonuses=0.1 * normalized.reshape(4, 9).T)
+        memory = [new] if forget == "replay" else [*memory, plain if forget == "bonuses" else new]
         columns = [np.concatenate(column)[-20:] for column in zip(*memory)]
-        draws = unreal.Draws(*(s.replay.random(size) for size in (4, 4, 16, 16)))
-        lesson = unreal.prepare(theta, new, Steps(*columns), draws, settings, sizes)
-        theta, next_adam, _ = unreal.learning_step(theta, adam, lesson, settings, sizes)
+        draws = unreal.Draws(*(s.policy.random(size) for size in (4, 4, 16, 16)))
+        training = unreal.training_batch(theta, new, Steps(*columns), draws, CURIOUS, sizes)
+        theta, next_adam, _ = unreal.learning_step(theta, adam, training, CURIOUS, sizes)
+        bonus = bonus.update(batch, s.replay)
         adam = adam if forget == "adam" else next_adam
         position = first if forget == "position" else position
         weights.append(theta)
@@ -687,15 +791,15 @@ def by_hand(num_updates: int, forget: str = "") -> list[np.ndarray]:
 
 
 def test_train_a2c_against_its_lines_by_hand() -> None:
-    """Position, replay, which drops what is older than 20 steps, and the optimiser's state are carried over."""
-    envs, settings = [Cue() for _ in range(4)], replace(SMALL, replay_steps=20)
-    theta = unreal.unreal_init(settings.sizes(envs[0]), np.random.default_rng(1))
-    trained = list(unreal.train_a2c(envs, theta, streams(1), settings, num_updates=4))
+    """Position, replay with its bonuses, which drops what is older than 20 steps, and Adam's state are carried over."""
+    envs = [Cue() for _ in range(4)]
+    theta, bonus = unreal.unreal_init(CURIOUS.sizes(envs[0]), np.random.default_rng(1)), vime(4, min_rows=36)
+    trained = list(unreal.train_a2c(envs, theta, streams(1), CURIOUS, num_updates=4, bonus=bonus))
     expected = by_hand(4)
-    for iteration, weights in zip(trained, expected[1:]):
-        np.testing.assert_allclose(iteration.theta, weights, rtol=1e-9, atol=1e-12)
-    for forget in ("replay", "adam", "position"):
-        assert not np.allclose(by_hand(4, forget)[-1], expected[-1], rtol=1e-6), forget
+    for iteration, weights in zip(trained, expected[1:], strict=True):
+        np.testing.assert_allclose(iteration.theta, weights, rtol=1e-7, atol=1e-9)
+    for forget in ("replay", "bonuses", "adam", "position"):
+        assert not np.allclose(by_hand(4, forget)[-1], expected[-1], rtol=1e-5), forget
 
 
 def test_environments_begin_by_seeds_of_their_own() -> None:
@@ -755,8 +859,8 @@ def test_interact_against_a_walk_by_hand(control: unreal.Control, memory: bool) 
             row = np.concatenate([before.reshape(2, 2, 2, 2, 3).mean(axis=(1, 3)).ravel() / 255, extra])
             np.testing.assert_allclose(steps.rows[t, b], row, rtol=1e-12)
             np.testing.assert_allclose(steps.states[t, b], memory * state, rtol=1e-12)
-            keep = np.ones((1, 1))
-            state = np.concatenate(unreal.unroll(layers, row[None, None], memory * state[None], keep, sizes), -1)[0, 0]
+            mask = np.ones((1, 1))
+            state = np.concatenate(unreal.unroll(layers, row[None, None], memory * state[None], mask, sizes), -1)[0, 0]
             weights = np.exp(unreal.affine(state[None, :3], layers["policy"])[0])
             action = int(noise[t, b] >= weights[0] / weights.sum())
             assert steps.actions[t, b] == action
@@ -799,20 +903,16 @@ def test_unreal_init_begins_without_preference_and_remembering() -> None:
     sizes = UnrealSettings().sizes(Clock())
     layers = unreal.layers_of(unreal.unreal_init(sizes, np.random.default_rng(0)), sizes)
     np.testing.assert_array_equal(layers["lstm"][-1].reshape(4, -1), np.eye(4)[[1]].T * np.ones(sizes.hidden))
+    rng = np.random.default_rng(0)
     for name, block in layers.items():
-        bias = block[-1].any()
-        assert bias == (name in ("lstm", "recurrent"))
-        bound = math.sqrt(6 / (len(block) - (name != "recurrent") + block.shape[1]))
-        if name not in ("lstm",):
-            assert np.abs(block).max() <= bound * (0.01 if name[:3] in ("pol", "val", "con") else 1.0)
+        rows = block if name == "recurrent" else block[:-1]
+        bound, scale = math.sqrt(6 / sum(rows.shape)), 0.01 if name[:3] in ("pol", "val", "con") else 1.0
+        np.testing.assert_array_equal(rows, scale * rng.uniform(-bound, bound, rows.shape))
+        if name not in ("lstm", "recurrent"):
+            assert not block[-1].any()
 
 
 # ---------------------------------------------------------------- bonuses
-
-
-def vime(observation_size: int) -> Vime:
-    settings = VimeSettings(hidden_sizes=(4,), num_samples=2, num_updates=3, min_rows=200)
-    return vime_init(observation_size, Cue.action_space, np.random.default_rng(0), settings)
 
 
 @given(seeds)
@@ -847,23 +947,57 @@ def test_vime_takes_hidden_batches_as_it_is() -> None:
         unreal.hidden_batch(pixels, hidden, following[:-1])
 
 
-@pytest.mark.parametrize("view", ["pixels", "hidden"])
-def test_train_a2c_with_eta_0_against_the_plain_agent(view: unreal.View) -> None:
-    """Bit for bit, while the bonus learns; with eta it pays η times the normalised gains and learns otherwise."""
-    settings = replace(SMALL, bonus_sees=view)
-    size = 4 if view == "pixels" else settings.hidden
-    plain, idle = learned(settings, 4), learned(settings, 4, vime(size))
-    paid = learned(replace(settings, eta=0.1, normalize=False), 4, vime(size))
-    assert isinstance(idle[-1].bonus, Vime)
-    assert len(idle[-1].bonus.pool) == 4 * 9 * 16
-    assert idle[-1].gains.any()
-    for one, other in zip(plain, idle):
+VIEWS = pytest.mark.parametrize(("view", "memory"), [("pixels", True), ("hidden", True), ("hidden", False)])
+
+
+def curious(view: unreal.View, memory: bool, **changes: Any) -> list[unreal.A2CIteration]:
+    settings = replace(SMALL, bonus_sees=view, memory=memory, **changes)
+    return learned(settings, 4, vime(4 if view == "pixels" else settings.hidden))
+
+
+@VIEWS
+def test_train_a2c_with_eta_0_against_the_plain_agent(view: unreal.View, memory: bool) -> None:
+    """Bit for bit, while the bonus learns; what it has seen are activations of the weights that acted, or inputs.
+
+    Controls: with eta the agent learns otherwise, and weights after the update have other activations.
+    """
+    plain, idle = learned(replace(SMALL, memory=memory), 4), curious(view, memory)
+    for one, other in zip(plain, idle, strict=True):
         np.testing.assert_array_equal(one.theta, other.theta)
         assert one.losses == other.losses
-    assert not np.array_equal(plain[-1].theta, paid[-1].theta)
+    assert idle[-1].gains.any()
+    assert not np.array_equal(plain[-1].theta, curious(view, memory, eta=0.1)[-1].theta)
+    sizes = SMALL.sizes(Cue())
+    after = [iteration.theta for iteration in idle]
+    before = [unreal.unreal_init(sizes, np.random.default_rng(0)), *after[:-1]]
+
+    def seen(thetas: list[np.ndarray], memory: bool) -> list[np.ndarray]:
+        views = [(each.steps.rows[..., :4], each.steps.next_rows[..., :4]) for each in idle]
+        if view == "hidden":
+            columns = zip(thetas, idle, strict=True)
+            views = [unreal.hidden_activations(theta, each.steps, sizes, memory) for theta, each in columns]
+        return [np.concatenate([unreal.by_environment(column) for column in part]) for part in zip(*views)]
+
+    assert isinstance(idle[-1].bonus, Vime)
+    pool = idle[-1].bonus.pool
+    np.testing.assert_array_equal([pool.observations, pool.next_observations], seen(before, memory))
+    if view == "hidden":
+        for wrong in (seen(after, memory), seen(before, not memory)):
+            assert not np.allclose([pool.observations, pool.next_observations], wrong, rtol=1e-3)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_bonuses_of_train_a2c_against_gains_by_hand(normalize: bool) -> None:
+    """η times the gains, or these over the mean of the medians so far. Control: each over its own median."""
+    paid, history = curious("hidden", True, eta=0.1, normalize=normalize)[2:], ()
     for iteration in paid:
-        by_time = iteration.gains.reshape(16, 9).T
-        np.testing.assert_allclose(iteration.steps.bonuses, 0.1 * by_time, rtol=1e-6, atol=1e-15)
+        gains = iteration.gains
+        alone, _ = normalize_gains(gains, ())
+        expected, history = normalize_gains(gains, history) if normalize else (gains, history)
+        by_time = 0.1 * expected.reshape(16, 9).T
+        np.testing.assert_allclose(iteration.steps.bonuses, by_time, rtol=1e-6, atol=1e-15)
+        assert gains.any()
+    assert not np.allclose(expected, alone, rtol=1e-3)
 
 
 def test_bonuses_enter_the_values_and_not_the_predicted_rewards() -> None:
@@ -872,7 +1006,9 @@ def test_bonuses_enter_the_values_and_not_the_predicted_rewards() -> None:
     steps = make_steps(12, 5, 3)
     with_bonus = steps._replace(bonuses=np.ones((5, 3)))
     moved = steps._replace(rewards=steps.rewards + 1.0)
-    plain, paid, shifted = (unreal.prepare(theta, s, s, draws, settings, SIZES) for s in (steps, with_bonus, moved))
+    plain, paid, shifted = (
+        unreal.training_batch(theta, s, s, draws, settings, SIZES) for s in (steps, with_bonus, moved)
+    )
     np.testing.assert_allclose(paid.returns, shifted.returns, rtol=1e-12)
     assert not np.allclose(paid.returns, plain.returns)
     np.testing.assert_array_equal(paid.classes, plain.classes)
@@ -882,13 +1018,31 @@ def test_bonuses_enter_the_values_and_not_the_predicted_rewards() -> None:
 # ---------------------------------------------------------------- errors
 
 FILM, ROWS, NO = np.zeros((3, 4, 4, 1)), np.zeros(3), np.zeros(3, dtype=bool)
-FIRST, Q = np.zeros(3, dtype=int), np.zeros((3, 2, 4))
+FIRST, Q, LOGITS = np.zeros(3, dtype=int), np.zeros((3, 2, 4)), np.zeros((3, 3))
 NAN = np.array([0.0, math.nan, 0.0])
-LSTM = {"driven": np.zeros((2, 12)), "hidden": np.zeros((2, 3)), "cell": np.zeros((2, 3)), "weights": np.zeros((3, 12))}
+LSTM = {
+    "gate_inputs": np.zeros((2, 12)),
+    "hidden": np.zeros((2, 3)),
+    "cell": np.zeros((2, 3)),
+    "weights": np.zeros((3, 12)),
+}
 
 
 def with_nan(values: np.ndarray) -> np.ndarray:
     return np.where(np.arange(values.size).reshape(values.shape) == 1, math.nan, values)
+
+
+class Bright(Cue):
+    observation_space = Box(0.0, 1.0, (4, 4, 1), np.float32)
+
+
+REPLAY = make_steps(0, 4, 2)
+
+
+def walk(noise: np.ndarray) -> object:
+    envs, sizes = [Cue()], SMALL.sizes(Cue())
+    theta, position = make_theta(0, sizes), unreal.begin(envs, SMALL, np.random.default_rng(0))
+    return unreal.interact(theta, envs, position, noise, SMALL)
 
 
 def bad_lstm(name: str, values: np.ndarray) -> Callable[[], object]:
@@ -897,6 +1051,7 @@ def bad_lstm(name: str, values: np.ndarray) -> Callable[[], object]:
 
 ERRORS: list[tuple[str, Callable[[], object]]] = [
     ("multiples of 3", lambda: unreal.pixel_control_rewards(FILM, 3)),
+    (r"images must be \(..., H, W, C\), none of them 0", lambda: unreal.pixel_control_rewards(FILM[..., :0], 1)),
     ("cell_size must be", lambda: unreal.pixel_control_rewards(FILM, 0)),
     (r"observations must be \(T\+1, H, W, C\)", lambda: unreal.pixel_control_rewards(FILM[:1], 1)),
     (r"observations must be \(T\+1, H, W, C\)", lambda: unreal.pixel_control_rewards(FILM[0], 1)),
@@ -910,6 +1065,9 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
     ("truncated must", lambda: unreal.n_step_returns(ROWS, ROWS, NO, np.array(False), gamma=1)),
     ("rewards must have at least 1", lambda: unreal.n_step_returns(ROWS[:0], ROWS[:0], NO[:0], NO[:0], gamma=1)),
     ("next_q_values must have", lambda: unreal.n_step_q_targets(ROWS, ROWS, NO, NO, gamma=1)),
+    ("rewards must have at least 1", lambda: unreal.n_step_returns(0.0, 0.0, NO, NO, gamma=1)),
+    ("truncated must", lambda: unreal.n_step_returns(FILM, FILM, NO, NO[:2], gamma=1)),
+    ("next_q_values must have .* A >= 1", lambda: unreal.n_step_q_targets(ROWS, Q[:, 0, :0], NO, NO, gamma=1)),
     ("next_q_values must be finite", lambda: unreal.n_step_q_targets(ROWS, FILM[0, 0] + np.nan, NO, NO, gamma=1)),
     ("terminated must be .* true and false", lambda: unreal.n_step_returns(ROWS, ROWS, [0, 2, 0], NO, gamma=1)),
     ("truncated must be .* true and false", lambda: unreal.n_step_returns(ROWS, ROWS, NO, NAN, gamma=1)),
@@ -917,6 +1075,8 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
     ("values must have shape", lambda: unreal.dueling(ROWS, np.zeros((2, 4)))),
     ("^values must be finite", lambda: unreal.dueling(NAN, np.zeros((3, 4)))),
     ("advantages must be finite", lambda: unreal.dueling(ROWS, np.stack([NAN] * 3))),
+    ("advantages must be .* A >= 1", lambda: unreal.dueling(ROWS, LOGITS[:, :0])),
+    (r"advantages must be .* got \(\)", lambda: unreal.dueling(np.array(1.0), np.array(0.0))),
     ("ended must be .* true and false", lambda: unreal.reward_prediction_windows([0, 2, 0])),
     (r"ended must be \(T", lambda: unreal.reward_prediction_windows(True)),
     ("ended must be .* true and false, ", lambda: unreal.sample_reward_windows(ROWS, ROWS + 0.5, ROWS, ROWS)),
@@ -925,9 +1085,27 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
     ("rewards must be finite", lambda: unreal.reward_class([math.nan])),
     ("ended must have shape", lambda: unreal.sample_reward_windows(ROWS, NO[:2], ROWS, ROWS)),
     ("places must have shape", lambda: unreal.sample_reward_windows(ROWS, NO, ROWS, ROWS[:1])),
-    (r"must be in \[0, 1\)", lambda: unreal.sample_reward_windows(ROWS, NO, ROWS + 1.0, ROWS)),
-    ("indices must be", lambda: unreal.policy_loss(np.zeros((3, 2)), np.array([0, 1, 2]), ROWS)),
-    ("indices must have shape", lambda: unreal.policy_loss(np.zeros((3, 2)), np.array([0, 1]), ROWS)),
+    (r"coins must be in \[0, 1\)", lambda: unreal.sample_reward_windows(ROWS, NO, ROWS + 1.0, ROWS)),
+    (r"places must be in \[0, 1\)", lambda: unreal.sample_reward_windows(ROWS, NO, ROWS, ROWS - 0.1)),
+    ("coins must have shape", lambda: unreal.sample_reward_windows(ROWS, NO, LOGITS, LOGITS)),
+    ("actions must be indices", lambda: unreal.policy_loss(LOGITS, np.array([0, 1, 3]), ROWS)),
+    ("actions must have shape", lambda: unreal.policy_loss(LOGITS, FIRST[:2], ROWS)),
+    ("advantages must have shape", lambda: unreal.policy_loss(LOGITS, FIRST, ROWS[:1])),
+    ("advantages must be finite", lambda: unreal.policy_loss(LOGITS, FIRST, NAN)),
+    (r"logits must be \(..., A\), none of them 0", lambda: unreal.policy_loss(LOGITS[:0], FIRST[:0], ROWS[:0])),
+    ("logits must be finite", lambda: unreal.policy_loss(with_nan(LOGITS), FIRST, ROWS)),
+    ("logits must be .* none of them 0", lambda: unreal.policy_entropy(LOGITS[:, :0])),
+    (r"logits must be .* got \(\)", lambda: unreal.policy_entropy(np.array(0.0))),
+    ("logits must be finite", lambda: unreal.policy_entropy(with_nan(LOGITS))),
+    ("returns must have shape", lambda: unreal.value_loss(ROWS, ROWS[:, None])),
+    ("returns must be finite", lambda: unreal.value_loss(ROWS, NAN)),
+    ("^values must be finite", lambda: unreal.value_loss(NAN, ROWS)),
+    (r"values must be \(...\), none of them 0", lambda: unreal.value_loss(ROWS[:0], ROWS[:0])),
+    ("classes must be indices below 3", lambda: unreal.reward_prediction_loss(LOGITS, FIRST + 3)),
+    ("classes must have shape", lambda: unreal.reward_prediction_loss(LOGITS, FIRST[:2])),
+    (r"logits must have shape \(3, 3\)", lambda: unreal.reward_prediction_loss(LOGITS[:, :2], FIRST)),
+    ("logits must be .* none of them 0", lambda: unreal.reward_prediction_loss(LOGITS[:0], FIRST[:0])),
+    ("logits must be finite", lambda: unreal.reward_prediction_loss(with_nan(LOGITS), FIRST)),
     ("targets must have shape", lambda: unreal.control_loss(Q, FIRST, np.zeros((3, 1)))),
     ("targets must be finite", lambda: unreal.control_loss(Q, FIRST, with_nan(Q[..., 0]))),
     ("q_values must be finite", lambda: unreal.control_loss(with_nan(Q), FIRST, Q[..., 0])),
@@ -935,7 +1113,7 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
     ("q_values must be .* none of them 0", lambda: unreal.control_loss(Q[:0], FIRST[:0], Q[:0, :, 0])),
     ("actions must have shape", lambda: unreal.control_loss(Q, FIRST[:2], Q[..., 0])),
     (r"hidden must be \(B, H\)", bad_lstm("hidden", np.zeros(3))),
-    ("driven must have shape", bad_lstm("driven", np.zeros((2, 9)))),
+    ("gate_inputs must have shape", bad_lstm("gate_inputs", np.zeros((2, 9)))),
     ("cell must have shape", bad_lstm("cell", np.zeros((2, 1)))),
     ("weights must have shape", bad_lstm("weights", np.zeros((12, 3)))),
     *[(f"^{name} must be finite", bad_lstm(name, with_nan(values))) for name, values in LSTM.items()],
@@ -948,6 +1126,18 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
     ("bonus_sees must be 'pixels' or 'hidden'", lambda: UnrealSettings(bonus_sees="rows")),  # type: ignore[arg-type]
     ("control_gamma must be", lambda: UnrealSettings(control_gamma=2.0)),
     ("eta must be", lambda: UnrealSettings(eta=-1.0)),
+    ("memory must be True or False, got 0.5", lambda: UnrealSettings(memory=0.5)),  # type: ignore[arg-type]
+    ("env must have images .* of uint8", lambda: UnrealSettings().sizes(Bright())),
+    ("noise must have shape", lambda: walk(np.zeros((2, 2)))),
+    ("noise must have shape", lambda: walk(np.zeros(2))),
+    (r"noise must be in \[0, 1\)", lambda: walk(np.ones((2, 1)))),
+    ("noise must be finite", lambda: walk(NAN[:, None])),
+    ("steps of noise must be", lambda: walk(np.zeros((0, 1)))),
+    ("places must have shape", lambda: unreal.replay_window(REPLAY, 2, np.zeros(3))),
+    (r"places must be in \[0, 1\)", lambda: unreal.replay_window(REPLAY, 2, np.array([0.5, 1.0]))),
+    ("num_steps must be from 1 to the replay's 4, got 5", lambda: unreal.replay_window(REPLAY, 5, np.zeros(2))),
+    ("num_steps must be", lambda: unreal.replay_window(REPLAY, 0, np.zeros(2))),
+    ("gradient must be finite, got inf", lambda: unreal.clipped(np.array([1.0, math.inf]), 0.5)),
     ("env must have images", lambda: UnrealSettings().sizes(gym.make("CartPole-v1"))),
     ("envs must be at least 1", lambda: unreal.begin([], UnrealSettings(), np.random.default_rng(0))),
     ("num_updates must be", lambda: next(unreal.train_a2c([Cue()], ROWS, streams(0), SMALL, num_updates=0))),
