@@ -132,14 +132,14 @@ def policy_init(
     action_space: Space[Any],
     rng: Generator,
     hidden_sizes: tuple[int, ...] = (32,),
-    observation_scale: Array | None = None,
+    observation_scale: Any = None,
 ) -> Policy:
     """A policy for the space: Gaussian with mean near 0 and σ = 1 for a Box (A,), near uniform for Discrete.
 
     observation_scale (K,), in units of the observations, is what the network sees as 1; ones if not given.
     """
     sizes = (observation_size, *hidden_sizes, action_size(action_space))
-    scale = onp.ones(observation_size) if observation_scale is None else observation_scale
+    scale = onp.ones(observation_size) if observation_scale is None else onp.array(observation_scale, float)
     check_array("observation_scale", scale, (observation_size,))
     check_positive("observation_scale", scale)
     weights = network_init(sizes, rng)
@@ -327,7 +327,7 @@ class AgentSettings:
     gamma: float = 0.99
     lam: float = 1.0
     normalize: bool = True  # False for a bonus that is a ready reward, such as a count
-    curious_values: bool = True  # False fits V to the returns of the task alone, as the original does
+    curious_values: bool = True  # False fits V to the task's rewards: gains then count over 1/(1 − γλ) steps
     policy_step: Callable[..., Any] = trpo_step
 
     def __post_init__(self) -> None:
@@ -402,7 +402,7 @@ def curiosity(
 def improve(
     policy: Any, value: ValueFunction, batch: Batch, rewards: Array, settings: AgentSettings
 ) -> tuple[Any, ValueFunction]:
-    """One step of the policy on standardised advantages of r̃; the value function fitted to values + GAE(λ = 1)."""
+    """One step of the policy on standardised advantages of r̃; V fitted to values + GAE(λ = 1) of r̃ or of r."""
     values, next_values = value(batch.observations), value(batch.next_observations)
     path = values, next_values, batch.terminated, batch.truncated
     fitted = rewards if settings.curious_values else batch.rewards

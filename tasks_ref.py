@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import partial
+from math import inf
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -73,6 +74,7 @@ class Job(NamedTuple):
 FAST = VimeSettings(gradient="closed_form")  # the original's model, by the faster of the two gradients
 LEARNING = replace(FAST, likelihood_sigma=0.5, num_data=1000.0)  # a model that comes to predict
 BODY_SCALE = (3.0, 0.1, 0.3, *[0.5] * 6, 1.0, 0.6, 2.0, *[8.0] * 6)  # x, z, tilt, joints; their speeds
+WALKER_SCALE = (3.0, 1.25, *BODY_SCALE[2:])  # whose height is about 1.25, where HalfCheetah's is near 0
 TASKS = {
     "SparseMountainCar": Task(
         env_id="envs_ref:vime_ref/SparseMountainCar-v0",
@@ -106,7 +108,7 @@ TASKS = {
         iterations=100,
         policy_sizes=(64, 32),
         value_sizes=(64, 32),
-        observation_scale=BODY_SCALE,
+        observation_scale=WALKER_SCALE,
         agent=AgentSettings(eta=1e-3, lam=0.97),
         trpo=TrpoSettings(max_kl=0.05, fisher_every=5),
         vime=LEARNING,
@@ -126,7 +128,7 @@ def settings_of(task: Any) -> dict[str, Any]:
 def of_kind(name: str, value: Any, old: Any) -> bool:
     if isinstance(old, tuple):  # sizes, or scales
         kinds = (int, float) if name == "observation_scale" else (int,)
-        return isinstance(value, tuple) and all(type(number) in kinds and number > 0 for number in value)
+        return isinstance(value, tuple) and all(type(number) in kinds and 0 < number < inf for number in value)
     if isinstance(old, float):
         return type(value) in (int, float)
     return type(value) is type(old)
@@ -143,7 +145,10 @@ def with_setting(settings: Any, name: str, value: Any) -> Any:
         return replace(settings, **{head: with_setting(old, rest, value)})
     value = tuple(value) if isinstance(value, list) else value
     if not (of_kind(name, value, 0.0 if name == "num_data" else old) or (name == "num_data" and value is None)):
-        raise ValueError(f"{name} must be of the kind of {old!r}, got {value!r}")
+        kind = f"a list of {'numbers' if name == 'observation_scale' else 'whole numbers'} > 0"
+        raise ValueError(
+            f"{name} must be {kind if isinstance(old, tuple) else f'of the kind of {old!r}'}, got {value!r}"
+        )
     return replace(settings, **{head: value})
 
 
@@ -188,8 +193,7 @@ def start(job: Job) -> Start:
     task = job.task
     env = gym.make(task.env_id, disable_env_checker=True)
     init, *streams = np.random.default_rng([ROOT_SEED, job.seed]).spawn(5)
-    scale = np.array(task.observation_scale) if task.observation_scale else None
-    policy = policy_init(observed(env), env.action_space, init, task.policy_sizes, scale)
+    policy = policy_init(observed(env), env.action_space, init, task.policy_sizes, task.observation_scale or None)
     value = value_init(observed(env), init, task.value_sizes)
     bonus = bonus_init(job.bonus_name, task, env, init)
     settings = replace(task.agent, policy_step=partial(trpo_step, **asdict(task.trpo)))

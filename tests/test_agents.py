@@ -284,6 +284,14 @@ def test_policy_init_refuses_a_scale_that_does_not_fit(scale):
         policy_init(2, Discrete(2), default_rng(0), observation_scale=scale)
 
 
+def test_policy_init_takes_a_list_as_scale_and_keeps_its_own():
+    given = np.array([1.0, 2.0])
+    policy = policy_init(2, Discrete(2), default_rng(0), observation_scale=given)
+    given[:] = 3.0
+    listed = policy_init(2, Discrete(2), default_rng(0), observation_scale=[1, 2])
+    assert policy.observation_scale.tolist() == listed.observation_scale.tolist() == [1.0, 2.0]
+
+
 TWO, COLUMN = np.zeros(2), np.arange(4.0)[:, None]
 
 
@@ -1078,13 +1086,14 @@ def test_train_leaves_a_policy_alone_whose_actions_all_pay_the_same(reward, batc
 
 
 def test_train_fits_values_to_the_curious_returns():
-    """Reward 0, a bonus of 1 each step, eta ½: V = ½. The original code fits the external returns: V = 0."""
+    """A bonus of 1 a step, eta ½: V = ½ without reward, 2½ beside a reward of 2, and 2 where the task's is fitted."""
     agent = AgentSettings(eta=0.5, batch_steps=4, normalize=False)
     seen = run(Bandit(0.0, 0.0), Ready(1.0), agent, 1)[0]
     assert seen.value(np.ones((1, 1)))[0] == pytest.approx(0.5, rel=1e-15)
     assert np.all(seen.batch.rewards == 0.0)
-    external = run(Bandit(0.0, 0.0), Ready(1.0), replace(agent, curious_values=False), 1)[0]
-    assert np.all(external.value(np.ones((1, 1))) == 0.0)
+    for curious, paid in ((True, 2.5), (False, 2.0)):
+        both = run(Bandit(2.0, 2.0), Ready(1.0), replace(agent, curious_values=curious), 1)[0]
+        assert both.value(np.ones((1, 1)))[0] == pytest.approx(paid, rel=1e-15)
     varied = [
         run(Bandit(0.0, 0.0), Ready([0.0, 1.0, 2.0, 4.0]), replace(agent, curious_values=curious), 1)[0]
         for curious in (True, False)
@@ -1097,11 +1106,12 @@ def test_train_fits_values_to_the_curious_returns():
 @pytest.mark.parametrize(
     ("end", "returns"), [("terminated", [1.75, 1.5, 1.0]), ("truncated", [2.125, 2.25, 2.5]), ("", [2.125, 2.25, 2.5])]
 )
-def test_train_fits_values_to_returns_behind_the_true_next_value(end, returns):
+@pytest.mark.parametrize("curious", [True, False])
+def test_train_fits_values_to_returns_behind_the_true_next_value(end, returns, curious):
     """V(s) = step, rewards 1, γ = ½: 1 + ½·3 behind a cut, 1 behind a terminal state, whatever λ the policy has."""
     steps = replace(value_init(2, default_rng(0), ()), theta=np.array([0.0, 1.0, 0.0]), scale=1.0)
     env = Scripted([([1.0] * (3 if end else 9), end)], Box(-1, 1, (2,)))
-    agent = AgentSettings(batch_steps=3, gamma=0.5, lam=0.0)
+    agent = AgentSettings(batch_steps=3, gamma=0.5, lam=0.0, curious_values=curious)
     seen = next(train(env, gaussian(1), vime.NoBonus(), steps, streams(0), agent, num_iterations=1))
     assert seen.value.center == pytest.approx(np.mean(returns), rel=1e-15)
 

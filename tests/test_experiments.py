@@ -335,7 +335,7 @@ def refusal(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str
                 (["agent.speed=1"], "setting must be one of eta, "),
                 (["agent.eta=much"], "eta must be of the kind of 0.0001, got 'much'"),
                 (["agent.eta=0,-1"], "eta must be >= 0"),
-                (["vime.hidden_sizes=4"], "hidden_sizes must be of the kind of (32,), got 4"),
+                (["vime.hidden_sizes=4"], "hidden_sizes must be a list of whole numbers > 0, got 4"),
                 (["vime.method=guess"], "method must be 'taylor' or 'exact', got 'guess'"),
                 (["agent.lam=1", "agent.lam=0.5"], "agent.lam is set more than once"),
                 (["agent.lam=1", "--set", "agent.lam=0.5"], "agent.lam is set more than once"),
