@@ -201,8 +201,9 @@ def frames(actions: list[int], rooms: int, seed: int) -> list[Frame]:
 
 
 def run_labyrinth(job: StudyJob) -> Iterator[Value]:
-    """By steps: "return", mean of the episodes that ended since the last point, and for each of AGES "drift 10", that
-    after 10 updates, of the LSTM's features over the last episode of each environment; "film", the action of each step.
+    """By steps: "return", the mean of the episodes that ended since the last point; "drift 1", "drift 10" and
+    "drift 100", of the LSTM's features over each environment's last episode, after so many updates; "film", the action
+    of each step.
     """
     settings, agent = job.settings, agent_of(job)
     init, *streams = np.random.default_rng([ROOT_SEED, job.seed, job.size]).spawn(5)
@@ -251,7 +252,11 @@ def drift_lines(rows: list[Row]) -> list[str]:
     measured = {row["measure"] for row in rows}
     ages = [age for age in AGES if f"drift {age}" in measured]
     cells = spread_cells(last_quarter(rows, REMEMBERS, f"drift {age}") for age in ages)
-    return aligned([["updates", "drift of hidden features"], *zip(map(str, ages), cells)], left=(1,)) if ages else []
+    return (
+        aligned([["updates", "drift of hidden features, last quarter"], *zip(map(str, ages), cells)], left=(1,))
+        if ages
+        else []
+    )
 
 
 def labyrinth_table(rows: list[Row]) -> str:
@@ -263,7 +268,7 @@ def labyrinth_table(rows: list[Row]) -> str:
         ["P(more than A2C)", *(more_than_a2c(rows, name) for name in names)],
     ]
     steps = max(row["point"] for row in rows)
-    title = f"Labyrinth: return of an episode, {steps} steps of training, {seeds_in(rows)}"
+    title = f"Labyrinth: return of an episode, median [quartiles]; {steps} steps of training, {seeds_in(rows)}"
     return "\n".join([title, "", *aligned(list(zip(*columns)), left=(0,)), "", *drift_lines(rows)]).rstrip()
 
 

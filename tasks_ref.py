@@ -145,7 +145,7 @@ def with_setting(settings: Any, name: str, value: Any) -> Any:
         return replace(settings, **{head: with_setting(old, rest, value)})
     value = tuple(value) if isinstance(value, list) else value
     if not (of_kind(name, value, 0.0 if name == "num_data" else old) or (name == "num_data" and value is None)):
-        kind = f"a list of {'numbers' if name == 'observation_scale' else 'whole numbers'} > 0"
+        kind = f"a list of {'finite numbers' if name == 'observation_scale' else 'whole numbers'} > 0"
         raise ValueError(
             f"{name} must be {kind if isinstance(old, tuple) else f'of the kind of {old!r}'}, got {value!r}"
         )

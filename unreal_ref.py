@@ -341,7 +341,7 @@ class LossWeights:
     value: float = 0.5  # the critic learns at half the rate: [Port], after [A3C]'s code
     entropy: float = 0.003  # between the 0.01 of [A3C] and the 1e-3 of [Port]
     value_replay: float = 1.0  # [Port]
-    control: float = 0.05  # [Port], there for 400 cells
+    control: float = 0.05  # [Port]'s number; there for 400 cells, and pseudo-rewards not times 1 − γ
     reward_prediction: float = 0.05  # [Port]'s 1 stands beside sums over 20 steps; where all are means it is 1/20
 
     def __post_init__(self) -> None:
@@ -611,7 +611,7 @@ def hidden_batch(batch: Batch, hidden: Array, next_hidden: Array) -> Batch:
     """The batch as a bonus over hidden states sees it: activations (N, H) in place of observations.
 
     [Lecture], where states are not observed: state = hidden activation. Those that a bonus has stored are of old
-    weights, and age as the agent learns: measured in `labyrinth_ref.drift`.
+    weights, and age as the agent learns: measured by `labyrinth_ref.drifts`.
     """
     check_array("next_hidden", next_hidden, hidden.shape)
     check_array("hidden", hidden, (len(batch.rewards), *hidden.shape[1:]))

@@ -28,9 +28,11 @@ def run(job: StudyJob) -> list[Value]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--updates", type=int, default=30, help="of a run; 15 are an episode")
+    parser.add_argument("--updates", type=int, default=30, help="of a run, a multiple of 15, which are an episode")
     parser.add_argument("--runs", type=int, default=5, help="that the median is taken of")
     args = parser.parse_args()
+    if args.updates % 15:
+        parser.error("--updates must be a multiple of 15")
     settings: Any = STUDY.settings
     steps = args.updates * settings.num_envs * settings.agent.num_steps
     settings = replace(settings, length=steps, points=1)

@@ -199,13 +199,13 @@ def words(line: str) -> str:
 def test_labyrinth_table_against_rows_by_hand() -> None:
     """Means over training are 2.5 and 5, ends 4 and 8, of others ten times or twice that; P(VIME) = 3.5/4."""
     title, _, _, *lines = STUDY.table(many_rows()).splitlines()
-    assert title == "Labyrinth: return of an episode, 400 steps of training, 2 seeds"
+    assert title == "Labyrinth: return of an episode, median [quartiles]; 400 steps of training, 2 seeds"
     assert [words(line) for line in lines] == [
         "A2C 3.8 [ 3.1, 4.4] 6.0 [ 5.0, 7.0]",
         "UNREAL 37.5 [31.2, 43.8] 60.0 [50.0, 70.0] 1.00 [0.16, 1.00]",
         "+ VIME on hidden state 7.5 [ 6.2, 8.8] 12.0 [10.0, 14.0] 0.88 [0.14, 1.00]",
         "",
-        "updates drift of hidden features",
+        "updates drift of hidden features, last quarter",
         "1 0.01 [0.01, 0.01]",
         "10 0.10 [0.07, 0.12]",
     ]
