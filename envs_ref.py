@@ -55,6 +55,7 @@ COLOURS = {
     "*": (0, 0, 255),  # lit piece of the screen
 }
 SIGNS = "".join(COLOURS)
+DRAWN = {"render_modes": ["rgb_array"], "render_fps": 10}  # metadata of what can be drawn
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # (row, column) of the actions: 0 up, 1 right, 2 down, 3 left
 KEY_DOOR_MAZE = (
     "#########",
@@ -81,6 +82,7 @@ TV_ROOM = (
 FLOOR, WALL, APPLE, GOAL = range(4)
 LABYRINTH_COLOURS = (COLOURS[" "], COLOURS["#"], (250, 150, 0), COLOURS["G"])
 NUM_APPLES = 4
+LABYRINTH_STEPS = 300  # of an episode
 # What the line from the centre of a 5 by 5 window to each of its cells goes through: the cell at half the offset, or
 # the two at either side, got by rounding to the centre and away from it.
 BETWEEN = np.ix_([1, 2, 2, 2, 3], [1, 2, 2, 2, 3]), np.ix_([1, 1, 2, 3, 3], [1, 1, 2, 3, 3])
@@ -468,7 +470,7 @@ class DrawnTask(NumberedTask):
     each from 0 to 1. `render_mode="rgb_array"` draws a cell as 16 by 16 pixels.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  as in gymnasium.Env
+    metadata: dict[str, Any] = DRAWN
 
     def __init__(self, drawing: Sequence[str], num_levels: int, observation: str, render_mode: str | None) -> None:
         self.cells = [(r, c) for r, line in enumerate(drawing) for c, sign in enumerate(line) if sign != "#"]
@@ -631,7 +633,7 @@ class Labyrinth(NumberedTask):
     2 · rooms + 1 cells high and wide, and `maze_seed` None or a whole number ≥ 0, or for another `render_mode`.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  as in gymnasium.Env
+    metadata: dict[str, Any] = DRAWN
 
     def __init__(self, maze_seed: int | None = None, render_mode: str | None = None, *, rooms: int = 4) -> None:
         check_count("rooms", rooms, 2)
@@ -702,4 +704,4 @@ class Labyrinth(NumberedTask):
         return picture
 
 
-gym.register(id="vime_ref/Labyrinth-v0", entry_point=f"{__name__}:Labyrinth", max_episode_steps=300)
+gym.register(id="vime_ref/Labyrinth-v0", entry_point=f"{__name__}:Labyrinth", max_episode_steps=LABYRINTH_STEPS)

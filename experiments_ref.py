@@ -2,7 +2,7 @@
 
 `vime-ref run` trains every bonus on every seed and writes learning curves, settings and pictures; a run is a function
 of its settings and seed, so neither the number of processes nor an interruption changes a number. It makes the studies
-of `studies_ref` as well, whose runs take seconds. `vime-ref figure` lays several results out side by side;
+of `studies_ref` as well. `vime-ref figure` lays several results out side by side;
 `vime-ref check` and `fuzz` are those of `crosscheck_ref` and `fuzz_ref`.
 """
 
@@ -184,6 +184,12 @@ def holds_other_results(folder: Path, config: dict[str, Any]) -> bool:
         return any(there[name] != config[name] for name in MADE_WITH)
     except (OSError, ValueError, KeyError, TypeError):
         return True
+
+
+def refuse_other_results(folder: Path, config: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """End with one line where the folder `holds_other_results`."""
+    if holds_other_results(folder, config):
+        arguments.parser.error(f"{folder} holds the results of other settings: choose another --out, or remove it")
 
 
 @contextmanager
@@ -446,8 +452,7 @@ def plan(arguments: argparse.Namespace) -> dict[Job, Path]:
             jobs = jobs_of(name, arguments)
         except ValueError as error:
             arguments.parser.error(f"argument --set: {error}")
-        if holds_other_results(folder, configuration(name, arguments, jobs)):
-            arguments.parser.error(f"{folder} holds the results of other settings: choose another --out, or remove it")
+        refuse_other_results(folder, configuration(name, arguments, jobs), arguments)
         planned.update({job: checkpoint_of(folder, job) for job in jobs})
     there = [path for folder in {path.parent: 0 for path in planned.values()} for path in sorted(folder.glob("*.npz"))]
     if there and not arguments.resume:
@@ -506,8 +511,7 @@ def run_studies(arguments: argparse.Namespace) -> int:
     folders = {name: arguments.out if len(arguments.task) == 1 else arguments.out / name for name in arguments.task}
     configs = {name: study_configuration(name, arguments) for name in folders}
     for name, folder in folders.items():
-        if holds_other_results(folder, configs[name]):
-            arguments.parser.error(f"{folder} holds the results of other settings: choose another --out, or remove it")
+        refuse_other_results(folder, configs[name], arguments)
     for name, folder in folders.items():
         began = time.perf_counter()
         rows = studies.run_jobs(studies.jobs_of(name, arguments.seeds), arguments.jobs)

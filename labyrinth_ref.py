@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from agents_ref import Streams
 from bnn_ref import Array, check_count
+from envs_ref import LABYRINTH_STEPS
 from figures_ref import COLORS, Style, draw_line, finish
-from statistics_ref import aligned, band, improvement_interval, probability_of_improvement, quartile_band, with_ends
+from statistics_ref import aligned, band, improvement_cell, quartile_band
 from study_ref import (
     Row,
     Study,
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
 
 MODULES = ("bnn_ref", "vime_ref", "agents_ref", "envs_ref", "unreal_ref", "labyrinth_ref")
 LABYRINTH = "envs_ref:vime_ref/Labyrinth-v0"
-HORIZON = 300  # steps of an episode
 TASKS = ("value_replay", "control", "reward_prediction")  # weights that turn UNREAL's tasks on and off
 AGES = (1, 10, 100)  # updates, after which stored features are compared with those of the same steps now
 FILM = 24  # steps of the trained agent
@@ -125,7 +125,7 @@ class LabyrinthSettings(StudySettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("num_envs", self.num_envs)
-        if self.length % (part := self.points * self.num_envs * HORIZON):
+        if self.length % (part := self.points * self.num_envs * LABYRINTH_STEPS):
             raise ValueError(
                 f"length must be a multiple of {part}, so that points end with episodes, got {self.length}"
             )
@@ -212,7 +212,7 @@ def run_labyrinth(job: StudyJob) -> Iterator[Value]:
     update_steps = settings.num_envs * agent.num_steps
     ends = parts_of(settings.length // update_steps, settings.points)
     thetas = deque([theta], maxlen=max(AGES) + 1)
-    recent: deque[Steps] = deque(maxlen=HORIZON // agent.num_steps)
+    recent: deque[Steps] = deque(maxlen=LABYRINTH_STEPS // agent.num_steps)
     returns: list[float] = []
     learning = train_a2c(envs, theta, Streams(*streams), agent, num_updates=ends[-1], bonus=bonus)
     for number, seen in enumerate(learning, 1):
@@ -240,11 +240,10 @@ def whole_training(rows: list[Row], name: str) -> Array:
 
 
 def more_than_a2c(rows: list[Row], name: str) -> str:
-    """The cell "0.97 [0.69, 1.00]": the probability that a seed's `whole_training` is more than one of A2C's."""
+    """The cell of the probability that a seed's `whole_training` is more than one of A2C's."""
     if name == "A2C" or "A2C" not in names_of(rows):
         return ""
-    mine, base = whole_training(rows, name), whole_training(rows, "A2C")
-    return with_ends([np.insert(improvement_interval(mine, base), 1, probability_of_improvement(mine, base))])[0]
+    return improvement_cell(whole_training(rows, name), whole_training(rows, "A2C"))
 
 
 def drift_lines(rows: list[Row]) -> list[str]:
@@ -252,11 +251,8 @@ def drift_lines(rows: list[Row]) -> list[str]:
     measured = {row["measure"] for row in rows}
     ages = [age for age in AGES if f"drift {age}" in measured]
     cells = spread_cells(last_quarter(rows, REMEMBERS, f"drift {age}") for age in ages)
-    return (
-        aligned([["updates", "drift of hidden features, last quarter"], *zip(map(str, ages), cells)], left=(1,))
-        if ages
-        else []
-    )
+    head = [("updates", "drift of hidden features, last quarter")] if ages else []
+    return aligned([*head, *zip(map(str, ages), cells)], left=(1,))
 
 
 def labyrinth_table(rows: list[Row]) -> str:
@@ -277,6 +273,8 @@ def labyrinth_table(rows: list[Row]) -> str:
 
 def draw_labyrinth(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     """Learning curves of the auxiliary tasks, of curiosity, the drift of features; below them the film."""
+    from matplotlib.ticker import EngFormatter
+
     looks = looks_of(rows, AGENT_COLORS)
     parts: Any = figure.subfigures(2, 1, height_ratios=(1.9, 1.0))
     curves, strip = parts
@@ -298,7 +296,7 @@ def draw_labyrinth(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     finish(aging, "no features stored")
     for axes in (tasks, curiosity, aging):
         axes.title.set_fontsize("medium")
-        axes.xaxis.set_major_formatter(lambda steps, _: f"{steps / 1000:g}k")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     curves.suptitle(f"Labyrinth: median and quartiles of {seeds_in(rows)}")
     draw_film(strip, rows)
     return looks

@@ -338,12 +338,17 @@ def return_columns(finals: Collection[Array]) -> list[list[str]]:
     return [[head, *with_ends(triples)] for head, triples in zip(heads, bands)]
 
 
+def improvement_cell(x: Array, y: Array) -> str:
+    """The cell "0.97 [0.69, 1.00]": `probability_of_improvement` of x over y, with its interval."""
+    return with_ends([np.insert(improvement_interval(x, y), 1, probability_of_improvement(x, y))])[0]
+
+
 def improvement(finals: dict[Key, Array], key: Key) -> str:
-    """The cell "0.97 [0.69, 1.00]" of another bonus's line; empty where there is nothing to compare."""
+    """The `improvement_cell` of another bonus's line; empty where there is nothing to compare."""
     vime, other = (each[np.isfinite(each)] for each in (finals.get((key[0], "vime"), np.zeros(0)), finals[key]))
     if key[1] == "vime" or not (len(vime) and len(other)):
         return ""
-    return with_ends([np.insert(improvement_interval(vime, other), 1, probability_of_improvement(vime, other))])[0]
+    return improvement_cell(vime, other)
 
 
 def time_a_seed(rows: Sequence[Row]) -> str:

@@ -800,7 +800,9 @@ def training_batch(
         *(flags[:, columns] for flags in ends),
         gamma=settings.control_gamma,
     )
-    frames, classes = reward_prediction_batch(replay, draws, sizes.inputs)
+    frames, classes = onp.zeros((0, FRAMES, sizes.inputs)), onp.zeros(0, int)
+    if w.reward_prediction:
+        frames, classes = reward_prediction_batch(replay, draws, sizes.inputs)
     return TrainingBatch(everything, parts, returns - values, returns, control_targets, frames, classes)
 
 
@@ -820,7 +822,7 @@ def batch_losses(theta: Array, batch: TrainingBatch, settings: UnrealSettings, s
     if "control" in parts:
         q_values = control_values(layers, hidden[:, parts["control"]], sizes)
         control = control_loss(q_values, steps.actions[:, parts["control"]], batch.control_targets)
-    if settings.weights.reward_prediction and len(batch.frames):
+    if len(batch.frames):
         reward_prediction = reward_prediction_loss(reward_logits(layers, batch.frames), batch.classes)
     return Losses(
         policy_loss(logits, steps.actions[:, new], batch.advantages[:, new]),
