@@ -15,9 +15,9 @@ import argparse
 import numpy as np
 from common import median_times
 
-import explorers_ref as explorers
 from agents_ref import Streams
-from envs_ref import DeepSea
+from vime_gym.tasks import DeepSea
+from vime_lecture import explorers
 from vime_ref import NoBonus
 
 SETTINGS = explorers.TabularSettings()

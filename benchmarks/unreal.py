@@ -2,7 +2,7 @@
 
     python benchmarks/unreal.py --updates 30
 
-The agents of `labyrinth_ref`; each number is the median of some runs in turn.
+The agents of `vime_lab.studies.labyrinth`; each number is the median of some runs in turn.
 """
 
 import os
@@ -16,8 +16,8 @@ from typing import Any
 
 from common import median_times
 
-from labyrinth_ref import AGENTS, LABYRINTH_STUDIES
-from study_ref import StudyJob, Value
+from vime_lab.studies.frame import StudyJob, Value
+from vime_lab.studies.labyrinth import AGENTS, LABYRINTH_STUDIES
 
 STUDY = LABYRINTH_STUDIES["Labyrinth"]
 

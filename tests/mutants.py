@@ -22,8 +22,8 @@ from autograd.scipy.special import logsumexp
 from autograd.scipy.stats import norm
 from scipy import special, stats
 
-from crosscheck_ref import Outcome, check
-from vectors_ref import OPERATIONS
+from vime_check.judge import Outcome, check
+from vime_check.prove import OPERATIONS
 
 # ---------------------------------------------------------------- types
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import mutants
 import pytest
 
-from crosscheck_ref import Report, check
-from operations_ref import NOTES
-from vectors_ref import OPERATIONS
+from vime_check.judge import Report, check
+from vime_check.operations import NOTES
+from vime_check.prove import OPERATIONS
 
 ROOT = Path(__file__).parent.parent
 TORCH = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")

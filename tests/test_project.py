@@ -9,6 +9,7 @@ import inspect
 import io
 import itertools
 import operator
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -17,24 +18,29 @@ from pathlib import Path
 
 import pytest
 
-from experiments_ref import main
-from operations_ref import NOTES
-from tasks_ref import TASKS
-from vectors_ref import OPERATIONS
+from vime_check.operations import NOTES
+from vime_check.prove import OPERATIONS
+from vime_lab.command_line import main
+from vime_lab.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 CORE = ("bnn_ref", "vime_ref", "agents_ref")
-MODULES = sorted(path.stem for path in ROOT.glob("*_ref.py"))
+PACKAGES = ("vime_lecture", "vime_gym", "vime_check", "vime_lab")
+FILES = [ROOT / f"{name}.py" for name in CORE] + [p for name in PACKAGES for p in sorted((ROOT / name).rglob("*.py"))]
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 RUN_TIME_NEEDS = {"numpy", "scipy", "autograd", "gymnasium"}
 
 
 def imported(module: str) -> set[str]:
-    """Top-level names of all that a module imports, anywhere in it."""
-    nodes = list(ast.walk(ast.parse((ROOT / f"{module}.py").read_text())))
+    """All that a module imports, anywhere in it: modules of this project in full, of others the top-level name."""
+    nodes = list(ast.walk(ast.parse(MODULES[module].read_text())))
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    names += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
-    return {name.split(".")[0] for name in names}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            names += [name if name in MODULES else str(node.module) for name in inner]
+    return {name if name in MODULES else name.split(".")[0] for name in names}
 
 
 def test_imports_follow_the_reading_order() -> None:
@@ -42,13 +48,13 @@ def test_imports_follow_the_reading_order() -> None:
         others = imported(module) - RUN_TIME_NEEDS - sys.stdlib_module_names
         assert others <= set(CORE[:place]), (module, others)
     for module in set(MODULES) - set(CORE):
-        assert "experiments_ref" not in imported(module)
+        assert "vime_lab.command_line" not in imported(module)
 
 
 def test_imports_run_in_no_circle() -> None:
-    graph = {module: imported(module) & set(MODULES) for module in MODULES}
+    graph = {module: imported(module) & set(MODULES) - {module} for module in MODULES}
     order = list(graphlib.TopologicalSorter(graph).static_order())
-    assert order.index("bnn_ref") < order.index("vectors_ref") < order.index("crosscheck_ref")
+    assert order.index("bnn_ref") < order.index("vime_check.prove") < order.index("vime_check.judge")
     with pytest.raises(graphlib.CycleError):
         graphlib.TopologicalSorter({**graph, "bnn_ref": {"vime_ref"}}).prepare()
 
@@ -56,9 +62,11 @@ def test_imports_run_in_no_circle() -> None:
 def test_core_modules_are_short_and_every_module_is_installed() -> None:
     lines = [line for module in CORE for line in (ROOT / f"{module}.py").read_text().splitlines() if line.strip()]
     assert len(lines) < 1200
-    listed = re.search(r"py_modules = (.*)", (ROOT / "setup.cfg").read_text())
+    listed = re.search(r"py_modules = (.*)\npackages = (.*)", (ROOT / "setup.cfg").read_text())
     assert listed
-    assert sorted(listed[1].split(", ")) == MODULES
+    assert tuple(listed[1].split(", ")) == CORE
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in FILES[len(CORE) :]}
+    assert set(listed[2].split(", ")) == folders | {"vime_check.vectors"}
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -126,7 +134,9 @@ def code_names(cell: str) -> list[str]:
 
 
 def defined_tests() -> set[str]:
-    return {name for path in ROOT.glob("tests/test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())}
+    return {
+        name for path in ROOT.glob("tests/**/test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
 
 
 def test_map_of_readme_names_functions_and_tests_that_exist() -> None:
@@ -134,11 +144,7 @@ def test_map_of_readme_names_functions_and_tests_that_exist() -> None:
     assert len(table) >= 15
     for _slide, _equation, functions, tests in table:
         for name in code_names(functions):
-            module, *attributes = name.split(".")
-            value = importlib.import_module(module)
-            for attribute in attributes:
-                value = getattr(value, attribute)
-            assert callable(value), name
+            assert callable(pkgutil.resolve_name(name)), name
         assert set(code_names(tests)) <= defined_tests(), tests
 
 

@@ -1,0 +1,1 @@
+"""The cross-check kit: does another implementation give the reference's numbers?"""

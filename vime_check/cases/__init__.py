@@ -1,0 +1,1 @@
+"""Operations, their mistakes and cases, by subject."""

@@ -1,0 +1,415 @@
+"""Operations on numbers, distributions and networks: softplus, KL, forward passes, likelihoods.
+
+Axes and units as in `bnn_ref`, which does the computing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+import bnn_ref as bnn
+import vime_ref as vime
+from bnn_ref import Array, DiagNormal, Sigma, Zeta
+from vime_check.operations import (
+    Arrays,
+    Case,
+    Function,
+    Inputs,
+    bad,
+    by_convention,
+    cases_of,
+    good,
+    mistake,
+    model,
+    numbers,
+    operation,
+    sizes_of,
+    with_nan,
+)  # fmt: skip
+
+# ---------------------------------------------------------------- family softplus
+
+
+@operation("softplus", "elementwise")
+def softplus(rho: Array) -> Array:
+    return bnn.softplus(rho)
+
+
+@operation("softplus", "elementwise")
+def softplus_inverse(sigma: Array) -> Array:
+    return bnn.softplus_inverse(sigma)
+
+
+@mistake("SoftplusOverflow", "softplus")
+def overflowing_softplus(right: Function, given: Inputs) -> Array:
+    return np.log(1.0 + np.exp(given["rho"]))
+
+
+@mistake("SoftplusOverflow", "softplus_inverse")
+def overflowing_softplus_inverse(right: Function, given: Inputs) -> Array:
+    return np.log(np.exp(given["sigma"]) - 1.0)
+
+
+@cases_of("softplus")
+def softplus_cases() -> Iterator[Case]:
+    base: Inputs = {"rho": (0.0, 1.0)}
+    yield good("at-zero", "softplus(0) is log 2.", rho=(0.0,))
+    yield good("moderate", "Both signs of moderate size.", rho=(-1.5, -0.5, 0.25, 2.0))
+    yield good("matrix", "Elementwise, whatever the shape.", rho=((-1.0, 0.0, 1.0), (2.0, 3.0, -0.5)))
+    yield good("at-100-in-float32", "exp(100) is beyond float32.", "SoftplusOverflow", dtypes=("f32",), rho=(100.0,))
+    yield good("at-1000", "A standard deviation of 1000 is ρ = 1000.", "SoftplusOverflow", rho=(1000.0, 10000.0))
+    yield good("far-below", "softplus(−50) is e^−50, not 0.", "SoftplusOverflow", rho=(-50.0, -80.0))
+    yield good("lowest", "e^−700 is a normal number of float64.", "SoftplusOverflow", dtypes=("f64",), rho=(-700.0,))
+    yield bad("nan", "rho must be finite", base, rho=(0.0, math.nan))
+    yield bad("infinite", "rho must be finite", base, rho=(math.inf, 0.0))
+    yield bad("minus-infinite", "rho must be finite", base, rho=(-math.inf,))
+
+
+@cases_of("softplus_inverse")
+def softplus_inverse_cases() -> Iterator[Case]:
+    base: Inputs = {"sigma": (0.5, 1.0)}
+    yield good("half", "The original's standard deviation at the start.", sigma=(0.5,))
+    yield good("moderate", "From a hundredth to ten.", sigma=(0.01, 0.25, 1.0, 3.0, 10.0))
+    yield good("large", "exp(1000) is beyond float64.", "SoftplusOverflow", sigma=(1000.0, 10000.0))
+    yield good("tiny", "exp σ − 1 cancels; ρ is log σ here.", "SoftplusOverflow", sigma=(1e-10, 1e-20))
+    yield bad("zero", "sigma must be > 0", base, sigma=(0.5, 0.0))
+    yield bad("negative", "sigma must be > 0", base, sigma=(-0.5, 1.0))
+    yield bad("nan", "sigma must be finite", base, sigma=(math.nan,))
+    yield bad("infinite", "sigma must be finite", base, sigma=(1.0, math.inf))
+
+
+# ---------------------------------------------------------------- family kl
+
+
+@operation("kl", "elementwise")
+def kl_diag_normal(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    return bnn.kl_diag_normal(mu_q, sigma_q, mu_p, sigma_p)
+
+
+@operation("kl", "elementwise")
+def kl_hessian_diag(mu: Array, rho: Array) -> Arrays:
+    h_mu, h_rho = bnn.kl_hessian_diag(DiagNormal(mu, rho))
+    return {"h_mu": h_mu, "h_rho": h_rho}
+
+
+@operation("kl", "elementwise")
+def kl_taylor(mu: Array, rho: Array, delta_mu: Array, delta_rho: Array) -> Array:
+    return bnn.kl_taylor(DiagNormal(mu, rho), delta_mu, delta_rho)
+
+
+def textbook_kl(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    """log σ_p − log σ_q + ((μ_q − μ_p)² + σ_q² − σ_p²)/(2σ_p²), in the precision of its inputs."""
+    fraction = ((mu_q - mu_p) ** 2 + sigma_q**2 - sigma_p**2) / (2 * sigma_p**2)
+    return np.sum(fraction + np.log(sigma_p) - np.log(sigma_q), axis=-1)
+
+
+def lost_to_fudge(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    """What + 1e-8 in that denominator takes from the KL, by itself, so that no rounding noise drowns it."""
+    numerator = (mu_q - mu_p) ** 2 + (sigma_q - sigma_p) * (sigma_q + sigma_p)
+    denominator = 2 * sigma_p**2
+    return np.sum(numerator * 1e-8 / (denominator * (denominator + 1e-8)), axis=-1)
+
+
+def lost_to_fudged_log(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    """What that denominator takes together with log((σ_p + 1e-8)/(σ_q + 1e-8)) in place of log(σ_p/σ_q)."""
+    lost_to_log = np.sum(np.log1p(1e-8 / sigma_q) - np.log1p(1e-8 / sigma_p), axis=-1)
+    return lost_to_fudge(mu_q, sigma_q, mu_p, sigma_p) + lost_to_log
+
+
+@mistake("FudgedDenominator", "kl_diag_normal")
+def fudged_kl(right: Function, given: Inputs) -> Array:
+    return right(**given) - lost_to_fudge(**given)
+
+
+@mistake("FudgedDenominator", "kl_diag_normal")
+def kl_with_fudged_log(right: Function, given: Inputs) -> Array:
+    return right(**given) - lost_to_fudged_log(**given)
+
+
+@mistake("NaiveNearIdentity", "kl_diag_normal")
+def naive_kl(right: Function, given: Inputs) -> Array:
+    return textbook_kl(**given)
+
+
+@mistake("SwappedKL", "kl_diag_normal")
+def swapped_kl(right: Function, given: Inputs) -> Array:
+    return right(given["mu_p"], given["sigma_p"], given["mu_q"], given["sigma_q"])
+
+
+@mistake("DroppedConstant", "kl_diag_normal")
+def kl_of_the_slide(right: Function, given: Inputs) -> Array:
+    return right(**given) + 0.5 * len(given["mu_q"].T)
+
+
+@mistake("KLMean", "kl_diag_normal")
+def mean_kl(right: Function, given: Inputs) -> Array:
+    return right(**given) / len(given["mu_q"].T)
+
+
+@mistake("VarianceAsSigma", "kl_diag_normal")
+def kl_with_prior_variance(right: Function, given: Inputs) -> Array:
+    return right(**given | {"sigma_p": given["sigma_p"] ** 2})
+
+
+@mistake("VarianceAsSigma", "kl_diag_normal")
+def kl_with_variances(right: Function, given: Inputs) -> Array:
+    return right(**given | {"sigma_q": given["sigma_q"] ** 2, "sigma_p": given["sigma_p"] ** 2})
+
+
+@mistake("VarianceAsSigma", "kl_diag_normal")
+def kl_with_root_of_prior_sigma(right: Function, given: Inputs) -> Array:
+    return right(**given | {"sigma_p": np.sqrt(given["sigma_p"])})
+
+
+@mistake("VarianceAsSigma", "kl_diag_normal")
+def kl_with_roots(right: Function, given: Inputs) -> Array:
+    return right(**given | {"sigma_q": np.sqrt(given["sigma_q"]), "sigma_p": np.sqrt(given["sigma_p"])})
+
+
+@mistake("MissingHalf", "kl_taylor")
+def twice_the_output(right: Function, given: Inputs) -> Array:
+    return 2.0 * right(**given)
+
+
+def pair(*shape: int, seed: int) -> Inputs:
+    """Two distributions of different means and standard deviations."""
+    mu_q, mu_p = numbers(*shape, seed=seed), numbers(*shape, seed=seed + 2)
+    sigma_q, sigma_p = (np.abs(numbers(*shape, seed=seed + i)) + 0.25 for i in (1, 3))
+    return {"mu_q": mu_q, "sigma_q": sigma_q, "mu_p": mu_p, "sigma_p": sigma_p}
+
+
+def near_pair(move: float, size: int, seed: int, scale: float = 1.0) -> Inputs:
+    """Two distributions apart by about `move` standard deviations in both parameters."""
+    given = pair(size, seed=seed)
+    sigma_p, mu_p = scale * given["sigma_p"] / 1.1, given["mu_p"] * scale
+    ratio = 1.0 + move * np.where(numbers(size, seed=seed) > 0, 1.0, -1.0)
+    return {"mu_q": mu_p + 0.5 * move * sigma_p, "sigma_q": ratio * sigma_p, "mu_p": mu_p, "sigma_p": sigma_p}
+
+
+@cases_of("kl_diag_normal")
+def kl_diag_normal_cases() -> Iterator[Case]:
+    general = "SwappedKL", "DroppedConstant", "KLMean", "VarianceAsSigma"
+    yield good("unit-shift", "A mean one standard deviation away is half a nat.", "DroppedConstant",
+               mu_q=(1.0,), sigma_q=(1.0,), mu_p=(0.0,), sigma_p=(1.0,))  # fmt: skip
+    yield good("three-weights", "Different means and widths.", *general, **pair(3, seed=1))
+    yield good("four-weights", "Different means and widths.", *general, **pair(4, seed=5))
+    yield good("rows", "The sum runs over the last axis only.", *general, **pair(2, 3, seed=9))
+    same = pair(3, seed=2)
+    yield good("equal", "The KL of equal distributions is 0.", "DroppedConstant",
+               **same | {"mu_q": same["mu_p"], "sigma_q": same["sigma_p"]})  # fmt: skip
+    for sigma in (1e-4, 1e-5):
+        sharp: Inputs = {
+            "mu_q": (sigma, 0.0),
+            "sigma_q": (2 * sigma, sigma / 2),
+            "mu_p": (0.0, sigma),
+            "sigma_p": (sigma, sigma),
+        }
+        yield good(f"sigma-{sigma:g}", "1e-8 is no small number beside σ².", "FudgedDenominator", **sharp)
+    yield good("near-identity", "A move of 1/512 σ, as a transition makes it.", "NaiveNearIdentity",
+               **near_pair(2**-9, 4, seed=4))  # fmt: skip
+    yield good("near-identity-rows", "A move of 1/256 σ.", "NaiveNearIdentity", **near_pair(2**-8, 3, seed=11))
+    for exponent, seed in ((20, 21), (22, 22)):
+        yield good(f"near-identity-in-float64-{exponent}", f"A move of 2^−{exponent} σ.", "NaiveNearIdentity",
+                   dtypes=("f64",), **near_pair(2.0**-exponent, 4, seed=seed))  # fmt: skip
+    yield good("wide-and-narrow", "Widths a million times apart.", "SwappedKL",
+               mu_q=(0.0, 0.0), sigma_q=(1000.0, 0.001), mu_p=(0.0, 0.0), sigma_p=(0.001, 10.0))  # fmt: skip
+    yield good("far", "Means a hundred standard deviations apart.", "SwappedKL", "VarianceAsSigma",
+               mu_q=(50.0, -50.0), sigma_q=(0.5, 0.25), mu_p=(0.0, 0.0), sigma_p=(0.5, 0.5))  # fmt: skip
+    base = pair(3, seed=1)
+    yield bad("negative-sigma", "sigma_q must be > 0", base, sigma_q=(0.5, -0.5, 1.0))
+    yield bad("zero-sigma", "sigma_p must be > 0", base, sigma_p=(0.5, 0.0, 1.0))
+    yield bad("nan-mean", "mu_q must be finite", base, mu_q=with_nan(base["mu_q"]))
+    yield bad("infinite-mean", "mu_p must be finite", base, mu_p=with_nan(base["mu_p"], math.inf))
+    yield bad("infinite-sigma", "sigma_p must be finite", base, sigma_p=(0.5, math.inf, 1.0))
+    yield bad("sizes-differ", "all must have the same last axis", base, mu_p=(0.0, 1.0), sigma_p=(1.0, 1.0))
+    yield bad("one-for-all", "all must have the same last axis", base, sigma_p=(1.0,))
+
+
+@cases_of("kl_hessian_diag")
+def kl_hessian_diag_cases() -> Iterator[Case]:
+    base: Inputs = {"mu": (0.0, 1.0), "rho": (0.0, -1.0)}
+    yield good("moderate", "1/σ² and 2·sigmoid(ρ)²/σ².", mu=(0.0, -1.5, 2.0), rho=(0.0, -1.0, 1.5))
+    yield good("small-sigma", "As ρ falls, the curvature in ρ tends to 2.", mu=(0.0, 1.0), rho=(-12.0, -25.0))
+    yield good("large-sigma", "σ = ρ and sigmoid = 1.", mu=(0.0, 1.0), rho=(40.0, 1000.0))
+    yield bad("nan", "rho must be finite", base, rho=(0.0, math.nan))
+    yield bad("sizes-differ", "mu and rho must have one shape", base, mu=(0.0, 1.0, 2.0))
+    yield by_convention(bad("rho-below-range", "rho must be >= -700", base, rho=(0.0, -1000.0)))
+
+
+@cases_of("kl_taylor")
+def kl_taylor_cases() -> Iterator[Case]:
+    base: Inputs = {"mu": (0.0, 1.0), "rho": (0.0, -1.0), "delta_mu": (0.5, 0.25), "delta_rho": (-0.5, 0.125)}
+    yield good("both", "Half the quadratic form.", "MissingHalf", **base)
+    yield good("mean-only", "½(Δμ/σ)².", "MissingHalf", **base | {"delta_rho": (0.0, 0.0)})
+    yield good("rho-only", "(sigmoid(ρ)Δρ/σ)².", "MissingHalf", **base | {"delta_mu": (0.0, 0.0)})
+    yield good(
+        "small", "A step of 1e-6.", "MissingHalf", **base | {"delta_mu": (1e-6, -1e-6), "delta_rho": (1e-6, 0.0)}
+    )
+    yield bad("sizes-differ", "delta_mu must have the shape of mu", base, delta_mu=(0.5,))
+    yield bad("nan", "delta_rho must be finite", base, delta_rho=(0.0, math.nan))
+    yield bad("infinite", "delta_mu must be finite", base, delta_mu=(math.inf, 0.0))
+
+
+# ---------------------------------------------------------------- family network
+
+
+@operation("network", "arraywise")
+def mlp(theta: Array, inputs: Array, layer_sizes: Array) -> Array:
+    return bnn.mlp(theta, inputs, sizes_of(layer_sizes))
+
+
+@operation("network", "arraywise")
+def sample_weights(mu: Array, rho: Array, eps: Array) -> Array:
+    return bnn.sample_weights(DiagNormal(mu, rho), eps)
+
+
+@operation("network", "arraywise")
+def mlp_local(mu: Array, rho: Array, inputs: Array, zeta: Zeta, layer_sizes: Array) -> Array:
+    return bnn.mlp_local(DiagNormal(mu, rho), inputs, zeta, sizes_of(layer_sizes))
+
+
+@cases_of("mlp")
+def mlp_cases() -> Iterator[Case]:
+    base = model(2, 3, 1, rows=2, samples=2, seed=1)
+    yield good("linear", "No hidden layer: a matrix and a bias.", **model(2, 2, rows=2, samples=1, seed=2))
+    yield good("one-hidden-layer", "Matrix in C order, then the bias; ReLU between, linear at the end.", **base)
+    yield good("two-hidden-layers", "3-4-2-2, three samples.", **model(3, 4, 2, 2, rows=2, samples=3, seed=3))
+    yield good("all-negative", "Every hidden unit is off: the output is the last bias.",
+               **base | {"theta": ((-1.0,) * 9 + (1.0, 1.0, 1.0, 0.5),), "inputs": ((1.0, 2.0),)})  # fmt: skip
+    yield bad("too-few-weights", "theta must be (S, D)", base, theta=base["theta"][:, 1:])
+    yield bad("too-many-inputs", "inputs must be (N, I)", base, inputs=np.ones((2, 3)))
+    yield bad("nan-weight", "theta must be finite", base, theta=with_nan(base["theta"]))
+    yield bad("zero-units", "layer sizes must be >= 1", base, layer_sizes=np.array([2, 0, 1]))
+
+
+@cases_of("sample_weights")
+def sample_weights_cases() -> Iterator[Case]:
+    base: Inputs = {"mu": (0.5, -1.0), "rho": (0.0, -2.0), "eps": np.array([[1.0, -0.5], [0.0, 2.0], [-1.5, 1.0]])}
+    yield good("three-samples", "μ + σε, σ being softplus(ρ).", **base)
+    yield good("narrow", "σ = 1e-9 moves nothing visible in float32.", **base | {"rho": (-20.0, 3.0)})
+    yield bad("eps-of-other-size", "eps must be (S, D)", base, eps=np.ones((2, 3)))
+    yield bad("nan-eps", "eps must be finite", base, eps=with_nan(base["eps"]))
+    yield bad("no-samples", "there must be a sample", base, eps=np.zeros((0, 2)))
+
+
+@cases_of("mlp_local")
+def mlp_local_cases() -> Iterator[Case]:
+    base, square = model(2, 3, 1, rows=3, samples=2, seed=1), model(2, 2, 2, rows=2, samples=2, seed=2)
+    yield good("one-row", "z ~ N(hμ, h²σ²), the bias with h = 1.", **model(2, 3, 1, rows=1, samples=1, seed=3))
+    yield good("three-rows", "Noise of its own for each sample, row and unit.", "SharedRowNoise", **base)
+    yield good("equal-widths", "Noise of its own for each layer.", "SharedRowNoise", "SameLayerNoise", **square)
+    yield good("deep", "Three layers of one width.", "SharedRowNoise", "SameLayerNoise",
+               **model(2, 3, 3, 3, rows=2, samples=1, seed=4))  # fmt: skip
+    yield bad("too-few-layers", "zeta must have one array per layer", base, zeta=base["zeta"][:1])
+    yield bad("shared-row", "zeta must be (S, N, O), not (S, 1, O)", base, zeta=[z[:, :1] for z in base["zeta"]])
+    yield bad("nan-zeta", "zeta must be finite", base, zeta=[base["zeta"][0], with_nan(base["zeta"][1])])
+    yield bad("infinite-input", "inputs must be finite", base, inputs=with_nan(base["inputs"], math.inf))
+
+
+# ---------------------------------------------------------------- family likelihood
+
+
+@operation("likelihood", "arraywise")
+def normal_log_density(x: Array, mean: Array, sigma: Sigma) -> Array:
+    return bnn.normal_log_density(x, mean, sigma)
+
+
+@operation("likelihood", "arraywise")
+def log_likelihood(outputs: Array, targets: Array, likelihood_sigma: Sigma) -> Array:
+    return bnn.log_likelihood(outputs, targets, likelihood_sigma)
+
+
+@operation("likelihood", "arraywise")
+def predictive_log_density(
+    mu: Array, rho: Array, inputs: Array, targets: Array, eps: Array, layer_sizes: Array, likelihood_sigma: Sigma
+) -> Array:
+    model: vime.ModelSettings = {"layer_sizes": sizes_of(layer_sizes), "likelihood_sigma": likelihood_sigma}
+    return bnn.predictive_log_density(DiagNormal(mu, rho), inputs, targets, eps, **model)
+
+
+DENSITIES = {"normal_log_density": "sigma", "log_likelihood": "likelihood_sigma"}
+
+
+@mistake("VarianceAsSigma", *DENSITIES)
+def squared_sigma(right: Function, given: Inputs) -> Array:
+    return right(**given | {name: np.square(given[name]) for name in DENSITIES.values() if name in given})
+
+
+@mistake("VarianceAsSigma", *DENSITIES)
+def root_of_sigma(right: Function, given: Inputs) -> Array:
+    return right(**given | {name: np.sqrt(given[name]) for name in DENSITIES.values() if name in given})
+
+
+@mistake("UnnormalisedLogDensity", "normal_log_density")
+def density_without_half(right: Function, given: Inputs) -> Array:
+    return right(**given) - 0.5 * ((given["x"] - given["mean"]) / given["sigma"]) ** 2
+
+
+@mistake("UnnormalisedLogDensity", "normal_log_density")
+def density_without_log_sigma(right: Function, given: Inputs) -> Array:
+    return right(**given) + np.log(given["sigma"])
+
+
+@mistake("UnnormalisedLogDensity", "log_likelihood")
+def likelihood_without_half(right: Function, given: Inputs) -> Array:
+    moves = (given["targets"] - given["outputs"]) / given["likelihood_sigma"]
+    return right(**given) - 0.5 * np.sum(moves**2, axis=-1)
+
+
+@mistake("UnnormalisedLogDensity", "log_likelihood", "predictive_log_density")
+def likelihood_without_log_sigma(right: Function, given: Inputs) -> Array:
+    return right(**given) + np.sum(np.log(given["likelihood_sigma"] * np.ones(given["targets"].shape[-1])))
+
+
+@mistake("AveragedPrediction", "predictive_log_density")
+def density_of_averaged_prediction(right: Function, given: Inputs) -> Array:
+    q = DiagNormal(given["mu"], given["rho"])
+    outputs = bnn.forward(q, given["inputs"], given["eps"], sizes_of(given["layer_sizes"]))
+    return bnn.log_likelihood(outputs.mean(axis=0)[None], given["targets"], given["likelihood_sigma"])[0]
+
+
+@cases_of("normal_log_density")
+def normal_log_density_cases() -> Iterator[Case]:
+    base: Inputs = {"x": (0.5, -1.0, 2.0), "mean": (0.0, 0.5, 1.0), "sigma": (1.0, 0.5, 2.0)}
+    yield good("standard", "−½ log 2π at the mean of the standard normal.", x=(0.0,), mean=(0.0,), sigma=1.0)
+    yield good("moderate", "All three terms.", "VarianceAsSigma", "UnnormalisedLogDensity", **base)
+    yield good("narrow", "A sharp density is above 1.", "VarianceAsSigma", "UnnormalisedLogDensity",
+               x=(0.0, 0.001), mean=(0.0, 0.0), sigma=0.001)  # fmt: skip
+    yield good("far-tail", "A hundred standard deviations out, where the density underflows.", "UnnormalisedLogDensity",
+               x=(50.0,), mean=(0.0,), sigma=(0.5,))  # fmt: skip
+    yield bad("zero-sigma", "sigma must be > 0", base, sigma=(1.0, 0.0, 1.0))
+    yield bad("negative-sigma", "sigma must be > 0", base, sigma=-1.0)
+    yield bad("nan", "x must be finite", base, x=with_nan(np.zeros(3)))
+
+
+@cases_of("log_likelihood")
+def log_likelihood_cases() -> Iterator[Case]:
+    base: Inputs = {"outputs": numbers(2, 3, 2, seed=1), "targets": numbers(3, 2, seed=2), "likelihood_sigma": 0.75}
+    flags = "VarianceAsSigma", "UnnormalisedLogDensity"
+    yield good("one-sigma", "Summed over the outputs, (S, N).", *flags, **base)
+    yield good("sigma-per-output", "A standard deviation for each output.", *flags,
+               **base | {"likelihood_sigma": (0.5, 3.0)})  # fmt: skip
+    yield good("original-sigma", "The original's fixed σ = 5.", *flags, **base | {"likelihood_sigma": 5.0})
+    yield bad("zero-sigma", "likelihood_sigma must be > 0", base, likelihood_sigma=0.0)
+    yield bad(
+        "sigma-of-other-size", "likelihood_sigma must be a scalar or (O,)", base, likelihood_sigma=(1.0, 1.0, 1.0)
+    )
+    yield bad("rows-differ", "targets must be (N, O)", base, targets=numbers(2, 2, seed=2))
+    yield bad("nan-output", "outputs must be finite", base, outputs=with_nan(base["outputs"]))
+
+
+@cases_of("predictive_log_density")
+def predictive_log_density_cases() -> Iterator[Case]:
+    base = model(2, 3, 2, rows=3, samples=3, seed=1)
+    flags = "AveragedPrediction", "UnnormalisedLogDensity"
+    yield good("one-sample", "With one sample it is the log likelihood.", "UnnormalisedLogDensity",
+               **model(2, 3, 1, rows=2, samples=1, seed=2))  # fmt: skip
+    yield good("three-samples", "The log of the mean density.", *flags, **base)
+    yield good("far-target", "Every density underflows, the log of their mean does not.", *flags,
+               **base | {"targets": 30.0 + base["targets"]})  # fmt: skip
+    yield bad("zero-sigma", "likelihood_sigma must be > 0", base, likelihood_sigma=0.0)
+    yield bad("no-rows", "there must be a row", base, inputs=np.zeros((0, 2)), targets=np.zeros((0, 2)))
+    yield bad("nan-input", "inputs must be finite", base, inputs=with_nan(base["inputs"]))

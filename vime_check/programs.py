@@ -1,0 +1,489 @@
+"""Implementations under test: lines of JSON to a program, and a program's answers, whatever it does.
+
+A Python module is served in a child process by `python -m vime_check.programs serve IMPL`; any other program may
+answer the same lines. Nothing but these lines reaches the checker: a program that hangs, crashes or babbles
+is ended with its process group and reported as that, and started again for the next case.
+
+Needs process groups and pipes as POSIX has them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+import json
+import math
+import operator
+import os
+import selectors
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+# ---------------------------------------------------------------- constants
+
+PROTOCOL_VERSION = 1
+DTYPES: dict[str, type[np.floating[Any]]] = {"f64": np.float64, "f32": np.float32}
+INDICES = ("layer_sizes", "observation", "symbols", "bits", "images")  # whole numbers in every precision
+PIXELS = "pixel_control_rewards"  # its observations are bytes, as environments have them, where they can be
+SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}  # JSON has no such numbers
+LINE_LIMIT = 2**20  # bytes of an answer: 700 times the longest of the vectors
+CHUNK = 2**16  # bytes read or written at once
+STDERR_KEPT = 4096  # bytes of what a program last wrote to stderr
+START_SECONDS = 60.0  # at least, before a program is ready: importing may take longer than a case
+STOP_SECONDS = 1.0  # for a program to end by itself
+
+# ---------------------------------------------------------------- types
+
+Answer = dict[str, Any]  # a line of the protocol
+Inputs = dict[str, Any]  # as JSON has them
+Outputs = dict[str, NDArray[np.float64]]  # by name; one without a name has the name ""
+
+
+class UsageError(ValueError):
+    """What was asked for does not exist; the message is one line."""
+
+
+class ProtocolError(Exception):
+    """A program did not answer as the protocol says; the message tells how."""
+
+
+class StartError(ProtocolError):
+    """A program was never ready for cases."""
+
+
+class Peer(Protocol):
+    """Who answers cases; `ask` raises ProtocolError where no answer is to be had."""
+
+    name: str
+
+    def ask(self, operation: str, inputs: Inputs) -> Answer: ...
+
+
+# ---------------------------------------------------------------- building blocks: numbers as JSON
+
+
+def jsonable(value: Any) -> Any:
+    """The value with numbers that JSON lacks written as strings."""
+    if isinstance(value, Mapping):
+        return {str(name): jsonable(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def special(value: Any) -> Any:
+    """The value with those strings as numbers again."""
+    if isinstance(value, list):
+        return [special(each) for each in value]
+    return SPECIAL.get(value, value) if isinstance(value, str) else value
+
+
+def decoded(operation: str, inputs: Inputs, dtype: str) -> dict[str, Any]:
+    """Inputs as a Python implementation takes them: arrays, lists of arrays where ragged, plain scalars."""
+    return {name: decoded_input(operation, name, special(value), dtype) for name, value in inputs.items()}
+
+
+def decoded_input(operation: str, name: str, value: Any, dtype: str) -> Any:
+    if not isinstance(value, list):
+        return value
+    if name == "zeta" or operation == "replay_transitions":
+        return [to_array(part, dtype) for part in value]
+    of_choices = operation.startswith("categorical_") or operation == "control_loss"
+    indices = name in INDICES or (name == "actions" and of_choices)
+    array = to_array(value, "f64" if indices else dtype)
+    if name in ("terminated", "truncated", "ended") and not array.size:
+        return array.astype(bool)
+    if operation == PIXELS and np.all((array >= 0) & (array <= 255) & (array == np.floor(array))):
+        return array.astype(np.uint8)
+    return array.astype(int) if indices and np.all(array == np.floor(array)) else array
+
+
+def to_array(value: Any, dtype: str) -> NDArray[Any]:
+    array = np.array(value)
+    with np.errstate(over="ignore"):
+        return array if array.dtype == bool else array.astype(DTYPES[dtype])
+
+
+def plain(result: Any) -> Any:
+    """What an implementation returned as JSON has it: a number, nested lists, or these by name.
+
+    Raises TypeError unless it is an array, a number or a dict of these.
+    """
+    if isinstance(result, Mapping):
+        return {str(name): plain_array(values) for name, values in result.items()}
+    if isinstance(result, tuple):
+        raise TypeError("returned a tuple; an array, a number or a dict of arrays by name is wanted")
+    return plain_array(result)
+
+
+def plain_array(values: Any) -> Any:
+    if hasattr(values, "detach"):  # a torch tensor
+        values = values.detach().cpu().numpy()
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"returned {type(values).__name__} of {array.dtype}; numbers are wanted")
+    numbers = array.astype(float)
+    return numbers.tolist() if np.isfinite(numbers).all() else jsonable(numbers.tolist())
+
+
+def outputs(result: Any) -> Outputs:
+    """An answer's result as arrays by name; ValueError where it holds anything but numbers."""
+    named = result if isinstance(result, dict) else {"": result}
+    return {name: output_array(value) for name, value in named.items()}
+
+
+def output_array(value: Any) -> NDArray[np.float64]:
+    try:
+        check_numbers(value)
+        return np.array(special(value), dtype=float)
+    except (RecursionError, OverflowError):
+        raise ValueError("not an array of numbers") from None
+    except ValueError as error:
+        raise ValueError(shown(f"not an array of numbers: {error}")) from None
+
+
+def check_numbers(value: Any) -> None:
+    if isinstance(value, list):
+        for each in value:
+            check_numbers(each)
+    elif isinstance(value, bool) or not isinstance(special(value), int | float):
+        raise ValueError(f"{json.dumps(value)} stands where a number should")
+
+
+def shown(value: Any, limit: int = 300) -> str:
+    """What a program sent as one line that is safe to print."""
+    line = "".join(letter if letter.isprintable() else " " for letter in str(value)[: 2 * limit])
+    line = " ".join(line.split())
+    return line if len(line) <= limit else line[:limit] + "..."
+
+
+# ---------------------------------------------------------------- building blocks: serving a Python module
+
+
+def load(impl: str) -> Any:
+    """The module, or the object in it, that "module" or "module:object" names; UsageError where there is none."""
+    module, _, path = impl.partition(":")
+    sys.path.insert(0, os.getcwd())  # not before, so that no file there hides what the protocol needs
+    try:
+        loaded = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):  # it was found, but not what it needs
+            raise
+        raise UsageError(not_an_impl(impl, error)) from error
+    try:
+        return operator.attrgetter(path)(loaded) if path else loaded
+    except AttributeError as error:
+        raise UsageError(not_an_impl(impl, error)) from error
+
+
+def not_an_impl(impl: str, error: Exception | None = None) -> str:
+    message = f"IMPL must be a module or module:object, got {impl!r}"
+    return shown(f"{message}: {error}" if error else message)
+
+
+def respond(implementation: Any, operation: str, inputs: Inputs, dtype: str) -> Answer:
+    """The implementation's answer to a case, with the names of inputs that the call changed."""
+    function = getattr(implementation, operation, None)
+    if not callable(function):
+        return {"skipped": f"no {operation}"}
+    arguments = decoded(operation, inputs, dtype)
+    before = copy.deepcopy(arguments)
+    answer = call(function, arguments)
+    changed = [name for name, value in before.items() if not identical(value, arguments[name])]
+    return {**answer, "mutated": changed} if changed else answer
+
+
+def call(function: Callable[..., Any], arguments: dict[str, Any]) -> Answer:
+    try:
+        result = function(**arguments)
+    except NotImplementedError as error:
+        return {"skipped": str(error) or "not implemented"}
+    except ValueError as error:
+        return {"refused": str(error)}
+    except (Exception, SystemExit) as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    try:
+        return {"result": plain(result)}
+    except Exception as error:
+        return {"unusable": str(error)}
+
+
+def identical(before: Any, after: Any) -> bool:
+    if isinstance(before, list):
+        return len(before) == len(after) and all(map(identical, before, after))
+    if isinstance(before, np.ndarray):
+        kept: bool = before.shape == after.shape and before.dtype == after.dtype
+        return kept and before.tobytes() == after.tobytes()
+    return True
+
+
+def serve(impl: str) -> None:
+    """Answer lines of JSON on stdin for a Python implementation, until told to stop."""
+    questions, answers = take_streams()
+    implementation, dtype = None, "f64"
+    for line in questions:
+        question = json.loads(line)
+        if question["cmd"] == "stop":
+            return
+        try:
+            if question["cmd"] == "start":
+                implementation, dtype = load(impl), question["dtype"]
+                answer: Answer = {"ok": True, "implementation": impl}
+            else:
+                answer = respond(implementation, question["operation"], question["inputs"], dtype)
+        except UsageError as error:
+            answer = {"ok": False, "usage": str(error)}
+        except (Exception, SystemExit) as error:
+            answer = {"ok": False, "error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps({"seq": question["seq"], **answer}).encode() + b"\n")
+        answers.flush()
+
+
+def take_streams() -> tuple[BinaryIO, BinaryIO]:
+    """stdin and stdout for the protocol alone: what else reads finds nothing, what else prints goes to stderr."""
+    questions, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    return questions, answers
+
+
+# ---------------------------------------------------------------- building blocks: programs under test
+
+
+class Child:
+    """One running program that answers lines of JSON, in a process group of its own."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.process = subprocess.Popen(
+            command,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, **environment},
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self.stdin, self.stdout, self.stderr = self.process.stdin, self.process.stdout, self.process.stderr
+        for stream in (self.stdin, self.stdout, self.stderr):
+            os.set_blocking(stream.fileno(), False)
+        self.sequence = -1
+        self.received, self.complaints = bytearray(), b""
+
+    def exchange(self, message: Answer, seconds: float) -> Answer:
+        """Send a message, and return the answer that bears its number."""
+        self.sequence += 1
+        line = self.converse(line_of({"seq": self.sequence, **message}), seconds)
+        text = shown(line[:200].decode(errors="replace"), 60)
+        try:
+            answer = json.loads(line)
+        except (ValueError, RecursionError):
+            raise ProtocolError(f"not JSON: {text}") from None
+        if not isinstance(answer, dict):
+            raise ProtocolError(f"not a JSON object: {text}")
+        if answer.get("seq") != self.sequence:
+            raise ProtocolError(f"answered number {shown(repr(answer.get('seq')), 60)} in place of {self.sequence}")
+        return answer
+
+    def converse(self, unsent: bytes, seconds: float) -> bytes:
+        """Write a line and read one, neither of which may wait for the other, within so many seconds."""
+        end = time.monotonic() + seconds
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.stdin, selectors.EVENT_WRITE)
+            selector.register(self.stdout, selectors.EVENT_READ)
+            selector.register(self.stderr, selectors.EVENT_READ)
+            while unsent or b"\n" not in self.received:
+                if (left := end - time.monotonic()) <= 0:
+                    raise ProtocolError(f"no answer within {seconds:g} s")
+                for key, _ in selector.select(left):
+                    if key.fileobj is self.stdin:
+                        unsent = unsent[self.write(unsent) :]
+                    elif key.fileobj is self.stdout:
+                        self.read()
+                    elif not self.read_complaints():
+                        selector.unregister(self.stderr)
+                if not unsent and self.stdin in selector.get_map():
+                    selector.unregister(self.stdin)
+        line, _, self.received = self.received.partition(b"\n")
+        return bytes(line)
+
+    def write(self, unsent: bytes) -> int:
+        try:
+            return os.write(self.stdin.fileno(), unsent[:CHUNK])
+        except BrokenPipeError:
+            raise ProtocolError(self.how_it_ended()) from None
+
+    def read(self) -> None:
+        chunk = os.read(self.stdout.fileno(), CHUNK)
+        if not chunk:
+            raise ProtocolError(self.how_it_ended())
+        self.received += chunk
+        if len(self.received) > LINE_LIMIT:
+            raise ProtocolError(f"answer of more than {LINE_LIMIT // 2**20} MiB")
+
+    def read_complaints(self) -> bool:
+        """Take what is on stderr, so that the program never waits for a reader; false at its end."""
+        chunk = os.read(self.stderr.fileno(), CHUNK)
+        self.complaints = (self.complaints + chunk)[-STDERR_KEPT:]
+        return bool(chunk)
+
+    def how_it_ended(self) -> str:
+        try:
+            code = self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "closed its stdin or stdout"
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(100):  # a child that it left behind may write for ever
+                if not self.read_complaints():
+                    break
+        how = f"exited with code {code}" if code >= 0 else f"ended by signal {signal.Signals(-code).name}"
+        last = self.complaints.decode(errors="replace").strip().rpartition("\n")[2]
+        return f"{how}: {shown(last)}" if last else how
+
+    def stop(self) -> None:
+        """Ask it to stop, and end what is left of it."""
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            os.write(self.stdin.fileno(), line_of({"seq": self.sequence + 1, "cmd": "stop"}))
+            self.stdin.close()
+            self.process.wait(STOP_SECONDS)
+        self.end()
+
+    def end(self) -> None:
+        """End the process and its group, which is all that it started but what left the group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for stream in (self.stdin, self.stdout, self.stderr):
+            stream.close()
+
+
+def line_of(message: Answer) -> bytes:
+    return json.dumps(message, allow_nan=False).encode() + b"\n"
+
+
+class Program:
+    """A program under test: started once, and again after it broke; `served` is a Python module served here."""
+
+    def __init__(self, name: str, words: Sequence[str], dtype: str, timeout: float, served: bool) -> None:
+        self.name, self.words, self.dtype, self.timeout, self.served = name, words, dtype, timeout, served
+        # The same Python finds what it finds here; another program's Python may be another.
+        self.environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} if served else {}
+        self.child: Child | None = None
+        self.never_started = ""
+
+    def prepare(self) -> None:
+        """Start before the first case; UsageError where the module does not exist."""
+        try:
+            self.child = self.start()
+        except StartError as error:
+            self.never_started = str(error)
+
+    def ask(self, operation: str, inputs: Inputs) -> Answer:
+        if self.never_started:
+            raise StartError(self.never_started)
+        try:
+            self.child = self.child or self.start()
+            answer = self.child.exchange({"cmd": "run", "operation": operation, "inputs": inputs}, self.timeout)
+        except ProtocolError:
+            self.end()
+            raise
+        if not self.served:
+            answer.pop("mutated", None)  # only `respond` is trusted to have looked
+        return answer
+
+    def start(self) -> Child:
+        try:
+            child = Child(self.words, self.environment)
+        except OSError as error:
+            raise StartError(f"did not start: {error.strerror}") from error
+        greeting = {"cmd": "start", "version": PROTOCOL_VERSION, "dtype": self.dtype}
+        try:
+            answer = child.exchange(greeting, max(self.timeout, START_SECONDS))
+            if self.served and "usage" in answer:
+                raise UsageError(shown(answer["usage"]))
+            if answer.get("ok") is not True:
+                raise ProtocolError(shown(answer.get("error", answer)))
+        except ProtocolError as error:
+            child.end()
+            raise StartError(f"did not start: {error}") from error
+        except BaseException:
+            child.end()
+            raise
+        return child
+
+    def end(self) -> None:
+        child, self.child = self.child, None
+        if child:
+            child.end()
+
+    def stop(self) -> None:
+        if self.child:
+            self.child.stop()
+
+
+class Reference:
+    """The reference itself, in this process and in float64, whichever dtype the cases are for."""
+
+    def __init__(self, dtype: str = "f64") -> None:
+        self.name = "the reference" if dtype == "f64" else "the reference, in float64"
+        from vime_check.prove import OPERATIONS  # here, for a check of others needs none of its imports
+
+        self.functions = SimpleNamespace(**{name: each.function for name, each in OPERATIONS.items()})
+
+    def ask(self, operation: str, inputs: Inputs) -> Answer:
+        return respond(self.functions, operation, inputs, "f64")
+
+
+@contextlib.contextmanager
+def peer_of(impl: str | None, command: str | None, dtype: str, timeout: float) -> Iterator[Peer]:
+    """The implementation under test, ended with its process group when done; UsageError where there is none."""
+    if impl is None and command is None:
+        yield Reference(dtype)
+        return
+    words = command_of(impl, command)
+    program = Program(impl or shlex.join(words), words, dtype, timeout, served=impl is not None)
+    program.prepare()
+    try:
+        yield program
+    finally:
+        program.stop()
+
+
+def command_of(impl: str | None, command: str | None) -> list[str]:
+    """The words of the command that serves an implementation; UsageError where there can't be one."""
+    if impl is not None and command is not None:
+        raise UsageError("IMPL and --exec exclude each other")
+    if impl is not None:
+        if not all(part.isidentifier() for part in impl.replace(":", ".", 1).split(".")):
+            raise UsageError(not_an_impl(impl))
+        return [sys.executable, "-P", "-m", "vime_check.programs", "serve", impl]
+    try:
+        words = shlex.split(command or "")
+    except ValueError as error:
+        raise UsageError(f"--exec: {error}") from error
+    if not words or shutil.which(words[0]) is None:
+        raise UsageError(f"--exec: no such program: {command!r}")
+    return words
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["serve", name]:
+            serve(name)
+        case _:
+            sys.exit("usage: python -m vime_check.programs serve IMPL")

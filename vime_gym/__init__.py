@@ -1,0 +1,1 @@
+"""VIME and Gymnasium: the tasks."""

@@ -1,0 +1,1 @@
+"""The laboratory: experiments, statistics, figures and the command line."""

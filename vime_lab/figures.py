@@ -1,0 +1,237 @@
+"""Figures of experiments, from the rows of their learning curves.
+
+`rows` are always those of one task; what is drawn of them over the seeds is defined in `vime_lab.statistics`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from vime_lab.statistics import (
+    DEFAULTS,
+    STATISTICS,
+    Array,
+    Key,
+    Row,
+    band,
+    by_curve,
+    label,
+    quartile_band,
+    runs,
+    seed_table,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# ---------------------------------------------------------------- constants
+
+COLORS = {"vime": "tab:red", "l2": "tab:orange", "none": "tab:blue"}
+OTHER_COLORS = ("tab:green", "tab:purple", "tab:brown", "tab:pink", "tab:olive", "tab:cyan")
+LINES = ("-", "--", ":", "-.")  # of the bonuses, where the colours tell settings apart
+PANELS = {
+    "return_mean": "return of an episode",
+    "gain_median": "gain, median of an iteration",
+    "elbo": "ELBO (nats)",
+    "kl_prior": "KL to the prior (nats)",
+    "heldout_log_likelihood": "held-out log likelihood (nats)",
+    "heldout_error_ratio": "held-out squared error, 1 is the mean's",
+}
+LOGARITHMIC = ("gain_median", "heldout_error_ratio")
+WIDTH = 10.0  # inches, of a figure
+LEGEND_LINE = 0.21  # inches, the height of a line of the legend
+DPI = 150  # 1500 pixels a figure, more than a README is wide: sharp screens show them
+
+# ---------------------------------------------------------------- types
+
+
+class Style(NamedTuple):
+    """How a curve looks in every panel of a figure."""
+
+    label: str
+    color: Any
+    line: Any
+
+
+# ---------------------------------------------------------------- parts of figures
+
+
+def styles(keys: Iterable[Key]) -> dict[Key, Style]:
+    """A colour for each bonus; where settings differ, a colour for each setting and a kind of line for each bonus."""
+    from matplotlib import colormaps
+
+    keys = list(dict.fromkeys(keys))
+    settings = list(dict.fromkeys(setting for setting, _ in keys))
+    bonuses = list(dict.fromkeys(bonus for _, bonus in keys))
+    if len(settings) == 1:
+        others = [bonus for bonus in bonuses if bonus not in COLORS]
+        colors = COLORS | {bonus: OTHER_COLORS[i % len(OTHER_COLORS)] for i, bonus in enumerate(others)}
+        return {key: Style(label(key[1]), colors[key[1]], "-") for key in keys}
+    shades = dict(zip(settings, colormaps["viridis"](np.linspace(0.0, 0.88, len(settings)))))
+    lines = {bonus: LINES[i % len(LINES)] for i, bonus in enumerate(bonuses)}
+    names = {key: [label(key[1])] * (len(bonuses) > 1) + [key[0] or DEFAULTS] for key in keys}
+    return {key: Style(", ".join(names[key]), shades[key[0]], lines[key[1]]) for key in keys}
+
+
+def draw_bands(axes: Axes, groups: dict[Key, list[Row]], looks: dict[Key, Style], statistic: Any) -> None:
+    """Of each curve the statistic's middle as a line and its ends as a band, over the seeds that have a number."""
+    from matplotlib.ticker import EngFormatter
+
+    alpha = 0.2 if len(looks) <= 3 else 0.1
+    for key, rows in groups.items():
+        steps, values = seed_table(rows, "return_mean")
+        low, middle, high = band(values, statistic)
+        seen = np.isfinite(middle)
+        draw_line(axes, steps[seen], middle[seen], looks[key], 1.6)
+        axes.fill_between(steps[seen], low[seen], high[seen], color=looks[key].color, alpha=alpha, linewidth=0)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k, 1M
+    finish(axes, "no episode ended")
+
+
+def draw_line(axes: Axes, x: Array, y: Array, look: Style, width: float, alpha: float = 1.0) -> None:
+    """A line, or a dot where there is one point."""
+    if len(x):
+        marker = "o" if len(x) == 1 else ""
+        axes.plot(x, y, look.line, color=look.color, marker=marker, linewidth=width, alpha=alpha)
+
+
+def finish(axes: Axes, nothing: str) -> None:
+    """Faint lines to read values by; in an empty panel the reason in grey."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="0.92")
+    axes.set_axisbelow(True)
+    if not axes.lines:
+        axes.text(0.5, 0.5, nothing, color="0.5", ha="center", va="center", transform=axes.transAxes)
+        axes.grid(visible=False)
+        axes.tick_params(bottom=False, labelbottom=False, left=False, labelleft=False)
+
+
+def add_legend(figure: Figure, looks: dict[Key, Style]) -> None:
+    """One legend for all panels, below them."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=look.color, linestyle=look.line, linewidth=2.0, label=look.label)
+        for look in looks.values()
+    ]
+    longest = max(len(look.label) for look in looks.values())
+    columns = max(1, min(len(handles), int(figure.get_figwidth() * 11.0) // (longest + 6)))
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * math.ceil(len(handles) / columns))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def number_of_seeds(rows: Iterable[Row]) -> str:
+    """In words: "10 seeds", or "8 to 10 seeds" where the curves differ."""
+    counts = [len(runs(mine)) for mine in by_curve(rows).values()]
+    fewest, most = min(counts), max(counts)
+    return f"{most if fewest == most else f'{fewest} to {most}'} seed{'s' if most > 1 else ''}"
+
+
+# ---------------------------------------------------------------- figures
+
+
+def draw_learning_curve(path: Path | str, rows: Sequence[Row]) -> None:
+    """Mean returns of one task against steps: median and quartiles; interquartile mean with a bootstrap band."""
+    from matplotlib.figure import Figure
+
+    groups = by_curve(rows)
+    looks = styles(groups)
+    figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axes, (title, statistic) in zip(panels, STATISTICS.items()):
+        draw_bands(axes, groups, looks, statistic)
+        axes.set_title(title, fontsize="medium")
+        axes.set_xlabel("environment steps")
+    panels[0].set_ylabel("return of an episode")
+    figure.suptitle(f"{rows[0]['task']}, {number_of_seeds(rows)}")
+    add_legend(figure, looks)
+    figure.savefig(path, dpi=DPI)
+
+
+def draw_results(path: Path | str, curves: dict[str, list[Row]]) -> None:
+    """All tasks side by side, by name: medians and quartiles above, interquartile means below, one legend."""
+    from matplotlib.figure import Figure
+
+    groups_of = {task: by_curve(rows) for task, rows in curves.items()}
+    looks = styles(key for groups in groups_of.values() for key in groups)
+    figure = Figure(figsize=(min(WIDTH, 2.8 + 3.2 * len(groups_of)), 5.8), layout="constrained")
+    panels = figure.subplots(2, len(groups_of), sharex="col", sharey="col", squeeze=False)
+    for column, (task, groups) in zip(panels.T, groups_of.items()):
+        for axes, statistic in zip(column, STATISTICS.values()):
+            draw_bands(axes, groups, looks, statistic)
+        column[0].set_title(f"{task}\n{number_of_seeds(curves[task])}", fontsize="medium")
+    for axes in panels[-1]:
+        axes.set_xlabel("environment steps")
+    for axes, title in zip(panels[:, 0], STATISTICS):
+        axes.set_ylabel(f"return of an episode\n{title}")
+    add_legend(figure, looks)
+    figure.savefig(path, dpi=DPI)
+
+
+def draw_diagnostics(path: Path | str, rows: Sequence[Row]) -> None:
+    """What the models of one task learned, by iteration: each seed thin, the median over the seeds thick.
+
+    Gains and errors are on a logarithmic scale, which leaves out zeros, and with them an agent without a model.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    groups = by_curve(rows)
+    looks = styles(groups)
+    drawn: dict[Key, Style] = {}
+    figure = Figure(figsize=(1.2 * WIDTH, 6.0), layout="constrained")
+    panels = figure.subplots(2, 3, sharex=True)
+    for axes, (column, title) in zip(panels.flat, PANELS.items()):
+        for key, mine in groups.items():
+            iteration, values = seed_table(mine, column, axis="iteration")
+            if column in LOGARITHMIC:
+                values = np.where(values > 0.0, values, np.nan)
+            if np.isfinite(values).any():
+                drawn[key] = looks[key]
+                draw_seeds(axes, iteration, values, looks[key])
+        if column in LOGARITHMIC and axes.lines:
+            axes.set_yscale("log")
+        if column == "heldout_error_ratio" and axes.lines:
+            axes.axhline(1.0, color="0.6", linewidth=0.8, zorder=0)
+        axes.set_title(title, fontsize="medium")
+        finish(axes, "no numbers")
+    for axes in panels[1]:
+        axes.set_xlabel("iteration")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.suptitle(f"{rows[0]['task']}, {number_of_seeds(rows)}")
+    add_legend(figure, drawn or looks)
+    figure.savefig(path, dpi=DPI)
+
+
+def draw_seeds(axes: Axes, x: Array, values: Array, look: Style) -> None:
+    for mine in values:
+        seen = np.isfinite(mine)
+        draw_line(axes, x[seen], mine[seen], look, 0.5, alpha=0.4)
+    median = band(values, quartile_band)[1]
+    seen = np.isfinite(median)
+    draw_line(axes, x[seen], median[seen], look, 1.8)
+
+
+def draw_state_visits(path: Path | str, visits: dict[str, Array], axis_names: tuple[str, str]) -> None:
+    """Where each agent has been, as the share of its visited states (n, 2) in each cell, all seeds together."""
+    from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5 * len(visits) + 0.5, 3.8), layout="constrained")
+    panels = figure.subplots(1, len(visits), sharex=True, sharey=True, squeeze=False)[0]
+    everything = np.concatenate(list(visits.values()))
+    bounds = np.stack([everything.min(axis=0), everything.max(axis=0)], axis=1)
+    for axes, (bonus, states) in zip(panels, visits.items()):
+        counts, x_edges, y_edges = np.histogram2d(states[:, 0], states[:, 1], bins=60, range=bounds)
+        shares = np.ma.masked_equal(counts.T / len(states), 0.0)
+        mesh = axes.pcolormesh(x_edges, y_edges, shares, norm=LogNorm(1e-5, 1e-1), cmap="viridis")
+        axes.set(title=label(bonus), xlabel=axis_names[0])
+    panels[0].set_ylabel(axis_names[1])
+    figure.colorbar(mesh, ax=panels, label="share of visited states", fraction=0.05, pad=0.01)
+    figure.savefig(path, dpi=DPI)

@@ -1,0 +1,1 @@
+"""Studies: explorers side by side on one task."""

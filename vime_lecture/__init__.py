@@ -1,0 +1,1 @@
+"""The lecture's other systems: strategies, counts, densities, UNREAL."""
