@@ -29,7 +29,16 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 import bnn_ref as bnn
 from bnn_ref import Array, check_array, check_count, check_finite, check_positive
-from vime_ref import Batch, Bonus, action_size, check_indices, curious_rewards, model_actions, normalize_gains, spread
+from vime_ref import (
+    Batch,
+    Bonus,
+    action_size,
+    check_indices,
+    curious_rewards,
+    model_actions,
+    normalize_gains,
+    spread,
+)
 
 # ---------------------------------------------------------------- constants
 
@@ -52,8 +61,13 @@ class GaussianPolicy:
     observation_scale: Any = 1.0  # or (K,)
 
     def mean_and_sigma(self, observations: Array) -> tuple[Array, Array]:
-        weights, log_std = self.theta[: -self.layer_sizes[-1]], self.theta[-self.layer_sizes[-1] :]
-        return network(weights, observations / self.observation_scale, self.layer_sizes), np.exp(log_std)
+        weights, log_std = (
+            self.theta[: -self.layer_sizes[-1]],
+            self.theta[-self.layer_sizes[-1] :],
+        )
+        return network(
+            weights, observations / self.observation_scale, self.layer_sizes
+        ), np.exp(log_std)
 
     def draw_noise(self, rng: Generator, num_rows: int) -> Array:
         return rng.standard_normal((num_rows, self.layer_sizes[-1]))
@@ -71,10 +85,14 @@ class GaussianPolicy:
     def entropy(self, observations: Array) -> Array:
         """½ log(2πe σ²), summed over action dimensions."""
         _, sigma = self.mean_and_sigma(observations)
-        return np.sum(0.5 * onp.log(2.0 * onp.pi * onp.e) + np.log(sigma)) * onp.ones(len(observations))
+        return np.sum(0.5 * onp.log(2.0 * onp.pi * onp.e) + np.log(sigma)) * onp.ones(
+            len(observations)
+        )
 
     def kl(self, new: GaussianPolicy, observations: Array) -> Array:
-        return bnn.kl_diag_normal(*self.mean_and_sigma(observations), *new.mean_and_sigma(observations))
+        return bnn.kl_diag_normal(
+            *self.mean_and_sigma(observations), *new.mean_and_sigma(observations)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +105,9 @@ class CategoricalPolicy:
 
     def log_probs(self, observations: Array) -> Array:
         """log π(·|s), (N, A)."""
-        logits = network(self.theta, observations / self.observation_scale, self.layer_sizes)
+        logits = network(
+            self.theta, observations / self.observation_scale, self.layer_sizes
+        )
         return logits - logsumexp(logits, axis=-1, keepdims=True)
 
     def draw_noise(self, rng: Generator, num_rows: int) -> Array:
@@ -102,7 +122,9 @@ class CategoricalPolicy:
     def log_prob(self, observations: Array, actions: Array) -> Array:
         check_array("actions", actions, (len(observations),))
         check_indices("actions", actions, self.layer_sizes[-1])
-        return self.log_probs(observations)[onp.arange(len(actions)), actions.astype(int)]
+        return self.log_probs(observations)[
+            onp.arange(len(actions)), actions.astype(int)
+        ]
 
     def entropy(self, observations: Array) -> Array:
         log_p = self.log_probs(observations)
@@ -113,7 +135,9 @@ class CategoricalPolicy:
         return np.sum(np.exp(log_p) * (log_p - new.log_probs(observations)), axis=-1)
 
 
-Policy = GaussianPolicy | CategoricalPolicy  # or what else has their methods and a flat theta
+Policy = (
+    GaussianPolicy | CategoricalPolicy
+)  # or what else has their methods and a flat theta
 
 # ---------------------------------------------------------------- building blocks: initial parameters
 
@@ -139,14 +163,20 @@ def policy_init(
     observation_scale (K,), in units of the observations, is what the network sees as 1; ones if not given.
     """
     sizes = (observation_size, *hidden_sizes, action_size(action_space))
-    scale = onp.ones(observation_size) if observation_scale is None else onp.array(observation_scale, float)
+    scale = (
+        onp.ones(observation_size)
+        if observation_scale is None
+        else onp.array(observation_scale, float)
+    )
     check_array("observation_scale", scale, (observation_size,))
     check_positive("observation_scale", scale)
     weights = network_init(sizes, rng)
     weights[-(sizes[-2] + 1) * sizes[-1] :] *= OUTPUT_SCALE
     if isinstance(action_space, Discrete):
         return CategoricalPolicy(weights, sizes, scale)
-    return GaussianPolicy(onp.concatenate([weights, onp.zeros(sizes[-1])]), sizes, scale)
+    return GaussianPolicy(
+        onp.concatenate([weights, onp.zeros(sizes[-1])]), sizes, scale
+    )
 
 
 # ---------------------------------------------------------------- building blocks: returns and advantages
@@ -157,7 +187,9 @@ def check_fraction(name: str, value: float) -> None:
         raise ValueError(f"{name} must be from 0 to 1, got {value}")
 
 
-def discounted_returns(rewards: Array, *, gamma: float, last_value: float = 0.0) -> Array:
+def discounted_returns(
+    rewards: Array, *, gamma: float, last_value: float = 0.0
+) -> Array:
     """R_t = r_t + γ R_{t+1} of one segment, (T,); R_T = last_value.
 
     >>> discounted_returns(onp.array([0.0, 0.0, 1.0]), gamma=0.5)
@@ -174,7 +206,14 @@ def discounted_returns(rewards: Array, *, gamma: float, last_value: float = 0.0)
 
 
 def gae_advantages(
-    rewards: Array, values: Array, next_values: Array, terminated: Array, truncated: Array, *, gamma: float, lam: float
+    rewards: Array,
+    values: Array,
+    next_values: Array,
+    terminated: Array,
+    truncated: Array,
+    *,
+    gamma: float,
+    lam: float,
 ) -> Array:
     """A_t = δ_t + γλ A_{t+1}, δ_t = r_t + γ V(s_{t+1}) − V(s_t), (T,).
 
@@ -184,12 +223,18 @@ def gae_advantages(
     check_fraction("gamma", gamma)
     check_fraction("lam", lam)
     columns = {"rewards": rewards, "values": values, "next_values": next_values}
-    for name, column in {**columns, "terminated": terminated, "truncated": truncated}.items():
+    for name, column in {
+        **columns,
+        "terminated": terminated,
+        "truncated": truncated,
+    }.items():
         check_array(name, column, (len(rewards),))
     advantages, following = onp.zeros(len(rewards)), 0.0
     for t in reversed(range(len(rewards))):
         delta = rewards[t] + gamma * next_values[t] * (not terminated[t]) - values[t]
-        following = delta + gamma * lam * following * (not (terminated[t] or truncated[t]))
+        following = delta + gamma * lam * following * (
+            not (terminated[t] or truncated[t])
+        )
         advantages[t] = following
     return advantages
 
@@ -206,18 +251,36 @@ class ValueFunction:
     scale: float = 0.0
 
     def __call__(self, observations: Array) -> Array:
-        check_array("observations", observations, (len(observations), self.layer_sizes[0]))
+        check_array(
+            "observations", observations, (len(observations), self.layer_sizes[0])
+        )
         inputs = (observations - self.observation_center) / self.observation_scale
-        return self.center + self.scale * network(self.theta, inputs, self.layer_sizes)[:, 0]
+        return (
+            self.center
+            + self.scale * network(self.theta, inputs, self.layer_sizes)[:, 0]
+        )
 
 
-def value_init(observation_size: int, rng: Generator, hidden_sizes: tuple[int, ...] = (32,)) -> ValueFunction:
+def value_init(
+    observation_size: int, rng: Generator, hidden_sizes: tuple[int, ...] = (32,)
+) -> ValueFunction:
     """V = 0 everywhere, until it is fitted."""
     sizes = (observation_size, *hidden_sizes, 1)
-    return ValueFunction(network_init(sizes, rng), sizes, onp.zeros(observation_size), onp.ones(observation_size))
+    return ValueFunction(
+        network_init(sizes, rng),
+        sizes,
+        onp.zeros(observation_size),
+        onp.ones(observation_size),
+    )
 
 
-def value_fit(value: ValueFunction, observations: Array, returns: Array, *, max_iterations: int = 20) -> ValueFunction:
+def value_fit(
+    value: ValueFunction,
+    observations: Array,
+    returns: Array,
+    *,
+    max_iterations: int = 20,
+) -> ValueFunction:
     """V fitted to returns (N,) by least squares, at most max_iterations of L-BFGS from where it was."""
     check_array("returns", returns, (len(observations),))
     scale = spread(observations)
@@ -232,9 +295,17 @@ def value_fit(value: ValueFunction, observations: Array, returns: Array, *, max_
         return new
 
     def loss(theta: Array) -> Array:
-        return np.mean(((replace(new, theta=theta)(observations) - returns) / new.scale) ** 2)
+        return np.mean(
+            ((replace(new, theta=theta)(observations) - returns) / new.scale) ** 2
+        )
 
-    result = minimize(value_and_grad(loss), new.theta, jac=True, method="L-BFGS-B", options={"maxiter": max_iterations})
+    result = minimize(
+        value_and_grad(loss),
+        new.theta,
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": max_iterations},
+    )
     return replace(new, theta=result.x)
 
 
@@ -242,7 +313,13 @@ def value_fit(value: ValueFunction, observations: Array, returns: Array, *, max_
 
 
 def policy_gradient_step(
-    policy: Any, observations: Array, actions: Array, advantages: Array, *, learning_rate: float, entropy_weight: float
+    policy: Any,
+    observations: Array,
+    actions: Array,
+    advantages: Array,
+    *,
+    learning_rate: float,
+    entropy_weight: float,
 ) -> Any:
     """REINFORCE: θ + α∇[mean(A·log π(a|s)) + β·mean H(π(·|s))]. [Lecture], entropy bonus."""
     check_positive("learning_rate", learning_rate)
@@ -251,10 +328,15 @@ def policy_gradient_step(
 
     def objective(theta: Array) -> Array:
         new = replace(policy, theta=theta)
-        log_prob, entropy = new.log_prob(observations, actions), new.entropy(observations)
+        log_prob, entropy = (
+            new.log_prob(observations, actions),
+            new.entropy(observations),
+        )
         return np.mean(advantages * log_prob) + entropy_weight * np.mean(entropy)
 
-    return replace(policy, theta=policy.theta + learning_rate * grad(objective)(policy.theta))
+    return replace(
+        policy, theta=policy.theta + learning_rate * grad(objective)(policy.theta)
+    )
 
 
 def trpo_step(
@@ -282,7 +364,9 @@ def trpo_step(
     old_log_prob = policy.log_prob(observations, actions)
 
     def surrogate(theta: Array) -> Array:
-        ratio = np.exp(replace(policy, theta=theta).log_prob(observations, actions) - old_log_prob)
+        ratio = np.exp(
+            replace(policy, theta=theta).log_prob(observations, actions) - old_log_prob
+        )
         return np.mean(ratio * advantages)
 
     def mean_kl(theta: Array, every: int = 1) -> Array:
@@ -293,10 +377,14 @@ def trpo_step(
         return policy
     kl_hessian_product, _ = make_hvp(mean_kl)(policy.theta, fisher_every)
     size = len(policy.theta)
-    fisher = LinearOperator((size, size), matvec=lambda v: kl_hessian_product(v) + damping * v)
+    fisher = LinearOperator(
+        (size, size), matvec=lambda v: kl_hessian_product(v) + damping * v
+    )
     direction, _ = cg(fisher, gradient, rtol=1e-10, maxiter=cg_iterations)
     curvature = direction @ fisher.matvec(direction)
-    if curvature < onp.finfo(float).tiny:  # advantages too small for their square to be a number
+    if (
+        curvature < onp.finfo(float).tiny
+    ):  # advantages too small for their square to be a number
         return policy
     full_step = onp.sqrt(2.0 * max_kl / curvature) * direction
     for fraction in 0.5 ** onp.arange(backtracks):
@@ -334,7 +422,9 @@ class AgentSettings:
         check_count("batch_steps", self.batch_steps)
         check_fraction("gamma", self.gamma)
         check_fraction("lam", self.lam)
-        curious_rewards(onp.zeros(1), onp.zeros(1), self.eta)  # refuses a bad eta before a rollout does
+        curious_rewards(
+            onp.zeros(1), onp.zeros(1), self.eta
+        )  # refuses a bad eta before a rollout does
 
 
 class Iteration(NamedTuple):
@@ -360,10 +450,16 @@ def checked(values: Any, name: str, step: int) -> Array:
 def environment_action(action: Array, space: Space[Any]) -> Any:
     """The policy's action as the environment takes it: clipped to a Box, shifted to a Discrete space's start."""
     clipped = model_actions(action[None], space)[0]
-    return clipped.astype(space.dtype) if not isinstance(space, Discrete) else int(action + space.start)
+    return (
+        clipped.astype(space.dtype)
+        if not isinstance(space, Discrete)
+        else int(action + space.start)
+    )
 
 
-def rollout(env: Env[Any, Any], policy: Policy, num_steps: int, streams: Streams) -> tuple[Batch, Array]:
+def rollout(
+    env: Env[Any, Any], policy: Policy, num_steps: int, streams: Streams
+) -> tuple[Batch, Array]:
     """num_steps transitions from a fresh reset, and the returns of the episodes that ended among them.
 
     The last row is marked truncated where sampling cuts an episode. Raises ValueError, naming the step, on
@@ -371,12 +467,19 @@ def rollout(env: Env[Any, Any], policy: Policy, num_steps: int, streams: Streams
     """
     check_count("num_steps", num_steps)
     noise = policy.draw_noise(streams.policy, num_steps)
-    observation = checked(env.reset(seed=int(streams.environment.integers(2**31)))[0], "observation", 0)
+    observation = checked(
+        env.reset(seed=int(streams.environment.integers(2**31)))[0], "observation", 0
+    )
     rows, episode_return, episode_returns = [], 0.0, []
     for t in range(num_steps):
         action = policy.sample(observation[None], noise[t : t + 1])[0]
-        following, reward, terminated, truncated, _ = env.step(environment_action(action, env.action_space))
-        next_observation, reward = checked(following, "observation", t), float(checked(reward, "reward", t))
+        following, reward, terminated, truncated, _ = env.step(
+            environment_action(action, env.action_space)
+        )
+        next_observation, reward = (
+            checked(following, "observation", t),
+            float(checked(reward, "reward", t)),
+        )
         cut = truncated or (t == num_steps - 1 and not terminated)
         rows.append((observation, action, reward, next_observation, terminated, cut))
         episode_return += reward
@@ -389,7 +492,11 @@ def rollout(env: Env[Any, Any], policy: Policy, num_steps: int, streams: Streams
 
 
 def curiosity(
-    bonus: Bonus, batch: Batch, history: tuple[float, ...], rng: Generator, settings: AgentSettings
+    bonus: Bonus,
+    batch: Batch,
+    history: tuple[float, ...],
+    rng: Generator,
+    settings: AgentSettings,
 ) -> tuple[Array, Array, tuple[float, ...]]:
     """r̃ (N,), raw gains (N,), new history. A model that pays nothing yet leaves the history as it is."""
     gains = bonus.reward(batch, rng)
@@ -400,7 +507,11 @@ def curiosity(
 
 
 def improve(
-    policy: Any, value: ValueFunction, batch: Batch, rewards: Array, settings: AgentSettings
+    policy: Any,
+    value: ValueFunction,
+    batch: Batch,
+    rewards: Array,
+    settings: AgentSettings,
 ) -> tuple[Any, ValueFunction]:
     """One step of the policy on standardised advantages of r̃; V fitted to values + GAE(λ = 1) of r̃ or of r."""
     values, next_values = value(batch.observations), value(batch.next_observations)
@@ -408,8 +519,14 @@ def improve(
     fitted = rewards if settings.curious_values else batch.rewards
     advantages = gae_advantages(rewards, *path, gamma=settings.gamma, lam=settings.lam)
     returns = values + gae_advantages(fitted, *path, gamma=settings.gamma, lam=1.0)
-    standardized = (advantages - advantages.mean()) / scale if (scale := spread(advantages)) else 0.0 * advantages
-    policy = settings.policy_step(policy, batch.observations, batch.actions, standardized)
+    standardized = (
+        (advantages - advantages.mean()) / scale
+        if (scale := spread(advantages))
+        else 0.0 * advantages
+    )
+    policy = settings.policy_step(
+        policy, batch.observations, batch.actions, standardized
+    )
     return policy, value_fit(value, batch.observations, returns)
 
 
@@ -428,7 +545,9 @@ def train(
     check_count("num_iterations", num_iterations)
     for _ in range(num_iterations):
         batch, episode_returns = rollout(env, policy, settings.batch_steps, streams)
-        rewards, gains, history = curiosity(bonus, batch, history, streams.model, settings)
+        rewards, gains, history = curiosity(
+            bonus, batch, history, streams.model, settings
+        )
         policy, value = improve(policy, value, batch, rewards, settings)
         bonus = bonus.update(batch, streams.replay)
         yield Iteration(policy, value, bonus, history, batch, gains, episode_returns)

@@ -32,9 +32,13 @@ from scipy.special import expit, logsumexp
 # ---------------------------------------------------------------- constants
 
 MIN_CURVED_SIGMA = 1e-150  # 1/σ² and σ² are normal numbers down to here
-MIN_RHO = -700.0  # softplus(-700) = 1e-304: below, sigma leaves the normal numbers of float64
+MIN_RHO = (
+    -700.0
+)  # softplus(-700) = 1e-304: below, sigma leaves the normal numbers of float64
 SERIES_RANGE = 0.25  # |r| up to which r − log1p(r) is a series; the difference beyond it keeps 13 digits
-SERIES_TERMS = onp.arange(10)  # u² < 0.0205 there: what follows the tenth term is under 1e-17 of the sum
+SERIES_TERMS = onp.arange(
+    10
+)  # u² < 0.0205 there: what follows the tenth term is under 1e-17 of the sum
 
 # ---------------------------------------------------------------- types
 
@@ -42,8 +46,12 @@ Array = NDArray[float64]  # while autograd traces, a box around one
 Sigma = Array | float  # a standard deviation for all dimensions, or one for each
 Sizes = Sequence[int]  # units of each layer, inputs first
 Zeta = Sequence[Array]  # noise of the pre-activations: one (S, N, O) per layer
-Noise = Array | Zeta  # eps (S, D), which samples weights, or zeta, which samples pre-activations
-Gradient = Literal["autograd", "closed_form"]  # the definition of the ELBO's gradient, or its fast twin
+Noise = (
+    Array | Zeta
+)  # eps (S, D), which samples weights, or zeta, which samples pre-activations
+Gradient = Literal[
+    "autograd", "closed_form"
+]  # the definition of the ELBO's gradient, or its fast twin
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -65,7 +73,9 @@ class DiagNormal:
         check_finite("mu", self.mu)
         check_finite("rho", self.rho)
         if self.mu.ndim != 1 or self.mu.shape != self.rho.shape:
-            raise ValueError(f"mu and rho must both be (D,), got {self.mu.shape} and {self.rho.shape}")
+            raise ValueError(
+                f"mu and rho must both be (D,), got {self.mu.shape} and {self.rho.shape}"
+            )
         if not isbox(self.rho) and not onp.all(self.rho >= MIN_RHO):
             raise ValueError(f"rho must be >= {MIN_RHO:g}, got min {onp.min(self.rho)}")
 
@@ -106,12 +116,16 @@ def read_only(values: Array) -> Array:
 def check_finite(name: str, values: Sigma) -> None:
     if not isbox(values) and not onp.all(onp.isfinite(values)):
         where = tuple(int(i) for i in onp.argwhere(~onp.isfinite(values))[0])
-        raise ValueError(f"{name} must be finite, got {onp.asarray(values)[where]} at index {where}")
+        raise ValueError(
+            f"{name} must be finite, got {onp.asarray(values)[where]} at index {where}"
+        )
 
 
 def check_positive(name: str, values: Sigma) -> None:
     if not isbox(values) and not onp.all((values > 0) & onp.isfinite(values)):
-        raise ValueError(f"{name} must be > 0 and finite, got min {onp.min(values)}, max {onp.max(values)}")
+        raise ValueError(
+            f"{name} must be > 0 and finite, got min {onp.min(values)}, max {onp.max(values)}"
+        )
 
 
 def check_array(name: str, values: Sigma, shape: tuple[int, ...]) -> None:
@@ -128,7 +142,9 @@ def check_count(name: str, value: int, minimum: int = 1) -> None:
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {value!r}")
+        raise ValueError(
+            f"{name} must be {' or '.join(map(repr, choices))}, got {value!r}"
+        )
 
 
 # ---------------------------------------------------------------- building blocks: standard deviations
@@ -174,7 +190,9 @@ def normal_log_density(x: Array, mean: Array, sigma: Sigma) -> Array:
     check_finite("x", x)
     check_finite("mean", mean)
     check_positive("sigma", sigma)
-    return -0.5 * onp.log(2.0 * onp.pi) - np.log(sigma) - 0.5 * ((x - mean) / sigma) ** 2
+    return (
+        -0.5 * onp.log(2.0 * onp.pi) - np.log(sigma) - 0.5 * ((x - mean) / sigma) ** 2
+    )
 
 
 def kl_from_moves(mean_move: Array, sigma_move: Array, sigma_ratio: Array) -> Array:
@@ -188,7 +206,9 @@ def kl_from_moves(mean_move: Array, sigma_move: Array, sigma_ratio: Array) -> Ar
     r_small = np.where(small, r, 0.0)
     u = r_small / (2.0 + r_small)
     tail = np.dot((u * u)[..., None] ** SERIES_TERMS, 1.0 / (2.0 * SERIES_TERMS + 3.0))
-    excess = np.where(small, r_small * u - 2.0 * u**3 * tail, r - 2.0 * np.log(sigma_ratio))
+    excess = np.where(
+        small, r_small * u - 2.0 * u**3 * tail, r - 2.0 * np.log(sigma_ratio)
+    )
     return 0.5 * np.sum(excess + mean_move**2, axis=-1)
 
 
@@ -204,12 +224,16 @@ def kl_diag_normal(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> 
     """
     sizes = [onp.shape(values)[-1:] for values in (mu_q, sigma_q, mu_p, sigma_p)]
     if sizes[0] == () or len(set(sizes)) > 1:
-        raise ValueError(f"mu_q, sigma_q, mu_p and sigma_p must have the same last axis, got {sizes}")
+        raise ValueError(
+            f"mu_q, sigma_q, mu_p and sigma_p must have the same last axis, got {sizes}"
+        )
     check_finite("mu_q", mu_q)
     check_finite("mu_p", mu_p)
     check_positive("sigma_q", sigma_q)
     check_positive("sigma_p", sigma_p)
-    return kl_from_moves((mu_q - mu_p) / sigma_p, (sigma_q - sigma_p) / sigma_p, sigma_q / sigma_p)
+    return kl_from_moves(
+        (mu_q - mu_p) / sigma_p, (sigma_q - sigma_p) / sigma_p, sigma_q / sigma_p
+    )
 
 
 def kl_hessian_diag(q: DiagNormal) -> tuple[Array, Array]:
@@ -218,7 +242,9 @@ def kl_hessian_diag(q: DiagNormal) -> tuple[Array, Array]:
     All mixed derivatives are 0. Raises ValueError where 1/σ² is no finite number. [VIME] section 2.5.
     """
     if onp.any(q.sigma < MIN_CURVED_SIGMA):
-        raise ValueError(f"sigma must be >= {MIN_CURVED_SIGMA:g} for 1/sigma², got min {onp.min(q.sigma)}")
+        raise ValueError(
+            f"sigma must be >= {MIN_CURVED_SIGMA:g} for 1/sigma², got min {onp.min(q.sigma)}"
+        )
     return q.sigma**-2.0, 2.0 * (expit(q.rho) / q.sigma) ** 2
 
 
@@ -245,7 +271,9 @@ def num_weights(layer_sizes: Sizes) -> int:
     194
     """
     if len(layer_sizes) < 2:
-        raise ValueError(f"layer_sizes must name inputs and outputs, got {tuple(layer_sizes)}")
+        raise ValueError(
+            f"layer_sizes must name inputs and outputs, got {tuple(layer_sizes)}"
+        )
     for size in layer_sizes:
         check_count("layer_sizes", size)
     return sum((i + 1) * o for i, o in zip(layer_sizes, layer_sizes[1:]))
@@ -264,10 +292,19 @@ def layer_blocks(theta: Array, layer_sizes: Sizes) -> list[Array]:
 
 def unflatten(theta: Array, layer_sizes: Sizes) -> list[tuple[Array, Array]]:
     """Matrix (..., I, O) and bias (..., O) of each layer from flat weights (..., D)."""
-    return [(block[..., :-1, :], block[..., -1, :]) for block in layer_blocks(theta, layer_sizes)]
+    return [
+        (block[..., :-1, :], block[..., -1, :])
+        for block in layer_blocks(theta, layer_sizes)
+    ]
 
 
-def mlp(theta: Array, inputs: Array, layer_sizes: Sizes, *, hidden: Callable[[Array], Array] = relu) -> Array:
+def mlp(
+    theta: Array,
+    inputs: Array,
+    layer_sizes: Sizes,
+    *,
+    hidden: Callable[[Array], Array] = relu,
+) -> Array:
     """Outputs (S, N, O) of S networks, weights (S, D), on rows (N, I); the last layer is linear."""
     check_array("theta", theta, (len(theta), num_weights(layer_sizes)))
     check_array("inputs", inputs, (len(inputs), layer_sizes[0]))
@@ -287,7 +324,9 @@ def sample_weights(q: DiagNormal, eps: Array) -> Array:
 
 def check_zeta(zeta: Zeta, num_rows: int, layer_sizes: Sizes) -> None:
     if len(zeta) != len(layer_sizes) - 1:
-        raise ValueError(f"zeta must have one array per layer, {len(layer_sizes) - 1}, got {len(zeta)}")
+        raise ValueError(
+            f"zeta must have one array per layer, {len(layer_sizes) - 1}, got {len(zeta)}"
+        )
     check_count("samples in zeta", len(zeta[0]))
     for values, units in zip(zeta, layer_sizes[1:]):
         check_array("zeta", values, (len(zeta[0]), num_rows, units))
@@ -305,7 +344,10 @@ def mlp_local(q: DiagNormal, inputs: Array, zeta: Zeta, layer_sizes: Sizes) -> A
     activations = inputs
     for layer, ((m, m_bias), (v, v_bias)) in enumerate(zip(means, variances)):
         activations = relu(activations) if layer > 0 else activations
-        mean, variance = np.matmul(activations, m) + m_bias, np.matmul(activations**2, v) + v_bias
+        mean, variance = (
+            np.matmul(activations, m) + m_bias,
+            np.matmul(activations**2, v) + v_bias,
+        )
         activations = mean + np.sqrt(variance) * zeta[layer]  # (S, N, O)
     return activations
 
@@ -326,7 +368,9 @@ def with_zeta(function: Callable[P, R]) -> Callable[P, R]:
             settings["eps"] = settings.pop("zeta")
         noise = settings["eps"] if "eps" in settings else args[-1]
         if isinstance(noise, onp.ndarray):
-            raise ValueError(f"zeta must be a list of one array per layer, got an array {noise.shape}")
+            raise ValueError(
+                f"zeta must be a list of one array per layer, got an array {noise.shape}"
+            )
         return function(*args, **settings)
 
     local.__name__ = f"{function.__name__}_local"
@@ -380,13 +424,20 @@ def elbo(
     """
     check_rows(inputs, targets)
     check_positive("num_data", num_data)
-    log_p = log_likelihood(forward(q, inputs, eps, layer_sizes), targets, likelihood_sigma)  # (S, B)
+    log_p = log_likelihood(
+        forward(q, inputs, eps, layer_sizes), targets, likelihood_sigma
+    )  # (S, B)
     evidence = num_data / len(inputs) * np.sum(np.mean(log_p, axis=0))
     return evidence - kl_diag_normal(q.mu, q.sigma, prior.mu, prior.sigma)
 
 
 def elbo_grad(
-    q: DiagNormal, prior: DiagNormal, inputs: Array, targets: Array, eps: Noise, **settings: Unpack[ElboSettings]
+    q: DiagNormal,
+    prior: DiagNormal,
+    inputs: Array,
+    targets: Array,
+    eps: Noise,
+    **settings: Unpack[ElboSettings],
 ) -> tuple[Array, Array]:
     """Gradient of `elbo` in μ and in ρ, each (D,), by autograd; settings as there. ValueError unless finite."""
 
@@ -413,7 +464,12 @@ def layer_input(z: Array, layer: int) -> Array:
 
 
 def backward_sampled(
-    q: DiagNormal, inputs: Array, targets: Array, eps: Array, layer_sizes: Sizes, likelihood_sigma: Sigma
+    q: DiagNormal,
+    inputs: Array,
+    targets: Array,
+    eps: Array,
+    layer_sizes: Sizes,
+    likelihood_sigma: Sigma,
 ) -> tuple[list[Array], list[Array]]:
     """Each layer's input a (S, N, I + 1) and δ (S, N, O), the derivative of −mean_S log p by its pre-activations.
 
@@ -432,14 +488,22 @@ def backward_sampled(
 
 
 def backward_local(
-    q: DiagNormal, inputs: Array, targets: Array, zeta: Zeta, layer_sizes: Sizes, likelihood_sigma: Sigma
+    q: DiagNormal,
+    inputs: Array,
+    targets: Array,
+    zeta: Zeta,
+    layer_sizes: Sizes,
+    likelihood_sigma: Sigma,
 ) -> tuple[list[Array], list[Array], list[Array]]:
     """a and δ of each layer as in `backward_sampled`, and κ = δ⊙ζ/√v (S, N, O), twice the derivative by v.
 
     v is the variance of a pre-activation, through which the loss depends on the variances of the weights.
     """
     check_zeta(zeta, len(inputs), layer_sizes)
-    means, variances = layer_blocks(q.mu, layer_sizes), layer_blocks(q.sigma**2, layer_sizes)
+    means, variances = (
+        layer_blocks(q.mu, layer_sizes),
+        layer_blocks(q.sigma**2, layer_sizes),
+    )
     z, a, roots = onp.broadcast_to(inputs, (len(zeta[0]), *inputs.shape)), [], []
     for layer, (mean, variance) in enumerate(zip(means, variances)):
         a.append(layer_input(z, layer))
@@ -478,17 +542,27 @@ def elbo_grad_closed(
     check_array("targets", targets, (len(inputs), layer_sizes[-1]))
     check_likelihood_sigma(likelihood_sigma, layer_sizes[-1])
     if isinstance(eps, onp.ndarray):
-        a, delta = backward_sampled(q, inputs, targets, eps, layer_sizes, likelihood_sigma)
+        a, delta = backward_sampled(
+            q, inputs, targets, eps, layer_sizes, likelihood_sigma
+        )
         outer = [(x.swapaxes(1, 2) @ d).reshape(len(eps), -1) for x, d in zip(a, delta)]
         each = onp.concatenate(outer, axis=1)  # (S, D)
         by_mu, by_sigma = each.sum(axis=0), (eps * each).sum(axis=0)
     else:
-        a, delta, kappa = backward_local(q, inputs, targets, eps, layer_sizes, likelihood_sigma)
-        by_mu = onp.concatenate([onp.tensordot(x, d, ((0, 1), (0, 1))).ravel() for x, d in zip(a, delta)])
-        by_variance = [onp.tensordot(x**2, k, ((0, 1), (0, 1))).ravel() for x, k in zip(a, kappa)]
+        a, delta, kappa = backward_local(
+            q, inputs, targets, eps, layer_sizes, likelihood_sigma
+        )
+        by_mu = onp.concatenate(
+            [onp.tensordot(x, d, ((0, 1), (0, 1))).ravel() for x, d in zip(a, delta)]
+        )
+        by_variance = [
+            onp.tensordot(x**2, k, ((0, 1), (0, 1))).ravel() for x, k in zip(a, kappa)
+        ]
         by_sigma = q.sigma * onp.concatenate(by_variance)
     scale = num_data / len(inputs)
-    kl_by_sigma = (q.sigma - prior.sigma) * (q.sigma + prior.sigma) / (q.sigma * prior.sigma**2)
+    kl_by_sigma = (
+        (q.sigma - prior.sigma) * (q.sigma + prior.sigma) / (q.sigma * prior.sigma**2)
+    )
     grad_mu = -scale * by_mu - (q.mu - prior.mu) / prior.sigma**2
     grad_rho = -(scale * by_sigma + kl_by_sigma) * expit(q.rho)
     check_finite("grad_mu", grad_mu)
@@ -525,14 +599,23 @@ def adam_step(
     num_steps = state.num_steps + 1
     mean = beta1 * state.mean + (1.0 - beta1) * gradient
     square = beta2 * state.square + (1.0 - beta2) * gradient**2
-    step = mean / (1.0 - beta1**num_steps) / (np.sqrt(square / (1.0 - beta2**num_steps)) + epsilon)
+    step = (
+        mean
+        / (1.0 - beta1**num_steps)
+        / (np.sqrt(square / (1.0 - beta2**num_steps)) + epsilon)
+    )
     return params - learning_rate * step, AdamState(mean, square, num_steps)
 
 
-def sample_noise(rng: Generator, num_samples: int, num_rows: int, layer_sizes: Sizes, *, local: bool) -> Noise:
+def sample_noise(
+    rng: Generator, num_samples: int, num_rows: int, layer_sizes: Sizes, *, local: bool
+) -> Noise:
     """eps (S, D), or where local is true zeta, one (S, N, O) per layer."""
     if local:
-        return [rng.standard_normal((num_samples, num_rows, units)) for units in layer_sizes[1:]]
+        return [
+            rng.standard_normal((num_samples, num_rows, units))
+            for units in layer_sizes[1:]
+        ]
     return rng.standard_normal((num_samples, num_weights(layer_sizes)))
 
 
@@ -565,9 +648,15 @@ def fit(
     phi, adam = np.concatenate([q.mu, q.rho]), adam or adam_init(2 * len(q.mu))
     for _ in range(num_updates):
         rows = rng.integers(len(inputs), size=batch_size)
-        noise = sample_noise(rng, num_samples, batch_size, settings["layer_sizes"], local=local)
+        noise = sample_noise(
+            rng, num_samples, batch_size, settings["layer_sizes"], local=local
+        )
         q = DiagNormal(*np.split(phi, 2))
-        uphill = np.concatenate(GRADIENTS[gradient](q, prior, inputs[rows], targets[rows], noise, **settings))
+        uphill = np.concatenate(
+            GRADIENTS[gradient](
+                q, prior, inputs[rows], targets[rows], noise, **settings
+            )
+        )
         phi, adam = adam_step(phi, -uphill, adam, learning_rate=learning_rate)
     return DiagNormal(*np.split(phi, 2)), adam
 
@@ -576,21 +665,36 @@ def fit(
 
 
 def predict(
-    q: DiagNormal, inputs: Array, eps: Array, *, layer_sizes: Sizes, likelihood_sigma: Sigma
+    q: DiagNormal,
+    inputs: Array,
+    eps: Array,
+    *,
+    layer_sizes: Sizes,
+    likelihood_sigma: Sigma,
 ) -> tuple[Array, Array]:
     """Mean and standard deviation (N, O) of P(target | input), the observation noise included."""
     check_likelihood_sigma(likelihood_sigma, layer_sizes[-1])
     outputs = forward(q, inputs, eps, layer_sizes)
-    return np.mean(outputs, axis=0), np.sqrt(np.var(outputs, axis=0) + np.square(likelihood_sigma))
+    return np.mean(outputs, axis=0), np.sqrt(
+        np.var(outputs, axis=0) + np.square(likelihood_sigma)
+    )
 
 
 def predictive_log_density(
-    q: DiagNormal, inputs: Array, targets: Array, eps: Array, *, layer_sizes: Sizes, likelihood_sigma: Sigma
+    q: DiagNormal,
+    inputs: Array,
+    targets: Array,
+    eps: Array,
+    *,
+    layer_sizes: Sizes,
+    likelihood_sigma: Sigma,
 ) -> Array:
     """log P(target | input) = log mean_S p(target | input, θ), (N,) in nats: the density of the mixture.
 
     [Lecture] "BNNs": P(s′|s, a) = E_q P(s′|s, a, θ).
     """
     check_rows(inputs, targets)
-    log_p = log_likelihood(forward(q, inputs, eps, layer_sizes), targets, likelihood_sigma)
+    log_p = log_likelihood(
+        forward(q, inputs, eps, layer_sizes), targets, likelihood_sigma
+    )
     return logsumexp(log_p, axis=0) - np.log(len(log_p))

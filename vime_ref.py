@@ -23,7 +23,18 @@ from gymnasium.spaces import Box, Discrete, Space
 from numpy.random import Generator
 
 import bnn_ref as bnn
-from bnn_ref import Array, DiagNormal, Noise, Sigma, Sizes, Zeta, check_array, check_count, check_finite, check_positive
+from bnn_ref import (
+    Array,
+    DiagNormal,
+    Noise,
+    Sigma,
+    Sizes,
+    Zeta,
+    check_array,
+    check_count,
+    check_finite,
+    check_positive,
+)
 
 # ---------------------------------------------------------------- constants
 
@@ -68,7 +79,12 @@ class ModelSettings(TypedDict):
 
 
 def transition_loss(
-    q: DiagNormal, q_old: DiagNormal, inputs: Array, targets: Array, eps: Noise, **settings: Unpack[ModelSettings]
+    q: DiagNormal,
+    q_old: DiagNormal,
+    inputs: Array,
+    targets: Array,
+    eps: Noise,
+    **settings: Unpack[ModelSettings],
 ) -> Array:
     """ℓ(φ) = KL[q(φ)‖q(φ_t)] − E_q log p(s′|s, a; θ) of one transition (1, I), (1, O): −ELBO with prior q(φ_t).
 
@@ -80,25 +96,40 @@ def transition_loss(
 
 
 def transition_loss_grad(
-    q: DiagNormal, q_old: DiagNormal, inputs: Array, targets: Array, eps: Noise, **settings: Unpack[ModelSettings]
+    q: DiagNormal,
+    q_old: DiagNormal,
+    inputs: Array,
+    targets: Array,
+    eps: Noise,
+    **settings: Unpack[ModelSettings],
 ) -> tuple[Array, Array]:
     """∇ℓ at q, in μ and in ρ, each (D,), by autograd."""
 
     def loss(phi: tuple[Array, Array]) -> Array:
-        return transition_loss(DiagNormal(*phi), q_old, inputs, targets, eps, **settings)
+        return transition_loss(
+            DiagNormal(*phi), q_old, inputs, targets, eps, **settings
+        )
 
     grad_mu, grad_rho = grad(loss)((q.mu, q.rho))
     return grad_mu, grad_rho
 
 
 def posterior_step(
-    q: DiagNormal, inputs: Array, targets: Array, eps: Noise, *, step_size: float, **settings: Unpack[ModelSettings]
+    q: DiagNormal,
+    inputs: Array,
+    targets: Array,
+    eps: Noise,
+    *,
+    step_size: float,
+    **settings: Unpack[ModelSettings],
 ) -> DiagNormal:
     """φ′ = φ − λ H⁻¹∇ℓ from one transition, H the diagonal `kl_hessian_diag`. [VIME] section 2.5."""
     check_positive("step_size", step_size)
     grad_mu, grad_rho = transition_loss_grad(q, q, inputs, targets, eps, **settings)
     h_mu, h_rho = bnn.kl_hessian_diag(q)
-    return DiagNormal(q.mu - step_size * grad_mu / h_mu, q.rho - step_size * grad_rho / h_rho)
+    return DiagNormal(
+        q.mu - step_size * grad_mu / h_mu, q.rho - step_size * grad_rho / h_rho
+    )
 
 
 def posterior_update(
@@ -116,12 +147,19 @@ def posterior_update(
     check_positive("learning_rate", learning_rate)
     q_new = q
     for _ in range(num_steps):
-        grad_mu, grad_rho = transition_loss_grad(q_new, q, inputs, targets, eps, **settings)
-        q_new = DiagNormal(q_new.mu - learning_rate * grad_mu, q_new.rho - learning_rate * grad_rho)
+        grad_mu, grad_rho = transition_loss_grad(
+            q_new, q, inputs, targets, eps, **settings
+        )
+        q_new = DiagNormal(
+            q_new.mu - learning_rate * grad_mu, q_new.rho - learning_rate * grad_rho
+        )
     return q_new
 
 
-transition_loss_local, posterior_step_local = bnn.with_zeta(transition_loss), bnn.with_zeta(posterior_step)
+transition_loss_local, posterior_step_local = (
+    bnn.with_zeta(transition_loss),
+    bnn.with_zeta(posterior_step),
+)
 posterior_update_local = bnn.with_zeta(posterior_update)
 
 # ---------------------------------------------------------------- building blocks: the gain
@@ -134,10 +172,16 @@ def information_gain(q_new: DiagNormal, q_old: DiagNormal) -> float:
     """
     check_array("q_new.mu", q_new.mu, q_old.mu.shape)
     sigma_move = bnn.softplus_difference(q_new.rho, q_old.rho) / q_old.sigma
-    return float(bnn.kl_from_moves((q_new.mu - q_old.mu) / q_old.sigma, sigma_move, q_new.sigma / q_old.sigma))
+    return float(
+        bnn.kl_from_moves(
+            (q_new.mu - q_old.mu) / q_old.sigma, sigma_move, q_new.sigma / q_old.sigma
+        )
+    )
 
 
-def information_gain_taylor(q: DiagNormal, grad_mu: Array, grad_rho: Array, *, step_size: float) -> float:
+def information_gain_taylor(
+    q: DiagNormal, grad_mu: Array, grad_rho: Array, *, step_size: float
+) -> float:
     """½ λ² ∇ℓᵀ H⁻¹ ∇ℓ in nats from ∇ℓ (D,) at q: `kl_taylor` of the step −λH⁻¹∇ℓ.
 
     [VIME] section 2.5. The original code leaves out the ½, which its division by the median hides.
@@ -199,7 +243,9 @@ def curious_rewards(rewards: Array, gains: Array, eta: float) -> Array:
 
 def check_indices(name: str, indices: Array, count: int) -> None:
     if np.any((indices < 0) | (indices >= count) | (indices != np.floor(indices))):
-        raise ValueError(f"{name} must be indices below {count}, got {np.min(indices)} to {np.max(indices)}")
+        raise ValueError(
+            f"{name} must be indices below {count}, got {np.min(indices)} to {np.max(indices)}"
+        )
 
 
 def model_actions(actions: Array, space: Space[Any]) -> Array:
@@ -211,7 +257,9 @@ def model_actions(actions: Array, space: Space[Any]) -> Array:
     if isinstance(space, Box) and len(space.shape) == 1:
         check_array("actions", actions, (len(actions), *space.shape))
         return np.clip(actions, space.low, space.high).astype(float)
-    raise ValueError(f"action_space must be Discrete or a Box of shape (A,), got {space}")
+    raise ValueError(
+        f"action_space must be Discrete or a Box of shape (A,), got {space}"
+    )
 
 
 def action_size(space: Space[Any]) -> int:
@@ -234,13 +282,20 @@ class ReplayPool:
     def __len__(self) -> int:
         return len(self.observations)
 
-    def extend(self, observations: Array, actions: Array, next_observations: Array) -> ReplayPool:
+    def extend(
+        self, observations: Array, actions: Array, next_observations: Array
+    ) -> ReplayPool:
         """The pool with these rows behind its own; the oldest beyond the capacity are dropped."""
         rows = observations, actions, next_observations
         old = self.observations, self.actions, self.next_observations
         if len({len(values) for values in rows}) > 1:
-            raise ValueError(f"replay rows must be as many in each array, got {[len(v) for v in rows]}")
-        joined = [np.concatenate([before, after])[-self.capacity :] for before, after in zip(old, rows)]
+            raise ValueError(
+                f"replay rows must be as many in each array, got {[len(v) for v in rows]}"
+            )
+        joined = [
+            np.concatenate([before, after])[-self.capacity :]
+            for before, after in zip(old, rows)
+        ]
         return ReplayPool(self.capacity, *joined)
 
 
@@ -266,13 +321,20 @@ def information_gains_by_row(
 
     def gain(inputs: Array, targets: Array, noise: Noise) -> float:
         if method == "exact":
-            return information_gain(posterior_step(q, inputs, targets, noise, step_size=step_size, **settings), q)
+            return information_gain(
+                posterior_step(
+                    q, inputs, targets, noise, step_size=step_size, **settings
+                ),
+                q,
+            )
         gradient = transition_loss_grad(q, q, inputs, targets, noise, **settings)
         return information_gain_taylor(q, *gradient, step_size=step_size)
 
     bnn.check_choice("method", method, METHODS)
     rows = [slice(n, n + 1) for n in range(len(inputs))]
-    return np.array([gain(inputs[row], targets[row], noise_of_rows(eps, row)) for row in rows])
+    return np.array(
+        [gain(inputs[row], targets[row], noise_of_rows(eps, row)) for row in rows]
+    )
 
 
 def pair_sum(x: Array, metric: Array, y: Array, s: int) -> Array:
@@ -282,34 +344,57 @@ def pair_sum(x: Array, metric: Array, y: Array, s: int) -> Array:
 
 
 def taylor_sampled(
-    q: DiagNormal, inputs: Array, targets: Array, eps: Array, layer_sizes: Sizes, likelihood_sigma: Sigma
+    q: DiagNormal,
+    inputs: Array,
+    targets: Array,
+    eps: Array,
+    layer_sizes: Sizes,
+    likelihood_sigma: Sigma,
 ) -> Array:
     """gᵀH⁻¹g of each row, (N,): Σ_layers Σ_{s,t} (a_s⊙a_t)ᵀ [σ²⊙(1 + ½ ε_s⊙ε_t)] (δ_s⊙δ_t).
 
     A layer's gradient in one row is the outer product a ⊗ δ of `backward_sampled`; so no row needs one of its own.
     """
-    a, delta = bnn.backward_sampled(q, inputs, targets, eps, layer_sizes, likelihood_sigma)
-    noise, variances = bnn.layer_blocks(eps, layer_sizes), bnn.layer_blocks(q.sigma**2, layer_sizes)  # (.., I + 1, O)
+    a, delta = bnn.backward_sampled(
+        q, inputs, targets, eps, layer_sizes, likelihood_sigma
+    )
+    noise, variances = (
+        bnn.layer_blocks(eps, layer_sizes),
+        bnn.layer_blocks(q.sigma**2, layer_sizes),
+    )  # (.., I + 1, O)
     total = np.zeros(len(inputs))
     for layer in range(1, len(a)):
         for s in range(len(eps)):
-            metric = variances[layer] * (1.0 + 0.5 * noise[layer][s] * noise[layer][s:])  # (S − s, I + 1, O)
+            metric = variances[layer] * (
+                1.0 + 0.5 * noise[layer][s] * noise[layer][s:]
+            )  # (S − s, I + 1, O)
             total += pair_sum(a[layer], metric, delta[layer], s)
     # All samples see the same inputs, which makes the first layer's double sum over s and t a square.
     square = a[0][0] ** 2  # (N, I + 1)
-    noisy = delta[0].transpose(2, 1, 0) @ noise[0].transpose(2, 0, 1)  # Σ_s δ_s ε_s, (O, N, I + 1)
+    noisy = delta[0].transpose(2, 1, 0) @ noise[0].transpose(
+        2, 0, 1
+    )  # Σ_s δ_s ε_s, (O, N, I + 1)
     total += np.sum((square @ variances[0]) * np.sum(delta[0], axis=0) ** 2, axis=-1)
-    return total + 0.5 * np.sum(square * np.einsum("oni,io->ni", noisy**2, variances[0]), axis=-1)
+    return total + 0.5 * np.sum(
+        square * np.einsum("oni,io->ni", noisy**2, variances[0]), axis=-1
+    )
 
 
 def taylor_local(
-    q: DiagNormal, inputs: Array, targets: Array, zeta: Zeta, layer_sizes: Sizes, likelihood_sigma: Sigma
+    q: DiagNormal,
+    inputs: Array,
+    targets: Array,
+    zeta: Zeta,
+    layer_sizes: Sizes,
+    likelihood_sigma: Sigma,
 ) -> Array:
     """gᵀH⁻¹g of each row, (N,): Σ_layers Σ_{s,t} (a_s⊙a_t)ᵀσ²(δ_s⊙δ_t) + ½ (a_s²⊙a_t²)ᵀσ⁴(κ_s⊙κ_t).
 
     a, δ and κ are those of `backward_local`.
     """
-    a, delta, kappa = bnn.backward_local(q, inputs, targets, zeta, layer_sizes, likelihood_sigma)
+    a, delta, kappa = bnn.backward_local(
+        q, inputs, targets, zeta, layer_sizes, likelihood_sigma
+    )
     variances = bnn.layer_blocks(q.sigma**2, layer_sizes)
     total = np.zeros(len(inputs))
     for layer, variance in enumerate(variances):
@@ -343,12 +428,22 @@ def information_gains(
     check_array("targets", targets, (len(inputs), layer_sizes[-1]))
     if not isinstance(eps, np.ndarray):
         bnn.check_zeta(eps, len(inputs), layer_sizes)
-    model: ModelSettings = {"layer_sizes": layer_sizes, "likelihood_sigma": likelihood_sigma}
+    model: ModelSettings = {
+        "layer_sizes": layer_sizes,
+        "likelihood_sigma": likelihood_sigma,
+    }
     if method == "exact":
-        return information_gains_by_row(q, inputs, targets, eps, step_size=step_size, method=method, **model)
-    chunks = [slice(start, start + CHUNK_ROWS) for start in range(0, len(inputs), CHUNK_ROWS)]
+        return information_gains_by_row(
+            q, inputs, targets, eps, step_size=step_size, method=method, **model
+        )
+    chunks = [
+        slice(start, start + CHUNK_ROWS) for start in range(0, len(inputs), CHUNK_ROWS)
+    ]
     taylor: Any = taylor_sampled if isinstance(eps, np.ndarray) else taylor_local
-    sums = [taylor(q, inputs[rows], targets[rows], noise_of_rows(eps, rows), **model) for rows in chunks]
+    sums = [
+        taylor(q, inputs[rows], targets[rows], noise_of_rows(eps, rows), **model)
+        for rows in chunks
+    ]
     gains = 0.5 * step_size**2 * np.concatenate(sums)
     check_finite("gains", gains)
     return gains
@@ -377,7 +472,9 @@ class VimeSettings:
     hidden_sizes: tuple[int, ...] = (32,)
     likelihood_sigma: float = 5.0  # in units of the normalised observation
     prior_sigma: float = 0.5  # of weights and biases, and of the posterior at the start
-    num_data: float | None = 50.0  # its KL/5 per minibatch of 10; None: the number of rows in the pool
+    num_data: float | None = (
+        50.0  # its KL/5 per minibatch of 10; None: the number of rows in the pool
+    )
     step_size: float = 0.01  # λ of the gain
     method: Method = "taylor"
     gradient: bnn.Gradient = "autograd"  # of `fit`, or "closed_form"
@@ -399,7 +496,9 @@ class VimeSettings:
         bnn.check_choice("method", self.method, METHODS)
         bnn.check_choice("gradient", self.gradient, tuple(bnn.GRADIENTS))
         if self.min_rows > self.capacity:
-            raise ValueError(f"min_rows must be <= capacity, got {self.min_rows} > {self.capacity}")
+            raise ValueError(
+                f"min_rows must be <= capacity, got {self.min_rows} > {self.capacity}"
+            )
 
 
 def spread(rows: Array) -> Array:
@@ -451,7 +550,9 @@ class Vime:
             return np.zeros(len(batch.rewards))
         inputs, targets = self.normalized(*rows)
         s = self.settings
-        noise = bnn.sample_noise(rng, s.num_samples, len(inputs), self.layer_sizes, local=s.local)
+        noise = bnn.sample_noise(
+            rng, s.num_samples, len(inputs), self.layer_sizes, local=s.local
+        )
         return information_gains(
             self.q, inputs, targets, noise,
             layer_sizes=self.layer_sizes, likelihood_sigma=s.likelihood_sigma,
@@ -466,7 +567,9 @@ class Vime:
         return new.fitted(rng) if len(pool) >= self.settings.min_rows else new
 
     def fitted(self, rng: Generator) -> Vime:
-        inputs, targets = self.normalized(self.pool.observations, self.pool.actions, self.pool.next_observations)
+        inputs, targets = self.normalized(
+            self.pool.observations, self.pool.actions, self.pool.next_observations
+        )
         s = self.settings
         q, adam = bnn.fit(
             self.q, self.prior, inputs, targets, rng,
@@ -482,21 +585,38 @@ class Vime:
         shape = len(batch.rewards), self.pool.observations.shape[1]
         check_array("observations", batch.observations, shape)
         check_array("next_observations", batch.next_observations, shape)
-        return batch.observations, model_actions(batch.actions, self.action_space), batch.next_observations
+        return (
+            batch.observations,
+            model_actions(batch.actions, self.action_space),
+            batch.next_observations,
+        )
 
-    def normalized(self, observations: Array, actions: Array, next_observations: Array) -> tuple[Array, Array]:
+    def normalized(
+        self, observations: Array, actions: Array, next_observations: Array
+    ) -> tuple[Array, Array]:
         """The model's inputs (N, K + A) and targets (N, K)."""
         num_observed = observations.shape[1]
-        inputs = (np.concatenate([observations, actions], axis=1) - self.center) / self.scale
-        return inputs, (next_observations - self.center[:num_observed]) / self.scale[:num_observed]
+        inputs = (
+            np.concatenate([observations, actions], axis=1) - self.center
+        ) / self.scale
+        return inputs, (next_observations - self.center[:num_observed]) / self.scale[
+            :num_observed
+        ]
 
 
 def vime_init(
-    observation_size: int, action_space: Space[Any], rng: Generator, settings: VimeSettings | None = None
+    observation_size: int,
+    action_space: Space[Any],
+    rng: Generator,
+    settings: VimeSettings | None = None,
 ) -> Vime:
     """Vime with an empty pool: prior N(0, prior_sigma²), μ ~ N(0, 1) as in the original code."""
     settings = settings or VimeSettings()
-    sizes = (observation_size + action_size(action_space), *settings.hidden_sizes, observation_size)
+    sizes = (
+        observation_size + action_size(action_space),
+        *settings.hidden_sizes,
+        observation_size,
+    )
     mu = rng.standard_normal(bnn.num_weights(sizes))
     rho = bnn.softplus_inverse(np.full(len(mu), settings.prior_sigma))
     pool = ReplayPool(

@@ -46,21 +46,34 @@ def apart(x: np.ndarray, y: np.ndarray) -> float:
 
 def report(what: str, p: Problem, here: float, other: float, difference: float) -> None:
     net = "-".join(map(str, p.sizes))
-    print(f"{what:<42}{net:<12}{1e3 * here:>10.3f}{1e3 * other:>12.3f}{other / here:>8.2f}  {difference:.0e}")
+    print(
+        f"{what:<42}{net:<12}{1e3 * here:>10.3f}{1e3 * other:>12.3f}{other / here:>8.2f}  {difference:.0e}"
+    )
 
 
 def compare_gains(p: Problem, num_runs: int) -> None:
-    num_rows, settings = len(p.inputs), {"likelihood_sigma": LIKELIHOOD_SIGMA, "step_size": STEP_SIZE}
+    num_rows, settings = (
+        len(p.inputs),
+        {"likelihood_sigma": LIKELIHOOD_SIGMA, "step_size": STEP_SIZE},
+    )
     eps = np.random.default_rng(1).normal(size=(NUM_SAMPLES, len(p.q.mu)))
 
-    def other(rows: int, chunk_size: int | None = None, loop: bool = False) -> Callable[[], np.ndarray]:
+    def other(
+        rows: int, chunk_size: int | None = None, loop: bool = False
+    ) -> Callable[[], np.ndarray]:
         few = p._replace(inputs=p.inputs[:rows], targets=p.targets[:rows])
-        return lambda: torch_twin.gains(few, eps, chunk_size=chunk_size, loop=loop, **settings)
+        return lambda: torch_twin.gains(
+            few, eps, chunk_size=chunk_size, loop=loop, **settings
+        )
 
-    trial, _ = median_times({size: other(CHUNK_TRIAL_ROWS, size) for size in CHUNK_SIZES}, 3)
+    trial, _ = median_times(
+        {size: other(CHUNK_TRIAL_ROWS, size) for size in CHUNK_SIZES}, 3
+    )
     best = min(trial, key=trial.__getitem__)
     runs = {
-        "here": lambda: vime.information_gains(p.q, p.inputs, p.targets, eps, layer_sizes=p.sizes, **settings),
+        "here": lambda: vime.information_gains(
+            p.q, p.inputs, p.targets, eps, layer_sizes=p.sizes, **settings
+        ),
         f"vmap, chunks of {best}": other(num_rows, best),
         f"loop ({LOOP_ROWS} rows, scaled)": other(LOOP_ROWS, loop=True),
     }
@@ -70,15 +83,25 @@ def compare_gains(p: Problem, num_runs: int) -> None:
     for name in list(runs)[1:]:
         rows = len(results[name])
         difference = apart(results["here"][:rows], results[name])
-        report(f"gains: {name}", p, times["here"], times[name] * num_rows / rows, difference)
+        report(
+            f"gains: {name}",
+            p,
+            times["here"],
+            times[name] * num_rows / rows,
+            difference,
+        )
 
 
 def check_gradients(p: Problem, local: bool) -> None:
     """Both gradients of the ELBO are those of PyTorch on one minibatch."""
-    noise = bnn.sample_noise(np.random.default_rng(2), NUM_SAMPLES, MINIBATCH, p.sizes, local=local)
+    noise = bnn.sample_noise(
+        np.random.default_rng(2), NUM_SAMPLES, MINIBATCH, p.sizes, local=local
+    )
     rows = p.inputs[:MINIBATCH], p.targets[:MINIBATCH], noise
     for gradient in bnn.GRADIENTS.values():
-        here = np.concatenate(gradient(p.q, p.prior, *rows, layer_sizes=p.sizes, **ELBO))
+        here = np.concatenate(
+            gradient(p.q, p.prior, *rows, layer_sizes=p.sizes, **ELBO)
+        )
         apart(here, torch_twin.Elbo(p, **ELBO).gradient(*rows))
 
 
@@ -87,14 +110,18 @@ def compare_steps(p: Problem, local: bool, num_updates: int, num_runs: int) -> N
 
     def fitted(gradient: str) -> np.ndarray:
         data = p.q, p.prior, p.inputs, p.targets, np.random.default_rng(1)
-        q, _ = bnn.fit(*data, gradient=gradient, layer_sizes=p.sizes, **settings, **ELBO)
+        q, _ = bnn.fit(
+            *data, gradient=gradient, layer_sizes=p.sizes, **settings, **ELBO
+        )
         return np.concatenate([q.mu, q.rho])
 
     check_gradients(p, local)
     runs: dict[str, Callable[[], np.ndarray]] = {
         "autograd": lambda: fitted("autograd"),
         "closed_form": lambda: fitted("closed_form"),
-        "torch": lambda: torch_twin.Elbo(p, **ELBO).fit(p, np.random.default_rng(1), **settings),
+        "torch": lambda: torch_twin.Elbo(p, **ELBO).fit(
+            p, np.random.default_rng(1), **settings
+        ),
     }
     times, results = median_times(runs, num_runs)
     for gradient in bnn.GRADIENTS:
@@ -104,15 +131,23 @@ def compare_steps(p: Problem, local: bool, num_updates: int, num_runs: int) -> N
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Gains and ELBO steps against PyTorch.")
+    parser = argparse.ArgumentParser(
+        description="Gains and ELBO steps against PyTorch."
+    )
     parser.add_argument("--rows", type=int, default=5000, help="of the gains")
     parser.add_argument("--updates", type=int, default=500, help="ELBO steps in a run")
     parser.add_argument("--runs", type=int, default=5, help="the median is taken of")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"numpy {np.__version__}, torch {torch.__version__}, one thread; median of {args.runs} runs")
-    print(f"gains of {args.rows} rows; steps on minibatches of {MINIBATCH}; {NUM_SAMPLES} samples")
-    print(f"{'':<42}{'network':<12}{'here, ms':>10}{'torch, ms':>12}{'ratio':>8}  apart")
+    print(
+        f"numpy {np.__version__}, torch {torch.__version__}, one thread; median of {args.runs} runs"
+    )
+    print(
+        f"gains of {args.rows} rows; steps on minibatches of {MINIBATCH}; {NUM_SAMPLES} samples"
+    )
+    print(
+        f"{'':<42}{'network':<12}{'here, ms':>10}{'torch, ms':>12}{'ratio':>8}  apart"
+    )
     for sizes in NETS:
         case = problem(sizes, args.rows)
         compare_gains(case, args.runs)

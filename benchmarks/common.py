@@ -26,11 +26,22 @@ def problem(sizes: Sizes, num_rows: int) -> Problem:
     rng = np.random.default_rng(0)
     size = bnn.num_weights(sizes)
     rho = bnn.softplus_inverse(np.full(size, 0.5))
-    q, prior = bnn.DiagNormal(rng.normal(size=size) * 0.3, rho), bnn.DiagNormal(np.zeros(size), rho)
-    return Problem(sizes, q, prior, rng.normal(size=(num_rows, sizes[0])), rng.normal(size=(num_rows, sizes[-1])))
+    q, prior = (
+        bnn.DiagNormal(rng.normal(size=size) * 0.3, rho),
+        bnn.DiagNormal(np.zeros(size), rho),
+    )
+    return Problem(
+        sizes,
+        q,
+        prior,
+        rng.normal(size=(num_rows, sizes[0])),
+        rng.normal(size=(num_rows, sizes[-1])),
+    )
 
 
-def median_times(runs: Mapping[Any, Callable[[], Any]], num_runs: int) -> tuple[dict[Any, float], dict[Any, Any]]:
+def median_times(
+    runs: Mapping[Any, Callable[[], Any]], num_runs: int
+) -> tuple[dict[Any, float], dict[Any, Any]]:
     """Median seconds of each, run in turn, and what each returned last."""
     times: dict[Any, list[float]] = {name: [] for name in runs}
     results = {}
@@ -39,4 +50,6 @@ def median_times(runs: Mapping[Any, Callable[[], Any]], num_runs: int) -> tuple[
             start = time.perf_counter()
             results[name] = run()
             times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(seconds) for name, seconds in times.items()}, results
+    return {
+        name: statistics.median(seconds) for name, seconds in times.items()
+    }, results

@@ -33,13 +33,23 @@ CURVES = "gains, noise per weight", "gains, noise per unit and row", "training s
 
 
 def gains_of(p: Problem, num_samples: int, *, local: bool) -> Callable[[], Any]:
-    noise = bnn.sample_noise(np.random.default_rng(1), num_samples, len(p.inputs), p.sizes, local=local)
-    settings = {"layer_sizes": p.sizes, "likelihood_sigma": LIKELIHOOD_SIGMA, "step_size": 0.01}
+    noise = bnn.sample_noise(
+        np.random.default_rng(1), num_samples, len(p.inputs), p.sizes, local=local
+    )
+    settings = {
+        "layer_sizes": p.sizes,
+        "likelihood_sigma": LIKELIHOOD_SIGMA,
+        "step_size": 0.01,
+    }
     return lambda: vime.information_gains(p.q, p.inputs, p.targets, noise, **settings)
 
 
 def steps_of(p: Problem, num_samples: int, minibatch: int) -> Callable[[], Any]:
-    settings = {"layer_sizes": p.sizes, "likelihood_sigma": LIKELIHOOD_SIGMA, "num_data": 500.0}
+    settings = {
+        "layer_sizes": p.sizes,
+        "likelihood_sigma": LIKELIHOOD_SIGMA,
+        "num_data": 500.0,
+    }
     return lambda: bnn.fit(
         p.q, p.prior, p.inputs, p.targets, np.random.default_rng(1),
         num_updates=UPDATES, batch_size=minibatch, num_samples=num_samples,
@@ -51,7 +61,11 @@ def seconds(num_runs: int, *, rows: int = ROWS, minibatch: int = MINIBATCH, samp
             sizes: Sizes = SIZES) -> list[float]:  # fmt: skip
     """Of one call to each of CURVES."""
     p = problem(sizes, rows)
-    runs = [gains_of(p, samples, local=False), gains_of(p, samples, local=True), steps_of(p, samples, minibatch)]
+    runs = [
+        gains_of(p, samples, local=False),
+        gains_of(p, samples, local=True),
+        steps_of(p, samples, minibatch),
+    ]
     times, _ = median_times(dict(zip(CURVES, runs)), num_runs)
     times[CURVES[2]] /= UPDATES
     return list(times.values())
@@ -76,19 +90,31 @@ def grown(factor: int) -> dict[str, tuple[list[int], list[dict[str, Any]]]]:
             [100 * k for k in doubled],
             [{"rows": 100 * k, "minibatch": 10 * k} for k in doubled],
         ),
-        "width of one hidden layer": ([s[1] for s in widths], [{"sizes": s} for s in widths]),
+        "width of one hidden layer": (
+            [s[1] for s in widths],
+            [{"sizes": s} for s in widths],
+        ),
         "samples": (doubled[:6], [{"samples": k} for k in doubled[:6]]),
-        "weights (1 to 16 hidden layers of 64)": ([bnn.num_weights(s) for s in depths], [{"sizes": s} for s in depths]),
+        "weights (1 to 16 hidden layers of 64)": (
+            [bnn.num_weights(s) for s in depths],
+            [{"sizes": s} for s in depths],
+        ),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Growth of time with rows, width, samples and weights.")
+    parser = argparse.ArgumentParser(
+        description="Growth of time with rows, width, samples and weights."
+    )
     parser.add_argument("picture", nargs="?", default="growth.png")
     parser.add_argument("--runs", type=int, default=5, help="the median is taken of")
-    parser.add_argument("--doublings", type=int, default=8, help="points of the longest curves")
+    parser.add_argument(
+        "--doublings", type=int, default=8, help="points of the longest curves"
+    )
     args = parser.parse_args()
-    figure, panels = plt.subplots(1, 4, figsize=(18, 5), sharey=True, layout="constrained")
+    figure, panels = plt.subplots(
+        1, 4, figsize=(18, 5), sharey=True, layout="constrained"
+    )
     print(f"{'':<40}{'':<32}{'slope':>8}{'theory':>8}")
     for panel, (axis, (x, given)) in zip(panels, grown(args.doublings).items()):
         times = np.array([seconds(args.runs, **settings) for settings in given])
@@ -96,7 +122,13 @@ def main() -> None:
             by_pairs = axis == "samples" and curve != CURVES[2]
             theory = pairs(np.array(x)) if by_pairs else np.array(x, dtype=float)
             (points,) = panel.loglog(x, y, "o-", label=f"{curve}: {slope(x, y):.2f}")
-            panel.loglog(x, theory * y[-1] / theory[-1], "--", color=points.get_color(), alpha=0.5)
+            panel.loglog(
+                x,
+                theory * y[-1] / theory[-1],
+                "--",
+                color=points.get_color(),
+                alpha=0.5,
+            )
             print(f"{axis:<40}{curve:<32}{slope(x, y):>8.2f}{slope(x, theory):>8.2f}")
         panel.set(xlabel=axis)
         panel.xaxis.set_minor_formatter(NullFormatter())

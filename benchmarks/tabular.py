@@ -33,10 +33,14 @@ def walked(size: int, num_episodes: int) -> list[explorers.Step]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", type=int, default=20, help="cells a side of DeepSea")
     parser.add_argument("--episodes", type=int, default=500, help="of a run")
-    parser.add_argument("--runs", type=int, default=5, help="that the median is taken of")
+    parser.add_argument(
+        "--runs", type=int, default=5, help="that the median is taken of"
+    )
     args = parser.parse_args()
     steps = walked(args.size, args.episodes)
     rewards = [step.reward for step in steps]
@@ -47,7 +51,9 @@ def main() -> None:
     }
     times, _ = median_times(runs, args.runs)
     for name, seconds in times.items():
-        print(f"{name:<12}{len(steps) / seconds:>12.0f} updates a second, {len(steps)} steps of DeepSea {args.size}")
+        print(
+            f"{name:<12}{len(steps) / seconds:>12.0f} updates a second, {len(steps)} steps of DeepSea {args.size}"
+        )
 
 
 if __name__ == "__main__":

@@ -27,19 +27,35 @@ def run(job: StudyJob) -> list[Value]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--updates", type=int, default=30, help="of a run, a multiple of 15, which are an episode")
-    parser.add_argument("--runs", type=int, default=5, help="that the median is taken of")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--updates",
+        type=int,
+        default=30,
+        help="of a run, a multiple of 15, which are an episode",
+    )
+    parser.add_argument(
+        "--runs", type=int, default=5, help="that the median is taken of"
+    )
     args = parser.parse_args()
     if args.updates % 15:
         parser.error("--updates must be a multiple of 15")
     settings: Any = STUDY.settings
     steps = args.updates * settings.num_envs * settings.agent.num_steps
     settings = replace(settings, length=steps, points=1)
-    jobs = {name: StudyJob("Labyrinth", name, settings.sizes[0], 0, settings) for name in AGENTS}
-    times, _ = median_times({name: partial(run, job) for name, job in jobs.items()}, args.runs)
+    jobs = {
+        name: StudyJob("Labyrinth", name, settings.sizes[0], 0, settings)
+        for name in AGENTS
+    }
+    times, _ = median_times(
+        {name: partial(run, job) for name, job in jobs.items()}, args.runs
+    )
     for name, seconds in times.items():
-        print(f"{name:<24}{steps / seconds:>7.0f} steps a second, {seconds / times['A2C']:.2f} times A2C's time")
+        print(
+            f"{name:<24}{steps / seconds:>7.0f} steps a second, {seconds / times['A2C']:.2f} times A2C's time"
+        )
 
 
 if __name__ == "__main__":

@@ -52,7 +52,9 @@ def port_iteration(num_steps: int, gain_steps: int) -> Callable[[], None]:
     import experiment
     import policy
 
-    experiment.logger.set_log_file = experiment.logger.print_log = experiment.logger.save_values = lambda *_: None
+    experiment.logger.set_log_file = experiment.logger.print_log = (
+        experiment.logger.save_values
+    ) = lambda *_: None
     experiment.tqdm = list
     env = OldInterface(gym.make("MountainCar-v0"))
     run = experiment.Experiment(
@@ -86,20 +88,33 @@ def our_iteration(num_steps: int, gradient: str) -> Callable[[], agents.Iteratio
     step = partial(agents.policy_gradient_step, learning_rate=0.01, entropy_weight=0.0)
     settings = agents.AgentSettings(batch_steps=num_steps, policy_step=step)
     model = vime.VimeSettings(
-        (HIDDEN,), gradient=gradient, num_samples=SAMPLES, num_updates=UPDATES, batch_size=MINIBATCH, min_rows=200
+        (HIDDEN,),
+        gradient=gradient,
+        num_samples=SAMPLES,
+        num_updates=UPDATES,
+        batch_size=MINIBATCH,
+        min_rows=200,
     )
     bonus = vime.vime_init(2, env.action_space, rngs[0], model)
     policy = agents.policy_init(2, env.action_space, rngs[0], (HIDDEN,))
     value = agents.value_init(2, rngs[0], (HIDDEN,))
     run: Iterator[agents.Iteration] = agents.train(
-        env, policy, bonus, value, agents.Streams(*rngs[1:]), settings, num_iterations=10**6
+        env,
+        policy,
+        bonus,
+        value,
+        agents.Streams(*rngs[1:]),
+        settings,
+        num_iterations=10**6,
     )
     next(run)
     return partial(next, run)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="One whole iteration against a public PyTorch port.")
+    parser = argparse.ArgumentParser(
+        description="One whole iteration against a public PyTorch port."
+    )
     parser.add_argument("folder", type=Path, help="that holds alec-tschantz/vime")
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--runs", type=int, default=3, help="the median is taken of")
@@ -119,7 +134,11 @@ if __name__ == "__main__":
     for name in list(runs)[:2]:
         if not (results[name].gains > 0).all():
             raise RuntimeError(f"{name}: an iteration without gains")
-    print(f"numpy {np.__version__}, torch {torch.__version__}, one thread; median of {args.runs} runs")
+    print(
+        f"numpy {np.__version__}, torch {torch.__version__}, one thread; median of {args.runs} runs"
+    )
     print(f"one iteration of {args.steps} steps")
     for name, seconds in times.items():
-        print(f"{name:<22}{seconds:>9.2f} s  ratio {seconds / times['here, closed_form']:>7.1f}")
+        print(
+            f"{name:<22}{seconds:>9.2f} s  ratio {seconds / times['here, closed_form']:>7.1f}"
+        )

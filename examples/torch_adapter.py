@@ -19,13 +19,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
+from torch.distributions import (
+    Categorical,
+    Independent,
+    MixtureSameFamily,
+    Normal,
+    kl_divergence,
+)
 from torch.func import grad, hessian, vmap
 from torch.nn import functional
 
 # ---------------------------------------------------------------- constants
 
-LINEAR_FROM = 50.0  # log(1 + e^ρ) is ρ to the last digit beyond, and e^ρ still fits float32
+LINEAR_FROM = (
+    50.0  # log(1 + e^ρ) is ρ to the last digit beyond, and e^ρ still fits float32
+)
 NEAR = 0.5  # |log(σ_q/σ_p)| below which torch's own KL loses digits
 MIN_RHO = -700.0  # σ leaves the normal numbers of float64 below
 PRECISION = torch.float64  # of models that learn whole numbers, which name no precision
@@ -58,7 +66,9 @@ def operation(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def on_numpy(**inputs: Any) -> Any:
-        return to_numpy(function(**{name: to_torch(value) for name, value in inputs.items()}))
+        return to_numpy(
+            function(**{name: to_torch(value) for name, value in inputs.items()})
+        )
 
     return on_numpy
 
@@ -98,11 +108,17 @@ def positive(**values: Tensor | float) -> None:
 def shaped(shape: Sequence[int], **values: Tensor) -> None:
     finite(**values)
     for name, value in values.items():
-        require(tuple(value.shape) == tuple(shape), f"{name} must be {tuple(shape)}, got {tuple(value.shape)}")
+        require(
+            tuple(value.shape) == tuple(shape),
+            f"{name} must be {tuple(shape)}, got {tuple(value.shape)}",
+        )
 
 
 def whole(name: str, value: Any) -> int:
-    require(value == math.floor(value) and value >= 1, f"{name} must be a whole number >= 1, got {value}")
+    require(
+        value == math.floor(value) and value >= 1,
+        f"{name} must be a whole number >= 1, got {value}",
+    )
     return int(value)
 
 
@@ -140,12 +156,21 @@ def check_sigma(likelihood_sigma: Likelihood, outputs: int) -> None:
 
 
 def check_model(
-    mu: Tensor, rho: Tensor, inputs: Tensor, targets: Tensor, noise: Noise, sizes: list[int], sigma: Likelihood
+    mu: Tensor,
+    rho: Tensor,
+    inputs: Tensor,
+    targets: Tensor,
+    noise: Noise,
+    sizes: list[int],
+    sigma: Likelihood,
 ) -> None:
     """What the operations on a network and its data have in common."""
     check_posterior(mu, rho)
     shaped((num_weights(sizes),), mu=mu)
-    require(inputs.ndim == 2 and len(inputs) > 0, "inputs must be (N, I) with at least one row")
+    require(
+        inputs.ndim == 2 and len(inputs) > 0,
+        "inputs must be (N, I) with at least one row",
+    )
     shaped((len(inputs), sizes[0]), inputs=inputs)
     shaped((len(inputs), sizes[-1]), targets=targets)
     check_noise(noise, len(inputs), sizes)
@@ -163,7 +188,9 @@ def sigma_difference(rho_q: Tensor, rho_p: Tensor) -> Tensor:
     """σ(ρ_q) − σ(ρ_p): the logarithm of (1 + e^b)/(1 + e^a) with b − a taken out, or b − a with what is left."""
     a, b = torch.minimum(rho_q, rho_p), torch.maximum(rho_q, rho_p)
     near = torch.log1p(torch.sigmoid(a) * torch.expm1((b - a).clamp(max=LINEAR_FROM)))
-    far = torch.where(a >= 0, b - a + sigma_of(-b) - sigma_of(-a), sigma_of(b) - sigma_of(a))
+    far = torch.where(
+        a >= 0, b - a + sigma_of(-b) - sigma_of(-a), sigma_of(b) - sigma_of(a)
+    )
     return torch.sign(rho_q - rho_p) * torch.where(b - a > LINEAR_FROM, far, near)
 
 
@@ -181,7 +208,9 @@ def kl_terms(mean_move: Tensor, log_ratio: Tensor) -> Tensor:
     return 0.5 * (exp_excess(2.0 * log_ratio) + mean_move**2)
 
 
-def kl_normal(mu_q: Tensor, sigma_q: Tensor, mu_p: Tensor, sigma_p: Tensor, sigma_move: Tensor) -> Tensor:
+def kl_normal(
+    mu_q: Tensor, sigma_q: Tensor, mu_p: Tensor, sigma_p: Tensor, sigma_move: Tensor
+) -> Tensor:
     """KL of each weight: torch's where the deviations differ much, kl_terms of their difference where they don't."""
     move = sigma_move / sigma_p
     near = kl_terms((mu_q - mu_p) / sigma_p, torch.log1p(move.clamp(min=-NEAR)))
@@ -211,10 +240,16 @@ def metric(mu: Tensor, rho: Tensor) -> Parameters:
 
 def layers(theta: Tensor, sizes: list[int]) -> list[Parameters]:
     """Matrices (..., I, O) and biases (..., O) from flat weights (..., D)."""
-    counts = [count for pair in zip(sizes, sizes[1:]) for count in (pair[0] * pair[1], pair[1])]
+    counts = [
+        count
+        for pair in zip(sizes, sizes[1:])
+        for count in (pair[0] * pair[1], pair[1])
+    ]
     parts = theta.split(counts, dim=-1)
     shapes = zip(parts[::2], sizes, sizes[1:])
-    return [(w.unflatten(-1, (i, o)), bias) for (w, i, o), bias in zip(shapes, parts[1::2])]
+    return [
+        (w.unflatten(-1, (i, o)), bias) for (w, i, o), bias in zip(shapes, parts[1::2])
+    ]
 
 
 def network(theta: Tensor, inputs: Tensor, sizes: list[int]) -> Tensor:
@@ -230,7 +265,9 @@ def network(theta: Tensor, inputs: Tensor, sizes: list[int]) -> Tensor:
     return vmap(one)(theta)
 
 
-def network_local(mu: Tensor, rho: Tensor, inputs: Tensor, zeta: list[Tensor], sizes: list[int]) -> Tensor:
+def network_local(
+    mu: Tensor, rho: Tensor, inputs: Tensor, zeta: list[Tensor], sizes: list[int]
+) -> Tensor:
     """Outputs (S, N, O) with pre-activations drawn from N(h·μ, h²·σ²)."""
     means, deviations = layers(mu, sizes), layers(sigma_of(rho), sizes)
     z = inputs.expand(len(zeta[0]), *inputs.shape)
@@ -247,9 +284,13 @@ def forward(q: Parameters, inputs: Tensor, noise: Noise, sizes: list[int]) -> Te
     return network(q[0] + sigma_of(q[1]) * noise, inputs, sizes)
 
 
-def log_density(outputs: Tensor, targets: Tensor, likelihood_sigma: Likelihood) -> Tensor:
+def log_density(
+    outputs: Tensor, targets: Tensor, likelihood_sigma: Likelihood
+) -> Tensor:
     """log p(target | output) of each sample and row, (S, N)."""
-    return Normal(outputs, likelihood_sigma, validate_args=False).log_prob(targets).sum(-1)
+    return (
+        Normal(outputs, likelihood_sigma, validate_args=False).log_prob(targets).sum(-1)
+    )
 
 
 def lower_bound(
@@ -280,7 +321,11 @@ def softplus(rho: Tensor) -> Tensor:
 def softplus_inverse(sigma: Tensor) -> Tensor:
     positive(sigma=sigma)
     small = sigma.clamp(max=1.0)
-    return torch.where(sigma < 1.0, torch.log(torch.expm1(small)), sigma + torch.log1p(-torch.exp(-sigma)))
+    return torch.where(
+        sigma < 1.0,
+        torch.log(torch.expm1(small)),
+        sigma + torch.log1p(-torch.exp(-sigma)),
+    )
 
 
 @operation
@@ -288,11 +333,15 @@ def normal_log_density(x: Tensor, mean: Tensor, sigma: Likelihood) -> Tensor:
     finite(x=x, mean=mean)
     positive(sigma=sigma)
     scaled = (x - mean) / sigma
-    return Normal(torch.zeros_like(scaled), 1.0).log_prob(scaled) - double(sigma).log().to(x.dtype)
+    return Normal(torch.zeros_like(scaled), 1.0).log_prob(scaled) - double(
+        sigma
+    ).log().to(x.dtype)
 
 
 @operation
-def kl_diag_normal(mu_q: Tensor, sigma_q: Tensor, mu_p: Tensor, sigma_p: Tensor) -> Tensor:
+def kl_diag_normal(
+    mu_q: Tensor, sigma_q: Tensor, mu_p: Tensor, sigma_p: Tensor
+) -> Tensor:
     finite(mu_q=mu_q, mu_p=mu_p)
     positive(sigma_q=sigma_q, sigma_p=sigma_p)
     lasts = {tuple(value.shape[-1:]) for value in (mu_q, sigma_q, mu_p, sigma_p)}
@@ -321,7 +370,9 @@ def exact_gain(new: Parameters, old: Parameters) -> Tensor:
 
 
 @operation
-def information_gain(mu_new: Tensor, rho_new: Tensor, mu_old: Tensor, rho_old: Tensor) -> Tensor:
+def information_gain(
+    mu_new: Tensor, rho_new: Tensor, mu_old: Tensor, rho_old: Tensor
+) -> Tensor:
     check_posterior(mu_new, rho_new)
     check_posterior(mu_old, rho_old)
     shaped(mu_old.shape, mu_new=mu_new)
@@ -334,7 +385,9 @@ def information_gain(mu_new: Tensor, rho_new: Tensor, mu_old: Tensor, rho_old: T
 @operation
 def mlp(theta: Tensor, inputs: Tensor, layer_sizes: Tensor) -> Tensor:
     sizes = widths(layer_sizes)
-    require(theta.ndim == 2 and inputs.ndim == 2, "theta must be (S, D) and inputs (N, I)")
+    require(
+        theta.ndim == 2 and inputs.ndim == 2, "theta must be (S, D) and inputs (N, I)"
+    )
     shaped((len(theta), num_weights(sizes)), theta=theta)
     shaped((len(inputs), sizes[0]), inputs=inputs)
     return network(theta, inputs, sizes)
@@ -349,7 +402,9 @@ def sample_weights(mu: Tensor, rho: Tensor, eps: Tensor) -> Tensor:
 
 
 @operation
-def mlp_local(mu: Tensor, rho: Tensor, inputs: Tensor, zeta: list[Tensor], layer_sizes: Tensor) -> Tensor:
+def mlp_local(
+    mu: Tensor, rho: Tensor, inputs: Tensor, zeta: list[Tensor], layer_sizes: Tensor
+) -> Tensor:
     sizes = widths(layer_sizes)
     check_posterior(mu, rho)
     require(inputs.ndim == 2, "inputs must be (N, I)")
@@ -360,7 +415,9 @@ def mlp_local(mu: Tensor, rho: Tensor, inputs: Tensor, zeta: list[Tensor], layer
 
 
 @operation
-def log_likelihood(outputs: Tensor, targets: Tensor, likelihood_sigma: Likelihood) -> Tensor:
+def log_likelihood(
+    outputs: Tensor, targets: Tensor, likelihood_sigma: Likelihood
+) -> Tensor:
     require(outputs.ndim == 3, "outputs must be (S, N, O)")
     finite(outputs=outputs)
     shaped(outputs.shape[1:], targets=targets)
@@ -382,7 +439,9 @@ def predictive_log_density(
     check_model(mu, rho, inputs, targets, eps, sizes, likelihood_sigma)
     outputs = forward((mu, rho), inputs, eps, sizes).transpose(0, 1)  # (N, S, O)
     weights = Categorical(logits=torch.zeros_like(outputs[..., 0]))
-    return MixtureSameFamily(weights, Independent(Normal(outputs, likelihood_sigma), 1)).log_prob(targets)
+    return MixtureSameFamily(
+        weights, Independent(Normal(outputs, likelihood_sigma), 1)
+    ).log_prob(targets)
 
 
 @operation
@@ -403,7 +462,16 @@ def elbo(
     check_posterior(prior_mu, prior_rho)
     shaped(mu.shape, prior_mu=prior_mu)
     positive(num_data=num_data)
-    return lower_bound((mu, rho), (prior_mu, prior_rho), inputs, targets, eps, sizes, likelihood_sigma, num_data)
+    return lower_bound(
+        (mu, rho),
+        (prior_mu, prior_rho),
+        inputs,
+        targets,
+        eps,
+        sizes,
+        likelihood_sigma,
+        num_data,
+    )
 
 
 @operation
@@ -424,7 +492,9 @@ def elbo_grad(
     check_posterior(*prior)
     shaped(mu.shape, prior_mu=prior_mu)
     positive(num_data=num_data)
-    grad_mu, grad_rho = grad(lower_bound)((mu, rho), prior, inputs, targets, eps, sizes, likelihood_sigma, num_data)
+    grad_mu, grad_rho = grad(lower_bound)(
+        (mu, rho), prior, inputs, targets, eps, sizes, likelihood_sigma, num_data
+    )
     return {"grad_mu": grad_mu, "grad_rho": grad_rho}
 
 
@@ -434,16 +504,29 @@ elbo_local, elbo_grad_local = local(elbo), local(elbo_grad)
 
 
 def surprise_grads(
-    q: Parameters, inputs: Tensor, targets: Tensor, noise: Noise, sizes: list[int], likelihood_sigma: Likelihood
+    q: Parameters,
+    inputs: Tensor,
+    targets: Tensor,
+    noise: Noise,
+    sizes: list[int],
+    likelihood_sigma: Likelihood,
 ) -> Parameters:
     """∇(−E_q log p) of each row, (N, D) in μ and in ρ; at q the KL of the transition loss has gradient 0."""
 
     def surprise(phi: Parameters, x: Tensor, y: Tensor, row_noise: Noise) -> Tensor:
-        own = [zeta[:, None] for zeta in row_noise] if isinstance(row_noise, list) else row_noise
-        return -log_density(forward(phi, x[None], own, sizes), y[None], likelihood_sigma).mean()
+        own = (
+            [zeta[:, None] for zeta in row_noise]
+            if isinstance(row_noise, list)
+            else row_noise
+        )
+        return -log_density(
+            forward(phi, x[None], own, sizes), y[None], likelihood_sigma
+        ).mean()
 
     noise_axis = [1] * len(noise) if isinstance(noise, list) else None
-    return vmap(grad(surprise), in_dims=(None, 0, 0, noise_axis))(q, inputs, targets, noise)
+    return vmap(grad(surprise), in_dims=(None, 0, 0, noise_axis))(
+        q, inputs, targets, noise
+    )
 
 
 def stepped(q: Parameters, gradient: Parameters, step_size: float) -> Parameters:
@@ -492,7 +575,9 @@ def posterior_updates(
     def updated(x: Tensor, y: Tensor) -> Parameters:
         phi = mu, rho
         for _ in range(count):
-            up = grad(lower_bound)(phi, (mu, rho), x[None], y[None], eps, sizes, likelihood_sigma, 1.0)
+            up = grad(lower_bound)(
+                phi, (mu, rho), x[None], y[None], eps, sizes, likelihood_sigma, 1.0
+            )
             phi = phi[0] + learning_rate * up[0], phi[1] + learning_rate * up[1]
         return phi
 
@@ -515,10 +600,15 @@ def information_gains(
     method: str,
 ) -> Tensor:
     sizes = widths(layer_sizes)
-    require(method in ("taylor", "exact"), f"method must be 'taylor' or 'exact', got {method!r}")
+    require(
+        method in ("taylor", "exact"),
+        f"method must be 'taylor' or 'exact', got {method!r}",
+    )
     check_model(mu, rho, inputs, targets, eps, sizes, likelihood_sigma)
     positive(step_size=step_size)
-    g_mu, g_rho = surprise_grads((mu, rho), inputs, targets, eps, sizes, likelihood_sigma)
+    g_mu, g_rho = surprise_grads(
+        (mu, rho), inputs, targets, eps, sizes, likelihood_sigma
+    )
     if method == "taylor":
         h_mu, h_rho = metric(mu, rho)
         return 0.5 * step_size**2 * (g_mu**2 / h_mu + g_rho**2 / h_rho).sum(-1)
@@ -528,24 +618,36 @@ def information_gains(
     return torch.stack([exact_gain(new, (mu, rho)) for new in rows])
 
 
-posterior_step_local, information_gains_local = local(posterior_step), local(information_gains)
+posterior_step_local, information_gains_local = (
+    local(posterior_step),
+    local(information_gains),
+)
 
 # ---------------------------------------------------------------- the operations: rewards
 
 
 @operation
 def normalize_gains(
-    gains: Tensor, history: Tensor | list[float], window: int, statistic: str, include_current: bool
+    gains: Tensor,
+    history: Tensor | list[float],
+    window: int,
+    statistic: str,
+    include_current: bool,
 ) -> dict[str, Tensor]:
     past = torch.as_tensor(history, dtype=gains.dtype)
     finite(gains=gains, history=past)
     require(len(gains) > 0, "gains must have at least one row")
-    require(statistic in ("median", "mean"), f"statistic must be 'median' or 'mean', got {statistic!r}")
+    require(
+        statistic in ("median", "mean"),
+        f"statistic must be 'median' or 'mean', got {statistic!r}",
+    )
     last = whole("window", window)
     current = gains.quantile(0.5) if statistic == "median" else gains.mean()
     new = torch.cat([past, current[None]])[-last:]
     used = new if include_current else past[-last:]
-    divisor = used.mean() if len(used) > 0 and used.mean() != 0 else torch.ones_like(current)
+    divisor = (
+        used.mean() if len(used) > 0 and used.mean() != 0 else torch.ones_like(current)
+    )
     return {"gains": gains / divisor, "history": new}
 
 
@@ -564,7 +666,9 @@ def discounted_returns(rewards: Tensor, gamma: float, last_value: float) -> Tens
     require(0 <= gamma <= 1, "gamma must be from 0 to 1")
     step = torch.arange(len(rewards) + 1, dtype=rewards.dtype)
     ahead = step - step[:-1, None]
-    powers = torch.where(ahead >= 0, torch.full_like(ahead, gamma).pow(ahead.clamp(min=0)), 0.0)
+    powers = torch.where(
+        ahead >= 0, torch.full_like(ahead, gamma).pow(ahead.clamp(min=0)), 0.0
+    )
     return powers @ torch.cat([rewards, rewards.new_tensor([last_value])])
 
 
@@ -612,11 +716,16 @@ def gaussian_entropy(mean: Tensor, log_std: Tensor) -> Tensor:
 
 
 @operation
-def gaussian_kl(mean_old: Tensor, log_std_old: Tensor, mean_new: Tensor, log_std_new: Tensor) -> Tensor:
+def gaussian_kl(
+    mean_old: Tensor, log_std_old: Tensor, mean_new: Tensor, log_std_new: Tensor
+) -> Tensor:
     gaussian(mean_old, log_std_old)
     gaussian(mean_new, log_std_new)
     shaped(mean_old.shape, mean_new=mean_new)
-    return kl_terms((mean_old - mean_new) / log_std_new.exp(), (log_std_old - log_std_new).expand_as(mean_old)).sum(-1)
+    return kl_terms(
+        (mean_old - mean_new) / log_std_new.exp(),
+        (log_std_old - log_std_new).expand_as(mean_old),
+    ).sum(-1)
 
 
 def categorical(logits: Tensor) -> Categorical:
@@ -630,7 +739,10 @@ def categorical_log_prob(logits: Tensor, actions: Tensor) -> Tensor:
     policy = categorical(logits)
     shaped(logits.shape[:1], actions=actions)
     require(bool((actions == actions.floor()).all()), "actions must be whole numbers")
-    require(bool(((actions >= 0) & (actions < logits.shape[1])).all()), "actions must be indices of logits")
+    require(
+        bool(((actions >= 0) & (actions < logits.shape[1])).all()),
+        "actions must be indices of logits",
+    )
     return policy.log_prob(actions)
 
 
@@ -651,10 +763,18 @@ def categorical_kl(logits_old: Tensor, logits_new: Tensor) -> Tensor:
 
 
 @operation
-def replay_transitions(observations: list[Tensor], actions: list[Tensor]) -> dict[str, Tensor]:
-    require(len(observations) == len(actions) > 0, "observations and actions must have the same episodes")
+def replay_transitions(
+    observations: list[Tensor], actions: list[Tensor]
+) -> dict[str, Tensor]:
+    require(
+        len(observations) == len(actions) > 0,
+        "observations and actions must have the same episodes",
+    )
     for seen, done in zip(observations, actions):
-        require(seen.ndim == 2 and done.ndim == 2, "an episode must be (T + 1, K) and (T, A)")
+        require(
+            seen.ndim == 2 and done.ndim == 2,
+            "an episode must be (T + 1, K) and (T, A)",
+        )
         shaped((len(done) + 1, observations[0].shape[1]), observations=seen)
         shaped((len(done), actions[0].shape[1]), actions=done)
     return {
@@ -666,10 +786,15 @@ def replay_transitions(observations: list[Tensor], actions: list[Tensor]) -> dic
 
 @operation
 def input_statistics(rows: Tensor) -> dict[str, Tensor]:
-    require(rows.ndim == 2 and len(rows) > 0, "rows must be (N, K) with at least one row")
+    require(
+        rows.ndim == 2 and len(rows) > 0, "rows must be (N, K) with at least one row"
+    )
     finite(rows=rows)
     spread, center = torch.std_mean(rows, dim=0, correction=0)
-    return {"center": center, "scale": torch.where(rows.amax(0) > rows.amin(0), spread, 1.0)}
+    return {
+        "center": center,
+        "scale": torch.where(rows.amax(0) > rows.amin(0), spread, 1.0),
+    }
 
 
 # ---------------------------------------------------------------- the operations: strategies and tabular values
@@ -683,7 +808,10 @@ def check_values(**values: Tensor) -> None:
 
 def check_counts(counts: Tensor) -> None:
     finite(counts=counts)
-    require(bool(((counts >= 0) & (counts == counts.floor())).all()), "counts must be whole numbers >= 0")
+    require(
+        bool(((counts >= 0) & (counts == counts.floor())).all()),
+        "counts must be whole numbers >= 0",
+    )
 
 
 @operation
@@ -742,7 +870,10 @@ def q_update(
     """A time limit is no terminal state: `truncated` changes nothing."""
     check_values(next_values=next_values)
     finite(value=value, reward=reward)
-    require(0 <= gamma <= 1 and 0 < learning_rate <= 1, "gamma and learning_rate must be from 0 to 1")
+    require(
+        0 <= gamma <= 1 and 0 < learning_rate <= 1,
+        "gamma and learning_rate must be from 0 to 1",
+    )
     target = reward + gamma * next_values.max() * (not terminated)
     return torch.lerp(torch.full_like(target, value), target, learning_rate)
 
@@ -758,7 +889,10 @@ def over_expm1(factor: Tensor | float, x: Tensor) -> Tensor:
 @operation
 def pseudo_count(log_prob: Tensor, log_prob_after: Tensor) -> Tensor:
     shaped(log_prob.shape, log_prob_after=log_prob_after)
-    require(bool((log_prob <= 0).all() and (log_prob_after <= 0).all()), "log-probabilities must be <= 0")
+    require(
+        bool((log_prob <= 0).all() and (log_prob_after <= 0).all()),
+        "log-probabilities must be <= 0",
+    )
     return over_expm1(-torch.expm1(log_prob_after), log_prob_after - log_prob)
 
 
@@ -778,11 +912,16 @@ def count_bonus(counts: Tensor, beta: float) -> Tensor:
 
 def check_symbols(symbols: Tensor, count: int, ndim: int) -> Tensor:
     require(symbols.ndim == ndim, f"observations must have {ndim} axes")
-    require(bool(((symbols >= 0) & (symbols < count) & (symbols == symbols.floor())).all()), f"no index below {count}")
+    require(
+        bool(((symbols >= 0) & (symbols < count) & (symbols == symbols.floor())).all()),
+        f"no index below {count}",
+    )
     return symbols.long()
 
 
-def dirichlet(seen: Tensor, total: Tensor | float, alpha: float, num_symbols: int) -> Tensor:
+def dirichlet(
+    seen: Tensor, total: Tensor | float, alpha: float, num_symbols: int
+) -> Tensor:
     """log Π_p (N_p + α)/(n + Kα), from the counts of the observed symbols in the last axis."""
     finite(alpha=alpha)
     require(alpha >= 0, "alpha must be >= 0")
@@ -794,10 +933,18 @@ def dirichlet(seen: Tensor, total: Tensor | float, alpha: float, num_symbols: in
 @operation
 def dirichlet_log_prob(counts: Tensor, alpha: float, observation: Tensor) -> Tensor:
     check_counts(counts)
-    require(counts.ndim == 2 and len(set(counts.sum(-1).tolist())) == 1, "counts must be (P, K) with equal sums")
+    require(
+        counts.ndim == 2 and len(set(counts.sum(-1).tolist())) == 1,
+        "counts must be (P, K) with equal sums",
+    )
     symbols = check_symbols(observation, counts.shape[1], 1)
     shaped(counts.shape[:1], observation=observation)
-    return dirichlet(counts.gather(1, symbols[:, None])[:, 0], counts[0].sum(), alpha, counts.shape[1])
+    return dirichlet(
+        counts.gather(1, symbols[:, None])[:, 0],
+        counts[0].sum(),
+        alpha,
+        counts.shape[1],
+    )
 
 
 @operation
@@ -807,7 +954,9 @@ def dirichlet_pseudo_counts(symbols: Tensor, num_symbols: int, alpha: float) -> 
     times = torch.arange(len(rows))
     above = times[:, None] > times
     seen = ((rows[:, None] == rows) & above[..., None]).sum(1).to(PRECISION)  # (T, P)
-    before, after = (dirichlet(seen + k, times[:, None] + k, alpha, num_symbols) for k in (0, 1))
+    before, after = (
+        dirichlet(seen + k, times[:, None] + k, alpha, num_symbols) for k in (0, 1)
+    )
     return over_expm1(-torch.expm1(after), after - before)
 
 
@@ -823,8 +972,13 @@ class ContextTree:
 
     def __init__(self, num_symbols: int, rate: float | None) -> None:
         require(rate is None or 0 <= rate <= 0.5, "rate must be from 0 to 0.5")
-        new = Context(torch.zeros(num_symbols, dtype=PRECISION), torch.tensor([0.5, 0.5], dtype=PRECISION))
-        self.nodes = defaultdict(lambda: Context(new.counts.clone(), new.weights.clone()))
+        new = Context(
+            torch.zeros(num_symbols, dtype=PRECISION),
+            torch.tensor([0.5, 0.5], dtype=PRECISION),
+        )
+        self.nodes = defaultdict(
+            lambda: Context(new.counts.clone(), new.weights.clone())
+        )
         self.rate, self.seen = rate, 0
 
     def learn(self, context: Sequence[int], symbol: int) -> Tensor:
@@ -848,9 +1002,19 @@ class ContextTree:
 
 @operation
 def cts_log_probs(bits: Tensor, depth: int, rate: float | None) -> Tensor:
-    require(depth == math.floor(depth) and depth >= 0, "depth must be a whole number >= 0")
-    tree, padded = ContextTree(2, rate), [0] * depth + check_symbols(bits, 2, 1).tolist()
-    return torch.stack([tree.learn(padded[t : t + depth][::-1], bit) for t, bit in enumerate(padded[depth:])])
+    require(
+        depth == math.floor(depth) and depth >= 0, "depth must be a whole number >= 0"
+    )
+    tree, padded = (
+        ContextTree(2, rate),
+        [0] * depth + check_symbols(bits, 2, 1).tolist(),
+    )
+    return torch.stack(
+        [
+            tree.learn(padded[t : t + depth][::-1], bit)
+            for t, bit in enumerate(padded[depth:])
+        ]
+    )
 
 
 @operation
@@ -859,10 +1023,20 @@ def image_cts_log_probs(images: Tensor, num_levels: int, rate: float | None) -> 
     seen = check_symbols(images, num_levels, 3)
     trees = [ContextTree(num_levels, rate) for _ in seen[0].flatten()]
     padded = functional.pad(seen, (1, 1, 1, 0))
-    around = [padded[:, 1:, :-2], padded[:, :-1, 1:-1], padded[:, :-1, :-2], padded[:, :-1, 2:]]
+    around = [
+        padded[:, 1:, :-2],
+        padded[:, :-1, 1:-1],
+        padded[:, :-1, :-2],
+        padded[:, :-1, 2:],
+    ]
     contexts = torch.stack(around, dim=-1).flatten(1, 2).tolist()  # (T, P, 4)
     pixels = [zip(trees, *row) for row in zip(contexts, seen.flatten(1).tolist())]
-    return torch.stack([sum(tree.learn(context, level) for tree, context, level in image) for image in pixels])
+    return torch.stack(
+        [
+            sum(tree.learn(context, level) for tree, context, level in image)
+            for image in pixels
+        ]
+    )
 
 
 # ---------------------------------------------------------------- the operations: auxiliary tasks and memory
@@ -871,18 +1045,29 @@ def image_cts_log_probs(images: Tensor, num_levels: int, rate: float | None) -> 
 @operation
 def pixel_control_rewards(observations: Tensor, cell_size: int) -> Tensor:
     """Bytes are cast before they are subtracted; a cell is a window of average pooling."""
-    require(observations.ndim == 4 and len(observations) > 1, "observations must be (T+1, H, W, C), T >= 1")
+    require(
+        observations.ndim == 4 and len(observations) > 1,
+        "observations must be (T+1, H, W, C), T >= 1",
+    )
     finite(observations=observations)
     side = whole("cell_size", cell_size)
-    require(observations.shape[1] % side == observations.shape[2] % side == 0, f"H and W must be multiples of {side}")
-    images = observations if observations.is_floating_point() else observations.to(PRECISION)
+    require(
+        observations.shape[1] % side == observations.shape[2] % side == 0,
+        f"H and W must be multiples of {side}",
+    )
+    images = (
+        observations if observations.is_floating_point() else observations.to(PRECISION)
+    )
     return functional.avg_pool2d(images.diff(dim=0).abs().mean(-1), side)
 
 
 @operation
 def feature_control_rewards(activations: Tensor) -> Tensor:
     finite(activations=activations)
-    require(activations.ndim == 2 and len(activations) > 1, "activations must be (T+1, G), T >= 1")
+    require(
+        activations.ndim == 2 and len(activations) > 1,
+        "activations must be (T+1, G), T >= 1",
+    )
     return activations[1:]
 
 
@@ -895,42 +1080,68 @@ def check_flags(name: str, flags: Tensor) -> Tensor:
 def over_cells(name: str, flags: Tensor, rewards: Tensor) -> Tensor:
     """Flags of the leading axes of rewards, with an axis of 1 for each other."""
     flags = check_flags(name, flags)
-    require(flags.shape == rewards.shape[: flags.ndim], f"{name} must have leading axes of {tuple(rewards.shape)}")
+    require(
+        flags.shape == rewards.shape[: flags.ndim],
+        f"{name} must have leading axes of {tuple(rewards.shape)}",
+    )
     return flags.reshape(*flags.shape, *(1,) * (rewards.ndim - flags.ndim))
 
 
-def bootstrapped(rewards: Tensor, beyond: Tensor, terminated: Tensor, truncated: Tensor, gamma: float) -> Tensor:
+def bootstrapped(
+    rewards: Tensor, beyond: Tensor, terminated: Tensor, truncated: Tensor, gamma: float
+) -> Tensor:
     require(0 <= gamma <= 1, "gamma must be from 0 to 1")
     finite(rewards=rewards)
     require(len(rewards) > 0, "rewards must have at least one row")
     shaped(rewards.shape, next_values=beyond)
-    over, cut = over_cells("terminated", terminated, rewards), over_cells("truncated", truncated, rewards)
+    over, cut = (
+        over_cells("terminated", terminated, rewards),
+        over_cells("truncated", truncated, rewards),
+    )
     beyond = torch.where(over, 0.0, beyond)
     stops, totals, total = over | cut, [], beyond[-1]
-    for reward, value, stop in zip(*(column.flip(0) for column in (rewards, beyond, stops))):
+    for reward, value, stop in zip(
+        *(column.flip(0) for column in (rewards, beyond, stops))
+    ):
         total = reward + gamma * torch.where(stop, value, total)
         totals.append(total)
     return torch.stack(totals[::-1])
 
 
 @operation
-def n_step_returns(rewards: Tensor, next_values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float) -> Tensor:
+def n_step_returns(
+    rewards: Tensor,
+    next_values: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    gamma: float,
+) -> Tensor:
     return bootstrapped(rewards, next_values, terminated, truncated, gamma)
 
 
 @operation
 def n_step_q_targets(
-    rewards: Tensor, next_q_values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float
+    rewards: Tensor,
+    next_q_values: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    gamma: float,
 ) -> Tensor:
     finite(next_q_values=next_q_values)
-    require(next_q_values.ndim == rewards.ndim + 1, "next_q_values must have an axis of actions")
+    require(
+        next_q_values.ndim == rewards.ndim + 1,
+        "next_q_values must have an axis of actions",
+    )
     return bootstrapped(rewards, next_q_values.amax(-1), terminated, truncated, gamma)
 
 
 @operation
 def dueling(values: Tensor, advantages: Tensor) -> Tensor:
     finite(values=values, advantages=advantages)
-    require(values.shape == advantages.shape[:-1], "values must have the shape of advantages without the actions")
+    require(
+        values.shape == advantages.shape[:-1],
+        "values must have the shape of advantages without the actions",
+    )
     return values[..., None] + (advantages - advantages.mean(-1, keepdim=True))
 
 
@@ -964,13 +1175,20 @@ def reward_prediction_windows(ended: Tensor) -> Tensor:
 
 
 @operation
-def sample_reward_windows(rewards: Tensor, ended: Tensor, coins: Tensor, places: Tensor) -> Tensor:
+def sample_reward_windows(
+    rewards: Tensor, ended: Tensor, coins: Tensor, places: Tensor
+) -> Tensor:
     finite(rewards=rewards)
     shaped(rewards.shape, ended=ended)
     shaped(coins.shape, coins=coins, places=places)
-    require(all(bool(((x >= 0) & (x < 1)).all()) for x in (coins, places)), "coins and places must be in [0, 1)")
+    require(
+        all(bool(((x >= 0) & (x < 1)).all()) for x in (coins, places)),
+        "coins and places must be in [0, 1)",
+    )
     fits = window_ends(check_flags("ended", ended))
-    kinds = {paid: (fits & ((rewards != 0) == paid)).argwhere() for paid in (True, False)}
+    kinds = {
+        paid: (fits & ((rewards != 0) == paid)).argwhere() for paid in (True, False)
+    }
     rows = []
     for coin, place in zip(coins.tolist(), places.tolist()):
         kind = kinds[coin < 0.5] if len(kinds[coin < 0.5]) else kinds[coin >= 0.5]
@@ -979,7 +1197,9 @@ def sample_reward_windows(rewards: Tensor, ended: Tensor, coins: Tensor, places:
 
 
 @operation
-def lstm_step(gate_inputs: Tensor, hidden: Tensor, cell: Tensor, weights: Tensor) -> dict[str, Tensor]:
+def lstm_step(
+    gate_inputs: Tensor, hidden: Tensor, cell: Tensor, weights: Tensor
+) -> dict[str, Tensor]:
     """torch.lstm_cell, whose gates come in the order i, f, g, o and whose matrix is transposed."""
     require(hidden.ndim == 2, "hidden must be (B, H)")
     rows, units = hidden.shape
@@ -988,6 +1208,9 @@ def lstm_step(gate_inputs: Tensor, hidden: Tensor, cell: Tensor, weights: Tensor
     shaped((units, 4 * units), weights=weights)
     gates, matrix = (torch.cat([x[:, : 2 * units], x[:, 3 * units :], x[:, 2 * units : 3 * units]], dim=1)
                      for x in (gate_inputs, weights))  # fmt: skip
-    one, none = torch.eye(4 * units, dtype=gate_inputs.dtype), torch.zeros(4 * units, dtype=gate_inputs.dtype)
+    one, none = (
+        torch.eye(4 * units, dtype=gate_inputs.dtype),
+        torch.zeros(4 * units, dtype=gate_inputs.dtype),
+    )
     hidden, cell = torch.lstm_cell(gates, (hidden, cell), one, matrix.T, none, none)
     return {"hidden": hidden, "cell": cell}

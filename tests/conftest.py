@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-settings.register_profile("reproducible", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile(
+    "reproducible", derandomize=True, deadline=None, print_blob=True
+)
 settings.load_profile("reproducible")
 
 

@@ -101,12 +101,18 @@ def sigma_of(rho: Array) -> Array:
 
 def sigma_with_50_digits(rho: Array) -> Array:
     with mp.workdps(50):
-        return onp.vectorize(lambda r: mp.log1p(mp.exp(mp.mpf(r))), otypes=[object])(rho)
+        return onp.vectorize(lambda r: mp.log1p(mp.exp(mp.mpf(r))), otypes=[object])(
+            rho
+        )
 
 
 def textbook_kl(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
     """KL of each weight."""
-    return np.log(sigma_p / sigma_q) + (sigma_q**2 + (mu_q - mu_p) ** 2) / (2.0 * sigma_p**2) - 0.5
+    return (
+        np.log(sigma_p / sigma_q)
+        + (sigma_q**2 + (mu_q - mu_p) ** 2) / (2.0 * sigma_p**2)
+        - 0.5
+    )
 
 
 def exact_kl(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
@@ -152,12 +158,17 @@ def blocks(theta: Array, sizes: Sequence[int]) -> list[Array]:
     """One (I + 1, O) per layer, the bias as the last row."""
     ends = onp.cumsum([(i + 1) * o for i, o in zip(sizes, sizes[1:])])
     starts = [0, *ends[:-1]]
-    return [theta[start:end].reshape(-1, o) for start, end, o in zip(starts, ends, sizes[1:])]
+    return [
+        theta[start:end].reshape(-1, o)
+        for start, end, o in zip(starts, ends, sizes[1:])
+    ]
 
 
 def through_layers(x: Array, unit: Callable[[int, Array], Array], count: int) -> Array:
     for layer in range(count):
-        x = unit(layer, np.concatenate([np.where(x > 0, x, 0.0) if layer else x, np.ones(1)]))
+        x = unit(
+            layer, np.concatenate([np.where(x > 0, x, 0.0) if layer else x, np.ones(1)])
+        )
     return x
 
 
@@ -166,8 +177,13 @@ def output(model: Model, n: int, s: int) -> Array:
     count = len(model.layer_sizes) - 1
     if not isinstance(model.noise, list):
         weights = blocks(model.mu + model.sigma * model.noise[s], model.layer_sizes)
-        return through_layers(model.inputs[n], lambda layer, a: a @ weights[layer], count)
-    means, deviations = blocks(model.mu, model.layer_sizes), blocks(model.sigma, model.layer_sizes)
+        return through_layers(
+            model.inputs[n], lambda layer, a: a @ weights[layer], count
+        )
+    means, deviations = (
+        blocks(model.mu, model.layer_sizes),
+        blocks(model.sigma, model.layer_sizes),
+    )
 
     def sampled(layer: int, a: Array) -> Array:
         spread = np.sqrt(np.sum((a[:, None] * deviations[layer]) ** 2, axis=0))
@@ -177,7 +193,9 @@ def output(model: Model, n: int, s: int) -> Array:
 
 
 def mean_output(model: Model, n: int) -> Array:
-    return sum(output(model, n, s) for s in range(model.num_samples)) / model.num_samples
+    return (
+        sum(output(model, n, s) for s in range(model.num_samples)) / model.num_samples
+    )
 
 
 def log_p(model: Model, n: int) -> list[Array]:
@@ -193,14 +211,20 @@ def evidence(model: Model, n: int) -> Array:
 
 def loss_grad(inputs: Inputs, n: int) -> tuple[Array, Array]:
     """Gradient of −evidence in mu and in rho, which is that of the transition loss at q."""
-    return grad(lambda phi: -evidence(model_of(*phi, inputs), n))((inputs["mu"], inputs["rho"]))
+    return grad(lambda phi: -evidence(model_of(*phi, inputs), n))(
+        (inputs["mu"], inputs["rho"])
+    )
 
 
 # ---------------------------------------------------------------- building blocks: right but for their arguments
 
 
 def kl_to_prior(model: Model, inputs: Inputs) -> Array:
-    return np.sum(textbook_kl(model.mu, model.sigma, inputs["prior_mu"], sigma_of(inputs["prior_rho"])))
+    return np.sum(
+        textbook_kl(
+            model.mu, model.sigma, inputs["prior_mu"], sigma_of(inputs["prior_rho"])
+        )
+    )
 
 
 def weighted_evidence(model: Model, num_data: float) -> Array:
@@ -230,7 +254,11 @@ def stepped(inputs: Inputs, n: int = 0) -> dict[str, Array]:
 
 def taylor_gain(inputs: Inputs, n: int) -> float:
     parts = zip(loss_grad(inputs, n), metric(inputs["rho"]))
-    return 0.5 * inputs["step_size"] ** 2 * float(sum(onp.sum(g * g / h) for g, h in parts))
+    return (
+        0.5
+        * inputs["step_size"] ** 2
+        * float(sum(onp.sum(g * g / h) for g, h in parts))
+    )
 
 
 def exact_gain(inputs: Inputs, n: int, *, old_first: bool = False) -> float:
@@ -241,7 +269,9 @@ def exact_gain(inputs: Inputs, n: int, *, old_first: bool = False) -> float:
     return float(exact_kl(*first, *second))
 
 
-def gains(inputs: Inputs, *, taylor: Function = taylor_gain, exact: Function = exact_gain) -> Array:
+def gains(
+    inputs: Inputs, *, taylor: Function = taylor_gain, exact: Function = exact_gain
+) -> Array:
     one = taylor if inputs["method"] == "taylor" else exact
     return onp.array([one(inputs, n) for n in range(len(inputs["inputs"]))])
 
@@ -249,7 +279,10 @@ def gains(inputs: Inputs, *, taylor: Function = taylor_gain, exact: Function = e
 def updates(inputs: Inputs, *, decay: float = 0.0) -> dict[str, Array]:
     """Gradient steps with a velocity that decays, and survives the reset of the parameters before each row."""
     start, velocity, rows = onp.concatenate([inputs["mu"], inputs["rho"]]), 0.0, []
-    size, old = len(inputs["mu"]), {"prior_mu": inputs["mu"], "prior_rho": inputs["rho"]}
+    size, old = (
+        len(inputs["mu"]),
+        {"prior_mu": inputs["mu"], "prior_rho": inputs["rho"]},
+    )
 
     def loss(phi: Array, n: int) -> Array:
         model = model_of(phi[:size], phi[size:], inputs)
@@ -281,14 +314,19 @@ def softplus_inverse_by_exp(sigma: Array) -> Array:
 
 
 @mistake("MissingHalf", "kl_taylor")
-def kl_taylor_without_half(mu: Array, rho: Array, delta_mu: Array, delta_rho: Array) -> float:
+def kl_taylor_without_half(
+    mu: Array, rho: Array, delta_mu: Array, delta_rho: Array
+) -> float:
     delta = onp.concatenate([delta_mu, delta_rho])
     return float(delta @ onp.diag(onp.concatenate(metric(rho))) @ delta)
 
 
 def kl_fudged(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
     numerator = (mu_q - mu_p) ** 2 + sigma_q**2 - sigma_p**2
-    return onp.sum(numerator / (2.0 * sigma_p**2 + 1e-8) + onp.log(sigma_p) - onp.log(sigma_q), axis=-1)
+    return onp.sum(
+        numerator / (2.0 * sigma_p**2 + 1e-8) + onp.log(sigma_p) - onp.log(sigma_q),
+        axis=-1,
+    )
 
 
 def kl_naive(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
@@ -300,7 +338,9 @@ def kl_swapped(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Arra
 
 
 def kl_of_the_slide(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
-    return exact_kl(mu_q, sigma_q, mu_p, sigma_p) + sum(0.5 for _ in range(onp.shape(mu_q)[-1]))
+    return exact_kl(mu_q, sigma_q, mu_p, sigma_p) + sum(
+        0.5 for _ in range(onp.shape(mu_q)[-1])
+    )
 
 
 def kl_mean(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
@@ -312,7 +352,9 @@ def kl_of_roots(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Arr
     return exact_kl(mu_q, onp.sqrt(sigma_q), mu_p, onp.sqrt(sigma_p))
 
 
-def kl_of_prior_variance(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+def kl_of_prior_variance(
+    mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array
+) -> Array:
     return exact_kl(mu_q, sigma_q, mu_p, sigma_p * sigma_p)
 
 
@@ -323,16 +365,32 @@ def kl_of_variances(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) ->
 def wrong_kl(name: str, kl: Function, *operations: str) -> None:
     """The mutant whose KL of two distributions, two posteriors or two policies is this one."""
 
-    def of_parameters(mu_new: Array, rho_new: Array, mu_old: Array, rho_old: Array) -> float:
+    def of_parameters(
+        mu_new: Array, rho_new: Array, mu_old: Array, rho_old: Array
+    ) -> float:
         precise = kl in (kl_swapped, kl_of_the_slide, kl_mean)
-        sigmas = [sigma_with_50_digits(rho) if precise else sigma_of(rho) for rho in (rho_new, rho_old)]
+        sigmas = [
+            sigma_with_50_digits(rho) if precise else sigma_of(rho)
+            for rho in (rho_new, rho_old)
+        ]
         return float(kl(mu_new, sigmas[0], mu_old, sigmas[1]))
 
-    def of_policies(mean_old: Array, log_std_old: Array, mean_new: Array, log_std_new: Array) -> Array:
+    def of_policies(
+        mean_old: Array, log_std_old: Array, mean_new: Array, log_std_new: Array
+    ) -> Array:
         shape = onp.ones(mean_old.shape)
-        return kl(mean_old, onp.exp(log_std_old) * shape, mean_new, onp.exp(log_std_new) * shape)
+        return kl(
+            mean_old,
+            onp.exp(log_std_old) * shape,
+            mean_new,
+            onp.exp(log_std_new) * shape,
+        )
 
-    forms = {"kl_diag_normal": kl, "information_gain": of_parameters, "gaussian_kl": of_policies}
+    forms = {
+        "kl_diag_normal": kl,
+        "information_gain": of_parameters,
+        "gaussian_kl": of_policies,
+    }
     for operation in operations or tuple(forms):
         mistake(name, operation)(forms[operation])
 
@@ -369,10 +427,17 @@ def density_of_root(x: Array, mean: Array, sigma: Array) -> Array:
 def wrong_likelihood(name: str, density: Function) -> None:
     def likelihood(outputs: Array, targets: Array, likelihood_sigma: Array) -> Array:
         sigma = likelihood_sigma * onp.ones(targets.shape[1])
-        return onp.array([[sum(density(y, z, sigma)) for y, z in zip(targets, sample)] for sample in outputs])
+        return onp.array(
+            [
+                [sum(density(y, z, sigma)) for y, z in zip(targets, sample)]
+                for sample in outputs
+            ]
+        )
 
     def log_prob(mean: Array, log_std: Array, actions: Array) -> Array:
-        return onp.array([sum(density(a, m, onp.exp(log_std))) for a, m in zip(actions, mean)])
+        return onp.array(
+            [sum(density(a, m, onp.exp(log_std))) for a, m in zip(actions, mean)]
+        )
 
     mistake(name, "log_likelihood")(likelihood)
     mistake(name, "gaussian_log_prob")(log_prob)
@@ -400,20 +465,34 @@ def entropy_of_root(mean: Array, log_std: Array) -> Array:
 def density_of_the_mean(**inputs: Any) -> Array:
     model = given_model(inputs)
     rows = range(len(model.inputs))
-    return onp.array([norm.logpdf(model.targets[n], mean_output(model, n), model.likelihood_sigma).sum() for n in rows])
+    return onp.array(
+        [
+            norm.logpdf(
+                model.targets[n], mean_output(model, n), model.likelihood_sigma
+            ).sum()
+            for n in rows
+        ]
+    )
 
 
 @mistake("UnnormalisedLogDensity_sigma", "predictive_log_density")
 def prediction_without_log_sigma(**inputs: Any) -> Array:
     model = given_model({**inputs, "density": density_without_log_sigma})
     rows = range(len(model.inputs))
-    return onp.array([logsumexp(onp.array(log_p(model, n))) - onp.log(model.num_samples) for n in rows])
+    return onp.array(
+        [
+            logsumexp(onp.array(log_p(model, n))) - onp.log(model.num_samples)
+            for n in rows
+        ]
+    )
 
 
 # ---------------------------------------------------------------- mistakes: evidence lower bound
 
 
-def wrong_bound(name: str, bound: Bound, operations: Sequence[str] = (*BOUNDS, *BOUND_GRADS)) -> None:
+def wrong_bound(
+    name: str, bound: Bound, operations: Sequence[str] = (*BOUNDS, *BOUND_GRADS)
+) -> None:
     """The mutant whose ELBO is this one, and whose gradient is its gradient."""
     for operation in operations:
         form = gradient_of if operation in BOUND_GRADS else value_of
@@ -429,7 +508,9 @@ def bound_of_the_mean_row(model: Model, inputs: Inputs) -> Array:
 
 
 def bound_of_mean_kl(model: Model, inputs: Inputs) -> Array:
-    return weighted_evidence(model, inputs["num_data"]) - kl_to_prior(model, inputs) / len(inputs["mu"])
+    return weighted_evidence(model, inputs["num_data"]) - kl_to_prior(
+        model, inputs
+    ) / len(inputs["mu"])
 
 
 def bound_of_floored_prior(model: Model, inputs: Inputs) -> Array:
@@ -444,8 +525,13 @@ def bound_of_floored_prior(model: Model, inputs: Inputs) -> Array:
 
 def bound_of_mean_prediction(model: Model, inputs: Inputs) -> Array:
     rows = range(len(model.inputs))
-    of_rows = [norm.logpdf(model.targets[n], mean_output(model, n), model.likelihood_sigma) for n in rows]
-    return inputs["num_data"] / len(rows) * sum(map(np.sum, of_rows)) - kl_to_prior(model, inputs)
+    of_rows = [
+        norm.logpdf(model.targets[n], mean_output(model, n), model.likelihood_sigma)
+        for n in rows
+    ]
+    return inputs["num_data"] / len(rows) * sum(map(np.sum, of_rows)) - kl_to_prior(
+        model, inputs
+    )
 
 
 def bound_without_half(model: Model, inputs: Inputs) -> Array:
@@ -508,7 +594,10 @@ def gains_of_each_sample(**inputs: Any) -> Array:
     if "eps" in inputs:
         samples = [{**inputs, "eps": eps[None]} for eps in inputs["eps"]]
     else:
-        samples = [{**inputs, "zeta": [layer[None] for layer in zeta]} for zeta in zip(*inputs["zeta"])]
+        samples = [
+            {**inputs, "zeta": [layer[None] for layer in zeta]}
+            for zeta in zip(*inputs["zeta"])
+        ]
     return sum(gains(sample) for sample in samples) / len(samples)
 
 
@@ -518,7 +607,12 @@ def gains_of_each_sample(**inputs: Any) -> Array:
 def local_outputs(inputs: Inputs) -> Array:
     rows = inputs["inputs"]
     model = given_model({"targets": rows, "likelihood_sigma": 1.0, **inputs})
-    return onp.array([[output(model, n, s) for n in range(len(rows))] for s in range(model.num_samples)])
+    return onp.array(
+        [
+            [output(model, n, s) for n in range(len(rows))]
+            for s in range(model.num_samples)
+        ]
+    )
 
 
 LOCAL: dict[str, Function] = {
@@ -530,7 +624,11 @@ LOCAL: dict[str, Function] = {
 }
 
 
-def wrong_noise(name: str, change: Callable[[Sequence[Array]], list[Array]], operations: Sequence[str]) -> None:
+def wrong_noise(
+    name: str,
+    change: Callable[[Sequence[Array]], list[Array]],
+    operations: Sequence[str],
+) -> None:
     for operation in operations:
 
         def noisy(function: Function = LOCAL[operation], **inputs: Any) -> Any:
@@ -548,7 +646,11 @@ def noise_of_layer_0(zeta: Sequence[Array]) -> list[Array]:
     return [zeta[0] if layer.shape == zeta[0].shape else layer for layer in zeta]
 
 
-wrong_noise("SharedRowNoise", noise_of_row_0, [name for name in LOCAL if name != "posterior_step_local"])
+wrong_noise(
+    "SharedRowNoise",
+    noise_of_row_0,
+    [name for name in LOCAL if name != "posterior_step_local"],
+)
 wrong_noise("SameLayerNoise", noise_of_layer_0, list(LOCAL))
 
 # ---------------------------------------------------------------- mistakes: rewards and returns
@@ -575,16 +677,30 @@ def curious_rewards_alone(rewards: Array, gains: Array, eta: float) -> Array:
 @mistake("TruncationAsTermination", "discounted_returns")
 def returns_that_end(rewards: Array, gamma: float, last_value: float) -> Array:
     steps = range(len(rewards))
-    return onp.array([sum(gamma ** (k - t) * rewards[k] for k in steps[t:]) for t in steps])
+    return onp.array(
+        [sum(gamma ** (k - t) * rewards[k] for k in steps[t:]) for t in steps]
+    )
 
 
 @mistake("TruncationAsTermination", "gae_advantages")
 def advantages_cut_at_time_limits(
-    rewards: Array, values: Array, next_values: Array, terminated: Array, truncated: Array, gamma: float, lam: float
+    rewards: Array,
+    values: Array,
+    next_values: Array,
+    terminated: Array,
+    truncated: Array,
+    gamma: float,
+    lam: float,
 ) -> Array:
     done, total, advantages = terminated | truncated, 0.0, []
-    for reward, value, following, end in reversed(list(zip(rewards, values, next_values, done))):
-        total = reward - value if end else reward - value + gamma * (following + lam * total)
+    for reward, value, following, end in reversed(
+        list(zip(rewards, values, next_values, done))
+    ):
+        total = (
+            reward - value
+            if end
+            else reward - value + gamma * (following + lam * total)
+        )
         advantages.append(total)
     return onp.array(advantages[::-1])
 
@@ -594,33 +710,51 @@ def advantages_cut_at_time_limits(
 
 def rows_of(triples: Any) -> dict[str, Array]:
     columns = zip(*triples)
-    return dict(zip(("observations", "actions", "next_observations"), map(onp.array, columns)))
+    return dict(
+        zip(("observations", "actions", "next_observations"), map(onp.array, columns))
+    )
 
 
 @mistake("CrossEpisode", "replay_transitions")
-def transitions_across_episodes(observations: list[Array], actions: list[Array]) -> dict[str, Array]:
+def transitions_across_episodes(
+    observations: list[Array], actions: list[Array]
+) -> dict[str, Array]:
     """Each row takes the next one's observation, whatever its episode; the last has none and is left out."""
-    pool = [pair for seen, done in zip(observations, actions) for pair in zip(seen, done)]
+    pool = [
+        pair for seen, done in zip(observations, actions) for pair in zip(seen, done)
+    ]
     return rows_of((s, a, following) for (s, a), (following, _) in zip(pool, pool[1:]))
 
 
 @mistake("CrossEpisode_last", "replay_transitions")
-def transitions_across_episodes_but_the_last(observations: list[Array], actions: list[Array]) -> dict[str, Array]:
-    pool = [pair for seen, done in zip(observations, actions) for pair in zip(seen, done)]
+def transitions_across_episodes_but_the_last(
+    observations: list[Array], actions: list[Array]
+) -> dict[str, Array]:
+    pool = [
+        pair for seen, done in zip(observations, actions) for pair in zip(seen, done)
+    ]
     following = [*(s for s, _ in pool[1:]), observations[-1][-1]]
     return rows_of((s, a, s_next) for (s, a), s_next in zip(pool, following))
 
 
 @mistake("ActionShift", "replay_transitions")
-def transitions_of_the_action_before(observations: list[Array], actions: list[Array]) -> dict[str, Array]:
+def transitions_of_the_action_before(
+    observations: list[Array], actions: list[Array]
+) -> dict[str, Array]:
     episodes = zip(observations, actions)
-    return rows_of(row for seen, done in episodes for row in zip(seen[1:], done, seen[2:]))
+    return rows_of(
+        row for seen, done in episodes for row in zip(seen[1:], done, seen[2:])
+    )
 
 
 @mistake("ActionShift_effect", "replay_transitions")
-def transitions_of_effects(observations: list[Array], actions: list[Array]) -> dict[str, Array]:
+def transitions_of_effects(
+    observations: list[Array], actions: list[Array]
+) -> dict[str, Array]:
     episodes = zip(observations, actions)
-    return rows_of(row for seen, done in episodes for row in zip(seen[1:], done, seen[1:]))
+    return rows_of(
+        row for seen, done in episodes for row in zip(seen[1:], done, seen[1:])
+    )
 
 
 @mistake("SampleVariance", "input_statistics")
@@ -629,7 +763,10 @@ def statistics_with_n_minus_1(rows: Array) -> dict[str, Array]:
     center = [sum(column) / len(column) for column in columns]
     squares = [sum((x - c) ** 2 for x in column) for column, c in zip(columns, center)]
     scale = onp.sqrt(onp.array(squares) / (len(rows) - 1.0))
-    return {"center": onp.array(center), "scale": onp.where(onp.ptp(rows, axis=0) > 0, scale, 1.0)}
+    return {
+        "center": onp.array(center),
+        "scale": onp.where(onp.ptp(rows, axis=0) > 0, scale, 1.0),
+    }
 
 
 # ---------------------------------------------------------------- mistakes: strategies and tabular values
@@ -655,7 +792,9 @@ def softmax_by_n_minus_1(q_values: Array, temperature: float | None) -> Array:
 
 def bounds_of_own_logs(values: Array, counts: Array, alpha: float) -> Array:
     spread = [mp.sqrt(2 * mp.log(int(n)) / int(n)) if n else mp.inf for n in counts]
-    return onp.array([float(v + (alpha * s if n else s)) for v, n, s in zip(values, counts, spread)])
+    return onp.array(
+        [float(v + (alpha * s if n else s)) for v, n, s in zip(values, counts, spread)]
+    )
 
 
 @mistake("OwnCountInLog", "ucb1")
@@ -718,20 +857,27 @@ def naive_where_lost(log_prob: float, log_prob_after: float) -> float:
 
 @mistake("UnderflowingDensity", "pseudo_count")
 def pseudo_count_of_floats(log_prob: Array, log_prob_after: Array) -> Array:
-    return onp.array([naive_where_lost(*pair) for pair in zip(log_prob, log_prob_after)])
+    return onp.array(
+        [naive_where_lost(*pair) for pair in zip(log_prob, log_prob_after)]
+    )
 
 
 def chances_of(rows: Any, row: Array, num_symbols: int, alpha: float) -> list[Fraction]:
     """What each pixel's Dirichlet says of its symbol after these rows."""
     a = Fraction(alpha)
-    return [(sum(seen[p] == x for seen in rows) + a) / (len(rows) + num_symbols * a) for p, x in enumerate(row)]
+    return [
+        (sum(seen[p] == x for seen in rows) + a) / (len(rows) + num_symbols * a)
+        for p, x in enumerate(row)
+    ]
 
 
 @mistake("UnderflowingDensity", "dirichlet_log_prob")
 def log_of_the_product(counts: Array, alpha: float, observation: Array) -> Array:
     pixels = range(len(observation))
     size = sum(counts[0]) + len(counts[0]) * alpha
-    return onp.log(onp.prod([(counts[p][int(observation[p])] + alpha) / size for p in pixels]))
+    return onp.log(
+        onp.prod([(counts[p][int(observation[p])] + alpha) / size for p in pixels])
+    )
 
 
 @mistake("UnderflowingDensity", "dirichlet_pseudo_counts")
@@ -739,7 +885,10 @@ def pseudo_counts_of_products(symbols: Array, num_symbols: int, alpha: float) ->
     """Products in floats; 50 digits where these hold them."""
 
     def one(t: int) -> float:
-        chances = [chances_of(symbols[:end], symbols[t], num_symbols, alpha) for end in (t, t + 1)]
+        chances = [
+            chances_of(symbols[:end], symbols[t], num_symbols, alpha)
+            for end in (t, t + 1)
+        ]
         products = [onp.prod(onp.array(each, dtype=float)) for each in chances]
         exact = [math.prod(each) for each in chances]
         if products[0] < 1e-307:
@@ -756,7 +905,8 @@ def pseudo_counts_one_too_late(symbols: Array, num_symbols: int, alpha: float) -
     def one(t: int) -> float:
         seen = [*symbols[: t + 1]]
         rho, rho_after = (
-            math.prod(chances_of(rows, symbols[t], num_symbols, alpha)) for rows in (seen, [*seen, symbols[t]])
+            math.prod(chances_of(rows, symbols[t], num_symbols, alpha))
+            for rows in (seen, [*seen, symbols[t]])
         )
         return float(quotient(rho, rho_after)) if rho < rho_after else math.inf
 
@@ -766,12 +916,21 @@ def pseudo_counts_one_too_late(symbols: Array, num_symbols: int, alpha: float) -
 class Suffixes:
     """A context tree in fractions; `late` puts the new weight for staying into the one for splitting."""
 
-    def __init__(self, num_symbols: int, rate: float | None, *, late: bool = False) -> None:
+    def __init__(
+        self, num_symbols: int, rate: float | None, *, late: bool = False
+    ) -> None:
         self.num_symbols, self.rate, self.late, self.seen = num_symbols, rate, late, 0
         self.counts: dict[tuple[int, ...], list[int]] = {}
         self.weights: dict[tuple[int, ...], list[Fraction]] = {}
 
-    def chance(self, context: Sequence[int], symbol: int, *, learn: bool, above: tuple[int, ...] = ()) -> Fraction:
+    def chance(
+        self,
+        context: Sequence[int],
+        symbol: int,
+        *,
+        learn: bool,
+        above: tuple[int, ...] = (),
+    ) -> Fraction:
         """The probability of the symbol in the context, of which `above` are the symbols already gone by."""
         counts = self.counts.setdefault(above, [0] * self.num_symbols)
         weights = self.weights.setdefault(above, [Fraction(1, 2), Fraction(1, 2)])
@@ -779,12 +938,18 @@ class Suffixes:
         rate = Fraction(1, self.seen + 2) if self.rate is None else Fraction(self.rate)
         total = own
         if context:
-            below = self.chance(context[1:], symbol, learn=learn, above=(*above, context[0]))
+            below = self.chance(
+                context[1:], symbol, learn=learn, above=(*above, context[0])
+            )
             stay, split = weights[0] * own, weights[1] * below
             total = (stay + split) / sum(weights)
             if learn:
                 old_stay, weights[0] = weights[0], stay + rate * (split - stay)
-                weights[1] = split - rate * split + rate * own * (weights[0] if self.late else old_stay)
+                weights[1] = (
+                    split
+                    - rate * split
+                    + rate * own * (weights[0] if self.late else old_stay)
+                )
         if learn:
             counts[symbol] += 1
             self.seen += not above
@@ -794,7 +959,10 @@ class Suffixes:
 def bits_in_context(bits: Array, depth: int) -> list[tuple[tuple[int, ...], int]]:
     """Each bit with the bits before it, the last one first, zeros before the first bit."""
     known = [int(bit) for bit in bits]
-    return [(tuple(([0] * depth + known[:t])[::-1][:depth]), known[t]) for t in range(len(known))]
+    return [
+        (tuple(([0] * depth + known[:t])[::-1][:depth]), known[t])
+        for t in range(len(known))
+    ]
 
 
 def pixels_in_context(image: Array) -> list[tuple[tuple[int, ...], int]]:
@@ -804,14 +972,20 @@ def pixels_in_context(image: Array) -> list[tuple[tuple[int, ...], int]]:
     framed[1:, 1:-1] = image
     around = ((1, 0), (0, 1), (0, 0), (0, 2))
     return [
-        (tuple(int(framed[y + dy, x + dx]) for dy, dx in around), int(image[y, x])) for y, x in onp.ndindex(image.shape)
+        (tuple(int(framed[y + dy, x + dx]) for dy, dx in around), int(image[y, x]))
+        for y, x in onp.ndindex(image.shape)
     ]
 
 
 @mistake("CtsUpdateOrder", "cts_log_probs")
 def bits_of_late_weights(bits: Array, depth: int, rate: float | None) -> Array:
     tree = Suffixes(2, rate, late=True)
-    return onp.array([math.log(tree.chance(*step, learn=True)) for step in bits_in_context(bits, depth)])
+    return onp.array(
+        [
+            math.log(tree.chance(*step, learn=True))
+            for step in bits_in_context(bits, depth)
+        ]
+    )
 
 
 @mistake("OffByOnePseudoCount", "cts_log_probs")
@@ -825,17 +999,25 @@ def bits_already_learned(bits: Array, depth: int, rate: float | None) -> Array:
     return onp.array(values)
 
 
-def image_chances(images: Array, trees: list[Suffixes], *, again: bool = False) -> list[list[Fraction]]:
+def image_chances(
+    images: Array, trees: list[Suffixes], *, again: bool = False
+) -> list[list[Fraction]]:
     """The probability of each pixel of each image, or that of the same pixel once more, after it was learned."""
     rows = []
     for image in images:
         steps = list(zip(trees, pixels_in_context(image)))
         first = [tree.chance(*step, learn=True) for tree, step in steps]
-        rows.append([tree.chance(*step, learn=False) for tree, step in steps] if again else first)
+        rows.append(
+            [tree.chance(*step, learn=False) for tree, step in steps]
+            if again
+            else first
+        )
     return rows
 
 
-def pixel_trees(images: Array, num_levels: int, rate: float | None, *, late: bool = False) -> list[Suffixes]:
+def pixel_trees(
+    images: Array, num_levels: int, rate: float | None, *, late: bool = False
+) -> list[Suffixes]:
     return [Suffixes(num_levels, rate, late=late) for _ in range(images[0].size)]
 
 
@@ -867,7 +1049,15 @@ def cells_of(change: Array, cell_size: int, reduce: Function) -> Array:
     rows = [
         [
             [
-                float(reduce([[Fraction(float(x)) for x in image[y + dy, x + dx]] for dy in side for dx in side]))
+                float(
+                    reduce(
+                        [
+                            [Fraction(float(x)) for x in image[y + dy, x + dx]]
+                            for dy in side
+                            for dx in side
+                        ]
+                    )
+                )
                 for x in range(0, width, cell_size)
             ]
             for y in range(0, height, cell_size)
@@ -884,7 +1074,11 @@ def mean_of(pixels: list[list[Fraction]]) -> Fraction:
 @mistake("WrappingBytes", "pixel_control_rewards")
 def control_by_remainders(observations: Array, cell_size: int) -> Array:
     change = observations[1:].astype(float) - observations[:-1].astype(float)
-    return cells_of(change % 256 if observations.dtype == onp.uint8 else abs(change), cell_size, mean_of)
+    return cells_of(
+        change % 256 if observations.dtype == onp.uint8 else abs(change),
+        cell_size,
+        mean_of,
+    )
 
 
 @mistake("CellSum", "pixel_control_rewards")
@@ -896,12 +1090,18 @@ def control_by_sums(observations: Array, cell_size: int) -> Array:
 @mistake("CellSum_pixels", "pixel_control_rewards")
 def control_by_sums_of_grey(observations: Array, cell_size: int) -> Array:
     change = abs(observations[1:].astype(float) - observations[:-1].astype(float))
-    return cells_of(change, cell_size, lambda pixels: sum(sum(pixel) / len(pixel) for pixel in pixels))
+    return cells_of(
+        change,
+        cell_size,
+        lambda pixels: sum(sum(pixel) / len(pixel) for pixel in pixels),
+    )
 
 
 @mistake("ActivationChange", "feature_control_rewards")
 def control_of_changes(activations: Array) -> Array:
-    return onp.array([abs(after - before) for before, after in zip(activations, activations[1:])])
+    return onp.array(
+        [abs(after - before) for before, after in zip(activations, activations[1:])]
+    )
 
 
 def walked_back(
@@ -916,11 +1116,16 @@ def walked_back(
     """Returns of each environment and cell: follow(R of the next row, value there, terminated, truncated) is kept."""
     returns = onp.zeros(rewards.shape)
     for others in onp.ndindex(rewards.shape[1:]):
-        over, cut = (flags[(slice(None), *others[: flags.ndim - 1])] for flags in (terminated, truncated))
+        over, cut = (
+            flags[(slice(None), *others[: flags.ndim - 1])]
+            for flags in (terminated, truncated)
+        )
         total = beyond[(-1, *others)]
         for t in reversed(range(len(rewards))):
             total = follow(total, beyond[(t, *others)], bool(over[t]), bool(cut[t]))
-            total = returns[(t, *others)] = pay(rewards[(t, *others)], bool(over[t])) + gamma * total
+            total = returns[(t, *others)] = (
+                pay(rewards[(t, *others)], bool(over[t])) + gamma * total
+            )
     return returns
 
 
@@ -929,8 +1134,12 @@ def right_follow(total: float, value: float, over: bool, cut: bool) -> float:
 
 
 FOLLOWS: dict[str, Callable[[float, float, bool, bool], float]] = {
-    "BootstrapAtTerminal": lambda total, value, over, cut: value if over or cut else total,
-    "TruncationAsTermination": lambda total, value, over, cut: 0.0 if over or cut else total,
+    "BootstrapAtTerminal": lambda total, value, over, cut: (
+        value if over or cut else total
+    ),
+    "TruncationAsTermination": lambda total, value, over, cut: (
+        0.0 if over or cut else total
+    ),
     "WindowCrossing": lambda total, value, over, cut: total,
 }
 
@@ -938,10 +1147,16 @@ FOLLOWS: dict[str, Callable[[float, float, bool, bool], float]] = {
 def rewards_of(path: Inputs) -> Inputs:
     """The path with V(s′) = max Q(s′, a) where it has Q."""
     values = path.pop("next_q_values", None)
-    return path if values is None else {**path, "next_values": onp.apply_along_axis(max, -1, values)}
+    return (
+        path
+        if values is None
+        else {**path, "next_values": onp.apply_along_axis(max, -1, values)}
+    )
 
 
-def returns_by(follow: Callable[[float, float, bool, bool], float], **path: Any) -> Array:
+def returns_by(
+    follow: Callable[[float, float, bool, bool], float], **path: Any
+) -> Array:
     path = rewards_of(path)
     return walked_back(beyond=path.pop("next_values"), follow=follow, **path)
 
@@ -957,7 +1172,12 @@ def returns_of_rows_that_go_on(**path: Any) -> Array:
     over, beyond = path["terminated"], path.pop("next_values")
     if over.ndim > 1:
         return walked_back(beyond=beyond, follow=right_follow, **path)
-    returns = walked_back(beyond=beyond, follow=right_follow, pay=lambda reward, over: 0.0 if over else reward, **path)
+    returns = walked_back(
+        beyond=beyond,
+        follow=right_follow,
+        pay=lambda reward, over: 0.0 if over else reward,
+        **path,
+    )
     return onp.array([row for row, end in zip(returns, over) if not end])
 
 
@@ -965,33 +1185,52 @@ def returns_of_rows_that_go_on(**path: Any) -> Array:
 def returns_of_unpaid_ends(**path: Any) -> Array:
     path = rewards_of(path)
     beyond = path.pop("next_values")
-    return walked_back(beyond=beyond, follow=right_follow, pay=lambda reward, over: 0.0 if over else reward, **path)
+    return walked_back(
+        beyond=beyond,
+        follow=right_follow,
+        pay=lambda reward, over: 0.0 if over else reward,
+        **path,
+    )
 
 
 @mistake("FilterAxis", "n_step_returns")
-def returns_of_columns(rewards: Array, next_values: Array, terminated: Array, truncated: Array, gamma: float) -> Array:
+def returns_of_columns(
+    rewards: Array,
+    next_values: Array,
+    terminated: Array,
+    truncated: Array,
+    gamma: float,
+) -> Array:
     """Step after step of one environment is taken for environment after environment; right for one alone."""
     columns = [rewards, next_values, terminated, truncated]
     if terminated.ndim == 1:
         return walked_back(*columns, gamma, right_follow)
-    return walked_back(*(column.swapaxes(0, 1) for column in columns), gamma, right_follow).swapaxes(0, 1)
+    return walked_back(
+        *(column.swapaxes(0, 1) for column in columns), gamma, right_follow
+    ).swapaxes(0, 1)
 
 
 @mistake("UncentredAdvantages", "dueling")
 def dueling_without_mean(values: Array, advantages: Array) -> Array:
-    return onp.array([values[where] + advantages[where] for where in onp.ndindex(values.shape)]).reshape(
-        advantages.shape
-    )
+    return onp.array(
+        [values[where] + advantages[where] for where in onp.ndindex(values.shape)]
+    ).reshape(advantages.shape)
 
 
 @mistake("UncentredAdvantages_all", "dueling")
 def dueling_with_one_mean(values: Array, advantages: Array) -> Array:
-    return dueling_without_mean(values, advantages - math.fsum(advantages.flat) / advantages.size)
+    return dueling_without_mean(
+        values, advantages - math.fsum(advantages.flat) / advantages.size
+    )
 
 
 @mistake("ControlMean", "control_loss")
 def loss_by_cell(q_values: Array, actions: Array, targets: Array) -> float:
-    pairs = [(q_values[n, g, a], targets[n, g]) for n, a in enumerate(actions) for g in range(q_values.shape[1])]
+    pairs = [
+        (q_values[n, g, a], targets[n, g])
+        for n, a in enumerate(actions)
+        for g in range(q_values.shape[1])
+    ]
     return math.fsum(0.5 * (target - q) ** 2 for q, target in pairs) / len(pairs)
 
 
@@ -1012,7 +1251,11 @@ WINDOWS: dict[str, Callable[[Array, int], bool]] = {
 
 
 def sampled_windows(
-    rewards: Array, ended: Array, coins: Array, places: Array, fits: Callable[[Array, int], bool]
+    rewards: Array,
+    ended: Array,
+    coins: Array,
+    places: Array,
+    fits: Callable[[Array, int], bool],
 ) -> Array:
     """Rows of which half are paid, by the windows that are thought to fit."""
     table = window_rows(ended, fits)
@@ -1020,7 +1263,9 @@ def sampled_windows(
     paid = [row for row in rows if rewards[row] != 0]
     unpaid = [row for row in rows if rewards[row] == 0]
     both = [(paid or unpaid) if coin < 0.5 else (unpaid or paid) for coin in coins]
-    return onp.array([kind[int(place * len(kind))] for kind, place in zip(both, places) if kind])
+    return onp.array(
+        [kind[int(place * len(kind))] for kind, place in zip(both, places) if kind]
+    )
 
 
 for flag, fits in WINDOWS.items():
@@ -1029,19 +1274,28 @@ for flag, fits in WINDOWS.items():
 
 
 @mistake("UniformWindows", "sample_reward_windows")
-def windows_as_they_come(rewards: Array, ended: Array, coins: Array, places: Array) -> Array:
+def windows_as_they_come(
+    rewards: Array, ended: Array, coins: Array, places: Array
+) -> Array:
     table = window_rows(ended, lambda ended, t: not any(ended[t - 2 : t]))
     rows = [place for place in onp.ndindex(table.shape) if table[place]]
     return onp.array([rows[int(place * len(rows))] for place in places if rows])
 
 
 @mistake("GateOrder", "lstm_step")
-def lstm_of_another_order(gate_inputs: Array, hidden: Array, cell: Array, weights: Array) -> dict[str, Array]:
+def lstm_of_another_order(
+    gate_inputs: Array, hidden: Array, cell: Array, weights: Array
+) -> dict[str, Array]:
     units = hidden.shape[1]
     state = {"hidden": onp.zeros(cell.shape), "cell": onp.zeros(cell.shape)}
     for b, j in onp.ndindex(cell.shape):
-        i, f, g, o = (gate_inputs[b, k] + math.fsum(hidden[b] * weights[:, k]) for k in range(j, 4 * units, units))
-        state["cell"][b, j] = special.expit(f) * cell[b, j] + special.expit(i) * math.tanh(g)
+        i, f, g, o = (
+            gate_inputs[b, k] + math.fsum(hidden[b] * weights[:, k])
+            for k in range(j, 4 * units, units)
+        )
+        state["cell"][b, j] = special.expit(f) * cell[b, j] + special.expit(
+            i
+        ) * math.tanh(g)
         state["hidden"][b, j] = special.expit(o) * math.tanh(state["cell"][b, j])
     return state
 
@@ -1061,11 +1315,18 @@ class Verdict(NamedTuple):
 
 def verdicts(mutant: str) -> list[Verdict]:
     """A verdict for each operation that the mutant gets wrong, and for any other that failed."""
-    families = ",".join(sorted({OPERATIONS[operation].family for operation in WRONG[mutant]}))
+    families = ",".join(
+        sorted({OPERATIONS[operation].family for operation in WRONG[mutant]})
+    )
     bad = check(f"mutants:{mutant}", only=families).bad()
-    operations = dict.fromkeys([*WRONG[mutant], *(outcome.operation for outcome in bad)])
+    operations = dict.fromkeys(
+        [*WRONG[mutant], *(outcome.operation for outcome in bad)]
+    )
     return [
-        verdict(mutant, operation, [each for each in bad if each.operation == operation]) for operation in operations
+        verdict(
+            mutant, operation, [each for each in bad if each.operation == operation]
+        )
+        for operation in operations
     ]
 
 
@@ -1074,7 +1335,9 @@ def verdict(mutant: str, operation: str, failed: list[Outcome]) -> Verdict:
     for outcome in failed:
         if name not in outcome.mistakes[:1]:
             others[" ".join([outcome.id, *outcome.mistakes])] = None
-    return Verdict(mutant, operation, len(failed), len(failed) - len(others), tuple(others))
+    return Verdict(
+        mutant, operation, len(failed), len(failed) - len(others), tuple(others)
+    )
 
 
 def line(verdict: Verdict) -> str:

@@ -34,10 +34,19 @@ class Case(NamedTuple):
 
     @property
     def model(self) -> dict:
-        return {"layer_sizes": self.layer_sizes, "likelihood_sigma": self.likelihood_sigma}
+        return {
+            "layer_sizes": self.layer_sizes,
+            "likelihood_sigma": self.likelihood_sigma,
+        }
 
 
-def make_case(sizes: tuple[int, ...], num_rows: int, num_samples: int, seed: int, likelihood_sigma: float) -> Case:
+def make_case(
+    sizes: tuple[int, ...],
+    num_rows: int,
+    num_samples: int,
+    seed: int,
+    likelihood_sigma: float,
+) -> Case:
     rng = np.random.default_rng(seed)
     size = bnn.num_weights(sizes)
     return Case(

@@ -72,7 +72,9 @@ def slow_normal(policy: GaussianPolicy, observation: np.ndarray) -> Any:
     return stats.norm(outputs, np.exp(policy.theta[-len(outputs) :]))
 
 
-def slow_log_density(policy: Any, observation: np.ndarray, actions: np.ndarray) -> np.ndarray:
+def slow_log_density(
+    policy: Any, observation: np.ndarray, actions: np.ndarray
+) -> np.ndarray:
     """log π(a|s) of one state for actions (M, A) or (M,)."""
     if isinstance(policy, GaussianPolicy):
         return slow_normal(policy, observation).logpdf(actions).sum(axis=-1)
@@ -88,11 +90,15 @@ def support(policy: Any, observation: np.ndarray) -> tuple[np.ndarray, float]:
     if isinstance(policy, CategoricalPolicy):
         return np.arange(policy.layer_sizes[-1]), 1.0
     normal = slow_normal(policy, observation)
-    units = np.array(list(product(np.arange(-9.0, 9.25, 0.5), repeat=policy.layer_sizes[-1])))
+    units = np.array(
+        list(product(np.arange(-9.0, 9.25, 0.5), repeat=policy.layer_sizes[-1]))
+    )
     return normal.mean() + normal.std() * units, float(np.prod(0.5 * normal.std()))
 
 
-def expectation(policy: Any, function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+def expectation(
+    policy: Any, function: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> np.ndarray:
     """E_π function(state, actions), for each of OBSERVATIONS, by sum or integration."""
     results = []
     for observation in OBSERVATIONS:
@@ -112,8 +118,13 @@ def draw(policy: Any, seed: int, rows: np.ndarray = OBSERVATIONS) -> np.ndarray:
 def test_log_prob_against_scipy_and_slow_softmax(make, seed):
     policy = make(seed)
     actions = draw(policy, seed)
-    oracle = [slow_log_density(policy, s, actions[n : n + 1])[0] for n, s in enumerate(OBSERVATIONS)]
-    assert np.allclose(policy.log_prob(OBSERVATIONS, actions), oracle, rtol=1e-12, atol=1e-12)
+    oracle = [
+        slow_log_density(policy, s, actions[n : n + 1])[0]
+        for n, s in enumerate(OBSERVATIONS)
+    ]
+    assert np.allclose(
+        policy.log_prob(OBSERVATIONS, actions), oracle, rtol=1e-12, atol=1e-12
+    )
 
 
 def test_gaussian_log_prob_is_neither_variance_as_sigma_nor_unnormalised():
@@ -121,9 +132,17 @@ def test_gaussian_log_prob_is_neither_variance_as_sigma_nor_unnormalised():
     log_prob = policy.log_prob(OBSERVATIONS, actions)
     means = np.array([slow_network(policy, s) for s in OBSERVATIONS])
     sigma = np.exp(policy.theta[-2:])
-    assert np.allclose(log_prob, stats.norm.logpdf(actions, means, sigma).sum(-1), rtol=1e-12)
-    assert not np.allclose(log_prob, stats.norm.logpdf(actions, means, sigma**2).sum(-1), rtol=1e-3)
-    assert not np.allclose(log_prob, np.sum(-0.5 * ((actions - means) / sigma) ** 2 - np.log(sigma), -1), rtol=1e-3)
+    assert np.allclose(
+        log_prob, stats.norm.logpdf(actions, means, sigma).sum(-1), rtol=1e-12
+    )
+    assert not np.allclose(
+        log_prob, stats.norm.logpdf(actions, means, sigma**2).sum(-1), rtol=1e-3
+    )
+    assert not np.allclose(
+        log_prob,
+        np.sum(-0.5 * ((actions - means) / sigma) ** 2 - np.log(sigma), -1),
+        rtol=1e-3,
+    )
 
 
 @both
@@ -134,7 +153,9 @@ def test_densities_against_total_probability_1(make, seed):
     for observation in OBSERVATIONS:
         actions, volume = support(policy, observation)
         rows = np.tile(observation, (len(actions), 1))
-        assert np.exp(policy.log_prob(rows, actions)).sum() * volume == pytest.approx(1.0, rel=1e-12)
+        assert np.exp(policy.log_prob(rows, actions)).sum() * volume == pytest.approx(
+            1.0, rel=1e-12
+        )
 
 
 @both
@@ -153,8 +174,16 @@ def test_entropy_against_scipy():
     assert not np.allclose(gaussian(3).entropy(OBSERVATIONS), constant_lost, rtol=1e-3)
     exponentials = np.exp([slow_network(categorical(3), s) for s in OBSERVATIONS])
     softmax = exponentials / exponentials.sum(-1, keepdims=True)
-    assert np.allclose(categorical(3).entropy(OBSERVATIONS), stats.entropy(softmax, axis=-1), rtol=1e-12)
-    assert not np.allclose(categorical(3).entropy(OBSERVATIONS), stats.entropy(softmax, axis=-1, base=2), rtol=1e-3)
+    assert np.allclose(
+        categorical(3).entropy(OBSERVATIONS),
+        stats.entropy(softmax, axis=-1),
+        rtol=1e-12,
+    )
+    assert not np.allclose(
+        categorical(3).entropy(OBSERVATIONS),
+        stats.entropy(softmax, axis=-1, base=2),
+        rtol=1e-3,
+    )
 
 
 @both
@@ -165,7 +194,9 @@ def test_kl_of_old_to_new_against_integration(make, seed):
     old, new = make(seed), make(seed + 1)
 
     def integral(p: Any, q: Any) -> np.ndarray:
-        return expectation(p, lambda s, a: slow_log_density(p, s, a) - slow_log_density(q, s, a))
+        return expectation(
+            p, lambda s, a: slow_log_density(p, s, a) - slow_log_density(q, s, a)
+        )
 
     kl = old.kl(new, OBSERVATIONS)
     assert np.allclose(kl, integral(old, new), rtol=1e-9, atol=1e-12)
@@ -176,7 +207,10 @@ def test_kl_of_old_to_new_against_integration(make, seed):
 
 def test_gaussian_sample_against_mean_plus_sigma_noise():
     policy, noise = gaussian(4), default_rng(5).normal(size=(4, 2))
-    means, sigma = np.array([slow_network(policy, s) for s in OBSERVATIONS]), np.exp(policy.theta[-2:])
+    means, sigma = (
+        np.array([slow_network(policy, s) for s in OBSERVATIONS]),
+        np.exp(policy.theta[-2:]),
+    )
     sample = policy.sample(OBSERVATIONS, noise)
     assert np.allclose(sample, means + sigma * noise, rtol=1e-13)
     assert not np.allclose(sample, means + sigma**2 * noise, rtol=1e-3)
@@ -190,7 +224,9 @@ def test_categorical_sample_against_probabilities_over_even_noise(seed, num_poin
     probabilities = np.exp(slow_log_density(policy, OBSERVATIONS[1], np.arange(2)))
     noise = (np.arange(num_points) + 0.5) / num_points
     actions = policy.sample(np.tile(OBSERVATIONS[1], (num_points, 1)), noise)
-    assert np.all(np.abs(np.bincount(actions, minlength=2) - num_points * probabilities) <= 1)
+    assert np.all(
+        np.abs(np.bincount(actions, minlength=2) - num_points * probabilities) <= 1
+    )
     assert np.all(np.diff(actions) >= 0)
 
 
@@ -199,7 +235,9 @@ def test_categorical_sample_against_probabilities_over_even_noise(seed, num_poin
 def test_categorical_sample_at_the_edges_of_noise(logits):
     """Noise next to 1 stays in range although the rounded probabilities may add up to less; 0 takes the first."""
     policy = CategoricalPolicy(np.array([0.0] * len(logits) + logits), (1, len(logits)))
-    first, last = policy.sample(np.zeros((2, 1)), np.array([0.0, np.nextafter(1.0, 0.0)]))
+    first, last = policy.sample(
+        np.zeros((2, 1)), np.array([0.0, np.nextafter(1.0, 0.0)])
+    )
     assert first == 0 <= last < len(logits)
 
 
@@ -212,16 +250,25 @@ def test_categorical_sample_is_not_the_whole_running_sum():
 
 def test_categorical_sample_takes_the_next_action_at_a_bound():
     """Probabilities ½, ½ and noise ½; and probability 0, as it rounds, is not drawn by noise 0."""
-    halves, never = (CategoricalPolicy(np.array([0.0, 0.0, logit, 0.0]), (1, 2)) for logit in (0.0, -800.0))
+    halves, never = (
+        CategoricalPolicy(np.array([0.0, 0.0, logit, 0.0]), (1, 2))
+        for logit in (0.0, -800.0)
+    )
     rows = np.zeros((2, 1))
-    assert halves.sample(rows, np.array([np.nextafter(0.5, 0.0), 0.5])).tolist() == [0, 1]
+    assert halves.sample(rows, np.array([np.nextafter(0.5, 0.0), 0.5])).tolist() == [
+        0,
+        1,
+    ]
     assert never.sample(rows, np.zeros(2)).tolist() == [1, 1]
 
 
 def test_draw_noise_against_moments():
     """Within 4 standard errors of mean and second moment: standard normal (N, A), uniform (N,) on [0, 1)."""
     n = 20_000
-    normal, uniform = gaussian(0).draw_noise(default_rng(6), n), categorical(0).draw_noise(default_rng(7), n)
+    normal, uniform = (
+        gaussian(0).draw_noise(default_rng(6), n),
+        categorical(0).draw_noise(default_rng(7), n),
+    )
     assert normal.shape == (n, 2)
     assert np.all(np.abs(normal.mean(axis=0)) < 4 / np.sqrt(n))
     assert np.all(np.abs((normal**2).mean(axis=0) - 1.0) < 4 * np.sqrt(2 / n))
@@ -229,14 +276,18 @@ def test_draw_noise_against_moments():
     assert uniform.shape == (n,)
     assert 0.0 <= uniform.min() <= uniform.max() < 1.0
     assert abs(uniform.mean() - 0.5) < 4 / np.sqrt(12 * n)
-    assert abs((uniform**2).mean() - 1 / 3) < 4 * np.sqrt(4 / 45 / n)  # Var u² = 1/5 − 1/9
+    assert abs((uniform**2).mean() - 1 / 3) < 4 * np.sqrt(
+        4 / 45 / n
+    )  # Var u² = 1/5 − 1/9
 
 
 @pytest.mark.parametrize(
     ("space", "kind", "num_outputs", "num_extra"),
     [(Box(-1, 1, (3,)), GaussianPolicy, 3, 3), (Discrete(4), CategoricalPolicy, 4, 0)],
 )
-def test_policy_init_has_glorot_weights_small_last_ones_zero_biases_and_unit_sigma(space, kind, num_outputs, num_extra):
+def test_policy_init_has_glorot_weights_small_last_ones_zero_biases_and_unit_sigma(
+    space, kind, num_outputs, num_extra
+):
     policy = policy_init(2, space, default_rng(8), (50,))
     assert isinstance(policy, kind)
     assert policy.layer_sizes == (2, 50, num_outputs)
@@ -247,12 +298,18 @@ def test_policy_init_has_glorot_weights_small_last_ones_zero_biases_and_unit_sig
     for layer, i, o, scale in ((first, 2, 50, 1.0), (second, 50, num_outputs, 0.01)):
         bound = scale * np.sqrt(6 / (i + o))
         assert np.all(layer[i * o :] == 0.0)
-        assert 0.9 * bound < np.abs(layer[: i * o]).max() <= bound  # 100 draws or more: 0.9¹⁰⁰ = 3e-5
+        assert (
+            0.9 * bound < np.abs(layer[: i * o]).max() <= bound
+        )  # 100 draws or more: 0.9¹⁰⁰ = 3e-5
 
 
-@pytest.mark.parametrize("space", [MultiDiscrete([2, 2]), Box(-1, 1, (2, 2)), Box(-1, 1, ())])
+@pytest.mark.parametrize(
+    "space", [MultiDiscrete([2, 2]), Box(-1, 1, (2, 2)), Box(-1, 1, ())]
+)
 def test_policy_init_refuses_other_action_spaces(space):
-    with pytest.raises(ValueError, match="action_space must be Discrete or a Box of shape"):
+    with pytest.raises(
+        ValueError, match="action_space must be Discrete or a Box of shape"
+    ):
         policy_init(2, space, default_rng(0))
 
 
@@ -260,25 +317,38 @@ def test_policy_init_refuses_other_action_spaces(space):
 def test_a_scaled_policy_sees_the_observations_in_units_of_their_scale(space):
     """Its weights, mean, KL and actions are those of the plain policy on observations divided beforehand."""
     scale, rng = np.array([4.0, 0.1]), default_rng(9)
-    observations, noise = rng.normal(size=(6, 2)) * scale, rng.random(6 if isinstance(space, Discrete) else (6, 2))
+    observations, noise = (
+        rng.normal(size=(6, 2)) * scale,
+        rng.random(6 if isinstance(space, Discrete) else (6, 2)),
+    )
     plain, scaled = (
         policy_init(2, space, default_rng(8)),
         policy_init(2, space, default_rng(8), observation_scale=scale),
     )
     assert np.array_equal(plain.theta, scaled.theta)
-    policies = [replace(policy, theta=30.0 * policy.theta) for policy in (plain, scaled)]
+    policies = [
+        replace(policy, theta=30.0 * policy.theta) for policy in (plain, scaled)
+    ]
     theta = rng.permutation(policies[0].theta)
     news = [replace(policy, theta=theta) for policy in policies]
     seen = [observations / scale, observations]
     actions = [policy.sample(rows, noise) for policy, rows in zip(policies, seen)]
     assert np.array_equal(*actions)
-    assert np.array_equal(*(policy.kl(new, rows) for policy, new, rows in zip(policies, news, seen)))
-    log_probs = [policy.log_prob(rows, actions[0]) for policy, rows in zip(policies, seen)]
+    assert np.array_equal(
+        *(policy.kl(new, rows) for policy, new, rows in zip(policies, news, seen))
+    )
+    log_probs = [
+        policy.log_prob(rows, actions[0]) for policy, rows in zip(policies, seen)
+    ]
     assert np.array_equal(*log_probs)
-    assert not np.allclose(policies[0].log_prob(observations, actions[0]), log_probs[1])  # the control
+    assert not np.allclose(
+        policies[0].log_prob(observations, actions[0]), log_probs[1]
+    )  # the control
 
 
-@pytest.mark.parametrize("scale", [np.ones(3), np.array([1.0, 0.0]), np.array([1.0, np.inf])])
+@pytest.mark.parametrize(
+    "scale", [np.ones(3), np.array([1.0, 0.0]), np.array([1.0, np.inf])]
+)
 def test_policy_init_refuses_a_scale_that_does_not_fit(scale):
     with pytest.raises(ValueError, match="observation_scale must"):
         policy_init(2, Discrete(2), default_rng(0), observation_scale=scale)
@@ -289,7 +359,11 @@ def test_policy_init_takes_a_list_as_scale_and_keeps_its_own():
     policy = policy_init(2, Discrete(2), default_rng(0), observation_scale=given)
     given[:] = 3.0
     listed = policy_init(2, Discrete(2), default_rng(0), observation_scale=[1, 2])
-    assert policy.observation_scale.tolist() == listed.observation_scale.tolist() == [1.0, 2.0]
+    assert (
+        policy.observation_scale.tolist()
+        == listed.observation_scale.tolist()
+        == [1.0, 2.0]
+    )
 
 
 TWO, COLUMN = np.zeros(2), np.arange(4.0)[:, None]
@@ -301,18 +375,44 @@ TWO, COLUMN = np.zeros(2), np.arange(4.0)[:, None]
         ("actions", lambda: gaussian(0).log_prob(OBSERVATIONS, TWO)),
         ("actions", lambda: gaussian(0).log_prob(OBSERVATIONS, np.zeros((1, 2)))),
         ("actions", lambda: categorical(0).log_prob(OBSERVATIONS, TWO)),
-        ("actions", lambda: categorical(0).log_prob(OBSERVATIONS, np.array([0, 1, 0, -1]))),
+        (
+            "actions",
+            lambda: categorical(0).log_prob(OBSERVATIONS, np.array([0, 1, 0, -1])),
+        ),
         ("noise", lambda: gaussian(0).sample(OBSERVATIONS, np.zeros((1, 2)))),
         ("noise", lambda: categorical(0).sample(OBSERVATIONS, np.zeros(1))),
-        ("advantages", lambda: reinforce(1.0).policy_step(categorical(0), OBSERVATIONS, np.zeros(4), COLUMN)),
-        ("advantages", lambda: trpo_step(categorical(0), OBSERVATIONS, np.zeros(4), COLUMN)),
         (
             "advantages",
-            lambda: reinforce(1.0).policy_step(categorical(0), OBSERVATIONS, np.zeros(4), np.full(4, np.nan)),
+            lambda: reinforce(1.0).policy_step(
+                categorical(0), OBSERVATIONS, np.zeros(4), COLUMN
+            ),
         ),
-        ("advantages", lambda: trpo_step(categorical(0), OBSERVATIONS, np.zeros(4), np.full(4, np.nan))),
-        ("returns", lambda: value_fit(value_init(2, default_rng(0)), OBSERVATIONS, COLUMN)),
-        ("returns", lambda: value_fit(value_init(2, default_rng(0)), OBSERVATIONS, np.full(4, np.nan))),
+        (
+            "advantages",
+            lambda: trpo_step(categorical(0), OBSERVATIONS, np.zeros(4), COLUMN),
+        ),
+        (
+            "advantages",
+            lambda: reinforce(1.0).policy_step(
+                categorical(0), OBSERVATIONS, np.zeros(4), np.full(4, np.nan)
+            ),
+        ),
+        (
+            "advantages",
+            lambda: trpo_step(
+                categorical(0), OBSERVATIONS, np.zeros(4), np.full(4, np.nan)
+            ),
+        ),
+        (
+            "returns",
+            lambda: value_fit(value_init(2, default_rng(0)), OBSERVATIONS, COLUMN),
+        ),
+        (
+            "returns",
+            lambda: value_fit(
+                value_init(2, default_rng(0)), OBSERVATIONS, np.full(4, np.nan)
+            ),
+        ),
     ],
 )
 def test_rows_that_do_not_match_or_are_not_finite_raise(name, call):
@@ -326,11 +426,19 @@ def test_rows_that_do_not_match_or_are_not_finite_raise(name, call):
 fractions = finite(0.0, 1.0)
 
 
-@given(rewards=st.lists(finite(-5.0, 5.0), max_size=12), gamma=fractions, last_value=finite(-5.0, 5.0))
+@given(
+    rewards=st.lists(finite(-5.0, 5.0), max_size=12),
+    gamma=fractions,
+    last_value=finite(-5.0, 5.0),
+)
 @settings(max_examples=50)
 def test_discounted_returns_against_double_sum(rewards, gamma, last_value):
     n = len(rewards)
-    oracle = [sum(gamma ** (k - t) * rewards[k] for k in range(t, n)) + gamma ** (n - t) * last_value for t in range(n)]
+    oracle = [
+        sum(gamma ** (k - t) * rewards[k] for k in range(t, n))
+        + gamma ** (n - t) * last_value
+        for t in range(n)
+    ]
     returns = discounted_returns(np.array(rewards), gamma=gamma, last_value=last_value)
     assert np.allclose(returns, oracle, rtol=1e-12, atol=1e-12)
 
@@ -353,7 +461,13 @@ class Path:
 
     @property
     def columns(self) -> tuple[np.ndarray, ...]:
-        return self.rewards, self.values, self.next_values, self.terminated, self.truncated
+        return (
+            self.rewards,
+            self.values,
+            self.next_values,
+            self.terminated,
+            self.truncated,
+        )
 
     def __getitem__(self, rows: slice) -> "Path":
         return Path(*(column[rows] for column in self.columns))
@@ -373,10 +487,14 @@ def make_path(seed: int, num_rows: int) -> Path:
 paths = st.builds(make_path, seeds, st.integers(1, 12))
 
 
-def slow_advantages(path: Path, gamma: float, lam: float, terminal: np.ndarray | None = None) -> np.ndarray:
+def slow_advantages(
+    path: Path, gamma: float, lam: float, terminal: np.ndarray | None = None
+) -> np.ndarray:
     """Σ_k (γλ)^k δ_{t+k} to the end of t's segment; V of the next state is 0 in terminal rows."""
     terminal = path.terminated if terminal is None else terminal
-    delta = path.rewards + gamma * np.where(terminal, 0.0, path.next_values) - path.values
+    delta = (
+        path.rewards + gamma * np.where(terminal, 0.0, path.next_values) - path.values
+    )
     return np.array(
         [
             sum((gamma * lam) ** (k - t) * delta[k] for k in range(t, segment.stop))
@@ -390,17 +508,27 @@ def slow_advantages(path: Path, gamma: float, lam: float, terminal: np.ndarray |
 @settings(max_examples=60)
 def test_gae_advantages_against_slow_sums(path, gamma, lam):
     advantages = gae_advantages(*path.columns, gamma=gamma, lam=lam)
-    assert np.allclose(advantages, slow_advantages(path, gamma, lam), rtol=1e-12, atol=1e-12)
+    assert np.allclose(
+        advantages, slow_advantages(path, gamma, lam), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_gae_advantages_keep_the_value_behind_a_time_limit():
     """Control TruncationAsTermination: the value target cut at a time limit misses γ·V of the next state."""
-    path = Path(np.ones(2), np.zeros(2), np.full(2, 4.0), np.array([False, False]), np.array([False, True]))
+    path = Path(
+        np.ones(2),
+        np.zeros(2),
+        np.full(2, 4.0),
+        np.array([False, False]),
+        np.array([False, True]),
+    )
     advantages = gae_advantages(*path.columns, gamma=0.5, lam=1.0)
     assert advantages.tolist() == [4.5, 3.0]
     cut = slow_advantages(path, 0.5, 1.0, terminal=path.terminated | path.truncated)
     assert cut.tolist() == [3.5, 1.0]
-    ended = gae_advantages(*replace(path, terminated=path.truncated).columns, gamma=0.5, lam=1.0)
+    ended = gae_advantages(
+        *replace(path, terminated=path.truncated).columns, gamma=0.5, lam=1.0
+    )
     assert ended.tolist() == cut.tolist()
 
 
@@ -415,19 +543,37 @@ def test_gae_with_lambda_1_and_0_against_returns_and_differences(path, gamma):
     path.next_values[:-1][inner] = path.values[1:][inner]
     monte_carlo = path.values + gae_advantages(*path.columns, gamma=gamma, lam=1.0)
     for rows in path.segments:
-        last = 0.0 if path.terminated[rows.stop - 1] else float(path.next_values[rows.stop - 1])
+        last = (
+            0.0
+            if path.terminated[rows.stop - 1]
+            else float(path.next_values[rows.stop - 1])
+        )
         oracle = discounted_returns(path.rewards[rows], gamma=gamma, last_value=last)
         assert np.allclose(monte_carlo[rows], oracle, rtol=1e-12, atol=1e-12)
-    delta = path.rewards + gamma * np.where(path.terminated, 0.0, path.next_values) - path.values
-    assert np.allclose(gae_advantages(*path.columns, gamma=gamma, lam=0.0), delta, rtol=1e-14, atol=1e-14)
+    delta = (
+        path.rewards
+        + gamma * np.where(path.terminated, 0.0, path.next_values)
+        - path.values
+    )
+    assert np.allclose(
+        gae_advantages(*path.columns, gamma=gamma, lam=0.0),
+        delta,
+        rtol=1e-14,
+        atol=1e-14,
+    )
 
 
 @given(path=paths, gamma=fractions, lam=fractions)
 @settings(max_examples=40)
 def test_gae_of_a_batch_equals_its_segments_one_by_one(path, gamma, lam):
     """Nothing flows across an end, as where parallel environments lie one after another."""
-    parts = [gae_advantages(*path[rows].columns, gamma=gamma, lam=lam) for rows in path.segments]
-    assert np.array_equal(gae_advantages(*path.columns, gamma=gamma, lam=lam), np.concatenate(parts))
+    parts = [
+        gae_advantages(*path[rows].columns, gamma=gamma, lam=lam)
+        for rows in path.segments
+    ]
+    assert np.array_equal(
+        gae_advantages(*path.columns, gamma=gamma, lam=lam), np.concatenate(parts)
+    )
 
 
 GOOD_PATH = make_path(0, 3)
@@ -467,13 +613,26 @@ def test_discounted_returns_names_the_bad_argument(change, message):
 
 
 def slow_log_probs(policy: Any, actions: np.ndarray) -> np.ndarray:
-    return np.array([slow_log_density(policy, s, actions[n : n + 1])[0] for n, s in enumerate(OBSERVATIONS)])
+    return np.array(
+        [
+            slow_log_density(policy, s, actions[n : n + 1])[0]
+            for n, s in enumerate(OBSERVATIONS)
+        ]
+    )
 
 
-def slow_gradient(function: Callable[[Any], np.ndarray], policy: Any, h: float = 1e-5) -> np.ndarray:
+def slow_gradient(
+    function: Callable[[Any], np.ndarray], policy: Any, h: float = 1e-5
+) -> np.ndarray:
     """Central differences of a function of the policy by each parameter, (P, ...); h² and rounding leave 1e-9."""
     directions = h * np.eye(len(policy.theta))
-    moved = [(replace(policy, theta=policy.theta + d), replace(policy, theta=policy.theta - d)) for d in directions]
+    moved = [
+        (
+            replace(policy, theta=policy.theta + d),
+            replace(policy, theta=policy.theta - d),
+        )
+        for d in directions
+    ]
     return np.array([(function(up) - function(down)) / (2 * h) for up, down in moved])
 
 
@@ -488,12 +647,25 @@ def test_policy_gradient_step_against_differences(make):
 
     def objective(new: Any) -> float:
         entropy = -expectation(new, lambda s, a: slow_log_density(new, s, a))
-        return np.mean(ADVANTAGES * slow_log_probs(new, actions)) + beta * np.mean(entropy)
+        return np.mean(ADVANTAGES * slow_log_probs(new, actions)) + beta * np.mean(
+            entropy
+        )
 
     settings_ = dict(learning_rate=0.1, entropy_weight=beta)
-    step = policy_gradient_step(policy, OBSERVATIONS, actions, ADVANTAGES, **settings_).theta - policy.theta
+    step = (
+        policy_gradient_step(
+            policy, OBSERVATIONS, actions, ADVANTAGES, **settings_
+        ).theta
+        - policy.theta
+    )
     oracle = slow_gradient(objective, policy)
-    cost = 2 * slow_gradient(lambda new: np.mean(ADVANTAGES * slow_log_probs(new, actions)), policy) - oracle
+    cost = (
+        2
+        * slow_gradient(
+            lambda new: np.mean(ADVANTAGES * slow_log_probs(new, actions)), policy
+        )
+        - oracle
+    )
     assert np.allclose(step / 0.1, oracle, atol=1e-8)
     assert not np.allclose(step / 0.1, 4 * oracle, atol=1e-2)
     assert not np.allclose(step / 0.1, cost, atol=1e-2)
@@ -504,10 +676,17 @@ def test_entropy_bonus_alone_raises_the_entropy(make):
     policy = make(12)
     rows = OBSERVATIONS, draw(policy, 13), np.zeros(4)
     entropies = [
-        policy_gradient_step(policy, *rows, learning_rate=0.01, entropy_weight=b).entropy(OBSERVATIONS).mean()
+        policy_gradient_step(policy, *rows, learning_rate=0.01, entropy_weight=b)
+        .entropy(OBSERVATIONS)
+        .mean()
         for b in (-1.0, 0.0, 1.0)
     ]
-    assert entropies[0] < entropies[1] == policy.entropy(OBSERVATIONS).mean() < entropies[2]
+    assert (
+        entropies[0]
+        < entropies[1]
+        == policy.entropy(OBSERVATIONS).mean()
+        < entropies[2]
+    )
 
 
 @given(advantages=st.lists(finite(-3.0, 3.0), min_size=3, max_size=3), seed=seeds)
@@ -518,7 +697,10 @@ def test_policy_gradient_step_against_softmax_bandit(advantages, seed):
     p = np.exp(logits) / np.exp(logits).sum()
     policy = CategoricalPolicy(np.concatenate([np.zeros(3), logits]), (1, 3))
     rows = np.zeros((3, 1)), np.arange(3), 3 * p * advantages
-    step = policy_gradient_step(policy, *rows, learning_rate=1.0, entropy_weight=0.0).theta - policy.theta
+    step = (
+        policy_gradient_step(policy, *rows, learning_rate=1.0, entropy_weight=0.0).theta
+        - policy.theta
+    )
     assert np.allclose(step[3:], p * (advantages - p @ advantages), atol=1e-14)
     assert np.all(step[:3] == 0.0)  # the input is 0
 
@@ -528,8 +710,12 @@ def slow_fisher(policy: Any, every: int) -> np.ndarray:
     total = np.zeros((len(policy.theta), len(policy.theta)))
     for observation in OBSERVATIONS[::every]:
         actions, volume = support(policy, observation)
-        scores = slow_gradient(lambda new, s=observation, a=actions: slow_log_density(new, s, a), policy)  # (P, M)
-        total += (scores * volume * np.exp(slow_log_density(policy, observation, actions))) @ scores.T
+        scores = slow_gradient(
+            lambda new, s=observation, a=actions: slow_log_density(new, s, a), policy
+        )  # (P, M)
+        total += (
+            scores * volume * np.exp(slow_log_density(policy, observation, actions))
+        ) @ scores.T
     return total / len(OBSERVATIONS[::every])
 
 
@@ -539,7 +725,9 @@ def test_trpo_step_against_dense_fisher_matrix(make, every):
     """√(2δ / dᵀFd)·d with Fd = g, F by integration. Controls: the gradient, √(δ / dᵀFd), F of the other rows."""
     policy, damping, max_kl = make(14), 0.1, 1e-8
     actions = draw(policy, 15)
-    gradient = slow_gradient(lambda new: np.mean(ADVANTAGES * slow_log_probs(new, actions)), policy)
+    gradient = slow_gradient(
+        lambda new: np.mean(ADVANTAGES * slow_log_probs(new, actions)), policy
+    )
 
     def dense(every: int) -> np.ndarray:
         fisher = slow_fisher(policy, every) + damping * np.eye(len(policy.theta))
@@ -547,17 +735,27 @@ def test_trpo_step_against_dense_fisher_matrix(make, every):
         return np.sqrt(2 * max_kl / (direction @ fisher @ direction)) * direction
 
     oracle = dense(every)
-    settings = {"max_kl": max_kl, "damping": damping, "cg_iterations": 3 * len(policy.theta), "fisher_every": every}
+    settings = {
+        "max_kl": max_kl,
+        "damping": damping,
+        "cg_iterations": 3 * len(policy.theta),
+        "fisher_every": every,
+    }
     new = trpo_step(policy, OBSERVATIONS, actions, ADVANTAGES, **settings)
     step = new.theta - policy.theta
     halvings = round(np.log2(np.linalg.norm(oracle) / np.linalg.norm(step)))
     assert halvings == 0 or every > 1  # until the KL over all rows is within max_kl
     oracle = oracle / 2**halvings
     length = np.linalg.norm(oracle)
-    assert np.allclose(step, oracle, rtol=0, atol=1e-6 * length)  # what the differences leave
+    assert np.allclose(
+        step, oracle, rtol=0, atol=1e-6 * length
+    )  # what the differences leave
     assert np.linalg.norm(step - oracle / np.sqrt(2)) > 0.1 * length
     assert np.linalg.norm(step - dense(4 - every) / 2**halvings) > 0.01 * length
-    assert np.linalg.norm(step - gradient * length / np.linalg.norm(gradient)) > 0.1 * length
+    assert (
+        np.linalg.norm(step - gradient * length / np.linalg.norm(gradient))
+        > 0.1 * length
+    )
 
 
 @both
@@ -569,15 +767,30 @@ def test_trpo_step_solves_for_the_direction_to_its_tolerance(make):
     old = policy.log_prob(OBSERVATIONS, actions)
 
     def surrogate(theta):
-        return anp.sum(weights * anp.exp(replace(policy, theta=theta).log_prob(OBSERVATIONS, actions) - old))
+        return anp.sum(
+            weights
+            * anp.exp(
+                replace(policy, theta=theta).log_prob(OBSERVATIONS, actions) - old
+            )
+        )
 
-    kl = hessian(lambda theta: anp.mean(policy.kl(replace(policy, theta=theta), OBSERVATIONS)))
+    kl = hessian(
+        lambda theta: anp.mean(policy.kl(replace(policy, theta=theta), OBSERVATIONS))
+    )
     fisher = kl(policy.theta) + damping * np.eye(len(policy.theta))
     new = trpo_step(
-        policy, OBSERVATIONS, actions, ADVANTAGES, max_kl=1e-4, damping=damping, cg_iterations=5 * len(policy.theta)
+        policy,
+        OBSERVATIONS,
+        actions,
+        ADVANTAGES,
+        max_kl=1e-4,
+        damping=damping,
+        cg_iterations=5 * len(policy.theta),
     )
     along, wanted = fisher @ (new.theta - policy.theta), grad(surrogate)(policy.theta)
-    np.testing.assert_allclose(along / np.linalg.norm(along), wanted / np.linalg.norm(wanted), atol=1e-8)
+    np.testing.assert_allclose(
+        along / np.linalg.norm(along), wanted / np.linalg.norm(wanted), atol=1e-8
+    )
 
 
 @both
@@ -589,7 +802,10 @@ def test_trpo_step_against_slow_kl_and_surrogate(make, seed):
     actions = draw(policy, seed)
     advantages = default_rng(seed).normal(size=4)
     new = trpo_step(policy, OBSERVATIONS, actions, advantages)
-    kl = expectation(policy, lambda s, a: slow_log_density(policy, s, a) - slow_log_density(new, s, a)).mean()
+    kl = expectation(
+        policy,
+        lambda s, a: slow_log_density(policy, s, a) - slow_log_density(new, s, a),
+    ).mean()
     ratio = np.exp(slow_log_probs(new, actions) - slow_log_probs(policy, actions))
     assert 0.0 < kl <= 0.01 + 1e-12  # what the integration rounds
     assert np.mean(ratio * advantages) > np.mean(advantages)
@@ -598,19 +814,33 @@ def test_trpo_step_against_slow_kl_and_surrogate(make, seed):
 @pytest.mark.parametrize(
     ("message", "settings"),
     [
-        ("^learning_rate must be > 0 and finite", {"learning_rate": np.nan, "entropy_weight": 0.0}),
-        ("^entropy_weight must be finite", {"learning_rate": 1.0, "entropy_weight": np.inf}),
+        (
+            "^learning_rate must be > 0 and finite",
+            {"learning_rate": np.nan, "entropy_weight": 0.0},
+        ),
+        (
+            "^entropy_weight must be finite",
+            {"learning_rate": 1.0, "entropy_weight": np.inf},
+        ),
     ],
 )
 def test_policy_gradient_step_names_the_bad_setting(message, settings):
     policy = gaussian(0)
     with pytest.raises(ValueError, match=message):
-        policy_gradient_step(policy, OBSERVATIONS, draw(policy, 1), ADVANTAGES, **settings)
+        policy_gradient_step(
+            policy, OBSERVATIONS, draw(policy, 1), ADVANTAGES, **settings
+        )
 
 
 def test_defaults_of_the_trpo_step_are_those_of_its_source():
-    defaults = {name: each.default for name, each in inspect.signature(trpo_step).parameters.items()}
-    assert [defaults[name] for name in ("max_kl", "damping", "fisher_every", "cg_iterations")] == [0.01, 1e-5, 1, 10]
+    defaults = {
+        name: each.default
+        for name, each in inspect.signature(trpo_step).parameters.items()
+    }
+    assert [
+        defaults[name]
+        for name in ("max_kl", "damping", "fisher_every", "cg_iterations")
+    ] == [0.01, 1e-5, 1, 10]
     assert defaults["backtracks"] == 15
 
 
@@ -619,7 +849,9 @@ def test_trpo_step_names_the_bad_setting(name):
     policy = gaussian(0)
     with pytest.raises(ValueError, match=f"^{name} must be > 0 and finite"):
         trpo_step(policy, OBSERVATIONS, draw(policy, 1), ADVANTAGES, **{name: -1.0})
-    with pytest.raises(ValueError, match=r"^fisher_every must be a whole number >= 1, got 0"):
+    with pytest.raises(
+        ValueError, match=r"^fisher_every must be a whole number >= 1, got 0"
+    ):
         trpo_step(policy, OBSERVATIONS, draw(policy, 1), ADVANTAGES, fisher_every=0)
 
 
@@ -668,13 +900,20 @@ def test_value_fit_against_a_smooth_function():
     assert np.mean((returns.mean() - returns) ** 2) > 0.99 * returns.var()
 
 
-@given(constant=st.sampled_from([0.0, 1.0, -3.0, 0.1, 0.7]), num_rows=st.sampled_from([1, 3, 10, 100]))
+@given(
+    constant=st.sampled_from([0.0, 1.0, -3.0, 0.1, 0.7]),
+    num_rows=st.sampled_from([1, 3, 10, 100]),
+)
 @settings(max_examples=20)
-def test_value_fit_on_constant_returns_gives_the_constant_everywhere(constant, num_rows):
+def test_value_fit_on_constant_returns_gives_the_constant_everywhere(
+    constant, num_rows
+):
     """Also 0.1, whose mean over 3 rows rounds, so that their computed standard deviation is not 0."""
     rows = default_rng(19).normal(size=(num_rows, 2))
     value = value_fit(value_init(2, default_rng(20)), rows, np.full(num_rows, constant))
-    assert np.allclose(value(10.0 * rows), constant, rtol=1e-15, atol=0.0)  # within one rounding
+    assert np.allclose(
+        value(10.0 * rows), constant, rtol=1e-15, atol=0.0
+    )  # within one rounding
     assert value.scale == 0.0
 
 
@@ -682,9 +921,14 @@ def test_value_fit_on_constant_returns_gives_the_constant_everywhere(constant, n
 @pytest.mark.parametrize("num_rows", [10, 100])
 def test_value_fit_divides_a_constant_dimension_by_1(constant, num_rows):
     """A billionth beside a constant changes next to nothing; 0.1 has a rounded mean, and no true spread either."""
-    rows = np.stack([np.linspace(-1.0, 1.0, num_rows), np.full(num_rows, constant)], axis=1)
+    rows = np.stack(
+        [np.linspace(-1.0, 1.0, num_rows), np.full(num_rows, constant)], axis=1
+    )
     value = value_fit(value_init(2, default_rng(21)), rows, rows[:, 0])
-    assert value.observation_scale.tolist() == [pytest.approx(rows[:, 0].std(), rel=1e-12), 1.0]
+    assert value.observation_scale.tolist() == [
+        pytest.approx(rows[:, 0].std(), rel=1e-12),
+        1.0,
+    ]
     assert np.allclose(value(rows), rows[:, 0], atol=0.1)
     assert np.allclose(value(rows + np.array([0.0, 1e-9])), value(rows), atol=1e-6)
 
@@ -694,7 +938,10 @@ def test_value_fit_against_least_squares_written_out():
     rows = default_rng(22).normal([3.0, -2.0], [5.0, 0.2], size=(30, 2))
     returns = 1e-6 * np.sin(rows[:, 0]) + 2e-6 * rows[:, 1] ** 2
     start = value_init(2, default_rng(23), (4,))
-    inputs, targets = (rows - rows.mean(axis=0)) / rows.std(axis=0), (returns - returns.mean()) / returns.std()
+    inputs, targets = (
+        (rows - rows.mean(axis=0)) / rows.std(axis=0),
+        (returns - returns.mean()) / returns.std(),
+    )
 
     def loss(theta):
         first, bias, last, shift = anp.split(theta, [8, 12, 16])
@@ -702,18 +949,28 @@ def test_value_fit_against_least_squares_written_out():
         return anp.mean((anp.dot(hidden, last) + shift - targets) ** 2)
 
     def least_squares(iterations):
-        return minimize(value_and_grad(loss), start.theta, jac=True, method="L-BFGS-B", options={"maxiter": iterations})
+        return minimize(
+            value_and_grad(loss),
+            start.theta,
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": iterations},
+        )
 
     fitted = value_fit(start, rows, returns)
     np.testing.assert_allclose(fitted.theta, least_squares(20).x, rtol=1e-6)
     assert not np.allclose(fitted.theta, least_squares(21).x, rtol=1e-6)
     first, bias, last, shift = np.split(fitted.theta, [8, 12, 16])
     standard = np.tanh(inputs @ first.reshape(2, 4) + bias) @ last + shift
-    np.testing.assert_allclose(fitted(rows), returns.mean() + returns.std() * standard, rtol=1e-10)
+    np.testing.assert_allclose(
+        fitted(rows), returns.mean() + returns.std() * standard, rtol=1e-10
+    )
 
 
 def test_value_function_names_observations_of_another_shape():
-    with pytest.raises(ValueError, match=r"^observations must have shape \(3, 2\), got \(3, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"^observations must have shape \(3, 2\), got \(3, 1\)"
+    ):
         value_init(2, default_rng(0))(np.zeros((3, 1)))
 
 
@@ -729,7 +986,12 @@ def test_categorical_policy_counts_actions_by_its_outputs():
 class Scripted(gym.Env[np.ndarray, Any]):
     """Observation (episode, step); the script names each episode's rewards and how it ends. Keeps what it is given."""
 
-    def __init__(self, script: Sequence[tuple[list[float], str]], action_space: Any, reuse: bool = False) -> None:
+    def __init__(
+        self,
+        script: Sequence[tuple[list[float], str]],
+        action_space: Any,
+        reuse: bool = False,
+    ) -> None:
         self.observation_space = Box(-np.inf, np.inf, (2,), np.float64)
         self.action_space = action_space
         self.script, self.reuse = script, reuse
@@ -740,7 +1002,9 @@ class Scripted(gym.Env[np.ndarray, Any]):
     def observation(self) -> np.ndarray:
         return self.state if self.reuse else self.state.copy()
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: Any = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         self.seeds.append(seed)
         self.episode += 1
         self.state[:] = self.episode, 0
@@ -752,10 +1016,20 @@ class Scripted(gym.Env[np.ndarray, Any]):
         reward = rewards[int(self.state[1])]
         self.state[1] += 1
         ended = self.state[1] == len(rewards)
-        return self.observation(), reward, ended and "terminated" in end, ended and "truncated" in end, {}
+        return (
+            self.observation(),
+            reward,
+            ended and "terminated" in end,
+            ended and "truncated" in end,
+            {},
+        )
 
 
-SCRIPT = [([1.0, 2.0], "terminated"), ([3.0, 4.0, 5.0], "truncated"), ([6.0] * 9, "terminated")]
+SCRIPT = [
+    ([1.0, 2.0], "terminated"),
+    ([3.0, 4.0, 5.0], "truncated"),
+    ([6.0] * 9, "terminated"),
+]
 
 
 def streams(seed: int) -> Streams:
@@ -770,12 +1044,30 @@ def roll(
     return env, batch, episode_returns.tolist()
 
 
-@pytest.mark.parametrize("reuse", [False, True], ids=["fresh arrays", "one array for all observations"])
+@pytest.mark.parametrize(
+    "reuse", [False, True], ids=["fresh arrays", "one array for all observations"]
+)
 def test_rollout_against_the_script(reuse):
     """True next observations at both ends, no row from one episode to the next, returns of ended episodes alone."""
     env, batch, episode_returns = roll(7, reuse=reuse)
-    assert batch.observations.tolist() == [[0, 0], [0, 1], [1, 0], [1, 1], [1, 2], [2, 0], [2, 1]]
-    assert batch.next_observations.tolist() == [[0, 1], [0, 2], [1, 1], [1, 2], [1, 3], [2, 1], [2, 2]]
+    assert batch.observations.tolist() == [
+        [0, 0],
+        [0, 1],
+        [1, 0],
+        [1, 1],
+        [1, 2],
+        [2, 0],
+        [2, 1],
+    ]
+    assert batch.next_observations.tolist() == [
+        [0, 1],
+        [0, 2],
+        [1, 1],
+        [1, 2],
+        [1, 3],
+        [2, 1],
+        [2, 2],
+    ]
     assert batch.rewards.tolist() == [1, 2, 3, 4, 5, 6, 6]
     assert np.flatnonzero(batch.terminated).tolist() == [1]
     assert np.flatnonzero(batch.truncated).tolist() == [4, 6]
@@ -802,7 +1094,9 @@ def test_rollout_keeps_float64_whatever_the_environment_gives():
         (5, [0, 1, 0, 0, 0], [0, 0, 0, 0, 1], [3.0, 12.0]),
     ],
 )
-def test_rollout_marks_the_last_row_truncated_unless_it_terminated(num_steps, terminated, truncated, returns):
+def test_rollout_marks_the_last_row_truncated_unless_it_terminated(
+    num_steps, terminated, truncated, returns
+):
     _, batch, episode_returns = roll(num_steps)
     assert batch.terminated.tolist() == terminated
     assert batch.truncated.tolist() == truncated
@@ -817,7 +1111,9 @@ def test_rollout_keeps_both_flags_of_an_episode_that_ends_both_ways():
 
 def test_rollout_stores_the_sample_and_steps_with_its_clip():
     env, batch, _ = roll(50)
-    oracle = gaussian(1).sample(batch.observations, gaussian(1).draw_noise(streams(0).policy, 50))
+    oracle = gaussian(1).sample(
+        batch.observations, gaussian(1).draw_noise(streams(0).policy, 50)
+    )
     assert np.allclose(batch.actions, oracle, rtol=1e-14)
     assert np.abs(batch.actions).max() > 1.0
     assert np.array_equal(env.actions, np.clip(batch.actions, -1, 1).astype(np.float32))
@@ -833,36 +1129,51 @@ def test_rollout_shifts_actions_to_the_start_of_a_discrete_space():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(("step", "episode", "index"), [(0, 0, 0), (3, 1, 1)])
-def test_rollout_names_the_step_of_a_reward_that_is_not_finite(bad, step, episode, index):
+def test_rollout_names_the_step_of_a_reward_that_is_not_finite(
+    bad, step, episode, index
+):
     script = [(list(rewards), end) for rewards, end in SCRIPT]
     script[episode][0][index] = bad
-    with pytest.raises(ValueError, match=rf"reward must be finite, got {bad} at step {step}"):
+    with pytest.raises(
+        ValueError, match=rf"reward must be finite, got {bad} at step {step}"
+    ):
         roll(7, script)
 
 
 @pytest.mark.parametrize(
     ("bad", "step"), [([0, 0], 0), ([0, 1], 0), ([1, 0], 1), ([1, 2], 3), ([1, 3], 4)], ids=str
 )  # fmt: skip
-def test_rollout_names_the_step_of_an_observation_that_is_not_finite(bad, step, monkeypatch):
+def test_rollout_names_the_step_of_an_observation_that_is_not_finite(
+    bad, step, monkeypatch
+):
     def observation(env: Scripted) -> np.ndarray:
         return np.full(2, np.nan) if env.state.tolist() == bad else env.state.copy()
 
     monkeypatch.setattr(Scripted, "observation", observation)
-    with pytest.raises(ValueError, match=rf"observation must be finite, got .* at step {step}$"):
+    with pytest.raises(
+        ValueError, match=rf"observation must be finite, got .* at step {step}$"
+    ):
         roll(7)
 
 
 @pytest.mark.parametrize(("num_steps", "got"), [(0, "0"), (-1, "-1"), (2.5, "2.5")])
 def test_rollout_refuses_other_than_a_whole_number_of_steps(num_steps, got):
-    with pytest.raises(ValueError, match=f"num_steps must be a whole number >= 1, got {got}"):
+    with pytest.raises(
+        ValueError, match=f"num_steps must be a whole number >= 1, got {got}"
+    ):
         roll(num_steps)
 
 
 def test_rollout_is_a_function_of_its_streams_and_leaves_the_policy_alone():
     env, policy = gym.make("CartPole-v1"), policy_init(4, Discrete(2), default_rng(0))
     before = policy.theta.copy()
-    first, again, other = (rollout(env, policy, 60, streams(seed)) for seed in (1, 1, 2))
-    assert all(np.array_equal(a, b) for a, b in zip((*first[0], first[1]), (*again[0], again[1])))
+    first, again, other = (
+        rollout(env, policy, 60, streams(seed)) for seed in (1, 1, 2)
+    )
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip((*first[0], first[1]), (*again[0], again[1]))
+    )
     assert not np.array_equal(first[0].observations, other[0].observations)
     assert np.array_equal(policy.theta, before)
 
@@ -877,15 +1188,23 @@ class Ready:
     gains: Any
 
     def reward(self, batch: vime.Batch, rng: np.random.Generator) -> np.ndarray:
-        return np.full(len(batch.rewards), self.gains) if np.ndim(self.gains) == 0 else np.array(self.gains)
+        return (
+            np.full(len(batch.rewards), self.gains)
+            if np.ndim(self.gains) == 0
+            else np.array(self.gains)
+        )
 
     def update(self, batch: vime.Batch, rng: np.random.Generator) -> "Ready":
         return self
 
 
-def pay(gains: Any, history: tuple[float, ...] = (4.0,), **keywords: Any) -> tuple[np.ndarray, ...]:
+def pay(
+    gains: Any, history: tuple[float, ...] = (4.0,), **keywords: Any
+) -> tuple[np.ndarray, ...]:
     _, batch, _ = roll(3)
-    result = curiosity(Ready(gains), batch, history, default_rng(0), AgentSettings(eta=0.5, **keywords))
+    result = curiosity(
+        Ready(gains), batch, history, default_rng(0), AgentSettings(eta=0.5, **keywords)
+    )
     assert batch.rewards.tolist() == [1, 2, 3]  # control InputMutation
     return result
 
@@ -915,7 +1234,11 @@ def test_curiosity_leaves_the_history_alone_while_nothing_is_paid():
 @pytest.mark.parametrize(
     ("bonus", "eta", "message"),
     [
-        (Ready([0.0, np.nan, 1.0]), 0.5, r"gains must be finite, got nan at index \(1,\)"),
+        (
+            Ready([0.0, np.nan, 1.0]),
+            0.5,
+            r"gains must be finite, got nan at index \(1,\)",
+        ),
         (Ready(np.inf), 0.5, "gains must be finite, got inf"),
         (Ready([1.0, 2.0]), 0.5, r"gains must have shape \(3,\), got \(2,\)"),
     ],
@@ -923,7 +1246,15 @@ def test_curiosity_leaves_the_history_alone_while_nothing_is_paid():
 def test_train_names_a_bad_gain(bonus, eta, message, normalize):
     env = Scripted(SCRIPT, Box(-1, 1, (2,)))
     agent = AgentSettings(eta=eta, batch_steps=3, normalize=normalize)
-    iterations = train(env, gaussian(1), bonus, value_init(2, default_rng(0)), streams(0), agent, num_iterations=1)
+    iterations = train(
+        env,
+        gaussian(1),
+        bonus,
+        value_init(2, default_rng(0)),
+        streams(0),
+        agent,
+        num_iterations=1,
+    )
     with pytest.raises(ValueError, match=message):
         next(iterations)
 
@@ -947,25 +1278,40 @@ def test_agent_settings_name_the_bad_one(message, settings):
 
 
 def run(
-    env: gym.Env[Any, Any], bonus: Any, agent: AgentSettings, num_iterations: int, hidden: tuple[int, ...] = (4,)
+    env: gym.Env[Any, Any],
+    bonus: Any,
+    agent: AgentSettings,
+    num_iterations: int,
+    hidden: tuple[int, ...] = (4,),
 ) -> list[Any]:
     init = default_rng(100)
     observed = int(np.prod(env.observation_space.shape))
-    policy, value = policy_init(observed, env.action_space, init, hidden), value_init(observed, init, hidden)
-    return list(train(env, policy, bonus, value, streams(0), agent, num_iterations=num_iterations))
+    policy, value = (
+        policy_init(observed, env.action_space, init, hidden),
+        value_init(observed, init, hidden),
+    )
+    return list(
+        train(
+            env, policy, bonus, value, streams(0), agent, num_iterations=num_iterations
+        )
+    )
 
 
 def test_train_with_eta_0_equals_the_plain_agent_bit_for_bit():
     """Control: eta = 1 ends elsewhere, so gains are paid."""
     env = gym.make("vime_ref/SparseMountainCar-v0")
-    small = vime.VimeSettings(hidden_sizes=(4,), num_updates=5, min_rows=200, num_samples=2)
+    small = vime.VimeSettings(
+        hidden_sizes=(4,), num_updates=5, min_rows=200, num_samples=2
+    )
     curious = vime.vime_init(2, env.action_space, default_rng(1), small)
     agent = AgentSettings(batch_steps=300)
     plain = run(env, vime.NoBonus(), agent, 4)
     still, moved = (run(env, curious, replace(agent, eta=eta), 4) for eta in (0.0, 1.0))
     for a, b in zip(plain, still):
         assert np.array_equal(a.policy.theta, b.policy.theta)
-        assert np.array_equal(a.value(a.batch.observations), b.value(b.batch.observations))
+        assert np.array_equal(
+            a.value(a.batch.observations), b.value(b.batch.observations)
+        )
         assert all(np.array_equal(x, y) for x, y in zip(a.batch, b.batch))
     assert not still[0].gains.any()
     assert all(seen.gains.min() > 0.0 for seen in still[1:])
@@ -984,15 +1330,27 @@ class Counts:
         return [tuple(row) for row in np.round(batch.next_observations, 1).tolist()]
 
     def reward(self, batch: vime.Batch, rng: np.random.Generator) -> np.ndarray:
-        return np.array([1.0 / np.sqrt(1 + self.counts.get(cell, 0)) for cell in self.cells(batch)])
+        return np.array(
+            [1.0 / np.sqrt(1 + self.counts.get(cell, 0)) for cell in self.cells(batch)]
+        )
 
     def update(self, batch: vime.Batch, rng: np.random.Generator) -> "Counts":
         cells = self.cells(batch)
-        return Counts({cell: self.counts.get(cell, 0) + cells.count(cell) for cell in {*self.counts, *cells}})
+        return Counts(
+            {
+                cell: self.counts.get(cell, 0) + cells.count(cell)
+                for cell in {*self.counts, *cells}
+            }
+        )
 
 
 def test_train_with_a_count_bonus_and_a_categorical_policy():
-    seen = run(gym.make("CartPole-v1"), Counts(), AgentSettings(batch_steps=100, eta=1.0, normalize=False), 3)
+    seen = run(
+        gym.make("CartPole-v1"),
+        Counts(),
+        AgentSettings(batch_steps=100, eta=1.0, normalize=False),
+        3,
+    )
     assert isinstance(seen[0].policy, CategoricalPolicy)
     assert np.all(seen[0].gains == 1.0)
     assert seen[1].gains.min() < 1.0
@@ -1025,15 +1383,31 @@ def test_train_runs_the_four_lines_in_order():
             log.append(("interact",))
             return super().step(action)
 
-    def policy_step(policy: Any, observations: np.ndarray, actions: np.ndarray, advantages: np.ndarray) -> Any:
+    def policy_step(
+        policy: Any,
+        observations: np.ndarray,
+        actions: np.ndarray,
+        advantages: np.ndarray,
+    ) -> Any:
         log.append(("agent",))
         return replace(policy, theta=policy.theta + 1.0)
 
     agent = AgentSettings(eta=1.0, batch_steps=2, policy_step=policy_step)
-    arguments = Logged(SCRIPT, Box(-1, 1, (2,))), gaussian(1), Recorder(), value_init(2, default_rng(0)), all_streams
+    arguments = (
+        Logged(SCRIPT, Box(-1, 1, (2,))),
+        gaussian(1),
+        Recorder(),
+        value_init(2, default_rng(0)),
+        all_streams,
+    )
     seen = list(train(*arguments, agent, num_iterations=2))
     lines = [
-        [("interact",), ("reward", version, total), ("agent",), ("model", version, total)]
+        [
+            ("interact",),
+            ("reward", version, total),
+            ("agent",),
+            ("model", version, total),
+        ]
         for version, total in ((0, 3.0), (1, 12.0))
     ]
     assert [line for line, _ in groupby(log)] == lines[0] + lines[1]
@@ -1045,9 +1419,15 @@ class Bandit(gym.Env[np.ndarray, Any]):
     """One state, one step; arm i pays its number."""
 
     def __init__(self, *pays: float) -> None:
-        self.observation_space, self.action_space, self.pays = Box(0, 1, (1,), np.float64), Discrete(len(pays)), pays
+        self.observation_space, self.action_space, self.pays = (
+            Box(0, 1, (1,), np.float64),
+            Discrete(len(pays)),
+            pays,
+        )
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: Any = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         return np.ones(1), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -1057,7 +1437,9 @@ class Bandit(gym.Env[np.ndarray, Any]):
 def reinforce(sign: float) -> AgentSettings:
     def step(policy: Any, observations: Any, actions: Any, advantages: Any) -> Any:
         signed = sign * advantages
-        return policy_gradient_step(policy, observations, actions, signed, learning_rate=1.0, entropy_weight=0.0)
+        return policy_gradient_step(
+            policy, observations, actions, signed, learning_rate=1.0, entropy_weight=0.0
+        )
 
     return AgentSettings(batch_steps=64, policy_step=step)
 
@@ -1066,7 +1448,9 @@ def test_train_with_reinforce_learns_a_bandit():
     """Control: downhill, the best arm is lost."""
 
     def best_arm(sign: float) -> float:
-        last = run(Bandit(0.0, 0.2, 1.0), vime.NoBonus(), reinforce(sign), 15, hidden=())[-1]
+        last = run(
+            Bandit(0.0, 0.2, 1.0), vime.NoBonus(), reinforce(sign), 15, hidden=()
+        )[-1]
         return float(np.exp(last.policy.log_prob(np.ones((1, 1)), np.array([2])))[0])
 
     assert best_arm(1.0) > 0.9
@@ -1075,8 +1459,12 @@ def test_train_with_reinforce_learns_a_bandit():
 
 @pytest.mark.parametrize("reward", [0.0, 0.5, 0.1])
 @pytest.mark.parametrize("batch_steps", [3, 10, 100])
-@pytest.mark.parametrize("policy_step", [trpo_step, reinforce(1.0).policy_step], ids=["trpo", "reinforce"])
-def test_train_leaves_a_policy_alone_whose_actions_all_pay_the_same(reward, batch_steps, policy_step):
+@pytest.mark.parametrize(
+    "policy_step", [trpo_step, reinforce(1.0).policy_step], ids=["trpo", "reinforce"]
+)
+def test_train_leaves_a_policy_alone_whose_actions_all_pay_the_same(
+    reward, batch_steps, policy_step
+):
     """Advantages that differ by no more than rounding are no signal, and are not divided by their spread."""
     agent = AgentSettings(batch_steps=batch_steps, policy_step=policy_step)
     seen = run(Bandit(reward, reward), vime.NoBonus(), agent, 1, hidden=())[0]
@@ -1092,45 +1480,80 @@ def test_train_fits_values_to_the_curious_returns():
     assert seen.value(np.ones((1, 1)))[0] == pytest.approx(0.5, rel=1e-15)
     assert np.all(seen.batch.rewards == 0.0)
     for curious, paid in ((True, 2.5), (False, 2.0)):
-        both = run(Bandit(2.0, 2.0), Ready(1.0), replace(agent, curious_values=curious), 1)[0]
+        both = run(
+            Bandit(2.0, 2.0), Ready(1.0), replace(agent, curious_values=curious), 1
+        )[0]
         assert both.value(np.ones((1, 1)))[0] == pytest.approx(paid, rel=1e-15)
     varied = [
-        run(Bandit(0.0, 0.0), Ready([0.0, 1.0, 2.0, 4.0]), replace(agent, curious_values=curious), 1)[0]
+        run(
+            Bandit(0.0, 0.0),
+            Ready([0.0, 1.0, 2.0, 4.0]),
+            replace(agent, curious_values=curious),
+            1,
+        )[0]
         for curious in (True, False)
     ]
     start = run(Bandit(0.0, 0.0), Ready(0.0), agent, 1)[0].policy.theta
-    assert np.array_equal(varied[0].policy.theta, varied[1].policy.theta)  # both act on r̃, for V was 0
+    assert np.array_equal(
+        varied[0].policy.theta, varied[1].policy.theta
+    )  # both act on r̃, for V was 0
     assert not np.array_equal(varied[0].policy.theta, start)
 
 
 @pytest.mark.parametrize(
-    ("end", "returns"), [("terminated", [1.75, 1.5, 1.0]), ("truncated", [2.125, 2.25, 2.5]), ("", [2.125, 2.25, 2.5])]
+    ("end", "returns"),
+    [
+        ("terminated", [1.75, 1.5, 1.0]),
+        ("truncated", [2.125, 2.25, 2.5]),
+        ("", [2.125, 2.25, 2.5]),
+    ],
 )
 @pytest.mark.parametrize("curious", [True, False])
 def test_train_fits_values_to_returns_behind_the_true_next_value(end, returns, curious):
     """V(s) = step, rewards 1, γ = ½: 1 + ½·3 behind a cut, 1 behind a terminal state, whatever λ the policy has."""
-    steps = replace(value_init(2, default_rng(0), ()), theta=np.array([0.0, 1.0, 0.0]), scale=1.0)
+    steps = replace(
+        value_init(2, default_rng(0), ()), theta=np.array([0.0, 1.0, 0.0]), scale=1.0
+    )
     env = Scripted([([1.0] * (3 if end else 9), end)], Box(-1, 1, (2,)))
     agent = AgentSettings(batch_steps=3, gamma=0.5, lam=0.0, curious_values=curious)
-    seen = next(train(env, gaussian(1), vime.NoBonus(), steps, streams(0), agent, num_iterations=1))
+    seen = next(
+        train(
+            env, gaussian(1), vime.NoBonus(), steps, streams(0), agent, num_iterations=1
+        )
+    )
     assert seen.value.center == pytest.approx(np.mean(returns), rel=1e-15)
 
 
 def test_train_hands_standardised_advantages_to_the_policy_step():
     received = []
 
-    def policy_step(policy: Any, observations: np.ndarray, actions: np.ndarray, advantages: np.ndarray) -> Any:
+    def policy_step(
+        policy: Any,
+        observations: np.ndarray,
+        actions: np.ndarray,
+        advantages: np.ndarray,
+    ) -> Any:
         received.append((actions, advantages))
         return policy
 
-    run(Bandit(0.0, 1.0), vime.NoBonus(), AgentSettings(batch_steps=50, policy_step=policy_step), 1)
+    run(
+        Bandit(0.0, 1.0),
+        vime.NoBonus(),
+        AgentSettings(batch_steps=50, policy_step=policy_step),
+        1,
+    )
     actions, advantages = received[0]
-    assert advantages == pytest.approx((actions - actions.mean()) / actions.std(), abs=1e-12)
+    assert advantages == pytest.approx(
+        (actions - actions.mean()) / actions.std(), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("num_iterations", [0, 1.5])
 def test_train_refuses_other_than_a_whole_number_of_iterations(num_iterations):
-    with pytest.raises(ValueError, match=f"num_iterations must be a whole number >= 1, got {num_iterations}"):
+    with pytest.raises(
+        ValueError,
+        match=f"num_iterations must be a whole number >= 1, got {num_iterations}",
+    ):
         run(Bandit(0.0), vime.NoBonus(), AgentSettings(), num_iterations)
 
 
@@ -1138,6 +1561,12 @@ def test_train_with_trpo_learns_cart_pole():
     """From about 20 steps an episode to over 160 on six seeds; a policy that never steps stays below 60 (control)."""
     env, agent = gym.make("CartPole-v1"), AgentSettings(batch_steps=1000)
     learned = run(env, vime.NoBonus(), agent, 20, hidden=(16,))[-3:]
-    idle = run(env, vime.NoBonus(), replace(agent, policy_step=lambda policy, *rows: policy), 3, hidden=(16,))
+    idle = run(
+        env,
+        vime.NoBonus(),
+        replace(agent, policy_step=lambda policy, *rows: policy),
+        3,
+        hidden=(16,),
+    )
     assert np.mean([seen.episode_returns.mean() for seen in learned]) > 60.0
     assert np.mean([seen.episode_returns.mean() for seen in idle]) < 60.0

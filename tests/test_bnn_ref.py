@@ -40,7 +40,9 @@ def relative_error(value: Any, exact: Any) -> float:
 
 def within(values: Any, expected: Any, standard_error: Any, k: float = 4.0) -> bool:
     """Whether each value lies within k standard errors of what is expected."""
-    return bool(np.all(np.abs(np.asarray(values) - expected) <= k * np.asarray(standard_error)))
+    return bool(
+        np.all(np.abs(np.asarray(values) - expected) <= k * np.asarray(standard_error))
+    )
 
 
 def exact_softplus(rho: Any) -> Any:
@@ -51,7 +53,10 @@ def exact_kl(mu_q: Any, sigma_q: Any, mu_p: Any, sigma_p: Any) -> Any:
     """The textbook sum, in as many digits as mpmath is set to."""
     total = mp.mpf(0)
     for m_q, s_q, m_p, s_p in zip(*map(np.ravel, (mu_q, sigma_q, mu_p, sigma_p))):
-        ratio, move = mp.mpf(s_q) / mp.mpf(s_p), (mp.mpf(m_q) - mp.mpf(m_p)) / mp.mpf(s_p)
+        ratio, move = (
+            mp.mpf(s_q) / mp.mpf(s_p),
+            (mp.mpf(m_q) - mp.mpf(m_p)) / mp.mpf(s_p),
+        )
         total += (ratio**2 - 1 - 2 * mp.log(ratio) + move**2) / 2
     return total
 
@@ -94,23 +99,31 @@ def test_softplus_control_of_the_overflowing_form() -> None:
 def test_softplus_inverse_against_50_digits(sigma: float) -> None:
     """Its value passes through 0 at σ = log 2, where only an absolute error can be small."""
     exact = mp.log(mp.expm1(mp.mpf(sigma)))
-    assert abs(float(bnn.softplus_inverse(sigma) - exact)) <= 1e-15 * max(1.0, abs(float(exact)))
+    assert abs(float(bnn.softplus_inverse(sigma) - exact)) <= 1e-15 * max(
+        1.0, abs(float(exact))
+    )
 
 
 @settings(max_examples=200)
 @given(finite(-700.0, 1e4))
 def test_softplus_round_trip(rho: float) -> None:
     """σ is kept to 1e-15, and ρ feels that by dρ = dσ/sigmoid(ρ): by σ/sigmoid(ρ) ≤ 1 + |ρ| times as much."""
-    assert abs(bnn.softplus_inverse(bnn.softplus(rho)) - rho) <= 1e-15 * (1.0 + abs(rho))
+    assert abs(bnn.softplus_inverse(bnn.softplus(rho)) - rho) <= 1e-15 * (
+        1.0 + abs(rho)
+    )
 
 
 @settings(max_examples=300)
-@given(finite(-650.0, 300.0), log_uniform(1e-10, 1e3), signs)  # lower, a small difference is a subnormal number
+@given(
+    finite(-650.0, 300.0), log_uniform(1e-10, 1e3), signs
+)  # lower, a small difference is a subnormal number
 @example(-700.0, 699.0, 1.0)
 @example(-700.0, 700.5, -1.0)
 @example(-700.0, 1700.0, 1.0)
 @example(-710.0, 710.0, 1.0)
-def test_softplus_difference_against_50_digits(low: float, gap: float, sign: float) -> None:
+def test_softplus_difference_against_50_digits(
+    low: float, gap: float, sign: float
+) -> None:
     rho_q, rho_p = (low + gap, low) if sign > 0 else (low, low + gap)
     exact = exact_softplus(rho_q) - exact_softplus(rho_p)
     value = bnn.softplus_difference(np.array(rho_q), np.array(rho_p))
@@ -154,48 +167,69 @@ def test_diag_normal_takes_lists_of_integers() -> None:
 
 
 @pytest.mark.parametrize(("mean", "sigma"), [(0.0, 1.0), (-3.0, 0.02), (1e3, 50.0)])
-def test_normal_log_density_against_scipy_and_integration(mean: float, sigma: float) -> None:
+def test_normal_log_density_against_scipy_and_integration(
+    mean: float, sigma: float
+) -> None:
     x = mean + sigma * np.linspace(-6.0, 6.0, 13)
     log_density = bnn.normal_log_density(x, mean, sigma)
-    np.testing.assert_allclose(log_density, stats.norm.logpdf(x, mean, sigma), rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(
+        log_density, stats.norm.logpdf(x, mean, sigma), rtol=1e-13, atol=1e-13
+    )
 
     def mass(shift: float) -> float:
         def density(x: float) -> float:
             return float(np.exp(bnn.normal_log_density(x, mean, sigma) + shift))
 
-        return integrate.quad(density, mean - 10 * sigma, mean + 10 * sigma, epsabs=1e-12)[0]
+        return integrate.quad(
+            density, mean - 10 * sigma, mean + 10 * sigma, epsabs=1e-12
+        )[0]
 
     assert mass(0.0) == pytest.approx(1.0, abs=1e-10)
     # UnnormalisedLogDensity: without −½ log 2π, or (for σ = 1 the same) without −log σ.
-    assert mass(0.5 * math.log(2 * math.pi)) == pytest.approx(math.sqrt(2 * math.pi), rel=1e-10)
+    assert mass(0.5 * math.log(2 * math.pi)) == pytest.approx(
+        math.sqrt(2 * math.pi), rel=1e-10
+    )
     assert (sigma == 1.0) == (mass(math.log(sigma)) == pytest.approx(1.0, abs=1e-10))
 
 
 @settings(max_examples=150)
 @given(seeds, st.sampled_from([1, 40]), log_uniform(1e-8, 1e2), log_uniform(1e-8, 1e2))
-def test_kl_diag_normal_against_50_digits(seed: int, size: int, mean_move: float, sigma_move: float) -> None:
+def test_kl_diag_normal_against_50_digits(
+    seed: int, size: int, mean_move: float, sigma_move: float
+) -> None:
     rng = np.random.default_rng(seed)
     sigma_p = np.exp(rng.uniform(np.log(1e-6), np.log(1e3), size))
     ratio = (1.0 + sigma_move) ** rng.choice([-1.0, 1.0], size)
     mu_p = rng.normal(size=size) * sigma_p
-    mu_q, sigma_q = mu_p + mean_move * rng.choice([-1.0, 1.0], size) * sigma_p, ratio * sigma_p
+    mu_q, sigma_q = (
+        mu_p + mean_move * rng.choice([-1.0, 1.0], size) * sigma_p,
+        ratio * sigma_p,
+    )
     arguments = mu_q, sigma_q, mu_p, sigma_p
     assert relative_error(bnn.kl_diag_normal(*arguments), exact_kl(*arguments)) <= 1e-12
 
 
-SWITCH = [math.nextafter(math.sqrt(x), side) for x in (0.75, 1.25) for side in (0.0, 2.0)]  # |r| = 1/4 and beside it
+SWITCH = [
+    math.nextafter(math.sqrt(x), side) for x in (0.75, 1.25) for side in (0.0, 2.0)
+]  # |r| = 1/4 and beside it
 
 
-@pytest.mark.parametrize("ratio", [1 / 101, 0.5, *SWITCH, 1 - 1e-8, 1 + 1e-8, 1.1, 101.0])
+@pytest.mark.parametrize(
+    "ratio", [1 / 101, 0.5, *SWITCH, 1 - 1e-8, 1 + 1e-8, 1.1, 101.0]
+)
 @pytest.mark.parametrize("mean_move", [0.0, 1e-8, -100.0])
 @pytest.mark.parametrize("sigma", [1e-6, 1e3])
-def test_kl_diag_normal_against_50_digits_at_the_edges(ratio: float, mean_move: float, sigma: float) -> None:
+def test_kl_diag_normal_against_50_digits_at_the_edges(
+    ratio: float, mean_move: float, sigma: float
+) -> None:
     arguments = [np.array([x]) for x in (mean_move * sigma, ratio * sigma, 0.0, sigma)]
     assert relative_error(bnn.kl_diag_normal(*arguments), exact_kl(*arguments)) <= 1e-12
 
 
 @pytest.mark.parametrize(("move", "lost"), [(1e-6, 1e-7), (1e-8, 1e-3)])
-def test_kl_diag_normal_near_identity_of_1000_weights_against_50_digits(move: float, lost: float) -> None:
+def test_kl_diag_normal_near_identity_of_1000_weights_against_50_digits(
+    move: float, lost: float
+) -> None:
     """NaiveNearIdentity: the textbook sum has lost half its digits there, or all but two."""
     rng = np.random.default_rng(0)
     sigma_p, mu_p = np.exp(rng.normal(size=1000)), rng.normal(size=1000)
@@ -211,23 +245,33 @@ def log_normal(x: float, mean: float, sigma: float) -> float:
 
 
 @settings(max_examples=40)
-@given(finite(-3.0, 3.0), log_uniform(0.2, 5.0), finite(-3.0, 3.0), log_uniform(0.2, 5.0))
-def test_kl_diag_normal_against_integration(mu_q: float, sigma_q: float, mu_p: float, sigma_p: float) -> None:
+@given(
+    finite(-3.0, 3.0), log_uniform(0.2, 5.0), finite(-3.0, 3.0), log_uniform(0.2, 5.0)
+)
+def test_kl_diag_normal_against_integration(
+    mu_q: float, sigma_q: float, mu_p: float, sigma_p: float
+) -> None:
     def integrand(t: float) -> float:  # over t = (x − μ_q)/σ_q
         x = mu_q + sigma_q * t
         log_ratio = log_normal(x, mu_q, sigma_q) - log_normal(x, mu_p, sigma_p)
         return math.exp(-0.5 * t * t) / math.sqrt(2 * math.pi) * log_ratio
 
-    integral, _ = integrate.quad(integrand, -12.0, 12.0, epsabs=1e-11, epsrel=1e-11, limit=200)
+    integral, _ = integrate.quad(
+        integrand, -12.0, 12.0, epsabs=1e-11, epsrel=1e-11, limit=200
+    )
     value = bnn.kl_diag_normal(*(np.array([x]) for x in (mu_q, sigma_q, mu_p, sigma_p)))
-    assert value == pytest.approx(integral, rel=1e-9, abs=1e-9)  # quad was asked for 1e-11
+    assert value == pytest.approx(
+        integral, rel=1e-9, abs=1e-9
+    )  # quad was asked for 1e-11
 
 
 def kl_mistakes() -> dict[str, Callable[..., Any]]:
     kl = textbook_kl
     return {
         "SwappedKL": lambda mq, sq, mp_, sp: kl(mp_, sp, mq, sq),
-        "DroppedConstant": lambda mq, sq, mp_, sp: kl(mq, sq, mp_, sp) + 0.5 * mq.shape[-1],
+        "DroppedConstant": lambda mq, sq, mp_, sp: (
+            kl(mq, sq, mp_, sp) + 0.5 * mq.shape[-1]
+        ),
         "KLMean": lambda mq, sq, mp_, sp: kl(mq, sq, mp_, sp) / mq.shape[-1],
         "VarianceAsSigma": lambda mq, sq, mp_, sp: kl(mq, sq**2, mp_, sp**2),
     }
@@ -259,30 +303,44 @@ def test_kl_diag_normal_control_of_the_fudged_denominator() -> None:
 
 def random_pair(seed: int, shape: tuple[int, ...]) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
-    return [f(rng.normal(size=shape)) for f in (np.positive, np.exp, np.positive, np.exp)]
+    return [
+        f(rng.normal(size=shape)) for f in (np.positive, np.exp, np.positive, np.exp)
+    ]
 
 
 @settings(max_examples=100)
 @given(seeds, st.integers(1, 5), log_uniform(1e-8, 1e2))
-def test_kl_diag_normal_is_zero_only_for_equals(seed: int, size: int, move: float) -> None:
+def test_kl_diag_normal_is_zero_only_for_equals(
+    seed: int, size: int, move: float
+) -> None:
     mu, sigma, *_ = random_pair(seed, (size,))
     first = np.eye(size)[0]
     assert bnn.kl_diag_normal(mu, sigma, mu, sigma) == 0.0
-    for mu_q, sigma_q in [(mu + move * sigma * first, sigma), (mu, sigma * (1 + move * first))]:
+    for mu_q, sigma_q in [
+        (mu + move * sigma * first, sigma),
+        (mu, sigma * (1 + move * first)),
+    ]:
         assert bnn.kl_diag_normal(mu_q, sigma_q, mu, sigma) > 0.0
         assert bnn.kl_diag_normal(mu, sigma, mu_q, sigma_q) > 0.0
 
 
 @settings(max_examples=50)
 @given(seeds, finite(-2.0, 2.0), log_uniform(1e-2, 1e2), signs)
-def test_kl_diag_normal_is_additive_and_invariant(seed: int, shift: float, scale: float, sign: float) -> None:
+def test_kl_diag_normal_is_additive_and_invariant(
+    seed: int, shift: float, scale: float, sign: float
+) -> None:
     """Tolerance: shifting rounds the means to 1e-16 of |μ| + |b|/a, at most 200 here; σ > 0.02."""
     mu_q, sigma_q, mu_p, sigma_p = arguments = random_pair(seed, (6,))
     whole = bnn.kl_diag_normal(*arguments)
-    blocks = [bnn.kl_diag_normal(*(x[part] for x in arguments)) for part in (slice(0, 2), slice(2, 6))]
+    blocks = [
+        bnn.kl_diag_normal(*(x[part] for x in arguments))
+        for part in (slice(0, 2), slice(2, 6))
+    ]
     assert whole == pytest.approx(sum(blocks), rel=1e-14)
     a = sign * scale
-    moved = bnn.kl_diag_normal(a * mu_q + shift, scale * sigma_q, a * mu_p + shift, scale * sigma_p)
+    moved = bnn.kl_diag_normal(
+        a * mu_q + shift, scale * sigma_q, a * mu_p + shift, scale * sigma_p
+    )
     assert moved == pytest.approx(whole, rel=1e-9)
 
 
@@ -291,14 +349,21 @@ def test_kl_diag_normal_sums_over_the_last_axis_of_a_batch() -> None:
     values = bnn.kl_diag_normal(*arguments)
     assert values.shape == (2, 3)
     for index in np.ndindex(2, 3):
-        assert relative_error(values[index], exact_kl(*(x[index] for x in arguments))) <= 1e-12
+        assert (
+            relative_error(values[index], exact_kl(*(x[index] for x in arguments)))
+            <= 1e-12
+        )
 
 
-@pytest.mark.parametrize("ratio", [0.01, 0.5, *SWITCH, 1 - 1e-7, 1.0, 1 + 1e-7, 1.1, 50.0])
+@pytest.mark.parametrize(
+    "ratio", [0.01, 0.5, *SWITCH, 1 - 1e-7, 1.0, 1 + 1e-7, 1.1, 50.0]
+)
 @pytest.mark.parametrize("move", [0.0, 1e-8, -0.3, 40.0])
 def test_kl_diag_normal_gradient_against_closed_form(ratio: float, move: float) -> None:
     sigma_p, mu_p = 0.7, 0.2
-    arguments = [np.array([x]) for x in (mu_p + move * sigma_p, ratio * sigma_p, mu_p, sigma_p)]
+    arguments = [
+        np.array([x]) for x in (mu_p + move * sigma_p, ratio * sigma_p, mu_p, sigma_p)
+    ]
     m_q, s_q, m_p, s_p = (mp.mpf(float(x[0])) for x in arguments)
     expected = [
         (m_q - m_p) / s_p**2,
@@ -307,33 +372,48 @@ def test_kl_diag_normal_gradient_against_closed_form(ratio: float, move: float) 
         1 / s_p - s_q**2 / s_p**3 - (m_q - m_p) ** 2 / s_p**3,
     ]
     for position, exact in enumerate(expected):
-        value = autograd.grad(lambda *xs: anp.sum(bnn.kl_diag_normal(*xs)), position)(*arguments)[0]
+        value = autograd.grad(lambda *xs: anp.sum(bnn.kl_diag_normal(*xs)), position)(
+            *arguments
+        )[0]
         # What cancels are terms of size max(1, move², ratio²), each to 1e-16.
-        assert abs(float(value - exact)) <= 1e-12 * abs(float(exact)) + 1e-14 * max(1.0, move**2, ratio**2)
+        assert abs(float(value - exact)) <= 1e-12 * abs(float(exact)) + 1e-14 * max(
+            1.0, move**2, ratio**2
+        )
 
 
 def exact_kl_of_moved(q: DiagNormal, delta: Any) -> Any:
     """KL[q(φ + Δ)‖q(φ)] at 50 digits, Δ in μ and then in ρ."""
     size, total = len(q.mu), mp.mpf(0)
     for i in range(size):
-        sigma, sigma_moved = exact_softplus(q.rho[i]), mp.log1p(mp.exp(mp.mpf(q.rho[i]) + delta[size + i]))
+        sigma, sigma_moved = (
+            exact_softplus(q.rho[i]),
+            mp.log1p(mp.exp(mp.mpf(q.rho[i]) + delta[size + i])),
+        )
         ratio = sigma_moved / sigma
         total += (ratio**2 - 1 - 2 * mp.log(ratio) + (delta[i] / sigma) ** 2) / 2
     return total
 
 
 @pytest.mark.parametrize("rho", [(-20.0, -1.0), (0.0, 3.0), (20.0, -5.0)])
-def test_kl_hessian_diag_against_second_differences_at_50_digits(rho: tuple[float, float]) -> None:
+def test_kl_hessian_diag_against_second_differences_at_50_digits(
+    rho: tuple[float, float],
+) -> None:
     q = DiagNormal(np.array([0.3, -2.0]), np.array(rho))
-    h = mp.mpf("1e-12")  # the even derivatives beyond leave h² = 1e-24, rounding 1e-50/h² = 1e-26
+    h = mp.mpf(
+        "1e-12"
+    )  # the even derivatives beyond leave h² = 1e-24, rounding 1e-50/h² = 1e-26
 
     def second_difference(i: int, j: int) -> Any:
         def at(a: int, b: int) -> Any:
-            return exact_kl_of_moved(q, [h * (a * (k == i) + b * (k == j)) for k in range(4)])
+            return exact_kl_of_moved(
+                q, [h * (a * (k == i) + b * (k == j)) for k in range(4)]
+            )
 
         return (at(1, 1) - at(1, -1) - at(-1, 1) + at(-1, -1)) / (4 * h**2)
 
-    hessian = np.array([[float(second_difference(i, j)) for j in range(4)] for i in range(4)])
+    hessian = np.array(
+        [[float(second_difference(i, j)) for j in range(4)] for i in range(4)]
+    )
     diagonal = np.concatenate(bnn.kl_hessian_diag(q))
     np.testing.assert_allclose(np.diag(hessian), diagonal, rtol=1e-13)
     scale = np.sqrt(np.outer(diagonal, diagonal))
@@ -350,18 +430,30 @@ def test_kl_taylor_against_50_digits(seed: int) -> None:
     # Where σ ≈ e^ρ, a positive move's cubic term is positive: it can't cancel and leave a quadratic error.
     q = DiagNormal(rng.normal(size=3), rng.uniform(-3.0, -1.0, 3))
     delta = rng.uniform(0.5, 1.0, (2, 3))
-    exact = np.array([float(exact_kl_of_moved(q, step * mp.matrix(delta.ravel()))) for step in TAYLOR_STEPS])
-    errors = np.array([bnn.kl_taylor(q, *(step * delta)) for step in TAYLOR_STEPS]) / exact - 1.0
+    exact = np.array(
+        [
+            float(exact_kl_of_moved(q, step * mp.matrix(delta.ravel())))
+            for step in TAYLOR_STEPS
+        ]
+    )
+    errors = (
+        np.array([bnn.kl_taylor(q, *(step * delta)) for step in TAYLOR_STEPS]) / exact
+        - 1.0
+    )
     np.testing.assert_allclose(errors[:-1] / errors[1:], 10.0, rtol=0.1)
     assert abs(errors[-1]) < 1e-3
-    missing_half = np.sum(np.array(bnn.kl_hessian_diag(q)) * (TAYLOR_STEPS[-1] * delta) ** 2)
+    missing_half = np.sum(
+        np.array(bnn.kl_hessian_diag(q)) * (TAYLOR_STEPS[-1] * delta) ** 2
+    )
     assert missing_half / exact[-1] == pytest.approx(2.0, abs=2e-3)
 
 
 # ---------------------------------------------------------------- the network
 
 
-def slow_layers(theta: np.ndarray, sizes: tuple[int, ...]) -> list[Callable[[int, int], float]]:
+def slow_layers(
+    theta: np.ndarray, sizes: tuple[int, ...]
+) -> list[Callable[[int, int], float]]:
     """For each layer a function (input, unit) -> weight; the input after the last is the bias."""
     layers, start = [], 0
     for i, o in zip(sizes, sizes[1:]):
@@ -374,7 +466,12 @@ def slow_layers(theta: np.ndarray, sizes: tuple[int, ...]) -> list[Callable[[int
     return layers
 
 
-def slow_mlp(theta: np.ndarray, inputs: np.ndarray, sizes: tuple[int, ...], hidden: Callable[[float], float]) -> Any:
+def slow_mlp(
+    theta: np.ndarray,
+    inputs: np.ndarray,
+    sizes: tuple[int, ...],
+    hidden: Callable[[float], float],
+) -> Any:
     outputs = np.empty((len(theta), len(inputs), sizes[-1]))
     for s, weights in enumerate(theta):
         for n, values in enumerate(inputs):
@@ -382,21 +479,34 @@ def slow_mlp(theta: np.ndarray, inputs: np.ndarray, sizes: tuple[int, ...], hidd
                 if layer > 0:
                     values = [hidden(v) for v in values]
                 i, o = sizes[layer], sizes[layer + 1]
-                values = [sum(values[j] * weight(j, k) for j in range(i)) + weight(i, k) for k in range(o)]
+                values = [
+                    sum(values[j] * weight(j, k) for j in range(i)) + weight(i, k)
+                    for k in range(o)
+                ]
             outputs[s, n] = values
     return outputs
 
 
-def slow_mlp_local(q: DiagNormal, inputs: np.ndarray, zeta: list[np.ndarray], sizes: tuple[int, ...]) -> Any:
+def slow_mlp_local(
+    q: DiagNormal, inputs: np.ndarray, zeta: list[np.ndarray], sizes: tuple[int, ...]
+) -> Any:
     mean, sigma = slow_layers(q.mu, sizes), slow_layers(q.sigma, sizes)
     outputs = np.empty((len(zeta[0]), len(inputs), sizes[-1]))
     for s, n in np.ndindex(outputs.shape[:2]):
         values = list(inputs[n])
         for layer, noise in enumerate(zeta):
-            activations = [*(values if layer == 0 else [max(v, 0.0) for v in values]), 1.0]
+            activations = [
+                *(values if layer == 0 else [max(v, 0.0) for v in values]),
+                1.0,
+            ]
             values = [
                 sum(h * mean[layer](j, k) for j, h in enumerate(activations))
-                + math.sqrt(sum((h * sigma[layer](j, k)) ** 2 for j, h in enumerate(activations))) * noise[s, n, k]
+                + math.sqrt(
+                    sum(
+                        (h * sigma[layer](j, k)) ** 2 for j, h in enumerate(activations)
+                    )
+                )
+                * noise[s, n, k]
                 for k in range(sizes[layer + 1])
             ]
         outputs[s, n] = values
@@ -415,15 +525,25 @@ def test_unflatten_layout() -> None:
 
 @settings(max_examples=50)
 @given(layer_sizes, st.lists(st.integers(1, 3), max_size=2))
-def test_unflatten_and_layer_blocks_keep_every_weight_in_order(sizes: tuple[int, ...], leading: list[int]) -> None:
+def test_unflatten_and_layer_blocks_keep_every_weight_in_order(
+    sizes: tuple[int, ...], leading: list[int]
+) -> None:
     counted = sum(np.ones((i, o)).size + o for i, o in zip(sizes, sizes[1:]))
     assert bnn.num_weights(sizes) == counted
     theta = np.arange(float(math.prod(leading) * counted)).reshape((*leading, counted))
-    flat = [part.reshape((*leading, -1)) for pair in bnn.unflatten(theta, sizes) for part in pair]
+    flat = [
+        part.reshape((*leading, -1))
+        for pair in bnn.unflatten(theta, sizes)
+        for part in pair
+    ]
     np.testing.assert_array_equal(np.concatenate(flat, axis=-1), theta)
     blocks = bnn.layer_blocks(theta, sizes)
-    assert [block.shape for block in blocks] == [(*leading, i + 1, o) for i, o in zip(sizes, sizes[1:])]
-    np.testing.assert_array_equal(np.concatenate([b.reshape((*leading, -1)) for b in blocks], axis=-1), theta)
+    assert [block.shape for block in blocks] == [
+        (*leading, i + 1, o) for i, o in zip(sizes, sizes[1:])
+    ]
+    np.testing.assert_array_equal(
+        np.concatenate([b.reshape((*leading, -1)) for b in blocks], axis=-1), theta
+    )
 
 
 @settings(max_examples=40)
@@ -431,7 +551,9 @@ def test_unflatten_and_layer_blocks_keep_every_weight_in_order(sizes: tuple[int,
 def test_mlp_against_slow_loop(case: Case) -> None:
     theta = bnn.sample_weights(case.q, case.eps)
     expected = slow_mlp(theta, case.inputs, case.layer_sizes, lambda x: max(x, 0.0))
-    np.testing.assert_allclose(bnn.mlp(theta, case.inputs, case.layer_sizes), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        bnn.mlp(theta, case.inputs, case.layer_sizes), expected, rtol=1e-12, atol=1e-12
+    )
     outputs = bnn.mlp(theta, case.inputs, case.layer_sizes, hidden=np.tanh)
     expected = slow_mlp(theta, case.inputs, case.layer_sizes, math.tanh)
     np.testing.assert_allclose(outputs, expected, rtol=1e-12, atol=1e-12)
@@ -441,7 +563,12 @@ def test_mlp_control_of_its_activations() -> None:
     case = make_case((2, 4, 3), 5, 2, 3, 1.0)
     outputs = bnn.mlp(case.eps, case.inputs, case.layer_sizes)
     assert outputs.min() < -0.1  # the last layer is linear
-    assert np.abs(outputs - bnn.mlp(case.eps, case.inputs, case.layer_sizes, hidden=np.tanh)).max() > 0.1
+    assert (
+        np.abs(
+            outputs - bnn.mlp(case.eps, case.inputs, case.layer_sizes, hidden=np.tanh)
+        ).max()
+        > 0.1
+    )
 
 
 @pytest.mark.parametrize(("bias", "slope"), [(-1.0, 0.0), (0.0, 0.0), (1.0, 2.0)])
@@ -455,8 +582,14 @@ def test_mlp_relu_has_derivative_0_at_0(bias: float, slope: float) -> None:
 
 
 def test_sample_weights_against_slow_loop() -> None:
-    q, eps = DiagNormal([1.0, -2.0], [0.0, -3.0]), np.array([[0.0, 1.0], [-2.0, 0.5], [3.0, 0.0]])
-    expected = [[m + math.log1p(math.exp(r)) * e for m, r, e in zip(q.mu, q.rho, row)] for row in eps]
+    q, eps = (
+        DiagNormal([1.0, -2.0], [0.0, -3.0]),
+        np.array([[0.0, 1.0], [-2.0, 0.5], [3.0, 0.0]]),
+    )
+    expected = [
+        [m + math.log1p(math.exp(r)) * e for m, r, e in zip(q.mu, q.rho, row)]
+        for row in eps
+    ]
     np.testing.assert_allclose(bnn.sample_weights(q, eps), expected, rtol=1e-15)
     variance_as_sigma = q.mu + q.sigma**2 * eps
     assert np.abs(variance_as_sigma - expected).max() > 0.1
@@ -482,10 +615,15 @@ def both_signs(num_rows: int, units: int) -> list[np.ndarray]:
 
 @settings(max_examples=30)
 @given(seeds, st.integers(1, 3), st.integers(1, 2))
-def test_pre_activations_of_both_reparameterizations_against_closed_form(seed: int, inputs: int, outputs: int) -> None:
+def test_pre_activations_of_both_reparameterizations_against_closed_form(
+    seed: int, inputs: int, outputs: int
+) -> None:
     case = make_case((inputs, outputs), 3, 1, seed, 1.0)
     x = np.hstack([case.inputs, np.ones((3, 1))])
-    mean, variance = x @ case.q.mu.reshape(-1, outputs), x**2 @ (case.q.sigma**2).reshape(-1, outputs)
+    mean, variance = (
+        x @ case.q.mu.reshape(-1, outputs),
+        x**2 @ (case.q.sigma**2).reshape(-1, outputs),
+    )
     weights = bnn.sample_weights(case.q, all_signs(len(case.q.mu)))
     for values in (
         bnn.mlp(weights, case.inputs, case.layer_sizes),
@@ -493,7 +631,9 @@ def test_pre_activations_of_both_reparameterizations_against_closed_form(seed: i
     ):
         np.testing.assert_allclose(values.mean(axis=0), mean, rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(values.var(axis=0), variance, rtol=1e-12)
-        assert np.all(np.abs(values.var(axis=0) / np.sqrt(variance) - 1.0) > 1e-6)  # VarianceAsSigma
+        assert np.all(
+            np.abs(values.var(axis=0) / np.sqrt(variance) - 1.0) > 1e-6
+        )  # VarianceAsSigma
 
 
 def test_second_layer_of_both_reparameterizations_against_closed_form() -> None:
@@ -503,8 +643,14 @@ def test_second_layer_of_both_reparameterizations_against_closed_form() -> None:
     (m1, m1_bias), (m2, m2_bias) = bnn.unflatten(case.q.mu, case.layer_sizes)
     (v1, v1_bias), (v2, v2_bias) = bnn.unflatten(case.q.sigma**2, case.layer_sizes)
     m, v = case.inputs[0] @ m1 + m1_bias, case.inputs[0] ** 2 @ v1 + v1_bias
-    below, density = stats.norm.cdf(m / np.sqrt(v)), np.sqrt(v) * stats.norm.pdf(m / np.sqrt(v))
-    first, second = m * below + density, (m**2 + v) * below + m * density  # E relu, E relu²
+    below, density = (
+        stats.norm.cdf(m / np.sqrt(v)),
+        np.sqrt(v) * stats.norm.pdf(m / np.sqrt(v)),
+    )
+    first, second = (
+        m * below + density,
+        (m**2 + v) * below + m * density,
+    )  # E relu, E relu²
     mean = first @ m2 + m2_bias
     variance = second @ v2 + (second - first**2) @ m2**2 + v2_bias
     eps = bnn.sample_noise(rng, num_samples, 1, case.layer_sizes, local=False)
@@ -515,9 +661,15 @@ def test_second_layer_of_both_reparameterizations_against_closed_form() -> None:
     ):
         squares = (values - mean) ** 2
         assert within(values.mean(axis=0), mean, values.std(axis=0) / num_samples**0.5)
-        assert within(squares.mean(axis=0), variance, squares.std(axis=0) / num_samples**0.5)
+        assert within(
+            squares.mean(axis=0), variance, squares.std(axis=0) / num_samples**0.5
+        )
         # Control: a second layer that took E relu for relu, with no variance from the first.
-        assert not within(squares.mean(axis=0), first**2 @ v2 + v2_bias, squares.std(axis=0) / num_samples**0.5)
+        assert not within(
+            squares.mean(axis=0),
+            first**2 @ v2 + v2_bias,
+            squares.std(axis=0) / num_samples**0.5,
+        )
 
 
 def test_noise_is_independent_per_row_and_layer_within_4_standard_errors() -> None:
@@ -532,9 +684,15 @@ def test_noise_is_independent_per_row_and_layer_within_4_standard_errors() -> No
 
     zeta = bnn.sample_noise(rng, num_samples, 2, sizes, local=True)
     eps = bnn.sample_noise(rng, num_samples, 2, sizes, local=False)
-    assert within(row_correlation(bnn.mlp_local(q, inputs, zeta, sizes)), 0.0, standard_error)
-    assert row_correlation(bnn.mlp(bnn.sample_weights(q, eps), inputs, sizes)) == pytest.approx(1.0)
-    assert within(np.corrcoef(zeta[0][:, 0, 0], zeta[1][:, 0, 0])[0, 1], 0.0, standard_error)
+    assert within(
+        row_correlation(bnn.mlp_local(q, inputs, zeta, sizes)), 0.0, standard_error
+    )
+    assert row_correlation(
+        bnn.mlp(bnn.sample_weights(q, eps), inputs, sizes)
+    ) == pytest.approx(1.0)
+    assert within(
+        np.corrcoef(zeta[0][:, 0, 0], zeta[1][:, 0, 0])[0, 1], 0.0, standard_error
+    )
     same = [np.random.default_rng(1).standard_normal(zeta[0].shape) for _ in range(2)]
     assert np.corrcoef(same[0][:, 0, 0], same[1][:, 0, 0])[0, 1] == pytest.approx(1.0)
     assert within(np.corrcoef(eps.T) - np.eye(4), 0.0, standard_error)
@@ -549,7 +707,9 @@ def test_log_likelihood_against_scipy(sigma: Any) -> None:
     outputs, targets = rng.normal(size=(4, 2, 3)), rng.normal(size=(2, 3))
     expected = np.zeros((4, 2))
     for s, n, o in np.ndindex(4, 2, 3):
-        expected[s, n] += stats.norm.logpdf(targets[n, o], outputs[s, n, o], np.broadcast_to(sigma, 3)[o])
+        expected[s, n] += stats.norm.logpdf(
+            targets[n, o], outputs[s, n, o], np.broadcast_to(sigma, 3)[o]
+        )
     values = bnn.log_likelihood(outputs, targets, sigma)
     np.testing.assert_allclose(values, expected, rtol=1e-13)
     assert np.abs(values / 3 - expected).max() > 0.1  # the mean over dimensions
@@ -565,31 +725,52 @@ class Linear:
         self.case, self.sigma = case, case.likelihood_sigma if sigma is None else sigma
         outputs = case.layer_sizes[1]
         self.x = np.hstack([case.inputs, np.ones((len(case.inputs), 1))])  # (N, I + 1)
-        self.mu0, self.var0 = (v.reshape(-1, outputs) for v in (case.prior.mu, case.prior.sigma**2))
+        self.mu0, self.var0 = (
+            v.reshape(-1, outputs) for v in (case.prior.mu, case.prior.sigma**2)
+        )
         self.var = np.broadcast_to(np.square(self.sigma), (outputs,))
-        self.eps, self.zeta = all_signs(len(case.q.mu)), both_signs(len(case.inputs), outputs)
-        self.settings = {"layer_sizes": case.layer_sizes, "likelihood_sigma": self.sigma, "num_data": len(case.inputs)}
+        self.eps, self.zeta = (
+            all_signs(len(case.q.mu)),
+            both_signs(len(case.inputs), outputs),
+        )
+        self.settings = {
+            "layer_sizes": case.layer_sizes,
+            "likelihood_sigma": self.sigma,
+            "num_data": len(case.inputs),
+        }
 
     def posterior(self, o: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean and precision matrix."""
         precision = np.diag(1 / self.var0[:, o]) + self.x.T @ self.x / self.var[o]
-        shift = self.mu0[:, o] / self.var0[:, o] + self.x.T @ self.case.targets[:, o] / self.var[o]
+        shift = (
+            self.mu0[:, o] / self.var0[:, o]
+            + self.x.T @ self.case.targets[:, o] / self.var[o]
+        )
         return np.linalg.solve(precision, shift), precision
 
     def log_evidence(self) -> float:
         total = 0.0
         for o, variance in enumerate(self.var):
-            covariance = (self.x * self.var0[:, o]) @ self.x.T + variance * np.eye(len(self.x))
-            total += stats.multivariate_normal.logpdf(self.case.targets[:, o], self.x @ self.mu0[:, o], covariance)
+            covariance = (self.x * self.var0[:, o]) @ self.x.T + variance * np.eye(
+                len(self.x)
+            )
+            total += stats.multivariate_normal.logpdf(
+                self.case.targets[:, o], self.x @ self.mu0[:, o], covariance
+            )
         return total
 
     def kl_to_posterior(self, q: DiagNormal) -> float:
         total = 0.0
         for o in range(len(self.var)):
             mean, precision = self.posterior(o)
-            move, var = q.mu.reshape(-1, len(self.var))[:, o] - mean, q.sigma.reshape(-1, len(self.var))[:, o] ** 2
+            move, var = (
+                q.mu.reshape(-1, len(self.var))[:, o] - mean,
+                q.sigma.reshape(-1, len(self.var))[:, o] ** 2,
+            )
             log_det = np.linalg.slogdet(precision * var)[1]
-            total += 0.5 * (np.diag(precision) @ var - len(var) - log_det + move @ precision @ move)
+            total += 0.5 * (
+                np.diag(precision) @ var - len(var) - log_det + move @ precision @ move
+            )
         return total
 
     def exact_q(self) -> DiagNormal:
@@ -599,15 +780,22 @@ class Linear:
 
     def elbos(self, **changes: Any) -> tuple[float, float]:
         """The expectation of the ELBO, exact for a linear model, by weight samples and by local ones."""
-        case, changes = self.case, {"q": self.case.q, "prior": self.case.prior} | self.settings | changes
+        case, changes = (
+            self.case,
+            {"q": self.case.q, "prior": self.case.prior} | self.settings | changes,
+        )
         data = changes.pop("q"), changes.pop("prior"), case.inputs, case.targets
-        return bnn.elbo(*data, self.eps, **changes), bnn.elbo_local(*data, self.zeta, **changes)
+        return bnn.elbo(*data, self.eps, **changes), bnn.elbo_local(
+            *data, self.zeta, **changes
+        )
 
 
 @st.composite
 def linear_models(draw: st.DrawFn) -> Linear:
     sizes = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
-    case = make_case(sizes, draw(st.integers(1, 4)), 1, draw(seeds), draw(log_uniform(0.3, 3.0)))
+    case = make_case(
+        sizes, draw(st.integers(1, 4)), 1, draw(seeds), draw(log_uniform(0.3, 3.0))
+    )
     per_output = case.likelihood_sigma * np.arange(1.0, 1.0 + sizes[1])
     return Linear(case, draw(st.sampled_from([case.likelihood_sigma, per_output])))
 
@@ -632,7 +820,9 @@ def test_elbo_of_a_posterior_that_factorises_is_the_evidence() -> None:
     model = factorising()
     values = np.array(model.elbos(q=model.exact_q()))
     np.testing.assert_allclose(values, model.log_evidence(), rtol=1e-12)
-    unnormalised = values + len(model.x) * 0.5 * math.log(2 * math.pi)  # UnnormalisedLogDensity
+    unnormalised = values + len(model.x) * 0.5 * math.log(
+        2 * math.pi
+    )  # UnnormalisedLogDensity
     assert np.all(np.abs(unnormalised - model.log_evidence()) > 0.1)
 
 
@@ -653,7 +843,9 @@ def test_elbo_control_of_mistakes(name: str, changes: dict) -> None:
 @settings(max_examples=30)
 @given(cases(), log_uniform(0.5, 100.0))
 def test_elbo_against_slow_definition(case: Case, num_data: float) -> None:
-    divergence = float(exact_kl(case.q.mu, case.q.sigma, case.prior.mu, case.prior.sigma))
+    divergence = float(
+        exact_kl(case.q.mu, case.q.sigma, case.prior.mu, case.prior.sigma)
+    )
     given = case.q, case.prior, case.inputs, case.targets
     theta = case.q.mu + case.q.sigma * case.eps
     for value, outputs in [
@@ -671,13 +863,22 @@ def test_elbo_against_slow_definition(case: Case, num_data: float) -> None:
             for s, n, o in np.ndindex(outputs.shape)
         ]
         evidence = num_data / len(case.inputs) * math.fsum(terms) / len(outputs)
-        assert value == pytest.approx(evidence - divergence, rel=1e-11, abs=1e-11 * divergence)
-        assert value != pytest.approx(evidence + divergence, rel=1e-9)  # the sign in front of KL
+        assert value == pytest.approx(
+            evidence - divergence, rel=1e-11, abs=1e-11 * divergence
+        )
+        assert value != pytest.approx(
+            evidence + divergence, rel=1e-9
+        )  # the sign in front of KL
 
 
 def test_elbo_and_its_gradient_take_every_argument_by_name() -> None:
     case = make_case((2, 3, 1), 4, 2, 0, 1.0)
-    data = {"q": case.q, "prior": case.prior, "inputs": case.inputs, "targets": case.targets}
+    data = {
+        "q": case.q,
+        "prior": case.prior,
+        "inputs": case.inputs,
+        "targets": case.targets,
+    }
     for function, name in [
         (bnn.elbo, "eps"),
         (bnn.elbo_grad, "eps"),
@@ -688,8 +889,13 @@ def test_elbo_and_its_gradient_take_every_argument_by_name() -> None:
     ]:
         noise = getattr(case, name)
         expected = function(*data.values(), noise, num_data=4, **case.model)
-        np.testing.assert_array_equal(function(**data, **{name: noise}, num_data=4, **case.model), expected)
-        np.testing.assert_array_equal(function(*data.values(), **{name: noise}, num_data=4, **case.model), expected)
+        np.testing.assert_array_equal(
+            function(**data, **{name: noise}, num_data=4, **case.model), expected
+        )
+        np.testing.assert_array_equal(
+            function(*data.values(), **{name: noise}, num_data=4, **case.model),
+            expected,
+        )
 
 
 def test_local_functions_bear_their_own_names() -> None:
@@ -714,7 +920,9 @@ def test_fit_samples_weights_unless_told_otherwise() -> None:
 def test_predict_takes_a_sigma_for_each_output_of_a_deep_network() -> None:
     case = make_case((2, 3, 1), 2, 2, 0, 1.0)
     one, each = (
-        bnn.predict(case.q, case.inputs, case.eps, layer_sizes=(2, 3, 1), likelihood_sigma=sigma)
+        bnn.predict(
+            case.q, case.inputs, case.eps, layer_sizes=(2, 3, 1), likelihood_sigma=sigma
+        )
         for sigma in (0.5, np.array([0.5]))
     )
     np.testing.assert_array_equal(one, each)
@@ -722,7 +930,9 @@ def test_predict_takes_a_sigma_for_each_output_of_a_deep_network() -> None:
 
 @settings(max_examples=20)
 @given(seeds, layer_sizes)
-def test_elbo_of_minibatches_averages_to_that_of_the_data(seed: int, sizes: tuple[int, ...]) -> None:
+def test_elbo_of_minibatches_averages_to_that_of_the_data(
+    seed: int, sizes: tuple[int, ...]
+) -> None:
     """A batch of 2 of the 4 rows stands for all 4. PerBatchKL: it stands for itself."""
     case = make_case(sizes, 4, 2, seed, 1.0)
 
@@ -730,19 +940,32 @@ def test_elbo_of_minibatches_averages_to_that_of_the_data(seed: int, sizes: tupl
         zeta = [layer[:, rows] for layer in case.zeta]
         given = (case.q, case.prior, case.inputs[rows], case.targets[rows])
         settings = case.model | {"num_data": num_data}
-        return bnn.elbo(*given, case.eps, **settings), bnn.elbo_local(*given, zeta, **settings)
+        return bnn.elbo(*given, case.eps, **settings), bnn.elbo_local(
+            *given, zeta, **settings
+        )
 
     pairs = [list(pair) for pair in itertools.combinations(range(4), 2)]
     whole = value([0, 1, 2, 3], 4)
-    np.testing.assert_allclose(np.mean([value(rows, 4) for rows in pairs], axis=0), whole, rtol=1e-12)
-    assert np.all(np.abs(np.mean([value(rows, 2) for rows in pairs], axis=0) - whole) > 1e-3)
+    np.testing.assert_allclose(
+        np.mean([value(rows, 4) for rows in pairs], axis=0), whole, rtol=1e-12
+    )
+    assert np.all(
+        np.abs(np.mean([value(rows, 2) for rows in pairs], axis=0) - whole) > 1e-3
+    )
 
 
-def gradient_of(case: Case, local: bool, gradient: Callable[..., Any], **changes: Any) -> np.ndarray:
+def gradient_of(
+    case: Case, local: bool, gradient: Callable[..., Any], **changes: Any
+) -> np.ndarray:
     """The gradient of the ELBO in (μ, ρ), (2D,)."""
     given = {"q": case.q, "prior": case.prior, "num_data": 10.0} | case.model | changes
     return np.concatenate(
-        gradient(inputs=case.inputs, targets=case.targets, eps=case.zeta if local else case.eps, **given)
+        gradient(
+            inputs=case.inputs,
+            targets=case.targets,
+            eps=case.zeta if local else case.eps,
+            **given,
+        )
     )
 
 
@@ -750,7 +973,9 @@ def gradient_of(case: Case, local: bool, gradient: Callable[..., Any], **changes
 @pytest.mark.parametrize("local", [False, True])
 @settings(max_examples=25)
 @given(case=cases(), seed=seeds)
-def test_elbo_grad_against_directional_difference(local: bool, name: str, case: Case, seed: int) -> None:
+def test_elbo_grad_against_directional_difference(
+    local: bool, name: str, case: Case, seed: int
+) -> None:
     """Central difference, h = 1e-6: rounding leaves 1e-16/h of the value, truncation h² of the third derivative."""
     phi, h = np.concatenate([case.q.mu, case.q.rho]), 1e-6
     direction = np.random.default_rng(seed).normal(size=phi.size)
@@ -760,7 +985,9 @@ def test_elbo_grad_against_directional_difference(local: bool, name: str, case: 
         rest = case.prior, case.inputs, case.targets, case.zeta if local else case.eps
         return bnn.elbo(q, *rest, num_data=10.0, **case.model)
 
-    plus, minus = (function(DiagNormal(*np.split(phi + s * h * direction, 2))) for s in (1.0, -1.0))
+    plus, minus = (
+        function(DiagNormal(*np.split(phi + s * h * direction, 2))) for s in (1.0, -1.0)
+    )
     difference, scale = (plus - minus) / (2 * h), np.abs(gradient * direction).sum()
     tolerance = 1e-7 * scale + 1e-9 * abs(plus)
     assert abs(gradient @ direction - difference) <= tolerance
@@ -772,8 +999,15 @@ def test_elbo_grad_against_directional_difference(local: bool, name: str, case: 
 def test_elbo_grad_against_closed_form(model: Linear) -> None:
     case, outputs = model.case, len(model.var)
     mu, sigma = (v.reshape(-1, outputs) for v in (case.q.mu, case.q.sigma))
-    expected_mu = model.x.T @ ((case.targets - model.x @ mu) / model.var) - (mu - model.mu0) / model.var0
-    in_sigma = -sigma * (model.x**2).sum(axis=0)[:, None] / model.var - sigma / model.var0 + 1.0 / sigma
+    expected_mu = (
+        model.x.T @ ((case.targets - model.x @ mu) / model.var)
+        - (mu - model.mu0) / model.var0
+    )
+    in_sigma = (
+        -sigma * (model.x**2).sum(axis=0)[:, None] / model.var
+        - sigma / model.var0
+        + 1.0 / sigma
+    )
     expected_rho = in_sigma * expit(case.q.rho).reshape(-1, outputs)
     given = case.q, case.prior, case.inputs, case.targets
     for grad_mu, grad_rho in (
@@ -784,7 +1018,9 @@ def test_elbo_grad_against_closed_form(model: Linear) -> None:
     ):
         np.testing.assert_allclose(grad_mu, expected_mu.ravel(), rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(grad_rho, expected_rho.ravel(), rtol=1e-9, atol=1e-9)
-        assert not np.allclose(grad_rho, in_sigma.ravel(), rtol=1e-6)  # without the chain rule's sigmoid(ρ)
+        assert not np.allclose(
+            grad_rho, in_sigma.ravel(), rtol=1e-6
+        )  # without the chain rule's sigmoid(ρ)
 
 
 @st.composite
@@ -792,11 +1028,20 @@ def gradient_cases(draw: st.DrawFn) -> tuple[Case, dict[str, Any]]:
     """A case with a prior from 1e-8 to 100 standard deviations off q, and the settings of its ELBO."""
     case, rng = draw(cases(max_rows=5)), np.random.default_rng(draw(seeds))
     mean_move, sigma_move = draw(log_uniform(1e-8, 1e2)), draw(log_uniform(1e-8, 1e2))
-    sigma = case.q.sigma * (1.0 + sigma_move) ** rng.choice([-1.0, 1.0], case.q.sigma.size)
-    prior = DiagNormal(case.q.mu + mean_move * rng.normal(size=sigma.size) * sigma, bnn.softplus_inverse(sigma))
+    sigma = case.q.sigma * (1.0 + sigma_move) ** rng.choice(
+        [-1.0, 1.0], case.q.sigma.size
+    )
+    prior = DiagNormal(
+        case.q.mu + mean_move * rng.normal(size=sigma.size) * sigma,
+        bnn.softplus_inverse(sigma),
+    )
     per_output = case.likelihood_sigma * np.arange(1.0, 1.0 + case.layer_sizes[-1])
     likelihood_sigma = draw(st.sampled_from([case.likelihood_sigma, per_output]))
-    return case, {"prior": prior, "num_data": draw(log_uniform(1e-6, 1e3)), "likelihood_sigma": likelihood_sigma}
+    return case, {
+        "prior": prior,
+        "num_data": draw(log_uniform(1e-6, 1e3)),
+        "likelihood_sigma": likelihood_sigma,
+    }
 
 
 def gradient_error(gradient: np.ndarray, expected: np.ndarray) -> float:
@@ -807,10 +1052,15 @@ def gradient_error(gradient: np.ndarray, expected: np.ndarray) -> float:
 @pytest.mark.parametrize("local", [False, True])
 @settings(max_examples=100)
 @given(drawn=gradient_cases())
-def test_elbo_grad_closed_against_autograd(local: bool, drawn: tuple[Case, dict[str, Any]]) -> None:
+def test_elbo_grad_closed_against_autograd(
+    local: bool, drawn: tuple[Case, dict[str, Any]]
+) -> None:
     """Tolerance: both add the same few hundred products in another order: 1e-14 of the largest, and room to cancel."""
     case, changes = drawn
-    closed, expected = (gradient_of(case, local, f, **changes) for f in (bnn.elbo_grad_closed, bnn.elbo_grad))
+    closed, expected = (
+        gradient_of(case, local, f, **changes)
+        for f in (bnn.elbo_grad_closed, bnn.elbo_grad)
+    )
     assert gradient_error(closed, expected) <= 1e-12
 
 
@@ -824,22 +1074,38 @@ autograd.extend.defvjp(unmasked_relu, lambda answer, x: lambda g: g)
 
 
 @pytest.mark.parametrize("local", [False, True])
-def test_elbo_grad_closed_control_of_mistakes(local: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_elbo_grad_closed_control_of_mistakes(
+    local: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both oracles of it refuse each mistake: autograd, and the difference along a direction."""
     case, h = make_case((2, 4, 3, 2), 4, 3, 0, 1.0), 1e-6
     exact = gradient_of(case, local, bnn.elbo_grad)
-    mu_part, rho_part = np.split(closed := gradient_of(case, local, bnn.elbo_grad_closed), 2)
+    mu_part, rho_part = np.split(
+        closed := gradient_of(case, local, bnn.elbo_grad_closed), 2
+    )
     wrong = {
         "no KL": gradient_of(case, local, bnn.elbo_grad_closed, prior=case.q),
-        "a mean over samples once more": gradient_of(case, local, bnn.elbo_grad_closed, num_data=10.0 / 3.0),
+        "a mean over samples once more": gradient_of(
+            case, local, bnn.elbo_grad_closed, num_data=10.0 / 3.0
+        ),
         "NoKLScale": gradient_of(case, local, bnn.elbo_grad_closed, num_data=4.0),
-        "sigma for sigmoid": np.concatenate([mu_part, rho_part / expit(case.q.rho) * case.q.sigma]),
+        "sigma for sigmoid": np.concatenate(
+            [mu_part, rho_part / expit(case.q.rho) * case.q.sigma]
+        ),
         "halved": 0.5 * closed,
     }
-    phi, direction = np.concatenate([case.q.mu, case.q.rho]), np.random.default_rng(1).normal(size=closed.size)
+    phi, direction = (
+        np.concatenate([case.q.mu, case.q.rho]),
+        np.random.default_rng(1).normal(size=closed.size),
+    )
     rest = case.prior, case.inputs, case.targets, case.zeta if local else case.eps
     plus, minus = (
-        bnn.elbo(DiagNormal(*np.split(phi + s * h * direction, 2)), *rest, num_data=10.0, **case.model)
+        bnn.elbo(
+            DiagNormal(*np.split(phi + s * h * direction, 2)),
+            *rest,
+            num_data=10.0,
+            **case.model,
+        )
         for s in (1.0, -1.0)
     )
     monkeypatch.setattr(bnn, "relu", unmasked_relu)
@@ -868,7 +1134,11 @@ def test_layer_input_rectifies_behind_the_first_layer_and_appends_1() -> None:
 
 def test_adam_step_against_slow_loop() -> None:
     rng = np.random.default_rng(0)
-    gradients, params, state = rng.normal(size=(5, 3)), np.array([1.0, -2.0, 0.0]), bnn.adam_init(3)
+    gradients, params, state = (
+        rng.normal(size=(5, 3)),
+        np.array([1.0, -2.0, 0.0]),
+        bnn.adam_init(3),
+    )
     rates = {"learning_rate": 0.1, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-3}
     expected = params.tolist()
     uncorrected = params.tolist()
@@ -876,7 +1146,9 @@ def test_adam_step_against_slow_loop() -> None:
         m = v = 0.0
         for t, g in enumerate(gradients[:, i], start=1):
             m, v = 0.8 * m + 0.2 * g, 0.9 * v + 0.1 * g * g
-            expected[i] -= 0.1 * (m / (1 - 0.8**t)) / (math.sqrt(v / (1 - 0.9**t)) + 1e-3)
+            expected[i] -= (
+                0.1 * (m / (1 - 0.8**t)) / (math.sqrt(v / (1 - 0.9**t)) + 1e-3)
+            )
             uncorrected[i] -= 0.1 * m / (math.sqrt(v) + 1e-3)
     for gradient in gradients:
         params, state = bnn.adam_step(params, gradient, state, **rates)
@@ -895,7 +1167,10 @@ def test_adam_step_defaults_are_the_papers() -> None:
     )
     assert default == written
     for name in named:
-        assert bnn.adam_step(*given, state, learning_rate=0.1, **named | {name: 0.5})[0] != default[0]
+        assert (
+            bnn.adam_step(*given, state, learning_rate=0.1, **named | {name: 0.5})[0]
+            != default[0]
+        )
 
 
 FIT = {"batch_size": 64, "num_samples": 8}
@@ -929,7 +1204,9 @@ def test_fit_against_exact_posterior(local: bool) -> None:
 def test_first_step_of_fit_is_the_learning_rate(local: bool) -> None:
     """Adam's first step is learning_rate·g/(|g| + 1e-8) in every coordinate, upwards along the gradient g."""
     case = make_case((1, 1), 3, 1, 1, 1.0)
-    far = DiagNormal(np.full(2, 50.0), np.full(2, 5.0))  # mu and rho fall, whatever the noise: the prior pulls at both
+    far = DiagNormal(
+        np.full(2, 50.0), np.full(2, 5.0)
+    )  # mu and rho fall, whatever the noise: the prior pulls at both
     q, _ = bnn.fit(
         far, case.prior, case.inputs, case.targets, np.random.default_rng(0), local=local, num_data=1e-3,
         num_updates=1, batch_size=3, num_samples=2, learning_rate=0.05, **case.model,
@@ -941,7 +1218,12 @@ def test_first_step_of_fit_is_the_learning_rate(local: bool) -> None:
 def test_fit_continues_from_adams_state_exactly(local: bool) -> None:
     case = frozen(make_case((2, 3, 1), 6, 1, 4, 1.0))
 
-    def fit(rng: np.random.Generator, q: DiagNormal, num_updates: int, adam: bnn.AdamState | None = None) -> Any:
+    def fit(
+        rng: np.random.Generator,
+        q: DiagNormal,
+        num_updates: int,
+        adam: bnn.AdamState | None = None,
+    ) -> Any:
         return bnn.fit(
             q, case.prior, case.inputs, case.targets, rng, adam=adam, local=local, num_updates=num_updates,
             batch_size=3, num_samples=2, learning_rate=0.05, num_data=6, **case.model,
@@ -957,11 +1239,14 @@ def test_fit_continues_from_adams_state_exactly(local: bool) -> None:
     assert adam.num_steps == 3
     assert halves[1].num_steps == straight[1].num_steps == 6
     for value, expected in zip(
-        (halves[0].mu, halves[0].rho, *halves[1][:2]), (straight[0].mu, straight[0].rho, *straight[1][:2])
+        (halves[0].mu, halves[0].rho, *halves[1][:2]),
+        (straight[0].mu, straight[0].rho, *straight[1][:2]),
     ):
         np.testing.assert_array_equal(value, expected)
     rng.bit_generator.state = position
-    assert np.abs(fit(rng, q, 3)[0].mu - straight[0].mu).max() > 1e-3  # the state dropped
+    assert (
+        np.abs(fit(rng, q, 3)[0].mu - straight[0].mu).max() > 1e-3
+    )  # the state dropped
     unmoved, _ = fit(rng, case.q, 0)
     np.testing.assert_array_equal(unmoved.mu, case.q.mu)
 
@@ -971,7 +1256,9 @@ def without_kl(q: DiagNormal, prior: DiagNormal, *args: Any, **settings: Any) ->
 
 
 @pytest.mark.parametrize("local", [False, True])
-def test_fit_by_either_gradient_against_each_other(local: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fit_by_either_gradient_against_each_other(
+    local: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Tolerance: the gradients agree to 1e-15, and 30 steps of Adam carry that on without blowing it up."""
     case = make_case((2, 4, 3, 2), 6, 1, 4, 1.0)
 
@@ -983,7 +1270,9 @@ def test_fit_by_either_gradient_against_each_other(local: bool, monkeypatch: pyt
         return np.concatenate([q.mu, q.rho, adam.mean, adam.square])
 
     expected = fitted(gradient="autograd")
-    np.testing.assert_allclose(fitted(gradient="closed_form"), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        fitted(gradient="closed_form"), expected, rtol=1e-9, atol=1e-9
+    )
     monkeypatch.setitem(bnn.GRADIENTS, "closed_form", without_kl)
     assert np.abs(fitted(gradient="closed_form") - expected).max() > 0.1
     np.testing.assert_array_equal(fitted(), expected)  # autograd unless told otherwise
@@ -1002,16 +1291,28 @@ def test_no_function_writes_to_its_arguments() -> None:
     rows, model = (case.inputs, case.targets), case.model
     for noise in (case.eps, case.zeta):
         local = noise is case.zeta
-        elbo, gradient = (bnn.elbo_local, bnn.elbo_grad_local) if local else (bnn.elbo, bnn.elbo_grad)
+        elbo, gradient = (
+            (bnn.elbo_local, bnn.elbo_grad_local)
+            if local
+            else (bnn.elbo, bnn.elbo_grad)
+        )
         for function in (elbo, gradient, bnn.elbo_grad_closed):
-            first, second = (function(case.q, case.prior, *rows, noise, num_data=4, **model) for _ in range(2))
+            first, second = (
+                function(case.q, case.prior, *rows, noise, num_data=4, **model)
+                for _ in range(2)
+            )
             np.testing.assert_array_equal(first, second)
     bnn.predict(case.q, case.inputs, case.eps, **model)
     bnn.predictive_log_density(case.q, *rows, case.eps, **model)
     arrays = [case.q.mu, case.q.sigma, case.prior.mu, case.prior.sigma]
     copies = [a.copy() for a in arrays]
     bnn.kl_diag_normal(*arrays)
-    bnn.adam_step(case.q.mu, case.q.rho, bnn.AdamState(case.q.mu, case.q.sigma, 1), learning_rate=0.1)
+    bnn.adam_step(
+        case.q.mu,
+        case.q.rho,
+        bnn.AdamState(case.q.mu, case.q.sigma, 1),
+        learning_rate=0.1,
+    )
     for array, copy in zip(arrays, copies):
         np.testing.assert_array_equal(array, copy)
 
@@ -1030,7 +1331,9 @@ def test_predict_against_slow_loop(case: Case) -> None:
         expected = math.fsum(samples) / len(samples)
         spread = math.fsum((x - expected) ** 2 for x in samples) / len(samples)
         assert mean[n, o] == pytest.approx(expected, rel=1e-10, abs=1e-10)
-        assert std[n, o] == pytest.approx(math.sqrt(spread + case.likelihood_sigma**2), rel=1e-10)
+        assert std[n, o] == pytest.approx(
+            math.sqrt(spread + case.likelihood_sigma**2), rel=1e-10
+        )
 
 
 @settings(max_examples=20)
@@ -1041,7 +1344,9 @@ def test_predict_against_closed_form(model: Linear) -> None:
     keywords = {"layer_sizes": case.layer_sizes, "likelihood_sigma": model.sigma}
     mean, std = bnn.predict(case.q, case.inputs, model.eps, **keywords)
     variance = model.x**2 @ (case.q.sigma**2).reshape(-1, outputs)
-    np.testing.assert_allclose(mean, model.x @ case.q.mu.reshape(-1, outputs), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        mean, model.x @ case.q.mu.reshape(-1, outputs), rtol=1e-12, atol=1e-12
+    )
     np.testing.assert_allclose(std, np.sqrt(variance + model.var), rtol=1e-12)
     assert np.all(std - np.sqrt(variance) > 1e-4)  # without the observation noise
 
@@ -1050,14 +1355,22 @@ def test_predict_against_closed_form(model: Linear) -> None:
 @given(cases(max_samples=4))
 def test_predictive_log_density_against_slow_loop(case: Case) -> None:
     """The loop takes 50 digits, since far from the targets every sample's density underflows."""
-    values = bnn.predictive_log_density(case.q, case.inputs, case.targets + 50.0, case.eps, **case.model)
-    outputs = slow_mlp(case.q.mu + case.q.sigma * case.eps, case.inputs, case.layer_sizes, lambda x: max(x, 0.0))
+    values = bnn.predictive_log_density(
+        case.q, case.inputs, case.targets + 50.0, case.eps, **case.model
+    )
+    outputs = slow_mlp(
+        case.q.mu + case.q.sigma * case.eps,
+        case.inputs,
+        case.layer_sizes,
+        lambda x: max(x, 0.0),
+    )
     sigma = mp.mpf(case.likelihood_sigma)
     for n, value in enumerate(values):
         total = mp.mpf(0)
         for output in outputs[:, n]:
             total += mp.fprod(
-                mp.npdf(mp.mpf(t) + 50, mp.mpf(float(o)), sigma) for t, o in zip(case.targets[n].tolist(), output)
+                mp.npdf(mp.mpf(t) + 50, mp.mpf(float(o)), sigma)
+                for t, o in zip(case.targets[n].tolist(), output)
             )
         assert value == pytest.approx(float(mp.log(total / len(outputs))), rel=1e-10)
 
@@ -1066,21 +1379,33 @@ def test_predictive_log_density_against_slow_loop(case: Case) -> None:
 def test_predictive_log_density_against_integration(target: float) -> None:
     """One uncertain weight, its noise at the midpoints of 20 000 strata of equal mass: error about 1e-8."""
     x, mean, sigma, likelihood_sigma, num_samples = 2.0, 0.5, 1.2, 0.4, 20_000
-    q = DiagNormal(np.array([mean, 0.0]), np.array([float(bnn.softplus_inverse(sigma)), -700.0]))
+    q = DiagNormal(
+        np.array([mean, 0.0]), np.array([float(bnn.softplus_inverse(sigma)), -700.0])
+    )
     strata = ndtri((np.arange(num_samples) + 0.5) / num_samples)
     eps = np.stack([strata, np.zeros(num_samples)], axis=1)
     keywords = {"layer_sizes": (1, 1), "likelihood_sigma": likelihood_sigma}
-    value = bnn.predictive_log_density(q, np.array([[x]]), np.array([[target]]), eps, **keywords)[0]
+    value = bnn.predictive_log_density(
+        q, np.array([[x]]), np.array([[target]]), eps, **keywords
+    )[0]
 
     def integrand(w: float) -> float:
-        return stats.norm.pdf(w, mean, sigma) * stats.norm.pdf(target, w * x, likelihood_sigma)
+        return stats.norm.pdf(w, mean, sigma) * stats.norm.pdf(
+            target, w * x, likelihood_sigma
+        )
 
     peak = target / x
-    integral, _ = integrate.quad(integrand, peak - 5.0, peak + 5.0, points=[peak], epsabs=1e-13, limit=200)
+    integral, _ = integrate.quad(
+        integrand, peak - 5.0, peak + 5.0, points=[peak], epsabs=1e-13, limit=200
+    )
     assert value == pytest.approx(math.log(integral), abs=1e-6)
-    closed_form = stats.norm.logpdf(target, mean * x, math.hypot(x * sigma, likelihood_sigma))
+    closed_form = stats.norm.logpdf(
+        target, mean * x, math.hypot(x * sigma, likelihood_sigma)
+    )
     assert value == pytest.approx(closed_form, abs=1e-6)
-    averaged = stats.norm.logpdf(target, mean * x, likelihood_sigma)  # AveragedPrediction
+    averaged = stats.norm.logpdf(
+        target, mean * x, likelihood_sigma
+    )  # AveragedPrediction
     assert abs(value - averaged) > 0.1
 
 
@@ -1092,15 +1417,27 @@ Q2 = DiagNormal(np.zeros(2), np.zeros(2))
 ROWS = np.ones((3, 1))
 EPS, ZETA = np.zeros((5, 2)), [np.zeros((5, 3, 1))]
 MODEL = {"layer_sizes": (1, 1), "likelihood_sigma": 1.0}
-TRAINING = MODEL | {"num_data": 3, "num_updates": 1, "batch_size": 2, "num_samples": 1, "learning_rate": 0.1}
+TRAINING = MODEL | {
+    "num_data": 3,
+    "num_updates": 1,
+    "batch_size": 2,
+    "num_samples": 1,
+    "learning_rate": 0.1,
+}
 
 
-def call_elbo(inputs: Any = ROWS, targets: Any = ROWS, prior: DiagNormal = Q2, **changes: Any) -> Any:
-    return bnn.elbo(Q2, prior, inputs, targets, EPS, **MODEL | {"num_data": 3} | changes)
+def call_elbo(
+    inputs: Any = ROWS, targets: Any = ROWS, prior: DiagNormal = Q2, **changes: Any
+) -> Any:
+    return bnn.elbo(
+        Q2, prior, inputs, targets, EPS, **MODEL | {"num_data": 3} | changes
+    )
 
 
 def call_fit(inputs: Any = ROWS, targets: Any = ROWS, **changes: Any) -> Any:
-    return bnn.fit(Q2, Q2, inputs, targets, np.random.default_rng(0), **TRAINING | changes)
+    return bnn.fit(
+        Q2, Q2, inputs, targets, np.random.default_rng(0), **TRAINING | changes
+    )
 
 
 def call_predict(inputs: Any = ROWS, **changes: Any) -> Any:
@@ -1112,80 +1449,207 @@ def call_density(targets: Any = ROWS, **changes: Any) -> Any:
 
 
 def call_kl(**changes: Any) -> Any:
-    return bnn.kl_diag_normal(**{"mu_q": A2, "sigma_q": A2, "mu_p": A2, "sigma_p": A2} | changes)
+    return bnn.kl_diag_normal(
+        **{"mu_q": A2, "sigma_q": A2, "mu_p": A2, "sigma_p": A2} | changes
+    )
 
 
 ERRORS: list[tuple[str, Callable[[], Any]]] = [
-    ("mu must be finite, got nan at index (1,)", lambda: DiagNormal([0.0, NAN], [0.0, 0.0])),
-    ("rho must be finite, got -inf at index (0,)", lambda: DiagNormal([0.0, 0.0], [-INF, 0.0])),
+    (
+        "mu must be finite, got nan at index (1,)",
+        lambda: DiagNormal([0.0, NAN], [0.0, 0.0]),
+    ),
+    (
+        "rho must be finite, got -inf at index (0,)",
+        lambda: DiagNormal([0.0, 0.0], [-INF, 0.0]),
+    ),
     ("mu and rho must both be (D,), got (2,) and (1,)", lambda: DiagNormal(A2, A1)),
-    ("mu and rho must both be (D,)", lambda: DiagNormal(np.ones((1, 2)), np.ones((1, 2)))),
+    (
+        "mu and rho must both be (D,)",
+        lambda: DiagNormal(np.ones((1, 2)), np.ones((1, 2))),
+    ),
     ("rho must be >= -700, got min -701.0", lambda: DiagNormal([0.0], [-701.0])),
     ("rho must be finite", lambda: bnn.softplus(np.array([NAN]))),
-    ("sigma must be > 0 and finite, got min 0.0", lambda: bnn.softplus_inverse(np.array([1.0, 0.0]))),
+    (
+        "sigma must be > 0 and finite, got min 0.0",
+        lambda: bnn.softplus_inverse(np.array([1.0, 0.0])),
+    ),
     ("sigma must be > 0 and finite", lambda: bnn.softplus_inverse(INF)),
-    ("sigma must be > 0 and finite, got min -1.0", lambda: bnn.normal_log_density(A1, A1, -1.0)),
+    (
+        "sigma must be > 0 and finite, got min -1.0",
+        lambda: bnn.normal_log_density(A1, A1, -1.0),
+    ),
     ("mu_q must be finite", lambda: call_kl(mu_q=np.array([0.0, NAN]))),
     ("mu_p must be finite", lambda: call_kl(mu_p=np.array([0.0, INF]))),
-    ("sigma_q must be > 0 and finite, got min -1.0", lambda: call_kl(sigma_q=np.array([-1.0, 1.0]))),
-    ("sigma_p must be > 0 and finite, got min 0.0", lambda: call_kl(sigma_p=np.array([0.0, 1.0]))),
+    (
+        "sigma_q must be > 0 and finite, got min -1.0",
+        lambda: call_kl(sigma_q=np.array([-1.0, 1.0])),
+    ),
+    (
+        "sigma_p must be > 0 and finite, got min 0.0",
+        lambda: call_kl(sigma_p=np.array([0.0, 1.0])),
+    ),
     ("must have the same last axis", lambda: call_kl(mu_p=A1, sigma_p=A1)),
     ("delta_mu must have shape (2,), got (1,)", lambda: bnn.kl_taylor(Q2, A1, A2)),
     ("delta_rho must have shape (2,), got (1,)", lambda: bnn.kl_taylor(Q2, A2, A1)),
-    ("layer_sizes must name inputs and outputs, got (3,)", lambda: bnn.num_weights((3,))),
-    ("layer_sizes must be a whole number >= 1, got 0", lambda: bnn.num_weights((3, 0, 1))),
-    ("layer_sizes must be a whole number >= 1, got 1.5", lambda: bnn.num_weights((1.5, 1))),
-    ("theta must have shape (5, 2), got (5, 3)", lambda: bnn.unflatten(np.zeros((5, 3)), (1, 1))),
-    ("theta must have shape (5, 2), got (5, 3)", lambda: bnn.mlp(np.zeros((5, 3)), ROWS, (1, 1))),
-    ("inputs must have shape (3, 2), got (3, 1)", lambda: bnn.mlp(np.zeros((5, 3)), ROWS, (2, 1))),
-    ("eps must have shape (5, 2), got (5, 3)", lambda: bnn.sample_weights(Q2, np.zeros((5, 3)))),
-    ("zeta must have one array per layer, 1, got 2", lambda: bnn.mlp_local(Q2, ROWS, ZETA * 2, (1, 1))),
+    (
+        "layer_sizes must name inputs and outputs, got (3,)",
+        lambda: bnn.num_weights((3,)),
+    ),
+    (
+        "layer_sizes must be a whole number >= 1, got 0",
+        lambda: bnn.num_weights((3, 0, 1)),
+    ),
+    (
+        "layer_sizes must be a whole number >= 1, got 1.5",
+        lambda: bnn.num_weights((1.5, 1)),
+    ),
+    (
+        "theta must have shape (5, 2), got (5, 3)",
+        lambda: bnn.unflatten(np.zeros((5, 3)), (1, 1)),
+    ),
+    (
+        "theta must have shape (5, 2), got (5, 3)",
+        lambda: bnn.mlp(np.zeros((5, 3)), ROWS, (1, 1)),
+    ),
+    (
+        "inputs must have shape (3, 2), got (3, 1)",
+        lambda: bnn.mlp(np.zeros((5, 3)), ROWS, (2, 1)),
+    ),
+    (
+        "eps must have shape (5, 2), got (5, 3)",
+        lambda: bnn.sample_weights(Q2, np.zeros((5, 3))),
+    ),
+    (
+        "zeta must have one array per layer, 1, got 2",
+        lambda: bnn.mlp_local(Q2, ROWS, ZETA * 2, (1, 1)),
+    ),
     ("theta must be finite", lambda: bnn.mlp(np.full((5, 2), NAN), ROWS, (1, 1))),
     ("eps must be finite", lambda: bnn.sample_weights(Q2, np.full((5, 2), INF))),
-    ("zeta must be finite", lambda: bnn.mlp_local(Q2, ROWS, [np.full((5, 3, 1), NAN)], (1, 1))),
-    ("zeta must be a list of one array", lambda: bnn.elbo_local(Q2, Q2, ROWS, ROWS, EPS, **MODEL, num_data=3)),
-    ("zeta must be a list of one array", lambda: bnn.elbo_grad_local(Q2, Q2, ROWS, ROWS, EPS, **MODEL, num_data=3)),
-    ("zeta must be a list of one array", lambda: bnn.elbo_local(Q2, Q2, ROWS, ROWS, zeta=EPS, **MODEL, num_data=3)),
-    ("zeta must have shape (5, 4, 1)", lambda: bnn.mlp_local(Q2, np.ones((4, 1)), ZETA, (1, 1))),
-    ("inputs must have shape (3, 1)", lambda: bnn.mlp_local(Q2, np.ones((3, 2)), ZETA, (1, 1))),
-    ("targets must have shape (3, 1)", lambda: bnn.log_likelihood(np.zeros((5, 3, 1)), np.zeros((3, 2)), 1.0)),
-    ("likelihood_sigma must have shape (1,)", lambda: bnn.log_likelihood(np.zeros((5, 3, 1)), ROWS, A2)),
-    ("likelihood_sigma must be > 0 and finite", lambda: bnn.log_likelihood(np.zeros((5, 3, 1)), ROWS, 0.0)),
-    ("inputs must be finite, got nan at index (1, 0)", lambda: call_elbo(inputs=np.array([[0.0], [NAN], [0.0]]))),
+    (
+        "zeta must be finite",
+        lambda: bnn.mlp_local(Q2, ROWS, [np.full((5, 3, 1), NAN)], (1, 1)),
+    ),
+    (
+        "zeta must be a list of one array",
+        lambda: bnn.elbo_local(Q2, Q2, ROWS, ROWS, EPS, **MODEL, num_data=3),
+    ),
+    (
+        "zeta must be a list of one array",
+        lambda: bnn.elbo_grad_local(Q2, Q2, ROWS, ROWS, EPS, **MODEL, num_data=3),
+    ),
+    (
+        "zeta must be a list of one array",
+        lambda: bnn.elbo_local(Q2, Q2, ROWS, ROWS, zeta=EPS, **MODEL, num_data=3),
+    ),
+    (
+        "zeta must have shape (5, 4, 1)",
+        lambda: bnn.mlp_local(Q2, np.ones((4, 1)), ZETA, (1, 1)),
+    ),
+    (
+        "inputs must have shape (3, 1)",
+        lambda: bnn.mlp_local(Q2, np.ones((3, 2)), ZETA, (1, 1)),
+    ),
+    (
+        "targets must have shape (3, 1)",
+        lambda: bnn.log_likelihood(np.zeros((5, 3, 1)), np.zeros((3, 2)), 1.0),
+    ),
+    (
+        "likelihood_sigma must have shape (1,)",
+        lambda: bnn.log_likelihood(np.zeros((5, 3, 1)), ROWS, A2),
+    ),
+    (
+        "likelihood_sigma must be > 0 and finite",
+        lambda: bnn.log_likelihood(np.zeros((5, 3, 1)), ROWS, 0.0),
+    ),
+    (
+        "inputs must be finite, got nan at index (1, 0)",
+        lambda: call_elbo(inputs=np.array([[0.0], [NAN], [0.0]])),
+    ),
     ("targets must be finite", lambda: call_elbo(targets=np.full((3, 1), INF))),
-    ("same number of rows >= 1, got 3 and 2", lambda: call_elbo(targets=np.ones((2, 1)))),
-    ("same number of rows >= 1, got 0 and 0", lambda: call_elbo(np.ones((0, 1)), np.ones((0, 1)))),
+    (
+        "same number of rows >= 1, got 3 and 2",
+        lambda: call_elbo(targets=np.ones((2, 1))),
+    ),
+    (
+        "same number of rows >= 1, got 0 and 0",
+        lambda: call_elbo(np.ones((0, 1)), np.ones((0, 1))),
+    ),
     ("num_data must be > 0 and finite", lambda: call_elbo(num_data=0)),
     ("must have the same last axis", lambda: call_elbo(prior=DiagNormal(A1, A1))),
     ("inputs must be finite", lambda: call_fit(inputs=np.full((3, 1), NAN))),
     ("same number of rows", lambda: call_fit(targets=np.ones((2, 1)))),
-    ("num_updates must be a whole number >= 0, got -1", lambda: call_fit(num_updates=-1)),
+    (
+        "num_updates must be a whole number >= 0, got -1",
+        lambda: call_fit(num_updates=-1),
+    ),
     ("batch_size must be a whole number >= 1, got 0", lambda: call_fit(batch_size=0)),
-    ("num_samples must be a whole number >= 1, got 2.5", lambda: call_fit(num_samples=2.5)),
-    ("gradient must be 'autograd' or 'closed_form', got 'numeric'", lambda: call_fit(gradient="numeric")),
+    (
+        "num_samples must be a whole number >= 1, got 2.5",
+        lambda: call_fit(num_samples=2.5),
+    ),
+    (
+        "gradient must be 'autograd' or 'closed_form', got 'numeric'",
+        lambda: call_fit(gradient="numeric"),
+    ),
     ("inputs must be finite", lambda: call_predict(np.full((3, 1), NAN))),
-    ("likelihood_sigma must be > 0 and finite", lambda: call_predict(likelihood_sigma=-1.0)),
-    ("likelihood_sigma must have shape (1,), got (2,)", lambda: call_predict(likelihood_sigma=A2)),
-    ("x must be finite, got nan at index (0,)", lambda: bnn.normal_log_density(np.array([NAN]), A1, A1)),
-    ("mean must be finite, got inf at index (0,)", lambda: bnn.normal_log_density(A1, np.array([INF]), A1)),
-    ("sigma must be > 0 and finite, got min 1.0, max inf", lambda: bnn.softplus_inverse(np.array([1.0, INF]))),
-    ("samples in eps must be a whole number >= 1, got 0", lambda: bnn.sample_weights(Q2, np.zeros((0, 2)))),
+    (
+        "likelihood_sigma must be > 0 and finite",
+        lambda: call_predict(likelihood_sigma=-1.0),
+    ),
+    (
+        "likelihood_sigma must have shape (1,), got (2,)",
+        lambda: call_predict(likelihood_sigma=A2),
+    ),
+    (
+        "x must be finite, got nan at index (0,)",
+        lambda: bnn.normal_log_density(np.array([NAN]), A1, A1),
+    ),
+    (
+        "mean must be finite, got inf at index (0,)",
+        lambda: bnn.normal_log_density(A1, np.array([INF]), A1),
+    ),
+    (
+        "sigma must be > 0 and finite, got min 1.0, max inf",
+        lambda: bnn.softplus_inverse(np.array([1.0, INF])),
+    ),
+    (
+        "samples in eps must be a whole number >= 1, got 0",
+        lambda: bnn.sample_weights(Q2, np.zeros((0, 2))),
+    ),
     (
         "samples in zeta must be a whole number >= 1, got 0",
         lambda: bnn.mlp_local(Q2, ROWS, [np.zeros((0, 3, 1))], (1, 1)),
     ),
-    ("sigma must be >= 1e-150 for 1/sigma², got min 5.2", lambda: bnn.kl_hessian_diag(DiagNormal(A1, A1 - 400.0))),
-    ("gradient must have shape (2,), got (1,)", lambda: bnn.adam_step(A2, A1, bnn.adam_init(2), learning_rate=0.1)),
-    ("state.mean must have shape (2,)", lambda: bnn.adam_step(A2, A2, bnn.adam_init(1), learning_rate=0.1)),
-    ("learning_rate must be > 0", lambda: bnn.adam_step(A2, A2, bnn.adam_init(2), learning_rate=-1.0)),
-    ("layer_sizes must be a whole number >= 1, got 2.0", lambda: bnn.num_weights((2.0, 1))),
+    (
+        "sigma must be >= 1e-150 for 1/sigma², got min 5.2",
+        lambda: bnn.kl_hessian_diag(DiagNormal(A1, A1 - 400.0)),
+    ),
+    (
+        "gradient must have shape (2,), got (1,)",
+        lambda: bnn.adam_step(A2, A1, bnn.adam_init(2), learning_rate=0.1),
+    ),
+    (
+        "state.mean must have shape (2,)",
+        lambda: bnn.adam_step(A2, A2, bnn.adam_init(1), learning_rate=0.1),
+    ),
+    (
+        "learning_rate must be > 0",
+        lambda: bnn.adam_step(A2, A2, bnn.adam_init(2), learning_rate=-1.0),
+    ),
+    (
+        "layer_sizes must be a whole number >= 1, got 2.0",
+        lambda: bnn.num_weights((2.0, 1)),
+    ),
     ("targets must be finite", lambda: call_density(targets=np.full((3, 1), NAN))),
     ("same number of rows", lambda: call_density(targets=np.ones((2, 1)))),
 ]
 
 
 @pytest.mark.parametrize(("message", "call"), ERRORS, ids=range(len(ERRORS)))
-def test_errors_name_argument_requirement_and_value(message: str, call: Callable[[], Any]) -> None:
+def test_errors_name_argument_requirement_and_value(
+    message: str, call: Callable[[], Any]
+) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
 
@@ -1197,16 +1661,28 @@ def test_errors_come_from_what_is_changed() -> None:
 
 
 GRADIENT_ERRORS: list[tuple[str, dict[str, Any]]] = [
-    ("inputs must be finite, got nan at index (1, 0)", {"inputs": np.array([[0.0], [NAN], [0.0]])}),
+    (
+        "inputs must be finite, got nan at index (1, 0)",
+        {"inputs": np.array([[0.0], [NAN], [0.0]])},
+    ),
     ("targets must be finite", {"targets": np.full((3, 1), INF)}),
     ("same number of rows >= 1, got 3 and 2", {"targets": np.ones((2, 1))}),
-    ("same number of rows >= 1, got 0 and 0", {"inputs": np.ones((0, 1)), "targets": np.ones((0, 1))}),
+    (
+        "same number of rows >= 1, got 0 and 0",
+        {"inputs": np.ones((0, 1)), "targets": np.ones((0, 1))},
+    ),
     ("num_data must be > 0 and finite", {"num_data": 0}),
     ("num_data must be > 0 and finite", {"num_data": NAN}),
     ("inputs must have shape (3, 1), got (3, 2)", {"inputs": np.ones((3, 2))}),
-    ("inputs must have shape (3, 1), got (3, 2)", {"inputs": np.ones((3, 2)), "eps": ZETA}),
+    (
+        "inputs must have shape (3, 1), got (3, 2)",
+        {"inputs": np.ones((3, 2)), "eps": ZETA},
+    ),
     ("targets must have shape (3, 1), got (3, 2)", {"targets": np.ones((3, 2))}),
-    ("targets must have shape (3, 1), got (3, 2)", {"targets": np.ones((3, 2)), "eps": ZETA}),
+    (
+        "targets must have shape (3, 1), got (3, 2)",
+        {"targets": np.ones((3, 2)), "eps": ZETA},
+    ),
     ("likelihood_sigma must be > 0 and finite", {"likelihood_sigma": 0.0}),
     ("likelihood_sigma must have shape (1,), got (2,)", {"likelihood_sigma": A2}),
     ("likelihood_sigma must have shape (1,), got (3, 1)", {"likelihood_sigma": ROWS}),
@@ -1216,23 +1692,38 @@ GRADIENT_ERRORS: list[tuple[str, dict[str, Any]]] = [
     ("zeta must have one array per layer, 1, got 2", {"eps": ZETA * 2}),
     ("zeta must have shape (5, 3, 1), got (5, 4, 1)", {"eps": [np.zeros((5, 4, 1))]}),
     ("zeta must be finite", {"eps": [np.full((5, 3, 1), NAN)]}),
-    ("samples in zeta must be a whole number >= 1, got 0", {"eps": [np.zeros((0, 3, 1))]}),
+    (
+        "samples in zeta must be a whole number >= 1, got 0",
+        {"eps": [np.zeros((0, 3, 1))]},
+    ),
     ("must have shape (2,), got (1,)", {"q": DiagNormal(A1, A1), "eps": ZETA}),
     ("layer_sizes must name inputs and outputs, got (1,)", {"layer_sizes": (1,)}),
     ("layer_sizes must name inputs and outputs, got ()", {"layer_sizes": ()}),
     ("layer_sizes must be a whole number >= 1, got 1.0", {"layer_sizes": (1, 1.0)}),
-    ("must have", {"prior": DiagNormal(A1, A1)}),  # one prior would serve for both weights
+    (
+        "must have",
+        {"prior": DiagNormal(A1, A1)},
+    ),  # one prior would serve for both weights
     ("must have", {"prior": DiagNormal(A1, A1), "eps": ZETA}),
     ("must have", {"prior": DiagNormal(np.ones(3), np.ones(3))}),
 ]
 
 
 @pytest.mark.parametrize("gradient", bnn.GRADIENTS.values(), ids=bnn.GRADIENTS)
-@pytest.mark.parametrize(("message", "changes"), GRADIENT_ERRORS, ids=range(len(GRADIENT_ERRORS)))
+@pytest.mark.parametrize(
+    ("message", "changes"), GRADIENT_ERRORS, ids=range(len(GRADIENT_ERRORS))
+)
 def test_both_gradients_refuse_the_same_arguments(
     gradient: Callable[..., Any], message: str, changes: dict[str, Any]
 ) -> None:
-    given = {"q": Q2, "prior": Q2, "inputs": ROWS, "targets": ROWS, "eps": EPS, "num_data": 3} | MODEL
+    given = {
+        "q": Q2,
+        "prior": Q2,
+        "inputs": ROWS,
+        "targets": ROWS,
+        "eps": EPS,
+        "num_data": 3,
+    } | MODEL
     for noise in (EPS, ZETA):
         gradient(**given | {"eps": noise})  # unchanged, they raise nothing
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -1240,15 +1731,22 @@ def test_both_gradients_refuse_the_same_arguments(
 
 
 @pytest.mark.parametrize("gradient", bnn.GRADIENTS.values(), ids=bnn.GRADIENTS)
-def test_gradients_that_are_no_numbers_are_refused(gradient: Callable[..., Any]) -> None:
+def test_gradients_that_are_no_numbers_are_refused(
+    gradient: Callable[..., Any],
+) -> None:
     """At rho = -700 the variance of a pre-activation is 0 in float64. Control: at -300 both noises have gradients."""
 
     def size(rho: float, noise: Any) -> float:
         q = DiagNormal(np.zeros(2), np.full(2, rho))
-        return float(np.abs(gradient(q, Q2, ROWS, 2.0 * ROWS, noise, num_data=3, **MODEL)).max())
+        return float(
+            np.abs(gradient(q, Q2, ROWS, 2.0 * ROWS, noise, num_data=3, **MODEL)).max()
+        )
 
     zeta = [np.ones((5, 3, 1))]
-    with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"^grad_rho must be finite, got (nan|inf) at"):
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(ValueError, match=r"^grad_rho must be finite, got (nan|inf) at"),
+    ):
         size(-700.0, zeta)
     assert 1.0 < size(-300.0, zeta) < 100.0
     assert 1.0 < size(-300.0, np.ones((5, 2))) < 100.0

@@ -27,15 +27,27 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 CORE = ("bnn_ref", "vime_ref", "agents_ref")
 PACKAGES = ("vime_lecture", "vime_gym", "vime_check", "vime_lab")
-FILES = [ROOT / f"{name}.py" for name in CORE] + [p for name in PACKAGES for p in sorted((ROOT / name).rglob("*.py"))]
-MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
+FILES = [ROOT / f"{name}.py" for name in CORE] + [
+    p for name in PACKAGES for p in sorted((ROOT / name).rglob("*.py"))
+]
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(
+        ".__init__"
+    ): path
+    for path in FILES
+}
 RUN_TIME_NEEDS = {"numpy", "scipy", "autograd", "gymnasium"}
 
 
 def imported(module: str) -> set[str]:
     """All that a module imports, anywhere in it: modules of this project in full, of others the top-level name."""
     nodes = list(ast.walk(ast.parse(MODULES[module].read_text())))
-    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names = [
+        alias.name
+        for node in nodes
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    ]
     for node in nodes:
         if isinstance(node, ast.ImportFrom):
             inner = [f"{node.module}.{alias.name}" for alias in node.names]
@@ -54,18 +66,31 @@ def test_imports_follow_the_reading_order() -> None:
 def test_imports_run_in_no_circle() -> None:
     graph = {module: imported(module) & set(MODULES) - {module} for module in MODULES}
     order = list(graphlib.TopologicalSorter(graph).static_order())
-    assert order.index("bnn_ref") < order.index("vime_check.prove") < order.index("vime_check.judge")
+    assert (
+        order.index("bnn_ref")
+        < order.index("vime_check.prove")
+        < order.index("vime_check.judge")
+    )
     with pytest.raises(graphlib.CycleError):
         graphlib.TopologicalSorter({**graph, "bnn_ref": {"vime_ref"}}).prepare()
 
 
 def test_core_modules_are_short_and_every_module_is_installed() -> None:
-    lines = [line for module in CORE for line in (ROOT / f"{module}.py").read_text().splitlines() if line.strip()]
+    lines = [
+        line
+        for module in CORE
+        for line in (ROOT / f"{module}.py").read_text().splitlines()
+        if line.strip()
+    ]
     assert len(lines) < 1200
-    listed = re.search(r"py_modules = (.*)\npackages = (.*)", (ROOT / "setup.cfg").read_text())
+    listed = re.search(
+        r"py_modules = (.*)\npackages = (.*)", (ROOT / "setup.cfg").read_text()
+    )
     assert listed
     assert tuple(listed[1].split(", ")) == CORE
-    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in FILES[len(CORE) :]}
+    folders = {
+        ".".join(path.parent.relative_to(ROOT).parts) for path in FILES[len(CORE) :]
+    }
     assert set(listed[2].split(", ")) == folders | {"vime_check.vectors"}
 
 
@@ -92,12 +117,16 @@ def printed(language: str, code: str, names: dict[str, object]) -> str:
     return out.getvalue()
 
 
-def test_examples_of_readme_print_what_readme_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_of_readme_print_what_readme_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("results").symlink_to(ROOT / "results")
     names: dict[str, object] = {}
     shown = 0
-    for (language, code), (next_language, text) in itertools.pairwise([*blocks(), ("", "")]):
+    for (language, code), (next_language, text) in itertools.pairwise(
+        [*blocks(), ("", "")]
+    ):
         if language == "python" or code.startswith("vime-ref"):
             expected = text if next_language == "text" else ""
             assert printed(language, code, names) == expected
@@ -108,15 +137,21 @@ def test_examples_of_readme_print_what_readme_shows(tmp_path: Path, monkeypatch:
 def test_operations_of_readme_are_those_of_the_vectors() -> None:
     lines = []
     for name, each in OPERATIONS.items():
-        output = each.function(**next(case for case in each.cases() if not case.why).inputs)
+        output = each.function(
+            **next(case for case in each.cases() if not case.why).inputs
+        )
         results = f" -> {', '.join(output)}" if isinstance(output, dict) else ""
-        lines.append(f"{name}({', '.join(inspect.signature(each.function).parameters)}){results}")
+        lines.append(
+            f"{name}({', '.join(inspect.signature(each.function).parameters)}){results}"
+        )
     (shown,) = [text for _, text in blocks() if text.startswith("softplus(rho)")]
     assert sorted(lines) == sorted(shown.splitlines())
 
 
 def test_mistakes_of_readme_are_those_of_the_vectors() -> None:
-    named = {name for row in rows("Mistakes found elsewhere") for name in row[0].split(", ")}
+    named = {
+        name for row in rows("Mistakes found elsewhere") for name in row[0].split(", ")
+    }
     assert named == set(NOTES)
 
 
@@ -124,7 +159,10 @@ def rows(heading: str) -> list[list[str]]:
     """The cells of the table under a heading, without its two head lines."""
     section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     table = [line for line in section.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table[2:]]
+    return [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in table[2:]
+    ]
 
 
 def code_names(cell: str) -> list[str]:
@@ -135,7 +173,9 @@ def code_names(cell: str) -> list[str]:
 
 def defined_tests() -> set[str]:
     return {
-        name for path in ROOT.glob("tests/**/test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+        name
+        for path in ROOT.glob("tests/**/test_*.py")
+        for name in re.findall(r"def (test_\w+)", path.read_text())
     }
 
 
@@ -156,19 +196,31 @@ def test_deviations_of_readme_name_tests_that_exist() -> None:
 
 
 def test_ci_runs_the_test_command_of_readme() -> None:
-    (command,) = [text.strip() for language, text in blocks() if language == "sh" and "pytest" in text]
+    (command,) = [
+        text.strip()
+        for language, text in blocks()
+        if language == "sh" and "pytest" in text
+    ]
     assert command in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
-@pytest.mark.parametrize("command", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]],
+    ids=" ".join,
+)
 def test_checkers_are_clean(command: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_pictures_and_files_of_readme_exist() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert all((ROOT / link).exists() for link in links if not link.startswith("http")), links
+    assert all(
+        (ROOT / link).exists() for link in links if not link.startswith("http")
+    ), links
 
 
 def test_settings_of_readme_are_those_of_the_tasks() -> None:
@@ -176,5 +228,10 @@ def test_settings_of_readme_are_those_of_the_tasks() -> None:
     assert len(table) >= 8
     for name, *cells, _source in table:
         values = [operator.attrgetter(name.strip("`"))(task) for task in TASKS.values()]
-        shown = [", ".join(map(str, value)) or "none" if isinstance(value, tuple) else f"{value}" for value in values]
+        shown = [
+            ", ".join(map(str, value)) or "none"
+            if isinstance(value, tuple)
+            else f"{value}"
+            for value in values
+        ]
         assert cells == [text.removesuffix(".0") for text in shown], name

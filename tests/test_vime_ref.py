@@ -20,7 +20,9 @@ import bnn_ref as bnn
 import vime_ref as vime
 from bnn_ref import DiagNormal
 
-WEIGHTS_AND_LOCAL = pytest.mark.parametrize("local", [False, True], ids=["weights", "local"])
+WEIGHTS_AND_LOCAL = pytest.mark.parametrize(
+    "local", [False, True], ids=["weights", "local"]
+)
 
 
 def function(name: str, local: bool) -> Callable:
@@ -56,7 +58,10 @@ def slow_outputs(mu, rho, inputs, noise, layer_sizes):
     for s in range(len(noise[0] if local else noise)):
         h, start = inputs, 0
         for layer, (i, o) in enumerate(zip(layer_sizes, layer_sizes[1:])):
-            matrix, bias = slice(start, start + i * o), slice(start + i * o, start + (i + 1) * o)
+            matrix, bias = (
+                slice(start, start + i * o),
+                slice(start + i * o, start + (i + 1) * o),
+            )
             start = bias.stop
             h = anp.maximum(h, 0.0) if layer > 0 else h
             if local:
@@ -72,7 +77,9 @@ def slow_outputs(mu, rho, inputs, noise, layer_sizes):
 
 def slow_surprise(phi, case: Case, noise, row: int = 0):
     """−E_q log p(s′|s, a; θ) of one row, the mean over the samples."""
-    noise = [zeta[:, row : row + 1] for zeta in noise] if isinstance(noise, list) else noise
+    noise = (
+        [zeta[:, row : row + 1] for zeta in noise] if isinstance(noise, list) else noise
+    )
     outputs = slow_outputs(*phi, case.inputs[row : row + 1], noise, case.layer_sizes)
     z = (case.targets[row] - outputs) / case.likelihood_sigma
     log_p = -0.5 * z**2 - anp.log(case.likelihood_sigma) - 0.5 * anp.log(2 * anp.pi)
@@ -80,9 +87,13 @@ def slow_surprise(phi, case: Case, noise, row: int = 0):
 
 
 def slow_kl(phi, phi_old):
-    (mu, sigma), (mu_old, sigma_old) = ((m, anp.log1p(anp.exp(r))) for m, r in (phi, phi_old))
+    (mu, sigma), (mu_old, sigma_old) = (
+        (m, anp.log1p(anp.exp(r))) for m, r in (phi, phi_old)
+    )
     ratio = sigma / sigma_old
-    return 0.5 * anp.sum(ratio**2 - 1.0 - 2.0 * anp.log(ratio) + ((mu - mu_old) / sigma_old) ** 2)
+    return 0.5 * anp.sum(
+        ratio**2 - 1.0 - 2.0 * anp.log(ratio) + ((mu - mu_old) / sigma_old) ** 2
+    )
 
 
 def slow_loss(phi, phi_old, case: Case, noise):
@@ -96,7 +107,11 @@ def slow_hessian(q: DiagNormal) -> tuple[np.ndarray, np.ndarray]:
 
 def slow_taylor_gain(case: Case, noise, row: int, step_size: float) -> float:
     gradients = grad(slow_surprise)((case.q.mu, case.q.rho), case, noise, row)
-    return 0.5 * step_size**2 * sum(np.sum(g**2 / h) for g, h in zip(gradients, slow_hessian(case.q)))
+    return (
+        0.5
+        * step_size**2
+        * sum(np.sum(g**2 / h) for g, h in zip(gradients, slow_hessian(case.q)))
+    )
 
 
 def gain_50_digits(q_new, q_old, digits: int = 50) -> mp.mpf:
@@ -105,7 +120,12 @@ def gain_50_digits(q_new, q_old, digits: int = 50) -> mp.mpf:
         total = mp.mpf(0)
         for m_new, r_new, m_old, r_old in zip(*q_new, *q_old):
             new, old = (mp.log1p(mp.exp(r)) for r in (r_new, r_old))
-            total += (new / old) ** 2 - 1 - 2 * mp.log(new / old) + ((m_new - m_old) / old) ** 2
+            total += (
+                (new / old) ** 2
+                - 1
+                - 2 * mp.log(new / old)
+                + ((m_new - m_old) / old) ** 2
+            )
         return total / 2
 
 
@@ -125,7 +145,9 @@ def gain_of_stored(q_new: DiagNormal, q_old: DiagNormal) -> float:
 @settings(max_examples=20)
 def test_transition_loss_against_slow_sum(case: Case, local: bool) -> None:
     noise = noise_of(case, local)
-    loss = function("transition_loss", local)(case.q, case.prior, case.inputs, case.targets, noise, **case.model)
+    loss = function("transition_loss", local)(
+        case.q, case.prior, case.inputs, case.targets, noise, **case.model
+    )
     phi, phi_old = (case.q.mu, case.q.rho), (case.prior.mu, case.prior.rho)
     assert loss == pytest.approx(slow_loss(phi, phi_old, case, noise), rel=1e-11)
     swapped = slow_kl(phi_old, phi) + slow_surprise(phi, case, noise)
@@ -136,7 +158,9 @@ def test_transition_loss_against_slow_sum(case: Case, local: bool) -> None:
 @WEIGHTS_AND_LOCAL
 @given(case=cases(max_rows=1), seed=seeds)
 @settings(max_examples=20)
-def test_transition_loss_gradient_at_q_old_against_directional_difference(case: Case, seed: int, local: bool) -> None:
+def test_transition_loss_gradient_at_q_old_against_directional_difference(
+    case: Case, seed: int, local: bool
+) -> None:
     """At φ_t the KL has gradient 0, so the slope is that of −E log p alone; away from φ_t it is not."""
     noise, phi = noise_of(case, local), np.array([case.q.mu, case.q.rho])
     direction = np.random.default_rng(seed).normal(size=phi.shape)
@@ -147,36 +171,64 @@ def test_transition_loss_gradient_at_q_old_against_directional_difference(case: 
         args = q_old, case.inputs, case.targets, noise
         return function("transition_loss", local)(DiagNormal(*phi), *args, **case.model)
 
-    at_q_old, elsewhere = (grad(loss)((case.q.mu, case.q.rho), q_old) for q_old in (case.q, case.prior))
-    tolerance = 1e-6 * np.linalg.norm(at_q_old)  # the difference loses half the digits, and h² of the curvature
+    at_q_old, elsewhere = (
+        grad(loss)((case.q.mu, case.q.rho), q_old) for q_old in (case.q, case.prior)
+    )
+    tolerance = 1e-6 * np.linalg.norm(
+        at_q_old
+    )  # the difference loses half the digits, and h² of the curvature
     assert np.sum(at_q_old * direction) == pytest.approx(slope, abs=tolerance)
     assert np.sum(elsewhere * direction) != pytest.approx(slope, abs=tolerance)
 
 
-linear_cases = st.builds(make_case, st.just((1, 1)), st.just(1), st.integers(1, 3), seeds, log_uniform(0.3, 3.0))
+linear_cases = st.builds(
+    make_case,
+    st.just((1, 1)),
+    st.just(1),
+    st.integers(1, 3),
+    seeds,
+    log_uniform(0.3, 3.0),
+)
 
 
 @given(case=linear_cases, step_size=log_uniform(1e-4, 1.0))
 @settings(max_examples=40)
-def test_posterior_step_against_closed_form_of_a_linear_model(case: Case, step_size: float) -> None:
-    q, x = case.q, np.array([case.inputs[0, 0], 1.0])  # the bias is the weight of a constant 1
+def test_posterior_step_against_closed_form_of_a_linear_model(
+    case: Case, step_size: float
+) -> None:
+    q, x = (
+        case.q,
+        np.array([case.inputs[0, 0], 1.0]),
+    )  # the bias is the weight of a constant 1
     sigma = np.log1p(np.exp(q.rho))
     errors = (q.mu + sigma * case.eps) @ x - case.targets[0, 0]  # (S,)
     slope_mu = errors.mean() * x / case.likelihood_sigma**2
-    slope_sigma = (errors[:, None] * case.eps).mean(axis=0) * x / case.likelihood_sigma**2
-    new = vime.posterior_step(q, case.inputs, case.targets, case.eps, step_size=step_size, **case.model)
+    slope_sigma = (
+        (errors[:, None] * case.eps).mean(axis=0) * x / case.likelihood_sigma**2
+    )
+    new = vime.posterior_step(
+        q, case.inputs, case.targets, case.eps, step_size=step_size, **case.model
+    )
     # H in ρ is 2σ̇²/σ² and the gradient σ̇ times the slope in σ, σ̇ = sigmoid(ρ), so one σ̇ cancels.
     move_rho = step_size * sigma**2 * slope_sigma / (2 * expit(q.rho))
-    np.testing.assert_allclose(new.mu, q.mu - step_size * sigma**2 * slope_mu, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(
+        new.mu, q.mu - step_size * sigma**2 * slope_mu, rtol=1e-12, atol=1e-13
+    )
     np.testing.assert_allclose(new.rho, q.rho - move_rho, rtol=1e-12, atol=1e-13)
-    assert not np.allclose(new.rho, q.rho - 2 * move_rho, rtol=1e-12, atol=1e-13), "H without its 2"
+    assert not np.allclose(new.rho, q.rho - 2 * move_rho, rtol=1e-12, atol=1e-13), (
+        "H without its 2"
+    )
 
 
-def slow_update(case: Case, noises, learning_rate: float, *, velocity=0.0, momentum: float = 0.0):
+def slow_update(
+    case: Case, noises, learning_rate: float, *, velocity=0.0, momentum: float = 0.0
+):
     """Gradient descent on ℓ, one step per noise, and the velocity that an optimiser with memory would keep."""
     start = phi = np.array([case.q.mu, case.q.rho])
     for noise in noises:
-        velocity = momentum * velocity + np.array(grad(slow_loss)(tuple(phi), tuple(start), case, noise))
+        velocity = momentum * velocity + np.array(
+            grad(slow_loss)(tuple(phi), tuple(start), case, noise)
+        )
         phi = phi - learning_rate * velocity
     return phi, velocity
 
@@ -184,10 +236,14 @@ def slow_update(case: Case, noises, learning_rate: float, *, velocity=0.0, momen
 @WEIGHTS_AND_LOCAL
 @given(case=cases(max_rows=1, max_samples=2), num_steps=st.integers(1, 4))
 @settings(max_examples=12)
-def test_posterior_update_against_slow_loop(case: Case, num_steps: int, local: bool) -> None:
+def test_posterior_update_against_slow_loop(
+    case: Case, num_steps: int, local: bool
+) -> None:
     noise = noise_of(case, local)
     args = case.q, case.inputs, case.targets, noise
-    new = function("posterior_update", local)(*args, num_steps=num_steps, learning_rate=1e-3, **case.model)
+    new = function("posterior_update", local)(
+        *args, num_steps=num_steps, learning_rate=1e-3, **case.model
+    )
     expected, _ = slow_update(case, [noise] * num_steps, 1e-3)
     # The textbook KL's gradient near φ_t carries 1e-16 of its terms, and the steps amplify it a little.
     np.testing.assert_allclose([new.mu, new.rho], expected, rtol=1e-9, atol=1e-11)
@@ -198,7 +254,9 @@ def test_posterior_update_repeats_the_noise_and_keeps_no_state() -> None:
 
     def update() -> np.ndarray:
         args = case.q, case.inputs, case.targets, case.eps
-        new = vime.posterior_update(*args, num_steps=3, learning_rate=1e-3, **case.model)
+        new = vime.posterior_update(
+            *args, num_steps=3, learning_rate=1e-3, **case.model
+        )
         return np.array([new.mu, new.rho])
 
     first, second = update(), update()
@@ -206,7 +264,9 @@ def test_posterior_update_repeats_the_noise_and_keeps_no_state() -> None:
     fresh_noise, _ = slow_update(case, [case.eps, -case.eps, case.eps[::-1]], 1e-3)
     assert not np.allclose(first, fresh_noise, rtol=1e-6)
     leaky_first, velocity = slow_update(case, [case.eps] * 3, 1e-3, momentum=0.9)
-    leaky_second, _ = slow_update(case, [case.eps] * 3, 1e-3, momentum=0.9, velocity=velocity)
+    leaky_second, _ = slow_update(
+        case, [case.eps] * 3, 1e-3, momentum=0.9, velocity=velocity
+    )
     assert not np.allclose(leaky_first, leaky_second, rtol=1e-6), "LeakyOptimiser"
 
 
@@ -228,35 +288,57 @@ moved_weights = st.lists(  # mu, rho, the size of the move with the signs it has
 
 def moved(weights: list[tuple[float, ...]]) -> tuple[DiagNormal, DiagNormal]:
     mu, rho, size, mu_sign, rho_sign = np.array(weights).T
-    return DiagNormal(mu + mu_sign * size * np.logaddexp(0, rho), rho + rho_sign * size), DiagNormal(mu, rho)
+    return DiagNormal(
+        mu + mu_sign * size * np.logaddexp(0, rho), rho + rho_sign * size
+    ), DiagNormal(mu, rho)
 
 
 @given(weights=moved_weights)
 @settings(max_examples=150)
 def test_information_gain_against_50_digits(weights: list[tuple[float, ...]]) -> None:
     q_new, q_old = moved(weights)
-    assert vime.information_gain(q_new, q_old) == near(gain_of_stored(q_new, q_old), 1e-12)
+    assert vime.information_gain(q_new, q_old) == near(
+        gain_of_stored(q_new, q_old), 1e-12
+    )
 
 
-@pytest.mark.parametrize(("rho_new", "rho_old"), [(1000.0, -14.0), (750.0, 0.0), (-600.0, 150.0), (-690.0, 1000.0)])
-def test_information_gain_against_50_digits_where_expm1_overflows(rho_new: float, rho_old: float) -> None:
-    q_new, q_old = (DiagNormal(np.zeros(1), np.array([rho])) for rho in (rho_new, rho_old))
-    assert vime.information_gain(q_new, q_old) == near(gain_of_stored(q_new, q_old), 1e-12)
+@pytest.mark.parametrize(
+    ("rho_new", "rho_old"),
+    [(1000.0, -14.0), (750.0, 0.0), (-600.0, 150.0), (-690.0, 1000.0)],
+)
+def test_information_gain_against_50_digits_where_expm1_overflows(
+    rho_new: float, rho_old: float
+) -> None:
+    q_new, q_old = (
+        DiagNormal(np.zeros(1), np.array([rho])) for rho in (rho_new, rho_old)
+    )
+    assert vime.information_gain(q_new, q_old) == near(
+        gain_of_stored(q_new, q_old), 1e-12
+    )
 
 
 @given(weights=moved_weights)
 @settings(max_examples=50)
-def test_information_gain_is_zero_only_for_equal(weights: list[tuple[float, ...]]) -> None:
+def test_information_gain_is_zero_only_for_equal(
+    weights: list[tuple[float, ...]],
+) -> None:
     q_new, q = moved(weights)
     assert vime.information_gain(q, q) == 0.0
     assert vime.information_gain(q_new, q) > 0.0
-    neighbour = DiagNormal(q.mu, q.rho + np.spacing(np.maximum(np.abs(q.rho), 1.0)))  # a move in the last bit
+    neighbour = DiagNormal(
+        q.mu, q.rho + np.spacing(np.maximum(np.abs(q.rho), 1.0))
+    )  # a move in the last bit
     assert vime.information_gain(neighbour, q) > 0.0
 
 
 def textbook(mu_q, sigma_q, mu_p, sigma_p, fudge: float = 0.0, reduce=np.sum) -> float:
     mean_square = (mu_q - mu_p) ** 2 / (sigma_p**2 + fudge)
-    terms = sigma_q**2 / (sigma_p**2 + fudge) - 1 - 2 * np.log(sigma_q / sigma_p) + mean_square
+    terms = (
+        sigma_q**2 / (sigma_p**2 + fudge)
+        - 1
+        - 2 * np.log(sigma_q / sigma_p)
+        + mean_square
+    )
     return float(0.5 * reduce(terms))
 
 
@@ -264,23 +346,51 @@ def textbook(mu_q, sigma_q, mu_p, sigma_p, fudge: float = 0.0, reduce=np.sum) ->
     ("rho", "rho_move", "mu_sign", "wrong"),
     [
         pytest.param(-0.5, 1e-8, 1.0, textbook, id="NaiveNearIdentity"),
-        pytest.param(-0.5, 0.7, 0.0, lambda m, s, n, t: textbook(n, t, m, s), id="SwappedKL"),
-        pytest.param(-11.5, 0.7, 1.0, lambda *args: textbook(*args, fudge=1e-8), id="FudgedDenominator"),
-        pytest.param(-0.5, 0.7, 1.0, lambda *args: textbook(*args, reduce=np.mean), id="KLMean"),
-        pytest.param(-0.5, 0.7, 1.0, lambda *args: textbook(*args) + 0.5 * len(args[0]), id="DroppedConstant"),
-        pytest.param(-0.5, 0.7, 1.0, lambda m, s, n, t: textbook(m, s**2, n, t**2), id="VarianceAsSigma"),
+        pytest.param(
+            -0.5, 0.7, 0.0, lambda m, s, n, t: textbook(n, t, m, s), id="SwappedKL"
+        ),
+        pytest.param(
+            -11.5,
+            0.7,
+            1.0,
+            lambda *args: textbook(*args, fudge=1e-8),
+            id="FudgedDenominator",
+        ),
+        pytest.param(
+            -0.5, 0.7, 1.0, lambda *args: textbook(*args, reduce=np.mean), id="KLMean"
+        ),
+        pytest.param(
+            -0.5,
+            0.7,
+            1.0,
+            lambda *args: textbook(*args) + 0.5 * len(args[0]),
+            id="DroppedConstant",
+        ),
+        pytest.param(
+            -0.5,
+            0.7,
+            1.0,
+            lambda m, s, n, t: textbook(m, s**2, n, t**2),
+            id="VarianceAsSigma",
+        ),
     ],
 )
-def test_information_gain_mistakes_fail_the_50_digits(rho, rho_move, mu_sign, wrong) -> None:
+def test_information_gain_mistakes_fail_the_50_digits(
+    rho, rho_move, mu_sign, wrong
+) -> None:
     q_new, q_old = moved([(0.3, rho, rho_move, mu_sign, 1.0)] * 3)
     truth = gain_of_stored(q_new, q_old)
     assert relative_gap(vime.information_gain(q_new, q_old), truth) <= 1e-12
-    assert relative_gap(wrong(q_new.mu, q_new.sigma, q_old.mu, q_old.sigma), truth) > 1e-6
+    assert (
+        relative_gap(wrong(q_new.mu, q_new.sigma, q_old.mu, q_old.sigma), truth) > 1e-6
+    )
 
 
 @given(case=cases(), seed=seeds, step_size=log_uniform(1e-4, 1.0))
 @settings(max_examples=30)
-def test_information_gain_taylor_against_the_limit_of_the_exact_gain(case: Case, seed: int, step_size: float) -> None:
+def test_information_gain_taylor_against_the_limit_of_the_exact_gain(
+    case: Case, seed: int, step_size: float
+) -> None:
     """KL[q(φ + tΔ)‖q(φ)]/t² at t = 1e-20 in 80 digits, Δ = −λH⁻¹g; and `kl_taylor` of the same Δ."""
     q, rng = case.q, np.random.default_rng(seed)
     gradient = rng.normal(size=(2, len(q.mu)))
@@ -289,7 +399,8 @@ def test_information_gain_taylor_against_the_limit_of_the_exact_gain(case: Case,
     with mp.workdps(80):
         t, (mu, rho) = mp.mpf(10) ** -20, high_precision(q)
         moved_on = [
-            [v + t * mp.mpf(float(d)) for v, d in zip(values, moves)] for values, moves in zip((mu, rho), delta)
+            [v + t * mp.mpf(float(d)) for v, d in zip(values, moves)]
+            for values, moves in zip((mu, rho), delta)
         ]
         limit = float(gain_50_digits(moved_on, (mu, rho), digits=80) / t**2)
     assert gain == near(limit, 1e-12)
@@ -308,9 +419,13 @@ def gains_of(case: Case, local: bool, **settings_: object) -> np.ndarray:
 @WEIGHTS_AND_LOCAL
 @given(case=cases(), step_size=log_uniform(1e-4, 1.0))
 @settings(max_examples=40)
-def test_gains_against_per_row_autograd(case: Case, step_size: float, local: bool) -> None:
+def test_gains_against_per_row_autograd(
+    case: Case, step_size: float, local: bool
+) -> None:
     noise = noise_of(case, local)
-    slow = [slow_taylor_gain(case, noise, row, step_size) for row in range(len(case.inputs))]
+    slow = [
+        slow_taylor_gain(case, noise, row, step_size) for row in range(len(case.inputs))
+    ]
     gains = gains_of(case, local, step_size=step_size)
     args = case.q, case.inputs, case.targets, noise
     by_row = vime.information_gains_by_row(*args, step_size=step_size, **case.model)
@@ -321,12 +436,16 @@ def test_gains_against_per_row_autograd(case: Case, step_size: float, local: boo
 
 
 @WEIGHTS_AND_LOCAL
-def test_gains_with_a_likelihood_sigma_per_dimension_against_per_row_autograd(local: bool) -> None:
+def test_gains_with_a_likelihood_sigma_per_dimension_against_per_row_autograd(
+    local: bool,
+) -> None:
     case = make_case((2, 3, 2), 3, 2, 4, np.array([0.3, 2.0]))
     slow = [slow_taylor_gain(case, noise_of(case, local), row, 0.1) for row in range(3)]
     np.testing.assert_allclose(gains_of(case, local, step_size=0.1), slow, rtol=1e-12)
     one_for_both = case._replace(likelihood_sigma=0.3)
-    assert not np.allclose(gains_of(one_for_both, local, step_size=0.1), slow, rtol=1e-3)
+    assert not np.allclose(
+        gains_of(one_for_both, local, step_size=0.1), slow, rtol=1e-3
+    )
 
 
 @WEIGHTS_AND_LOCAL
@@ -338,7 +457,9 @@ def test_exact_gains_against_50_digits_on_a_slow_step(case: Case, local: bool) -
     for row, gain in enumerate(gains):
         gradients = grad(slow_surprise)((case.q.mu, case.q.rho), case, noise, row)
         hessian, q = slow_hessian(case.q), case.q
-        step = [v - step_size * g / h for v, g, h in zip((q.mu, q.rho), gradients, hessian)]
+        step = [
+            v - step_size * g / h for v, g, h in zip((q.mu, q.rho), gradients, hessian)
+        ]
         # φ − λH⁻¹g rounds to 1e-16 of φ, which is more of a small step, and twice as much of its square
         assert gain == near(gain_of_stored(DiagNormal(*step), q), 1e-7)
 
@@ -358,13 +479,17 @@ def test_exact_gains_are_those_of_the_posterior_step(case: Case, local: bool) ->
 def test_taylor_gain_approaches_the_exact_one_like_the_step_size(local: bool) -> None:
     case, step_sizes = make_case((2, 3, 1), 4, 3, 11, 1.0), np.array([1e-2, 1e-3, 1e-4])
     taylor, exact = (
-        np.array([gains_of(case, local, step_size=s, method=method) for s in step_sizes])
+        np.array(
+            [gains_of(case, local, step_size=s, method=method) for s in step_sizes]
+        )
         for method in ("taylor", "exact")
     )
     error = np.abs(taylor / exact - 1.0)  # (λ, N)
     order = np.diff(np.log(error), axis=0) / np.diff(np.log(step_sizes))[:, None]
     assert np.all(error[-1] < 1e-4)
-    np.testing.assert_allclose(order[-1], 1.0, atol=0.01)  # what is left is the next order in λ
+    np.testing.assert_allclose(
+        order[-1], 1.0, atol=0.01
+    )  # what is left is the next order in λ
     missing_half = 2 * taylor / exact
     np.testing.assert_allclose(missing_half[-1], 2.0, rtol=1e-4)
 
@@ -373,12 +498,20 @@ def test_taylor_gain_approaches_the_exact_one_like_the_step_size(local: bool) ->
 def test_gradient_is_averaged_over_samples_before_squaring(local: bool) -> None:
     case, samples = make_case((2, 3, 2), 3, 4, 5, 1.0), range(4)
     per_sample = [
-        gains_of(case._replace(eps=case.eps[s : s + 1], zeta=[z[s : s + 1] for z in case.zeta]), local, step_size=0.1)
+        gains_of(
+            case._replace(
+                eps=case.eps[s : s + 1], zeta=[z[s : s + 1] for z in case.zeta]
+            ),
+            local,
+            step_size=0.1,
+        )
         for s in samples
     ]
     slow = [slow_taylor_gain(case, noise_of(case, local), row, 0.1) for row in range(3)]
     np.testing.assert_allclose(gains_of(case, local, step_size=0.1), slow, rtol=1e-12)
-    assert np.all(np.mean(per_sample, axis=0) > 1.1 * np.array(slow)), "the mean of the squares is larger"
+    assert np.all(np.mean(per_sample, axis=0) > 1.1 * np.array(slow)), (
+        "the mean of the squares is larger"
+    )
 
 
 @WEIGHTS_AND_LOCAL
@@ -388,30 +521,51 @@ def test_gains_do_not_depend_on_chunks_or_on_the_order_of_rows(local: bool) -> N
     gains = gains_of(case, local, step_size=0.1)
 
     def gains_of_rows(rows: np.ndarray) -> np.ndarray:
-        part = case._replace(inputs=case.inputs[rows], targets=case.targets[rows], zeta=[z[:, rows] for z in case.zeta])
+        part = case._replace(
+            inputs=case.inputs[rows],
+            targets=case.targets[rows],
+            zeta=[z[:, rows] for z in case.zeta],
+        )
         return gains_of(part, local, step_size=0.1)
 
     order = np.random.default_rng(1).permutation(num_rows)
     np.testing.assert_allclose(gains_of_rows(order), gains[order], rtol=1e-11)
     parts = np.split(np.arange(num_rows), [1, 200, 513])
-    np.testing.assert_allclose(np.concatenate([gains_of_rows(rows) for rows in parts]), gains, rtol=1e-11)
-    shared = case._replace(zeta=[np.repeat(z[:, :1], num_rows, axis=1) for z in case.zeta])
-    assert np.allclose(gains_of(shared, local, step_size=0.1), gains) == (not local), "SharedRowNoise"
+    np.testing.assert_allclose(
+        np.concatenate([gains_of_rows(rows) for rows in parts]), gains, rtol=1e-11
+    )
+    shared = case._replace(
+        zeta=[np.repeat(z[:, :1], num_rows, axis=1) for z in case.zeta]
+    )
+    assert np.allclose(gains_of(shared, local, step_size=0.1), gains) == (not local), (
+        "SharedRowNoise"
+    )
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 3])
 def test_taylor_bias_against_enumeration_of_two_point_noise(num_samples: int) -> None:
     """Over all ε in {−1, 1}², a linear model: E gain − gain of the mean gradient = ½λ² tr(H⁻¹ Cov ĝ), which is 1/S."""
     case, step_size = make_case((1, 1), 1, 1, 3, 0.7), 0.1
-    x, signs = np.array([case.inputs[0, 0], 1.0]), np.array(list(product([-1.0, 1.0], repeat=2)))
+    x, signs = (
+        np.array([case.inputs[0, 0], 1.0]),
+        np.array(list(product([-1.0, 1.0], repeat=2))),
+    )
     errors = (case.q.mu + case.q.sigma * signs) @ x - case.targets[0, 0]
-    slopes = [np.ones((4, 2)), signs * expit(case.q.rho)]  # of a weight in its μ and in its ρ
-    gradient = np.hstack([errors[:, None] * x * slope for slope in slopes]) / case.likelihood_sigma**2  # (ε, 2D)
+    slopes = [
+        np.ones((4, 2)),
+        signs * expit(case.q.rho),
+    ]  # of a weight in its μ and in its ρ
+    gradient = (
+        np.hstack([errors[:, None] * x * slope for slope in slopes])
+        / case.likelihood_sigma**2
+    )  # (ε, 2D)
     inverse = 1.0 / np.concatenate(slow_hessian(case.q))
     mean, variance = gradient.mean(axis=0), gradient.var(axis=0)
     bias = 0.5 * step_size**2 * np.sum(inverse * variance) / num_samples
     draws = [np.array(eps) for eps in product(signs, repeat=num_samples)]
-    expected = np.mean([gains_of(case._replace(eps=eps), False, step_size=step_size) for eps in draws])
+    expected = np.mean(
+        [gains_of(case._replace(eps=eps), False, step_size=step_size) for eps in draws]
+    )
     without = 0.5 * step_size**2 * np.sum(inverse * mean**2)
     assert expected - without == near(bias, 1e-10)
     assert bias > 0.01 * without  # so an unbiased gain would fail
@@ -419,7 +573,9 @@ def test_taylor_bias_against_enumeration_of_two_point_noise(num_samples: int) ->
 
 # ---------------------------------------------------------------- what a gain pays
 
-gain_lists = st.lists(st.one_of(st.just(0.0), log_uniform(1e-6, 1e3)), min_size=1, max_size=5)
+gain_lists = st.lists(
+    st.one_of(st.just(0.0), log_uniform(1e-6, 1e3)), min_size=1, max_size=5
+)
 
 
 @given(
@@ -429,18 +585,30 @@ gain_lists = st.lists(st.one_of(st.just(0.0), log_uniform(1e-6, 1e3)), min_size=
     include_current=st.booleans(),
 )
 @settings(max_examples=100)
-def test_normalize_gains_against_slow_history(batches, window: int, statistic: str, include_current: bool) -> None:
+def test_normalize_gains_against_slow_history(
+    batches, window: int, statistic: str, include_current: bool
+) -> None:
     history, statistics = (), []
     for batch in batches:
         ranked = sorted(batch)
         middle = 0.5 * (ranked[(len(ranked) - 1) // 2] + ranked[len(ranked) // 2])
         current = middle if statistic == "median" else sum(batch) / len(batch)
-        used = [*statistics, current][-window:] if include_current else statistics[-window:]
+        used = (
+            [*statistics, current][-window:]
+            if include_current
+            else statistics[-window:]
+        )
         statistics.append(current)
         divisor = sum(used) / len(used) if used and sum(used) > 0 else 1.0
-        options = {"window": window, "statistic": statistic, "include_current": include_current}
+        options = {
+            "window": window,
+            "statistic": statistic,
+            "include_current": include_current,
+        }
         before = tuple(history)
-        normalized, new_history = vime.normalize_gains(read_only(batch), history, **options)
+        normalized, new_history = vime.normalize_gains(
+            read_only(batch), history, **options
+        )
         np.testing.assert_allclose(normalized, np.array(batch) / divisor, rtol=1e-12)
         assert new_history == pytest.approx(statistics[-window:], rel=1e-12)
         assert history == before
@@ -457,36 +625,53 @@ def test_normalize_gains_against_slow_history(batches, window: int, statistic: s
         ({"statistic": "mean"}, 5.0),  # the current mean is 9
     ],
 )
-def test_normalize_gains_options_against_numbers_by_hand(options: dict, divisor: float) -> None:
+def test_normalize_gains_options_against_numbers_by_hand(
+    options: dict, divisor: float
+) -> None:
     gains, _ = vime.normalize_gains(np.array([2.0, 6.0, 19.0]), (1.0, 5.0), **options)
     np.testing.assert_allclose(gains, np.array([2.0, 6.0, 19.0]) / divisor, rtol=1e-15)
 
 
 def test_normalize_gains_keeps_ten_medians_by_default() -> None:
-    gains, history = vime.normalize_gains(np.array([1.0]), tuple(np.arange(100.0, 120.0)))
+    gains, history = vime.normalize_gains(
+        np.array([1.0]), tuple(np.arange(100.0, 120.0))
+    )
     assert history == (*np.arange(111.0, 120.0), 1.0)
     assert gains == pytest.approx(10.0 / (sum(range(111, 120)) + 1.0))
 
 
-@given(gains=st.lists(log_uniform(1e-6, 1e3), min_size=1, max_size=6), factor=log_uniform(1e-4, 1e4))
+@given(
+    gains=st.lists(log_uniform(1e-6, 1e3), min_size=1, max_size=6),
+    factor=log_uniform(1e-4, 1e4),
+)
 @settings(max_examples=30)
-def test_scale_of_gains_cancels_where_the_current_batch_is_the_only_history(gains: list[float], factor: float) -> None:
+def test_scale_of_gains_cancels_where_the_current_batch_is_the_only_history(
+    gains: list[float], factor: float
+) -> None:
     """MissingHalf and λ are invisible after the division; a median from before shows them."""
     gains = np.array(gains)
-    (plain, history), (scaled, _) = (vime.normalize_gains(k * gains, ()) for k in (1.0, factor))
+    (plain, history), (scaled, _) = (
+        vime.normalize_gains(k * gains, ()) for k in (1.0, factor)
+    )
     np.testing.assert_allclose(scaled, plain, rtol=1e-12)
-    with_past, doubled = (vime.normalize_gains(k * gains, history)[0] for k in (1.0, 2.0))
+    with_past, doubled = (
+        vime.normalize_gains(k * gains, history)[0] for k in (1.0, 2.0)
+    )
     assert not np.allclose(with_past, doubled, rtol=0.1, atol=0.0)
 
 
-rewards_and_gains = st.lists(st.tuples(finite(-1e6, 1e6), finite(0, 1e6)), min_size=1, max_size=5).map(np.array)
+rewards_and_gains = st.lists(
+    st.tuples(finite(-1e6, 1e6), finite(0, 1e6)), min_size=1, max_size=5
+).map(np.array)
 
 
 @given(pairs=rewards_and_gains, eta=log_uniform(1e-6, 1e2))
 @settings(max_examples=30)
 def test_curious_rewards_against_slow_sum(pairs: np.ndarray, eta: float) -> None:
     rewards, gains = read_only(pairs[:, 0]), read_only(pairs[:, 1])
-    assert vime.curious_rewards(rewards, gains, eta).tolist() == [float(r) + eta * float(g) for r, g in pairs]
+    assert vime.curious_rewards(rewards, gains, eta).tolist() == [
+        float(r) + eta * float(g) for r, g in pairs
+    ]
     plain = vime.curious_rewards(rewards, gains, 0.0)
     np.testing.assert_array_equal(plain, rewards, strict=True)
     assert not np.shares_memory(plain, rewards)
@@ -495,12 +680,20 @@ def test_curious_rewards_against_slow_sum(pairs: np.ndarray, eta: float) -> None
 # ---------------------------------------------------------------- actions and replay
 
 
-@given(rows=st.lists(st.tuples(finite(-1e9, 1e9), finite(-1e9, 1e9)), min_size=1, max_size=4))
+@given(
+    rows=st.lists(
+        st.tuples(finite(-1e9, 1e9), finite(-1e9, 1e9)), min_size=1, max_size=4
+    )
+)
 @settings(max_examples=30)
-def test_model_actions_clip_to_the_box_against_slow_clip(rows: list[tuple[float, float]]) -> None:
+def test_model_actions_clip_to_the_box_against_slow_clip(
+    rows: list[tuple[float, float]],
+) -> None:
     low, high = [-1.0, 0.0], [2.0, 0.5]
     space = Box(np.array(low), np.array(high), dtype=np.float64)
-    expected = [[min(max(a, lo), hi) for a, lo, hi in zip(row, low, high)] for row in rows]
+    expected = [
+        [min(max(a, lo), hi) for a, lo, hi in zip(row, low, high)] for row in rows
+    ]
     assert vime.model_actions(read_only(rows), space).tolist() == expected
 
 
@@ -515,7 +708,9 @@ def empty_pool(capacity: int) -> vime.ReplayPool:
 
 @given(sizes=st.lists(st.integers(0, 5), max_size=5), capacity=st.integers(1, 7))
 @settings(max_examples=50)
-def test_pool_keeps_the_last_rows_against_a_list(sizes: list[int], capacity: int) -> None:
+def test_pool_keeps_the_last_rows_against_a_list(
+    sizes: list[int], capacity: int
+) -> None:
     pool, rows, steps = empty_pool(capacity), [], iter(range(100))
     for size in sizes:
         batch = [(float(t), t + 0.25, t + 0.5) for t, _ in zip(steps, range(size))]
@@ -531,10 +726,14 @@ def test_pool_keeps_the_last_rows_against_a_list(sizes: list[int], capacity: int
 def test_pool_never_pairs_two_episodes() -> None:
     """Episodes of 3, 1 and 2 steps, numbered by hundreds: each row leads to its own successor."""
     observations = np.array([[100.0], [101.0], [102.0], [200.0], [300.0], [301.0]])
-    pool = empty_pool(100).extend(observations[:2], observations[:2], observations[:2] + 1)
+    pool = empty_pool(100).extend(
+        observations[:2], observations[:2], observations[:2] + 1
+    )
     pool = pool.extend(observations[2:], observations[2:], observations[2:] + 1)
     assert np.all(pool.next_observations == pool.observations + 1)
-    shifted = observations[1:]  # a pool that keeps observations alone and takes the row behind as successor
+    shifted = observations[
+        1:
+    ]  # a pool that keeps observations alone and takes the row behind as successor
     assert np.sum(shifted != observations[:-1] + 1) == 2, "CrossEpisode"
 
 
@@ -542,7 +741,13 @@ def test_pool_never_pairs_two_episodes() -> None:
 
 BOX = Box(-1.0, 1.0, (1,), dtype=np.float64)
 SMALL = vime.VimeSettings(
-    hidden_sizes=(3,), min_rows=6, num_updates=3, batch_size=4, num_samples=2, likelihood_sigma=1.0, step_size=0.1
+    hidden_sizes=(3,),
+    min_rows=6,
+    num_updates=3,
+    batch_size=4,
+    num_samples=2,
+    likelihood_sigma=1.0,
+    step_size=0.1,
 )
 
 
@@ -550,21 +755,43 @@ def make_batch(seed: int, num_rows: int, space: Box | Discrete = BOX) -> vime.Ba
     """Observations with a mean and a scale of their own, the last of three dimensions constant."""
     rng = np.random.default_rng(seed)
     discrete = isinstance(space, Discrete)
-    actions = rng.integers(space.n, size=num_rows) if discrete else rng.normal(size=(num_rows, 1))
-    observations, next_observations = ([5.0, -2.0, 0.1] + [3.0, 0.5, 0.0] * rng.normal(size=(2, num_rows, 3))).copy()
+    actions = (
+        rng.integers(space.n, size=num_rows)
+        if discrete
+        else rng.normal(size=(num_rows, 1))
+    )
+    observations, next_observations = (
+        [5.0, -2.0, 0.1] + [3.0, 0.5, 0.0] * rng.normal(size=(2, num_rows, 3))
+    ).copy()
     flags = np.zeros(num_rows, dtype=bool)
-    columns = observations, actions, rng.normal(size=num_rows), next_observations, flags, flags
+    columns = (
+        observations,
+        actions,
+        rng.normal(size=num_rows),
+        next_observations,
+        flags,
+        flags,
+    )
     return vime.Batch(*map(read_only, columns))
 
 
-def new_vime(space: Box | Discrete = BOX, settings_: vime.VimeSettings = SMALL, **changes: object) -> vime.Vime:
+def new_vime(
+    space: Box | Discrete = BOX, settings_: vime.VimeSettings = SMALL, **changes: object
+) -> vime.Vime:
     settings_ = replace(settings_, **changes)
     return vime.vime_init(3, space, np.random.default_rng(0), settings_)
 
 
 def state_of(bonus: vime.Vime) -> list[np.ndarray]:
     pool = bonus.pool
-    arrays = bonus.q.mu, bonus.q.rho, pool.observations, pool.actions, pool.next_observations, *bonus.adam[:2]
+    arrays = (
+        bonus.q.mu,
+        bonus.q.rho,
+        pool.observations,
+        pool.actions,
+        pool.next_observations,
+        *bonus.adam[:2],
+    )
     return [np.array(values) for values in (*arrays, bonus.center, bonus.scale)]
 
 
@@ -578,7 +805,10 @@ def normalized_by_hand(rows: vime.Batch, pool: list[vime.Batch], space: Box | Di
 
     def columns(batch: vime.Batch) -> list[np.ndarray]:
         if isinstance(space, Discrete):
-            return [*batch.observations.T, *(np.array([batch.actions == a for a in range(space.n)]) * 1.0)]
+            return [
+                *batch.observations.T,
+                *(np.array([batch.actions == a for a in range(space.n)]) * 1.0),
+            ]
         return [*batch.observations.T, *np.clip(batch.actions, -1.0, 1.0).T]
 
     scaled, statistics = [], []
@@ -586,25 +816,42 @@ def normalized_by_hand(rows: vime.Batch, pool: list[vime.Batch], space: Box | Di
         seen = np.concatenate([columns(batch)[index] for batch in pool])
         center, scale = seen.mean(), np.sqrt(np.mean((seen - seen.mean()) ** 2))
         scale = 1.0 if seen.min() == seen.max() else scale
-        center, scale = (0.0, 1.0) if isinstance(space, Discrete) and index >= 3 else (center, scale)
+        center, scale = (
+            (0.0, 1.0)
+            if isinstance(space, Discrete) and index >= 3
+            else (center, scale)
+        )
         scaled.append((column - center) / scale)
         statistics.append((center, scale))
-    targets = [(column - center) / scale for column, (center, scale) in zip(rows.next_observations.T, statistics)]
+    targets = [
+        (column - center) / scale
+        for column, (center, scale) in zip(rows.next_observations.T, statistics)
+    ]
     return np.array(scaled).T, np.array(targets).T
 
 
-def drawn_noise(seed: int, num_rows: int, layer_sizes, local: bool) -> np.ndarray | list[np.ndarray]:
+def drawn_noise(
+    seed: int, num_rows: int, layer_sizes, local: bool
+) -> np.ndarray | list[np.ndarray]:
     rng = np.random.default_rng(seed)
     if local:
-        return [rng.standard_normal((SMALL.num_samples, num_rows, units)) for units in layer_sizes[1:]]
+        return [
+            rng.standard_normal((SMALL.num_samples, num_rows, units))
+            for units in layer_sizes[1:]
+        ]
     return rng.standard_normal((SMALL.num_samples, bnn.num_weights(layer_sizes)))
 
 
 @WEIGHTS_AND_LOCAL
 @pytest.mark.parametrize("method", ["taylor", "exact"])
 @pytest.mark.parametrize("space", [BOX, Discrete(2)], ids=["box", "discrete"])
-def test_vime_reward_against_inputs_normalized_by_hand(space: Box | Discrete, method: str, local: bool) -> None:
-    pool, batch = [make_batch(1, 6, space), make_batch(2, 5, space)], make_batch(3, 4, space)
+def test_vime_reward_against_inputs_normalized_by_hand(
+    space: Box | Discrete, method: str, local: bool
+) -> None:
+    pool, batch = (
+        [make_batch(1, 6, space), make_batch(2, 5, space)],
+        make_batch(3, 4, space),
+    )
     bonus = new_vime(space, method=method, local=local)
     for rows in pool:
         bonus = bonus.update(rows, np.random.default_rng(8))
@@ -614,21 +861,33 @@ def test_vime_reward_against_inputs_normalized_by_hand(space: Box | Discrete, me
         inputs, targets = normalized_by_hand(batch, seen, space)
         noise = drawn_noise(9, 4, sizes, local)
         settings_ = {"likelihood_sigma": 1.0, "step_size": 0.1, "method": method}
-        return vime.information_gains(bonus.q, inputs, targets, noise, layer_sizes=sizes, **settings_)
+        return vime.information_gains(
+            bonus.q, inputs, targets, noise, layer_sizes=sizes, **settings_
+        )
 
     gains = bonus.reward(batch, np.random.default_rng(9))
-    np.testing.assert_allclose(gains, by_hand(pool), rtol=1e-8)  # the constant column cancels to 1e-17 in 0.1
-    assert not np.allclose(gains, by_hand([batch]), rtol=1e-3), "the batch's statistics in place of the pool's"
+    np.testing.assert_allclose(
+        gains, by_hand(pool), rtol=1e-8
+    )  # the constant column cancels to 1e-17 in 0.1
+    assert not np.allclose(gains, by_hand([batch]), rtol=1e-3), (
+        "the batch's statistics in place of the pool's"
+    )
 
 
 @WEIGHTS_AND_LOCAL
 @pytest.mark.parametrize("num_data", [None, 50.0])
-def test_vime_update_against_a_fit_on_inputs_normalized_by_hand(num_data: float | None, local: bool) -> None:
+def test_vime_update_against_a_fit_on_inputs_normalized_by_hand(
+    num_data: float | None, local: bool
+) -> None:
     """The statistics are refreshed before the fit; num_data None stands for the rows in the pool."""
     first, second = make_batch(1, 6), make_batch(2, 5)
-    before = new_vime(num_data=num_data, local=local).update(first, np.random.default_rng(8))
+    before = new_vime(num_data=num_data, local=local).update(
+        first, np.random.default_rng(8)
+    )
     after = before.update(second, np.random.default_rng(9))
-    everything = vime.Batch(*(np.concatenate(columns) for columns in zip(first, second)))
+    everything = vime.Batch(
+        *(np.concatenate(columns) for columns in zip(first, second))
+    )
 
     def fitted(seen: list[vime.Batch], num_data: float) -> np.ndarray:
         inputs, targets = normalized_by_hand(everything, seen, BOX)
@@ -641,13 +900,21 @@ def test_vime_update_against_a_fit_on_inputs_normalized_by_hand(num_data: float 
 
     assert (before.adam.num_steps, after.adam.num_steps) == (3, 6)
     learned = np.array([after.q.mu, after.q.rho])
-    np.testing.assert_allclose(learned, fitted([first, second], num_data or 11), rtol=1e-9)
-    assert not np.allclose(learned, fitted([first], num_data or 11), rtol=1e-7), "stale statistics"
-    assert not np.allclose(learned, fitted([first, second], 6), rtol=1e-7), "another number of data"
+    np.testing.assert_allclose(
+        learned, fitted([first, second], num_data or 11), rtol=1e-9
+    )
+    assert not np.allclose(learned, fitted([first], num_data or 11), rtol=1e-7), (
+        "stale statistics"
+    )
+    assert not np.allclose(learned, fitted([first, second], 6), rtol=1e-7), (
+        "another number of data"
+    )
 
 
 @WEIGHTS_AND_LOCAL
-def test_vime_update_by_the_closed_form_against_autograd(local: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vime_update_by_the_closed_form_against_autograd(
+    local: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Tolerance: the gradients agree to 1e-15. Control: an update that did not ask for it never meets a wrong one."""
 
     def learned(**gradient: str) -> np.ndarray:
@@ -656,9 +923,15 @@ def test_vime_update_by_the_closed_form_against_autograd(local: bool, monkeypatc
         return np.concatenate([bonus.q.mu, bonus.q.rho])
 
     expected = learned(gradient="autograd")
-    np.testing.assert_allclose(learned(gradient="closed_form"), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        learned(gradient="closed_form"), expected, rtol=1e-9, atol=1e-9
+    )
     wrong = bnn.GRADIENTS["closed_form"]
-    monkeypatch.setitem(bnn.GRADIENTS, "closed_form", lambda q, prior, *rest, **options: wrong(q, q, *rest, **options))
+    monkeypatch.setitem(
+        bnn.GRADIENTS,
+        "closed_form",
+        lambda q, prior, *rest, **options: wrong(q, q, *rest, **options),
+    )
     assert np.abs(learned(gradient="closed_form") - expected).max() > 1e-2, "no KL"
     np.testing.assert_array_equal(learned(), expected)
 
@@ -672,7 +945,9 @@ def test_vime_scales_a_dimension_that_never_varied_by_1() -> None:
 
 
 def test_vime_leaves_one_hot_actions_as_they_are() -> None:
-    bonus = new_vime(Discrete(2)).update(make_batch(1, 7, Discrete(2)), np.random.default_rng(0))
+    bonus = new_vime(Discrete(2)).update(
+        make_batch(1, 7, Discrete(2)), np.random.default_rng(0)
+    )
     assert bonus.center[3:].tolist() == [0.0, 0.0]
     assert bonus.scale[3:].tolist() == [1.0, 1.0]
 
@@ -692,17 +967,23 @@ def test_vime_pays_nothing_before_min_rows() -> None:
 def test_vime_reward_changes_nothing_and_never_trains() -> None:
     bonus = new_vime().update(make_batch(1, 8), np.random.default_rng(0))
     before = state_of(bonus)
-    first, second = (bonus.reward(make_batch(2, 4), np.random.default_rng(5)) for _ in range(2))
+    first, second = (
+        bonus.reward(make_batch(2, 4), np.random.default_rng(5)) for _ in range(2)
+    )
     np.testing.assert_array_equal(first, second)
     assert_equal_states(before, state_of(bonus))
     trained = bonus.update(make_batch(2, 4), np.random.default_rng(5))
-    assert not np.allclose(first, trained.reward(make_batch(2, 4), np.random.default_rng(5)), rtol=1e-6)
+    assert not np.allclose(
+        first, trained.reward(make_batch(2, 4), np.random.default_rng(5)), rtol=1e-6
+    )
 
 
 def test_vime_update_returns_a_new_bonus_and_leaves_the_old_one() -> None:
     old = new_vime().update(make_batch(1, 8), np.random.default_rng(0))
     before = state_of(old)
-    first, second = (old.update(make_batch(2, 4), np.random.default_rng(5)) for _ in range(2))
+    first, second = (
+        old.update(make_batch(2, 4), np.random.default_rng(5)) for _ in range(2)
+    )
     assert_equal_states(before, state_of(old))
     assert_equal_states(state_of(first), state_of(second))
     assert len(first.pool) == 12
@@ -720,7 +1001,10 @@ def test_vime_drops_the_oldest_rows_beyond_the_capacity() -> None:
 def test_vime_pays_a_huge_action_like_the_clipped_one() -> None:
     bonus = new_vime().update(make_batch(1, 8), np.random.default_rng(0))
     huge, at_bound, inside = (
-        bonus.reward(make_batch(2, 4)._replace(actions=np.full((4, 1), a)), np.random.default_rng(5))
+        bonus.reward(
+            make_batch(2, 4)._replace(actions=np.full((4, 1), a)),
+            np.random.default_rng(5),
+        )
         for a in (1e6, 1.0, 0.5)
     )
     np.testing.assert_array_equal(huge, at_bound)
@@ -729,7 +1013,10 @@ def test_vime_pays_a_huge_action_like_the_clipped_one() -> None:
 
 def test_vime_pays_the_last_step_of_an_episode_for_its_own_next_observation() -> None:
     """Changing that observation changes that gain and no other (CopiedLastGain would change none)."""
-    bonus, batch = new_vime().update(make_batch(1, 8), np.random.default_rng(0)), make_batch(2, 4)
+    bonus, batch = (
+        new_vime().update(make_batch(1, 8), np.random.default_rng(0)),
+        make_batch(2, 4),
+    )
     batch = batch._replace(terminated=np.array([False, False, False, True]))
     elsewhere = batch.next_observations + np.array([[0.0], [0.0], [0.0], [1.0]])
     gains, changed = (
@@ -746,10 +1033,24 @@ def test_vime_gains_fall_on_a_system_it_has_learned() -> None:
     rng = np.random.default_rng(3)
     observations, actions = rng.normal(size=(64, 1)), rng.uniform(-1, 1, (64, 1))
     flags = np.zeros(64, dtype=bool)
-    batch = vime.Batch(observations, actions, np.zeros(64), 0.8 * observations + 0.5 * actions, flags, flags)
-    options = replace(SMALL, hidden_sizes=(8,), likelihood_sigma=0.5, num_data=None, batch_size=16)
+    batch = vime.Batch(
+        observations,
+        actions,
+        np.zeros(64),
+        0.8 * observations + 0.5 * actions,
+        flags,
+        flags,
+    )
+    options = replace(
+        SMALL, hidden_sizes=(8,), likelihood_sigma=0.5, num_data=None, batch_size=16
+    )
     untrained, trained = (
-        vime.vime_init(1, BOX, np.random.default_rng(0), replace(options, num_updates=n, learning_rate=0.02))
+        vime.vime_init(
+            1,
+            BOX,
+            np.random.default_rng(0),
+            replace(options, num_updates=n, learning_rate=0.02),
+        )
         .update(batch, np.random.default_rng(1))
         .reward(batch, np.random.default_rng(2))
         .mean()
@@ -762,13 +1063,23 @@ def test_vime_gains_fall_on_a_system_it_has_learned() -> None:
 @pytest.mark.parametrize("column", ["observations", "next_observations"])
 @pytest.mark.parametrize("method", ["reward", "update"])
 @pytest.mark.parametrize("num_rows", [0, 8], ids=["empty", "ready"])
-def test_vime_refuses_an_observation_that_is_not_finite_naming_the_step(num_rows, method, column, value) -> None:
-    bonus = new_vime().update(make_batch(1, num_rows), np.random.default_rng(0)) if num_rows else new_vime()
+def test_vime_refuses_an_observation_that_is_not_finite_naming_the_step(
+    num_rows, method, column, value
+) -> None:
+    bonus = (
+        new_vime().update(make_batch(1, num_rows), np.random.default_rng(0))
+        if num_rows
+        else new_vime()
+    )
     batch = make_batch(2, 4)
     values = np.array(getattr(batch, column))
     values[3, 1] = value
-    with pytest.raises(ValueError, match=r"must be finite, got (nan|inf) at index \(3, 1\)"):
-        getattr(bonus, method)(batch._replace(**{column: values}), np.random.default_rng(0))
+    with pytest.raises(
+        ValueError, match=r"must be finite, got (nan|inf) at index \(3, 1\)"
+    ):
+        getattr(bonus, method)(
+            batch._replace(**{column: values}), np.random.default_rng(0)
+        )
 
 
 def test_vime_starts_from_the_prior_of_the_original_code() -> None:
@@ -790,27 +1101,43 @@ def test_default_num_data_is_the_posterior_of_the_original_loss() -> None:
 
     def gradient(num_data: float) -> np.ndarray:
         data = case.inputs, case.targets, case.eps
-        return np.concatenate(bnn.elbo_grad(case.q, case.prior, *data, **case.model, num_data=num_data))
+        return np.concatenate(
+            bnn.elbo_grad(case.q, case.prior, *data, **case.model, num_data=num_data)
+        )
 
-    likelihood = (gradient(20.0) - gradient(10.0)) / 10.0 * 10.0  # linear in num_data: that of the 10 rows
+    likelihood = (
+        (gradient(20.0) - gradient(10.0)) / 10.0 * 10.0
+    )  # linear in num_data: that of the 10 rows
     divergence = likelihood - gradient(10.0)
-    np.testing.assert_allclose(gradient(num_data) / 5.0, likelihood - divergence / 5.0, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(
+        gradient(num_data) / 5.0, likelihood - divergence / 5.0, rtol=1e-10, atol=1e-10
+    )
     assert not np.allclose(gradient(10.0), likelihood - divergence / 5.0, rtol=0.1)
 
 
 def test_posterior_update_reaches_the_conjugate_posterior() -> None:
     """At x = 0 only the bias learns: precision 1/σ² + 1/σ_l², mean in proportion; control: too few steps."""
     prior = DiagNormal(np.zeros(2), bnn.softplus_inverse(np.array([0.8, 1.2])))
-    signs = np.array([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])  # exact moments of N(0, 1) up to the second
+    signs = np.array(
+        [[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]
+    )  # exact moments of N(0, 1) up to the second
     data = np.zeros((1, 1)), np.array([[1.5]]), signs
 
     def update(num_steps: int) -> DiagNormal:
         return vime.posterior_update(
-            prior, *data, layer_sizes=(1, 1), likelihood_sigma=0.5, num_steps=num_steps, learning_rate=0.05
+            prior,
+            *data,
+            layer_sizes=(1, 1),
+            likelihood_sigma=0.5,
+            num_steps=num_steps,
+            learning_rate=0.05,
         )
 
     precision = 1 / 1.2**2 + 1 / 0.5**2
-    reached, exact = update(300), ([0.0, 1.5 / 0.5**2 / precision], [0.8, precision**-0.5])
+    reached, exact = (
+        update(300),
+        ([0.0, 1.5 / 0.5**2 / precision], [0.8, precision**-0.5]),
+    )
     np.testing.assert_allclose([reached.mu, reached.sigma], exact, atol=1e-9)
     assert abs(update(3).mu[1] - exact[0][1]) > 0.1
 
@@ -836,7 +1163,12 @@ def test_vime_refuses_rows_of_another_shape(column: str, method: str) -> None:
 
 def test_gains_that_overflow_are_refused() -> None:
     q = DiagNormal(np.full(2, 1e160), np.zeros(2))
-    with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"^gains must be finite, got inf at index \(0,\)"):
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(
+            ValueError, match=r"^gains must be finite, got inf at index \(0,\)"
+        ),
+    ):
         vime.information_gains(q, COLUMN[:1], COLUMN[:1], EPS, step_size=0.1, **MODEL)
 
 
@@ -854,20 +1186,36 @@ MODEL = {"layer_sizes": (1, 1), "likelihood_sigma": 1.0}
 
 
 def step(num_rows: int = 1, step_size: float = 0.1) -> Callable:
-    return lambda: vime.posterior_step(Q, COLUMN[:num_rows], COLUMN[:num_rows], EPS, step_size=step_size, **MODEL)
+    return lambda: vime.posterior_step(
+        Q, COLUMN[:num_rows], COLUMN[:num_rows], EPS, step_size=step_size, **MODEL
+    )
 
 
-def update(num_rows: int = 1, num_steps: float = 1, learning_rate: float = 0.1) -> Callable:
-    rows, options = COLUMN[:num_rows], {"num_steps": num_steps, "learning_rate": learning_rate}
+def update(
+    num_rows: int = 1, num_steps: float = 1, learning_rate: float = 0.1
+) -> Callable:
+    rows, options = (
+        COLUMN[:num_rows],
+        {"num_steps": num_steps, "learning_rate": learning_rate},
+    )
     return lambda: vime.posterior_update(Q, rows, rows, EPS, **options, **MODEL)
 
 
 def taylor(mu_size: int = 2, rho_size: int = 2, step_size: float = 0.1) -> Callable:
-    return lambda: vime.information_gain_taylor(Q, np.zeros(mu_size), np.zeros(rho_size), step_size=step_size)
+    return lambda: vime.information_gain_taylor(
+        Q, np.zeros(mu_size), np.zeros(rho_size), step_size=step_size
+    )
 
 
-def gains(inputs: np.ndarray = COLUMN, targets: np.ndarray = COLUMN, noise=EPS, **changes: object) -> Callable:
-    return lambda: vime.information_gains(Q, inputs, targets, noise, **{**MODEL, "step_size": 0.1, **changes})
+def gains(
+    inputs: np.ndarray = COLUMN,
+    targets: np.ndarray = COLUMN,
+    noise=EPS,
+    **changes: object,
+) -> Callable:
+    return lambda: vime.information_gains(
+        Q, inputs, targets, noise, **{**MODEL, "step_size": 0.1, **changes}
+    )
 
 
 def normalized(values: list[float], **options: object) -> Callable:
@@ -885,51 +1233,104 @@ def actions(values: list, space: object) -> Callable:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: vime.transition_loss(Q, Q, COLUMN, COLUMN, EPS, **MODEL), "inputs must be one transition, got 3 rows"),
+        (
+            lambda: vime.transition_loss(Q, Q, COLUMN, COLUMN, EPS, **MODEL),
+            "inputs must be one transition, got 3 rows",
+        ),
         (step(num_rows=3), "inputs must be one transition, got 3 rows"),
         (step(step_size=0.0), "step_size must be > 0"),
         (update(num_rows=3), "inputs must be one transition, got 3 rows"),
         (update(num_steps=0), "num_steps must be a whole number >= 1, got 0"),
         (update(num_steps=1.5), "num_steps must be a whole number >= 1, got 1.5"),
         (update(learning_rate=-1.0), "learning_rate must be > 0"),
-        (lambda: vime.information_gain(DiagNormal(*np.zeros((2, 1))), Q), "q_new.mu must have shape (2,), got (1,)"),
+        (
+            lambda: vime.information_gain(DiagNormal(*np.zeros((2, 1))), Q),
+            "q_new.mu must have shape (2,), got (1,)",
+        ),
         (taylor(mu_size=3), "grad_mu must have shape (2,), got (3,)"),
         (taylor(rho_size=1), "grad_rho must have shape (2,), got (1,)"),
         (taylor(step_size=-1.0), "step_size must be > 0"),
         (gains(method="both"), "method must be 'taylor' or 'exact', got 'both'"),
-        (gains(targets=COLUMN[:2]), "inputs and targets must have the same number of rows >= 1, got 3 and 2"),
-        (gains(COLUMN[:0], COLUMN[:0]), "inputs and targets must have the same number of rows >= 1, got 0 and 0"),
-        (gains(inputs=np.array([[1.0], [np.nan], [1.0]])), "inputs must be finite, got nan at index (1, 0)"),
-        (gains(targets=np.array([[1.0], [1.0], [np.inf]])), "targets must be finite, got inf at index (2, 0)"),
+        (
+            gains(targets=COLUMN[:2]),
+            "inputs and targets must have the same number of rows >= 1, got 3 and 2",
+        ),
+        (
+            gains(COLUMN[:0], COLUMN[:0]),
+            "inputs and targets must have the same number of rows >= 1, got 0 and 0",
+        ),
+        (
+            gains(inputs=np.array([[1.0], [np.nan], [1.0]])),
+            "inputs must be finite, got nan at index (1, 0)",
+        ),
+        (
+            gains(targets=np.array([[1.0], [1.0], [np.inf]])),
+            "targets must be finite, got inf at index (2, 0)",
+        ),
         (gains(step_size=0.0), "step_size must be > 0"),
         (gains(likelihood_sigma=-1.0), "likelihood_sigma must be > 0"),
-        (gains(likelihood_sigma=COLUMN), "likelihood_sigma must"),  # (N, 1) would be a sigma per row
+        (
+            gains(likelihood_sigma=COLUMN),
+            "likelihood_sigma must",
+        ),  # (N, 1) would be a sigma per row
         (gains(inputs=np.ones((3, 2))), "inputs must have shape (3, 1), got (3, 2)"),
         (gains(targets=np.ones((3, 2))), "targets must have shape (3, 1), got (3, 2)"),
         (gains(noise=np.ones((1, 3))), "eps must have shape (1, 2), got (1, 3)"),
         (gains(noise=[]), "zeta must have one array per layer"),
         (gains(noise=ZETA), "zeta must have shape (2, 3, 1), got (2, 5, 1)"),
-        (gains(noise=ZETA, method="exact"), "zeta must have shape (2, 3, 1), got (2, 5, 1)"),
+        (
+            gains(noise=ZETA, method="exact"),
+            "zeta must have shape (2, 3, 1), got (2, 5, 1)",
+        ),
         (normalized([1.0, np.nan]), "gains must be finite, got nan at index (1,)"),
         (normalized([-np.inf]), "gains must be finite, got -inf at index (0,)"),
         (normalized([1.0], window=0), "window must be a whole number >= 1, got 0"),
-        (normalized([1.0], statistic="mode"), "statistic must be 'median' or 'mean', got 'mode'"),
-        (lambda: vime.VimeSettings(num_updates=-1), "num_updates must be a whole number >= 0, got -1"),
-        (lambda: vime.VimeSettings(capacity=0), "capacity must be a whole number >= 1, got 0"),
+        (
+            normalized([1.0], statistic="mode"),
+            "statistic must be 'median' or 'mean', got 'mode'",
+        ),
+        (
+            lambda: vime.VimeSettings(num_updates=-1),
+            "num_updates must be a whole number >= 0, got -1",
+        ),
+        (
+            lambda: vime.VimeSettings(capacity=0),
+            "capacity must be a whole number >= 1, got 0",
+        ),
         (lambda: empty_pool(0), "capacity must be a whole number >= 1, got 0"),
-        (lambda: vime.normalize_gains(np.ones(1), (np.nan,)), "history must be finite, got nan at index (0,)"),
-        (lambda: vime.VimeSettings(capacity=100), "min_rows must be <= capacity, got 500 > 100"),
-        (lambda: vime.VimeSettings(min_rows=-1), "min_rows must be a whole number >= 1, got -1"),
+        (
+            lambda: vime.normalize_gains(np.ones(1), (np.nan,)),
+            "history must be finite, got nan at index (0,)",
+        ),
+        (
+            lambda: vime.VimeSettings(capacity=100),
+            "min_rows must be <= capacity, got 500 > 100",
+        ),
+        (
+            lambda: vime.VimeSettings(min_rows=-1),
+            "min_rows must be a whole number >= 1, got -1",
+        ),
         (lambda: vime.VimeSettings(num_data=-1.0), "num_data must be > 0 and finite"),
         (lambda: vime.VimeSettings(step_size=0.0), "step_size must be > 0 and finite"),
-        (lambda: vime.VimeSettings(method="tailor"), "method must be 'taylor' or 'exact', got 'tailor'"),
-        (lambda: vime.VimeSettings(gradient="numeric"), "gradient must be 'autograd' or 'closed_form', got 'numeric'"),
         (
-            lambda: vime.information_gains_by_row(Q, COLUMN, COLUMN, EPS, step_size=0.1, method="both", **MODEL),
+            lambda: vime.VimeSettings(method="tailor"),
+            "method must be 'taylor' or 'exact', got 'tailor'",
+        ),
+        (
+            lambda: vime.VimeSettings(gradient="numeric"),
+            "gradient must be 'autograd' or 'closed_form', got 'numeric'",
+        ),
+        (
+            lambda: vime.information_gains_by_row(
+                Q, COLUMN, COLUMN, EPS, step_size=0.1, method="both", **MODEL
+            ),
             "method must be 'taylor' or 'exact', got 'both'",
         ),
         (normalized([]), "gains must have at least 1 row, got 0"),
-        (curious([1.0, np.nan], [1.0, 1.0]), "rewards must be finite, got nan at index (1,)"),
+        (
+            curious([1.0, np.nan], [1.0, 1.0]),
+            "rewards must be finite, got nan at index (1,)",
+        ),
         (curious([1.0], [np.inf]), "gains must be finite, got inf at index (0,)"),
         (curious([1.0, 1.0], [1.0]), "gains must have shape (2,), got (1,)"),
         (curious([1.0], [1.0], eta=-1.0), "eta must be >= 0 and finite, got -1.0"),
@@ -937,15 +1338,26 @@ def actions(values: list, space: object) -> Callable:
         (actions([0, 3], Discrete(3)), "actions must be indices below 3, got 0 to 3"),
         (actions([[0], [1]], Discrete(3)), "actions must have shape (2,), got (2, 1)"),
         (actions([-1, 2], Discrete(3)), "actions must be indices below 3, got -1 to 2"),
-        (actions([[0.0], [0.0]], Box(-1, 1, (3,))), "actions must"),  # one column would serve all three
-        (actions([[0.0, 0.0]], Box(-1, 1, (2, 2))), "action_space must be Discrete or a Box of shape (A,)"),
-        (lambda: new_vime(MultiDiscrete([2, 2])), "action_space must be Discrete or a Box of shape (A,)"),
+        (
+            actions([[0.0], [0.0]], Box(-1, 1, (3,))),
+            "actions must",
+        ),  # one column would serve all three
+        (
+            actions([[0.0, 0.0]], Box(-1, 1, (2, 2))),
+            "action_space must be Discrete or a Box of shape (A,)",
+        ),
+        (
+            lambda: new_vime(MultiDiscrete([2, 2])),
+            "action_space must be Discrete or a Box of shape (A,)",
+        ),
         (
             lambda: empty_pool(3).extend(COLUMN[:2], COLUMN[:1], COLUMN[:2]),
             "replay rows must be as many in each array, got [2, 1, 2]",
         ),
     ],
 )
-def test_errors_name_the_argument_and_what_came(call: Callable[[], object], message: str) -> None:
+def test_errors_name_the_argument_and_what_came(
+    call: Callable[[], object], message: str
+) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         call()

@@ -34,15 +34,27 @@ from vime_check.programs import (
     respond,
     shown,
 )
-from vime_check.prove import MARGIN, MOST_NOISE, NEAR_IDENTITY, NOISE, OPERATIONS, noise_band
+from vime_check.prove import (
+    MARGIN,
+    MOST_NOISE,
+    NEAR_IDENTITY,
+    NOISE,
+    OPERATIONS,
+    noise_band,
+)
 
 # ---------------------------------------------------------------- constants
 
 FACTOR = 100.0  # times the tolerance of the cases: drawn inputs are worse conditioned than picked ones
-FLOOR = 1.0  # errors are relative to no less than this where terms of order 1 may cancel
+FLOOR = (
+    1.0  # errors are relative to no less than this where terms of order 1 may cancel
+)
 EXACT = ("softplus", "kl")  # families where nothing cancels
 KINK = 1e-3  # drawn pre-activations keep this distance from the ReLU's kink, where gradients differ by rounding
-NEAR = "kl_diag_normal", "information_gain"  # drawn near identity, down to moves of 2^-20 σ
+NEAR = (
+    "kl_diag_normal",
+    "information_gain",
+)  # drawn near identity, down to moves of 2^-20 σ
 # In float32 an honest code that subtracts two σ has an error of 1e-7 over the move: none is less than 2^-8 there.
 NEAREST = {"f64": 16, "f32": 4}
 REFERENCE = Reference()
@@ -68,17 +80,31 @@ class FuzzReport:
 
     @property
     def ok(self) -> bool:
-        return not any(finding.status in ("failed", "errored") for finding in self.findings)
+        return not any(
+            finding.status in ("failed", "errored") for finding in self.findings
+        )
 
     def to_json(self) -> str:
-        report = {"implementation": self.implementation, "ok": self.ok, "findings": self.findings}
-        return json.dumps({**report, "findings": [each._asdict() for each in self.findings]}, indent=1) + "\n"
+        report = {
+            "implementation": self.implementation,
+            "ok": self.ok,
+            "findings": self.findings,
+        }
+        return (
+            json.dumps(
+                {**report, "findings": [each._asdict() for each in self.findings]},
+                indent=1,
+            )
+            + "\n"
+        )
 
     def __str__(self) -> str:
         lines = [self.implementation]
         for finding in self.findings:
             lines.append(f"{finding.operation}: {finding.status}, {finding.message}")
-            lines += [json.dumps(finding.case, ensure_ascii=False)] if finding.case else []
+            lines += (
+                [json.dumps(finding.case, ensure_ascii=False)] if finding.case else []
+            )
         return "\n".join(lines)
 
 
@@ -90,10 +116,14 @@ class Draw:
     """Inputs from drawn integers: sixteenths, which float32 holds, and which shrink to 0, 1 and short lists."""
 
     integer: Callable[[int, int], int]  # from the first to the second, both included
-    nearest: int = NEAREST["f64"]  # the halvings that bring two distributions together, at most
+    nearest: int = NEAREST[
+        "f64"
+    ]  # the halvings that bring two distributions together, at most
 
     def filled(self, one: Callable[[], Any], shape: tuple[int, ...]) -> Any:
-        return [self.filled(one, shape[1:]) for _ in range(shape[0])] if shape else one()
+        return (
+            [self.filled(one, shape[1:]) for _ in range(shape[0])] if shape else one()
+        )
 
     def numbers(self, *shape: int) -> Any:
         """From −3 to 3."""
@@ -101,7 +131,9 @@ class Draw:
 
     def positives(self, *shape: int) -> Any:
         """From 1/4 to 4, near enough."""
-        return self.filled(lambda: 2.0 ** self.integer(-2, 1) * (1 + self.integer(0, 16) / 16), shape)
+        return self.filled(
+            lambda: 2.0 ** self.integer(-2, 1) * (1 + self.integer(0, 16) / 16), shape
+        )
 
     def booleans(self, *shape: int) -> Any:
         return self.filled(lambda: bool(self.integer(0, 1)), shape)
@@ -119,13 +151,18 @@ class Draw:
     def near(self, values: list[float], by: list[float]) -> list[float]:
         """The values, moved by at most half of `by`, and where moved by no less than 2^-(4 + nearest) of it."""
         scale = 2.0 ** -self.integer(0, self.nearest)
-        return [value + size * scale * self.integer(-8, 8) / 16 for value, size in zip(values, by)]
+        return [
+            value + size * scale * self.integer(-8, 8) / 16
+            for value, size in zip(values, by)
+        ]
 
 
 def draw_softplus(draw: Draw) -> Inputs:
     """Up to 768; σ of less than −48 is too small for float32."""
     scale = 2.0 ** draw.integer(0, 8)
-    return {"rho": [max(scale * value, -48.0) for value in draw.numbers(draw.integer(1, 3))]}
+    return {
+        "rho": [max(scale * value, -48.0) for value in draw.numbers(draw.integer(1, 3))]
+    }
 
 
 def draw_softplus_inverse(draw: Draw) -> Inputs:
@@ -136,7 +173,12 @@ def draw_softplus_inverse(draw: Draw) -> Inputs:
 def draw_kl_diag_normal(draw: Draw) -> Inputs:
     size = draw.integer(1, 3)
     mu, sigma = draw.numbers(size), draw.positives(size)
-    return {"mu_q": draw.near(mu, sigma), "sigma_q": draw.near(sigma, sigma), "mu_p": mu, "sigma_p": sigma}
+    return {
+        "mu_q": draw.near(mu, sigma),
+        "sigma_q": draw.near(sigma, sigma),
+        "mu_p": mu,
+        "sigma_p": sigma,
+    }
 
 
 def draw_kl_hessian_diag(draw: Draw) -> Inputs:
@@ -152,25 +194,41 @@ def draw_kl_taylor(draw: Draw) -> Inputs:
 def draw_information_gain(draw: Draw) -> Inputs:
     size = draw.integer(1, 3)
     mu, rho, ones = draw.numbers(size), draw.numbers(size), [1.0] * size
-    return {"mu_new": draw.near(mu, ones), "rho_new": draw.near(rho, ones), "mu_old": mu, "rho_old": rho}
+    return {
+        "mu_new": draw.near(mu, ones),
+        "rho_new": draw.near(rho, ones),
+        "mu_old": mu,
+        "rho_old": rho,
+    }
 
 
 def draw_normal_log_density(draw: Draw) -> Inputs:
     size = draw.integer(1, 3)
-    return {"x": draw.numbers(size), "mean": draw.numbers(size), "sigma": draw.positives(size)}
+    return {
+        "x": draw.numbers(size),
+        "mean": draw.numbers(size),
+        "sigma": draw.positives(size),
+    }
 
 
 def draw_log_likelihood(draw: Draw) -> Inputs:
     samples, rows, size = draw.integer(1, 2), draw.integer(1, 3), draw.integer(1, 3)
     outputs_drawn, targets = draw.numbers(samples, rows, size), draw.numbers(rows, size)
-    return {"outputs": outputs_drawn, "targets": targets, "likelihood_sigma": draw.positives()}
+    return {
+        "outputs": outputs_drawn,
+        "targets": targets,
+        "likelihood_sigma": draw.positives(),
+    }
 
 
 def draw_model(draw: Draw, operation: str, names: Iterable[str]) -> Inputs:
     """A small network with rows and noise, as far as the operation has arguments of these names."""
     sizes = [draw.integer(1, 2) for _ in range(draw.integer(2, 3))]
     rows = 1 if operation.startswith("posterior_step") else draw.integer(1, 3)
-    samples, weights = draw.integer(1, 2), sum((i + 1) * o for i, o in zip(sizes, sizes[1:]))
+    samples, weights = (
+        draw.integer(1, 2),
+        sum((i + 1) * o for i, o in zip(sizes, sizes[1:])),
+    )
     flat = dict.fromkeys(("mu", "rho", "prior_mu", "prior_rho"), (weights,))
     shapes = {**flat, "theta": (samples, weights), "eps": (samples, weights)}
     shapes |= {"inputs": (rows, sizes[0]), "targets": (rows, sizes[-1])}
@@ -184,7 +242,10 @@ def draw_model(draw: Draw, operation: str, names: Iterable[str]) -> Inputs:
         "num_steps": lambda: draw.integer(1, 3),
         "method": lambda: ("taylor", "exact")[draw.integer(0, 1)],
     }
-    return {name: draw.numbers(*shapes[name]) if name in shapes else others[name]() for name in names}
+    return {
+        name: draw.numbers(*shapes[name]) if name in shapes else others[name]()
+        for name in names
+    }
 
 
 def draw_normalize_gains(draw: Draw) -> Inputs:
@@ -199,16 +260,26 @@ def draw_normalize_gains(draw: Draw) -> Inputs:
 
 def draw_curious_rewards(draw: Draw) -> Inputs:
     steps = draw.integer(1, 3)
-    return {"rewards": draw.numbers(steps), "gains": draw.positives(steps), "eta": draw.fraction()}
+    return {
+        "rewards": draw.numbers(steps),
+        "gains": draw.positives(steps),
+        "eta": draw.fraction(),
+    }
 
 
 def draw_discounted_returns(draw: Draw) -> Inputs:
-    return {"rewards": draw.numbers(draw.integer(1, 4)), "gamma": draw.fraction(), "last_value": draw.numbers()}
+    return {
+        "rewards": draw.numbers(draw.integer(1, 4)),
+        "gamma": draw.fraction(),
+        "last_value": draw.numbers(),
+    }
 
 
 def draw_gae_advantages(draw: Draw) -> Inputs:
     steps = draw.integer(1, 4)
-    path: Inputs = {name: draw.numbers(steps) for name in ("rewards", "values", "next_values")}
+    path: Inputs = {
+        name: draw.numbers(steps) for name in ("rewards", "values", "next_values")
+    }
     path |= {name: draw.booleans(steps) for name in ("terminated", "truncated")}
     return {**path, "gamma": draw.fraction(), "lam": draw.fraction()}
 
@@ -220,7 +291,11 @@ def draw_policy(draw: Draw, operation: str, names: Iterable[str]) -> Inputs:
     def one(name: str) -> Any:
         if name == "actions" and operation == "categorical_log_prob":
             return [draw.integer(0, size - 1) for _ in range(rows)]
-        return draw.numbers(size) if name.startswith("log_std") else draw.numbers(rows, size)
+        return (
+            draw.numbers(size)
+            if name.startswith("log_std")
+            else draw.numbers(rows, size)
+        )
 
     return {name: one(name) for name in names}
 
@@ -257,7 +332,11 @@ def draw_ucb1(draw: Draw) -> Inputs:
 
 def draw_ucb_state_action(draw: Draw) -> Inputs:
     size = draw.integer(1, 3)
-    return {"q_values": draw.numbers(size), "counts": draw.wholes(9, size), "alpha": draw.positives()}
+    return {
+        "q_values": draw.numbers(size),
+        "counts": draw.wholes(9, size),
+        "alpha": draw.positives(),
+    }
 
 
 def draw_q_update(draw: Draw) -> Inputs:
@@ -274,23 +353,44 @@ def draw_q_update(draw: Draw) -> Inputs:
 
 def draw_pseudo_count(draw: Draw) -> Inputs:
     """Gains of −1 to 2 nats, some of them at −3000."""
-    before = [-each - 3000.0 * draw.integer(0, 1) for each in draw.positives(draw.integer(1, 3))]
-    return {"log_prob": before, "log_prob_after": [min(each + draw.integer(-16, 32) / 16, 0.0) for each in before]}
+    before = [
+        -each - 3000.0 * draw.integer(0, 1)
+        for each in draw.positives(draw.integer(1, 3))
+    ]
+    return {
+        "log_prob": before,
+        "log_prob_after": [
+            min(each + draw.integer(-16, 32) / 16, 0.0) for each in before
+        ],
+    }
 
 
 def draw_pixel_cnn_pseudo_count(draw: Draw) -> Inputs:
-    return {"gain": draw.numbers(draw.integer(1, 3)), "num_seen": draw.integer(1, 100), "c": draw.positives()}
+    return {
+        "gain": draw.numbers(draw.integer(1, 3)),
+        "num_seen": draw.integer(1, 100),
+        "c": draw.positives(),
+    }
 
 
 def draw_count_bonus(draw: Draw) -> Inputs:
-    return {"counts": [each - 0.25 for each in draw.positives(draw.integer(1, 3))], "beta": draw.positives()}
+    return {
+        "counts": [each - 0.25 for each in draw.positives(draw.integer(1, 3))],
+        "beta": draw.positives(),
+    }
 
 
 def draw_dirichlet_log_prob(draw: Draw) -> Inputs:
     pixels, count = draw.integer(1, 3), draw.integer(2, 3)
     seen = draw.wholes(count - 1, draw.integer(0, 5), pixels)
-    counts = [[sum(row[p] == k for row in seen) for k in range(count)] for p in range(pixels)]
-    return {"counts": counts, "alpha": draw.positives(), "observation": draw.wholes(count - 1, pixels)}
+    counts = [
+        [sum(row[p] == k for row in seen) for k in range(count)] for p in range(pixels)
+    ]
+    return {
+        "counts": counts,
+        "alpha": draw.positives(),
+        "observation": draw.wholes(count - 1, pixels),
+    }
 
 
 def draw_dirichlet_pseudo_counts(draw: Draw) -> Inputs:
@@ -300,19 +400,28 @@ def draw_dirichlet_pseudo_counts(draw: Draw) -> Inputs:
 
 
 def draw_cts_log_probs(draw: Draw) -> Inputs:
-    return {"bits": draw.wholes(1, draw.integer(1, 8)), "depth": draw.integer(0, 3), "rate": draw.rate()}
+    return {
+        "bits": draw.wholes(1, draw.integer(1, 8)),
+        "depth": draw.integer(0, 3),
+        "rate": draw.rate(),
+    }
 
 
 def draw_image_cts_log_probs(draw: Draw) -> Inputs:
     count = draw.integer(2, 3)
-    images = draw.wholes(count - 1, draw.integer(1, 4), draw.integer(1, 2), draw.integer(1, 2))
+    images = draw.wholes(
+        count - 1, draw.integer(1, 4), draw.integer(1, 2), draw.integer(1, 2)
+    )
     return {"images": images, "num_levels": count, "rate": draw.rate()}
 
 
 def draw_pixel_control_rewards(draw: Draw) -> Inputs:
     cell, channels = draw.integer(1, 2), draw.integer(1, 2)
     height, width = cell * draw.integer(1, 2), cell * draw.integer(1, 2)
-    return {"observations": draw.wholes(255, draw.integer(2, 3), height, width, channels), "cell_size": cell}
+    return {
+        "observations": draw.wholes(255, draw.integer(2, 3), height, width, channels),
+        "cell_size": cell,
+    }
 
 
 def draw_feature_control_rewards(draw: Draw) -> Inputs:
@@ -329,24 +438,39 @@ def draw_path(draw: Draw, shape: tuple[int, ...]) -> Inputs:
 def draw_n_step_returns(draw: Draw) -> Inputs:
     shape = tuple(draw.integer(1, 4) for _ in range(draw.integer(1, 3)))
     drawn = draw_path(draw, shape)
-    return {"rewards": drawn.pop("rewards"), "next_values": draw.numbers(*shape), **drawn}
+    return {
+        "rewards": drawn.pop("rewards"),
+        "next_values": draw.numbers(*shape),
+        **drawn,
+    }
 
 
 def draw_n_step_q_targets(draw: Draw) -> Inputs:
     shape = tuple(draw.integer(1, 4) for _ in range(draw.integer(1, 2)))
     drawn = draw_path(draw, shape)
-    return {"rewards": drawn.pop("rewards"), "next_q_values": draw.numbers(*shape, draw.integer(1, 3)), **drawn}
+    return {
+        "rewards": drawn.pop("rewards"),
+        "next_q_values": draw.numbers(*shape, draw.integer(1, 3)),
+        **drawn,
+    }
 
 
 def draw_dueling(draw: Draw) -> Inputs:
     shape = tuple(draw.integer(1, 3) for _ in range(draw.integer(1, 2)))
-    return {"values": draw.numbers(*shape), "advantages": draw.numbers(*shape, draw.integer(1, 3))}
+    return {
+        "values": draw.numbers(*shape),
+        "advantages": draw.numbers(*shape, draw.integer(1, 3)),
+    }
 
 
 def draw_control_loss(draw: Draw) -> Inputs:
     steps, cells, count = draw.integer(1, 3), draw.integer(1, 2), draw.integer(1, 3)
     actions = draw.wholes(count - 1, steps)
-    return {"q_values": draw.numbers(steps, cells, count), "actions": actions, "targets": draw.numbers(steps, cells)}
+    return {
+        "q_values": draw.numbers(steps, cells, count),
+        "actions": actions,
+        "targets": draw.numbers(steps, cells),
+    }
 
 
 def draw_reward_class(draw: Draw) -> Inputs:
@@ -361,14 +485,25 @@ def draw_reward_prediction_windows(draw: Draw) -> Inputs:
 def draw_sample_reward_windows(draw: Draw) -> Inputs:
     shape = (draw.integer(1, 8), draw.integer(1, 2))[: draw.integer(1, 2)]
     count = draw.integer(1, 4)
-    noise = {name: draw.filled(lambda: draw.integer(0, 15) / 16, (count,)) for name in ("coins", "places")}
-    return {"rewards": draw.filled(lambda: float(draw.integer(-1, 1)), shape), "ended": draw.booleans(*shape), **noise}
+    noise = {
+        name: draw.filled(lambda: draw.integer(0, 15) / 16, (count,))
+        for name in ("coins", "places")
+    }
+    return {
+        "rewards": draw.filled(lambda: float(draw.integer(-1, 1)), shape),
+        "ended": draw.booleans(*shape),
+        **noise,
+    }
 
 
 def draw_lstm_step(draw: Draw) -> Inputs:
     rows, units = draw.integer(1, 2), draw.integer(1, 2)
     state = {name: draw.numbers(rows, units) for name in ("hidden", "cell")}
-    return {"gate_inputs": draw.numbers(rows, 4 * units), **state, "weights": draw.numbers(units, 4 * units)}
+    return {
+        "gate_inputs": draw.numbers(rows, 4 * units),
+        **state,
+        "weights": draw.numbers(units, 4 * units),
+    }
 
 
 DRAWS: dict[str, Callable[[Draw], Inputs]] = {
@@ -427,8 +562,15 @@ def at_kink(inputs: Inputs) -> bool:
         return False
     first = bnn.num_weights(sizes[:2])
     q = bnn.DiagNormal(np.array(inputs["mu"][:first]), np.array(inputs["rho"][:first]))
-    noise: bnn.Noise = [np.array(inputs["zeta"][0])] if "zeta" in inputs else np.array(inputs["eps"])[:, :first]
-    return bool(np.min(np.abs(bnn.forward(q, np.array(inputs["inputs"]), noise, sizes[:2]))) < KINK)
+    noise: bnn.Noise = (
+        [np.array(inputs["zeta"][0])]
+        if "zeta" in inputs
+        else np.array(inputs["eps"])[:, :first]
+    )
+    return bool(
+        np.min(np.abs(bnn.forward(q, np.array(inputs["inputs"]), noise, sizes[:2])))
+        < KINK
+    )
 
 
 # ---------------------------------------------------------------- the algorithm: fuzz
@@ -476,11 +618,20 @@ class Trial:
         if self.seen is None and self.compared == 0:
             return Finding(operation, "skipped", self.skipped, None)
         if self.seen is None:
-            return Finding(operation, "passed", f"no disagreement in {self.compared} examples", None)
+            return Finding(
+                operation,
+                "passed",
+                f"no disagreement in {self.compared} examples",
+                None,
+            )
         vector, answer = self.seen
         vector = with_mistakes(vector, answer)
         outcome = judge(vector, answer, floor_of(vector))
-        case = {**vector.case, "flags": list(outcome.mistakes), "comment": f"Found by fuzz: {outcome.message}."}
+        case = {
+            **vector.case,
+            "flags": list(outcome.mistakes),
+            "comment": f"Found by fuzz: {outcome.message}.",
+        }
         return Finding(operation, outcome.status, f"{how}: {outcome.message}", case)
 
 
@@ -502,9 +653,15 @@ def fuzz(
     """
     if importlib.util.find_spec("hypothesis") is None:
         raise UsageError("fuzz needs hypothesis: pip install hypothesis")
-    operations = {vector.operation: vector for vector in selected(load_vectors(vectors, dtype), only)}
+    operations = {
+        vector.operation: vector
+        for vector in selected(load_vectors(vectors, dtype), only)
+    }
     with peer_of(impl, command, dtype, timeout) as peer:
-        found = [search(Trial(peer, vector), examples, seed) for vector in operations.values()]
+        found = [
+            search(Trial(peer, vector), examples, seed)
+            for vector in operations.values()
+        ]
         return FuzzReport(peer.name, tuple(found))
 
 
@@ -518,7 +675,9 @@ def search(trial: Trial, examples: int, seed: int) -> Finding:
 
     @strategies.composite
     def inputs_of(draw: Callable[[strategies.SearchStrategy[int]], int]) -> Inputs:
-        integers = Draw(lambda low, high: draw(strategies.integers(low, high)), NEAREST[dtype])
+        integers = Draw(
+            lambda low, high: draw(strategies.integers(low, high)), NEAREST[dtype]
+        )
         return rounded(draw_inputs(integers, operation, names), dtype)
 
     limits = settings(max_examples=examples, database=None, deadline=None)
@@ -570,20 +729,36 @@ def with_mistakes(vector: Vector, answer: Answer) -> Vector:
     wrong: dict[str, Any] = {}
     entries: list[dict[str, Any]]
     for name, functions in OPERATIONS[vector.operation].mistakes.items():
-        tried = [mistaken(function, vector, vector.dtype if name in NOISE else "f64") for function in functions]
-        far = [(result, off) for result, off in tried if MARGIN * vector.tolerance < off]
+        tried = [
+            mistaken(function, vector, vector.dtype if name in NOISE else "f64")
+            for function in functions
+        ]
+        far = [
+            (result, off) for result, off in tried if MARGIN * vector.tolerance < off
+        ]
         if name in NOISE:
-            entries = [{vector.dtype: noise_band(off, vector.tolerance)} for _, off in far if off <= MOST_NOISE]
+            entries = [
+                {vector.dtype: noise_band(off, vector.tolerance)}
+                for _, off in far
+                if off <= MOST_NOISE
+            ]
         else:
-            entries = [{"output": result, "tolerance": reach(vector, answer)} for result, _ in far]
+            entries = [
+                {"output": result, "tolerance": reach(vector, answer)}
+                for result, _ in far
+            ]
         if entries:
             wrong[name] = entries if len(entries) > 1 else entries[0]
     return vector._replace(case={**vector.case, "wrong": wrong})
 
 
-def mistaken(function: Callable[..., Any], vector: Vector, dtype: str) -> tuple[Any, float]:
+def mistaken(
+    function: Callable[..., Any], vector: Vector, dtype: str
+) -> tuple[Any, float]:
     """A mistake's output, and how far it lies from the right one: 0 where there is none."""
-    result = respond(SimpleNamespace(mistake=function), "mistake", vector.case["inputs"], dtype).get("result")
+    result = respond(
+        SimpleNamespace(mistake=function), "mistake", vector.case["inputs"], dtype
+    ).get("result")
     return result, 0.0 if result is None else distance_of(result, vector)
 
 
@@ -596,7 +771,12 @@ def reach(vector: Vector, answer: Answer) -> float:
 def distance_of(result: Any, vector: Vector) -> float:
     """The error of a result, infinite where it is no numbers."""
     try:
-        return difference(outputs(result), outputs(vector.case["output"]), vector.error, floor_of(vector))[0]
+        return difference(
+            outputs(result),
+            outputs(vector.case["output"]),
+            vector.error,
+            floor_of(vector),
+        )[0]
     except ValueError:
         return math.inf
 

@@ -65,14 +65,23 @@ class Outcome(NamedTuple):
     status: str
     error: float | None = None
     message: str = ""
-    mistakes: tuple[str, ...] = ()  # the known ones that the output equals, nearest first
+    mistakes: tuple[
+        str, ...
+    ] = ()  # the known ones that the output equals, nearest first
     texts: tuple[str, ...] = ()  # what these are, as the message ends with
 
-    def with_mistakes(self, vector: Vector, reason: str, mistakes: Iterable[str]) -> Outcome:
+    def with_mistakes(
+        self, vector: Vector, reason: str, mistakes: Iterable[str]
+    ) -> Outcome:
         """Failed, for a reason and with these known mistakes."""
         names = tuple(mistakes)
         texts = tuple(mistake_text(vector, name) for name in names)
-        return self._replace(status="failed", message="; ".join([reason, *texts]), mistakes=names, texts=texts)
+        return self._replace(
+            status="failed",
+            message="; ".join([reason, *texts]),
+            mistakes=names,
+            texts=texts,
+        )
 
 
 # ---------------------------------------------------------------- types: reports
@@ -98,18 +107,26 @@ class Report:
 
     @property
     def never_started(self) -> bool:
-        return bool(self.outcomes) and self.outcomes[0].message.startswith("did not start")
+        return bool(self.outcomes) and self.outcomes[0].message.startswith(
+            "did not start"
+        )
 
     def operations(self) -> list[str]:
         return ordered(outcome.operation for outcome in self.outcomes)
 
     def not_offered(self) -> list[str]:
         """The operations of which every case was skipped."""
-        offered = {outcome.operation for outcome in self.outcomes if outcome.status != "skipped"}
+        offered = {
+            outcome.operation
+            for outcome in self.outcomes
+            if outcome.status != "skipped"
+        }
         return [name for name in self.operations() if name not in offered]
 
     def bad(self) -> list[Outcome]:
-        wanted = ("failed", "errored", "lenient") if self.strict else ("failed", "errored")
+        wanted = (
+            ("failed", "errored", "lenient") if self.strict else ("failed", "errored")
+        )
         return [outcome for outcome in self.outcomes if outcome.status in wanted]
 
     def lines(self) -> list[str]:
@@ -118,22 +135,42 @@ class Report:
             return [self.outcomes[0].message]
         if self.offers_nothing:
             return [f"offers none of the operations: {listed(self.operations())}"]
-        found = Counter((outcome.operation, name) for outcome in self.bad() for name in outcome.mistakes)
+        found = Counter(
+            (outcome.operation, name)
+            for outcome in self.bad()
+            for name in outcome.mistakes
+        )
         groups: dict[tuple[str, str, str], list[Outcome]] = defaultdict(list)
         for outcome in self.bad():
             counts = {name: found[outcome.operation, name] for name in outcome.mistakes}
-            mistake = max(counts, key=counts.__getitem__, default="")  # the one that explains the most cases
-            groups[outcome.operation, mistake, "" if mistake else outcome.message].append(outcome)
-        return [group_line(mistake, outcomes) for (_, mistake, _), outcomes in groups.items()]
+            mistake = max(
+                counts, key=counts.__getitem__, default=""
+            )  # the one that explains the most cases
+            groups[
+                outcome.operation, mistake, "" if mistake else outcome.message
+            ].append(outcome)
+        return [
+            group_line(mistake, outcomes)
+            for (_, mistake, _), outcomes in groups.items()
+        ]
 
     def table(self) -> str:
         """A line for each operation that is offered, and one for all."""
         missing = self.not_offered()
         operations = [name for name in self.operations() if name not in missing]
         width = max(map(len, ["operation", *operations]))
-        head = " ".join([f"{'operation':<{width}}", *(f"{status:>8}" for status in STATUSES), " worst error"])
+        head = " ".join(
+            [
+                f"{'operation':<{width}}",
+                *(f"{status:>8}" for status in STATUSES),
+                " worst error",
+            ]
+        )
         rows = [
-            table_row(name, width, [each for each in self.outcomes if each.operation == name]) for name in operations
+            table_row(
+                name, width, [each for each in self.outcomes if each.operation == name]
+            )
+            for name in operations
         ]
         return "\n".join([head, *rows, table_row("all", width, self.outcomes)])
 
@@ -157,7 +194,9 @@ class Report:
     def __repr__(self) -> str:
         """One line, which is what pytest shows of it."""
         found = Counter(outcome.status for outcome in self.outcomes)
-        counts = ", ".join(f"{found[status]} {status}" for status in STATUSES if found[status])
+        counts = ", ".join(
+            f"{found[status]} {status}" for status in STATUSES if found[status]
+        )
         return f"<{self.implementation}: {'; '.join([counts, *self.lines()[:1]])}>"
 
 
@@ -165,7 +204,13 @@ def table_row(name: str, width: int, outcomes: Sequence[Outcome]) -> str:
     found = Counter(outcome.status for outcome in outcomes)
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     worst = f"{max(errors):.1e}" if errors else "-"
-    return " ".join([f"{name:<{width}}", *(f"{found[status]:>8}" for status in STATUSES), f"{worst:>12}"])
+    return " ".join(
+        [
+            f"{name:<{width}}",
+            *(f"{found[status]:>8}" for status in STATUSES),
+            f"{worst:>12}",
+        ]
+    )
 
 
 def group_line(mistake: str, outcomes: Sequence[Outcome]) -> str:
@@ -197,48 +242,75 @@ def judge(vector: Vector, answer: Answer, floor: float = 0.0) -> Outcome:
     outcome = Outcome(case["id"], vector.operation, "passed")
     if answer.get("mutated"):
         return outcome.with_mistakes(
-            vector, f"inputs changed by the call: {shown(answer['mutated'])}", ["InputMutation"]
+            vector,
+            f"inputs changed by the call: {shown(answer['mutated'])}",
+            ["InputMutation"],
         )
     if "skipped" in answer:
         return outcome._replace(status="skipped", message=shown(answer["skipped"]))
     if case["result"] == "invalid" and "refused" in answer:
         return outcome._replace(status="refused", message=shown(answer["refused"]))
     if case["result"] == "invalid" and "error" in answer:
-        return outcome._replace(status="refused", message=f"refused by an error: {shown(answer['error'])}")
+        return outcome._replace(
+            status="refused", message=f"refused by an error: {shown(answer['error'])}"
+        )
     if "refused" in answer:
-        return outcome._replace(status="failed", message=f"refused a valid input: {shown(answer['refused'])}")
+        return outcome._replace(
+            status="failed",
+            message=f"refused a valid input: {shown(answer['refused'])}",
+        )
     if "result" not in answer:
-        said = answer.get("error", answer.get("unusable", f"no result in {shown(answer)}"))
+        said = answer.get(
+            "error", answer.get("unusable", f"no result in {shown(answer)}")
+        )
         return outcome._replace(status="errored", message=shown(said))
     if case["result"] == "invalid":
-        return outcome._replace(status="lenient", message=f"accepted an input that should be refused: {case['why']}")
+        return outcome._replace(
+            status="lenient",
+            message=f"accepted an input that should be refused: {case['why']}",
+        )
     return judge_result(vector, answer["result"], outcome, floor)
 
 
-def judge_result(vector: Vector, result: Any, outcome: Outcome, floor: float) -> Outcome:
+def judge_result(
+    vector: Vector, result: Any, outcome: Outcome, floor: float
+) -> Outcome:
     """The outcome of a valid case: passed within the tolerance, or failed with the mistakes that it matches."""
     try:
         output = outputs(result)
     except ValueError as error:
         return outcome._replace(status="failed", message=str(error))
-    distance, reason = difference(output, outputs(vector.case["output"]), vector.error, floor)
+    distance, reason = difference(
+        output, outputs(vector.case["output"]), vector.error, floor
+    )
     outcome = outcome._replace(error=None if reason else distance)
     if distance <= vector.tolerance:
         return outcome
     reason = reason or f"error {distance:.1e}, tolerance {vector.tolerance:.1e}"
-    return outcome.with_mistakes(vector, reason, matching_mistakes(vector, output, floor))
+    return outcome.with_mistakes(
+        vector, reason, matching_mistakes(vector, output, floor)
+    )
 
 
-def difference(output: Outputs, expected: Outputs, kind: str, floor: float = 0.0) -> tuple[float, str]:
+def difference(
+    output: Outputs, expected: Outputs, kind: str, floor: float = 0.0
+) -> tuple[float, str]:
     """The error of the worst array, and why it is infinite where arrays can't be compared."""
     if set(output) != set(expected):
         return math.inf, shown(f"{names_of(output)} in place of {names_of(expected)}")
     worst = 0.0
     for name, right in expected.items():
         of_name = f" in {name}" if name else ""
-        if output[name].shape != right.shape and output[name].size + right.size > 0:  # JSON has no shape (0, 2)
-            return math.inf, f"shape {output[name].shape} in place of {right.shape}{of_name}"
-        lost = np.argwhere(np.isnan(output[name]) != np.isnan(right))  # a known mistake's output may hold NaN
+        if (
+            output[name].shape != right.shape and output[name].size + right.size > 0
+        ):  # JSON has no shape (0, 2)
+            return (
+                math.inf,
+                f"shape {output[name].shape} in place of {right.shape}{of_name}",
+            )
+        lost = np.argwhere(
+            np.isnan(output[name]) != np.isnan(right)
+        )  # a known mistake's output may hold NaN
         if lost.size:
             return math.inf, f"NaN at index {tuple(lost[0].tolist())}{of_name}"
         worst = max(worst, array_error(output[name], right, kind, floor))
@@ -251,9 +323,13 @@ def names_of(output: Outputs) -> str:
     return f"the names {listed(sorted(map(repr, output)))}" if output else "no names"
 
 
-def array_error(output: NDArray[np.float64], right: NDArray[np.float64], kind: str, floor: float) -> float:
+def array_error(
+    output: NDArray[np.float64], right: NDArray[np.float64], kind: str, floor: float
+) -> float:
     """max |o − e|/|e|, or max |o − e|/max |e| where arraywise; absolute where that would divide by 0."""
-    same = (output == right) | (np.isnan(output) & np.isnan(right))  # infinities of one sign as well
+    same = (output == right) | (
+        np.isnan(output) & np.isnan(right)
+    )  # infinities of one sign as well
     if np.all(same):
         return 0.0
     size = np.maximum(np.abs(right), floor)
@@ -271,7 +347,9 @@ def matching_mistakes(vector: Vector, output: Outputs, floor: float) -> tuple[st
         for wrong in variants if isinstance(variants, list) else [variants]:
             other = wrong.get("output", vector.case.get("output"))
             error, _ = difference(output, outputs(other), vector.error, floor)
-            band = wrong.get(vector.dtype, {"error_to": wrong.get("tolerance", vector.tolerance)})
+            band = wrong.get(
+                vector.dtype, {"error_to": wrong.get("tolerance", vector.tolerance)}
+            )
             if band.get("error_from", 0.0) <= error <= band["error_to"]:
                 errors[name] = min(error, errors.get(name, math.inf))
     return tuple(sorted(errors, key=errors.__getitem__))
@@ -281,7 +359,9 @@ def mistake_text(vector: Vector, name: str) -> str:
     note = vector.notes.get(name)
     if note:
         return f"matches {name}: {note['what'].rstrip('.')}; seen in {note['seen_in']}"
-    return f"matches {name}: {IN_PLACE}" if name == "InputMutation" else f"matches {name}"
+    return (
+        f"matches {name}: {IN_PLACE}" if name == "InputMutation" else f"matches {name}"
+    )
 
 
 # ---------------------------------------------------------------- building blocks: vectors
@@ -292,10 +372,16 @@ def load_vectors(folder: Path | str | None, dtype: str) -> list[Vector]:
     if dtype not in DTYPES:
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     folder = Path(folder or VECTORS)
-    files = [path for path in sorted(folder.glob("*.json")) if path.name != "schema.json"]
+    files = [
+        path for path in sorted(folder.glob("*.json")) if path.name != "schema.json"
+    ]
     if not files:
         raise UsageError(f"no vectors in {folder}")
-    return [vector for path in files for vector in vectors_of(json.loads(path.read_text("utf-8")), dtype)]
+    return [
+        vector
+        for path in files
+        for vector in vectors_of(json.loads(path.read_text("utf-8")), dtype)
+    ]
 
 
 def vectors_of(content: dict[str, Any], dtype: str) -> Iterator[Vector]:
@@ -304,7 +390,14 @@ def vectors_of(content: dict[str, Any], dtype: str) -> Iterator[Vector]:
             operation = case["operation"]
             tolerance = content["tolerances"][operation][dtype]["tolerance"]
             tolerance = case.get("tolerance", {}).get(dtype, tolerance)
-            yield Vector(case, content["family"], content["error"][operation], tolerance, content["notes"], dtype)
+            yield Vector(
+                case,
+                content["family"],
+                content["error"][operation],
+                tolerance,
+                content["notes"],
+                dtype,
+            )
 
 
 def selected(vectors: Sequence[Vector], only: str | None) -> list[Vector]:
@@ -312,7 +405,10 @@ def selected(vectors: Sequence[Vector], only: str | None) -> list[Vector]:
     if only is None:
         return list(vectors)
     names = {name.strip() for name in only.split(",")}
-    families, operations = ordered(v.family for v in vectors), ordered(v.operation for v in vectors)
+    families, operations = (
+        ordered(v.family for v in vectors),
+        ordered(v.operation for v in vectors),
+    )
     unknown = names - {*families, *operations, *(v.case["id"] for v in vectors)}
     if unknown:
         raise UsageError(
@@ -358,9 +454,13 @@ def run_cases(peer: Peer, cases: Iterable[Vector]) -> Iterator[Outcome]:
         operation = vector.operation
         outcome = Outcome(vector.case["id"], operation, "errored")
         if breaks["start"] >= (MAX_BREAKS if started else 1):
-            yield outcome._replace(message="not tried, for the implementation did not start")
+            yield outcome._replace(
+                message="not tried, for the implementation did not start"
+            )
         elif breaks[operation] >= MAX_BREAKS:
-            yield outcome._replace(message=f"not tried after {MAX_BREAKS} errors in a row of {operation}")
+            yield outcome._replace(
+                message=f"not tried after {MAX_BREAKS} errors in a row of {operation}"
+            )
         else:
             try:
                 outcome = judge(vector, peer.ask(operation, vector.case["inputs"]))

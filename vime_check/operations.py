@@ -27,8 +27,12 @@ OWN = "found by thought, not in the wild"
 
 # ---------------------------------------------------------------- types
 
-Function = Callable[..., Any]  # keyword inputs; gives an array, a number, or named arrays
-Error = Literal["elementwise", "arraywise"]  # relative to each element, or to the largest one
+Function = Callable[
+    ..., Any
+]  # keyword inputs; gives an array, a number, or named arrays
+Error = Literal[
+    "elementwise", "arraywise"
+]  # relative to each element, or to the largest one
 Inputs = dict[str, Any]
 Arrays = dict[str, Array]
 
@@ -238,7 +242,9 @@ class Case(NamedTuple):
     flags: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = BOTH
     why: str = ""  # empty where the inputs are valid
-    needs: frozenset[str] = frozenset()  # inputs that an operation must have for the case to say something
+    needs: frozenset[str] = (
+        frozenset()
+    )  # inputs that an operation must have for the case to say something
 
 
 class Operation(NamedTuple):
@@ -253,7 +259,9 @@ class Operation(NamedTuple):
 
 
 OPERATIONS: dict[str, Operation] = {}
-INTERMEDIATES: dict[str, Function] = {}  # by operation: from its inputs, named values on the way to its output
+INTERMEDIATES: dict[
+    str, Function
+] = {}  # by operation: from its inputs, named values on the way to its output
 
 
 # ---------------------------------------------------------------- building blocks: registering
@@ -264,7 +272,9 @@ def operation(family: str, error: Error) -> Callable[[Function], Function]:
 
     def register(function: Function) -> Function:
         name = function.__name__
-        OPERATIONS[name] = Operation(name, family, error, function, {}, lambda: iter(()))
+        OPERATIONS[name] = Operation(
+            name, family, error, function, {}, lambda: iter(())
+        )
         return function
 
     return register
@@ -275,7 +285,10 @@ def local_operation(name: str) -> None:
     right = OPERATIONS[name]
     local = bnn.with_zeta(right.function)
     signature = inspect.signature(right.function)
-    renamed = [each.replace(name="zeta") if each.name == "eps" else each for each in signature.parameters.values()]
+    renamed = [
+        each.replace(name="zeta") if each.name == "eps" else each
+        for each in signature.parameters.values()
+    ]
     vars(local)["__signature__"] = signature.replace(parameters=renamed)
     operation(right.family, right.error)(local)
 
@@ -306,12 +319,16 @@ def intermediates_of(*names: str) -> Callable[[Function], Function]:
     return register
 
 
-def cases_of(*names: str) -> Callable[[Callable[[], Iterator[Case]]], Callable[[], Iterator[Case]]]:
+def cases_of(
+    *names: str,
+) -> Callable[[Callable[[], Iterator[Case]]], Callable[[], Iterator[Case]]]:
     """Register the cases of these operations; each takes those whose inputs it has."""
 
     def register(cases: Callable[[], Iterator[Case]]) -> Callable[[], Iterator[Case]]:
         for name in names:
-            OPERATIONS[name] = OPERATIONS[name]._replace(cases=partial(fitting, name, cases))
+            OPERATIONS[name] = OPERATIONS[name]._replace(
+                cases=partial(fitting, name, cases)
+            )
         return cases
 
     return register
@@ -323,7 +340,11 @@ def fitting(name: str, cases: Callable[[], Iterator[Case]]) -> Iterator[Case]:
     for case in cases():
         if case.needs <= set(parameters):
             inputs = {key: rounded(case.inputs[key], case.dtypes) for key in parameters}
-            flags = [flag for flag in case.flags if flag in (*OPERATIONS[name].mistakes, "InputMutation")]
+            flags = [
+                flag
+                for flag in case.flags
+                if flag in (*OPERATIONS[name].mistakes, "InputMutation")
+            ]
             yield case._replace(inputs=inputs, flags=tuple(flags))
 
 
@@ -331,12 +352,20 @@ def rounded(value: Any, dtypes: Sequence[str]) -> Any:
     """What float32 can hold of a value, where a case is for float32 too."""
     if isinstance(value, list):
         return [rounded(each, dtypes) for each in value]
-    if "f32" not in dtypes or not (isinstance(value, float) or getattr(value, "dtype", None) == np.float64):
+    if "f32" not in dtypes or not (
+        isinstance(value, float) or getattr(value, "dtype", None) == np.float64
+    ):
         return value
-    return np.float64(np.float32(value)) if isinstance(value, np.ndarray) else float(np.float32(value))
+    return (
+        np.float64(np.float32(value))
+        if isinstance(value, np.ndarray)
+        else float(np.float32(value))
+    )
 
 
-def good(probe: str, comment: str, *flags: str, dtypes: tuple[str, ...] = BOTH, **inputs: Any) -> Case:
+def good(
+    probe: str, comment: str, *flags: str, dtypes: tuple[str, ...] = BOTH, **inputs: Any
+) -> Case:
     """A case of valid inputs."""
     return Case(probe, comment, arrays(inputs), flags, dtypes)
 
@@ -344,17 +373,24 @@ def good(probe: str, comment: str, *flags: str, dtypes: tuple[str, ...] = BOTH, 
 def bad(probe: str, why: str, base: Inputs, **changes: Any) -> Case:
     """A case that has to be refused: valid inputs, but for these changes."""
     comment = f"Has to be refused: {why}."
-    return Case(probe, comment, arrays(base | changes), why=why, needs=frozenset(changes))
+    return Case(
+        probe, comment, arrays(base | changes), why=why, needs=frozenset(changes)
+    )
 
 
 def by_convention(case: Case) -> Case:
     """A case that others may take with good reason."""
-    return case._replace(comment=f"Refused by the reference's own convention, which is no law: {case.why}.")
+    return case._replace(
+        comment=f"Refused by the reference's own convention, which is no law: {case.why}."
+    )
 
 
 def arrays(inputs: Inputs) -> Inputs:
     """Tuples stand for arrays."""
-    return {name: np.array(value) if isinstance(value, tuple) else value for name, value in inputs.items()}
+    return {
+        name: np.array(value) if isinstance(value, tuple) else value
+        for name, value in inputs.items()
+    }
 
 
 # ---------------------------------------------------------------- building blocks: numbers
@@ -378,7 +414,10 @@ def model(*layer_sizes: int, rows: int, samples: int, seed: int) -> Inputs:
         "inputs": numbers(rows, layer_sizes[0], seed=seed + 4),
         "targets": numbers(rows, layer_sizes[-1], seed=seed + 5),
         "eps": numbers(samples, size, seed=seed + 6),
-        "zeta": [numbers(samples, rows, units, seed=seed + 8 + units + i) for i, units in enumerate(layer_sizes[1:])],
+        "zeta": [
+            numbers(samples, rows, units, seed=seed + 8 + units + i)
+            for i, units in enumerate(layer_sizes[1:])
+        ],
         "layer_sizes": np.array(layer_sizes),
         "likelihood_sigma": 0.75,
         "num_data": 10.0,
@@ -406,4 +445,7 @@ def noise_of(given: Inputs) -> Noise:
 
 
 def model_of(given: Inputs) -> vime.ModelSettings:
-    return {"layer_sizes": sizes_of(given["layer_sizes"]), "likelihood_sigma": given["likelihood_sigma"]}
+    return {
+        "layer_sizes": sizes_of(given["layer_sizes"]),
+        "likelihood_sigma": given["likelihood_sigma"],
+    }

@@ -34,13 +34,25 @@ from numpy.typing import NDArray
 
 PROTOCOL_VERSION = 1
 DTYPES: dict[str, type[np.floating[Any]]] = {"f64": np.float64, "f32": np.float32}
-INDICES = ("layer_sizes", "observation", "symbols", "bits", "images")  # whole numbers in every precision
+INDICES = (
+    "layer_sizes",
+    "observation",
+    "symbols",
+    "bits",
+    "images",
+)  # whole numbers in every precision
 PIXELS = "pixel_control_rewards"  # its observations are bytes, as environments have them, where they can be
-SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}  # JSON has no such numbers
+SPECIAL = {
+    "NaN": math.nan,
+    "Infinity": math.inf,
+    "-Infinity": -math.inf,
+}  # JSON has no such numbers
 LINE_LIMIT = 2**20  # bytes of an answer: 700 times the longest of the vectors
 CHUNK = 2**16  # bytes read or written at once
 STDERR_KEPT = 4096  # bytes of what a program last wrote to stderr
-START_SECONDS = 60.0  # at least, before a program is ready: importing may take longer than a case
+START_SECONDS = (
+    60.0  # at least, before a program is ready: importing may take longer than a case
+)
 STOP_SECONDS = 1.0  # for a program to end by itself
 
 # ---------------------------------------------------------------- types
@@ -93,7 +105,10 @@ def special(value: Any) -> Any:
 
 def decoded(operation: str, inputs: Inputs, dtype: str) -> dict[str, Any]:
     """Inputs as a Python implementation takes them: arrays, lists of arrays where ragged, plain scalars."""
-    return {name: decoded_input(operation, name, special(value), dtype) for name, value in inputs.items()}
+    return {
+        name: decoded_input(operation, name, special(value), dtype)
+        for name, value in inputs.items()
+    }
 
 
 def decoded_input(operation: str, name: str, value: Any, dtype: str) -> Any:
@@ -106,7 +121,9 @@ def decoded_input(operation: str, name: str, value: Any, dtype: str) -> Any:
     array = to_array(value, "f64" if indices else dtype)
     if name in ("terminated", "truncated", "ended") and not array.size:
         return array.astype(bool)
-    if operation == PIXELS and np.all((array >= 0) & (array <= 255) & (array == np.floor(array))):
+    if operation == PIXELS and np.all(
+        (array >= 0) & (array <= 255) & (array == np.floor(array))
+    ):
         return array.astype(np.uint8)
     return array.astype(int) if indices and np.all(array == np.floor(array)) else array
 
@@ -125,7 +142,9 @@ def plain(result: Any) -> Any:
     if isinstance(result, Mapping):
         return {str(name): plain_array(values) for name, values in result.items()}
     if isinstance(result, tuple):
-        raise TypeError("returned a tuple; an array, a number or a dict of arrays by name is wanted")
+        raise TypeError(
+            "returned a tuple; an array, a number or a dict of arrays by name is wanted"
+        )
     return plain_array(result)
 
 
@@ -134,9 +153,13 @@ def plain_array(values: Any) -> Any:
         values = values.detach().cpu().numpy()
     array = np.asarray(values)
     if array.dtype.kind not in "fiu":
-        raise TypeError(f"returned {type(values).__name__} of {array.dtype}; numbers are wanted")
+        raise TypeError(
+            f"returned {type(values).__name__} of {array.dtype}; numbers are wanted"
+        )
     numbers = array.astype(float)
-    return numbers.tolist() if np.isfinite(numbers).all() else jsonable(numbers.tolist())
+    return (
+        numbers.tolist() if np.isfinite(numbers).all() else jsonable(numbers.tolist())
+    )
 
 
 def outputs(result: Any) -> Outputs:
@@ -165,7 +188,9 @@ def check_numbers(value: Any) -> None:
 
 def shown(value: Any, limit: int = 300) -> str:
     """What a program sent as one line that is safe to print."""
-    line = "".join(letter if letter.isprintable() else " " for letter in str(value)[: 2 * limit])
+    line = "".join(
+        letter if letter.isprintable() else " " for letter in str(value)[: 2 * limit]
+    )
     line = " ".join(line.split())
     return line if len(line) <= limit else line[:limit] + "..."
 
@@ -176,11 +201,15 @@ def shown(value: Any, limit: int = 300) -> str:
 def load(impl: str) -> Any:
     """The module, or the object in it, that "module" or "module:object" names; UsageError where there is none."""
     module, _, path = impl.partition(":")
-    sys.path.insert(0, os.getcwd())  # not before, so that no file there hides what the protocol needs
+    sys.path.insert(
+        0, os.getcwd()
+    )  # not before, so that no file there hides what the protocol needs
     try:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if not f"{module}.".startswith(f"{error.name}."):  # it was found, but not what it needs
+        if not f"{module}.".startswith(
+            f"{error.name}."
+        ):  # it was found, but not what it needs
             raise
         raise UsageError(not_an_impl(impl, error)) from error
     try:
@@ -202,7 +231,9 @@ def respond(implementation: Any, operation: str, inputs: Inputs, dtype: str) -> 
     arguments = decoded(operation, inputs, dtype)
     before = copy.deepcopy(arguments)
     answer = call(function, arguments)
-    changed = [name for name, value in before.items() if not identical(value, arguments[name])]
+    changed = [
+        name for name, value in before.items() if not identical(value, arguments[name])
+    ]
     return {**answer, "mutated": changed} if changed else answer
 
 
@@ -243,7 +274,9 @@ def serve(impl: str) -> None:
                 implementation, dtype = load(impl), question["dtype"]
                 answer: Answer = {"ok": True, "implementation": impl}
             else:
-                answer = respond(implementation, question["operation"], question["inputs"], dtype)
+                answer = respond(
+                    implementation, question["operation"], question["inputs"], dtype
+                )
         except UsageError as error:
             answer = {"ok": False, "usage": str(error)}
         except (Exception, SystemExit) as error:
@@ -279,7 +312,11 @@ class Child:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         assert self.process.stderr is not None
-        self.stdin, self.stdout, self.stderr = self.process.stdin, self.process.stdout, self.process.stderr
+        self.stdin, self.stdout, self.stderr = (
+            self.process.stdin,
+            self.process.stdout,
+            self.process.stderr,
+        )
         for stream in (self.stdin, self.stdout, self.stderr):
             os.set_blocking(stream.fileno(), False)
         self.sequence = -1
@@ -297,7 +334,9 @@ class Child:
         if not isinstance(answer, dict):
             raise ProtocolError(f"not a JSON object: {text}")
         if answer.get("seq") != self.sequence:
-            raise ProtocolError(f"answered number {shown(repr(answer.get('seq')), 60)} in place of {self.sequence}")
+            raise ProtocolError(
+                f"answered number {shown(repr(answer.get('seq')), 60)} in place of {self.sequence}"
+            )
         return answer
 
     def converse(self, unsent: bytes, seconds: float) -> bytes:
@@ -351,14 +390,20 @@ class Child:
             for _ in range(100):  # a child that it left behind may write for ever
                 if not self.read_complaints():
                     break
-        how = f"exited with code {code}" if code >= 0 else f"ended by signal {signal.Signals(-code).name}"
+        how = (
+            f"exited with code {code}"
+            if code >= 0
+            else f"ended by signal {signal.Signals(-code).name}"
+        )
         last = self.complaints.decode(errors="replace").strip().rpartition("\n")[2]
         return f"{how}: {shown(last)}" if last else how
 
     def stop(self) -> None:
         """Ask it to stop, and end what is left of it."""
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            os.write(self.stdin.fileno(), line_of({"seq": self.sequence + 1, "cmd": "stop"}))
+            os.write(
+                self.stdin.fileno(), line_of({"seq": self.sequence + 1, "cmd": "stop"})
+            )
             self.stdin.close()
             self.process.wait(STOP_SECONDS)
         self.end()
@@ -379,10 +424,20 @@ def line_of(message: Answer) -> bytes:
 class Program:
     """A program under test: started once, and again after it broke; `served` is a Python module served here."""
 
-    def __init__(self, name: str, words: Sequence[str], dtype: str, timeout: float, served: bool) -> None:
-        self.name, self.words, self.dtype, self.timeout, self.served = name, words, dtype, timeout, served
+    def __init__(
+        self, name: str, words: Sequence[str], dtype: str, timeout: float, served: bool
+    ) -> None:
+        self.name, self.words, self.dtype, self.timeout, self.served = (
+            name,
+            words,
+            dtype,
+            timeout,
+            served,
+        )
         # The same Python finds what it finds here; another program's Python may be another.
-        self.environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} if served else {}
+        self.environment = (
+            {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} if served else {}
+        )
         self.child: Child | None = None
         self.never_started = ""
 
@@ -398,7 +453,9 @@ class Program:
             raise StartError(self.never_started)
         try:
             self.child = self.child or self.start()
-            answer = self.child.exchange({"cmd": "run", "operation": operation, "inputs": inputs}, self.timeout)
+            answer = self.child.exchange(
+                {"cmd": "run", "operation": operation, "inputs": inputs}, self.timeout
+            )
         except ProtocolError:
             self.end()
             raise
@@ -441,22 +498,30 @@ class Reference:
 
     def __init__(self, dtype: str = "f64") -> None:
         self.name = "the reference" if dtype == "f64" else "the reference, in float64"
-        from vime_check.prove import OPERATIONS  # here, for a check of others needs none of its imports
+        from vime_check.prove import (
+            OPERATIONS,  # here, for a check of others needs none of its imports
+        )
 
-        self.functions = SimpleNamespace(**{name: each.function for name, each in OPERATIONS.items()})
+        self.functions = SimpleNamespace(
+            **{name: each.function for name, each in OPERATIONS.items()}
+        )
 
     def ask(self, operation: str, inputs: Inputs) -> Answer:
         return respond(self.functions, operation, inputs, "f64")
 
 
 @contextlib.contextmanager
-def peer_of(impl: str | None, command: str | None, dtype: str, timeout: float) -> Iterator[Peer]:
+def peer_of(
+    impl: str | None, command: str | None, dtype: str, timeout: float
+) -> Iterator[Peer]:
     """The implementation under test, ended with its process group when done; UsageError where there is none."""
     if impl is None and command is None:
         yield Reference(dtype)
         return
     words = command_of(impl, command)
-    program = Program(impl or shlex.join(words), words, dtype, timeout, served=impl is not None)
+    program = Program(
+        impl or shlex.join(words), words, dtype, timeout, served=impl is not None
+    )
     program.prepare()
     try:
         yield program
@@ -469,7 +534,9 @@ def command_of(impl: str | None, command: str | None) -> list[str]:
     if impl is not None and command is not None:
         raise UsageError("IMPL and --exec exclude each other")
     if impl is not None:
-        if not all(part.isidentifier() for part in impl.replace(":", ".", 1).split(".")):
+        if not all(
+            part.isidentifier() for part in impl.replace(":", ".", 1).split(".")
+        ):
             raise UsageError(not_an_impl(impl))
         return [sys.executable, "-P", "-m", "vime_check.programs", "serve", impl]
     try:

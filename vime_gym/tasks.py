@@ -55,8 +55,16 @@ COLOURS = {
     "*": (0, 0, 255),  # lit piece of the screen
 }
 SIGNS = "".join(COLOURS)
-DRAWN = {"render_modes": ["rgb_array"], "render_fps": 10}  # metadata of what can be drawn
-MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # (row, column) of the actions: 0 up, 1 right, 2 down, 3 left
+DRAWN = {
+    "render_modes": ["rgb_array"],
+    "render_fps": 10,
+}  # metadata of what can be drawn
+MOVES = (
+    (-1, 0),
+    (0, 1),
+    (1, 0),
+    (0, -1),
+)  # (row, column) of the actions: 0 up, 1 right, 2 down, 3 left
 KEY_DOOR_MAZE = (
     "#########",
     "#A  #   #",
@@ -85,17 +93,26 @@ NUM_APPLES = 4
 LABYRINTH_STEPS = 300  # of an episode
 # What the line from the centre of a 5 by 5 window to each of its cells goes through: the cell at half the offset, or
 # the two at either side, got by rounding to the centre and away from it.
-BETWEEN = np.ix_([1, 2, 2, 2, 3], [1, 2, 2, 2, 3]), np.ix_([1, 1, 2, 3, 3], [1, 1, 2, 3, 3])
+BETWEEN = (
+    np.ix_([1, 2, 2, 2, 3], [1, 2, 2, 2, 3]),
+    np.ix_([1, 1, 2, 3, 3], [1, 1, 2, 3, 3]),
+)
 
 # ---------------------------------------------------------------- types
 
-CartPoleState = tuple[float, float, float, float]  # x (m), ẋ (m/s), θ from upright (rad), θ̇ (rad/s)
-Step = tuple[int, float, bool, bool, dict[str, Any]]  # state, reward, terminated, truncated, info
+CartPoleState = tuple[
+    float, float, float, float
+]  # x (m), ẋ (m/s), θ from upright (rad), θ̇ (rad/s)
+Step = tuple[
+    int, float, bool, bool, dict[str, Any]
+]  # state, reward, terminated, truncated, info
 
 # ---------------------------------------------------------------- building blocks
 
 
-def cart_pole_acceleration(theta: float, theta_velocity: float, force: float) -> tuple[float, float]:
+def cart_pole_acceleration(
+    theta: float, theta_velocity: float, force: float
+) -> tuple[float, float]:
     """(ẍ, θ̈) in m/s² and rad/s² of a cart on a track with a thin pole on a pivot, both without friction.
 
     The tip is at x + 2l sin θ and height 2l cos θ, M and m are the masses of cart and pole, F pushes the cart along x:
@@ -107,9 +124,17 @@ def cart_pole_acceleration(theta: float, theta_velocity: float, force: float) ->
     The second line gives θ̈; put into the first it gives ẍ.
     """
     cos, sin = math.cos(theta), math.sin(theta)
-    pull = POLE_MASS * (POLE_HALF_LENGTH * theta_velocity * theta_velocity - 0.75 * GRAVITY * cos) * sin
-    x_acceleration = (force + pull) / (CART_MASS + POLE_MASS - 0.75 * POLE_MASS * cos * cos)
-    return x_acceleration, 0.75 * (GRAVITY * sin - x_acceleration * cos) / POLE_HALF_LENGTH
+    pull = (
+        POLE_MASS
+        * (POLE_HALF_LENGTH * theta_velocity * theta_velocity - 0.75 * GRAVITY * cos)
+        * sin
+    )
+    x_acceleration = (force + pull) / (
+        CART_MASS + POLE_MASS - 0.75 * POLE_MASS * cos * cos
+    )
+    return x_acceleration, 0.75 * (
+        GRAVITY * sin - x_acceleration * cos
+    ) / POLE_HALF_LENGTH
 
 
 def cart_pole_step(state: CartPoleState, force: float, seconds: float) -> CartPoleState:
@@ -140,8 +165,12 @@ def mujoco_env(task: str, module: str, name: str, **kwargs: Any) -> gym.Env[Any,
     try:
         robots = import_module(f"gymnasium.envs.mujoco.{module}")
     except (ImportError, DependencyNotInstalled) as error:
-        raise DependencyNotInstalled(f"{task} needs mujoco: pip install -e '.[mujoco]'") from error
-    robot: gym.Env[Any, Any] = getattr(robots, name)(exclude_current_positions_from_observation=False, **kwargs)
+        raise DependencyNotInstalled(
+            f"{task} needs mujoco: pip install -e '.[mujoco]'"
+        ) from error
+    robot: gym.Env[Any, Any] = getattr(robots, name)(
+        exclude_current_positions_from_observation=False, **kwargs
+    )
     return robot
 
 
@@ -174,7 +203,10 @@ def deep_sea_score(solved: Mapping[int, int | None]) -> float:
     """
     if not solved:
         raise ValueError("solved must have at least one size, got none")
-    early = [episode is not None and episode < 2**size + 100 for size, episode in solved.items()]
+    early = [
+        episode is not None and episode < 2**size + 100
+        for size, episode in solved.items()
+    ]
     return sum(early) / len(early)
 
 
@@ -196,7 +228,11 @@ class SparseMountainCar(gym.Wrapper[Any, Any, Any, Any]):
         return observation, float(terminated), terminated, truncated, info
 
 
-gym.register(id="vime_ref/SparseMountainCar-v0", entry_point=SparseMountainCar, max_episode_steps=500)
+gym.register(
+    id="vime_ref/SparseMountainCar-v0",
+    entry_point=SparseMountainCar,
+    max_episode_steps=500,
+)
 
 
 class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
@@ -219,7 +255,9 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
     def __init__(self, start_width: ArrayLike = (0.05, 0.05, 0.05, 0.05)) -> None:
         width = np.array(start_width, dtype=float)
         if width.shape != (4,) or not np.all(np.isfinite(width) & (width >= 0)):
-            raise ValueError(f"start_width must be 4 finite numbers >= 0, got {start_width!r}")
+            raise ValueError(
+                f"start_width must be 4 finite numbers >= 0, got {start_width!r}"
+            )
         self.start_width = width
         self.state: CartPoleState | None = None
         self.action_space = gym.spaces.Box(-MAX_FORCE, MAX_FORCE, (1,), np.float64)
@@ -230,16 +268,24 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
         super().reset(seed=seed)
-        x, x_velocity, angle, theta_velocity = self.np_random.uniform(-self.start_width, self.start_width).tolist()
+        x, x_velocity, angle, theta_velocity = self.np_random.uniform(
+            -self.start_width, self.start_width
+        ).tolist()
         self.state = x, x_velocity, math.pi + angle, theta_velocity
         return self._observation(self.state), {}
 
-    def step(self, action: ArrayLike) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
+    def step(
+        self, action: ArrayLike
+    ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
         if self.state is None:
-            raise ResetNeeded("SparseCartPoleSwingup must be reset before its first step")
+            raise ResetNeeded(
+                "SparseCartPoleSwingup must be reset before its first step"
+            )
         given = np.asarray(action, dtype=float)
         if given.shape != (1,) or not math.isfinite(given[0]):
-            raise ValueError(f"action must be one finite number in an array of shape (1,), got {action!r}")
+            raise ValueError(
+                f"action must be one finite number in an array of shape (1,), got {action!r}"
+            )
         force = min(max(float(given[0]), -MAX_FORCE), MAX_FORCE)
         self.state = cart_pole_step(self.state, force, STEP_SECONDS)
         observation = self._observation(self.state)
@@ -250,11 +296,15 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
     @staticmethod
     def _observation(state: CartPoleState) -> NDArray[np.float64]:
         x, x_velocity, theta, theta_velocity = state
-        return np.array([x, x_velocity, math.cos(theta), math.sin(theta), theta_velocity])
+        return np.array(
+            [x, x_velocity, math.cos(theta), math.sin(theta), theta_velocity]
+        )
 
 
 gym.register(
-    id="vime_ref/SparseCartPoleSwingup-v0", entry_point=f"{__name__}:SparseCartPoleSwingup", max_episode_steps=500
+    id="vime_ref/SparseCartPoleSwingup-v0",
+    entry_point=f"{__name__}:SparseCartPoleSwingup",
+    max_episode_steps=500,
 )
 
 
@@ -267,14 +317,26 @@ class SparseHalfCheetah(gym.Wrapper[Any, Any, Any, Any]):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(mujoco_env("SparseHalfCheetah", "half_cheetah_v5", "HalfCheetahEnv", frame_skip=1, **kwargs))
+        super().__init__(
+            mujoco_env(
+                "SparseHalfCheetah",
+                "half_cheetah_v5",
+                "HalfCheetahEnv",
+                frame_skip=1,
+                **kwargs,
+            )
+        )
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         observation, _, terminated, truncated, info = self.env.step(action)
         return observation, float(info["x_position"] > 5.0), terminated, truncated, info
 
 
-gym.register(id="vime_ref/SparseHalfCheetah-v0", entry_point=SparseHalfCheetah, max_episode_steps=500)
+gym.register(
+    id="vime_ref/SparseHalfCheetah-v0",
+    entry_point=SparseHalfCheetah,
+    max_episode_steps=500,
+)
 
 
 class Walker2D(gym.Wrapper[Any, Any, Any, Any]):
@@ -287,7 +349,11 @@ class Walker2D(gym.Wrapper[Any, Any, Any, Any]):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(mujoco_env("Walker2D", "walker2d_v5", "Walker2dEnv", healthy_reward=0.0, **kwargs))
+        super().__init__(
+            mujoco_env(
+                "Walker2D", "walker2d_v5", "Walker2dEnv", healthy_reward=0.0, **kwargs
+            )
+        )
 
 
 gym.register(id="vime_ref/Walker2D-v0", entry_point=Walker2D, max_episode_steps=500)
@@ -307,7 +373,9 @@ class NumberedTask(gym.Env[Any, Any]):
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  as in gymnasium.Env
 
-    def __init__(self, num_actions: int, views: Mapping[str, gym.Space[Any]], observation: str) -> None:
+    def __init__(
+        self, num_actions: int, views: Mapping[str, gym.Space[Any]], observation: str
+    ) -> None:
         check_choice("observation", observation, tuple(views))
         self.num_actions = num_actions
         self.action_space = gym.spaces.Discrete(num_actions)
@@ -315,17 +383,27 @@ class NumberedTask(gym.Env[Any, Any]):
         self.view = getattr(self, observation)
         self.state, self.ended = 0, True
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         self.state, self.ended = self.start(), False
         return self.view(self.state), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         if self.ended:
-            raise ResetNeeded(f"{type(self).__name__} must be reset before its first step and after its last")
-        if not (isinstance(action, (int, np.integer)) and 0 <= action < self.num_actions):
-            raise ValueError(f"action must be a whole number from 0 to {self.num_actions - 1}, got {action!r}")
-        self.state, reward, terminated, truncated, info = self.move(self.state, int(action))
+            raise ResetNeeded(
+                f"{type(self).__name__} must be reset before its first step and after its last"
+            )
+        if not (
+            isinstance(action, (int, np.integer)) and 0 <= action < self.num_actions
+        ):
+            raise ValueError(
+                f"action must be a whole number from 0 to {self.num_actions - 1}, got {action!r}"
+            )
+        self.state, reward, terminated, truncated, info = self.move(
+            self.state, int(action)
+        )
         self.ended = terminated or truncated
         return self.view(self.state), reward, terminated, truncated, info
 
@@ -358,10 +436,18 @@ class BernoulliBandit(NumberedTask):
         super().__init__(len(self.means), {"index": gym.spaces.Discrete(1)}, "index")
 
     def move(self, state: int, action: int) -> Step:
-        return state, float(self.np_random.random() < self.means[action]), True, False, {}
+        return (
+            state,
+            float(self.np_random.random() < self.means[action]),
+            True,
+            False,
+            {},
+        )
 
 
-gym.register(id="vime_ref/BernoulliBandit-v0", entry_point=f"{__name__}:BernoulliBandit")
+gym.register(
+    id="vime_ref/BernoulliBandit-v0", entry_point=f"{__name__}:BernoulliBandit"
+)
 
 
 class Chain(NumberedTask):
@@ -426,12 +512,19 @@ class DeepSea(NumberedTask):
     """
 
     def __init__(
-        self, size: int, observation: str = "index", *, randomize_actions: bool = True, mapping_seed: int = 42
+        self,
+        size: int,
+        observation: str = "index",
+        *,
+        randomize_actions: bool = True,
+        mapping_seed: int = 42,
     ) -> None:
         check_count("size", size, 2)
         self.size = size
         random = np.random.RandomState(mapping_seed).binomial(1, 0.5, size * size)
-        self.right: list[int] = random.tolist() if randomize_actions else [1] * size * size  # action that goes right
+        self.right: list[int] = (
+            random.tolist() if randomize_actions else [1] * size * size
+        )  # action that goes right
         views: dict[str, gym.Space[Any]] = {
             "index": gym.spaces.Discrete(size * size + 1),
             "onehot": gym.spaces.Box(0, 1, (size * size,), np.float64),
@@ -444,7 +537,9 @@ class DeepSea(NumberedTask):
         row, column = divmod(state, size)
         right = action == self.right[state]
         reward = (float(column == size - 1) - MOVE_COST / size) if right else 0.0
-        info = {"wrong": column < row or not right}  # nothing leads back to the diagonal
+        info = {
+            "wrong": column < row or not right
+        }  # nothing leads back to the diagonal
         if row == size - 1:
             return size * size, reward, True, False, info
         column = min(column + 1, size - 1) if right else max(column - 1, 0)
@@ -472,14 +567,34 @@ class DrawnTask(NumberedTask):
 
     metadata: dict[str, Any] = DRAWN
 
-    def __init__(self, drawing: Sequence[str], num_levels: int, observation: str, render_mode: str | None) -> None:
-        self.cells = [(r, c) for r, line in enumerate(drawing) for c, sign in enumerate(line) if sign != "#"]
-        self.places = {drawing[r][c]: n for n, (r, c) in enumerate(self.cells)}  # the cell of each sign
+    def __init__(
+        self,
+        drawing: Sequence[str],
+        num_levels: int,
+        observation: str,
+        render_mode: str | None,
+    ) -> None:
+        self.cells = [
+            (r, c)
+            for r, line in enumerate(drawing)
+            for c, sign in enumerate(line)
+            if sign != "#"
+        ]
+        self.places = {
+            drawing[r][c]: n for n, (r, c) in enumerate(self.cells)
+        }  # the cell of each sign
         number = {cell: n for n, cell in enumerate(self.cells)}
         self.next_cells = [
-            [number.get((r + down, c + right), n) for down, right in MOVES] for n, (r, c) in enumerate(self.cells)
+            [number.get((r + down, c + right), n) for down, right in MOVES]
+            for n, (r, c) in enumerate(self.cells)
         ]
-        self.drawing = np.array([[SIGNS.index(sign) for sign in line.replace("A", " ")] for line in drawing], np.uint8)
+        self.drawing = np.array(
+            [
+                [SIGNS.index(sign) for sign in line.replace("A", " ")]
+                for line in drawing
+            ],
+            np.uint8,
+        )
         self.largest = np.array([*np.subtract(self.drawing.shape, 1), num_levels - 1])
         if render_mode is not None:
             check_choice("render_mode", render_mode, ("rgb_array",))
@@ -522,7 +637,11 @@ class DrawnTask(NumberedTask):
     def render(self) -> Any:
         if self.render_mode is None:
             return None
-        return np.array([*COLOURS.values()], np.uint8)[self.image(self.state)].repeat(16, axis=0).repeat(16, axis=1)
+        return (
+            np.array([*COLOURS.values()], np.uint8)[self.image(self.state)]
+            .repeat(16, axis=0)
+            .repeat(16, axis=1)
+        )
 
 
 class KeyDoorMaze(DrawnTask):
@@ -534,7 +653,9 @@ class KeyDoorMaze(DrawnTask):
     Deterministic. Own design, after the key and the door of Montezuma's Revenge in [Counts], arXiv 1606.01868.
     """
 
-    def __init__(self, observation: str = "image", render_mode: str | None = None) -> None:
+    def __init__(
+        self, observation: str = "image", render_mode: str | None = None
+    ) -> None:
         super().__init__(KEY_DOOR_MAZE, 2, observation, render_mode)
 
     def walk(self, old: int, new: int, level: int) -> tuple[int, int, dict[str, Any]]:
@@ -546,7 +667,11 @@ class KeyDoorMaze(DrawnTask):
             image[self.cells[self.places["K"]]] = SIGNS.index(" ")
 
 
-gym.register(id="vime_ref/KeyDoorMaze-v0", entry_point=f"{__name__}:KeyDoorMaze", max_episode_steps=200)
+gym.register(
+    id="vime_ref/KeyDoorMaze-v0",
+    entry_point=f"{__name__}:KeyDoorMaze",
+    max_episode_steps=200,
+)
 
 
 class NoisyTV(DrawnTask):
@@ -562,7 +687,9 @@ class NoisyTV(DrawnTask):
     Source: [TV], whose television stands in a maze and changes on demand; here it changes by itself.
     """
 
-    def __init__(self, observation: str = "image", render_mode: str | None = None) -> None:
+    def __init__(
+        self, observation: str = "image", render_mode: str | None = None
+    ) -> None:
         self.num_pictures = 2 ** len(TV_ROOM[0])
         self.screen = np.random.default_rng(0)
         super().__init__(TV_ROOM, self.num_pictures, observation, render_mode)
@@ -581,7 +708,9 @@ class NoisyTV(DrawnTask):
         image[0, lit == 1] = SIGNS.index("*")
 
 
-gym.register(id="vime_ref/NoisyTV-v0", entry_point=f"{__name__}:NoisyTV", max_episode_steps=100)
+gym.register(
+    id="vime_ref/NoisyTV-v0", entry_point=f"{__name__}:NoisyTV", max_episode_steps=100
+)
 
 
 # ---------------------------------------------------------------- the labyrinth
@@ -596,14 +725,24 @@ def carve_maze(rooms: int, order: Sequence[int]) -> NDArray[np.bool_]:
     Raises: ValueError unless `order` is a permutation of the numbers of those walls, 2 · rooms · (rooms − 1) of them.
     """
     size = 2 * rooms + 1
-    between = [(r, c) for r in range(1, size - 1) for c in range(1, size - 1) if (r + c) % 2]
+    between = [
+        (r, c) for r in range(1, size - 1) for c in range(1, size - 1) if (r + c) % 2
+    ]
     if sorted(order) != [*range(len(between))]:
-        raise ValueError(f"order must be a permutation of 0 to {len(between) - 1}, got {order!r}")
+        raise ValueError(
+            f"order must be a permutation of 0 to {len(between) - 1}, got {order!r}"
+        )
     walls = np.ones((size, size), bool)
     walls[1::2, 1::2] = False
-    part = np.arange(size * size).reshape(size, size)  # the same number in rooms that are joined
+    part = np.arange(size * size).reshape(
+        size, size
+    )  # the same number in rooms that are joined
     for r, c in (between[n] for n in order):
-        one, other = (part[r, c - 1], part[r, c + 1]) if r % 2 else (part[r - 1, c], part[r + 1, c])
+        one, other = (
+            (part[r, c - 1], part[r, c + 1])
+            if r % 2
+            else (part[r - 1, c], part[r + 1, c])
+        )
         if one != other:
             walls[r, c] = False
             part[part == other] = one
@@ -635,7 +774,13 @@ class Labyrinth(NumberedTask):
 
     metadata: dict[str, Any] = DRAWN
 
-    def __init__(self, maze_seed: int | None = None, render_mode: str | None = None, *, rooms: int = 4) -> None:
+    def __init__(
+        self,
+        maze_seed: int | None = None,
+        render_mode: str | None = None,
+        *,
+        rooms: int = 4,
+    ) -> None:
         check_count("rooms", rooms, 2)
         if maze_seed is not None:
             check_count("maze_seed", maze_seed, 0)
@@ -643,15 +788,27 @@ class Labyrinth(NumberedTask):
             check_choice("render_mode", render_mode, ("rgb_array",))
         self.rooms, self.maze_seed, self.render_mode = rooms, maze_seed, render_mode
         self.size = size = 2 * rooms + 1
-        self.ahead = [down * size + right for down, right in MOVES]  # from a cell to the next, by heading
+        self.ahead = [
+            down * size + right for down, right in MOVES
+        ]  # from a cell to the next, by heading
         self.apples = self.free = np.zeros(0, int)
-        self.surroundings = np.full((size + 4, size + 4), WALL, np.uint8)  # the maze, two cells of wall around it
+        self.surroundings = np.full(
+            (size + 4, size + 4), WALL, np.uint8
+        )  # the maze, two cells of wall around it
         places = np.arange(self.surroundings.size).reshape(self.surroundings.shape)
-        windows = np.lib.stride_tricks.sliding_window_view(places, (5, 5))  # (H, W, 5, 5)
-        turned = [np.rot90(windows, heading, axes=(2, 3)) for heading in range(len(MOVES))]
-        self.cells = np.stack(turned, axis=2).reshape(-1, 5, 5)  # of each state's window, in surroundings.ravel()
+        windows = np.lib.stride_tricks.sliding_window_view(
+            places, (5, 5)
+        )  # (H, W, 5, 5)
+        turned = [
+            np.rot90(windows, heading, axes=(2, 3)) for heading in range(len(MOVES))
+        ]
+        self.cells = np.stack(turned, axis=2).reshape(
+            -1, 5, 5
+        )  # of each state's window, in surroundings.ravel()
         self.colours = np.array(LABYRINTH_COLOURS, np.uint8)
-        super().__init__(4, {"image": gym.spaces.Box(0, 255, (20, 20, 3), np.uint8)}, "image")
+        super().__init__(
+            4, {"image": gym.spaces.Box(0, 255, (20, 20, 3), np.uint8)}, "image"
+        )
 
     @property
     def maze(self) -> NDArray[np.uint8]:
@@ -662,8 +819,14 @@ class Labyrinth(NumberedTask):
         return self.surroundings[2:-2, 2:-2]
 
     def start(self) -> int:
-        rng = self.np_random if self.maze_seed is None else np.random.default_rng(self.maze_seed)
-        walls = carve_maze(self.rooms, rng.permutation(2 * self.rooms * (self.rooms - 1)).tolist())
+        rng = (
+            self.np_random
+            if self.maze_seed is None
+            else np.random.default_rng(self.maze_seed)
+        )
+        walls = carve_maze(
+            self.rooms, rng.permutation(2 * self.rooms * (self.rooms - 1)).tolist()
+        )
         goal, *others = rng.permutation(np.flatnonzero(~walls)).tolist()
         self.apples, self.free = np.split(np.array(others), [NUM_APPLES])
         self.maze[:] = np.where(walls, WALL, FLOOR)
@@ -679,19 +842,35 @@ class Labyrinth(NumberedTask):
     def move(self, state: int, action: int) -> Step:
         cell, heading = divmod(state, 4)
         if action < 2:
-            return 4 * cell + (heading + (1 if action else -1)) % 4, 0.0, False, False, {}
+            return (
+                4 * cell + (heading + (1 if action else -1)) % 4,
+                0.0,
+                False,
+                False,
+                {},
+            )
         new = cell + (self.ahead[heading] if action == 2 else -self.ahead[heading])
         sign = self.maze.flat[new]
         if sign == GOAL:
             return self.respawn(), 10.0, False, False, {}
         if sign == APPLE:
             self.maze.flat[new] = FLOOR
-        return state if sign == WALL else 4 * new + heading, float(sign == APPLE), False, False, {}
+        return (
+            state if sign == WALL else 4 * new + heading,
+            float(sign == APPLE),
+            False,
+            False,
+            {},
+        )
 
     def image(self, state: int) -> NDArray[np.uint8]:
         window = self.surroundings.ravel()[self.cells[state]]
         one, other = (window[cells] == WALL for cells in BETWEEN)
-        return self.colours.take(np.where(one & other, WALL, window), axis=0).repeat(4, axis=0).repeat(4, axis=1)
+        return (
+            self.colours.take(np.where(one & other, WALL, window), axis=0)
+            .repeat(4, axis=0)
+            .repeat(4, axis=1)
+        )
 
     def render(self) -> Any:
         if self.render_mode is None:
@@ -699,9 +878,17 @@ class Labyrinth(NumberedTask):
         picture = self.colours[self.maze].repeat(16, axis=0).repeat(16, axis=1)
         cell, heading = divmod(self.state, 4)
         row, column = divmod(cell, self.size)
-        arrow = np.abs(2 * np.arange(16) - 15) <= np.arange(16)[:, None]  # (16, 16), points up
-        picture[16 * row : 16 * row + 16, 16 * column : 16 * column + 16][np.rot90(arrow, -heading)] = COLOURS["A"]
+        arrow = (
+            np.abs(2 * np.arange(16) - 15) <= np.arange(16)[:, None]
+        )  # (16, 16), points up
+        picture[16 * row : 16 * row + 16, 16 * column : 16 * column + 16][
+            np.rot90(arrow, -heading)
+        ] = COLOURS["A"]
         return picture
 
 
-gym.register(id="vime_ref/Labyrinth-v0", entry_point=f"{__name__}:Labyrinth", max_episode_steps=LABYRINTH_STEPS)
+gym.register(
+    id="vime_ref/Labyrinth-v0",
+    entry_point=f"{__name__}:Labyrinth",
+    max_episode_steps=LABYRINTH_STEPS,
+)

@@ -56,15 +56,31 @@ from vime_lab.tasks import BONUSES, TASKS, Job, Task, with_setting
 
 RUN_EXTRA = ("tqdm", "matplotlib", "joblib")
 MUJOCO_TASKS = ("SparseHalfCheetah", "Walker2D")
-FILES = ("learning_curve.csv", "config.json", "learning_curve.png", "state_visits.png", "diagnostics.png")
-CHECKPOINTS = "checkpoints"  # folder in the folder of results, while a run is not complete
+FILES = (
+    "learning_curve.csv",
+    "config.json",
+    "learning_curve.png",
+    "state_visits.png",
+    "diagnostics.png",
+)
+CHECKPOINTS = (
+    "checkpoints"  # folder in the folder of results, while a run is not complete
+)
 NOT_OF_STUDIES = ("bonus", "iterations", "eta", "set", "resume")  # arguments of `run`
-MADE_WITH = ("task_name", "bonuses", "seeds", "settings", "swept")  # entries of config.json that make its results
+MADE_WITH = (
+    "task_name",
+    "bonuses",
+    "seeds",
+    "settings",
+    "swept",
+)  # entries of config.json that make its results
 
 # ---------------------------------------------------------------- jobs
 
 
-def swept(task: Task, changes: Sequence[tuple[str, list[Any]]]) -> Iterator[tuple[str, Task]]:
+def swept(
+    task: Task, changes: Sequence[tuple[str, list[Any]]]
+) -> Iterator[tuple[str, Task]]:
     """The task with every combination of the changed settings, each with its name."""
     for values in itertools.product(*(choices for _, choices in changes)):
         changed, names = task, []
@@ -79,7 +95,11 @@ def jobs_of(task_name: str, arguments: argparse.Namespace) -> list[Job]:
     changes = list(arguments.set)
     changes += [("iterations", [arguments.iterations])] if arguments.iterations else []
     changes += [("agent.eta", [arguments.eta])] if arguments.eta is not None else []
-    if twice := [name for name, times in Counter(name for name, _ in changes).items() if times > 1]:
+    if twice := [
+        name
+        for name, times in Counter(name for name, _ in changes).items()
+        if times > 1
+    ]:
         raise ValueError(f"{twice[0]} is set more than once")
     return [
         Job(task_name, bonus, setting, seed, task)
@@ -90,12 +110,16 @@ def jobs_of(task_name: str, arguments: argparse.Namespace) -> list[Job]:
 
 
 def checkpoint_of(folder: Path, job: Job) -> Path:
-    name = "-".join(filter(None, (job.bonus_name, job.setting.replace(" ", ","), str(job.seed))))
+    name = "-".join(
+        filter(None, (job.bonus_name, job.setting.replace(" ", ","), str(job.seed)))
+    )
     return folder / CHECKPOINTS / f"{name}.npz"
 
 
 def name_of(job: Job) -> str:
-    return " ".join(filter(None, (job.task_name, job.bonus_name, job.setting, f"seed {job.seed}")))
+    return " ".join(
+        filter(None, (job.task_name, job.bonus_name, job.setting, f"seed {job.seed}"))
+    )
 
 
 def remove_checkpoints(paths: Sequence[Path]) -> None:
@@ -115,7 +139,10 @@ def remove_checkpoints(paths: Sequence[Path]) -> None:
 def progress_bar(jobs: Sequence[Job], checkpoints: Sequence[Path]) -> Iterator[None]:
     """A bar over the iterations of all jobs while the block runs."""
     finished = threading.Event()
-    watcher = threading.Thread(target=show_progress, args=(jobs, [rows_file(path) for path in checkpoints], finished))
+    watcher = threading.Thread(
+        target=show_progress,
+        args=(jobs, [rows_file(path) for path in checkpoints], finished),
+    )
     watcher.start()
     try:
         yield
@@ -124,12 +151,18 @@ def progress_bar(jobs: Sequence[Job], checkpoints: Sequence[Path]) -> Iterator[N
         watcher.join()
 
 
-def show_progress(jobs: Sequence[Job], files: Sequence[Path], finished: threading.Event) -> None:
+def show_progress(
+    jobs: Sequence[Job], files: Sequence[Path], finished: threading.Event
+) -> None:
     """The iterations done, with the newest one's return and gain, until finished."""
     from tqdm import tqdm
 
     counts, sizes = dict.fromkeys(files, 0), dict.fromkeys(files, 0)
-    with tqdm(total=sum(job.task.iterations for job in jobs), unit="iteration", dynamic_ncols=True) as bar:
+    with tqdm(
+        total=sum(job.task.iterations for job in jobs),
+        unit="iteration",
+        dynamic_ncols=True,
+    ) as bar:
         done = False
         while not done:
             done = finished.wait(POLL_SECONDS)
@@ -144,9 +177,18 @@ def show_progress(jobs: Sequence[Job], files: Sequence[Path], finished: threadin
 
 
 def show_row(bar: Any, row: dict[str, str]) -> None:
-    bar.set_description(" ".join(filter(None, (row["task"], row["bonus"], row["setting"], "seed", row["seed"]))), False)
+    bar.set_description(
+        " ".join(
+            filter(
+                None, (row["task"], row["bonus"], row["setting"], "seed", row["seed"])
+            )
+        ),
+        False,
+    )
     gain, mean = float(row["gain_median"]), float(row["return_mean"])
-    bar.set_postfix_str(f"iteration {row['iteration']}, return {mean:.2f}, gain {gain:.1e}", False)
+    bar.set_postfix_str(
+        f"iteration {row['iteration']}, return {mean:.2f}, gain {gain:.1e}", False
+    )
 
 
 def written_rows(path: Path) -> list[dict[str, str]]:
@@ -158,7 +200,9 @@ def written_rows(path: Path) -> list[dict[str, str]]:
 # ---------------------------------------------------------------- results
 
 
-def configuration(task_name: str, arguments: argparse.Namespace, jobs: Sequence[Job]) -> dict[str, Any]:
+def configuration(
+    task_name: str, arguments: argparse.Namespace, jobs: Sequence[Job]
+) -> dict[str, Any]:
     """Every setting of a run, the versions of what computed it, and the command that makes it again."""
     own = identity(jobs[0])
     return {
@@ -186,10 +230,14 @@ def holds_other_results(folder: Path, config: dict[str, Any]) -> bool:
         return True
 
 
-def refuse_other_results(folder: Path, config: dict[str, Any], arguments: argparse.Namespace) -> None:
+def refuse_other_results(
+    folder: Path, config: dict[str, Any], arguments: argparse.Namespace
+) -> None:
     """End with one line where the folder `holds_other_results`."""
     if holds_other_results(folder, config):
-        arguments.parser.error(f"{folder} holds the results of other settings: choose another --out, or remove it")
+        arguments.parser.error(
+            f"{folder} holds the results of other settings: choose another --out, or remove it"
+        )
 
 
 @contextmanager
@@ -197,7 +245,9 @@ def whole_files(out: Path) -> Iterator[Path]:
     """A folder whose files are in `out` after the block, each whole, or none of them where the block fails."""
     with tempfile.TemporaryDirectory(dir=out, prefix=".") as folder:
         yield Path(folder)
-        for made in sorted(Path(folder).iterdir()):  # config.json comes first: no table is without it
+        for made in sorted(
+            Path(folder).iterdir()
+        ):  # config.json comes first: no table is without it
             os.replace(made, out / made.name)
 
 
@@ -207,9 +257,18 @@ def write_results(out: Path, config: dict[str, Any], results: Sequence[Result]) 
     The picture of visited states is that of a sweep's first setting.
     """
     rows = [row for result in results for row in result.rows]
-    first = [result for result in results if result.job.setting == results[0].job.setting]
-    seen = [name for name in reversed(config["bonuses"]) if any(r.job.bonus_name == name for r in first)]
-    visits = {name: np.concatenate([r.visits for r in first if r.job.bonus_name == name]) for name in seen}
+    first = [
+        result for result in results if result.job.setting == results[0].job.setting
+    ]
+    seen = [
+        name
+        for name in reversed(config["bonuses"])
+        if any(r.job.bonus_name == name for r in first)
+    ]
+    visits = {
+        name: np.concatenate([r.visits for r in first if r.job.bonus_name == name])
+        for name in seen
+    }
     with whole_files(out) as folder:
         curve, settings, *pictures = (folder / name for name in FILES)
         with curve.open("w", newline="") as file:
@@ -264,7 +323,9 @@ def change(text: str) -> tuple[str, list[Any]]:
     except json.JSONDecodeError:
         chosen = values.split(",")
     if not values:
-        raise argparse.ArgumentTypeError(f"must be NAME=VALUE or NAME=VALUE,VALUE, got {text}")
+        raise argparse.ArgumentTypeError(
+            f"must be NAME=VALUE or NAME=VALUE,VALUE, got {text}"
+        )
     return name, chosen
 
 
@@ -275,8 +336,13 @@ def defaults(setting: str) -> str:
 
 
 def command_line() -> Parser:
-    top = Parser(prog="vime-ref", description="VIME, the reference: run its experiments, check implementations.")
-    commands = top.add_subparsers(dest="action", required=True, metavar="COMMAND", parser_class=Parser)
+    top = Parser(
+        prog="vime-ref",
+        description="VIME, the reference: run its experiments, check implementations.",
+    )
+    commands = top.add_subparsers(
+        dest="action", required=True, metavar="COMMAND", parser_class=Parser
+    )
     add_run(commands)
     add_figure(commands)
     add_check(commands)
@@ -315,7 +381,11 @@ def add_agents(run: Parser) -> None:
         help="which agents to train; l2 pays for prediction errors (default: vime none)",
     )
     run.add_argument(
-        "--seeds", type=count, default=3, metavar="N", help="runs of each agent, seeds 0 to N-1 (default: %(default)s)"
+        "--seeds",
+        type=count,
+        default=3,
+        metavar="N",
+        help="runs of each agent, seeds 0 to N-1 (default: %(default)s)",
     )
 
 
@@ -352,10 +422,15 @@ def add_place(run: Parser) -> None:
         help=f"parallel processes (default: joblib's configuration, else the number of cores, {os.cpu_count()})",
     )
     run.add_argument(
-        "--resume", action="store_true", help="go on where an interrupted run stopped (default: refuse to overwrite it)"
+        "--resume",
+        action="store_true",
+        help="go on where an interrupted run stopped (default: refuse to overwrite it)",
     )
     run.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the results (default: runs/TASK; of several tasks, runs)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of the results (default: runs/TASK; of several tasks, runs)",
     )
 
 
@@ -366,9 +441,19 @@ def add_figure(commands: Any) -> None:
         description="Draw the learning curves of several tasks in one figure, or one study's picture, and print their "
         "tables.",
     )
-    figure.add_argument("folders", nargs="*", type=Path, metavar="DIR", help="folders of results (default: runs/*)")
     figure.add_argument(
-        "--out", type=Path, default=Path("results.png"), metavar="FILE", help="the picture (default: %(default)s)"
+        "folders",
+        nargs="*",
+        type=Path,
+        metavar="DIR",
+        help="folders of results (default: runs/*)",
+    )
+    figure.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results.png"),
+        metavar="FILE",
+        help="the picture (default: %(default)s)",
     )
     figure.set_defaults(parser=figure)
 
@@ -381,7 +466,9 @@ def add_check(commands: Any) -> None:
         "line for each case that fails, with the known mistake that it matches.",
     )
     add_implementation(parser)
-    parser.add_argument("--strict", action="store_true", help="accepting what should be refused fails")
+    parser.add_argument(
+        "--strict", action="store_true", help="accepting what should be refused fails"
+    )
 
 
 def add_fuzz(commands: Any) -> None:
@@ -393,22 +480,58 @@ def add_fuzz(commands: Any) -> None:
     )
     add_implementation(parser)
     parser.add_argument(
-        "--examples", type=count, default=100, metavar="N", help="inputs of each operation (default: %(default)s)"
+        "--examples",
+        type=count,
+        default=100,
+        metavar="N",
+        help="inputs of each operation (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the inputs (default: %(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the inputs (default: %(default)s)",
+    )
 
 
 def add_implementation(parser: Parser) -> None:
     parser.add_argument(
-        "impl", nargs="?", metavar="IMPL", help="Python module, or module:object, with functions named as operations"
+        "impl",
+        nargs="?",
+        metavar="IMPL",
+        help="Python module, or module:object, with functions named as operations",
     )
-    parser.add_argument("--exec", metavar="CMD", dest="command", help="a program that answers lines of JSON instead")
-    parser.add_argument("--only", metavar="NAMES", help="families, operations or ids of cases, parted by commas")
-    parser.add_argument("--dtype", choices=DTYPES, default="f64", help="of arrays (default: %(default)s)")
     parser.add_argument(
-        "--timeout", type=seconds, default=10.0, metavar="S", help="seconds for an answer (default: %(default)g)"
+        "--exec",
+        metavar="CMD",
+        dest="command",
+        help="a program that answers lines of JSON instead",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report to this file as well")
+    parser.add_argument(
+        "--only",
+        metavar="NAMES",
+        help="families, operations or ids of cases, parted by commas",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="f64",
+        help="of arrays (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=10.0,
+        metavar="S",
+        help="seconds for an answer (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write the report to this file as well",
+    )
     parser.set_defaults(parser=parser)
 
 
@@ -418,29 +541,45 @@ def check_studies(arguments: argparse.Namespace) -> None:
     if not named:
         return
     if len(named) < len(arguments.task):
-        arguments.parser.error(f"argument --task: {named[0]} is a study, and runs without other tasks")
+        arguments.parser.error(
+            f"argument --task: {named[0]} is a study, and runs without other tasks"
+        )
     default = arguments.parser.get_default
-    if given := [name for name in NOT_OF_STUDIES if getattr(arguments, name) != default(name)]:
-        arguments.parser.error(f"argument --{given[0]}: {named[0]} is a study, and has none")
+    if given := [
+        name for name in NOT_OF_STUDIES if getattr(arguments, name) != default(name)
+    ]:
+        arguments.parser.error(
+            f"argument --{given[0]}: {named[0]} is a study, and has none"
+        )
 
 
 def check_run(arguments: argparse.Namespace) -> None:
     """Fill in what was not given; end with one line where a run could not succeed."""
-    arguments.task = list(dict.fromkeys(TASKS if "all" in arguments.task else arguments.task))
+    arguments.task = list(
+        dict.fromkeys(TASKS if "all" in arguments.task else arguments.task)
+    )
     check_studies(arguments)
     arguments.bonus = list(dict.fromkeys(arguments.bonus or ("vime", "none")))
-    arguments.out = arguments.out or Path("runs", *(arguments.task if len(arguments.task) == 1 else ()))
+    arguments.out = arguments.out or Path(
+        "runs", *(arguments.task if len(arguments.task) == 1 else ())
+    )
     missing = [name for name in RUN_EXTRA if importlib.util.find_spec(name) is None]
     if missing:
-        arguments.parser.error(f"run needs {', '.join(missing)}: pip install -e '.[run]'")
+        arguments.parser.error(
+            f"run needs {', '.join(missing)}: pip install -e '.[run]'"
+        )
     needing = [name for name in arguments.task if name in MUJOCO_TASKS]
     if needing and importlib.util.find_spec("mujoco") is None:
-        arguments.parser.error(f"{needing[0]} needs mujoco: pip install -e '.[run,mujoco]'")
+        arguments.parser.error(
+            f"{needing[0]} needs mujoco: pip install -e '.[run,mujoco]'"
+        )
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=arguments.out).close()
     except OSError as error:
-        arguments.parser.error(f"argument --out: can't write to {arguments.out}: {error.strerror}")
+        arguments.parser.error(
+            f"argument --out: can't write to {arguments.out}: {error.strerror}"
+        )
 
 
 def plan(arguments: argparse.Namespace) -> dict[Job, Path]:
@@ -454,9 +593,15 @@ def plan(arguments: argparse.Namespace) -> dict[Job, Path]:
             arguments.parser.error(f"argument --set: {error}")
         refuse_other_results(folder, configuration(name, arguments, jobs), arguments)
         planned.update({job: checkpoint_of(folder, job) for job in jobs})
-    there = [path for folder in {path.parent: 0 for path in planned.values()} for path in sorted(folder.glob("*.npz"))]
+    there = [
+        path
+        for folder in {path.parent: 0 for path in planned.values()}
+        for path in sorted(folder.glob("*.npz"))
+    ]
     if there and not arguments.resume:
-        arguments.parser.error(f"{there[0].parent} holds an unfinished run: add --resume, or remove that folder")
+        arguments.parser.error(
+            f"{there[0].parent} holds an unfinished run: add --resume, or remove that folder"
+        )
     for job, path in planned.items():
         try:
             if path.exists():
@@ -485,14 +630,20 @@ def run(arguments: argparse.Namespace) -> int:
             tables = write_results(folder, config, finished)
         except OSError as error:
             unwritten, why = True, error.strerror or error
-            sys.stderr.write(f"vime-ref: can't write to {folder}: {why}; the same command with --resume tries again\n")
+            sys.stderr.write(
+                f"vime-ref: can't write to {folder}: {why}; the same command with --resume tries again\n"
+            )
             continue
         print(f"\n{tables}")
-        print(f"\nwrote {folder}/ after {time.perf_counter() - began:.0f} s: {', '.join(FILES)}")
+        print(
+            f"\nwrote {folder}/ after {time.perf_counter() - began:.0f} s: {', '.join(FILES)}"
+        )
     for result in failed:
         sys.stderr.write(f"vime-ref: {name_of(result.job)} failed: {result.failure}\n")
     if failed:
-        sys.stderr.write("vime-ref: the same command with --resume runs again what failed\n")
+        sys.stderr.write(
+            "vime-ref: the same command with --resume runs again what failed\n"
+        )
     if failed or unwritten:
         return 1
     remove_checkpoints(list(jobs.values()))
@@ -502,13 +653,23 @@ def run(arguments: argparse.Namespace) -> int:
 def study_configuration(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """What makes a study's results again: `catalogue.identity`, the command and the packages that drew them."""
     own = studies.identity(name, arguments.seeds)
-    versions = {**own["versions"], **{package: version(package) for package in RUN_EXTRA}}
-    return {"command": shlex.join(["vime-ref", *arguments.command_line]), **own, "versions": versions}
+    versions = {
+        **own["versions"],
+        **{package: version(package) for package in RUN_EXTRA},
+    }
+    return {
+        "command": shlex.join(["vime-ref", *arguments.command_line]),
+        **own,
+        "versions": versions,
+    }
 
 
 def run_studies(arguments: argparse.Namespace) -> int:
     """Run the studies one after another, write, show; 1 where results could not be written."""
-    folders = {name: arguments.out if len(arguments.task) == 1 else arguments.out / name for name in arguments.task}
+    folders = {
+        name: arguments.out if len(arguments.task) == 1 else arguments.out / name
+        for name in arguments.task
+    }
     configs = {name: study_configuration(name, arguments) for name in folders}
     for name, folder in folders.items():
         refuse_other_results(folder, configs[name], arguments)
@@ -519,10 +680,14 @@ def run_studies(arguments: argparse.Namespace) -> int:
             folder.mkdir(parents=True, exist_ok=True)
             write_study(folder, configs[name], rows)
         except OSError as error:
-            sys.stderr.write(f"vime-ref: can't write to {folder}: {error.strerror or error}\n")
+            sys.stderr.write(
+                f"vime-ref: can't write to {folder}: {error.strerror or error}\n"
+            )
             return 1
         print(f"\n{STUDIES[name].table(rows)}")
-        print(f"\nwrote {folder}/ after {time.perf_counter() - began:.0f} s: {', '.join(studies.FILES)}")
+        print(
+            f"\nwrote {folder}/ after {time.perf_counter() - began:.0f} s: {', '.join(studies.FILES)}"
+        )
     return 0
 
 
@@ -556,19 +721,29 @@ def show_figure(arguments: argparse.Namespace, draw: Callable[[], str]) -> int:
     try:
         table = draw()
     except OSError as error:
-        arguments.parser.error(f"argument --out: can't write to {arguments.out}: {error.strerror}")
+        arguments.parser.error(
+            f"argument --out: can't write to {arguments.out}: {error.strerror}"
+        )
     print(f"{table}\n\nwrote {arguments.out}")
     return 0
 
 
 def figure(arguments: argparse.Namespace) -> int:
     """Lay the results of several folders out side by side, and print their tables."""
-    folders = arguments.folders or sorted(path.parent for path in Path("runs").glob("*/learning_curve.csv"))
+    folders = arguments.folders or sorted(
+        path.parent for path in Path("runs").glob("*/learning_curve.csv")
+    )
     if not folders:
-        arguments.parser.error("no results: name folders that hold a learning_curve.csv")
-    if studied := [path for folder in folders if (path := folder / studies.FILES[0]).exists()]:
+        arguments.parser.error(
+            "no results: name folders that hold a learning_curve.csv"
+        )
+    if studied := [
+        path for folder in folders if (path := folder / studies.FILES[0]).exists()
+    ]:
         if len(folders) > 1:
-            arguments.parser.error(f"{studied[0].parent} holds a study, which has a picture of its own: name it alone")
+            arguments.parser.error(
+                f"{studied[0].parent} holds a study, which has a picture of its own: name it alone"
+            )
         return study_figure(arguments, studied[0])
     try:
         curves = {folder: read_curve(folder / FILES[0]) for folder in folders}
@@ -577,7 +752,10 @@ def figure(arguments: argparse.Namespace) -> int:
 
     def draw() -> str:
         tasks = [rows[0]["task"] for rows in curves.values()]
-        titles = [task if tasks.count(task) == 1 else f"{task} ({folder})" for task, folder in zip(tasks, curves)]
+        titles = [
+            task if tasks.count(task) == 1 else f"{task} ({folder})"
+            for task, folder in zip(tasks, curves)
+        ]
         titled = dict(zip(titles, curves.values()))
         figures.draw_results(arguments.out, titled)
         return comparison(titled)
@@ -587,13 +765,21 @@ def figure(arguments: argparse.Namespace) -> int:
 
 def run_crosscheck(arguments: argparse.Namespace) -> int:
     """Check or fuzz, and print the report; the exit code."""
-    given = {name: getattr(arguments, name) for name in ("command", "only", "dtype", "timeout")}
+    given = {
+        name: getattr(arguments, name)
+        for name in ("command", "only", "dtype", "timeout")
+    }
     report: Report | FuzzReport
     try:
         if arguments.action == "check":
             report = check(arguments.impl, strict=arguments.strict, **given)
         else:
-            report = fuzz(arguments.impl, examples=arguments.examples, seed=arguments.seed, **given)
+            report = fuzz(
+                arguments.impl,
+                examples=arguments.examples,
+                seed=arguments.seed,
+                **given,
+            )
     except UsageError as error:
         arguments.parser.error(str(error))
     print(report)
@@ -601,12 +787,18 @@ def run_crosscheck(arguments: argparse.Namespace) -> int:
         try:
             arguments.json.write_text(report.to_json())
         except OSError as error:
-            arguments.parser.error(f"argument --json: can't write to {arguments.json}: {error.strerror}")
+            arguments.parser.error(
+                f"argument --json: can't write to {arguments.json}: {error.strerror}"
+            )
     return 0 if report.ok else 1
 
 
 def goes_on(arguments: argparse.Namespace) -> str:
-    return "nothing is written" if arguments.task[0] in STUDIES else "the same command with --resume goes on"
+    return (
+        "nothing is written"
+        if arguments.task[0] in STUDIES
+        else "the same command with --resume goes on"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -619,7 +811,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_crosscheck(arguments)
     try:
         check_run(arguments)
-        return run_studies(arguments) if arguments.task[0] in STUDIES else run(arguments)
+        return (
+            run_studies(arguments) if arguments.task[0] in STUDIES else run(arguments)
+        )
     except WorkerError as error:
         sys.stderr.write(f"\nvime-ref: {error}; {goes_on(arguments)}\n")
         return 1

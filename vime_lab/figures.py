@@ -33,7 +33,14 @@ if TYPE_CHECKING:
 # ---------------------------------------------------------------- constants
 
 COLORS = {"vime": "tab:red", "l2": "tab:orange", "none": "tab:blue"}
-OTHER_COLORS = ("tab:green", "tab:purple", "tab:brown", "tab:pink", "tab:olive", "tab:cyan")
+OTHER_COLORS = (
+    "tab:green",
+    "tab:purple",
+    "tab:brown",
+    "tab:pink",
+    "tab:olive",
+    "tab:cyan",
+)
 LINES = ("-", "--", ":", "-.")  # of the bonuses, where the colours tell settings apart
 PANELS = {
     "return_mean": "return of an episode",
@@ -71,15 +78,25 @@ def styles(keys: Iterable[Key]) -> dict[Key, Style]:
     bonuses = list(dict.fromkeys(bonus for _, bonus in keys))
     if len(settings) == 1:
         others = [bonus for bonus in bonuses if bonus not in COLORS]
-        colors = COLORS | {bonus: OTHER_COLORS[i % len(OTHER_COLORS)] for i, bonus in enumerate(others)}
+        colors = COLORS | {
+            bonus: OTHER_COLORS[i % len(OTHER_COLORS)] for i, bonus in enumerate(others)
+        }
         return {key: Style(label(key[1]), colors[key[1]], "-") for key in keys}
-    shades = dict(zip(settings, colormaps["viridis"](np.linspace(0.0, 0.88, len(settings)))))
+    shades = dict(
+        zip(settings, colormaps["viridis"](np.linspace(0.0, 0.88, len(settings))))
+    )
     lines = {bonus: LINES[i % len(LINES)] for i, bonus in enumerate(bonuses)}
-    names = {key: [label(key[1])] * (len(bonuses) > 1) + [key[0] or DEFAULTS] for key in keys}
-    return {key: Style(", ".join(names[key]), shades[key[0]], lines[key[1]]) for key in keys}
+    names = {
+        key: [label(key[1])] * (len(bonuses) > 1) + [key[0] or DEFAULTS] for key in keys
+    }
+    return {
+        key: Style(", ".join(names[key]), shades[key[0]], lines[key[1]]) for key in keys
+    }
 
 
-def draw_bands(axes: Axes, groups: dict[Key, list[Row]], looks: dict[Key, Style], statistic: Any) -> None:
+def draw_bands(
+    axes: Axes, groups: dict[Key, list[Row]], looks: dict[Key, Style], statistic: Any
+) -> None:
     """Of each curve the statistic's middle as a line and its ends as a band, over the seeds that have a number."""
     from matplotlib.ticker import EngFormatter
 
@@ -89,16 +106,33 @@ def draw_bands(axes: Axes, groups: dict[Key, list[Row]], looks: dict[Key, Style]
         low, middle, high = band(values, statistic)
         seen = np.isfinite(middle)
         draw_line(axes, steps[seen], middle[seen], looks[key], 1.6)
-        axes.fill_between(steps[seen], low[seen], high[seen], color=looks[key].color, alpha=alpha, linewidth=0)
+        axes.fill_between(
+            steps[seen],
+            low[seen],
+            high[seen],
+            color=looks[key].color,
+            alpha=alpha,
+            linewidth=0,
+        )
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k, 1M
     finish(axes, "no episode ended")
 
 
-def draw_line(axes: Axes, x: Array, y: Array, look: Style, width: float, alpha: float = 1.0) -> None:
+def draw_line(
+    axes: Axes, x: Array, y: Array, look: Style, width: float, alpha: float = 1.0
+) -> None:
     """A line, or a dot where there is one point."""
     if len(x):
         marker = "o" if len(x) == 1 else ""
-        axes.plot(x, y, look.line, color=look.color, marker=marker, linewidth=width, alpha=alpha)
+        axes.plot(
+            x,
+            y,
+            look.line,
+            color=look.color,
+            marker=marker,
+            linewidth=width,
+            alpha=alpha,
+        )
 
 
 def finish(axes: Axes, nothing: str) -> None:
@@ -107,7 +141,15 @@ def finish(axes: Axes, nothing: str) -> None:
     axes.grid(axis="y", color="0.92")
     axes.set_axisbelow(True)
     if not axes.lines:
-        axes.text(0.5, 0.5, nothing, color="0.5", ha="center", va="center", transform=axes.transAxes)
+        axes.text(
+            0.5,
+            0.5,
+            nothing,
+            color="0.5",
+            ha="center",
+            va="center",
+            transform=axes.transAxes,
+        )
         axes.grid(visible=False)
         axes.tick_params(bottom=False, labelbottom=False, left=False, labelleft=False)
 
@@ -117,13 +159,26 @@ def add_legend(figure: Figure, looks: dict[Key, Style]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=look.color, linestyle=look.line, linewidth=2.0, label=look.label)
+        Line2D(
+            [],
+            [],
+            color=look.color,
+            linestyle=look.line,
+            linewidth=2.0,
+            label=look.label,
+        )
         for look in looks.values()
     ]
     longest = max(len(look.label) for look in looks.values())
-    columns = max(1, min(len(handles), int(figure.get_figwidth() * 11.0) // (longest + 6)))
-    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * math.ceil(len(handles) / columns))
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+    columns = max(
+        1, min(len(handles), int(figure.get_figwidth() * 11.0) // (longest + 6))
+    )
+    figure.set_figheight(
+        figure.get_figheight() + LEGEND_LINE * math.ceil(len(handles) / columns)
+    )
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, frameon=False
+    )
 
 
 def number_of_seeds(rows: Iterable[Row]) -> str:
@@ -160,12 +215,18 @@ def draw_results(path: Path | str, curves: dict[str, list[Row]]) -> None:
 
     groups_of = {task: by_curve(rows) for task, rows in curves.items()}
     looks = styles(key for groups in groups_of.values() for key in groups)
-    figure = Figure(figsize=(min(WIDTH, 2.8 + 3.2 * len(groups_of)), 5.8), layout="constrained")
-    panels = figure.subplots(2, len(groups_of), sharex="col", sharey="col", squeeze=False)
+    figure = Figure(
+        figsize=(min(WIDTH, 2.8 + 3.2 * len(groups_of)), 5.8), layout="constrained"
+    )
+    panels = figure.subplots(
+        2, len(groups_of), sharex="col", sharey="col", squeeze=False
+    )
     for column, (task, groups) in zip(panels.T, groups_of.items()):
         for axes, statistic in zip(column, STATISTICS.values()):
             draw_bands(axes, groups, looks, statistic)
-        column[0].set_title(f"{task}\n{number_of_seeds(curves[task])}", fontsize="medium")
+        column[0].set_title(
+            f"{task}\n{number_of_seeds(curves[task])}", fontsize="medium"
+        )
     for axes in panels[-1]:
         axes.set_xlabel("environment steps")
     for axes, title in zip(panels[:, 0], STATISTICS):
@@ -218,7 +279,9 @@ def draw_seeds(axes: Axes, x: Array, values: Array, look: Style) -> None:
     draw_line(axes, x[seen], median[seen], look, 1.8)
 
 
-def draw_state_visits(path: Path | str, visits: dict[str, Array], axis_names: tuple[str, str]) -> None:
+def draw_state_visits(
+    path: Path | str, visits: dict[str, Array], axis_names: tuple[str, str]
+) -> None:
     """Where each agent has been, as the share of its visited states (n, 2) in each cell, all seeds together."""
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
@@ -228,10 +291,16 @@ def draw_state_visits(path: Path | str, visits: dict[str, Array], axis_names: tu
     everything = np.concatenate(list(visits.values()))
     bounds = np.stack([everything.min(axis=0), everything.max(axis=0)], axis=1)
     for axes, (bonus, states) in zip(panels, visits.items()):
-        counts, x_edges, y_edges = np.histogram2d(states[:, 0], states[:, 1], bins=60, range=bounds)
+        counts, x_edges, y_edges = np.histogram2d(
+            states[:, 0], states[:, 1], bins=60, range=bounds
+        )
         shares = np.ma.masked_equal(counts.T / len(states), 0.0)
-        mesh = axes.pcolormesh(x_edges, y_edges, shares, norm=LogNorm(1e-5, 1e-1), cmap="viridis")
+        mesh = axes.pcolormesh(
+            x_edges, y_edges, shares, norm=LogNorm(1e-5, 1e-1), cmap="viridis"
+        )
         axes.set(title=label(bonus), xlabel=axis_names[0])
     panels[0].set_ylabel(axis_names[1])
-    figure.colorbar(mesh, ax=panels, label="share of visited states", fraction=0.05, pad=0.01)
+    figure.colorbar(
+        mesh, ax=panels, label="share of visited states", fraction=0.05, pad=0.01
+    )
     figure.savefig(path, dpi=DPI)

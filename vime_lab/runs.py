@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread a process, set before NumPy loads: runs share the cores
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # one thread a process, set before NumPy loads: runs share the cores
 
 import csv
 import fcntl
@@ -48,9 +50,16 @@ from vime_ref import Batch, Bonus, ReplayPool, Vime
 TEXTS = ("task", "bonus", "setting")
 COUNTS = ("seed", "iteration", "steps")
 SEEN = ("return_mean", "return_max", "position_max", "gain_median")
-MODEL = ("elbo", "kl_prior", "heldout_log_likelihood", "heldout_error_ratio")  # of the bonus's model
+MODEL = (
+    "elbo",
+    "kl_prior",
+    "heldout_log_likelihood",
+    "heldout_error_ratio",
+)  # of the bonus's model
 TRENDED = ("gain_median", *MODEL)
-TRENDS = tuple(f"{name.removesuffix('_median')}_trend" for name in TRENDED)  # change per iteration, lately
+TRENDS = tuple(
+    f"{name.removesuffix('_median')}_trend" for name in TRENDED
+)  # change per iteration, lately
 PHASES = ("sampling_s", "gains_s", "policy_s", "model_s", "other_s")
 COLUMNS = (*TEXTS, *COUNTS, *SEEN, *MODEL, *TRENDS, *PHASES, "wall_s")
 NUMBERS = COLUMNS[len(TEXTS) :]
@@ -130,7 +139,9 @@ def model_of(bonus: Bonus) -> Vime | None:
     return bonus if isinstance(bonus, Vime) else None
 
 
-def diagnosis(before: Bonus, after: Bonus, batch: Batch, rng: Generator) -> dict[str, float]:
+def diagnosis(
+    before: Bonus, after: Bonus, batch: Batch, rng: Generator
+) -> dict[str, float]:
     """What the model has learned, and how well it foresaw the batch before it learned from it; nan without a model.
 
     ELBO on rows of the pool and KL to the prior, in nats. Of the batch: the log likelihood of a transition in nats, and
@@ -141,23 +152,39 @@ def diagnosis(before: Bonus, after: Bonus, batch: Batch, rng: Generator) -> dict
     if old is None or new is None or len(new.pool) < new.settings.min_rows:
         return dict.fromkeys(MODEL, np.nan)
     pool, s = new.pool, new.settings
-    drawn, held = (rng.integers(n, size=DIAGNOSED_ROWS) for n in (len(pool), len(batch.rewards)))
+    drawn, held = (
+        rng.integers(n, size=DIAGNOSED_ROWS) for n in (len(pool), len(batch.rewards))
+    )
     eps = rng.standard_normal((s.num_samples, len(new.q.mu)))
-    rows = new.normalized(*(column[drawn] for column in (pool.observations, pool.actions, pool.next_observations)))
-    settings: Any = {"layer_sizes": new.layer_sizes, "likelihood_sigma": s.likelihood_sigma}
+    rows = new.normalized(
+        *(
+            column[drawn]
+            for column in (pool.observations, pool.actions, pool.next_observations)
+        )
+    )
+    settings: Any = {
+        "layer_sizes": new.layer_sizes,
+        "likelihood_sigma": s.likelihood_sigma,
+    }
     num_data = s.num_data or float(len(pool))
     bound = float(bnn.elbo(new.q, new.prior, *rows, eps, num_data=num_data, **settings))
     found = {
         "elbo": bound - num_data * log_unit(new),
-        "kl_prior": float(bnn.kl_diag_normal(new.q.mu, new.q.sigma, new.prior.mu, new.prior.sigma)),
+        "kl_prior": float(
+            bnn.kl_diag_normal(new.q.mu, new.q.sigma, new.prior.mu, new.prior.sigma)
+        ),
         **dict.fromkeys(MODEL[2:], np.nan),
     }
     if len(old.pool) >= s.min_rows:
-        inputs, targets = old.normalized(*(column[held] for column in old.model_rows(batch)))
+        inputs, targets = old.normalized(
+            *(column[held] for column in old.model_rows(batch))
+        )
         density = bnn.predictive_log_density(old.q, inputs, targets, eps, **settings)
         mean, _ = bnn.predict(old.q, inputs, eps, **settings)
         found["heldout_log_likelihood"] = float(np.mean(density)) - log_unit(old)
-        found["heldout_error_ratio"] = float(np.sum((targets - mean) ** 2) / np.sum(targets**2))
+        found["heldout_error_ratio"] = float(
+            np.sum((targets - mean) ** 2) / np.sum(targets**2)
+        )
     return found
 
 
@@ -181,7 +208,9 @@ def trend(values: Sequence[float]) -> float:
     return float(centered @ recent / (centered @ centered))
 
 
-def row_of(job: Job, rows: Sequence[Row], seen: Iteration, diagnosed: dict[str, float]) -> Row:
+def row_of(
+    job: Job, rows: Sequence[Row], seen: Iteration, diagnosed: dict[str, float]
+) -> Row:
     """The next row of a learning curve, but for its times."""
     returns = seen.episode_returns if len(seen.episode_returns) else np.array([np.nan])
     row: Row = {
@@ -214,7 +243,10 @@ def installed(package: str) -> str:
 
 def versions() -> dict[str, str]:
     """Of what computes a result."""
-    return {"python": sys.version.split()[0], **{name: installed(name) for name in PACKAGES}}
+    return {
+        "python": sys.version.split()[0],
+        **{name: installed(name) for name in PACKAGES},
+    }
 
 
 def source_of(module: str) -> Path:
@@ -226,11 +258,19 @@ def source_of(module: str) -> Path:
 
 def code_of(*modules: str) -> str:
     """A digest of the modules' sources."""
-    return hashlib.sha256(b"".join(source_of(name).read_bytes() for name in modules)).hexdigest()
+    return hashlib.sha256(
+        b"".join(source_of(name).read_bytes() for name in modules)
+    ).hexdigest()
 
 
 CODE = code_of(
-    "bnn_ref", "vime_ref", "agents_ref", "vime_gym.tasks", "vime_lecture.explorers", "vime_lab.tasks", "vime_lab.runs"
+    "bnn_ref",
+    "vime_ref",
+    "agents_ref",
+    "vime_gym.tasks",
+    "vime_lecture.explorers",
+    "vime_lab.tasks",
+    "vime_lab.runs",
 )
 
 
@@ -241,13 +281,29 @@ def plain(job: Job) -> dict[str, Any]:
 
 def identity(job: Job) -> dict[str, Any]:
     """What has to be equal for a run to be the same run."""
-    return {"format": FORMAT, "root_seed": ROOT_SEED, **plain(job), "code": CODE, "versions": versions()}
+    return {
+        "format": FORMAT,
+        "root_seed": ROOT_SEED,
+        **plain(job),
+        "code": CODE,
+        "versions": versions(),
+    }
 
 
 def model_arrays(model: Vime) -> dict[str, Array]:
-    pool = {f"pool_{name}": getattr(model.pool, name) for name in ("observations", "actions", "next_observations")}
+    pool = {
+        f"pool_{name}": getattr(model.pool, name)
+        for name in ("observations", "actions", "next_observations")
+    }
     adam = {"adam_mean": model.adam.mean, "adam_square": model.adam.square}
-    return {"mu": model.q.mu, "rho": model.q.rho, "center": model.center, "scale": model.scale, **adam, **pool}
+    return {
+        "mu": model.q.mu,
+        "rho": model.q.rho,
+        "center": model.center,
+        "scale": model.scale,
+        **adam,
+        **pool,
+    }
 
 
 def checkpoint_bytes(job: Job, progress: Progress) -> bytes:
@@ -257,27 +313,38 @@ def checkpoint_bytes(job: Job, progress: Progress) -> bytes:
         "history": progress.history,
         "value": {"center": value.center, "scale": value.scale},
         "adam_steps": model.adam.num_steps if model else 0,
-        "streams": {name: rng.bit_generator.state for name, rng in progress.streams._asdict().items()},
+        "streams": {
+            name: rng.bit_generator.state
+            for name, rng in progress.streams._asdict().items()
+        },
     }
     arrays = {
         "policy": progress.policy.theta,
         "value": value.theta,
         "value_observation_center": value.observation_center,
         "value_observation_scale": value.observation_scale,
-        "rows": np.array([[row[name] for name in NUMBERS] for row in progress.rows]).reshape(-1, len(NUMBERS)),
+        "rows": np.array(
+            [[row[name] for name in NUMBERS] for row in progress.rows]
+        ).reshape(-1, len(NUMBERS)),
         "visits": progress.visits,
         **(model_arrays(model) if model else {}),
     }
-    arrays["json"] = np.frombuffer(json.dumps(state, allow_nan=False).encode(), dtype=np.uint8)
+    arrays["json"] = np.frombuffer(
+        json.dumps(state, allow_nan=False).encode(), dtype=np.uint8
+    )
     file = io.BytesIO()
     np.savez(file, allow_pickle=False, **arrays)
     content = file.getvalue()
-    return content + hashlib.sha256(content).digest()  # behind the end of the archive, where NumPy does not look
+    return (
+        content + hashlib.sha256(content).digest()
+    )  # behind the end of the archive, where NumPy does not look
 
 
 def write_checkpoint(path: Path, job: Job, progress: Progress) -> None:
     """Replace the checkpoint at once, or raise CheckpointError and leave the one before."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")  # its own, beside a process that outlives its parent a little
+    temporary = path.with_suffix(
+        f".{os.getpid()}.tmp"
+    )  # its own, beside a process that outlives its parent a little
     try:
         with temporary.open("wb") as file:
             file.write(checkpoint_bytes(job, progress))
@@ -287,7 +354,9 @@ def write_checkpoint(path: Path, job: Job, progress: Progress) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"can't write checkpoint {path}: {error.strerror}") from error
+        raise CheckpointError(
+            f"can't write checkpoint {path}: {error.strerror}"
+        ) from error
 
 
 def read_checkpoint(path: Path, job: Job) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -295,7 +364,9 @@ def read_checkpoint(path: Path, job: Job) -> tuple[dict[str, Any], dict[str, Arr
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"can't read checkpoint {path}: {error.strerror}") from error
+        raise CheckpointError(
+            f"can't read checkpoint {path}: {error.strerror}"
+        ) from error
     if hashlib.sha256(content[:-32]).digest() != content[-32:]:
         raise CheckpointError(f"checkpoint {path} is damaged, or no checkpoint")
     try:
@@ -306,25 +377,38 @@ def read_checkpoint(path: Path, job: Job) -> tuple[dict[str, Any], dict[str, Arr
         raise CheckpointError(f"checkpoint {path} is no checkpoint: {error}") from error
     for place, mine in flat(json.loads(json.dumps(identity(job)))).items():
         if (theirs := flat(state).get(place)) != mine:
-            raise CheckpointError(f"checkpoint {path} is another run's: its {place} is {theirs!r}, here it is {mine!r}")
+            raise CheckpointError(
+                f"checkpoint {path} is another run's: its {place} is {theirs!r}, here it is {mine!r}"
+            )
     return state, arrays
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dicts as one, with names joined by dots."""
-    pairs = [flat(v, f"{prefix}{k}.") if isinstance(v, dict) else {f"{prefix}{k}": v} for k, v in values.items()]
+    pairs = [
+        flat(v, f"{prefix}{k}.") if isinstance(v, dict) else {f"{prefix}{k}": v}
+        for k, v in values.items()
+    ]
     return {name: value for pair in pairs for name, value in pair.items()}
 
 
 def restored_rows(job: Job, arrays: dict[str, Array]) -> list[Row]:
     texts = dict(zip(TEXTS, (job.task_name, job.bonus_name, job.setting)))
     return [
-        {**texts, **{name: int(v) if name in COUNTS else float(v) for name, v in zip(NUMBERS, row)}}
+        {
+            **texts,
+            **{
+                name: int(v) if name in COUNTS else float(v)
+                for name, v in zip(NUMBERS, row)
+            },
+        }
         for row in arrays["rows"]
     ]
 
 
-def restored(job: Job, begun: Start, state: dict[str, Any], arrays: dict[str, Array]) -> Progress:
+def restored(
+    job: Job, begun: Start, state: dict[str, Any], arrays: dict[str, Array]
+) -> Progress:
     """The run as it was when its checkpoint was written."""
     for name, generator_state in state["streams"].items():
         getattr(begun.streams, name).bit_generator.state = generator_state
@@ -338,19 +422,35 @@ def restored(job: Job, begun: Start, state: dict[str, Any], arrays: dict[str, Ar
     bonus = begun.bonus
     if model := model_of(bonus):
         pool = ReplayPool(
-            model.pool.capacity, arrays["pool_observations"], arrays["pool_actions"], arrays["pool_next_observations"]
+            model.pool.capacity,
+            arrays["pool_observations"],
+            arrays["pool_actions"],
+            arrays["pool_next_observations"],
         )
         model = replace(
             model,
             q=DiagNormal(arrays["mu"], arrays["rho"]),
-            adam=AdamState(arrays["adam_mean"], arrays["adam_square"], state["adam_steps"]),
+            adam=AdamState(
+                arrays["adam_mean"], arrays["adam_square"], state["adam_steps"]
+            ),
             pool=pool,
             center=arrays["center"],
             scale=arrays["scale"],
         )
         bonus = PredictionError(model) if isinstance(bonus, PredictionError) else model
-    policy, rows = replace(begun.policy, theta=arrays["policy"]), restored_rows(job, arrays)
-    return Progress(policy, value, bonus, tuple(state["history"]), begun.streams, rows, arrays["visits"])
+    policy, rows = (
+        replace(begun.policy, theta=arrays["policy"]),
+        restored_rows(job, arrays),
+    )
+    return Progress(
+        policy,
+        value,
+        bonus,
+        tuple(state["history"]),
+        begun.streams,
+        rows,
+        arrays["visits"],
+    )
 
 
 # ---------------------------------------------------------------- one run
@@ -372,16 +472,27 @@ def progressions(job: Job, begun: Start, progress: Progress) -> Iterator[Progres
         marks[:] = [time.perf_counter()]
         seen = next(iterations)
         bonus = seen.bonus.bonus  # type: ignore[attr-defined]  # the stopwatch's
-        rng = np.random.default_rng([ROOT_SEED, DIAGNOSIS_SEED, job.seed, len(progress.rows)])
-        row = row_of(job, progress.rows, seen, diagnosis(progress.bonus, bonus, seen.batch, rng))
+        rng = np.random.default_rng(
+            [ROOT_SEED, DIAGNOSIS_SEED, job.seed, len(progress.rows)]
+        )
+        row = row_of(
+            job, progress.rows, seen, diagnosis(progress.bonus, bonus, seen.batch, rng)
+        )
         ended = time.perf_counter()
-        phases = [*np.diff(marks), marks[0] - began + ended - marks[-1]]  # sampling, gains, policy, model, other
+        phases = [
+            *np.diff(marks),
+            marks[0] - began + ended - marks[-1],
+        ]  # sampling, gains, policy, model, other
         row.update(zip(PHASES, map(float, phases)))
         wall_s, began = wall_s + ended - began, ended
         row["wall_s"] = wall_s
-        visits = np.concatenate([progress.visits, seen.batch.observations[::stride, :2]])
+        visits = np.concatenate(
+            [progress.visits, seen.batch.observations[::stride, :2]]
+        )
         rows = [*progress.rows, row]
-        progress = Progress(seen.policy, seen.value, bonus, seen.history, progress.streams, rows, visits)
+        progress = Progress(
+            seen.policy, seen.value, bonus, seen.history, progress.streams, rows, visits
+        )
         yield progress
 
 
@@ -403,7 +514,9 @@ def claimed(checkpoint: Path, should_stop: Callable[[], bool]) -> Iterator[TextI
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             if time.monotonic() >= end or should_stop():
-                raise CheckpointError(f"checkpoint {checkpoint} is in use by another process")
+                raise CheckpointError(
+                    f"checkpoint {checkpoint} is in use by another process"
+                )
             time.sleep(POLL_SECONDS)
         yield file
 
@@ -420,7 +533,9 @@ def run_job(
     The checkpoint is written every `checkpoint_seconds`, on stopping and at the end. Raises CheckpointError.
     """
     begun = start(job)
-    progress = Progress(begun.policy, begun.value, begun.bonus, (), begun.streams, [], np.zeros((0, 2)))
+    progress = Progress(
+        begun.policy, begun.value, begun.bonus, (), begun.streams, [], np.zeros((0, 2))
+    )
     with claimed(checkpoint, should_stop) as file:
         if checkpoint.exists():
             progress = restored(job, begun, *read_checkpoint(checkpoint, job))
@@ -447,37 +562,66 @@ def run_job(
 def process_main(checkpoint: Path) -> int:
     """Run the job on standard input; stop at the next iteration on SIGTERM, or when the parent is gone."""
     told = threading.Event()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent passes it on
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the parent passes it on
     signal.signal(signal.SIGTERM, lambda *_: told.set())
     given = json.loads(sys.stdin.read())
-    parent, every, code = (given.pop(name) for name in ("parent", "checkpoint_seconds", "code"))
+    parent, every, code = (
+        given.pop(name) for name in ("parent", "checkpoint_seconds", "code")
+    )
     if code != CODE:
-        sys.stderr.write("the code of this project has changed since the command began\n")
+        sys.stderr.write(
+            "the code of this project has changed since the command began\n"
+        )
         return 1
     job = Job(**{**given, "task": task_from(given["task"])})
     try:
-        result = run_job(job, checkpoint, lambda: told.is_set() or os.getppid() != parent, checkpoint_seconds=every)
+        result = run_job(
+            job,
+            checkpoint,
+            lambda: told.is_set() or os.getppid() != parent,
+            checkpoint_seconds=every,
+        )
     except CheckpointError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return STOPPED if result is None else 0
 
 
-stopping = threading.Event()  # set by Ctrl-C: the processes that this one watches are told to stop
+stopping = (
+    threading.Event()
+)  # set by Ctrl-C: the processes that this one watches are told to stop
 
 
 def failure_of(job: Job, checkpoint: Path) -> str:
     """Run the job in a process of its own and wait for it; why it failed, or nothing."""
     if stopping.is_set():
         return "stopped"
-    given = plain(job) | {"parent": os.getpid(), "checkpoint_seconds": CHECKPOINT_SECONDS, "code": CODE}
+    given = plain(job) | {
+        "parent": os.getpid(),
+        "checkpoint_seconds": CHECKPOINT_SECONDS,
+        "code": CODE,
+    }
     text: str | None = json.dumps(given)
     command = [sys.executable, "-P", "-m", "vime_lab.runs", str(checkpoint)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # it finds what is found here
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)  # where another machine does the work
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }  # it finds what is found here
+    checkpoint.parent.mkdir(
+        parents=True, exist_ok=True
+    )  # where another machine does the work
+    pipes: dict[str, Any] = {
+        "stdin": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "errors": "replace",
+    }
     said = ""
-    with tempfile.TemporaryDirectory() as folder:  # of its own, for MuJoCo leaves a log where it runs
+    with (
+        tempfile.TemporaryDirectory() as folder
+    ):  # of its own, for MuJoCo leaves a log where it runs
         process = subprocess.Popen(command, cwd=folder, env=environment, **pipes)
         while process.returncode is None:
             with suppress(subprocess.TimeoutExpired):
@@ -517,7 +661,9 @@ def on_interrupt(handler: Callable[[int, Any], None]) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def run_jobs(jobs: Sequence[Job], checkpoints: Sequence[Path], num_processes: int | None) -> list[Result]:
+def run_jobs(
+    jobs: Sequence[Job], checkpoints: Sequence[Path], num_processes: int | None
+) -> list[Result]:
     """All jobs, each in a process of its own, through joblib; results in the order of the jobs.
 
     joblib's parallel_config is honoured; without one, and without num_processes, there are as many at once as cores.
@@ -528,8 +674,13 @@ def run_jobs(jobs: Sequence[Job], checkpoints: Sequence[Path], num_processes: in
     from joblib.parallel import get_active_backend
 
     width = num_processes or get_active_backend()[1] or -1
-    local = getattr(get_active_backend(prefer="threads")[0], "supports_sharedmem", False)
-    tasks = [delayed(supervise)(job, path.absolute()) for job, path in zip(jobs, checkpoints, strict=True)]
+    local = getattr(
+        get_active_backend(prefer="threads")[0], "supports_sharedmem", False
+    )
+    tasks = [
+        delayed(supervise)(job, path.absolute())
+        for job, path in zip(jobs, checkpoints, strict=True)
+    ]
     stopping.clear()
 
     def interrupt(number: int, frame: Any) -> None:
@@ -541,7 +692,9 @@ def run_jobs(jobs: Sequence[Job], checkpoints: Sequence[Path], num_processes: in
         try:
             results = list(Parallel(n_jobs=width, prefer="threads")(tasks))
         except Exception as error:  # not a job's, for those are results
-            raise WorkerError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
+            raise WorkerError(
+                f"{type(error).__name__}: {error}".splitlines()[0]
+            ) from error
     if stopping.is_set():
         raise KeyboardInterrupt
     return results

@@ -27,7 +27,13 @@ from vime_lab.runs import COLUMNS, COUNTS, NUMBERS
 
 # ---------------------------------------------------------------- constants
 
-PARTS = ("sampling", "gains", "policy", "model", "other")  # of an iteration, each with a column of seconds
+PARTS = (
+    "sampling",
+    "gains",
+    "policy",
+    "model",
+    "other",
+)  # of an iteration, each with a column of seconds
 LABELS = {"vime": "TRPO + VIME", "l2": "TRPO + L2 error", "none": "TRPO"}
 DEFAULTS = "as the task has it"  # the name of the setting ""
 RESAMPLES = 2000  # the ends of a 95 % interval then rest on 50 resamples each
@@ -62,8 +68,15 @@ def read_curve(path: Path | str) -> list[Row]:
     rows = []
     for place, line in enumerate(lines, start=2):
         if len(line) != len(header):
-            raise ValueError(f"{path}: row {place} must have {len(header)} cells, got {len(line)}")
-        rows.append({name: typed(name, cell, f"{path}: row {place}") for name, cell in zip(header, line)})
+            raise ValueError(
+                f"{path}: row {place} must have {len(header)} cells, got {len(line)}"
+            )
+        rows.append(
+            {
+                name: typed(name, cell, f"{path}: row {place}")
+                for name, cell in zip(header, line)
+            }
+        )
     check_rows(rows, path)
     return rows
 
@@ -81,7 +94,9 @@ def typed(name: str, cell: str, where: str) -> str | int | float:
     except ValueError:
         number = math.inf
     if math.isinf(number):
-        raise ValueError(f"{where}: {name} must be a finite number or nan, got {cell!r}")
+        raise ValueError(
+            f"{where}: {name} must be a finite number or nan, got {cell!r}"
+        )
     return number
 
 
@@ -93,7 +108,9 @@ def check_rows(rows: Sequence[Row], path: Path | str) -> None:
     for row in rows:
         name = (row["bonus"], row["setting"], row["seed"], row["iteration"])
         if name in seen:
-            raise ValueError(f"{path}: iteration {name[3]} of bonus {name[0]!r}, seed {name[2]} must come once")
+            raise ValueError(
+                f"{path}: iteration {name[3]} of bonus {name[0]!r}, seed {name[2]} must come once"
+            )
         seen.add(name)
 
 
@@ -108,7 +125,9 @@ def by_curve(rows: Iterable[Row]) -> dict[Key, list[Row]]:
     if not groups:
         raise ValueError("rows must hold at least one row, got none")
     settings = dict.fromkeys(setting for setting, _ in groups)
-    return {key: groups[key] for setting in settings for key in groups if key[0] == setting}
+    return {
+        key: groups[key] for setting in settings for key in groups if key[0] == setting
+    }
 
 
 def runs(rows: Iterable[Row]) -> dict[int, list[Row]]:
@@ -119,9 +138,13 @@ def runs(rows: Iterable[Row]) -> dict[int, list[Row]]:
     return groups
 
 
-def seed_table(rows: Sequence[Row], column: str, axis: str = "steps") -> tuple[Array, Array]:
+def seed_table(
+    rows: Sequence[Row], column: str, axis: str = "steps"
+) -> tuple[Array, Array]:
     """A column of one curve: positions (n,) on the axis, and values (seeds, n), nan where a seed has none."""
-    positions, where = np.unique([float(row[axis]) for row in rows], return_inverse=True)
+    positions, where = np.unique(
+        [float(row[axis]) for row in rows], return_inverse=True
+    )
     seeds, who = np.unique([row["seed"] for row in rows], return_inverse=True)
     values = np.full((len(seeds), len(positions)), np.nan)
     values[who, where] = [row[column] for row in rows]
@@ -134,10 +157,17 @@ def final_returns(rows: Iterable[Row], bonus: str, setting: str = "") -> Array:
     An iteration in which no episode ended is left out; a seed that has no other there gives nan. A run that broke
     off counts with its own last tenth. `ValueError` if there is no row of this bonus and setting.
     """
-    mine = runs(row for row in rows if (row["bonus"], row["setting"]) == (bonus, setting))
+    mine = runs(
+        row for row in rows if (row["bonus"], row["setting"]) == (bonus, setting)
+    )
     if not mine:
-        raise ValueError(f"rows must hold bonus {bonus!r} with setting {setting!r}, got none")
-    lasts = ([row["return_mean"] for row in run[-max(1, len(run) // 10) :]] for run in mine.values())
+        raise ValueError(
+            f"rows must hold bonus {bonus!r} with setting {setting!r}, got none"
+        )
+    lasts = (
+        [row["return_mean"] for row in run[-max(1, len(run) // 10) :]]
+        for run in mine.values()
+    )
     ended = ([value for value in last if not math.isnan(value)] for last in lasts)
     return np.array([np.mean(values) if values else np.nan for values in ended])
 
@@ -148,7 +178,9 @@ def final_returns(rows: Iterable[Row], bonus: str, setting: str = "") -> Array:
 def checked(name: str, values: ArrayLike) -> Array:
     array = np.asarray(values, dtype=float)
     if array.ndim == 0 or len(array) == 0 or not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite numbers of at least one seed, got {values!r}")
+        raise ValueError(
+            f"{name} must be finite numbers of at least one seed, got {values!r}"
+        )
     return array
 
 
@@ -168,7 +200,11 @@ def interquartile_mean(values: ArrayLike, axis: int = 0) -> Any:
 
 
 def bootstrap_interval(
-    values: ArrayLike, statistic: Callable[..., Any], level: float = LEVEL, *, seed: int = 0
+    values: ArrayLike,
+    statistic: Callable[..., Any],
+    level: float = LEVEL,
+    *,
+    seed: int = 0,
 ) -> tuple[Any, Any]:
     """Percentile bootstrap interval of `statistic(values, axis=)` over the seeds, the first axis of (n,) or (n, m).
 
@@ -178,7 +214,9 @@ def bootstrap_interval(
     """
     array = checked("values", values)
     if len(array) == 1:
-        return np.full(array.shape[1:], np.nan)[()], np.full(array.shape[1:], np.nan)[()]
+        return np.full(array.shape[1:], np.nan)[()], np.full(array.shape[1:], np.nan)[
+            ()
+        ]
     low, high = percentile_interval((array,), statistic, level, seed)
     return np.where(low < high, low, np.nan)[()], np.where(low < high, high, np.nan)[()]
 
@@ -205,11 +243,16 @@ def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def share_of_pairs(x: Array, y: Array, axis: int = -1) -> Any:
-    x, y = np.moveaxis(x, axis, -1)[..., :, None], np.moveaxis(y, axis, -1)[..., None, :]
+    x, y = (
+        np.moveaxis(x, axis, -1)[..., :, None],
+        np.moveaxis(y, axis, -1)[..., None, :],
+    )
     return ((x > y) + 0.5 * (x == y)).mean(axis=(-2, -1))  # (..., n, m) -> (...)
 
 
-def improvement_interval(x: ArrayLike, y: ArrayLike, level: float = LEVEL, *, seed: int = 0) -> tuple[float, float]:
+def improvement_interval(
+    x: ArrayLike, y: ArrayLike, level: float = LEVEL, *, seed: int = 0
+) -> tuple[float, float]:
     """Interval of `probability_of_improvement`: bootstrap, the seeds of x and of y resampled apart, and widened.
 
     Where all pairs agree, so does every resample. But if one pair agrees with probability p, all do with p^k at most,
@@ -250,7 +293,10 @@ def interquartile_mean_band(values: Array) -> Array:
     return np.stack([low, interquartile_mean(values), high])
 
 
-STATISTICS = {"median and quartiles": quartile_band, "interquartile mean, 95 % interval": interquartile_mean_band}
+STATISTICS = {
+    "median and quartiles": quartile_band,
+    "interquartile mean, 95 % interval": interquartile_mean_band,
+}
 
 # ---------------------------------------------------------------- tables
 
@@ -287,8 +333,14 @@ def summary(rows: Sequence[Row]) -> str:
         *return_columns(finals.values()),
         ["time a seed", *map(time_a_seed, groups.values())],
     ]
-    title, *table = aligned(list(zip(*columns)), left=(0, 3) if len(columns) == 7 else (0,))
-    lines = [f"{rows[0]['task']}: return at the end, the mean over the last tenth of the iterations", "", title]
+    title, *table = aligned(
+        list(zip(*columns)), left=(0, 3) if len(columns) == 7 else (0,)
+    )
+    lines = [
+        f"{rows[0]['task']}: return at the end, the mean over the last tenth of the iterations",
+        "",
+        title,
+    ]
     settings = list(dict.fromkeys(setting for setting, _ in groups))
     for setting in settings:
         mine = {key: line for key, line in zip(groups, table) if key[0] == setting}
@@ -306,7 +358,9 @@ def comparison(curves: dict[str, list[Row]]) -> str:
     titles = {}
     for title, rows in curves.items():
         groups = by_curve(rows)
-        finals = {key: final_returns(mine, key[1], key[0]) for key, mine in groups.items()}
+        finals = {
+            key: final_returns(mine, key[1], key[0]) for key, mine in groups.items()
+        }
         columns = [
             ["", *map(curve_label, groups)],
             ["seeds", *map(seeds_counted, finals.values())],
@@ -320,7 +374,8 @@ def comparison(curves: dict[str, list[Row]]) -> str:
         titles[len(table)] = title
         table += lines_of_task
     lines = [
-        [*(["", titles[place]] if place in titles else []), line] for place, line in enumerate(aligned(table, (0, 5)))
+        [*(["", titles[place]] if place in titles else []), line]
+        for place, line in enumerate(aligned(table, (0, 5)))
     ]
     return "\n".join(line for each in lines for line in each)
 
@@ -334,35 +389,52 @@ def seeds_counted(finals: Array) -> str:
 def return_columns(finals: Collection[Array]) -> list[list[str]]:
     """Columns of the returns at the end: median with quartiles, interquartile mean with its interval."""
     heads = "median [quartiles]", "IQM [95 % interval]"
-    bands = [[band(values[:, None], ends)[:, 0] for values in finals] for ends in STATISTICS.values()]
+    bands = [
+        [band(values[:, None], ends)[:, 0] for values in finals]
+        for ends in STATISTICS.values()
+    ]
     return [[head, *with_ends(triples)] for head, triples in zip(heads, bands)]
 
 
 def improvement_cell(x: Array, y: Array) -> str:
     """The cell "0.97 [0.69, 1.00]": `probability_of_improvement` of x over y, with its interval."""
-    return with_ends([np.insert(improvement_interval(x, y), 1, probability_of_improvement(x, y))])[0]
+    return with_ends(
+        [np.insert(improvement_interval(x, y), 1, probability_of_improvement(x, y))]
+    )[0]
 
 
 def improvement(finals: dict[Key, Array], key: Key) -> str:
     """The `improvement_cell` of another bonus's line; empty where there is nothing to compare."""
-    vime, other = (each[np.isfinite(each)] for each in (finals.get((key[0], "vime"), np.zeros(0)), finals[key]))
+    vime, other = (
+        each[np.isfinite(each)]
+        for each in (finals.get((key[0], "vime"), np.zeros(0)), finals[key])
+    )
     if key[1] == "vime" or not (len(vime) and len(other)):
         return ""
     return improvement_cell(vime, other)
 
 
 def time_a_seed(rows: Sequence[Row]) -> str:
-    return duration(float(np.median([run[-1]["wall_s"] for run in runs(rows).values()])))
+    return duration(
+        float(np.median([run[-1]["wall_s"] for run in runs(rows).values()]))
+    )
 
 
 def iterations(rows: Sequence[Row]) -> str:
     lengths = [len(run) for run in runs(rows).values()]
-    return str(min(lengths)) if min(lengths) == max(lengths) else f"{min(lengths)}-{max(lengths)}"
+    return (
+        str(min(lengths))
+        if min(lengths) == max(lengths)
+        else f"{min(lengths)}-{max(lengths)}"
+    )
 
 
 def first_rewards(rows: Sequence[Row]) -> list[int | None]:
     """Of each seed the first iteration with a positive return."""
-    return [next((row["iteration"] for row in run if row["return_max"] > 0.0), None) for run in runs(rows).values()]
+    return [
+        next((row["iteration"] for row in run if row["return_max"] > 0.0), None)
+        for run in runs(rows).values()
+    ]
 
 
 def first_reward(firsts: Sequence[int | None]) -> str:
@@ -375,7 +447,12 @@ def improvements(finals: dict[Key, Array]) -> list[str]:
     """VIME against the others of its setting."""
     cells = {key: improvement(finals, key) for key in finals}
     return aligned(
-        [[f"P({label('vime')} > {label(key[1])})", cell] for key, cell in cells.items() if cell], left=(0, 1)
+        [
+            [f"P({label('vime')} > {label(key[1])})", cell]
+            for key, cell in cells.items()
+            if cell
+        ],
+        left=(0, 1),
     )
 
 
@@ -383,10 +460,21 @@ def timing(rows: Sequence[Row]) -> str:
     """A line for each curve: median seconds of an iteration's parts, and what learning costs in units of sampling."""
     table = [["an iteration", *PARTS, "all but sampling"]]
     for key, mine in by_curve(rows).items():
-        seconds = band(np.array([[row[f"{part}_s"] for part in PARTS] for row in mine]), quartile_band)[1]
+        seconds = band(
+            np.array([[row[f"{part}_s"] for part in PARTS] for row in mine]),
+            quartile_band,
+        )[1]
         sampling, learning = seconds[0], np.nansum(seconds[1:])
-        times = f"{learning / sampling:.1f} times sampling" if sampling > 0.0 else "none"
-        table.append([curve_label(key), *("none" if np.isnan(part) else f"{part:.3f} s" for part in seconds), times])
+        times = (
+            f"{learning / sampling:.1f} times sampling" if sampling > 0.0 else "none"
+        )
+        table.append(
+            [
+                curve_label(key),
+                *("none" if np.isnan(part) else f"{part:.3f} s" for part in seconds),
+                times,
+            ]
+        )
     return "\n".join(aligned(table, left=(0,)))
 
 
@@ -411,7 +499,9 @@ def with_ends(triples: Sequence[Array]) -> list[str]:
 def duration(seconds: float) -> str:
     if seconds < 100.0:
         return f"{seconds:.1f} s"
-    return f"{seconds / 60.0:.1f} min" if seconds < 6000.0 else f"{seconds / 3600.0:.1f} h"
+    return (
+        f"{seconds / 60.0:.1f} min" if seconds < 6000.0 else f"{seconds / 3600.0:.1f} h"
+    )
 
 
 def aligned(table: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:

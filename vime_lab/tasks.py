@@ -16,7 +16,14 @@ import gymnasium as gym
 import numpy as np
 from numpy.random import Generator
 
-from agents_ref import AgentSettings, Streams, ValueFunction, policy_init, trpo_step, value_init
+from agents_ref import (
+    AgentSettings,
+    Streams,
+    ValueFunction,
+    policy_init,
+    trpo_step,
+    value_init,
+)
 from bnn_ref import check_count, check_positive
 from vime_lecture.explorers import PredictionError
 from vime_ref import Bonus, NoBonus, VimeSettings, vime_init
@@ -46,11 +53,15 @@ class Task:
     """A task's environment and settings, the same for all bonuses and seeds."""
 
     env_id: str
-    axes: tuple[str, str]  # names of the first two observations, for the picture of visited states
+    axes: tuple[
+        str, str
+    ]  # names of the first two observations, for the picture of visited states
     iterations: int  # of agent.batch_steps steps
     policy_sizes: tuple[int, ...] = (32,)  # hidden units
     value_sizes: tuple[int, ...] = (32,)
-    observation_scale: tuple[float, ...] = ()  # what the policy's network sees as 1, by dimension; () for 1 in all
+    observation_scale: tuple[
+        float, ...
+    ] = ()  # what the policy's network sees as 1, by dimension; () for 1 in all
     agent: AgentSettings = field(default_factory=AgentSettings)
     trpo: TrpoSettings = field(default_factory=TrpoSettings)
     vime: VimeSettings = field(default_factory=VimeSettings)
@@ -64,17 +75,36 @@ class Job(NamedTuple):
 
     task_name: str
     bonus_name: str
-    setting: str  # what a sweep has set, such as "agent.eta=0.1"; empty where there is none
+    setting: (
+        str  # what a sweep has set, such as "agent.eta=0.1"; empty where there is none
+    )
     seed: int
     task: Task
 
 
 # ---------------------------------------------------------------- the tasks
 
-FAST = VimeSettings(gradient="closed_form")  # the original's model, by the faster of the two gradients
-LEARNING = replace(FAST, likelihood_sigma=0.5, num_data=1000.0)  # a model that comes to predict
-BODY_SCALE = (3.0, 0.1, 0.3, *[0.5] * 6, 1.0, 0.6, 2.0, *[8.0] * 6)  # x, z, tilt, joints; their speeds
-WALKER_SCALE = (3.0, 1.25, *BODY_SCALE[2:])  # whose height is about 1.25, where HalfCheetah's is near 0
+FAST = VimeSettings(
+    gradient="closed_form"
+)  # the original's model, by the faster of the two gradients
+LEARNING = replace(
+    FAST, likelihood_sigma=0.5, num_data=1000.0
+)  # a model that comes to predict
+BODY_SCALE = (
+    3.0,
+    0.1,
+    0.3,
+    *[0.5] * 6,
+    1.0,
+    0.6,
+    2.0,
+    *[8.0] * 6,
+)  # x, z, tilt, joints; their speeds
+WALKER_SCALE = (
+    3.0,
+    1.25,
+    *BODY_SCALE[2:],
+)  # whose height is about 1.25, where HalfCheetah's is near 0
 TASKS = {
     "SparseMountainCar": Task(
         env_id="vime_gym.tasks:vime_ref/SparseMountainCar-v0",
@@ -128,7 +158,9 @@ def settings_of(task: Any) -> dict[str, Any]:
 def of_kind(name: str, value: Any, old: Any) -> bool:
     if isinstance(old, tuple):  # sizes, or scales
         kinds = (int, float) if name == "observation_scale" else (int,)
-        return isinstance(value, tuple) and all(type(number) in kinds and 0 < number < inf for number in value)
+        return isinstance(value, tuple) and all(
+            type(number) in kinds and 0 < number < inf for number in value
+        )
     if isinstance(old, float):
         return type(value) in (int, float)
     return type(value) is type(old)
@@ -137,14 +169,21 @@ def of_kind(name: str, value: Any, old: Any) -> bool:
 def with_setting(settings: Any, name: str, value: Any) -> Any:
     """The task with one setting, such as "agent.eta", changed; ValueError where name or value does not fit."""
     head, _, rest = name.partition(".")
-    known = [f.name for f in fields(settings) if f.name not in ("policy_step", "env_id", "axes")]
+    known = [
+        f.name
+        for f in fields(settings)
+        if f.name not in ("policy_step", "env_id", "axes")
+    ]
     if head not in known or is_dataclass(getattr(settings, head)) != bool(rest):
         raise ValueError(f"setting must be one of {', '.join(known)}, got {name!r}")
     old = getattr(settings, head)
     if rest:
         return replace(settings, **{head: with_setting(old, rest, value)})
     value = tuple(value) if isinstance(value, list) else value
-    if not (of_kind(name, value, 0.0 if name == "num_data" else old) or (name == "num_data" and value is None)):
+    if not (
+        of_kind(name, value, 0.0 if name == "num_data" else old)
+        or (name == "num_data" and value is None)
+    ):
         kind = f"a list of {'finite numbers' if name == 'observation_scale' else 'whole numbers'} > 0"
         raise ValueError(
             f"{name} must be {kind if isinstance(old, tuple) else f'of the kind of {old!r}'}, got {value!r}"
@@ -153,7 +192,10 @@ def with_setting(settings: Any, name: str, value: Any) -> Any:
 
 
 def with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in settings.items()
+    }
 
 
 def task_from(settings: dict[str, Any]) -> Task:
@@ -193,7 +235,13 @@ def start(job: Job) -> Start:
     task = job.task
     env = gym.make(task.env_id, disable_env_checker=True)
     init, *streams = np.random.default_rng([ROOT_SEED, job.seed]).spawn(5)
-    policy = policy_init(observed(env), env.action_space, init, task.policy_sizes, task.observation_scale or None)
+    policy = policy_init(
+        observed(env),
+        env.action_space,
+        init,
+        task.policy_sizes,
+        task.observation_scale or None,
+    )
     value = value_init(observed(env), init, task.value_sizes)
     bonus = bonus_init(job.bonus_name, task, env, init)
     settings = replace(task.agent, policy_step=partial(trpo_step, **asdict(task.trpo)))

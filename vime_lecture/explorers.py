@@ -73,7 +73,9 @@ class DensityModel(Protocol):
 
     def log_prob(self, observation: ArrayLike) -> float: ...
 
-    def update(self, observation: ArrayLike) -> DensityModel: ...  # ρ_{n+1}; the model itself stays as it is
+    def update(
+        self, observation: ArrayLike
+    ) -> DensityModel: ...  # ρ_{n+1}; the model itself stays as it is
 
 
 # ---------------------------------------------------------------- building blocks: strategies on plain lists
@@ -106,7 +108,9 @@ def boltzmann_shares(q: Sequence[float], temperature: float | None) -> list[floa
     elif span == 0.0:
         logits = below
     else:
-        units = [value / span for value in below]  # Q/std(Q) has no unit; in this one no square overflows or vanishes
+        units = [
+            value / span for value in below
+        ]  # Q/std(Q) has no unit; in this one no square overflows or vanishes
         mean = sum(units) / len(units)
         deviation = math.sqrt(sum((unit - mean) ** 2 for unit in units) / len(units))
         logits = [unit / deviation for unit in units]
@@ -115,10 +119,15 @@ def boltzmann_shares(q: Sequence[float], temperature: float | None) -> list[floa
     return [weight / total for weight in weights]
 
 
-def ucb_scores(values: Sequence[float], counts: Sequence[int], alpha: float) -> list[float]:
+def ucb_scores(
+    values: Sequence[float], counts: Sequence[int], alpha: float
+) -> list[float]:
     """`ucb_state_action`, unchecked."""
     log_total = math.log(max(sum(counts), 1))
-    return [v + alpha * math.sqrt(2.0 * log_total / n) if n else math.inf for v, n in zip(values, counts)]
+    return [
+        v + alpha * math.sqrt(2.0 * log_total / n) if n else math.inf
+        for v, n in zip(values, counts)
+    ]
 
 
 # ---------------------------------------------------------------- building blocks: strategies
@@ -232,18 +241,24 @@ def sample_index(probabilities: Sequence[float], noise: float) -> int:
         raise ValueError(f"noise must be in [0, 1), got {noise}")
     total = sum(probabilities)
     if not (abs(total - 1.0) <= SUM_TOLERANCE and min(probabilities) >= 0.0):
-        raise ValueError(f"probabilities must be >= 0 and sum to 1, got {list(probabilities)}")
+        raise ValueError(
+            f"probabilities must be >= 0 and sum to 1, got {list(probabilities)}"
+        )
     for index, probability in enumerate(probabilities):
         noise -= probability
         if noise < 0.0:
             return index
-    return list(probabilities).index(max(probabilities))  # they sum to a little less than the noise
+    return list(probabilities).index(
+        max(probabilities)
+    )  # they sum to a little less than the noise
 
 
 # ---------------------------------------------------------------- the algorithm: bandits
 
 
-def bandit_arms(means: Sequence[float], strategy: Strategy, noise: Sequence[Sequence[float]]) -> list[int]:
+def bandit_arms(
+    means: Sequence[float], strategy: Strategy, noise: Sequence[Sequence[float]]
+) -> list[int]:
     """The T arms of one run; the strategy sees each arm's mean reward so far, 0 before its first, and its count."""
     estimates, counts, arms = [0.0] * len(means), [0] * len(means), []
     for choice, luck in noise:
@@ -263,10 +278,18 @@ def bandit_regret(means: ArrayLike, strategy: Strategy, noise: Array) -> Array:
     """
     means, noise = check_values("means", means), np.asarray(noise, dtype=float)
     check_array("noise", noise, (*noise.shape[:2], 2))
-    for name, values, high in (("means", means, 1.0), ("noise", noise, np.nextafter(1.0, 0.0))):
+    for name, values, high in (
+        ("means", means, 1.0),
+        ("noise", noise, np.nextafter(1.0, 0.0)),
+    ):
         if np.any((values < 0) | (values > high)):
-            raise ValueError(f"{name} must be from 0 to {high:g}, got {np.min(values)} to {np.max(values)}")
-    arms = np.array([bandit_arms(means.tolist(), strategy, run) for run in noise.tolist()], dtype=int)  # (R, T)
+            raise ValueError(
+                f"{name} must be from 0 to {high:g}, got {np.min(values)} to {np.max(values)}"
+            )
+    arms = np.array(
+        [bandit_arms(means.tolist(), strategy, run) for run in noise.tolist()],
+        dtype=int,
+    )  # (R, T)
     return np.cumsum(np.max(means) - means[arms], axis=-1)
 
 
@@ -278,11 +301,15 @@ class TabularSettings:
     """Settings of `q_learning`."""
 
     learning_rate: float = 0.5  # [SB] example 6.5, as the initial value
-    learning_rate_power: float = 0.0  # α = learning_rate/n(s, a)^power: Q converges for ½ < power ≤ 1 [Q]
+    learning_rate_power: float = (
+        0.0  # α = learning_rate/n(s, a)^power: Q converges for ½ < power ≤ 1 [Q]
+    )
     gamma: float = 0.99  # that of `AgentSettings`
     initial_value: float = 0.0
     batch_steps: int = 1  # steps between two updates, fewer where an episode ends; 1 is Q-learning as [Q] has it
-    eta: float = 1.0  # weight of the bonus; 1 leaves it to the bonus's own, such as β of a count
+    eta: float = (
+        1.0  # weight of the bonus; 1 leaves it to the bonus's own, such as β of a count
+    )
     normalize: bool = False  # True for gains, with batches of more than a few steps
 
     def __post_init__(self) -> None:
@@ -320,12 +347,19 @@ def table_init(env: Env[Any, Any], initial_value: float = 0.0) -> Table:
     num_states = int(discrete("observation_space", env.observation_space).n)
     num_actions = int(discrete("action_space", env.action_space).n)
     return Table(
-        [[initial_value] * num_actions for _ in range(num_states)], [[0] * num_actions for _ in range(num_states)]
+        [[initial_value] * num_actions for _ in range(num_states)],
+        [[0] * num_actions for _ in range(num_states)],
     )
 
 
 def q_updated(
-    value: float, reward: float, next_values: Sequence[float], terminated: bool, *, learning_rate: float, gamma: float
+    value: float,
+    reward: float,
+    next_values: Sequence[float],
+    terminated: bool,
+    *,
+    learning_rate: float,
+    gamma: float,
 ) -> float:
     """Q(s, a) + α (r + γ max_a′ Q(s′, a′) − Q(s, a)), the new Q(s, a); s′ counts as 0 where the episode terminated.
 
@@ -335,26 +369,48 @@ def q_updated(
     return value + learning_rate * (reward + gamma * following - value)
 
 
-def learn(table: Table, steps: Sequence[Step], rewards: Sequence[float], settings: TabularSettings) -> None:
+def learn(
+    table: Table,
+    steps: Sequence[Step],
+    rewards: Sequence[float],
+    settings: TabularSettings,
+) -> None:
     """Counts the steps and moves their values, one after another, in the table itself."""
     q, counts = table
     for (s, a, _, s_next, terminated, _), reward in zip(steps, rewards):
         counts[s][a] += 1
         alpha = settings.learning_rate / counts[s][a] ** settings.learning_rate_power
-        q[s][a] = q_updated(q[s][a], reward, q[s_next], terminated, learning_rate=alpha, gamma=settings.gamma)
+        q[s][a] = q_updated(
+            q[s][a],
+            reward,
+            q[s_next],
+            terminated,
+            learning_rate=alpha,
+            gamma=settings.gamma,
+        )
         if not math.isfinite(q[s][a]):
-            raise ValueError(f"q_values must be finite, got {q[s][a]} in state {s}, action {a}")
+            raise ValueError(
+                f"q_values must be finite, got {q[s][a]} in state {s}, action {a}"
+            )
 
 
 def state_index(observation: Any, start: int, num_states: int, step: int) -> int:
     """The state, counted from 0; ValueError where the observation is none of them."""
     state = observation - start
     if not (0 <= state < num_states and state == int(state)):
-        raise ValueError(f"observation must be one of {num_states} from {start}, got {observation} at step {step}")
+        raise ValueError(
+            f"observation must be one of {num_states} from {start}, got {observation} at step {step}"
+        )
     return int(state)
 
 
-def walk(env: Env[Any, Any], table: Table, strategy: Strategy, rng: Generator, seed: int | None) -> Iterator[Step]:
+def walk(
+    env: Env[Any, Any],
+    table: Table,
+    strategy: Strategy,
+    rng: Generator,
+    seed: int | None,
+) -> Iterator[Step]:
     """The steps of one episode, each chosen by what the table holds when the step is asked for.
 
     Raises ValueError, naming the step, on a reward that is not finite or an observation outside the space.
@@ -362,25 +418,37 @@ def walk(env: Env[Any, Any], table: Table, strategy: Strategy, rng: Generator, s
     first_state = int(discrete("observation_space", env.observation_space).start)
     first_action = int(discrete("action_space", env.action_space).start)
     q, counts = table
-    state, t, ended = state_index(env.reset(seed=seed)[0], first_state, len(q), 0), 0, False
+    state, t, ended = (
+        state_index(env.reset(seed=seed)[0], first_state, len(q), 0),
+        0,
+        False,
+    )
     while not ended:
         probabilities = strategy(q[state], counts[state])
         if len(probabilities) != len(q[state]):
-            raise ValueError(f"the strategy must give {len(q[state])} probabilities, got {len(probabilities)}")
+            raise ValueError(
+                f"the strategy must give {len(q[state])} probabilities, got {len(probabilities)}"
+            )
         action = sample_index(probabilities, rng.random())
         observation, reward, terminated, truncated, _ = env.step(action + first_action)
         next_state = state_index(observation, first_state, len(q), t)
         if not math.isfinite(reward):
             raise ValueError(f"reward must be finite, got {reward} at step {t}")
-        yield Step(state, action, float(reward), next_state, bool(terminated), bool(truncated))
+        yield Step(
+            state, action, float(reward), next_state, bool(terminated), bool(truncated)
+        )
         state, t, ended = next_state, t + 1, terminated or truncated
 
 
 def batch_of(steps: Sequence[Step], features: Array) -> Batch:
     """The steps as a bonus sees them: states by their rows (K,) of features; the last is marked cut where none ends."""
-    states, actions, rewards, next_states, terminated, truncated = (np.array(column) for column in zip(*steps))
+    states, actions, rewards, next_states, terminated, truncated = (
+        np.array(column) for column in zip(*steps)
+    )
     truncated[-1] |= not terminated[-1]
-    return Batch(features[states], actions, rewards, features[next_states], terminated, truncated)
+    return Batch(
+        features[states], actions, rewards, features[next_states], terminated, truncated
+    )
 
 
 def q_learning(
@@ -404,11 +472,19 @@ def q_learning(
     check_count("num_episodes", num_episodes)
     new = table_init(env, settings.initial_value)
     table = table or new
-    check_array("q_values", np.array(table.q_values, dtype=float), np.shape(new.q_values))
+    check_array(
+        "q_values", np.array(table.q_values, dtype=float), np.shape(new.q_values)
+    )
     check_visits(table.counts, np.shape(new.counts))
-    features = np.arange(len(table.q_values), dtype=float)[:, None] if features is None else features
+    features = (
+        np.arange(len(table.q_values), dtype=float)[:, None]
+        if features is None
+        else features
+    )
     if features.ndim != 2:
-        raise ValueError(f"features must have shape ({len(table.q_values)}, K), got {features.shape}")
+        raise ValueError(
+            f"features must have shape ({len(table.q_values)}, K), got {features.shape}"
+        )
     check_array("features", features, (len(table.q_values), features.shape[1]))
     weights = AgentSettings(eta=settings.eta, normalize=settings.normalize)
     for episode in range(num_episodes):
@@ -420,7 +496,9 @@ def q_learning(
                 gains += [0.0] * len(rows)
             else:
                 batch = batch_of(rows, features)
-                rewards, raw, history = curiosity(bonus, batch, history, streams.model, weights)
+                rewards, raw, history = curiosity(
+                    bonus, batch, history, streams.model, weights
+                )
                 learn(table, rows, rewards.tolist(), settings)
                 bonus = bonus.update(batch, streams.replay)
                 gains += raw.tolist()
@@ -447,7 +525,9 @@ def over_expm1(numerator: Array, x: Array) -> Array:
     """numerator/(e^x − 1) where x > 0, without overflow, and inf elsewhere."""
     positive = np.where(x > 0, x, 1.0)
     with np.errstate(over="ignore"):  # a subnormal x
-        return np.where(x > 0, numerator * np.exp(-positive) / -np.expm1(-positive), np.inf)[()]
+        return np.where(
+            x > 0, numerator * np.exp(-positive) / -np.expm1(-positive), np.inf
+        )[()]
 
 
 def pseudo_count(log_prob: ArrayLike, log_prob_after: ArrayLike) -> Array:
@@ -459,7 +539,10 @@ def pseudo_count(log_prob: ArrayLike, log_prob_after: ArrayLike) -> Array:
     >>> float(np.round(pseudo_count(np.log(3 / 10), np.log(4 / 11)), 12))
     3.0
     """
-    before, after = np.asarray(log_prob, dtype=float), np.asarray(log_prob_after, dtype=float)
+    before, after = (
+        np.asarray(log_prob, dtype=float),
+        np.asarray(log_prob_after, dtype=float),
+    )
     for name, values in (("log_prob", before), ("log_prob_after", after)):
         if not np.all(values <= 0):
             raise ValueError(f"{name} must be <= 0, got max {np.max(values)}")
@@ -505,7 +588,9 @@ class Grid:
         for borders in self.edges:
             check_finite("edges", np.array(borders))
             if len(borders) < 2 or np.any(np.diff(borders) <= 0):
-                raise ValueError(f"edges must be 2 or more increasing numbers a dimension, got {borders}")
+                raise ValueError(
+                    f"edges must be 2 or more increasing numbers a dimension, got {borders}"
+                )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -535,7 +620,9 @@ def discrete_rows(batch: Batch, grid: Grid | None) -> Array | Symbols:
     if grid is not None:
         return grid.index(rows)
     if np.any(rows != np.floor(rows)):
-        raise ValueError(f"next_observations must be whole numbers or come with a grid, got {rows[rows % 1 != 0][0]}")
+        raise ValueError(
+            f"next_observations must be whole numbers or come with a grid, got {rows[rows % 1 != 0][0]}"
+        )
     return rows
 
 
@@ -566,9 +653,13 @@ class Dirichlet:
             raise ValueError(f"alpha must be >= 0 and finite, got {self.alpha}")
         check_finite("counts", self.counts)
         if np.ndim(self.counts) != 2 or np.size(self.counts) == 0:
-            raise ValueError(f"counts must have shape (P, K), P and K >= 1, got {np.shape(self.counts)}")
+            raise ValueError(
+                f"counts must have shape (P, K), P and K >= 1, got {np.shape(self.counts)}"
+            )
         if np.min(self.counts) < 0 or np.ptp(np.sum(self.counts, axis=1)) > 0:
-            raise ValueError(f"counts must be >= 0 with the same sum in each row, got {np.array2string(self.counts)}")
+            raise ValueError(
+                f"counts must be >= 0 with the same sum in each row, got {np.array2string(self.counts)}"
+            )
 
     def log_prob(self, observation: ArrayLike) -> float:
         """log ρ(x) of P symbols, in any shape."""
@@ -578,7 +669,14 @@ class Dirichlet:
         if total == 0:
             raise ValueError("alpha must be > 0 before the first observation, got 0")
         with np.errstate(divide="ignore"):  # log 0 of the empirical model
-            return float(np.sum(np.log((self.counts[np.arange(num_pixels), symbols] + self.alpha) / total)))
+            return float(
+                np.sum(
+                    np.log(
+                        (self.counts[np.arange(num_pixels), symbols] + self.alpha)
+                        / total
+                    )
+                )
+            )
 
     def update(self, observation: ArrayLike) -> Dirichlet:
         counts = self.counts.copy()
@@ -602,7 +700,9 @@ class Node(NamedTuple):
     counts: tuple[int, ...]  # (K,) symbols seen in this context
     log_stay: float
     log_split: float
-    children: tuple[Node | None, ...]  # (K,) by the context's next symbol; None where nothing was seen
+    children: tuple[
+        Node | None, ...
+    ]  # (K,) by the context's next symbol; None where nothing was seen
 
 
 def log_add(x: float, y: float) -> float:
@@ -646,19 +746,30 @@ class ContextTree:
         t = 1 + (0 if self.root is None else sum(self.root.counts))
         rate = 1 / (t + 1) if self.rate is None else self.rate
         log_switch = math.log(rate) if rate > 0 else -math.inf
-        root, _ = self.node_update(self.root, context, symbol, log_switch, math.log1p(-rate))
+        root, _ = self.node_update(
+            self.root, context, symbol, log_switch, math.log1p(-rate)
+        )
         return ContextTree(self.depth, self.num_symbols, self.rate, self.alpha, root)
 
     def check_symbols(self, context: tuple[int, ...], symbol: int) -> None:
         if len(context) != self.depth:
-            raise ValueError(f"context must have {self.depth} symbols, got {len(context)}")
+            raise ValueError(
+                f"context must have {self.depth} symbols, got {len(context)}"
+            )
         if not all(value in range(self.num_symbols) for value in (*context, symbol)):
-            raise ValueError(f"context and symbol must be indices below {self.num_symbols}, got {context}, {symbol}")
+            raise ValueError(
+                f"context and symbol must be indices below {self.num_symbols}, got {context}, {symbol}"
+            )
 
     def log_estimate(self, counts: tuple[int, ...], symbol: int) -> float:
-        return math.log((counts[symbol] + self.alpha) / (sum(counts) + self.num_symbols * self.alpha))
+        return math.log(
+            (counts[symbol] + self.alpha)
+            / (sum(counts) + self.num_symbols * self.alpha)
+        )
 
-    def node_log_prob(self, node: Node | None, context: tuple[int, ...], symbol: int) -> float:
+    def node_log_prob(
+        self, node: Node | None, context: tuple[int, ...], symbol: int
+    ) -> float:
         if node is None:
             return -math.log(self.num_symbols)
         own = self.log_estimate(node.counts, symbol)
@@ -668,7 +779,12 @@ class ContextTree:
         return log_add(node.log_stay + own, node.log_split + below)
 
     def node_update(
-        self, node: Node | None, context: tuple[int, ...], symbol: int, log_switch: float, log_keep: float
+        self,
+        node: Node | None,
+        context: tuple[int, ...],
+        symbol: int,
+        log_switch: float,
+        log_keep: float,
     ) -> tuple[Node, float]:
         """The node after the symbol, and the log-probability it gave before."""
         if node is None:
@@ -679,12 +795,16 @@ class ContextTree:
         if not context:
             return node._replace(counts=counts), own
         child = node.children[context[0]]
-        new_child, below = self.node_update(child, context[1:], symbol, log_switch, log_keep)
+        new_child, below = self.node_update(
+            child, context[1:], symbol, log_switch, log_keep
+        )
         stay, split = node.log_stay + own, node.log_split + below
         total = log_add(stay, split)
         new_stay = log_add(log_keep + stay, log_switch + split) - total
         new_split = log_add(log_keep + split, log_switch + stay) - total
-        return Node(counts, new_stay, new_split, replaced(node.children, context[0], new_child)), total
+        return Node(
+            counts, new_stay, new_split, replaced(node.children, context[0], new_child)
+        ), total
 
 
 def replaced(values: tuple[Any, ...], index: int, value: object) -> tuple[Any, ...]:
@@ -706,7 +826,9 @@ class BinaryCts:
 
     def update(self, observation: ArrayLike) -> BinaryCts:
         bit = int(as_symbols(observation, 1, 2)[0])
-        return BinaryCts(self.tree.update(self.history, bit), (bit, *self.history)[: self.tree.depth])
+        return BinaryCts(
+            self.tree.update(self.history, bit), (bit, *self.history)[: self.tree.depth]
+        )
 
 
 def binary_cts(depth: int, rate: float | None = None) -> BinaryCts:
@@ -721,7 +843,10 @@ def l_shaped_contexts(image: Symbols) -> list[tuple[int, ...]]:
     """
     padded = np.pad(image, ((1, 0), (1, 1)))
     neighbours = padded[1:, :-2], padded[:-1, 1:-1], padded[:-1, :-2], padded[:-1, 2:]
-    return [tuple(context) for context in np.stack(neighbours, axis=-1).reshape(-1, 4).tolist()]
+    return [
+        tuple(context)
+        for context in np.stack(neighbours, axis=-1).reshape(-1, 4).tolist()
+    ]
 
 
 @dataclass(frozen=True)
@@ -734,23 +859,41 @@ class ImageCts:
     trees: tuple[ContextTree, ...]  # (P,) in C order
     shape: tuple[int, int]
 
-    def parts(self, observation: ArrayLike) -> list[tuple[ContextTree, tuple[int, ...], int]]:
+    def parts(
+        self, observation: ArrayLike
+    ) -> list[tuple[ContextTree, tuple[int, ...], int]]:
         """Tree, context and symbol of each pixel."""
         if np.shape(observation) not in (self.shape, (len(self.trees),)):
-            raise ValueError(f"observation must have shape {self.shape}, got {np.shape(observation)}")
+            raise ValueError(
+                f"observation must have shape {self.shape}, got {np.shape(observation)}"
+            )
         symbols = as_symbols(observation, len(self.trees), self.trees[0].num_symbols)
-        return list(zip(self.trees, l_shaped_contexts(symbols.reshape(self.shape)), symbols.tolist()))
+        return list(
+            zip(
+                self.trees,
+                l_shaped_contexts(symbols.reshape(self.shape)),
+                symbols.tolist(),
+            )
+        )
 
     def log_prob(self, observation: ArrayLike) -> float:
         """log ρ of an image (H, W), or of its H·W symbols in a row."""
-        return math.fsum(tree.log_prob(context, symbol) for tree, context, symbol in self.parts(observation))
+        return math.fsum(
+            tree.log_prob(context, symbol)
+            for tree, context, symbol in self.parts(observation)
+        )
 
     def update(self, observation: ArrayLike) -> ImageCts:
-        trees = [tree.update(context, symbol) for tree, context, symbol in self.parts(observation)]
+        trees = [
+            tree.update(context, symbol)
+            for tree, context, symbol in self.parts(observation)
+        ]
         return ImageCts(tuple(trees), self.shape)
 
 
-def image_cts(shape: tuple[int, int], num_levels: int, rate: float | None = None) -> ImageCts:
+def image_cts(
+    shape: tuple[int, int], num_levels: int, rate: float | None = None
+) -> ImageCts:
     """The model before any image; `rate` as in `ContextTree`."""
     for size in shape:
         check_count("shape", size)
@@ -769,8 +912,12 @@ class VisitCounts:
     """
 
     beta: float = 0.05  # [Counts], with DQN
-    grid: Grid | None = None  # for continuous observations; without one they must be whole numbers
-    counts: Mapping[tuple[float, ...], int] = field(default_factory=dict)  # by the symbols of an observation
+    grid: Grid | None = (
+        None  # for continuous observations; without one they must be whole numbers
+    )
+    counts: Mapping[tuple[float, ...], int] = field(
+        default_factory=dict
+    )  # by the symbols of an observation
 
     def __post_init__(self) -> None:
         check_positive("beta", self.beta)
@@ -802,7 +949,9 @@ class PseudoCounts:
 
     model: DensityModel
     beta: float = 0.05  # [Counts], with DQN
-    grid: Grid | None = None  # the model then sees cells; without one the observations must be whole numbers
+    grid: Grid | None = (
+        None  # the model then sees cells; without one the observations must be whole numbers
+    )
 
     def __post_init__(self) -> None:
         check_positive("beta", self.beta)
@@ -823,7 +972,9 @@ class PseudoCounts:
     def update(self, batch: Batch, rng: Generator) -> PseudoCounts:
         """The bonus whose model has learned from the batch, row by row."""
         rows = discrete_rows(batch, self.grid)
-        return replace(self, model=reduce(lambda model, row: model.update(row), rows, self.model))
+        return replace(
+            self, model=reduce(lambda model, row: model.update(row), rows, self.model)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -845,8 +996,12 @@ class PredictionError:
             return np.zeros(len(batch.rewards))
         inputs, targets = model.normalized(*rows)
         bnn.check_rows(inputs, targets)
-        noise = bnn.sample_noise(rng, s.num_samples, len(inputs), model.layer_sizes, local=s.local)
-        predictions = bnn.forward(model.q, inputs, noise, model.layer_sizes)  # (S, N, K)
+        noise = bnn.sample_noise(
+            rng, s.num_samples, len(inputs), model.layer_sizes, local=s.local
+        )
+        predictions = bnn.forward(
+            model.q, inputs, noise, model.layer_sizes
+        )  # (S, N, K)
         errors = np.sum((targets - np.mean(predictions, axis=0)) ** 2, axis=-1)
         check_finite("errors", errors)
         return errors

@@ -41,7 +41,14 @@ from agents_ref import (
     environment_action,
     network_init,
 )
-from bnn_ref import Array, check_array, check_choice, check_count, check_finite, check_positive
+from bnn_ref import (
+    Array,
+    check_array,
+    check_choice,
+    check_count,
+    check_finite,
+    check_positive,
+)
 from vime_ref import Batch, Bonus, NoBonus, check_indices
 
 # ---------------------------------------------------------------- constants
@@ -81,14 +88,18 @@ def check_noise(name: str, noise: Array, shape: tuple[int, ...]) -> None:
     """Raise ValueError unless the noise has this shape and lies in [0, 1)."""
     check_array(name, noise, shape)
     if onp.any((noise < 0) | (noise >= 1)):
-        raise ValueError(f"{name} must be in [0, 1), got {onp.min(noise)} to {onp.max(noise)}")
+        raise ValueError(
+            f"{name} must be in [0, 1), got {onp.min(noise)} to {onp.max(noise)}"
+        )
 
 
 def check_last_axes(name: str, values: Array, *axes: str) -> None:
     """Raise ValueError unless the values are finite and have these axes at least, and none of length 0."""
     shape = onp.shape(values)
     if len(shape) < len(axes) or 0 in shape:
-        raise ValueError(f"{name} must be ({', '.join(('...', *axes))}), none of them 0, got {shape}")
+        raise ValueError(
+            f"{name} must be ({', '.join(('...', *axes))}), none of them 0, got {shape}"
+        )
     check_finite(name, values)
 
 
@@ -104,8 +115,12 @@ def cell_means(images: ArrayLike, cell_size: int) -> Array:
         wanted = f"(..., H, W, C), none of them 0, H and W multiples of {cell_size}"
         raise ValueError(f"images must be {wanted}, got {images.shape}")
     *lead, height, width, channels = images.shape
-    rows = images.reshape(*lead, height // cell_size, cell_size, width * channels).sum(axis=-2)
-    cells = rows.reshape(*lead, height // cell_size, width // cell_size, cell_size, channels).sum(axis=-2)
+    rows = images.reshape(*lead, height // cell_size, cell_size, width * channels).sum(
+        axis=-2
+    )
+    cells = rows.reshape(
+        *lead, height // cell_size, width // cell_size, cell_size, channels
+    ).sum(axis=-2)
     return cells / cell_size**2
 
 
@@ -129,7 +144,9 @@ def pixel_control_rewards(observations: ArrayLike, cell_size: int) -> Array:
     """
     observations = onp.asarray(observations)
     if observations.ndim != 4 or len(observations) < 2:
-        raise ValueError(f"observations must be (T+1, H, W, C) with T >= 1, got {observations.shape}")
+        raise ValueError(
+            f"observations must be (T+1, H, W, C) with T >= 1, got {observations.shape}"
+        )
     check_finite("observations", observations)
     return pixel_changes(observations[:-1], observations[1:], cell_size)
 
@@ -143,7 +160,9 @@ def feature_control_rewards(activations: ArrayLike) -> Array:
     activations = onp.asarray(activations, dtype=float)
     check_finite("activations", activations)
     if activations.ndim != 2 or len(activations) < 2:
-        raise ValueError(f"activations must be (T+1, G) with T >= 1, got {activations.shape}")
+        raise ValueError(
+            f"activations must be (T+1, G) with T >= 1, got {activations.shape}"
+        )
     return activations[1:]
 
 
@@ -151,7 +170,12 @@ def feature_control_rewards(activations: ArrayLike) -> Array:
 
 
 def n_step_returns(
-    rewards: ArrayLike, next_values: ArrayLike, terminated: ArrayLike, truncated: ArrayLike, *, gamma: float
+    rewards: ArrayLike,
+    next_values: ArrayLike,
+    terminated: ArrayLike,
+    truncated: ArrayLike,
+    *,
+    gamma: float,
 ) -> Array:
     """R_t = r_t + γ·(0 where terminated, V(s_{t+1}) where truncated or in the last row, R_{t+1} elsewhere).
 
@@ -162,7 +186,10 @@ def n_step_returns(
     >>> n_step_returns([0.0, 1.0, 2.0], [7.0, 7.0, 4.0], [0, 1, 0], [0, 0, 0], gamma=0.5)
     array([0.5, 1. , 4. ])
     """
-    rewards, next_values = onp.asarray(rewards, dtype=float), onp.asarray(next_values, dtype=float)
+    rewards, next_values = (
+        onp.asarray(rewards, dtype=float),
+        onp.asarray(next_values, dtype=float),
+    )
     check_fraction("gamma", gamma)
     check_finite("rewards", rewards)
     check_array("next_values", next_values, rewards.shape)
@@ -172,13 +199,20 @@ def n_step_returns(
     cuts = flags_over("truncated", truncated, rewards.shape)
     returns, following = onp.zeros(rewards.shape), next_values[-1]
     for t in reversed(range(len(rewards))):
-        following = onp.where(ends[t], 0.0, onp.where(cuts[t], next_values[t], following))
+        following = onp.where(
+            ends[t], 0.0, onp.where(cuts[t], next_values[t], following)
+        )
         following = returns[t] = rewards[t] + gamma * following
     return returns
 
 
 def n_step_q_targets(
-    rewards: ArrayLike, next_q_values: ArrayLike, terminated: ArrayLike, truncated: ArrayLike, *, gamma: float
+    rewards: ArrayLike,
+    next_q_values: ArrayLike,
+    terminated: ArrayLike,
+    truncated: ArrayLike,
+    *,
+    gamma: float,
 ) -> Array:
     """`n_step_returns` with V(s) = max_a Q(s, a): rewards (T, ...), next_q_values (T, ..., A) -> (T, ...).
 
@@ -188,8 +222,12 @@ def n_step_q_targets(
     next_q_values = onp.asarray(next_q_values, dtype=float)
     check_finite("next_q_values", next_q_values)
     if next_q_values.ndim != onp.ndim(rewards) + 1 or next_q_values.shape[-1] == 0:
-        raise ValueError(f"next_q_values must have the axes of rewards and A >= 1, got {next_q_values.shape}")
-    return n_step_returns(rewards, next_q_values.max(axis=-1), terminated, truncated, gamma=gamma)
+        raise ValueError(
+            f"next_q_values must have the axes of rewards and A >= 1, got {next_q_values.shape}"
+        )
+    return n_step_returns(
+        rewards, next_q_values.max(axis=-1), terminated, truncated, gamma=gamma
+    )
 
 
 def dueling(values: Array, advantages: Array) -> Array:
@@ -201,7 +239,9 @@ def dueling(values: Array, advantages: Array) -> Array:
     array([-1.,  3.])
     """
     if onp.shape(advantages)[-1:] in ((), (0,)):
-        raise ValueError(f"advantages must be (..., A) with A >= 1, got {onp.shape(advantages)}")
+        raise ValueError(
+            f"advantages must be (..., A) with A >= 1, got {onp.shape(advantages)}"
+        )
     check_array("values", values, onp.shape(advantages)[:-1])
     check_finite("advantages", advantages)
     return values[..., None] + advantages - np.mean(advantages, axis=-1, keepdims=True)
@@ -231,28 +271,39 @@ def reward_prediction_windows(ended: ArrayLike) -> Flags:
     fits = onp.zeros(ended.shape, dtype=bool)
     count = len(ended) - FRAMES + 1
     if count > 0:
-        fits[FRAMES - 1 :] = ~onp.any([ended[k : k + count] for k in range(FRAMES - 1)], axis=0)
+        fits[FRAMES - 1 :] = ~onp.any(
+            [ended[k : k + count] for k in range(FRAMES - 1)], axis=0
+        )
     return fits
 
 
-def sample_reward_windows(rewards: ArrayLike, ended: ArrayLike, coins: ArrayLike, places: ArrayLike) -> Rows:
+def sample_reward_windows(
+    rewards: ArrayLike, ended: ArrayLike, coins: ArrayLike, places: ArrayLike
+) -> Rows:
     """Rows t, as indices (N, axes of rewards), with P(r_t ≠ 0) = ½ and each half uniform over its windows.
 
     rewards, ended (T, ...); coins and places (N,) uniform on [0, 1): a coin below ½ asks for a reward other than zero,
     a place for which one. Without a window of one kind all come from the other; without any, there are no rows. Raises
     ValueError on noise outside [0, 1) and on NaN. [UNREAL].
     """
-    rewards, coins, places = (onp.asarray(column, dtype=float) for column in (rewards, coins, places))
+    rewards, coins, places = (
+        onp.asarray(column, dtype=float) for column in (rewards, coins, places)
+    )
     check_finite("rewards", rewards)
     check_array("ended", onp.asarray(ended), rewards.shape)
     check_noise("coins", coins, (coins.size,))
     check_noise("places", places, (coins.size,))
     fits = reward_prediction_windows(ended)
-    paid, unpaid = onp.argwhere(fits & (rewards != 0)), onp.argwhere(fits & (rewards == 0))
+    paid, unpaid = (
+        onp.argwhere(fits & (rewards != 0)),
+        onp.argwhere(fits & (rewards == 0)),
+    )
     if not len(paid) + len(unpaid):
         return unpaid
     wants_paid = ((coins < 0.5) | (len(unpaid) == 0)) & (len(paid) > 0)
-    place = (places * onp.where(wants_paid, len(paid), len(unpaid))).astype(int)  # cast first: a sum may round up
+    place = (places * onp.where(wants_paid, len(paid), len(unpaid))).astype(
+        int
+    )  # cast first: a sum may round up
     return onp.concatenate([paid, unpaid])[place + onp.where(wants_paid, 0, len(paid))]
 
 
@@ -309,7 +360,9 @@ def control_loss(q_values: Array, actions: NDArray[Any], targets: Array) -> Arra
     check_last_axes("q_values", q_values, "G", "A")
     check_array("actions", actions, onp.shape(q_values)[:-2])
     check_array("targets", targets, onp.shape(q_values)[:-1])
-    taken = chosen(q_values, onp.repeat(actions[..., None], q_values.shape[-2], axis=-1), "actions")
+    taken = chosen(
+        q_values, onp.repeat(actions[..., None], q_values.shape[-2], axis=-1), "actions"
+    )
     return 0.5 * np.mean(np.sum((targets - taken) ** 2, axis=-1))
 
 
@@ -341,7 +394,9 @@ class LossWeights:
     value: float = 0.5  # the critic learns at half the rate: [Port], after [A3C]'s code
     entropy: float = 0.003  # between the 0.01 of [A3C] and the 1e-3 of [Port]
     value_replay: float = 1.0  # [Port]
-    control: float = 0.05  # [Port]'s number; there for 400 cells, and pseudo-rewards not times 1 − γ
+    control: float = (
+        0.05  # [Port]'s number; there for 400 cells, and pseudo-rewards not times 1 − γ
+    )
     reward_prediction: float = 0.05  # [Port]'s 1 stands beside sums over 20 steps; where all are means it is 1/20
 
     def __post_init__(self) -> None:
@@ -394,7 +449,9 @@ def num_weights(sizes: Sizes) -> int:
 def layers_of(theta: Array, sizes: Sizes) -> dict[str, Array]:
     """The weights of each layer from all in one vector (P,)."""
     if onp.shape(theta) != (num_weights(sizes),):
-        raise ValueError(f"theta must have shape {(num_weights(sizes),)}, got {onp.shape(theta)}")
+        raise ValueError(
+            f"theta must have shape {(num_weights(sizes),)}, got {onp.shape(theta)}"
+        )
     blocks, begin = {}, 0
     for name, shape in sizes.layers().items():
         end = begin + shape[0] * shape[1]
@@ -406,7 +463,9 @@ def unreal_init(sizes: Sizes, rng: Generator) -> Array:
     """Weights (P,): Glorot's, biases 0 but the forget gate's, the heads of policy, value and control near 0."""
     blocks = {}
     for name, (i, o) in sizes.layers().items():
-        blocks[name] = network_init((i - (name != "recurrent"), o), rng)[: i * o].reshape(i, o)
+        blocks[name] = network_init((i - (name != "recurrent"), o), rng)[
+            : i * o
+        ].reshape(i, o)
     blocks["lstm"][-1, sizes.hidden : 2 * sizes.hidden] = FORGET_BIAS
     for name in ("policy", "value", "control_value", "control_advantage"):
         blocks[name] *= OUTPUT_SCALE
@@ -416,7 +475,10 @@ def unreal_init(sizes: Sizes, rng: Generator) -> Array:
 def affine(inputs: Array, weights: Array) -> Array:
     """(..., I) by weights (I + 1, O), as one product of matrices: many small ones would take several times as long."""
     flat = np.reshape(inputs, (-1, inputs.shape[-1]))
-    return np.reshape(np.dot(flat, weights[:-1]) + weights[-1], (*inputs.shape[:-1], weights.shape[-1]))
+    return np.reshape(
+        np.dot(flat, weights[:-1]) + weights[-1],
+        (*inputs.shape[:-1], weights.shape[-1]),
+    )
 
 
 def encode(layers: dict[str, Array], inputs: Array) -> Array:
@@ -431,7 +493,9 @@ def lstm_gated(gates: Array, cell: Array) -> tuple[Array, Array]:
     return expit(o) * np.tanh(cell), cell
 
 
-def lstm_step(gate_inputs: Array, hidden: Array, cell: Array, weights: Array) -> tuple[Array, Array]:
+def lstm_step(
+    gate_inputs: Array, hidden: Array, cell: Array, weights: Array
+) -> tuple[Array, Array]:
     """One step of an LSTM, new hidden and cell (B, H): `lstm_gated` by gate_inputs + h·weights.
 
     gate_inputs (B, 4H): what input and bias add to the gates; hidden and cell (B, H); weights (H, 4H). Raises
@@ -450,11 +514,15 @@ def lstm_step(gate_inputs: Array, hidden: Array, cell: Array, weights: Array) ->
 
 def gate_inputs(layers: dict[str, Array], rows: Array, sizes: Sizes) -> Array:
     """What rows (..., K + A + 1) add to the gates of the LSTM, (..., 4H), all steps at once."""
-    seen = np.concatenate([encode(layers, rows[..., : sizes.inputs]), rows[..., sizes.inputs :]], axis=-1)
+    seen = np.concatenate(
+        [encode(layers, rows[..., : sizes.inputs]), rows[..., sizes.inputs :]], axis=-1
+    )
     return affine(seen, layers["lstm"])
 
 
-def unroll(layers: dict[str, Array], rows: Array, state: Array, mask: Array, sizes: Sizes) -> tuple[Array, Array]:
+def unroll(
+    layers: dict[str, Array], rows: Array, state: Array, mask: Array, sizes: Sizes
+) -> tuple[Array, Array]:
     """Hidden activations and cells after each step, (T, B, H) each.
 
     rows (T, B, K + A + 1); state (B, 2H): hidden and cell before the first step; mask (T, B): what is left of the state
@@ -465,7 +533,9 @@ def unroll(layers: dict[str, Array], rows: Array, state: Array, mask: Array, siz
     hiddens, cells = [], []
     for t in range(len(rows)):
         share = mask[t][:, None]
-        hidden, cell = lstm_gated(inputs[t] + np.dot(share * hidden, layers["recurrent"]), share * cell)
+        hidden, cell = lstm_gated(
+            inputs[t] + np.dot(share * hidden, layers["recurrent"]), share * cell
+        )
         hiddens.append(hidden)
         cells.append(cell)
     return np.stack(hiddens), np.stack(cells)
@@ -474,7 +544,9 @@ def unroll(layers: dict[str, Array], rows: Array, state: Array, mask: Array, siz
 def control_values(layers: dict[str, Array], hidden: Array, sizes: Sizes) -> Array:
     """Q (..., G, A), a dueling head where [UNREAL] has a deconvolution."""
     advantages = affine(hidden, layers["control_advantage"])
-    advantages = np.reshape(advantages, (*hidden.shape[:-1], sizes.controls, sizes.actions))
+    advantages = np.reshape(
+        advantages, (*hidden.shape[:-1], sizes.controls, sizes.actions)
+    )
     return dueling(affine(hidden, layers["control_value"]), advantages)
 
 
@@ -496,26 +568,44 @@ class UnrealSettings:
     gamma: float = 0.99  # [Port]
     control_gamma: float = 0.9  # of the pseudo-rewards, [Port]
     control: Control = "pixel"  # or "feature": the activations of the encoder
-    input_cell: int = 4  # side of the cells whose means the encoder sees, 1 for the pixels themselves
+    input_cell: int = (
+        4  # side of the cells whose means the encoder sees, 1 for the pixels themselves
+    )
     control_cell: int = 4  # side of the cells to control, [UNREAL]
     encoded: int = 64  # [UNREAL] has 256 for 84 by 84 pixels
     hidden: int = 64
     memory: bool = True  # False: each step is the first one, and last action and reward stay unseen
     replay_steps: int = 500  # of each environment; [Port] has 2000 of each of 8 threads
-    reward_windows: int = 16  # predicted in an update; [Port] predicts 1 in each of 8 threads
-    learning_rate: float = 1e-3  # amid the 1e-4 to 5e-3 that [Port] names; Adam, not shared RMSProp
+    reward_windows: int = (
+        16  # predicted in an update; [Port] predicts 1 in each of 8 threads
+    )
+    learning_rate: float = (
+        1e-3  # amid the 1e-4 to 5e-3 that [Port] names; Adam, not shared RMSProp
+    )
     max_norm: float = 0.5  # of the gradient, as OpenAI baselines have it for means; [Port] clips sums at 40
     reward_scale: float = 0.1  # of what is learned and seen: a goal of 10 is 1. [Port] clips what it replays to 1
     eta: float = 0.0  # weight of a bonus
     normalize: bool = True  # its gains
-    bonus_sees: View = "pixels"  # the encoder's inputs, or "hidden": the activations of the LSTM
+    bonus_sees: View = (
+        "pixels"  # the encoder's inputs, or "hidden": the activations of the LSTM
+    )
 
     def __post_init__(self) -> None:
-        counts = ("input_cell", "control_cell", "encoded", "hidden", "num_steps", "replay_steps", "reward_windows")
+        counts = (
+            "input_cell",
+            "control_cell",
+            "encoded",
+            "hidden",
+            "num_steps",
+            "replay_steps",
+            "reward_windows",
+        )
         for name in counts:
             check_count(name, getattr(self, name))
         if self.replay_steps < self.num_steps:
-            raise ValueError(f"replay_steps must be >= num_steps {self.num_steps}, got {self.replay_steps}")
+            raise ValueError(
+                f"replay_steps must be >= num_steps {self.num_steps}, got {self.replay_steps}"
+            )
         check_choice("control", self.control, get_args(Control))
         check_choice("bonus_sees", self.bonus_sees, get_args(View))
         check_fraction("gamma", self.gamma)
@@ -530,7 +620,11 @@ class UnrealSettings:
     def sizes(self, env: Env[Any, Any]) -> Sizes:
         """The network's sizes for images (H, W, C) of bytes and discrete actions. Raises ValueError on any other."""
         space, shape = env.observation_space, env.observation_space.shape or ()
-        if len(shape) != 3 or space.dtype != onp.uint8 or not isinstance(env.action_space, Discrete):
+        if (
+            len(shape) != 3
+            or space.dtype != onp.uint8
+            or not isinstance(env.action_space, Discrete)
+        ):
             raise ValueError(
                 f"env must have images (H, W, C) of uint8 and discrete actions, got {space} and {env.action_space}"
             )
@@ -538,7 +632,9 @@ class UnrealSettings:
         num_cells = cell_means(image, self.control_cell)[..., 0].size
         controls = num_cells if self.control == "pixel" else self.encoded
         inputs = cell_means(image, self.input_cell).size
-        return Sizes(inputs, int(env.action_space.n), controls, self.encoded, self.hidden)
+        return Sizes(
+            inputs, int(env.action_space.n), controls, self.encoded, self.hidden
+        )
 
 
 class Steps(NamedTuple):
@@ -549,7 +645,9 @@ class Steps(NamedTuple):
     rewards: Array  # (T, B) of the environment
     bonuses: Array  # (T, B), added to the rewards that values are about
     control_rewards: Array  # (T, B, G)
-    next_rows: Array  # (T, B, K + A + 1), the true next ones, also where an episode ends
+    next_rows: (
+        Array  # (T, B, K + A + 1), the true next ones, also where an episode ends
+    )
     terminated: Flags  # (T, B)
     truncated: Flags  # (T, B)
     states: Array  # (T, B, 2H), of the LSTM before each step, as the agent had it then
@@ -579,7 +677,9 @@ def replay_window(replay: Steps, num_steps: int, places: Array) -> Steps:
     """
     check_noise("places", places, replay.rewards.shape[1:])
     if not 1 <= num_steps <= len(replay.rewards):
-        raise ValueError(f"num_steps must be from 1 to the replay's {len(replay.rewards)}, got {num_steps}")
+        raise ValueError(
+            f"num_steps must be from 1 to the replay's {len(replay.rewards)}, got {num_steps}"
+        )
     columns = onp.arange(len(places))
     first = (places * (len(replay.rewards) - num_steps + 1)).astype(int)
     times = first + onp.arange(num_steps)[:, None]  # (T, B)
@@ -594,16 +694,22 @@ def episode_mask(steps: Steps, memory: bool) -> Array:
     return onp.where(before | (not memory), 0.0, 1.0)
 
 
-def hidden_activations(theta: Array, steps: Steps, sizes: Sizes, memory: bool = True) -> tuple[Array, Array]:
+def hidden_activations(
+    theta: Array, steps: Steps, sizes: Sizes, memory: bool = True
+) -> tuple[Array, Array]:
     """h of each step and of its true next one, (T, B, H) each; where an episode or the steps end, from `next_rows`."""
     layers = layers_of(theta, sizes)
-    hidden, cell = unroll(layers, steps.rows, steps.states[0], episode_mask(steps, memory), sizes)
+    hidden, cell = unroll(
+        layers, steps.rows, steps.states[0], episode_mask(steps, memory), sizes
+    )
     following = onp.concatenate([hidden[1:], hidden[:1]])
     late = steps.ended.copy()
     late[-1] = True
     state = memory * onp.concatenate([hidden[late], cell[late]], axis=-1)
     ones = onp.ones((1, len(state)))
-    following[late] = unroll(layers, steps.next_rows[late][None], state, ones, sizes)[0][0]
+    following[late] = unroll(layers, steps.next_rows[late][None], state, ones, sizes)[
+        0
+    ][0]
     return hidden, following
 
 
@@ -629,7 +735,10 @@ def steps_to_batch(steps: Steps, sizes: Sizes) -> Batch:
     """
     cut = steps.truncated.copy()
     cut[-1] |= ~steps.terminated[-1]
-    seen, following = steps.rows[..., : sizes.inputs], steps.next_rows[..., : sizes.inputs]
+    seen, following = (
+        steps.rows[..., : sizes.inputs],
+        steps.next_rows[..., : sizes.inputs],
+    )
     columns = seen, steps.actions, steps.rewards, following, steps.terminated, cut
     return Batch(*(by_environment(column) for column in columns))
 
@@ -651,31 +760,54 @@ def network_inputs(images: NDArray[Any], settings: UnrealSettings) -> Array:
     return cell_means(images, settings.input_cell).reshape(len(images), -1) / BRIGHTEST
 
 
-def begin_episodes(images: NDArray[Any], settings: UnrealSettings, sizes: Sizes) -> Array:
+def begin_episodes(
+    images: NDArray[Any], settings: UnrealSettings, sizes: Sizes
+) -> Array:
     """Rows (B, K + A + 1) with no last action and no last reward."""
-    return onp.concatenate([network_inputs(images, settings), onp.zeros((len(images), sizes.actions + 1))], axis=1)
+    return onp.concatenate(
+        [network_inputs(images, settings), onp.zeros((len(images), sizes.actions + 1))],
+        axis=1,
+    )
 
 
-def begin(envs: Sequence[Env[Any, Any]], settings: UnrealSettings, rng: Generator) -> Position:
+def begin(
+    envs: Sequence[Env[Any, Any]], settings: UnrealSettings, rng: Generator
+) -> Position:
     """All environments reset, each by its own seed."""
     if not envs:
         raise ValueError("envs must be at least 1, got 0")
     sizes = settings.sizes(envs[0])
-    images = [checked(env.reset(seed=int(rng.integers(2**31)))[0], "observation", 0) for env in envs]
+    images = [
+        checked(env.reset(seed=int(rng.integers(2**31)))[0], "observation", 0)
+        for env in envs
+    ]
     rows = begin_episodes(onp.stack(images), settings, sizes)
-    return Position(onp.stack(images), rows, onp.zeros((len(envs), 2 * sizes.hidden)), onp.zeros(len(envs)))
+    return Position(
+        onp.stack(images),
+        rows,
+        onp.zeros((len(envs), 2 * sizes.hidden)),
+        onp.zeros(len(envs)),
+    )
 
 
-def act(layers: dict[str, Array], rows: Array, state: Array, noise: Array, sizes: Sizes) -> tuple[Rows, Array]:
+def act(
+    layers: dict[str, Array], rows: Array, state: Array, noise: Array, sizes: Sizes
+) -> tuple[Rows, Array]:
     """Actions (B,) of one step, the first whose cumulated probability exceeds the noise (B,), and the new state."""
     hidden, cell = unroll(layers, rows[None], state, onp.ones((1, len(rows))), sizes)
     probabilities = onp.exp(log_softmax(affine(hidden[0], layers["policy"])))
-    actions = onp.sum(onp.cumsum(probabilities[:, :-1], axis=-1) <= noise[:, None], axis=-1)
+    actions = onp.sum(
+        onp.cumsum(probabilities[:, :-1], axis=-1) <= noise[:, None], axis=-1
+    )
     return actions, onp.concatenate([hidden[0], cell[0]], axis=-1)
 
 
 def controlled(
-    layers: dict[str, Array], before: Array, after: Array, next_rows: Array, settings: UnrealSettings
+    layers: dict[str, Array],
+    before: Array,
+    after: Array,
+    next_rows: Array,
+    settings: UnrealSettings,
 ) -> Array:
     """Pseudo-rewards (B, G) of one step, times 1 − γ, so that Q is a discounted mean: of pixels it stays in [0, 1].
 
@@ -684,25 +816,41 @@ def controlled(
     if settings.control == "feature":
         rewards = encode(layers, next_rows[:, : len(layers["encoder"]) - 1])
     else:
-        rewards = pixel_changes(before, after, settings.control_cell).reshape(len(before), -1) / BRIGHTEST
+        rewards = (
+            pixel_changes(before, after, settings.control_cell).reshape(len(before), -1)
+            / BRIGHTEST
+        )
     return (1.0 - settings.control_gamma) * rewards
 
 
 def restarted(
-    envs: Sequence[Env[Any, Any]], position: Position, ended: Flags, step: int, settings: UnrealSettings, sizes: Sizes
+    envs: Sequence[Env[Any, Any]],
+    position: Position,
+    ended: Flags,
+    step: int,
+    settings: UnrealSettings,
+    sizes: Sizes,
 ) -> Position:
     """The position with a new episode wherever one has ended."""
     if not ended.any():
         return position
     images, rows, state, returns = (column.copy() for column in position)
-    images[ended] = [checked(env.reset()[0], "observation", step) for env, over in zip(envs, ended) if over]
+    images[ended] = [
+        checked(env.reset()[0], "observation", step)
+        for env, over in zip(envs, ended)
+        if over
+    ]
     rows[ended] = begin_episodes(images[ended], settings, sizes)
     state[ended], returns[ended] = 0.0, 0.0
     return Position(images, rows, state, returns)
 
 
 def interact(
-    theta: Array, envs: Sequence[Env[Any, Any]], position: Position, noise: Array, settings: UnrealSettings
+    theta: Array,
+    envs: Sequence[Env[Any, Any]],
+    position: Position,
+    noise: Array,
+    settings: UnrealSettings,
 ) -> tuple[Steps, Position, Array]:
     """T steps of all environments with noise (T, B): the steps, the new position, returns of the episodes that ended.
 
@@ -719,20 +867,46 @@ def interact(
         images, rows, state, returns = position
         state = state * settings.memory
         actions, next_state = act(layers, rows, state, row_noise, sizes)
-        results = [env.step(environment_action(action, env.action_space)) for env, action in zip(envs, actions)]
-        next_images = onp.stack([checked(result[0], "observation", t) for result in results])
+        results = [
+            env.step(environment_action(action, env.action_space))
+            for env, action in zip(envs, actions)
+        ]
+        next_images = onp.stack(
+            [checked(result[0], "observation", t) for result in results]
+        )
         rewards = checked([result[1] for result in results], "reward", t)
-        terminated, truncated = (onp.array([result[k] for result in results], dtype=bool) for k in (2, 3))
+        terminated, truncated = (
+            onp.array([result[k] for result in results], dtype=bool) for k in (2, 3)
+        )
         next_rows = begin_episodes(next_images, settings, sizes)
         if settings.memory:
             next_rows[:, sizes.inputs : -1] = onp.eye(sizes.actions)[actions]
             next_rows[:, -1] = settings.reward_scale * rewards
         control = controlled(layers, images, next_images, next_rows, settings)
         no_bonus = onp.zeros(len(envs))
-        rows_of_steps.append((rows, actions, rewards, no_bonus, control, next_rows, terminated, truncated, state))
+        rows_of_steps.append(
+            (
+                rows,
+                actions,
+                rewards,
+                no_bonus,
+                control,
+                next_rows,
+                terminated,
+                truncated,
+                state,
+            )
+        )
         ended, returns = terminated | truncated, returns + rewards
         episode_returns.append(returns[ended])
-        position = restarted(envs, Position(next_images, next_rows, next_state, returns), ended, t, settings, sizes)
+        position = restarted(
+            envs,
+            Position(next_images, next_rows, next_state, returns),
+            ended,
+            t,
+            settings,
+            sizes,
+        )
     columns = [onp.array(column) for column in zip(*rows_of_steps)]
     return Steps(*columns), position, onp.concatenate(episode_returns)
 
@@ -767,29 +941,50 @@ def draw(rng: Generator, num_envs: int, settings: UnrealSettings) -> Draws:
     return Draws(*(rng.random(count) for count in counts))
 
 
-def reward_prediction_batch(replay: Steps, draws: Draws, num_inputs: int) -> tuple[Array, Rows]:
+def reward_prediction_batch(
+    replay: Steps, draws: Draws, num_inputs: int
+) -> tuple[Array, Rows]:
     """Frames (N, 3, K) and the classes (N,) of the rewards that followed; of none where no window fits."""
-    ends = sample_reward_windows(replay.rewards, replay.ended, draws.coins, draws.places)
-    times, columns = ends[:, :1] + onp.arange(1 - FRAMES, 1), ends[:, 1:]  # (N, 3), (N, 1)
-    return replay.rows[times, columns, :num_inputs], reward_class(replay.rewards[ends[:, 0], ends[:, 1]])
+    ends = sample_reward_windows(
+        replay.rewards, replay.ended, draws.coins, draws.places
+    )
+    times, columns = (
+        ends[:, :1] + onp.arange(1 - FRAMES, 1),
+        ends[:, 1:],
+    )  # (N, 3), (N, 1)
+    return replay.rows[times, columns, :num_inputs], reward_class(
+        replay.rewards[ends[:, 0], ends[:, 1]]
+    )
 
 
 def training_batch(
-    theta: Array, steps: Steps, replay: Steps, draws: Draws, settings: UnrealSettings, sizes: Sizes
+    theta: Array,
+    steps: Steps,
+    replay: Steps,
+    draws: Draws,
+    settings: UnrealSettings,
+    sizes: Sizes,
 ) -> TrainingBatch:
     """All that is constant in the loss of an update; tasks of weight 0 get nothing."""
     w, num_steps = settings.weights, len(steps.rewards)
     chosen_parts = {"new": steps}
     if w.value_replay:
-        chosen_parts["value_replay"] = replay_window(replay, num_steps, draws.value_places)
+        chosen_parts["value_replay"] = replay_window(
+            replay, num_steps, draws.value_places
+        )
     if w.control:
         chosen_parts["control"] = replay_window(replay, num_steps, draws.control_places)
     num_envs = steps.rewards.shape[1]
-    parts = {name: slice(k * num_envs, (k + 1) * num_envs) for k, name in enumerate(chosen_parts)}
+    parts = {
+        name: slice(k * num_envs, (k + 1) * num_envs)
+        for k, name in enumerate(chosen_parts)
+    }
     everything = joined(list(chosen_parts.values()), axis=1)
     layers = layers_of(theta, sizes)
     hidden, next_hidden = hidden_activations(theta, everything, sizes, settings.memory)
-    values, next_values = (affine(h, layers["value"])[..., 0] for h in (hidden, next_hidden))
+    values, next_values = (
+        affine(h, layers["value"])[..., 0] for h in (hidden, next_hidden)
+    )
     ends = everything.terminated, everything.truncated
     rewards = settings.reward_scale * (everything.rewards + everything.bonuses)
     returns = n_step_returns(rewards, next_values, *ends, gamma=settings.gamma)
@@ -803,13 +998,19 @@ def training_batch(
     frames, classes = onp.zeros((0, FRAMES, sizes.inputs)), onp.zeros(0, int)
     if w.reward_prediction:
         frames, classes = reward_prediction_batch(replay, draws, sizes.inputs)
-    return TrainingBatch(everything, parts, returns - values, returns, control_targets, frames, classes)
+    return TrainingBatch(
+        everything, parts, returns - values, returns, control_targets, frames, classes
+    )
 
 
-def batch_losses(theta: Array, batch: TrainingBatch, settings: UnrealSettings, sizes: Sizes) -> Losses:
+def batch_losses(
+    theta: Array, batch: TrainingBatch, settings: UnrealSettings, sizes: Sizes
+) -> Losses:
     """The parts of the loss; 0 for tasks that are off, or have nothing to learn from."""
     layers, steps, parts = layers_of(theta, sizes), batch.steps, batch.parts
-    hidden, _ = unroll(layers, steps.rows, steps.states[0], episode_mask(steps, settings.memory), sizes)
+    hidden, _ = unroll(
+        layers, steps.rows, steps.states[0], episode_mask(steps, settings.memory), sizes
+    )
     new = parts["new"]
     logits = affine(hidden[:, new], layers["policy"])
     values = affine(hidden, layers["value"])[..., 0]
@@ -821,9 +1022,13 @@ def batch_losses(theta: Array, batch: TrainingBatch, settings: UnrealSettings, s
         value_replay = value_loss(values[:, old], batch.returns[:, old])
     if "control" in parts:
         q_values = control_values(layers, hidden[:, parts["control"]], sizes)
-        control = control_loss(q_values, steps.actions[:, parts["control"]], batch.control_targets)
+        control = control_loss(
+            q_values, steps.actions[:, parts["control"]], batch.control_targets
+        )
     if len(batch.frames):
-        reward_prediction = reward_prediction_loss(reward_logits(layers, batch.frames), batch.classes)
+        reward_prediction = reward_prediction_loss(
+            reward_logits(layers, batch.frames), batch.classes
+        )
     return Losses(
         policy_loss(logits, steps.actions[:, new], batch.advantages[:, new]),
         value_loss(values[:, new], batch.returns[:, new]),
@@ -842,7 +1047,11 @@ def clipped(gradient: Array, max_norm: float) -> Array:
 
 
 def learning_step(
-    theta: Array, adam: bnn.AdamState, batch: TrainingBatch, settings: UnrealSettings, sizes: Sizes
+    theta: Array,
+    adam: bnn.AdamState,
+    batch: TrainingBatch,
+    settings: UnrealSettings,
+    sizes: Sizes,
 ) -> tuple[Array, bnn.AdamState, Losses]:
     """One step of Adam down `unreal_loss`, through the T steps of the batch and no further back.
 
@@ -853,8 +1062,12 @@ def learning_step(
         return np.array(list(batch_losses(theta, batch, settings, sizes)))
 
     vjp, losses = make_vjp(parts_of_loss)(theta)
-    gradient = clipped(vjp(settings.weights.vector()), settings.max_norm)  # of the loss, linear in its parts
-    theta, adam = bnn.adam_step(theta, gradient, adam, learning_rate=settings.learning_rate)
+    gradient = clipped(
+        vjp(settings.weights.vector()), settings.max_norm
+    )  # of the loss, linear in its parts
+    theta, adam = bnn.adam_step(
+        theta, gradient, adam, learning_rate=settings.learning_rate
+    )
     return theta, adam, Losses(*losses)
 
 
@@ -872,12 +1085,17 @@ class A2CIteration(NamedTuple):
     episode_returns: Array  # of the episodes that ended in these steps
 
 
-def bonus_batch(theta: Array, steps: Steps, settings: UnrealSettings, sizes: Sizes) -> Batch:
+def bonus_batch(
+    theta: Array, steps: Steps, settings: UnrealSettings, sizes: Sizes
+) -> Batch:
     """The steps as the bonus sees them, inputs of the encoder or activations of the LSTM as `bonus_sees` says."""
     batch = steps_to_batch(steps, sizes)
     if settings.bonus_sees == "pixels":
         return batch
-    return hidden_batch(batch, *map(by_environment, hidden_activations(theta, steps, sizes, settings.memory)))
+    return hidden_batch(
+        batch,
+        *map(by_environment, hidden_activations(theta, steps, sizes, settings.memory)),
+    )
 
 
 def train_a2c(
@@ -897,16 +1115,23 @@ def train_a2c(
     """
     check_count("num_updates", num_updates)
     bonus = bonus or NoBonus()
-    position, sizes = begin(envs, settings, streams.environment), settings.sizes(envs[0])
+    position, sizes = (
+        begin(envs, settings, streams.environment),
+        settings.sizes(envs[0]),
+    )
     adam = bnn.adam_init(len(theta))
     history: tuple[float, ...] = ()
     replay: Steps | None = None
     curious = AgentSettings(eta=settings.eta, normalize=settings.normalize)
     for _ in range(num_updates):
         noise = streams.policy.random((settings.num_steps, len(envs)))
-        steps, position, episode_returns = interact(theta, envs, position, noise, settings)
+        steps, position, episode_returns = interact(
+            theta, envs, position, noise, settings
+        )
         batch = bonus_batch(theta, steps, settings, sizes)
-        rewards, gains, history = curiosity(bonus, batch, history, streams.model, curious)
+        rewards, gains, history = curiosity(
+            bonus, batch, history, streams.model, curious
+        )
         extra = (rewards - batch.rewards).reshape(len(envs), -1).T
         steps = steps._replace(bonuses=extra)
         replay = extended(replay, steps, settings.replay_steps)

@@ -51,7 +51,9 @@ WALKER, WALKER_V5 = "vime_ref/Walker2D-v0", "Walker2d-v5"
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _log_of_mujoco_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _log_of_mujoco_elsewhere(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
     """MuJoCo writes the warnings of its compiler to a file in the working folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("mujoco"))
@@ -61,7 +63,9 @@ def _log_of_mujoco_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterat
 # ---------------------------------------------------------------- SparseMountainCar
 
 
-def step_from(position: float, velocity: float, action: float, env_id: str = SPARSE) -> tuple:
+def step_from(
+    position: float, velocity: float, action: float, env_id: str = SPARSE
+) -> tuple:
     """One step of the task from a given state."""
     env = gym.make(env_id)
     env.reset(seed=0)
@@ -69,12 +73,16 @@ def step_from(position: float, velocity: float, action: float, env_id: str = SPA
     return env.step(np.array([action], dtype=np.float32))
 
 
-@pytest.mark.filterwarnings("ignore:.*is different from the unwrapped version:UserWarning")  # it is a wrapper
+@pytest.mark.filterwarnings(
+    "ignore:.*is different from the unwrapped version:UserWarning"
+)  # it is a wrapper
 def test_sparse_mountain_car_against_gymnasium_check_env():
     check_env(SparseMountainCar(), skip_render_check=True)  # drawing needs pygame
 
 
-@given(position=finite(0.3, 0.6), velocity=finite(-0.07, 0.07), action=finite(-1.0, 1.0))
+@given(
+    position=finite(0.3, 0.6), velocity=finite(-0.07, 0.07), action=finite(-1.0, 1.0)
+)
 @settings(max_examples=60)
 def test_reward_is_1_exactly_on_reaching_the_goal(position, velocity, action):
     """Oracle: the equations of motion, written out; goal at position ≥ 0.45 with velocity ≥ 0."""
@@ -86,7 +94,8 @@ def test_reward_is_1_exactly_on_reaching_the_goal(position, velocity, action):
 
 
 @pytest.mark.parametrize(
-    ("position", "velocity", "reward"), [(0.44, 0.02, 1.0), (0.44, 0.005, 0.0), (0.5, -0.01, 0.0), (-0.5, 0.0, 0.0)]
+    ("position", "velocity", "reward"),
+    [(0.44, 0.02, 1.0), (0.44, 0.005, 0.0), (0.5, -0.01, 0.0), (-0.5, 0.0, 0.0)],
 )
 @pytest.mark.parametrize("action", [-1.0, 0.0, 1.0])
 def test_reward_holds_no_cost_of_action(position, velocity, reward, action):
@@ -109,7 +118,10 @@ def test_an_episode_is_truncated_after_exactly_500_steps():
 def test_dynamics_equal_those_of_mountain_car_continuous(seed, size):
     """Same seed, same actions, same observations bit for bit; another seed starts elsewhere."""
     sparse, dense, other = gym.make(SPARSE), gym.make(DENSE), gym.make(SPARSE)
-    starts = [env.reset(seed=s)[0] for env, s in ((sparse, seed), (dense, seed), (other, seed + 1))]
+    starts = [
+        env.reset(seed=s)[0]
+        for env, s in ((sparse, seed), (dense, seed), (other, seed + 1))
+    ]
     assert np.array_equal(starts[0], starts[1])
     assert not np.array_equal(starts[0], starts[2])
     for action in default_rng(seed).uniform(-size, size, (300, 1)).astype(np.float32):
@@ -135,9 +147,14 @@ def test_pushing_along_with_the_velocity_reaches_the_goal():
 # ---------------------------------------------------------------- SparseCartPoleSwingup: dynamics
 
 M, m, HALF, g = 1.0, 0.1, 0.5, 9.8  # stated again, so that a changed constant shows
-states = st.tuples(finite(-3.0, 3.0), finite(-5.0, 5.0), finite(-4.0, 4.0), finite(-8.0, 8.0))
+states = st.tuples(
+    finite(-3.0, 3.0), finite(-5.0, 5.0), finite(-4.0, 4.0), finite(-8.0, 8.0)
+)
 forces = finite(-10.0, 10.0)
-EXAMPLES = [((0.3, -1.0, 0.7, 3.0), 5.0), ((-1.0, 2.0, 2.5, -4.0), -8.0)]  # a state and a force, for the wrong variants
+EXAMPLES = [
+    ((0.3, -1.0, 0.7, 3.0), 5.0),
+    ((-1.0, 2.0, 2.5, -4.0), -8.0),
+]  # a state and a force, for the wrong variants
 
 
 def energies(z) -> tuple:
@@ -174,7 +191,9 @@ def energy_gap(state, force, num_steps=16) -> float:
     start, after = state, state
     for _ in range(num_steps):
         after = tasks.cart_pole_step(after, force, 0.05 / num_steps)
-    gained = sum(energies(np.array(after)[[0, 2, 1, 3]])) - sum(energies(np.array(start)[[0, 2, 1, 3]]))
+    gained = sum(energies(np.array(after)[[0, 2, 1, 3]])) - sum(
+        energies(np.array(start)[[0, 2, 1, 3]])
+    )
     return float(gained - force * (after[0] - start[0]))
 
 
@@ -191,7 +210,9 @@ def uncoupled(theta, theta_velocity, force) -> tuple[float, float]:
 def point_pole(theta, theta_velocity, force) -> tuple[float, float]:
     """All of the pole's mass at its centre: no inertia of its own."""
     cos, sin = math.cos(theta), math.sin(theta)
-    x_acceleration = (force + m * sin * (HALF * theta_velocity**2 - g * cos)) / (M + m * sin**2)
+    x_acceleration = (force + m * sin * (HALF * theta_velocity**2 - g * cos)) / (
+        M + m * sin**2
+    )
     return x_acceleration, (g * sin - x_acceleration * cos) / HALF
 
 
@@ -229,15 +250,21 @@ def test_wrong_dynamics_break_both_balances(monkeypatch, name, value, state, for
 
 def midpoint_step(state, force, seconds) -> tuple:
     def rate(z):
-        x_acceleration, theta_acceleration = tasks.cart_pole_acceleration(z[2], z[3], force)
+        x_acceleration, theta_acceleration = tasks.cart_pole_acceleration(
+            z[2], z[3], force
+        )
         return np.array([z[1], x_acceleration, z[3], theta_acceleration])
 
     z = np.array(state)
     return tuple((z + seconds * rate(z + 0.5 * seconds * rate(z))).tolist())
 
 
-@pytest.mark.parametrize(("step", "order"), [(tasks.cart_pole_step, 4), (midpoint_step, 2)])
-def test_halving_the_step_divides_the_error_by_2_to_the_order_against_solve_ivp(step, order):
+@pytest.mark.parametrize(
+    ("step", "order"), [(tasks.cart_pole_step, 4), (midpoint_step, 2)]
+)
+def test_halving_the_step_divides_the_error_by_2_to_the_order_against_solve_ivp(
+    step, order
+):
     """The error after 0.05 s in 4 and in 8 steps, root mean square over 20 states; a second-order rule for comparison.
 
     The reference solves the equations of motion in their mass-matrix form.
@@ -245,14 +272,24 @@ def test_halving_the_step_divides_the_error_by_2_to_the_order_against_solve_ivp(
 
     def rate(_, z, force):
         _, v, theta, w = z
-        mass = [[M + m, m * HALF * math.cos(theta)], [m * HALF * math.cos(theta), 4 / 3 * m * HALF**2]]
-        push = [force + m * HALF * w**2 * math.sin(theta), m * g * HALF * math.sin(theta)]
+        mass = [
+            [M + m, m * HALF * math.cos(theta)],
+            [m * HALF * math.cos(theta), 4 / 3 * m * HALF**2],
+        ]
+        push = [
+            force + m * HALF * w**2 * math.sin(theta),
+            m * g * HALF * math.sin(theta),
+        ]
         x_acceleration, theta_acceleration = np.linalg.solve(mass, push)
         return [v, x_acceleration, w, theta_acceleration]
 
     errors = np.zeros((20, 2))
-    for row, (*state, force) in enumerate(default_rng(0).uniform([-3, -5, -4, -8, -10], [3, 5, 4, 8, 10], (20, 5))):
-        truth = solve_ivp(rate, (0.0, 0.05), state, "DOP853", args=(force,), rtol=1e-12, atol=1e-13).y[:, -1]
+    for row, (*state, force) in enumerate(
+        default_rng(0).uniform([-3, -5, -4, -8, -10], [3, 5, 4, 8, 10], (20, 5))
+    ):
+        truth = solve_ivp(
+            rate, (0.0, 0.05), state, "DOP853", args=(force,), rtol=1e-12, atol=1e-13
+        ).y[:, -1]
         for column, num_steps in enumerate((4, 8)):
             after = tuple(state)
             for _ in range(num_steps):
@@ -270,7 +307,10 @@ def test_small_swings_about_hanging_against_the_closed_form():
     env.state = (0.0, 0.0, math.pi + 1e-4, 0.0)
     angles = [-env.step(np.zeros(1))[0][3] for _ in range(200)]
     times = 0.05 * np.arange(1, 201)
-    free, held = math.sqrt(g / (HALF * (4 / 3 - m / (M + m)))), math.sqrt(g / (4 / 3 * HALF))
+    free, held = (
+        math.sqrt(g / (HALF * (4 / 3 - m / (M + m)))),
+        math.sqrt(g / (4 / 3 * HALF)),
+    )
     assert angles == pytest.approx(1e-4 * np.cos(free * times), abs=1e-7)
     assert angles != pytest.approx(1e-4 * np.cos(held * times), abs=1e-5)
 
@@ -278,8 +318,12 @@ def test_small_swings_about_hanging_against_the_closed_form():
 # ---------------------------------------------------------------- SparseCartPoleSwingup: the task
 
 
-@pytest.mark.filterwarnings("ignore:.*we recommend using a symmetric and normalized:UserWarning")  # ±10 is in newtons
-@pytest.mark.filterwarnings("ignore:.*is.*infinity. This is probably too:UserWarning")  # speeds are unbounded
+@pytest.mark.filterwarnings(
+    "ignore:.*we recommend using a symmetric and normalized:UserWarning"
+)  # ±10 is in newtons
+@pytest.mark.filterwarnings(
+    "ignore:.*is.*infinity. This is probably too:UserWarning"
+)  # speeds are unbounded
 def test_sparse_cart_pole_swingup_against_gymnasium_check_env():
     check_env(SparseCartPoleSwingup(), skip_render_check=True)
 
@@ -294,11 +338,18 @@ def test_a_step_is_0_05_s_of_the_clipped_force_seen_as_x_v_cos_sin_w(state, forc
     x, v, theta, w = tasks.cart_pole_step(state, min(max(force, -10.0), 10.0), 0.05)
     assert observation.tolist() == [x, v, math.cos(theta), math.sin(theta), w]
     assert observation.dtype == np.float64
-    assert (reward, terminated) == (float(math.cos(theta) > 0.8 and abs(x) <= 3.0), abs(x) > 3.0)
+    assert (reward, terminated) == (
+        float(math.cos(theta) > 0.8 and abs(x) <= 3.0),
+        abs(x) > 3.0,
+    )
     assert (truncated, info) == (False, {})
 
 
-AT = next(angle for angle in math.acos(0.8) + 1.2e-16 * np.arange(-3, 4) if math.cos(angle) == 0.8)
+AT = next(
+    angle
+    for angle in math.acos(0.8) + 1.2e-16 * np.arange(-3, 4)
+    if math.cos(angle) == 0.8
+)
 ABOVE = AT - 4e-16
 PAST = math.nextafter(3.0, 4.0)
 
@@ -317,7 +368,9 @@ PAST = math.nextafter(3.0, 4.0)
         (-PAST, 0.0, 0.0, True),
     ],
 )
-def test_reward_and_end_are_exact_at_their_bounds(monkeypatch, x, theta, reward, terminated):
+def test_reward_and_end_are_exact_at_their_bounds(
+    monkeypatch, x, theta, reward, terminated
+):
     """cos θ > 0.8 and |x| > 3 with neither bound included, and no reward for the step that leaves the track."""
     monkeypatch.setattr(tasks, "cart_pole_step", lambda *_: (x, 0.0, theta, 0.0))
     env = SparseCartPoleSwingup()
@@ -331,7 +384,9 @@ def episode(force: Callable, seed: int, **options) -> tuple[list[float], bool, b
     observation, _ = env.reset(seed=seed)
     rewards, terminated, truncated = [], False, False
     while not (terminated or truncated):
-        observation, reward, terminated, truncated, _ = env.step(np.array([force(*observation)]))
+        observation, reward, terminated, truncated, _ = env.step(
+            np.array([force(*observation)])
+        )
         rewards.append(reward)
     return rewards, terminated, truncated
 
@@ -356,8 +411,17 @@ def test_pumping_energy_and_balancing_is_paid_for_most_of_500_steps(seed):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_doing_nothing_is_never_paid_and_truncated_after_exactly_500_steps(seed):
-    width = [0.0, 0.0, 1.0, 3.0]  # swinging as widely as in the original, on a cart at rest
-    assert episode(lambda *_: 0.0, seed, start_width=width) == ([0.0] * 500, False, True)
+    width = [
+        0.0,
+        0.0,
+        1.0,
+        3.0,
+    ]  # swinging as widely as in the original, on a cart at rest
+    assert episode(lambda *_: 0.0, seed, start_width=width) == (
+        [0.0] * 500,
+        False,
+        True,
+    )
 
 
 def test_pushing_one_way_ends_the_episode_off_the_track_unpaid():
@@ -367,7 +431,8 @@ def test_pushing_one_way_ends_the_episode_off_the_track_unpaid():
 
 
 @pytest.mark.parametrize(
-    ("options", "width"), [({}, (0.05,) * 4), ({"start_width": (1.0, 2.0, 1.0, 3.0)}, (1.0, 2.0, 1.0, 3.0))]
+    ("options", "width"),
+    [({}, (0.05,) * 4), ({"start_width": (1.0, 2.0, 1.0, 3.0)}, (1.0, 2.0, 1.0, 3.0))],
 )
 def test_start_is_uniform_around_hanging_against_its_moments(options, width):
     """Within the width, mean 0 and variance width²/3 within five standard errors; default, and the original's start."""
@@ -377,8 +442,12 @@ def test_start_is_uniform_around_hanging_against_its_moments(options, width):
         observation, info = env.reset(seed=seed)
         assert info == {}
         starts.append(np.array(env.state) - [0, 0, math.pi, 0])
-        assert observation[2:4] == pytest.approx([math.cos(env.state[2]), math.sin(env.state[2])])
-    scaled = np.array(starts) / width  # uniform on (−1, 1): variance of u is 1/3, of u² is 4/45
+        assert observation[2:4] == pytest.approx(
+            [math.cos(env.state[2]), math.sin(env.state[2])]
+        )
+    scaled = (
+        np.array(starts) / width
+    )  # uniform on (−1, 1): variance of u is 1/3, of u² is 4/45
     assert np.abs(scaled).max() <= 1
     assert np.abs(scaled.mean(axis=0)).max() < 5 * math.sqrt(1 / 3 / 2000)
     assert np.abs((scaled**2).mean(axis=0) - 1 / 3).max() < 5 * math.sqrt(4 / 45 / 2000)
@@ -387,8 +456,15 @@ def test_start_is_uniform_around_hanging_against_its_moments(options, width):
 @given(seed=seeds)
 @settings(max_examples=10)
 def test_swingup_repeats_itself_bit_for_bit_with_the_seed(seed):
-    first, second, other = SparseCartPoleSwingup(), SparseCartPoleSwingup(), SparseCartPoleSwingup()
-    starts = [env.reset(seed=s)[0] for env, s in ((first, seed), (second, seed), (other, seed + 1))]
+    first, second, other = (
+        SparseCartPoleSwingup(),
+        SparseCartPoleSwingup(),
+        SparseCartPoleSwingup(),
+    )
+    starts = [
+        env.reset(seed=s)[0]
+        for env, s in ((first, seed), (second, seed), (other, seed + 1))
+    ]
     assert np.array_equal(starts[0], starts[1])
     assert not np.array_equal(starts[0], starts[2])
     for action in default_rng(seed).uniform(-10, 10, (50, 1)):
@@ -400,24 +476,36 @@ def test_swingup_repeats_itself_bit_for_bit_with_the_seed(seed):
     assert not np.array_equal(again, starts[0])
 
 
-@pytest.mark.parametrize("action", [[math.nan], [math.inf], [-math.inf], 1.0, [], [1.0, 2.0], [[1.0]], None])
+@pytest.mark.parametrize(
+    "action", [[math.nan], [math.inf], [-math.inf], 1.0, [], [1.0, 2.0], [[1.0]], None]
+)
 def test_bad_action_raises_and_changes_nothing(action):
     env = SparseCartPoleSwingup()
     env.reset(seed=0)
     before = env.state
-    with pytest.raises(ValueError, match=r"action must be one finite number in an array of shape \(1,\), got"):
+    with pytest.raises(
+        ValueError,
+        match=r"action must be one finite number in an array of shape \(1,\), got",
+    ):
         env.step(action)
     assert env.state == before
 
 
-@pytest.mark.parametrize("width", [0.05, [0.1] * 3, [0.1, 0.1, -0.1, 0.1], [0.1, math.nan, 0.1, 0.1], [math.inf] * 4])
+@pytest.mark.parametrize(
+    "width",
+    [0.05, [0.1] * 3, [0.1, 0.1, -0.1, 0.1], [0.1, math.nan, 0.1, 0.1], [math.inf] * 4],
+)
 def test_bad_start_width_raises(width):
-    with pytest.raises(ValueError, match=r"start_width must be 4 finite numbers >= 0, got"):
+    with pytest.raises(
+        ValueError, match=r"start_width must be 4 finite numbers >= 0, got"
+    ):
         SparseCartPoleSwingup(start_width=width)
 
 
 def test_step_before_reset_raises():
-    with pytest.raises(ResetNeeded, match="SparseCartPoleSwingup must be reset before its first step"):
+    with pytest.raises(
+        ResetNeeded, match="SparseCartPoleSwingup must be reset before its first step"
+    ):
         SparseCartPoleSwingup().step(np.zeros(1))
 
 
@@ -426,8 +514,12 @@ def test_step_before_reset_raises():
 HOLDS_X = {"exclude_current_positions_from_observation": False}
 
 
-@pytest.mark.filterwarnings("ignore:.*is different from the unwrapped version:UserWarning")  # they are wrappers
-@pytest.mark.filterwarnings("ignore:.*is.*infinity. This is probably too:UserWarning")  # as in Gymnasium's own
+@pytest.mark.filterwarnings(
+    "ignore:.*is different from the unwrapped version:UserWarning"
+)  # they are wrappers
+@pytest.mark.filterwarnings(
+    "ignore:.*is.*infinity. This is probably too:UserWarning"
+)  # as in Gymnasium's own
 @pytest.mark.parametrize("task", [SparseHalfCheetah, Walker2D])
 def test_mujoco_tasks_against_gymnasium_check_env(task):
     check_env(task(), skip_render_check=True)  # drawing needs OpenGL
@@ -439,7 +531,9 @@ def test_mujoco_tasks_against_gymnasium_check_env(task):
     ids=["SparseHalfCheetah", "Walker2D"],
 )
 @pytest.mark.parametrize("seed", [0, 1])
-def test_mujoco_tasks_move_and_end_as_gymnasiums_own_bit_for_bit(ours, theirs, options, seed):
+def test_mujoco_tasks_move_and_end_as_gymnasiums_own_bit_for_bit(
+    ours, theirs, options, seed
+):
     """Another seed starts elsewhere, and another number of frames a step goes elsewhere."""
     skipping = gym.make(theirs, **{**options, "frame_skip": 2})
     ours, theirs = gym.make(ours), gym.make(theirs, **options)
@@ -471,16 +565,25 @@ def frozen(env_id: str, x: float) -> gym.Env:
 
 
 @pytest.mark.parametrize(
-    ("x", "reward"), [(5.0, 0.0), (math.nextafter(5.0, 6.0), 1.0), (6.0, 1.0), (0.0, 0.0), (-6.0, 0.0)]
+    ("x", "reward"),
+    [(5.0, 0.0), (math.nextafter(5.0, 6.0), 1.0), (6.0, 1.0), (0.0, 0.0), (-6.0, 0.0)],
 )
 @pytest.mark.parametrize("action", [-1.0, 0.0, 1.0])
-def test_cheetah_is_paid_1_exactly_where_x_is_beyond_5_and_pays_for_no_action(x, reward, action):
-    _, paid, terminated, _, info = frozen(CHEETAH, x).step(np.full(6, action, dtype=np.float32))
+def test_cheetah_is_paid_1_exactly_where_x_is_beyond_5_and_pays_for_no_action(
+    x, reward, action
+):
+    _, paid, terminated, _, info = frozen(CHEETAH, x).step(
+        np.full(6, action, dtype=np.float32)
+    )
     assert (paid, terminated, info["x_position"]) == (reward, False, x)
-    assert info["reward_ctrl"] == pytest.approx(-0.6 * action**2)  # what HalfCheetah-v5 charges
+    assert info["reward_ctrl"] == pytest.approx(
+        -0.6 * action**2
+    )  # what HalfCheetah-v5 charges
 
 
-@pytest.mark.parametrize(("start", "velocity", "reward"), [(4.95, 10.0, 1.0), (5.05, -10.0, 0.0)])
+@pytest.mark.parametrize(
+    ("start", "velocity", "reward"), [(4.95, 10.0, 1.0), (5.05, -10.0, 0.0)]
+)
 def test_cheetah_is_paid_by_where_a_step_ends(start, velocity, reward):
     env = gym.make(CHEETAH)
     env.reset(seed=0)
@@ -501,12 +604,17 @@ def test_cheetah_is_paid_by_its_torso_where_the_original_takes_the_centre_of_mas
 
 
 @pytest.mark.parametrize(
-    ("env_id", "options"), [(CHEETAH, {}), (WALKER, {"terminate_when_unhealthy": False})], ids=["cheetah", "walker"]
+    ("env_id", "options"),
+    [(CHEETAH, {}), (WALKER, {"terminate_when_unhealthy": False})],
+    ids=["cheetah", "walker"],
 )
 def test_mujoco_episodes_are_truncated_after_exactly_500_steps(env_id, options):
     env = gym.make(env_id, **options)
     env.reset(seed=0)
-    ends = [env.step(a)[2:4] for a in default_rng(0).uniform(-1, 1, (500, 6)).astype(np.float32)]
+    ends = [
+        env.step(a)[2:4]
+        for a in default_rng(0).uniform(-1, 1, (500, 6)).astype(np.float32)
+    ]
     assert ends == [(False, False)] * 499 + [(False, True)]
 
 
@@ -519,8 +627,12 @@ def test_walker_is_paid_speed_less_control_cost_against_positions():
     for action in default_rng(3).uniform(-1, 1, (20, 6)).astype(np.float32):
         before = env.unwrapped.data.qpos[0]
         observation, reward, terminated, _, _ = env.step(action)
-        expected = (observation[0] - before) / 0.008 - 0.001 * np.sum(action.astype(float) ** 2)
-        assert reward == pytest.approx(expected, rel=1e-6, abs=1e-9)  # the cost is summed in float32
+        expected = (observation[0] - before) / 0.008 - 0.001 * np.sum(
+            action.astype(float) ** 2
+        )
+        assert reward == pytest.approx(
+            expected, rel=1e-6, abs=1e-9
+        )  # the cost is summed in float32
         assert dense.step(action)[1] - reward == pytest.approx(1.0)
         assert not terminated
 
@@ -542,7 +654,12 @@ for task in ("SparseMountainCar", "SparseCartPoleSwingup", "SparseHalfCheetah", 
 """
     path = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=path,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     missing = "needs mujoco: pip install -e '.[mujoco]'" if hidden else "made"
     assert done.stdout.splitlines() == [
@@ -572,7 +689,9 @@ VIEWS = [
 ]
 LABYRINTH = "vime_ref/Labyrinth-v0"
 small = pytest.mark.parametrize(("env_id", "options"), [*SMALL.items(), *VIEWS])
-small_and_labyrinth = pytest.mark.parametrize(("env_id", "options"), [*SMALL.items(), *VIEWS, (LABYRINTH, {})])
+small_and_labyrinth = pytest.mark.parametrize(
+    ("env_id", "options"), [*SMALL.items(), *VIEWS, (LABYRINTH, {})]
+)
 
 
 def at(task: NumberedTask, state: int) -> NumberedTask:
@@ -590,13 +709,19 @@ def test_small_tasks_against_gymnasium_check_env(env_id, options):
 @small
 @given(seed=seeds)
 @settings(max_examples=3)
-def test_small_tasks_repeat_themselves_with_the_seed_within_their_spaces(env_id, options, seed):
+def test_small_tasks_repeat_themselves_with_the_seed_within_their_spaces(
+    env_id, options, seed
+):
     """Of the two tasks with chance, another seed gives another episode."""
     runs, chance = [], "Bandit" in env_id or "NoisyTV" in env_id
     for start in (seed, seed, seed + 1):
         env = gym.make(env_id, **options)
         seen = [env.reset(seed=start)]
-        for action in TO_TV + [UP] * 40 if "NoisyTV" in env_id else default_rng(seed).integers(0, 2, 100):
+        for action in (
+            TO_TV + [UP] * 40
+            if "NoisyTV" in env_id
+            else default_rng(seed).integers(0, 2, 100)
+        ):
             seen.append(env.step(action))
             if seen[-1][2] or seen[-1][3]:
                 seen.append(env.reset())
@@ -607,16 +732,24 @@ def test_small_tasks_repeat_themselves_with_the_seed_within_their_spaces(env_id,
 
 
 @small_and_labyrinth
-@pytest.mark.parametrize("action", [-1, 5, 1.0, np.float64(0), None, "0", [0], math.nan])
+@pytest.mark.parametrize(
+    "action", [-1, 5, 1.0, np.float64(0), None, "0", [0], math.nan]
+)
 def test_small_tasks_refuse_a_bad_action_and_stay_as_they_are(env_id, options, action):
     task = gym.make(env_id, **options).unwrapped
-    with pytest.raises(ResetNeeded, match="must be reset before its first step and after its last"):
+    with pytest.raises(
+        ResetNeeded, match="must be reset before its first step and after its last"
+    ):
         task.step(0)
     task.reset(seed=0)
     before = task.state
-    with pytest.raises(ValueError, match=r"action must be a whole number from 0 to \d, got"):
+    with pytest.raises(
+        ValueError, match=r"action must be a whole number from 0 to \d, got"
+    ):
         task.step(action)
-    with pytest.raises(ValueError, match=rf"from 0 to {task.num_actions - 1}, got {task.num_actions}"):
+    with pytest.raises(
+        ValueError, match=rf"from 0 to {task.num_actions - 1}, got {task.num_actions}"
+    ):
         task.step(task.num_actions)
     assert (task.state, task.ended) == (before, False)
     task.step(np.int64(task.num_actions - 1))
@@ -644,21 +777,39 @@ def test_small_tasks_take_no_step_after_the_last(task, actions):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: BernoulliBandit([]), r"means must be probabilities \(K,\), K >= 1, got"),
+        (
+            lambda: BernoulliBandit([]),
+            r"means must be probabilities \(K,\), K >= 1, got",
+        ),
         (lambda: BernoulliBandit([[0.5]]), "means must be"),
         (lambda: BernoulliBandit([0.5, 1.1]), "means must be"),
         (lambda: BernoulliBandit([-0.1]), "means must be"),
         (lambda: BernoulliBandit([math.nan]), "means must be"),
         (lambda: Chain(2), "size must be a whole number >= 3, got 2"),
         (lambda: DeepSea(1), "size must be a whole number >= 2, got 1"),
-        (lambda: DeepSea(4, "image"), "observation must be 'index' or 'onehot' or 'coordinates', got 'image'"),
-        (lambda: KeyDoorMaze("onehot"), "observation must be 'image' or 'index' or 'coordinates', got 'onehot'"),
-        (lambda: NoisyTV(render_mode="human"), "render_mode must be 'rgb_array', got 'human'"),
+        (
+            lambda: DeepSea(4, "image"),
+            "observation must be 'index' or 'onehot' or 'coordinates', got 'image'",
+        ),
+        (
+            lambda: KeyDoorMaze("onehot"),
+            "observation must be 'image' or 'index' or 'coordinates', got 'onehot'",
+        ),
+        (
+            lambda: NoisyTV(render_mode="human"),
+            "render_mode must be 'rgb_array', got 'human'",
+        ),
         (lambda: Labyrinth(rooms=1), "rooms must be a whole number >= 2, got 1"),
         (lambda: Labyrinth(rooms=2.0), "rooms must be a whole number >= 2, got 2.0"),
         (lambda: Labyrinth(-1), "maze_seed must be a whole number >= 0, got -1"),
-        (lambda: Labyrinth(render_mode="human"), "render_mode must be 'rgb_array', got 'human'"),
-        (lambda: carve_maze(2, [0, 1, 2, 2]), r"order must be a permutation of 0 to 3, got \[0, 1, 2, 2\]"),
+        (
+            lambda: Labyrinth(render_mode="human"),
+            "render_mode must be 'rgb_array', got 'human'",
+        ),
+        (
+            lambda: carve_maze(2, [0, 1, 2, 2]),
+            r"order must be a permutation of 0 to 3, got \[0, 1, 2, 2\]",
+        ),
         (lambda: deep_sea_score({}), "solved must have at least one size, got none"),
     ],
 )
@@ -683,13 +834,20 @@ def test_bandit_pays_by_its_means_within_five_standard_errors():
             rewards.append(reward)
             env.reset()
         assert set(rewards) <= {0.0, 1.0}
-        fits = [abs(np.mean(rewards) - m) <= 5 * math.sqrt(m * (1 - m) / n) for m in means]
+        fits = [
+            abs(np.mean(rewards) - m) <= 5 * math.sqrt(m * (1 - m) / n) for m in means
+        ]
         assert fits == [m == mean for m in means]
 
 
 def test_chain_against_its_table():
     """Four states, each with where left and right lead and what they pay."""
-    table = [[(0, 0.001), (1, 0.0)], [(0, 0.0), (2, 0.0)], [(1, 0.0), (3, 0.0)], [(2, 0.0), (3, 1.0)]]
+    table = [
+        [(0, 0.001), (1, 0.0)],
+        [(0, 0.0), (2, 0.0)],
+        [(1, 0.0), (3, 0.0)],
+        [(2, 0.0), (3, 1.0)],
+    ]
     for state, action in itertools.product(range(4), range(2)):
         assert at(Chain(4), state).step(action)[:3] == (*table[state][action], False)
 
@@ -712,25 +870,45 @@ def test_best_return_of_the_chain_is_10_against_all_sequences_of_actions(size):
 # ---------------------------------------------------------------- DeepSea
 
 
-def sink(size: int, row: int, column: int, right: bool, cost: float = 0.01) -> tuple[int, float, bool]:
+def sink(
+    size: int, row: int, column: int, right: bool, cost: float = 0.01
+) -> tuple[int, float, bool]:
     """DeepSea's rule on rows and columns: index of the next state, reward, end."""
-    reward = (1.0 if right and column == size - 1 else 0.0) - (cost / size if right else 0.0)
+    reward = (1.0 if right and column == size - 1 else 0.0) - (
+        cost / size if right else 0.0
+    )
     column = min(max(column + (1 if right else -1), 0), size - 1)
-    return (size**2 if row + 1 == size else (row + 1) * size + column), reward, row + 1 == size
+    return (
+        (size**2 if row + 1 == size else (row + 1) * size + column),
+        reward,
+        row + 1 == size,
+    )
 
 
 @pytest.mark.parametrize("size", [2, 5])
-@pytest.mark.parametrize("options", [{}, {"mapping_seed": 3}, {"randomize_actions": False}])
+@pytest.mark.parametrize(
+    "options", [{}, {"mapping_seed": 3}, {"randomize_actions": False}]
+)
 def test_deep_sea_against_its_rule_in_every_cell(size, options):
     """bsuite's mapping, drawn here over the grid; neither the mirrored one nor another cost fits."""
-    drawn = np.random.RandomState(options.get("mapping_seed", 42)).binomial(1, 0.5, [size, size])
+    drawn = np.random.RandomState(options.get("mapping_seed", 42)).binomial(
+        1, 0.5, [size, size]
+    )
     mapping = drawn if options.get("randomize_actions", True) else np.ones((size, size))
     env = DeepSea(size, **options)
     cells = list(itertools.product(range(size), range(size), range(2)))
-    steps = [at(env, row * size + column).step(action)[:3] for row, column, action in cells]
-    assert steps == [sink(size, r, c, action == mapping[r, c]) for r, c, action in cells]
-    assert steps != [sink(size, r, c, action != mapping[r, c]) for r, c, action in cells]
-    assert steps != [sink(size, r, c, action == mapping[r, c], cost=0.02) for r, c, action in cells]
+    steps = [
+        at(env, row * size + column).step(action)[:3] for row, column, action in cells
+    ]
+    assert steps == [
+        sink(size, r, c, action == mapping[r, c]) for r, c, action in cells
+    ]
+    assert steps != [
+        sink(size, r, c, action != mapping[r, c]) for r, c, action in cells
+    ]
+    assert steps != [
+        sink(size, r, c, action == mapping[r, c], cost=0.02) for r, c, action in cells
+    ]
 
 
 @pytest.mark.parametrize("size", [2, 3, 6])
@@ -739,11 +917,20 @@ def test_one_in_2_to_the_n_ways_through_deep_sea_pays_against_all_of_them(size):
     env, returns = DeepSea(size), []
     for turns in itertools.product([False, True], repeat=size):
         env.reset()
-        steps = [env.step(env.right[env.state] if right else 1 - env.right[env.state]) for right in turns]
-        assert [step[4]["wrong"] for step in steps] == [not all(turns[: n + 1]) for n in range(size)]
-        assert [step[2:4] for step in steps] == [(False, False)] * (size - 1) + [(True, False)]
+        steps = [
+            env.step(env.right[env.state] if right else 1 - env.right[env.state])
+            for right in turns
+        ]
+        assert [step[4]["wrong"] for step in steps] == [
+            not all(turns[: n + 1]) for n in range(size)
+        ]
+        assert [step[2:4] for step in steps] == [(False, False)] * (size - 1) + [
+            (True, False)
+        ]
         returns.append(sum(step[1] for step in steps))
-        assert returns[-1] == pytest.approx(float(all(turns)) - 0.01 / size * sum(turns), abs=1e-12)
+        assert returns[-1] == pytest.approx(
+            float(all(turns)) - 0.01 / size * sum(turns), abs=1e-12
+        )
     assert max(returns) == pytest.approx(0.99, abs=1e-12)
     assert sum(each > 0 for each in returns) / len(returns) == 2.0**-size
     assert np.mean(returns) == pytest.approx(2.0**-size - 0.005, abs=1e-12)
@@ -763,7 +950,9 @@ def test_actions_that_solve_one_mapping_of_deep_sea_fail_in_another():
     assert solve(DeepSea(10, randomize_actions=False)) == [1] * 10
 
 
-@pytest.mark.parametrize("make", [lambda view: DeepSea(4, view), lambda view: Chain(5, view)])
+@pytest.mark.parametrize(
+    "make", [lambda view: DeepSea(4, view), lambda view: Chain(5, view)]
+)
 def test_views_show_the_state_against_one_another(make):
     """One-hot is a row of the identity, none at DeepSea's end; coordinates are row and column, or the place."""
     index, onehot, coordinates = make("index"), make("onehot"), make("coordinates")
@@ -781,17 +970,28 @@ def test_views_show_the_state_against_one_another(make):
 def test_deep_sea_solved_against_exact_shares(wrong, bias):
     wrong = [True] * bias + wrong
     shares = [Fraction(sum(wrong[:n]), n) for n in range(1, len(wrong) + 1)]
-    first = next((n for n, share in enumerate(shares, 1) if share < Fraction(9, 10)), None)
+    first = next(
+        (n for n, share in enumerate(shares, 1) if share < Fraction(9, 10)), None
+    )
     assert deep_sea_solved(wrong) == first
 
 
 @pytest.mark.parametrize(
     ("wrong", "default", "stricter"),
-    [([], None, None), ([0], 1, 1), ([1] * 9 + [0], None, None), ([1] * 9 + [0, 0, 0], 11, 12), ([1] * 99, None, None)],
+    [
+        ([], None, None),
+        ([0], 1, 1),
+        ([1] * 9 + [0], None, None),
+        ([1] * 9 + [0, 0, 0], 11, 12),
+        ([1] * 99, None, None),
+    ],
 )
 def test_deep_sea_solved_against_shares_by_hand(wrong, default, stricter):
     """A share of 0.9 is not below 0.9; 9 of 12 is the first below 0.8."""
-    assert (deep_sea_solved(wrong), deep_sea_solved(wrong, threshold=0.8)) == (default, stricter)
+    assert (deep_sea_solved(wrong), deep_sea_solved(wrong, threshold=0.8)) == (
+        default,
+        stricter,
+    )
 
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, 1.1, float("nan")])
@@ -835,7 +1035,9 @@ WAYS = {UP: (-1, 0), RIGHT: (0, 1), DOWN: (1, 0), LEFT: (0, -1)}
 Place = tuple[int, int, bool]  # row, column, key in hand
 
 
-def walk(drawing: tuple[str, ...], place: Place, action: int, door: str = "key") -> Place:
+def walk(
+    drawing: tuple[str, ...], place: Place, action: int, door: str = "key"
+) -> Place:
     """Rule of a drawn room; `door` opens by the key, always or never."""
     row, column, key = place
     row, column = row + WAYS[action][0], column + WAYS[action][1]
@@ -865,13 +1067,29 @@ def distances(drawing: tuple[str, ...], **rule: str) -> dict[Place, int]:
 def to_goal(drawing: tuple[str, ...], **rule: str) -> int | None:
     row, column = find(drawing, "G")
     reached = distances(drawing, **rule)
-    return min((reached[row, column, key] for key in (False, True) if (row, column, key) in reached), default=None)
+    return min(
+        (
+            reached[row, column, key]
+            for key in (False, True)
+            if (row, column, key) in reached
+        ),
+        default=None,
+    )
 
 
 def numbered(drawing: tuple[str, ...]) -> dict[Place, int]:
     """The number of each state: cells in reading order, first without the key, then with it."""
-    cells = [(r, c) for r, line in enumerate(drawing) for c, sign in enumerate(line) if sign != "#"]
-    return {(r, c, key): n + key * len(cells) for key in (False, True) for n, (r, c) in enumerate(cells)}
+    cells = [
+        (r, c)
+        for r, line in enumerate(drawing)
+        for c, sign in enumerate(line)
+        if sign != "#"
+    ]
+    return {
+        (r, c, key): n + key * len(cells)
+        for key in (False, True)
+        for n, (r, c) in enumerate(cells)
+    }
 
 
 @pytest.mark.parametrize("make", [KeyDoorMaze, NoisyTV])
@@ -882,13 +1100,21 @@ def test_rooms_against_their_drawing_in_every_state(make):
     cells, maze = len(number) // 2, make is KeyDoorMaze
     env, differ = make("index"), 0
     assert env.reset()[0] == number[(*find(drawing, "A"), False)]
-    for place, action in itertools.product(number if maze else list(number)[:cells], WAYS):
+    for place, action in itertools.product(
+        number if maze else list(number)[:cells], WAYS
+    ):
         after = walk(drawing, place, action)
         state, reward, terminated, truncated, _ = at(env, number[place]).step(action)
         assert (state if maze else state % cells) == number[after]
-        assert (reward, terminated, truncated) == (float(after[:2] == goal), after[:2] == goal, False)
+        assert (reward, terminated, truncated) == (
+            float(after[:2] == goal),
+            after[:2] == goal,
+            False,
+        )
         differ += after != walk(drawing, place, action, door="always")
-    assert differ == (2 if maze else 0)  # into the door from either side, without the key
+    assert differ == (
+        2 if maze else 0
+    )  # into the door from either side, without the key
 
 
 def test_the_shortest_way_to_the_goal_is_24_steps_against_breadth_first_search():
@@ -897,13 +1123,23 @@ def test_the_shortest_way_to_the_goal_is_24_steps_against_breadth_first_search()
     assert to_goal(maze) == 24
     assert to_goal(maze, door="never") is None
     assert to_goal(maze, door="always") == 12
-    way = [DOWN] * 6 + [UP] * 6 + [RIGHT] * 2 + [DOWN] * 3 + [RIGHT] * 2 + [DOWN] * 3 + [RIGHT] * 2
+    way = (
+        [DOWN] * 6
+        + [UP] * 6
+        + [RIGHT] * 2
+        + [DOWN] * 3
+        + [RIGHT] * 2
+        + [DOWN] * 3
+        + [RIGHT] * 2
+    )
     env = gym.make("vime_ref/KeyDoorMaze-v0")
     env.reset(seed=0)
     rewards = [env.step(action)[1:4] for action in way]
     assert rewards == [(0.0, False, False)] * 23 + [(1.0, True, False)]
     env.reset()
-    rewards = [env.step(action)[1:4] for action in way[12:]]  # the same without the key: before a shut door
+    rewards = [
+        env.step(action)[1:4] for action in way[12:]
+    ]  # the same without the key: before a shut door
     assert rewards == [(0.0, False, False)] * 12
 
 
@@ -918,9 +1154,14 @@ def test_random_walks_through_the_maze_arrive_as_often_as_stated_against_the_exa
         for place in states:
             for action in WAYS:
                 over = place[:2] == find(maze, "G")
-                step[number[place], number[place if over else walk(maze, place, action, door)]] += 0.25
+                step[
+                    number[place],
+                    number[place if over else walk(maze, place, action, door)],
+                ] += 0.25
         final = np.linalg.matrix_power(step, 200)[0]
-        return sum(final[n] for place, n in number.items() if place[:2] == find(maze, "G"))
+        return sum(
+            final[n] for place, n in number.items() if place[:2] == find(maze, "G")
+        )
 
     assert arrived("key") == pytest.approx(0.018, abs=0.0005)
     assert arrived("always") > 0.1
@@ -931,27 +1172,39 @@ def test_the_image_of_the_maze_against_its_drawing():
     maze, env = tasks.KEY_DOOR_MAZE, KeyDoorMaze(render_mode="rgb_array")
     seen = set()
     for place in distances(maze):
-        lines = [list(line.replace("A", " ").replace("K", " " if place[2] else "K")) for line in maze]
+        lines = [
+            list(line.replace("A", " ").replace("K", " " if place[2] else "K"))
+            for line in maze
+        ]
         lines[place[0]][place[1]] = "A"
         state = numbered(maze)[place]
         image = env.image(state)
         assert [[tasks.SIGNS[pixel] for pixel in line] for line in image] == lines
         env.state = state
         assert env.render().shape == (144, 144, 3)
-        assert env.render()[8::16, 8::16].tolist() == [[[*tasks.COLOURS[sign]] for sign in line] for line in lines]
-        assert KeyDoorMaze("coordinates").view(state).tolist() == [place[0] / 8, place[1] / 8, float(place[2])]
+        assert env.render()[8::16, 8::16].tolist() == [
+            [[*tasks.COLOURS[sign]] for sign in line] for line in lines
+        ]
+        assert KeyDoorMaze("coordinates").view(state).tolist() == [
+            place[0] / 8,
+            place[1] / 8,
+            float(place[2]),
+        ]
         seen.add(image.tobytes())
     assert len(seen) == len(distances(maze))
     assert KeyDoorMaze().render() is None
 
 
 @pytest.mark.parametrize(
-    ("env_id", "horizon"), [("vime_ref/KeyDoorMaze-v0", 200), ("vime_ref/NoisyTV-v0", 100), (LABYRINTH, 300)]
+    ("env_id", "horizon"),
+    [("vime_ref/KeyDoorMaze-v0", 200), ("vime_ref/NoisyTV-v0", 100), (LABYRINTH, 300)],
 )
 def test_rooms_are_truncated_after_exactly_their_horizon(env_id, horizon):
     env = gym.make(env_id)
     env.reset(seed=0)
-    ends = [env.step(UP)[1:4] for _ in range(horizon)]  # against the wall; in the labyrinth turning
+    ends = [
+        env.step(UP)[1:4] for _ in range(horizon)
+    ]  # against the wall; in the labyrinth turning
     assert ends == [(0.0, False, False)] * (horizon - 1) + [(0.0, False, True)]
 
 
@@ -979,14 +1232,21 @@ def looks_like_noise(pictures: np.ndarray, others: np.ndarray) -> bool:
     chi_square = np.sum((counts - n * p) ** 2) / (n * p)  # mean 127, variance 254
     moved = np.bincount((pictures - others) % 128, minlength=128)
     shift = np.sum((moved - n * p) ** 2) / (n * p)
-    return bool(abs(chi_square - 127) < 5 * math.sqrt(254) and abs(shift - 127) < 5 * math.sqrt(254))
+    return bool(
+        abs(chi_square - 127) < 5 * math.sqrt(254)
+        and abs(shift - 127) < 5 * math.sqrt(254)
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_pictures_are_uniform_and_independent_of_past_actions_and_the_seed_elsewhere(seed):
+def test_pictures_are_uniform_and_independent_of_past_actions_and_the_seed_elsewhere(
+    seed,
+):
     """Against the picture before, the action, and other generators of the same seed; what depends on one fails."""
     n = 20000
-    actions = default_rng(7).choice([UP, DOWN, LEFT], n)  # all of them stay before the television
+    actions = default_rng(7).choice(
+        [UP, DOWN, LEFT], n
+    )  # all of them stay before the television
     pictures = np.array(watch(seed, actions.tolist()))
     task = NoisyTV()
     task.reset(seed=seed)
@@ -1009,7 +1269,9 @@ def test_pictures_are_the_same_whatever_is_done_and_however_late_one_comes():
     first, *rest = [watch(5, way) for way in ways]
     assert all(each == first for each in rest)
     assert watch(6, ways[0]) != first
-    assert watch(5, [RIGHT, LEFT] * 25) == [picture if n % 2 else 0 for n, picture in enumerate(first)]
+    assert watch(5, [RIGHT, LEFT] * 25) == [
+        picture if n % 2 else 0 for n, picture in enumerate(first)
+    ]
 
 
 def test_each_episode_has_its_own_pictures_and_a_seed_brings_them_back():
@@ -1028,7 +1290,9 @@ def test_each_episode_has_its_own_pictures_and_a_seed_brings_them_back():
 def test_the_screen_is_lit_exactly_while_one_watches():
     """The image's top row has the picture's bits; elsewhere it is the dark wall, and nothing else ever changes."""
     env, room = NoisyTV(), tasks.TV_ROOM
-    drawing = np.array([[tasks.SIGNS.index(sign) for sign in line.replace("A", " ")] for line in room])
+    drawing = np.array(
+        [[tasks.SIGNS.index(sign) for sign in line.replace("A", " ")] for line in room]
+    )
     env.reset(seed=0)
     lit = 0
     for action in TO_TV + default_rng(0).choice([UP, RIGHT, LEFT], 300).tolist():
@@ -1043,7 +1307,11 @@ def test_the_screen_is_lit_exactly_while_one_watches():
         rest = drawing.copy()
         rest[row, column] = tasks.SIGNS.index("A")
         assert np.array_equal(image[1:], rest[1:])
-        assert env.coordinates(env.state).tolist() == [row / 6, column / 6, picture / 127]
+        assert env.coordinates(env.state).tolist() == [
+            row / 6,
+            column / 6,
+            picture / 127,
+        ]
     assert 0 < lit < 300
 
 
@@ -1067,7 +1335,13 @@ def written(env: Labyrinth) -> list[str]:
 
 
 def poses(lines: list[str], signs: str = " ") -> list[Pose]:
-    return [(r, c, h) for r, line in enumerate(lines) for c, sign in enumerate(line) if sign in signs for h in range(4)]
+    return [
+        (r, c, h)
+        for r, line in enumerate(lines)
+        for c, sign in enumerate(line)
+        if sign in signs
+        for h in range(4)
+    ]
 
 
 def pose_of(env: Labyrinth) -> Pose:
@@ -1080,14 +1354,23 @@ def place(env: Labyrinth, pose: Pose) -> int:
     return 4 * (row * len(env.maze) + column) + heading
 
 
-def walk_labyrinth(lines: list[str], pose: Pose, action: int, turn: int = 1) -> tuple[Pose, float]:
+def walk_labyrinth(
+    lines: list[str], pose: Pose, action: int, turn: int = 1
+) -> tuple[Pose, float]:
     """Where an action leads, the goal a cell like others, and what it pays."""
     row, column, heading = pose
     if action in (TURN_LEFT, TURN_RIGHT):
-        return (row, column, (heading + turn * (1 if action == TURN_RIGHT else 3)) % 4), 0.0
+        return (
+            row,
+            column,
+            (heading + turn * (1 if action == TURN_RIGHT else 3)) % 4,
+        ), 0.0
     down, right = WAYS[heading if action == FORWARD else (heading + 2) % 4]
     sign = lines[row + down][column + right]
-    return pose if sign == "#" else (row + down, column + right, heading), {"a": 1.0, "G": 10.0}.get(sign, 0.0)
+    return pose if sign == "#" else (row + down, column + right, heading), {
+        "a": 1.0,
+        "G": 10.0,
+    }.get(sign, 0.0)
 
 
 def steps_to_goal(lines: list[str], pose: Pose) -> int:
@@ -1100,24 +1383,42 @@ def steps_to_goal(lines: list[str], pose: Pose) -> int:
             if after not in seen:
                 seen[after] = seen[each] + 1
                 queue.append(after)
-    return min(steps for (row, column, _), steps in seen.items() if lines[row][column] == "G")
+    return min(
+        steps for (row, column, _), steps in seen.items() if lines[row][column] == "G"
+    )
 
 
-def slow_view(lines: list[str], pose: Pose, radius: int = 2, turn: int = 1, hide: bool = True) -> list[str]:
+def slow_view(
+    lines: list[str], pose: Pose, radius: int = 2, turn: int = 1, hide: bool = True
+) -> list[str]:
     """The whole map, in a field of walls, turned until the agent faces up; then what the rule of sight leaves of it."""
     n = 2 * len(lines)
-    field = ["#" * 5 * len(lines)] * n + ["#" * n + line + "#" * n for line in lines] + ["#" * 5 * len(lines)] * n
+    field = (
+        ["#" * 5 * len(lines)] * n
+        + ["#" * n + line + "#" * n for line in lines]
+        + ["#" * 5 * len(lines)] * n
+    )
     row, column, heading = pose[0] + n, pose[1] + n, pose[2]
     for _ in range(turn * heading % 4):
         field = ["".join(line) for line in zip(*field)][::-1]
         row, column = len(field) - 1 - column, row
 
     def seen(i: int, j: int) -> bool:
-        touched = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if abs(2 * a - i) <= 1 and abs(2 * b - j) <= 1]
+        touched = [
+            (a, b)
+            for a in (-1, 0, 1)
+            for b in (-1, 0, 1)
+            if abs(2 * a - i) <= 1 and abs(2 * b - j) <= 1
+        ]
         return any(field[row + a][column + b] != "#" for a, b in touched)
 
     reach = range(-radius, radius + 1)
-    return ["".join(field[row + i][column + j] if not hide or seen(i, j) else "#" for j in reach) for i in reach]
+    return [
+        "".join(
+            field[row + i][column + j] if not hide or seen(i, j) else "#" for j in reach
+        )
+        for i in reach
+    ]
 
 
 @given(rooms=st.integers(2, 6), seed=seeds)
@@ -1148,11 +1449,17 @@ def test_each_order_of_walls_gives_its_maze_against_all_24_of_four_rooms():
 
 @given(rooms=st.integers(2, 5), seed=seeds)
 @settings(max_examples=20)
-def test_each_episode_has_a_goal_and_4_apples_in_a_maze_and_starts_elsewhere(rooms, seed):
+def test_each_episode_has_a_goal_and_4_apples_in_a_maze_and_starts_elsewhere(
+    rooms, seed
+):
     env = Labyrinth(rooms=rooms)
     env.reset(seed=seed)
     lines = written(env)
-    assert [sum(line.count(sign) for line in lines) for sign in "Ga "] == [1, 4, 2 * rooms**2 - 6]
+    assert [sum(line.count(sign) for line in lines) for sign in "Ga "] == [
+        1,
+        4,
+        2 * rooms**2 - 6,
+    ]
     assert can_be_reached(env.maze == 1) == 2 * rooms**2 - 1
     assert lines[pose_of(env)[0]][pose_of(env)[1]] == " "
 
@@ -1169,7 +1476,12 @@ def test_labyrinth_repeats_itself_with_its_seeds():
             steps = [env.step(action) for action in default_rng(1).integers(0, 4, 60)]
             assert all(step[0] in env.observation_space for step in steps)
             images += [step[0] for step in steps]
-            seen += [maze, pose, [step[1:] for step in steps], np.array(images).tobytes()]
+            seen += [
+                maze,
+                pose,
+                [step[1:] for step in steps],
+                np.array(images).tobytes(),
+            ]
         return seen
 
     first = episodes(5)
@@ -1182,7 +1494,10 @@ def test_labyrinth_repeats_itself_with_its_seeds():
     assert len({fixed[1], fixed[5], again[1], again[5]}) == 4
 
 
-@pytest.mark.parametrize(("env_id", "options"), [(LABYRINTH, {}), *SMALL.items(), (SPARSE, {}), (SWINGUP, {})])
+@pytest.mark.parametrize(
+    ("env_id", "options"),
+    [(LABYRINTH, {}), *SMALL.items(), (SPARSE, {}), (SWINGUP, {})],
+)
 def test_deep_and_pickled_copies_go_on_like_their_original(env_id, options):
     """From within an episode, through resets without and with a seed; copies of the MuJoCo tasks start anew instead.
 
@@ -1190,7 +1505,11 @@ def test_deep_and_pickled_copies_go_on_like_their_original(env_id, options):
     """
     space = gym.make(env_id, **options).action_space
     space.seed(0)
-    actions = TO_TV + [UP] * 53 if "NoisyTV" in env_id else [space.sample() for _ in range(61)]
+    actions = (
+        TO_TV + [UP] * 53
+        if "NoisyTV" in env_id
+        else [space.sample() for _ in range(61)]
+    )
 
     def play(env: gym.Env, actions: list) -> list[tuple]:
         seen = []
@@ -1207,8 +1526,17 @@ def test_deep_and_pickled_copies_go_on_like_their_original(env_id, options):
         return env
 
     def rest(env: gym.Env) -> list[tuple]:
-        seen = [*play(env, actions), env.reset(), *play(env, actions), env.reset(seed=7), *play(env, actions)]
-        return [(np.asarray(observation).tobytes(), *others) for observation, *others in seen]
+        seen = [
+            *play(env, actions),
+            env.reset(),
+            *play(env, actions),
+            env.reset(seed=7),
+            *play(env, actions),
+        ]
+        return [
+            (np.asarray(observation).tobytes(), *others)
+            for observation, *others in seen
+        ]
 
     original = begun(1, actions)
     copies = copy.deepcopy(original), pickle.loads(pickle.dumps(original))
@@ -1224,14 +1552,22 @@ def test_labyrinth_pixels_against_the_whole_map_turned(rooms, seed):
     """In each pose, before and after all apples are eaten; turned the other way or seen through walls it differs."""
     env, wrong = Labyrinth(rooms=rooms), [0, 0, 0]
     env.reset(seed=seed)
-    colours = {" ": (255, 255, 255), "#": (60, 60, 60), "a": (250, 150, 0), "G": (0, 160, 0)}
+    colours = {
+        " ": (255, 255, 255),
+        "#": (60, 60, 60),
+        "a": (250, 150, 0),
+        "G": (0, 160, 0),
+    }
     for eaten in (False, True):
         if eaten:
             env.maze[env.maze == tasks.APPLE] = tasks.FLOOR
         lines = written(env)
         for pose in poses(lines):
             view = slow_view(lines, pose)
-            pixels = np.kron([[colours[sign] for sign in line] for line in view], np.ones((4, 4, 1), int))
+            pixels = np.kron(
+                [[colours[sign] for sign in line] for line in view],
+                np.ones((4, 4, 1), int),
+            )
             image = env.image(place(env, pose))
             assert image.dtype == np.uint8
             assert np.array_equal(image, pixels)
@@ -1240,7 +1576,9 @@ def test_labyrinth_pixels_against_the_whole_map_turned(rooms, seed):
                 slow_view(lines, pose, turn=0),
                 slow_view(lines, pose, hide=False),
             )
-            wrong = [count + (variant != view) for count, variant in zip(wrong, variants)]
+            wrong = [
+                count + (variant != view) for count, variant in zip(wrong, variants)
+            ]
     assert min(wrong) > 0
 
 
@@ -1255,7 +1593,12 @@ def test_labyrinth_moves_against_its_rule_in_every_pose(seed):
         _, *outcome = at(env, place(env, pose)).step(action)
         assert outcome == [reward, False, False, {}]
         ways.add((action, reward))
-        changed = [(r, c) for r, line in enumerate(lines) for c, sign in enumerate(line) if written(env)[r][c] != sign]
+        changed = [
+            (r, c)
+            for r, line in enumerate(lines)
+            for c, sign in enumerate(line)
+            if written(env)[r][c] != sign
+        ]
         assert changed == ([after[:2]] if reward == 1 else [])
         if reward < 10:
             assert pose_of(env) == after
@@ -1314,12 +1657,16 @@ def test_the_goal_leads_to_all_free_poses_alike_within_five_standard_errors():
     env.reset(seed=0)
     lines = written(env)
     pose, action = next(
-        each for each in itertools.product(poses(lines, " a"), (FORWARD, BACK)) if walk_labyrinth(lines, *each)[1] == 10
+        each
+        for each in itertools.product(poses(lines, " a"), (FORWARD, BACK))
+        if walk_labyrinth(lines, *each)[1] == 10
     )
 
     def uniform(reached: list[Pose]) -> bool:
         counts = np.array([reached.count(each) for each in poses(lines)])
-        chi_square = np.sum((counts - len(reached) / 8) ** 2) / (len(reached) / 8)  # mean 7, variance 14
+        chi_square = np.sum((counts - len(reached) / 8) ** 2) / (
+            len(reached) / 8
+        )  # mean 7, variance 14
         return bool(counts.sum() == len(reached) and chi_square < 7 + 5 * math.sqrt(14))
 
     reached = []
@@ -1338,15 +1685,30 @@ def test_equal_pixels_call_for_different_actions_against_breadth_first_search():
     lines = written(env)
 
     def best(pose: Pose) -> set[int]:
-        steps = [steps_to_goal(lines, walk_labyrinth(lines, pose, action)[0]) for action in range(4)]
+        steps = [
+            steps_to_goal(lines, walk_labyrinth(lines, pose, action)[0])
+            for action in range(4)
+        ]
         return {action for action in range(4) if steps[action] == min(steps)}
 
     def alike(views: dict[Pose, object]) -> list[tuple[Pose, Pose]]:
-        return [(a, b) for a, b in itertools.combinations(views, 2) if views[a] == views[b]]
+        return [
+            (a, b) for a, b in itertools.combinations(views, 2) if views[a] == views[b]
+        ]
 
-    pairs = alike({pose: env.image(place(env, pose)).tobytes() for pose in poses(lines)})
+    pairs = alike(
+        {pose: env.image(place(env, pose)).tobytes() for pose in poses(lines)}
+    )
     assert any(not best(a) & best(b) for a, b in pairs)
-    assert alike({pose: slow_view(lines, pose, radius=len(lines), hide=False) for pose in poses(lines)}) == []
+    assert (
+        alike(
+            {
+                pose: slow_view(lines, pose, radius=len(lines), hide=False)
+                for pose in poses(lines)
+            }
+        )
+        == []
+    )
 
 
 def test_the_picture_of_the_labyrinth_against_its_map():
@@ -1354,7 +1716,12 @@ def test_the_picture_of_the_labyrinth_against_its_map():
     env = Labyrinth(1, "rgb_array")
     env.reset(seed=0)
     lines = written(env)
-    colours = {" ": [255, 255, 255], "#": [60, 60, 60], "a": [250, 150, 0], "G": [0, 160, 0]}
+    colours = {
+        " ": [255, 255, 255],
+        "#": [60, 60, 60],
+        "a": [250, 150, 0],
+        "G": [0, 160, 0],
+    }
     for pose in poses(lines)[:12]:
         env.state = place(env, pose)
         picture = env.render()
@@ -1364,8 +1731,15 @@ def test_the_picture_of_the_labyrinth_against_its_map():
             if (r, c) == pose[:2]:
                 red = (block == [210, 0, 0]).all(axis=2)
                 assert (block[~red] == colours[" "]).all()
-                edges = [red[0], red[:, -1], red[-1], red[:, 0]]  # up, right, down, left
-                assert [edge.all() for edge in edges] == [n == (pose[2] + 2) % 4 for n in range(4)]
+                edges = [
+                    red[0],
+                    red[:, -1],
+                    red[-1],
+                    red[:, 0],
+                ]  # up, right, down, left
+                assert [edge.all() for edge in edges] == [
+                    n == (pose[2] + 2) % 4 for n in range(4)
+                ]
                 assert not edges[pose[2]].any()
                 assert red.sum() > 100
             else:

@@ -32,7 +32,9 @@ TASK = "SparseMountainCar"
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs start in an empty folder, which shows all that they leave behind, and start no processes."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runs, "supervise", lambda job, checkpoint: runs.run_job(job, checkpoint))
+    monkeypatch.setattr(
+        runs, "supervise", lambda job, checkpoint: runs.run_job(job, checkpoint)
+    )
 
 
 @pytest.fixture
@@ -53,7 +55,12 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures are empty files, for drawing takes longer than all the rest."""
-    for name in ("draw_learning_curve", "draw_state_visits", "draw_diagnostics", "draw_results"):
+    for name in (
+        "draw_learning_curve",
+        "draw_state_visits",
+        "draw_diagnostics",
+        "draw_results",
+    ):
         monkeypatch.setattr(experiments.figures, name, lambda path, *rest: path.touch())
 
 
@@ -65,7 +72,10 @@ undrawn = pytest.mark.usefixtures("_undrawn")
 def rows_of(folder: str) -> list[dict[str, str]]:
     """The rows of a learning curve, without the times that they took."""
     rows = csv.DictReader(Path(folder, "learning_curve.csv").read_text().splitlines())
-    return [{name: value for name, value in row.items() if not name.endswith("_s")} for row in rows]
+    return [
+        {name: value for name, value in row.items() if not name.endswith("_s")}
+        for row in rows
+    ]
 
 
 def run(*arguments: str, out: str = "out") -> list[dict[str, str]]:
@@ -78,7 +88,11 @@ def left_behind() -> list[str]:
 
 
 def column(rows: list[dict[str, str]], name: str, **where: str) -> list[str]:
-    return [row[name] for row in rows if all(row[key] == value for key, value in where.items())]
+    return [
+        row[name]
+        for row in rows
+        if all(row[key] == value for key, value in where.items())
+    ]
 
 
 # ---------------------------------------------------------------- a run
@@ -88,14 +102,33 @@ def column(rows: list[dict[str, str]], name: str, **where: str) -> list[str]:
 def test_run_writes_five_files_and_shows_tables(capsys):
     rows = run("--iterations", "3", "--seeds", "2")
     assert left_behind() == ["out", *(f"out/{name}" for name in FILES)]
-    assert Path("out/learning_curve.csv").read_text().splitlines()[0] == ",".join(runs.COLUMNS)
-    key = [tuple(row[name] for name in ("task", "bonus", "setting", "seed", "iteration", "steps")) for row in rows]
+    assert Path("out/learning_curve.csv").read_text().splitlines()[0] == ",".join(
+        runs.COLUMNS
+    )
+    key = [
+        tuple(
+            row[name]
+            for name in ("task", "bonus", "setting", "seed", "iteration", "steps")
+        )
+        for row in rows
+    ]
     steps = ("550", "1100", "1650")
-    assert key == [(TASK, b, "", s, str(i), steps[i]) for b in ("vime", "none") for s in "01" for i in range(3)]
+    assert key == [
+        (TASK, b, "", s, str(i), steps[i])
+        for b in ("vime", "none")
+        for s in "01"
+        for i in range(3)
+    ]
     assert set(column(rows, "gain_median", bonus="none")) == {"0.0"}
     assert column(rows, "gain_median", bonus="vime", iteration="0") == ["0.0", "0.0"]
-    assert all(float(gain) > 0.0 for gain in column(rows, "gain_median", bonus="vime", iteration="2"))
-    assert all(0.0 <= float(row["return_mean"]) <= float(row["return_max"]) <= 1.0 for row in rows)
+    assert all(
+        float(gain) > 0.0
+        for gain in column(rows, "gain_median", bonus="vime", iteration="2")
+    )
+    assert all(
+        0.0 <= float(row["return_mean"]) <= float(row["return_max"]) <= 1.0
+        for row in rows
+    )
     for name in PICTURES:
         pixels = matplotlib.image.imread(f"out/{name}")
         assert pixels.shape[0] > 300
@@ -113,33 +146,80 @@ def test_run_writes_five_files_and_shows_tables(capsys):
         assert text in shown.out
     assert "wrote out/ after " in shown.out
     assert "12/12" in shown.err
-    assert re.search(rf"{TASK} (vime|none) seed [01]: .*iteration 2, return \d\.\d\d, gain \d\.\de", shown.err)
+    assert re.search(
+        rf"{TASK} (vime|none) seed [01]: .*iteration 2, return \d\.\d\d, gain \d\.\de",
+        shown.err,
+    )
 
 
 @small
 def test_config_holds_every_setting_the_versions_and_the_root_seed():
     """Oracle: the numbers of the original code, as written down, not as read from the task."""
-    command = ["--iterations", "1", "--seeds", "1", "--bonus", "none", "--eta", "0.25", "--set", "agent.lam=0.5,1"]
+    command = [
+        "--iterations",
+        "1",
+        "--seeds",
+        "1",
+        "--bonus",
+        "none",
+        "--eta",
+        "0.25",
+        "--set",
+        "agent.lam=0.5,1",
+    ]
     run(*command)
     config = json.loads(Path("out/config.json").read_text())
-    names = ("command", "root_seed", "task_name", "bonuses", "seeds", "jobs", "swept", "failed")
+    names = (
+        "command",
+        "root_seed",
+        "task_name",
+        "bonuses",
+        "seeds",
+        "jobs",
+        "swept",
+        "failed",
+    )
     assert {name: config[name] for name in names} == {
         "command": " ".join(["vime-ref run --jobs 1 --out out", *command]), "root_seed": 0, "task_name": TASK,
         "bonuses": ["none"], "seeds": 1, "jobs": 1, "swept": {"agent.lam": [0.5, 1]}, "failed": [],
     }  # fmt: skip
     settings = config["settings"]
     assert settings["env_id"] == "vime_gym.tasks:vime_ref/SparseMountainCar-v0"
-    assert (settings["policy_sizes"], settings["value_sizes"], settings["iterations"]) == ([4], [3], 1)
+    assert (
+        settings["policy_sizes"],
+        settings["value_sizes"],
+        settings["iterations"],
+    ) == ([4], [3], 1)
     assert settings["trpo"] == {"max_kl": 0.01, "fisher_every": 1}
-    agent = {"eta": 0.25, "batch_steps": 550, "gamma": 0.99, "lam": 0.5, "normalize": True}
-    assert settings["agent"] == {**agent, "curious_values": True}  # where the original has False
+    agent = {
+        "eta": 0.25,
+        "batch_steps": 550,
+        "gamma": 0.99,
+        "lam": 0.5,
+        "normalize": True,
+    }
+    assert settings["agent"] == {
+        **agent,
+        "curious_values": True,
+    }  # where the original has False
     assert settings["vime"] == {
         "hidden_sizes": [4], "likelihood_sigma": 5.0, "prior_sigma": 0.5, "num_data": 50.0, "step_size": 0.01,
         "method": "taylor", "gradient": "closed_form", "local": False, "num_samples": 2, "num_updates": 5,
         "batch_size": 10, "learning_rate": 1e-3, "capacity": 100_000, "min_rows": 500,
     }  # fmt: skip
-    packages = ("numpy", "scipy", "autograd", "gymnasium", "tqdm", "matplotlib", "joblib")
-    expected = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+    packages = (
+        "numpy",
+        "scipy",
+        "autograd",
+        "gymnasium",
+        "tqdm",
+        "matplotlib",
+        "joblib",
+    )
+    expected = {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+    }
     assert expected.items() <= config["versions"].items()
     assert {"vime-ref", "mujoco"} < config["versions"].keys()
 
@@ -156,7 +236,10 @@ def test_a_run_again_gives_the_same_rows_and_pictures():
 def test_a_run_is_a_function_of_its_seed():
     """Whatever runs beside it; control: another seed gives other gains."""
     rows = run("--seeds", "2")
-    gains = [column(rows, "gain_median", bonus="vime", iteration="1", seed=seed)[0] for seed in "01"]
+    gains = [
+        column(rows, "gain_median", bonus="vime", iteration="1", seed=seed)[0]
+        for seed in "01"
+    ]
     assert gains[0] != gains[1]
     assert run("--seeds", "1", "--bonus", "vime", out="alone") == [
         row for row in rows if (row["bonus"], row["seed"]) == ("vime", "0")
@@ -174,7 +257,17 @@ def test_eta_0_gives_all_agents_the_same_states(monkeypatch):
         return write(out, config, results)
 
     monkeypatch.setattr(experiments, "write_results", keep)
-    command = ["--bonus", "vime", "l2", "none", "--seeds", "1", "--iterations", "3", "--eta"]
+    command = [
+        "--bonus",
+        "vime",
+        "l2",
+        "none",
+        "--seeds",
+        "1",
+        "--iterations",
+        "3",
+        "--eta",
+    ]
     run(*command, "0")
     assert np.array_equal(seen["vime"], seen["none"])
     assert np.array_equal(seen["l2"], seen["none"])
@@ -186,17 +279,34 @@ def test_eta_0_gives_all_agents_the_same_states(monkeypatch):
 @small
 def test_run_takes_the_defaults_of_the_task_and_writes_to_runs():
     """A bonus named twice runs once."""
-    assert experiments.main(["run", "--jobs", "1", "--seeds", "1", "--bonus", "none", "none"]) == 0
-    assert left_behind() == ["runs", f"runs/{TASK}", *(f"runs/{TASK}/{name}" for name in FILES)]
+    assert (
+        experiments.main(
+            ["run", "--jobs", "1", "--seeds", "1", "--bonus", "none", "none"]
+        )
+        == 0
+    )
+    assert left_behind() == [
+        "runs",
+        f"runs/{TASK}",
+        *(f"runs/{TASK}/{name}" for name in FILES),
+    ]
     config = json.loads(Path("runs", TASK, "config.json").read_text())
     settings = config["settings"]
-    assert (settings["iterations"], settings["agent"]["eta"], config["bonuses"]) == (2, 1e-4, ["none"])
+    assert (settings["iterations"], settings["agent"]["eta"], config["bonuses"]) == (
+        2,
+        1e-4,
+        ["none"],
+    )
 
 
 @drawn
 def test_iterations_in_which_no_episode_ends_have_no_return(capsys):
     rows = run("--seeds", "1", "--set", "agent.batch_steps=20")
-    assert {row["return_mean"] for row in rows} == {row["return_max"] for row in rows} == {"nan"}
+    assert (
+        {row["return_mean"] for row in rows}
+        == {row["return_max"] for row in rows}
+        == {"nan"}
+    )
     assert capsys.readouterr().out.count("never (0 of 1)") == 2
 
 
@@ -204,13 +314,17 @@ def test_iterations_in_which_no_episode_ends_have_no_return(capsys):
 def test_a_sweep_against_runs_of_each_setting(capsys):
     """A line of the table for each; names and values as given, from one --set or several."""
     plain = ["--seeds", "1", "--bonus", "vime", "--iterations", "3"]
-    rows = run(*plain, "--set", "agent.eta=0,0.5", "--set", "vime.hidden_sizes=[3],[2,2]")
+    rows = run(
+        *plain, "--set", "agent.eta=0,0.5", "--set", "vime.hidden_sizes=[3],[2,2]"
+    )
     tables = capsys.readouterr().out
     parts = []
     for eta in ("0", "0.5"):
         for size in ("[3]", "[2, 2]"):
             name = f"agent.eta={eta} vime.hidden_sizes={size}"
-            alone = run(*plain, "--eta", eta, "--set", f"vime.hidden_sizes={size}", out=name)
+            alone = run(
+                *plain, "--eta", eta, "--set", f"vime.hidden_sizes={size}", out=name
+            )
             assert set(column(alone, "setting")) == {""}
             parts += [{**row, "setting": name} for row in alone]
             assert tables.count(f"\n{name}\n") == 1
@@ -222,18 +336,46 @@ def test_a_sweep_against_runs_of_each_setting(capsys):
 def test_the_visits_of_a_sweep_are_those_of_its_first_setting(monkeypatch):
     """Two seeds of two iterations; all settings together would be 2200 and more."""
     seen: list[dict[str, Any]] = []
-    monkeypatch.setattr(experiments.figures, "draw_state_visits", lambda path, *rest: path.touch() or seen.extend(rest))
+    monkeypatch.setattr(
+        experiments.figures,
+        "draw_state_visits",
+        lambda path, *rest: path.touch() or seen.extend(rest),
+    )
     run("--seeds", "2", "--bonus", "none", "--set", "agent.batch_steps=550,560")
     assert seen[0]["none"].shape == (2 * 2 * 550, 2)
 
 
 @small
 def test_several_tasks_have_a_folder_each(monkeypatch, capsys):
-    monkeypatch.setitem(TASKS, "Twin", replace(TASKS[TASK], env_id="vime_gym.tasks:vime_ref/SparseCartPoleSwingup-v0"))
-    command = ["run", "--jobs", "1", "--seeds", "1", "--bonus", "none", "--out", "both", "--task"]
+    monkeypatch.setitem(
+        TASKS,
+        "Twin",
+        replace(TASKS[TASK], env_id="vime_gym.tasks:vime_ref/SparseCartPoleSwingup-v0"),
+    )
+    command = [
+        "run",
+        "--jobs",
+        "1",
+        "--seeds",
+        "1",
+        "--bonus",
+        "none",
+        "--out",
+        "both",
+        "--task",
+    ]
     assert experiments.main([*command, TASK, "Twin", TASK]) == 0
-    assert left_behind() == ["both", *(f"both/{t}{n}" for t in (TASK, "Twin") for n in ("", *(f"/{f}" for f in FILES)))]
-    assert [{row["task"] for row in rows_of(f"both/{name}")} for name in (TASK, "Twin")] == [{TASK}, {"Twin"}]
+    assert left_behind() == [
+        "both",
+        *(
+            f"both/{t}{n}"
+            for t in (TASK, "Twin")
+            for n in ("", *(f"/{f}" for f in FILES))
+        ),
+    ]
+    assert [
+        {row["task"] for row in rows_of(f"both/{name}")} for name in (TASK, "Twin")
+    ] == [{TASK}, {"Twin"}]
     assert rows_of(f"both/{TASK}") == run("--seeds", "1", "--bonus", "none", out="one")
     assert rows_of("both/Twin") != rows_of("one")
     shown = capsys.readouterr().out
@@ -249,9 +391,19 @@ def test_all_means_every_task(monkeypatch):
         return [Result(job, [], np.zeros((0, 2)), "planned only") for job in jobs]
 
     monkeypatch.setattr(experiments, "run_jobs", run_jobs)
-    assert experiments.main(["run", "--task", "all", "--seeds", "2", "--bonus", "vime", "l2", "none"]) == 1
+    assert (
+        experiments.main(
+            ["run", "--task", "all", "--seeds", "2", "--bonus", "vime", "l2", "none"]
+        )
+        == 1
+    )
     key = [(job.task_name, job.bonus_name, job.seed) for job in planned]
-    assert key == [(task, bonus, seed) for task in TASKS for bonus in ("vime", "l2", "none") for seed in range(2)]
+    assert key == [
+        (task, bonus, seed)
+        for task in TASKS
+        for bonus in ("vime", "l2", "none")
+        for seed in range(2)
+    ]
     assert all(job.task == TASKS[job.task_name] for job in planned)
 
 
@@ -276,7 +428,10 @@ def test_the_bar_survives_a_file_that_vanishes_while_it_is_read(monkeypatch, cap
         return [row] if path.name == "there" else []
 
     monkeypatch.setattr(experiments, "written_rows", read)
-    jobs, files = [Job(TASK, "none", "", 0, TASKS[TASK])], [*map(Path, ("never", "gone", "half", "there"))]
+    jobs, files = (
+        [Job(TASK, "none", "", 0, TASKS[TASK])],
+        [*map(Path, ("never", "gone", "half", "there"))],
+    )
     finished = Event()
     finished.set()
     for path in files[1:]:
@@ -320,7 +475,10 @@ def refusal(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str
         ("--bonus", ["luck"], "'luck'"),
         ("--bonus", ["vime", "luck"], "'luck'"),
         ("--bonus", [], "expected at least one argument"),
-        *(("--eta", [value], f">= 0, got {value}") for value in ("-1", "nan", "inf", "much")),
+        *(
+            ("--eta", [value], f">= 0, got {value}")
+            for value in ("-1", "nan", "inf", "much")
+        ),
         *(
             (flag, [value], f"must be a whole number >= 1, got {value}")
             for flag in ("--iterations", "--seeds", "--jobs")
@@ -329,31 +487,53 @@ def refusal(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str
         *(
             ("--set", values, reason)
             for values, reason in [
-                (["agent.eta"], "must be NAME=VALUE or NAME=VALUE,VALUE, got agent.eta"),
-                (["agent.eta="], "must be NAME=VALUE or NAME=VALUE,VALUE, got agent.eta="),
+                (
+                    ["agent.eta"],
+                    "must be NAME=VALUE or NAME=VALUE,VALUE, got agent.eta",
+                ),
+                (
+                    ["agent.eta="],
+                    "must be NAME=VALUE or NAME=VALUE,VALUE, got agent.eta=",
+                ),
                 (["=1"], "setting must be one of iterations, "),
                 (["agent.speed=1"], "setting must be one of eta, "),
                 (["agent.eta=much"], "eta must be of the kind of 0.0001, got 'much'"),
                 (["agent.eta=0,-1"], "eta must be >= 0"),
-                (["vime.hidden_sizes=4"], "hidden_sizes must be a list of whole numbers > 0, got 4"),
-                (["vime.method=guess"], "method must be 'taylor' or 'exact', got 'guess'"),
+                (
+                    ["vime.hidden_sizes=4"],
+                    "hidden_sizes must be a list of whole numbers > 0, got 4",
+                ),
+                (
+                    ["vime.method=guess"],
+                    "method must be 'taylor' or 'exact', got 'guess'",
+                ),
                 (["agent.lam=1", "agent.lam=0.5"], "agent.lam is set more than once"),
-                (["agent.lam=1", "--set", "agent.lam=0.5"], "agent.lam is set more than once"),
+                (
+                    ["agent.lam=1", "--set", "agent.lam=0.5"],
+                    "agent.lam is set more than once",
+                ),
                 (["agent.eta=1,2", "--eta", "3"], "agent.eta is set more than once"),
-                (["iterations=1,2", "--iterations", "3"], "iterations is set more than once"),
+                (
+                    ["iterations=1,2", "--iterations", "3"],
+                    "iterations is set more than once",
+                ),
             ]
         ),
         ("--out", ["file/below"], "can't write to file/below"),
         ("--out", ["file"], "can't write to file"),
     ],
 )
-def test_a_bad_value_ends_with_one_line_that_names_the_flag(flag, values, reason, capsys):
+def test_a_bad_value_ends_with_one_line_that_names_the_flag(
+    flag, values, reason, capsys
+):
     Path("file").write_text("in the way")
     error = refusal(capsys, ["run", flag, *values])
     assert re.match(r"vime-ref( run)?: error: ", error)
     assert f"argument {flag}: " in error
     assert reason in error
-    assert [name for name in left_behind() if name not in ("runs", f"runs/{TASK}")] == ["file"]
+    assert [name for name in left_behind() if name not in ("runs", f"runs/{TASK}")] == [
+        "file"
+    ]
 
 
 @pytest.mark.usefixtures("_no_work")
@@ -364,7 +544,9 @@ def test_a_folder_without_permission_ends_with_one_line(monkeypatch, capsys):
         raise PermissionError(13, "Permission denied", str(dir))
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
-    assert "argument --out: can't write to out: Permission denied" in refusal(capsys, ["run", "--out", "out"])
+    assert "argument --out: can't write to out: Permission denied" in refusal(
+        capsys, ["run", "--out", "out"]
+    )
 
 
 MADE = ["--seeds", "2", "--bonus", "none", "--set", "agent.lam=0.5,1"]
@@ -397,12 +579,16 @@ def test_results_of_other_settings_are_refused_and_left(monkeypatch, capsys):
     again = run("--jobs", "2", *MADE)
     Path("out/learning_curve.csv").unlink()
     assert run("--seeds", "1", "--bonus", "none") == [
-        {**row, "setting": ""} for row in again if (row["seed"], row["setting"]) == ("0", "agent.lam=1")
+        {**row, "setting": ""}
+        for row in again
+        if (row["seed"], row["setting"]) == ("0", "agent.lam=1")
     ]
 
 
 @small
-def test_results_that_cannot_be_written_leave_those_before_and_the_checkpoints(monkeypatch, capsys):
+def test_results_that_cannot_be_written_leave_those_before_and_the_checkpoints(
+    monkeypatch, capsys
+):
     """A disk that is full before the last picture; the command ends with one line, and --resume writes what is done."""
 
     def full(path: Path, *rest: Any) -> None:
@@ -416,34 +602,59 @@ def test_results_that_cannot_be_written_leave_those_before_and_the_checkpoints(m
         assert experiments.main([*PLAIN, "none"]) == 1
     line = "vime-ref: can't write to out: No space left on device; the same command with --resume tries again"
     shown = capsys.readouterr().err.splitlines()
-    assert [text for text in shown if text.startswith("vime-ref")] == [shown[-1]] == [line]
-    assert {path: path.read_bytes() for path in Path("out").iterdir() if path.is_file()} == before
-    assert sorted(path.name for path in Path("out").iterdir() if path.is_dir()) == ["checkpoints"]
-    monkeypatch.setattr(runs, "progressions", lambda job, begun, progress: iter([progress][len(progress.rows) == 2 :]))
+    assert (
+        [text for text in shown if text.startswith("vime-ref")] == [shown[-1]] == [line]
+    )
+    assert {
+        path: path.read_bytes() for path in Path("out").iterdir() if path.is_file()
+    } == before
+    assert sorted(path.name for path in Path("out").iterdir() if path.is_dir()) == [
+        "checkpoints"
+    ]
+    monkeypatch.setattr(
+        runs,
+        "progressions",
+        lambda job, begun, progress: iter([progress][len(progress.rows) == 2 :]),
+    )
     run("--seeds", "1", "--bonus", "none", "--resume")
     assert left_behind() == ["out", *(f"out/{name}" for name in FILES)]
-    assert Path("out/learning_curve.csv").read_bytes() != before[Path("out/learning_curve.csv")]
+    assert (
+        Path("out/learning_curve.csv").read_bytes()
+        != before[Path("out/learning_curve.csv")]
+    )
 
 
 @pytest.mark.parametrize("missing", [["tqdm"], ["tqdm", "matplotlib", "joblib"]])
 @pytest.mark.usefixtures("_no_work")
 def test_a_missing_extra_ends_with_one_line_that_names_it(missing, monkeypatch, capsys):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name in missing else find(name, *rest))
-    assert f"run needs {', '.join(missing)}: pip install -e '.[run]'" in refusal(capsys, ["run"])
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name in missing else find(name, *rest),
+    )
+    assert f"run needs {', '.join(missing)}: pip install -e '.[run]'" in refusal(
+        capsys, ["run"]
+    )
     assert left_behind() == []
 
 
 @pytest.mark.usefixtures("_no_work")
 @pytest.mark.parametrize(
     ("tasks", "named"),
-    [(["SparseHalfCheetah"], "SparseHalfCheetah"), ([TASK, "Walker2D"], "Walker2D"), (["all"], "SparseHalfCheetah")],
+    [
+        (["SparseHalfCheetah"], "SparseHalfCheetah"),
+        ([TASK, "Walker2D"], "Walker2D"),
+        (["all"], "SparseHalfCheetah"),
+    ],
 )
 def test_missing_mujoco_ends_with_one_line(tasks, named, monkeypatch, capsys):
     """Control: a task that does not need it starts."""
     find = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == "mujoco" else find(name, *rest)
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "mujoco" else find(name, *rest),
     )
     line = refusal(capsys, ["run", "--task", *tasks])
     assert f"error: {named} needs mujoco: pip install -e '.[run,mujoco]'" in line
@@ -456,19 +667,32 @@ def test_missing_mujoco_ends_with_one_line(tasks, named, monkeypatch, capsys):
     ("flag", "value", "reason"),
     [
         ("--timeout", "0", "must be a finite number > 0, got 0"),
-        ("--json", "nowhere/report.json", "can't write to nowhere/report.json: No such file or directory"),
+        (
+            "--json",
+            "nowhere/report.json",
+            "can't write to nowhere/report.json: No such file or directory",
+        ),
     ],
 )
-def test_a_check_that_cannot_be_made_or_reported_ends_with_one_line(flag, value, reason, capsys):
+def test_a_check_that_cannot_be_made_or_reported_ends_with_one_line(
+    flag, value, reason, capsys
+):
     """Control: with a value that fits the check succeeds."""
     with pytest.raises(SystemExit):
         experiments.main(["check", "--only", "softplus", flag, value])
-    assert capsys.readouterr().err == f"vime-ref check: error: argument {flag}: {reason}\n"
+    assert (
+        capsys.readouterr().err == f"vime-ref check: error: argument {flag}: {reason}\n"
+    )
     assert experiments.main(["check", "--only", "softplus", flag, "9"]) == 0
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"), [([], "required: COMMAND"), (["fly"], "'fly'"), (["run", "--speed", "9"], "--speed 9")]
+    ("arguments", "reason"),
+    [
+        ([], "required: COMMAND"),
+        (["fly"], "'fly'"),
+        (["run", "--speed", "9"], "--speed 9"),
+    ],
 )
 @pytest.mark.usefixtures("_no_work")
 def test_a_bad_command_ends_with_one_line(arguments, reason, capsys):
@@ -503,7 +727,9 @@ def test_help_names_every_flag_with_its_default(capsys):
 
 
 def test_the_installed_command_and_the_file_itself_run_main(monkeypatch, capsys):
-    (command,) = importlib.metadata.entry_points(group="console_scripts", name="vime-ref")
+    (command,) = importlib.metadata.entry_points(
+        group="console_scripts", name="vime-ref"
+    )
     assert command.load() is experiments.main
     monkeypatch.setattr("sys.argv", ["command_line.py", "fly"])
     with pytest.raises(SystemExit) as exit_:
@@ -523,7 +749,9 @@ def checkpoint(_small: None) -> Path:
     """One of a run that was stopped after its first iteration."""
     path = Path("out/checkpoints/vime-0.npz")
     path.parent.mkdir(parents=True)
-    assert runs.run_job(Job(TASK, "vime", "", 0, TASKS[TASK]), path, lambda: True) is None
+    assert (
+        runs.run_job(Job(TASK, "vime", "", 0, TASKS[TASK]), path, lambda: True) is None
+    )
     return path
 
 
@@ -533,7 +761,12 @@ def test_an_unfinished_run_is_not_begun_again(checkpoint, monkeypatch, capsys):
     content = checkpoint.read_bytes()
     for bonus in ("vime", "none"):
         assert refusal(capsys, [*PLAIN, bonus]) == UNFINISHED
-    assert left_behind() == ["out", "out/checkpoints", "out/checkpoints/vime-0.csv", str(checkpoint)]
+    assert left_behind() == [
+        "out",
+        "out/checkpoints",
+        "out/checkpoints/vime-0.csv",
+        str(checkpoint),
+    ]
     assert checkpoint.read_bytes() == content
     assert experiments.main([*PLAIN, "vime", "--resume"]) == 0
     assert left_behind() == ["out", *(f"out/{name}" for name in FILES)]
@@ -544,7 +777,10 @@ def test_an_unfinished_run_is_not_begun_again(checkpoint, monkeypatch, capsys):
 def test_another_run_beside_an_unfinished_one_leaves_its_checkpoint(checkpoint):
     content = checkpoint.read_bytes()
     assert experiments.main([*PLAIN, "none", "--resume"]) == 0
-    assert sorted(path.name for path in Path("out/checkpoints").iterdir()) == ["vime-0.csv", "vime-0.npz"]
+    assert sorted(path.name for path in Path("out/checkpoints").iterdir()) == [
+        "vime-0.csv",
+        "vime-0.npz",
+    ]
     assert checkpoint.read_bytes() == content
 
 
@@ -558,12 +794,20 @@ def test_resume_without_an_unfinished_run_begins(capsys):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--eta", "0.5"], "is another run's: its task.agent.eta is 0.0001, here it is 0.5"),
-        (["--set", "iterations=7"], "is another run's: its task.iterations is 2, here it is 7"),
+        (
+            ["--eta", "0.5"],
+            "is another run's: its task.agent.eta is 0.0001, here it is 0.5",
+        ),
+        (
+            ["--set", "iterations=7"],
+            "is another run's: its task.iterations is 2, here it is 7",
+        ),
         ([], "is damaged, or no checkpoint"),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_ends_with_one_line(arguments, reason, checkpoint, capsys):
+def test_a_checkpoint_that_does_not_fit_ends_with_one_line(
+    arguments, reason, checkpoint, capsys
+):
     """It is left as it is. Control: the right one is taken, and the run begins."""
     command = [*PLAIN, "vime", "--resume", *arguments]
     content = checkpoint.read_bytes()
@@ -573,7 +817,10 @@ def test_a_checkpoint_that_does_not_fit_ends_with_one_line(arguments, reason, ch
         content = content[:-1]
         checkpoint.write_bytes(content)
         capsys.readouterr()
-    assert refusal(capsys, command) == f"vime-ref run: error: checkpoint {checkpoint} {reason}\n"
+    assert (
+        refusal(capsys, command)
+        == f"vime-ref run: error: checkpoint {checkpoint} {reason}\n"
+    )
     assert checkpoint.read_bytes() == content
 
 
@@ -589,7 +836,19 @@ def test_failed_runs_are_named_by_task_bonus_setting_and_seed(monkeypatch, capsy
         return result
 
     monkeypatch.setattr(runs, "supervise", supervise)
-    command = ["run", "--jobs", "1", "--out", "out", "--seeds", "2", "--bonus", "vime", "none", "--set"]
+    command = [
+        "run",
+        "--jobs",
+        "1",
+        "--out",
+        "out",
+        "--seeds",
+        "2",
+        "--bonus",
+        "vime",
+        "none",
+        "--set",
+    ]
     assert experiments.main([*command, "agent.eta=0,0.5"]) == 1
     *_, first, second, how = capsys.readouterr().err.splitlines()
     assert first == f"vime-ref: {TASK} vime agent.eta=0.5 seed 0 failed: bad luck"
@@ -599,9 +858,16 @@ def test_failed_runs_are_named_by_task_bonus_setting_and_seed(monkeypatch, capsy
         ("vime", "agent.eta=0"), ("none", "agent.eta=0"), ("none", "agent.eta=0.5")
     }  # fmt: skip
     config = json.loads(Path("out/config.json").read_text())
-    assert config["failed"] == [f"{TASK} vime agent.eta=0.5 seed {seed}" for seed in range(2)]
+    assert config["failed"] == [
+        f"{TASK} vime agent.eta=0.5 seed {seed}" for seed in range(2)
+    ]
     assert len(list(Path("out/checkpoints").glob("*.npz"))) == 6
-    assert experiments.main(["run", "--jobs", "1", "--out", "no", "--bonus", "vime", "--eta", "0.5"]) == 1
+    assert (
+        experiments.main(
+            ["run", "--jobs", "1", "--out", "no", "--bonus", "vime", "--eta", "0.5"]
+        )
+        == 1
+    )
     assert left_behind()[0] == "no"
     assert not Path("no/learning_curve.csv").exists()
 
@@ -618,19 +884,45 @@ def test_resume_runs_what_failed_of_several_tasks_and_nothing_else(monkeypatch):
         return progressions(job, begun, progress)
 
     def fail(job: Job, checkpoint: Path) -> Result:
-        return Result(job, [], np.zeros((0, 2)), "bad luck") if job.task_name == "Twin" else supervise(job, checkpoint)
+        return (
+            Result(job, [], np.zeros((0, 2)), "bad luck")
+            if job.task_name == "Twin"
+            else supervise(job, checkpoint)
+        )
 
     monkeypatch.setattr(runs, "progressions", train)
-    command = ["run", "--jobs", "1", "--out", "out", "--seeds", "1", "--bonus", "none", "--task", TASK, "Twin"]
+    command = [
+        "run",
+        "--jobs",
+        "1",
+        "--out",
+        "out",
+        "--seeds",
+        "1",
+        "--bonus",
+        "none",
+        "--task",
+        TASK,
+        "Twin",
+    ]
     with monkeypatch.context() as patch:
         patch.setattr(runs, "supervise", fail)
         assert experiments.main(command) == 1
-    assert [str(path) for path in Path("out").rglob("*.npz")] == [f"out/{TASK}/checkpoints/none-0.npz"]
+    assert [str(path) for path in Path("out").rglob("*.npz")] == [
+        f"out/{TASK}/checkpoints/none-0.npz"
+    ]
     assert (trained, len(rows_of(f"out/{TASK}"))) == ([TASK] * 2, 2)
     trained.clear()
     assert experiments.main([*command, "--resume"]) == 0
     assert trained == ["Twin"] * 2
-    assert left_behind() == ["out", *(f"out/{t}{n}" for t in (TASK, "Twin") for n in ("", *(f"/{f}" for f in FILES)))]
+    assert left_behind() == [
+        "out",
+        *(
+            f"out/{t}{n}"
+            for t in (TASK, "Twin")
+            for n in ("", *(f"/{f}" for f in FILES))
+        ),
+    ]
 
 
 @pytest.mark.parametrize("where", ["run_jobs", "write_results"])
@@ -660,7 +952,12 @@ def _results(_small: None, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("draw_learning_curve", "draw_state_visits", "draw_diagnostics"):
             patch.setattr(experiments.figures, name, lambda path, *rest: None)
         patch.setitem(TASKS, "Twin", TASKS[TASK])
-        assert experiments.main(["run", "--jobs", "1", "--seeds", "2", "--task", TASK, "Twin"]) == 0
+        assert (
+            experiments.main(
+                ["run", "--jobs", "1", "--seeds", "2", "--task", TASK, "Twin"]
+            )
+            == 0
+        )
 
 
 @pytest.mark.usefixtures("_results")
@@ -669,7 +966,10 @@ def test_figure_draws_what_runs_holds_or_the_folders_named(capsys):
     assert experiments.main(["figure"]) == 0
     shown = capsys.readouterr().out
     assert shown.endswith("\nwrote results.png\n")
-    assert [line for line in shown.splitlines() if line in (TASK, "Twin")] == [TASK, "Twin"]
+    assert [line for line in shown.splitlines() if line in (TASK, "Twin")] == [
+        TASK,
+        "Twin",
+    ]
     assert shown.count("TRPO + VIME  ") == 2
     assert experiments.main(["figure", "runs/Twin", "--out", "twin.png"]) == 0
     assert TASK not in capsys.readouterr().out
@@ -681,7 +981,9 @@ def test_figure_draws_what_runs_holds_or_the_folders_named(capsys):
 @pytest.mark.usefixtures("_results", "_undrawn")
 def test_figure_tells_two_results_of_one_task_apart(monkeypatch, capsys):
     drawn = []
-    monkeypatch.setattr(experiments.figures, "draw_results", lambda path, curves: drawn.extend(curves))
+    monkeypatch.setattr(
+        experiments.figures, "draw_results", lambda path, curves: drawn.extend(curves)
+    )
     shutil.copytree("runs/Twin", "again")
     assert experiments.main(["figure", "runs/Twin", "again", f"runs/{TASK}"]) == 0
     assert drawn == ["Twin (runs/Twin)", "Twin (again)", TASK]
@@ -701,14 +1003,22 @@ def test_figure_refuses_with_one_line(capsys):
     }
     capsys.readouterr()
     for arguments, reason in reasons.items():
-        assert refusal(capsys, ["figure", *arguments.split()]).startswith(f"vime-ref figure: error: {reason}")
+        assert refusal(capsys, ["figure", *arguments.split()]).startswith(
+            f"vime-ref figure: error: {reason}"
+        )
     assert not list(Path().rglob("*.png"))
 
 
 def test_figure_without_results_or_matplotlib_ends_with_one_line(monkeypatch, capsys):
     line = refusal(capsys, ["figure"])
-    assert line == "vime-ref figure: error: no results: name folders that hold a learning_curve.csv\n"
+    assert (
+        line
+        == "vime-ref figure: error: no results: name folders that hold a learning_curve.csv\n"
+    )
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(experiments, "read_curve", lambda path: [])
     line = refusal(capsys, ["figure", "somewhere"])
-    assert line == "vime-ref figure: error: figure needs matplotlib: pip install -e '.[run]'\n"
+    assert (
+        line
+        == "vime-ref figure: error: figure needs matplotlib: pip install -e '.[run]'\n"
+    )

@@ -11,7 +11,17 @@ import pytest
 
 from agents_ref import trpo_step
 from vime_lab.command_line import MUJOCO_TASKS, swept
-from vime_lab.tasks import BONUSES, ROOT_SEED, TASKS, Job, Task, settings_of, start, task_from, with_setting
+from vime_lab.tasks import (
+    BONUSES,
+    ROOT_SEED,
+    TASKS,
+    Job,
+    Task,
+    settings_of,
+    start,
+    task_from,
+    with_setting,
+)
 from vime_lecture.explorers import PredictionError
 from vime_ref import NoBonus, Vime
 
@@ -27,7 +37,9 @@ def setting_names(settings: Any = TASK, prefix: str = "") -> list[str]:
     for field in fields(settings):
         value, name = getattr(settings, field.name), prefix + field.name
         names += setting_names(value, f"{name}.") if is_dataclass(value) else [name]
-    return [name for name in names if name not in ("env_id", "axes", "agent.policy_step")]
+    return [
+        name for name in names if name not in ("env_id", "axes", "agent.policy_step")
+    ]
 
 
 def value_of(settings: Any, name: str) -> Any:
@@ -61,19 +73,39 @@ def test_with_setting_changes_that_setting_alone(name):
     value = other_value(name)
     changed = with_setting(TASK, name, value)
     assert value_of(changed, name) == value != value_of(TASK, name)
-    assert [n for n in setting_names() if value_of(changed, n) != value_of(TASK, n)] == [name]
+    assert [
+        n for n in setting_names() if value_of(changed, n) != value_of(TASK, n)
+    ] == [name]
     assert task_from(json.loads(json.dumps(settings_of(changed)))) == changed
     assert with_setting(changed, name, value_of(TASK, name)) == TASK
 
 
 def test_with_setting_takes_a_whole_number_for_a_real_one_and_a_list_for_a_tuple():
-    assert with_setting(TASK, "agent.eta", 1) == replace(TASK, agent=replace(TASK.agent, eta=1.0))
+    assert with_setting(TASK, "agent.eta", 1) == replace(
+        TASK, agent=replace(TASK.agent, eta=1.0)
+    )
     assert with_setting(TASK, "policy_sizes", [3, 5]).policy_sizes == (3, 5)
-    assert with_setting(with_setting(TASK, "vime.num_data", None), "vime.num_data", 9.0).vime.num_data == 9.0
+    assert (
+        with_setting(
+            with_setting(TASK, "vime.num_data", None), "vime.num_data", 9.0
+        ).vime.num_data
+        == 9.0
+    )
 
 
 @pytest.mark.parametrize(
-    "name", ["", "speed", "agent", "agent.", "agent.speed", "agent.eta.more", "agent.policy_step", "env_id", "axes"]
+    "name",
+    [
+        "",
+        "speed",
+        "agent",
+        "agent.",
+        "agent.speed",
+        "agent.eta.more",
+        "agent.policy_step",
+        "env_id",
+        "axes",
+    ],
 )
 def test_with_setting_refuses_unknown_names(name):
     with pytest.raises(ValueError, match=r"setting must be one of .*, got '"):
@@ -83,10 +115,21 @@ def test_with_setting_refuses_unknown_names(name):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *product(["iterations", "agent.batch_steps"], [2.5, 2.0, "2", True, None, [2], 0, -1]),
-        *product(["agent.eta", "trpo.max_kl", "vime.num_data"], ["much", True, [0.1], -1.0, float("nan")]),
-        *product(["policy_sizes", "value_sizes", "vime.hidden_sizes"], [32, "32", [0], [2.0], ["a"], [True], None]),
-        *product(["observation_scale"], [2.0, [0.0], [-1.0, 1.0], [1.0, float("inf")], ["a"], [True], None]),
+        *product(
+            ["iterations", "agent.batch_steps"], [2.5, 2.0, "2", True, None, [2], 0, -1]
+        ),
+        *product(
+            ["agent.eta", "trpo.max_kl", "vime.num_data"],
+            ["much", True, [0.1], -1.0, float("nan")],
+        ),
+        *product(
+            ["policy_sizes", "value_sizes", "vime.hidden_sizes"],
+            [32, "32", [0], [2.0], ["a"], [True], None],
+        ),
+        *product(
+            ["observation_scale"],
+            [2.0, [0.0], [-1.0, 1.0], [1.0, float("inf")], ["a"], [True], None],
+        ),
         *product(["agent.normalize", "vime.local"], [1, 0.0, "yes", None]),
         *product(["vime.method", "vime.gradient"], [1, "guess", None]),
         ("agent.eta", None),
@@ -104,7 +147,10 @@ def test_swept_against_the_product():
     changes = [("agent.eta", etas), ("iterations", [3]), ("vime.hidden_sizes", sizes)]
     expected = {
         f"agent.eta={eta} vime.hidden_sizes={json.dumps(size)}": replace(
-            TASK, iterations=3, agent=replace(TASK.agent, eta=eta), vime=replace(TASK.vime, hidden_sizes=tuple(size))
+            TASK,
+            iterations=3,
+            agent=replace(TASK.agent, eta=eta),
+            vime=replace(TASK.vime, hidden_sizes=tuple(size)),
         )
         for eta in etas
         for size in sizes
@@ -147,10 +193,17 @@ def test_tasks_make_and_observe_what_their_axes_name(name):
     env.close()
 
 
-@pytest.mark.parametrize(("bonus", "kind"), [("vime", Vime), ("none", NoBonus), ("l2", PredictionError)])
+@pytest.mark.parametrize(
+    ("bonus", "kind"), [("vime", Vime), ("none", NoBonus), ("l2", PredictionError)]
+)
 def test_start_against_the_settings(bonus, kind):
     task = TASK
-    sizes = {"vime.hidden_sizes": [4], "policy_sizes": [5], "value_sizes": [6], "observation_scale": [3, 0.1]}
+    sizes = {
+        "vime.hidden_sizes": [4],
+        "policy_sizes": [5],
+        "value_sizes": [6],
+        "observation_scale": [3, 0.1],
+    }
     for name, value in {"trpo.max_kl": 0.03, **sizes}.items():
         task = with_setting(task, name, value)
     begun = start(Job("SparseMountainCar", bonus, "", 0, task))
@@ -158,7 +211,11 @@ def test_start_against_the_settings(bonus, kind):
     assert begun.settings.policy_step.func is trpo_step
     assert begun.settings.policy_step.keywords == {"max_kl": 0.03, "fisher_every": 1}
     assert replace(begun.settings, policy_step=trpo_step) == task.agent
-    model = {"vime": begun.bonus, "l2": getattr(begun.bonus, "model", None), "none": None}[bonus]
+    model = {
+        "vime": begun.bonus,
+        "l2": getattr(begun.bonus, "model", None),
+        "none": None,
+    }[bonus]
     assert model is None or model.layer_sizes == (3, 4, 2)
     assert (begun.policy.layer_sizes, begun.value.layer_sizes) == ((2, 5, 1), (2, 6, 1))
     assert np.array_equal(begun.policy.observation_scale, [3.0, 0.1])
@@ -186,9 +243,16 @@ def test_starts_of_equal_seeds_are_equal_in_policy_and_streams_whatever_the_bonu
 
 
 def test_a_task_refuses_what_its_settings_refuse():
-    for wrong in ({"iterations": 0}, {"trpo": {"max_kl": 0.0}}, {"trpo": {"fisher_every": 0}}):
+    for wrong in (
+        {"iterations": 0},
+        {"trpo": {"max_kl": 0.0}},
+        {"trpo": {"fisher_every": 0}},
+    ):
         settings = settings_of(TASK)
-        settings |= {name: {**settings[name], **v} if isinstance(v, dict) else v for name, v in wrong.items()}
+        settings |= {
+            name: {**settings[name], **v} if isinstance(v, dict) else v
+            for name, v in wrong.items()
+        }
         with pytest.raises(ValueError, match="must be"):
             task_from(settings)
     assert isinstance(task_from(settings_of(TASK)), Task)

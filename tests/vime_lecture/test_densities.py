@@ -38,13 +38,20 @@ def pseudo_count_of(model: Any, x: Any) -> float:
 # ---------------------------------------------------------------- pseudo-counts
 
 
-@given(st.lists(st.integers(0, 4), min_size=2, max_size=60).filter(lambda xs: len(set(xs)) > 1), st.integers(0, 4))
+@given(
+    st.lists(st.integers(0, 4), min_size=2, max_size=60).filter(
+        lambda xs: len(set(xs)) > 1
+    ),
+    st.integers(0, 4),
+)
 def test_empirical_pseudo_count_against_visits(seen: list[int], x: int) -> None:
     model = learned(densities.dirichlet(5, alpha=0.0), seen)
     visits = seen.count(x)
     np.testing.assert_allclose(pseudo_count_of(model, x), visits, rtol=1e-9)
     if visits + 1 < len(seen):
-        assert abs(pseudo_count_of(model.update(x), x) - visits) > 0.9  # the state counted before it is scored
+        assert (
+            abs(pseudo_count_of(model.update(x), x) - visits) > 0.9
+        )  # the state counted before it is scored
 
 
 def test_empirical_pseudo_count_ends_where_nothing_else_was_seen() -> None:
@@ -58,9 +65,19 @@ def mp_pseudo_count(rho: Any, rho_after: Any) -> Any:
     return rho * (1 - rho_after) / (rho_after - rho)
 
 
-@given(st.lists(st.integers(0, 40), min_size=2, max_size=6), log_uniform(0.01, 10.0), st.data())
-def test_dirichlet_pseudo_count_against_50_digits(counts: list[int], alpha: float, data: st.DataObject) -> None:
-    x, a, total = data.draw(st.integers(0, len(counts) - 1)), mpmath.mpf(alpha), sum(counts)
+@given(
+    st.lists(st.integers(0, 40), min_size=2, max_size=6),
+    log_uniform(0.01, 10.0),
+    st.data(),
+)
+def test_dirichlet_pseudo_count_against_50_digits(
+    counts: list[int], alpha: float, data: st.DataObject
+) -> None:
+    x, a, total = (
+        data.draw(st.integers(0, len(counts) - 1)),
+        mpmath.mpf(alpha),
+        sum(counts),
+    )
     size = total + len(counts) * a
     exact = mp_pseudo_count((counts[x] + a) / size, (counts[x] + 1 + a) / (size + 1))
     assert abs(exact - (counts[x] + a)) < mpmath.mpf(10) ** -40
@@ -80,8 +97,12 @@ def naive_pseudo_count(before: float, after: float) -> float:
 @given(log_uniform(1e-9, 6000.0), log_uniform(1e-9, 6000.0))
 def test_pseudo_count_against_50_digits(surprise: float, gain: float) -> None:
     after, before = -surprise, -surprise - gain
-    exact = float(mp_pseudo_count(mpmath.exp(mpmath.mpf(before)), mpmath.exp(mpmath.mpf(after))))
-    np.testing.assert_allclose(densities.pseudo_count(before, after), exact, rtol=1e-13, atol=1e-300)
+    exact = float(
+        mp_pseudo_count(mpmath.exp(mpmath.mpf(before)), mpmath.exp(mpmath.mpf(after)))
+    )
+    np.testing.assert_allclose(
+        densities.pseudo_count(before, after), exact, rtol=1e-13, atol=1e-300
+    )
 
 
 def test_naive_pseudo_count_is_lost_at_5000_nats() -> None:
@@ -89,7 +110,9 @@ def test_naive_pseudo_count_is_lost_at_5000_nats() -> None:
     exact = float(mp_pseudo_count(mpmath.exp(before), mpmath.exp(after)))
     np.testing.assert_allclose(densities.pseudo_count(before, after), exact, rtol=1e-14)
     assert math.isnan(naive_pseudo_count(before, after))
-    np.testing.assert_allclose(naive_pseudo_count(-5.0, -4.5), densities.pseudo_count(-5.0, -4.5), rtol=1e-14)
+    np.testing.assert_allclose(
+        naive_pseudo_count(-5.0, -4.5), densities.pseudo_count(-5.0, -4.5), rtol=1e-14
+    )
 
 
 def test_pseudo_count_at_its_limits() -> None:
@@ -101,9 +124,15 @@ def test_pseudo_count_at_its_limits() -> None:
 
 
 @given(finite(-50.0, 50.0), st.integers(1, 10**6), log_uniform(0.01, 1e3))
-def test_pixel_cnn_pseudo_count_against_50_digits(gain: float, num_seen: int, c: float) -> None:
+def test_pixel_cnn_pseudo_count_against_50_digits(
+    gain: float, num_seen: int, c: float
+) -> None:
     def exact(power: float) -> float:
-        return float(1 / mpmath.expm1(c * mpmath.mpf(num_seen) ** power * gain)) if gain > 0 else math.inf
+        return (
+            float(1 / mpmath.expm1(c * mpmath.mpf(num_seen) ** power * gain))
+            if gain > 0
+            else math.inf
+        )
 
     computed = densities.pixel_cnn_pseudo_count(gain, num_seen, c)
     np.testing.assert_allclose(computed, exact(-0.5), rtol=1e-11, atol=1e-300)
@@ -119,44 +148,83 @@ def test_pixel_cnn_pseudo_count_does_not_overflow() -> None:
 @given(st.lists(finite(0.0, 1e6), min_size=1), log_uniform(0.01, 10.0))
 def test_count_bonus_against_square_root(counts: list[float], beta: float) -> None:
     computed = densities.count_bonus(np.array(counts), beta)
-    np.testing.assert_allclose(computed, [beta / math.sqrt(n + 0.01) for n in counts], rtol=1e-14)
-    assert not np.any(np.isclose(computed, [beta / math.sqrt(n + 1.01) for n in counts], rtol=1e-8, atol=0.0))
+    np.testing.assert_allclose(
+        computed, [beta / math.sqrt(n + 0.01) for n in counts], rtol=1e-14
+    )
+    assert not np.any(
+        np.isclose(
+            computed, [beta / math.sqrt(n + 1.01) for n in counts], rtol=1e-8, atol=0.0
+        )
+    )
 
 
 def test_defaults_against_their_sources() -> None:
-    np.testing.assert_allclose(densities.pixel_cnn_pseudo_count(1.0, 4), 1 / math.expm1(0.1 / 2), rtol=1e-14)
-    assert densities.VisitCounts().beta == densities.PseudoCounts(densities.dirichlet(2, 1.0)).beta == 0.05
+    np.testing.assert_allclose(
+        densities.pixel_cnn_pseudo_count(1.0, 4), 1 / math.expm1(0.1 / 2), rtol=1e-14
+    )
+    assert (
+        densities.VisitCounts().beta
+        == densities.PseudoCounts(densities.dirichlet(2, 1.0)).beta
+        == 0.05
+    )
 
 
 # ---------------------------------------------------------------- Dirichlet models
 
 
-@given(st.integers(1, 4), st.integers(2, 4), st.integers(1, 8), log_uniform(0.1, 5.0), seeds)
+@given(
+    st.integers(1, 4),
+    st.integers(2, 4),
+    st.integers(1, 8),
+    log_uniform(0.1, 5.0),
+    seeds,
+)
 def test_pixel_dirichlet_pseudo_count_against_product(
     num_pixels: int, num_symbols: int, num_seen: int, alpha: float, seed: int
 ) -> None:
-    *seen, image = np.random.default_rng(seed).integers(0, num_symbols, (num_seen + 1, num_pixels)).tolist()
+    *seen, image = (
+        np.random.default_rng(seed)
+        .integers(0, num_symbols, (num_seen + 1, num_pixels))
+        .tolist()
+    )
     a = Fraction(alpha)
 
     def probability(images: list[list[int]]) -> Fraction:
-        counts = [sum(other[p] == image[p] for other in images) for p in range(num_pixels)]
-        return math.prod(((n + a) / (len(images) + num_symbols * a) for n in counts), start=Fraction(1))
+        counts = [
+            sum(other[p] == image[p] for other in images) for p in range(num_pixels)
+        ]
+        return math.prod(
+            ((n + a) / (len(images) + num_symbols * a) for n in counts),
+            start=Fraction(1),
+        )
 
     model = learned(densities.dirichlet(num_symbols, alpha, num_pixels), seen)
     rho, rho_after = probability(seen), probability([*seen, image])
     np.testing.assert_allclose(model.log_prob(image), math.log(rho), rtol=1e-12)
     computed = pseudo_count_of(model, image)
-    np.testing.assert_allclose(computed, float(mp_pseudo_count(rho, rho_after)), rtol=1e-9)
-    one_pixel = min(sum(other[p] == image[p] for other in seen) for p in range(num_pixels)) + alpha
-    assert num_pixels == 1 or computed < one_pixel * (1 - 1e-6)  # pixels are not counted on their own
+    np.testing.assert_allclose(
+        computed, float(mp_pseudo_count(rho, rho_after)), rtol=1e-9
+    )
+    one_pixel = (
+        min(sum(other[p] == image[p] for other in seen) for p in range(num_pixels))
+        + alpha
+    )
+    assert num_pixels == 1 or computed < one_pixel * (
+        1 - 1e-6
+    )  # pixels are not counted on their own
 
 
 def test_no_nan_in_large_images() -> None:
     """About −5000 nats, where the probabilities themselves are 0: finite counts, and bonuses that fall."""
     image = np.arange(49 * 49).reshape(49, 49) % 8
-    for model in (densities.dirichlet(8, 0.5, 49 * 49), densities.image_cts((49, 49), 8)):
+    for model in (
+        densities.dirichlet(8, 0.5, 49 * 49),
+        densities.image_cts((49, 49), 8),
+    ):
         assert abs(model.log_prob(image) + 4992.7) < 0.1
-        assert math.isnan(naive_pseudo_count(model.log_prob(image), model.log_prob(image) + 0.1))
+        assert math.isnan(
+            naive_pseudo_count(model.log_prob(image), model.log_prob(image) + 0.1)
+        )
         counts = []
         for _ in range(3):
             counts.append(pseudo_count_of(model, image))
@@ -171,16 +239,26 @@ Step = tuple[tuple[int, ...], int]  # the context, nearest symbol first, and wha
 
 
 def schedule(rate: float | None) -> Callable[[int], Fraction]:
-    return (lambda t: Fraction(1, t + 1)) if rate is None else (lambda t: Fraction(rate))
+    return (
+        (lambda t: Fraction(1, t + 1)) if rate is None else (lambda t: Fraction(rate))
+    )
 
 
 def estimates(symbols: list[int], num_symbols: int) -> list[Fraction]:
     """KT's probability of each symbol given those before it."""
     half = Fraction(1, 2)
-    return [(symbols[:n].count(x) + half) / (n + num_symbols * half) for n, x in enumerate(symbols)]
+    return [
+        (symbols[:n].count(x) + half) / (n + num_symbols * half)
+        for n, x in enumerate(symbols)
+    ]
 
 
-def mixture(steps: list[tuple[int, Step]], depth: int, num_symbols: int, rate: Callable[[int], Fraction]) -> Fraction:
+def mixture(
+    steps: list[tuple[int, Step]],
+    depth: int,
+    num_symbols: int,
+    rate: Callable[[int], Fraction],
+) -> Fraction:
     """A node's probability of its steps (t, step): the sum over all 2^n stay/split sequences of prior times product.
 
     The prior of a sequence is ½ for its first entry, then a switch with the rate of the last symbol's time, or none.
@@ -194,7 +272,9 @@ def mixture(steps: list[tuple[int, Step]], depth: int, num_symbols: int, rate: C
     below = []
     for n, (_, (context, _)) in enumerate(steps):
         child = [(t, (c[1:], x)) for t, (c, x) in steps[: n + 1] if c[0] == context[0]]
-        after, before = (mixture(part, depth - 1, num_symbols, rate) for part in (child, child[:-1]))
+        after, before = (
+            mixture(part, depth - 1, num_symbols, rate) for part in (child, child[:-1])
+        )
         below.append(after / before)
     total = Fraction(0)
     for choices in product([0, 1], repeat=len(steps)):
@@ -233,7 +313,11 @@ def contexts_and_symbols(draw: st.DrawFn) -> tuple[int, int, list[Step]]:
     depth, num_symbols = draw(st.integers(0, 2)), draw(st.integers(2, 3))
     symbol = st.integers(0, num_symbols - 1)
     context = st.tuples(*[symbol] * depth)
-    return depth, num_symbols, draw(st.lists(st.tuples(context, symbol), min_size=1, max_size=5))
+    return (
+        depth,
+        num_symbols,
+        draw(st.lists(st.tuples(context, symbol), min_size=1, max_size=5)),
+    )
 
 
 RATES = st.none() | st.sampled_from([0.0, 0.125, 0.5])
@@ -241,7 +325,9 @@ RATES = st.none() | st.sampled_from([0.0, 0.125, 0.5])
 
 @settings(max_examples=40)
 @given(contexts_and_symbols(), RATES)
-def test_context_tree_against_all_stay_and_split_sequences(case: tuple[int, int, list[Step]], rate: float) -> None:
+def test_context_tree_against_all_stay_and_split_sequences(
+    case: tuple[int, int, list[Step]], rate: float
+) -> None:
     depth, num_symbols, steps = case
     computed = tree_probability(steps, densities.ContextTree(depth, num_symbols, rate))
     exact = mixture(timed(steps), depth, num_symbols, schedule(rate))
@@ -257,10 +343,16 @@ def test_binary_cts_against_all_stay_and_split_sequences() -> None:
     model, total = densities.binary_cts(2), 0.0
     for bit in BITS:
         total, model = total + model.log_prob(bit), model.update(bit)
-    np.testing.assert_allclose(math.exp(total), tree_probability(steps, densities.ContextTree(2)), rtol=1e-14)
-    np.testing.assert_allclose(math.exp(total), float(mixture(timed(steps), 2, 2, schedule(None))), rtol=1e-14)
+    np.testing.assert_allclose(
+        math.exp(total), tree_probability(steps, densities.ContextTree(2)), rtol=1e-14
+    )
+    np.testing.assert_allclose(
+        math.exp(total), float(mixture(timed(steps), 2, 2, schedule(None))), rtol=1e-14
+    )
     late = mixture([(t + 1, step) for t, step in timed(steps)], 2, 2, schedule(None))
-    reversed_contexts = mixture(timed([(c[::-1], x) for c, x in steps]), 2, 2, schedule(None))
+    reversed_contexts = mixture(
+        timed([(c[::-1], x) for c, x in steps]), 2, 2, schedule(None)
+    )
     for wrong in (late, mixture(timed(steps), 2, 2, schedule(0.0)), reversed_contexts):
         assert not np.isclose(math.exp(total), float(wrong), rtol=1e-3)
 
@@ -279,7 +371,9 @@ def slow_switching(steps: list[Step], depth: int, *, updated_stay: bool) -> list
             stay, split = weights[node]
             predicted = (stay * estimate + split * below) / (stay + split)
             new_stay = (1 - a) * stay * estimate + a * split * below
-            new_split = (1 - a) * split * below + a * (new_stay if updated_stay else stay) * estimate
+            new_split = (1 - a) * split * below + a * (
+                new_stay if updated_stay else stay
+            ) * estimate
             weights[node], below = [new_stay, new_split], predicted
         for node in path:
             seen[node].append(x)
@@ -293,11 +387,19 @@ def test_context_tree_against_update_order() -> None:
     The 0, of which the root says 1/4 and its fresh child 1/2, makes 3/16 = 0.1875, or 5/28 = 0.1786 with the mistake.
     """
     steps = in_sequence([1, 0], 1)
-    right, wrong = (math.prod(slow_switching(steps, 1, updated_stay=updated)) for updated in (False, True))
+    right, wrong = (
+        math.prod(slow_switching(steps, 1, updated_stay=updated))
+        for updated in (False, True)
+    )
     computed = tree_probability(steps, densities.ContextTree(1))
-    np.testing.assert_allclose([computed, right, wrong], [3 / 16, 3 / 16, 5 / 28], rtol=1e-14)
+    np.testing.assert_allclose(
+        [computed, right, wrong], [3 / 16, 3 / 16, 5 / 28], rtol=1e-14
+    )
     steps = in_sequence(BITS * 5, 3)
-    right, wrong = (math.prod(slow_switching(steps, 3, updated_stay=updated)) for updated in (False, True))
+    right, wrong = (
+        math.prod(slow_switching(steps, 3, updated_stay=updated))
+        for updated in (False, True)
+    )
     computed = tree_probability(steps, densities.ContextTree(3))
     np.testing.assert_allclose(computed, right, rtol=1e-12)
     assert abs(computed / wrong - 1) > 0.1
@@ -309,7 +411,9 @@ def prunings(depth: int) -> list[tuple[tuple[tuple[int, ...], ...], Fraction]]:
         return [(((),), Fraction(1))]
     trees = [(((),), Fraction(1, 2))]
     for (left, p), (right, q) in product(prunings(depth - 1), repeat=2):
-        trees.append((tuple((0, *c) for c in left) + tuple((1, *c) for c in right), p * q / 2))
+        trees.append(
+            (tuple((0, *c) for c in left) + tuple((1, *c) for c in right), p * q / 2)
+        )
     return trees
 
 
@@ -319,7 +423,9 @@ def weighted(steps: list[Step], depth: int) -> Fraction:
     if depth == 0 or not steps:
         return own
     children = [[(c[1:], x) for c, x in steps if c[0] == bit] for bit in (0, 1)]
-    return (own + weighted(children[0], depth - 1) * weighted(children[1], depth - 1)) / 2
+    return (
+        own + weighted(children[0], depth - 1) * weighted(children[1], depth - 1)
+    ) / 2
 
 
 @given(st.integers(0, 3), st.lists(st.integers(0, 1), max_size=12))
@@ -328,7 +434,9 @@ def test_rate_zero_against_mixture_over_prunings(depth: int, bits: list[int]) ->
     exact = Fraction(0)
     for leaves, prior in prunings(depth):
         parts = [[x for c, x in steps if c[: len(leaf)] == leaf] for leaf in leaves]
-        exact += prior * math.prod((math.prod(estimates(part, 2)) for part in parts), start=Fraction(1))
+        exact += prior * math.prod(
+            (math.prod(estimates(part, 2)) for part in parts), start=Fraction(1)
+        )
     assert exact == weighted(steps, depth)
     assert sum(prior for _, prior in prunings(depth)) == 1
     computed = tree_probability(steps, densities.ContextTree(depth, rate=0.0))
@@ -337,7 +445,9 @@ def test_rate_zero_against_mixture_over_prunings(depth: int, bits: list[int]) ->
 
 def test_rate_zero_is_not_the_schedule() -> None:
     steps = in_sequence(BITS * 2, 2)
-    assert tree_probability(steps, densities.ContextTree(2)) != pytest.approx(float(weighted(steps, 2)), rel=1e-2)
+    assert tree_probability(steps, densities.ContextTree(2)) != pytest.approx(
+        float(weighted(steps, 2)), rel=1e-2
+    )
 
 
 def log_weighted(bits: np.ndarray, contexts: np.ndarray) -> float:
@@ -346,14 +456,19 @@ def log_weighted(bits: np.ndarray, contexts: np.ndarray) -> float:
     own = betaln(ones + 0.5, len(bits) - ones + 0.5) - betaln(0.5, 0.5)
     if contexts.shape[1] == 0 or len(bits) == 0:
         return float(own)
-    below = sum(log_weighted(bits[rows], contexts[rows, 1:]) for rows in (contexts[:, 0] == 0, contexts[:, 0] == 1))
+    below = sum(
+        log_weighted(bits[rows], contexts[rows, 1:])
+        for rows in (contexts[:, 0] == 0, contexts[:, 0] == 1)
+    )
     return float(np.logaddexp(own, below) - np.log(2))
 
 
 def test_long_sequences_against_logarithms_of_beta_functions() -> None:
     """8000 bits, whose probability underflows: three of four repeat the pattern 0011, so the weights part for good."""
     rng = np.random.default_rng(0)
-    bits = np.where(rng.random(8000) < 0.75, np.arange(8000) // 2 % 2, rng.integers(0, 2, 8000))
+    bits = np.where(
+        rng.random(8000) < 0.75, np.arange(8000) // 2 % 2, rng.integers(0, 2, 8000)
+    )
     contexts = np.array([context for context, _ in in_sequence(bits.tolist(), 2)])
     model, total = densities.binary_cts(2, rate=0.0), 0.0
     for bit in bits:
@@ -368,7 +483,11 @@ def test_long_sequences_against_logarithms_of_beta_functions() -> None:
 
 def slow_context(image: np.ndarray, row: int, column: int) -> tuple[int, ...]:
     def pixel(r: int, c: int) -> int:
-        return int(image[r, c]) if 0 <= r < image.shape[0] and 0 <= c < image.shape[1] else 0
+        return (
+            int(image[r, c])
+            if 0 <= r < image.shape[0] and 0 <= c < image.shape[1]
+            else 0
+        )
 
     return (
         pixel(row, column - 1), pixel(row - 1, column), pixel(row - 1, column - 1), pixel(row - 1, column + 1),
@@ -377,11 +496,16 @@ def slow_context(image: np.ndarray, row: int, column: int) -> tuple[int, ...]:
 
 @settings(max_examples=10)
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(2, 3), seeds)
-def test_image_cts_against_all_stay_and_split_sequences(height: int, width: int, levels: int, seed: int) -> None:
+def test_image_cts_against_all_stay_and_split_sequences(
+    height: int, width: int, levels: int, seed: int
+) -> None:
     images = np.random.default_rng(seed).integers(0, levels, (3, height, width))
     exact = 1.0
     for row, column in product(range(height), range(width)):
-        steps = [(slow_context(image, row, column), int(image[row, column])) for image in images]
+        steps = [
+            (slow_context(image, row, column), int(image[row, column]))
+            for image in images
+        ]
         exact *= float(mixture(timed(steps), 4, levels, schedule(None)))
     model, total = densities.image_cts((height, width), levels), 0.0
     for image in images:
@@ -397,7 +521,11 @@ def test_image_cts_against_other_contexts() -> None:
         for name in probabilities:
             steps = []
             for image in images:
-                seen, c = (image[:, ::-1], 2 - column) if name == "mirrored" else (image, column)
+                seen, c = (
+                    (image[:, ::-1], 2 - column)
+                    if name == "mirrored"
+                    else (image, column)
+                )
                 left, above, *diagonals = slow_context(seen, row, c)
                 nearest = (above, left) if name == "above first" else (left, above)
                 steps.append(((*nearest, *diagonals), int(image[row, column])))
@@ -445,13 +573,19 @@ MODELS: dict[str, tuple[Any, list[Any]]] = {
 @pytest.mark.parametrize("name", MODELS)
 @given(seed=seeds, num_seen=st.integers(0, 6))
 @settings(max_examples=20)
-def test_probabilities_sum_to_one_over_continuations(name: str, seed: int, num_seen: int) -> None:
+def test_probabilities_sum_to_one_over_continuations(
+    name: str, seed: int, num_seen: int
+) -> None:
     """Two observations ahead. Control: the probabilities after the update do not."""
     model, space = MODELS[name]
     rng = np.random.default_rng(seed)
     model = learned(model, [space[i] for i in rng.integers(0, len(space), num_seen)])
     following = [(model.log_prob(x), model.update(x), x) for x in space]
-    ahead = [first + new_model.log_prob(y) for first, new_model, _ in following for y in space]
+    ahead = [
+        first + new_model.log_prob(y)
+        for first, new_model, _ in following
+        for y in space
+    ]
     np.testing.assert_allclose(np.sum(np.exp(ahead)), 1.0, rtol=1e-12)
     after = np.sum(np.exp([new_model.log_prob(x) for _, new_model, x in following]))
     assert abs(after - 1.0) > 1e-4
@@ -472,7 +606,11 @@ class Leaky:
 
 
 def scores(model: Any, space: list[Any]) -> list[float]:
-    return [value for x in space for value in (model.log_prob(x), densities.prediction_gain(model, x))]
+    return [
+        value
+        for x in space
+        for value in (model.log_prob(x), densities.prediction_gain(model, x))
+    ]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -485,7 +623,9 @@ def test_scores_leave_nothing_behind(name: str) -> None:
     updated = model.update(space[0])
     assert scores(model, space) == first
     assert scores(model, space) == first
-    assert scores(updated, space) == scores(learned(MODELS[name][0], [*seen, space[0]]), space)
+    assert scores(updated, space) == scores(
+        learned(MODELS[name][0], [*seen, space[0]]), space
+    )
     assert scores(updated, space) != first
     leaky = Leaky(learned(MODELS[name][0], seen))
     assert scores(leaky, space) != scores(leaky, space)
@@ -502,17 +642,25 @@ class Mixture:
     log_weights: np.ndarray
 
     def log_prob(self, x: Any) -> float:
-        return float(logsumexp(self.log_weights + [model.log_prob(x) for model in self.models]))
+        return float(
+            logsumexp(self.log_weights + [model.log_prob(x) for model in self.models])
+        )
 
     def update(self, x: Any) -> "Mixture":
         joint = self.log_weights + [model.log_prob(x) for model in self.models]
-        return Mixture(tuple(model.update(x) for model in self.models), joint - logsumexp(joint))
+        return Mixture(
+            tuple(model.update(x) for model in self.models), joint - logsumexp(joint)
+        )
 
 
 def gains(mixture: Any, x: Any) -> tuple[float, float, float]:
     """Information gain KL[w′‖w], prediction gain, 1/N̂."""
     new, old = (np.exp(model.log_weights) for model in (mixture.update(x), mixture))
-    return float(np.sum(rel_entr(new, old))), densities.prediction_gain(mixture, x), 1 / pseudo_count_of(mixture, x)
+    return (
+        float(np.sum(rel_entr(new, old))),
+        densities.prediction_gain(mixture, x),
+        1 / pseudo_count_of(mixture, x),
+    )
 
 
 @given(
@@ -520,9 +668,13 @@ def gains(mixture: Any, x: Any) -> tuple[float, float, float]:
     st.lists(st.integers(0, 2), max_size=20),
     st.integers(0, 2),
 )
-def test_gains_of_bayesian_mixtures_are_in_order(alphas: list[float], seen: list[int], x: int) -> None:
+def test_gains_of_bayesian_mixtures_are_in_order(
+    alphas: list[float], seen: list[int], x: int
+) -> None:
     models = tuple(densities.dirichlet(3, alpha) for alpha in alphas)
-    mixture = learned(Mixture(models, np.full(len(alphas), -math.log(len(alphas)))), seen)
+    mixture = learned(
+        Mixture(models, np.full(len(alphas), -math.log(len(alphas)))), seen
+    )
     assert all(densities.prediction_gain(model, x) > 0 for model in mixture.models)
     information, prediction, inverse = gains(mixture, x)
     assert -1e-14 <= information <= prediction * (1 + 1e-9)
@@ -548,7 +700,9 @@ def test_gains_of_mixtures_that_unlearn_are_out_of_order() -> None:
     new, old = mixture.update(1), mixture
     assert np.sum(rel_entr(np.exp(new.log_weights), np.exp(old.log_weights))) > 0.5
     assert densities.prediction_gain(mixture, 1) < 0
-    learning = Mixture((densities.dirichlet(3, 0.01), densities.dirichlet(3, 5.0)), np.log([0.5, 0.5])).update(0)
+    learning = Mixture(
+        (densities.dirichlet(3, 0.01), densities.dirichlet(3, 5.0)), np.log([0.5, 0.5])
+    ).update(0)
     _, prediction, _ = gains(learning, 1)
     counted_first = learning.update(1)
     assert prediction > 1 / pseudo_count_of(counted_first, 1)
@@ -567,7 +721,9 @@ def test_dirichlet_information_gain_against_integration(a: float, rest: float) -
     def integrated(shape: float) -> float:
         density = beta_distribution(shape, rest)
         ratio = math.log(a / (a + rest))
-        return quad(lambda u: math.log(density.ppf(u)) - ratio, 0.0, 1.0, limit=200, epsabs=1e-9)[0]
+        return quad(
+            lambda u: math.log(density.ppf(u)) - ratio, 0.0, 1.0, limit=200, epsabs=1e-9
+        )[0]
 
     closed = dirichlet_information_gain(a, a + rest)
     np.testing.assert_allclose(closed, integrated(a + 1), rtol=1e-5, atol=1e-7)
@@ -575,10 +731,15 @@ def test_dirichlet_information_gain_against_integration(a: float, rest: float) -
 
 
 @given(st.lists(st.integers(0, 40), min_size=2, max_size=5), log_uniform(0.05, 5.0))
-def test_gains_of_dirichlet_models_are_in_order(counts: list[int], alpha: float) -> None:
+def test_gains_of_dirichlet_models_are_in_order(
+    counts: list[int], alpha: float
+) -> None:
     model = densities.Dirichlet(np.array([counts], dtype=float), alpha)
     a, total = counts[0] + alpha, sum(counts) + len(counts) * alpha
-    information, prediction = dirichlet_information_gain(a, total), densities.prediction_gain(model, 0)
+    information, prediction = (
+        dirichlet_information_gain(a, total),
+        densities.prediction_gain(model, 0),
+    )
     assert -1e-12 < information < prediction < 1 / pseudo_count_of(model, 0)
     assert prediction > dirichlet_information_gain(a + 1, total + 1)
 
@@ -588,7 +749,9 @@ def test_gains_of_dirichlet_models_are_in_order(counts: list[int], alpha: float)
 EDGES = ((-1.0, 0.0, 0.5, 2.0), (0.0, 1.0, 10.0))
 
 
-VALUES = [finite(borders[0], borders[-1]) | st.sampled_from(borders) for borders in EDGES]
+VALUES = [
+    finite(borders[0], borders[-1]) | st.sampled_from(borders) for borders in EDGES
+]
 
 
 @given(st.lists(st.tuples(*VALUES)))
@@ -596,7 +759,9 @@ def test_grid_against_histogram(rows: list[tuple[float, float]]) -> None:
     grid, observations = densities.Grid(EDGES), np.reshape(rows, (-1, 2))
     cells = grid.index(observations)
     assert grid.shape == (3, 2)
-    expected = [int(np.argmax(np.histogramdd(row[None], bins=EDGES)[0])) for row in observations]
+    expected = [
+        int(np.argmax(np.histogramdd(row[None], bins=EDGES)[0])) for row in observations
+    ]
     assert cells.tolist() == expected
     assert densities.Grid(EDGES, clip=True).index(observations).tolist() == expected
 
@@ -605,12 +770,17 @@ def test_grid_borders_belong_to_the_cell_above() -> None:
     borders = np.array([[x, 1.0] for x in EDGES[0]])
     cells = (densities.Grid(EDGES).index(borders) // 2).tolist()
     assert cells == [0, 1, 2, 2]
-    assert cells != np.searchsorted(EDGES[0][1:-1], EDGES[0], side="left").tolist()  # the cell below
+    assert (
+        cells != np.searchsorted(EDGES[0][1:-1], EDGES[0], side="left").tolist()
+    )  # the cell below
 
 
 def test_grid_outside_its_edges_raises_or_clips() -> None:
     outside = np.array([[-9.0, 20.0], [9.0, -1.0]])
-    with pytest.raises(ValueError, match=r"^observations must lie in \[-1.0, 2.0\] in dimension 0, got -9.0 to 9.0$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^observations must lie in \[-1.0, 2.0\] in dimension 0, got -9.0 to 9.0$",
+    ):
         densities.Grid(EDGES).index(outside)
     assert densities.Grid(EDGES, clip=True).index(outside).tolist() == [1, 4]
 
@@ -623,7 +793,14 @@ def make_batch(next_observations: Any) -> vime.Batch:
     rows = np.array(next_observations)
     rows.setflags(write=False)
     flags = np.zeros(len(rows), dtype=bool)
-    return vime.Batch(np.zeros_like(rows), np.zeros(len(rows)), np.zeros(len(rows)), rows, flags, flags)
+    return vime.Batch(
+        np.zeros_like(rows),
+        np.zeros(len(rows)),
+        np.zeros(len(rows)),
+        rows,
+        flags,
+        flags,
+    )
 
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=6), min_size=2, max_size=3))
@@ -640,11 +817,17 @@ def test_bonuses_against_counts_one_after_another(batches: list[list[int]]) -> N
         seen: list[int] = []
         for states in batches:
             cells = bonus.grid is not None
-            batch = make_batch(np.reshape(states, (-1, 1)) + 0.5 if cells else np.array(states, dtype=int))
+            batch = make_batch(
+                np.reshape(states, (-1, 1)) + 0.5
+                if cells
+                else np.array(states, dtype=int)
+            )
             before = [(seen + states[:n]).count(x) for n, x in enumerate(states)]
             expected = [0.5 / math.sqrt(n + prior + 0.01) for n in before]
             for _ in range(2):  # reward changes nothing
-                np.testing.assert_allclose(bonus.reward(batch, RNG), expected, rtol=1e-8)
+                np.testing.assert_allclose(
+                    bonus.reward(batch, RNG), expected, rtol=1e-8
+                )
             old, bonus = bonus, bonus.update(batch, RNG)
             np.testing.assert_allclose(old.reward(batch, RNG), expected, rtol=1e-8)
             seen += states
@@ -653,14 +836,29 @@ def test_bonuses_against_counts_one_after_another(batches: list[list[int]]) -> N
 def test_bonuses_part_from_their_common_mistakes() -> None:
     """Three visits of one state in a batch: N = 0, 1, 2; not 1, 2, 3 (counted before it is scored), nor 0, 0, 0."""
     batch = make_batch([1, 1, 1])
-    for bonus, prior in ((densities.VisitCounts(1.0), 0.0), (densities.PseudoCounts(densities.dirichlet(2, 0.5)), 0.5)):
-        counted_first, frozen = bonus.update(make_batch([1]), RNG), bonus.reward(make_batch([1]), RNG).repeat(3)
+    for bonus, prior in (
+        (densities.VisitCounts(1.0), 0.0),
+        (densities.PseudoCounts(densities.dirichlet(2, 0.5)), 0.5),
+    ):
+        counted_first, frozen = (
+            bonus.update(make_batch([1]), RNG),
+            bonus.reward(make_batch([1]), RNG).repeat(3),
+        )
         paid = [bonus.reward(batch, RNG), counted_first.reward(batch, RNG), frozen]
         counts = [(bonus.beta / values) ** 2 - 0.01 - prior for values in paid]
-        np.testing.assert_allclose(counts, [[0, 1, 2], [1, 2, 3], [0, 0, 0]], atol=1e-12)
-        assert not np.allclose(bonus.reward(batch._replace(next_observations=batch.observations + 1), RNG), paid[1])
-        elsewhere = make_batch(batch.observations)._replace(observations=batch.next_observations)
-        assert counted_first.reward(elsewhere, RNG)[0] > paid[1][0]  # s′ is what pays, not s
+        np.testing.assert_allclose(
+            counts, [[0, 1, 2], [1, 2, 3], [0, 0, 0]], atol=1e-12
+        )
+        assert not np.allclose(
+            bonus.reward(batch._replace(next_observations=batch.observations + 1), RNG),
+            paid[1],
+        )
+        elsewhere = make_batch(batch.observations)._replace(
+            observations=batch.next_observations
+        )
+        assert (
+            counted_first.reward(elsewhere, RNG)[0] > paid[1][0]
+        )  # s′ is what pays, not s
 
 
 def test_image_bonuses_against_what_is_new() -> None:
@@ -668,9 +866,14 @@ def test_image_bonuses_against_what_is_new() -> None:
     images = np.array([np.eye(4), 1 - np.eye(4)] * 10 + [np.ones((4, 4))], dtype=int)
     models = densities.dirichlet(2, 0.5, 16), densities.image_cts((4, 4), 2)
     ratios = []
-    for bonus in (densities.VisitCounts(), *(densities.PseudoCounts(model) for model in models)):
+    for bonus in (
+        densities.VisitCounts(),
+        *(densities.PseudoCounts(model) for model in models),
+    ):
         assert bonus.reward(make_batch(images[:0]), RNG).shape == (0,)
-        first, new, second = bonus.update(make_batch(images[:20]), RNG).reward(make_batch(images[[0, 20, 1]]), RNG)
+        first, new, second = bonus.update(make_batch(images[:20]), RNG).reward(
+            make_batch(images[[0, 20, 1]]), RNG
+        )
         assert max(first, second) < bonus.reward(make_batch(images[:1]), RNG)[0] / 5
         ratios.append(new / max(first, second))
     visits, pixels, trees = ratios

@@ -38,7 +38,9 @@ def films(draw: st.DrawFn) -> tuple[np.ndarray, int]:
         cell * draw(st.integers(1, 3)),
         draw(st.integers(1, 3)),
     )
-    return np.random.default_rng(draw(seeds)).integers(0, 256, shape, dtype=np.uint8), cell
+    return np.random.default_rng(draw(seeds)).integers(
+        0, 256, shape, dtype=np.uint8
+    ), cell
 
 
 def slow_pixel_control(film: np.ndarray, cell: int) -> np.ndarray:
@@ -46,14 +48,22 @@ def slow_pixel_control(film: np.ndarray, cell: int) -> np.ndarray:
     num_steps, height, width, channels = len(film) - 1, *film.shape[1:]
     rewards = np.zeros((num_steps, height // cell, width // cell))
     for t, i, j in np.ndindex(rewards.shape):
-        pixels = product(range(i * cell, (i + 1) * cell), range(j * cell, (j + 1) * cell), range(channels))
-        changes = [abs(int(film[t + 1][pixel]) - int(film[t][pixel])) for pixel in pixels]
+        pixels = product(
+            range(i * cell, (i + 1) * cell),
+            range(j * cell, (j + 1) * cell),
+            range(channels),
+        )
+        changes = [
+            abs(int(film[t + 1][pixel]) - int(film[t][pixel])) for pixel in pixels
+        ]
         rewards[t, i, j] = float(Fraction(sum(changes), len(changes)))
     return rewards
 
 
 @given(films(), st.sampled_from([np.uint8, np.int16, np.float64]))
-def test_pixel_control_rewards_against_a_loop(case: tuple[np.ndarray, int], number: type) -> None:
+def test_pixel_control_rewards_against_a_loop(
+    case: tuple[np.ndarray, int], number: type
+) -> None:
     film, cell = case
     result = unreal.pixel_control_rewards(film.astype(number), cell)
     np.testing.assert_allclose(result, slow_pixel_control(film, cell), rtol=1e-13)
@@ -72,26 +82,40 @@ def test_pixel_control_rewards_against_its_mistakes() -> None:
     wrong = {
         "bytes that wrap around": cells(np.abs(after - before).astype(float)),
         "square": cells(change**2),
-        "change of the means": np.abs(cells(after.astype(float)) - cells(before.astype(float))),
+        "change of the means": np.abs(
+            cells(after.astype(float)) - cells(before.astype(float))
+        ),
         "sum over channels": 3.0 * cells(change),
         "rows for columns": change.reshape(2, 2, 3, 2, 2, 3).mean(axis=(1, 3, 5)),
     }
     for name, values in wrong.items():
-        assert values.shape != result.shape or not np.allclose(result, values, rtol=1e-3), name
+        assert values.shape != result.shape or not np.allclose(
+            result, values, rtol=1e-3
+        ), name
 
 
 @given(st.integers(1, 4), st.integers(1, 3), seeds)
-def test_pixel_control_of_one_cell_against_the_mean_change(side: int, channels: int, seed: int) -> None:
-    film = np.random.default_rng(seed).integers(0, 256, (3, side, side, channels), dtype=np.uint8)
+def test_pixel_control_of_one_cell_against_the_mean_change(
+    side: int, channels: int, seed: int
+) -> None:
+    film = np.random.default_rng(seed).integers(
+        0, 256, (3, side, side, channels), dtype=np.uint8
+    )
     whole = np.abs(np.diff(film.astype(float), axis=0)).mean(axis=(1, 2, 3))
-    np.testing.assert_allclose(unreal.pixel_control_rewards(film, side)[:, 0, 0], whole, rtol=1e-13)
+    np.testing.assert_allclose(
+        unreal.pixel_control_rewards(film, side)[:, 0, 0], whole, rtol=1e-13
+    )
 
 
 def test_feature_control_rewards_against_their_mistakes() -> None:
     activations = np.array([[0.0, 1.0], [0.5, -1.0], [2.0, 0.25]])
     result = unreal.feature_control_rewards(activations)
     np.testing.assert_array_equal(result, [[0.5, -1.0], [2.0, 0.25]])
-    for wrong in (activations[:-1], np.abs(np.diff(activations, axis=0)), np.abs(activations[1:])):
+    for wrong in (
+        activations[:-1],
+        np.abs(np.diff(activations, axis=0)),
+        np.abs(activations[1:]),
+    ):
         assert not np.array_equal(result, wrong)
 
 
@@ -103,10 +127,16 @@ def paths(draw: st.DrawFn) -> tuple[list[float], list[float], list[int]]:
     """Rewards, next values and how each step ended: 0 not at all, 1 in a terminal state, 2 cut."""
     size = draw(st.integers(1, 7))
     numbers = st.lists(finite(-3.0, 3.0), min_size=size, max_size=size)
-    return draw(numbers), draw(numbers), draw(st.lists(st.sampled_from([0, 0, 1, 2]), min_size=size, max_size=size))
+    return (
+        draw(numbers),
+        draw(numbers),
+        draw(st.lists(st.sampled_from([0, 0, 1, 2]), min_size=size, max_size=size)),
+    )
 
 
-def slow_return(t: int, rewards: list[float], values: list[float], ends: list[int], gamma: float) -> float:
+def slow_return(
+    t: int, rewards: list[float], values: list[float], ends: list[int], gamma: float
+) -> float:
     """Σ γᵏ r_{t+k} to the end of the episode or the path, and what is bootstrapped there."""
     last = next((k for k in range(t, len(rewards)) if ends[k]), len(rewards) - 1)
     total = math.fsum(gamma ** (k - t) * rewards[k] for k in range(t, last + 1))
@@ -114,28 +144,47 @@ def slow_return(t: int, rewards: list[float], values: list[float], ends: list[in
 
 
 @given(paths(), finite(0.0, 1.0))
-def test_n_step_returns_against_sums_and_gae(path: tuple[list[float], list[float], list[int]], gamma: float) -> None:
+def test_n_step_returns_against_sums_and_gae(
+    path: tuple[list[float], list[float], list[int]], gamma: float
+) -> None:
     rewards, values, ends = path
     flags = np.equal(ends, 1), np.equal(ends, 2)
-    result = unreal.n_step_returns(np.array(rewards), np.array(values), *flags, gamma=gamma)
-    expected = [slow_return(t, rewards, values, ends, gamma) for t in range(len(rewards))]
+    result = unreal.n_step_returns(
+        np.array(rewards), np.array(values), *flags, gamma=gamma
+    )
+    expected = [
+        slow_return(t, rewards, values, ends, gamma) for t in range(len(rewards))
+    ]
     np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-12)
     here = np.roll(values, 1)
-    here[0] = 0.5  # the value of a state is that of the step before it, within an episode
+    here[0] = (
+        0.5  # the value of a state is that of the step before it, within an episode
+    )
     before = np.where(np.roll(ends, 1) > 0, 0.25, here)
     cut = flags[1] | (np.arange(len(rewards)) == len(rewards) - 1)
-    advantages = gae_advantages(np.array(rewards), before, np.array(values), flags[0], cut, gamma=gamma, lam=1.0)
+    advantages = gae_advantages(
+        np.array(rewards), before, np.array(values), flags[0], cut, gamma=gamma, lam=1.0
+    )
     np.testing.assert_allclose(before + advantages, result, rtol=1e-12, atol=1e-12)
 
 
 @given(paths(), st.integers(1, 3), st.integers(1, 3), seeds, finite(0.0, 1.0))
 def test_n_step_q_targets_against_sums(
-    path: tuple[list[float], list[float], list[int]], controls: int, actions: int, seed: int, gamma: float
+    path: tuple[list[float], list[float], list[int]],
+    controls: int,
+    actions: int,
+    seed: int,
+    gamma: float,
 ) -> None:
     _, _, ends = path
     rng = np.random.default_rng(seed)
-    rewards, q = rng.normal(size=(len(ends), controls)), rng.normal(size=(len(ends), controls, actions))
-    result = unreal.n_step_q_targets(rewards, q, np.equal(ends, 1), np.equal(ends, 2), gamma=gamma)
+    rewards, q = (
+        rng.normal(size=(len(ends), controls)),
+        rng.normal(size=(len(ends), controls, actions)),
+    )
+    result = unreal.n_step_q_targets(
+        rewards, q, np.equal(ends, 1), np.equal(ends, 2), gamma=gamma
+    )
     for t, g in np.ndindex(result.shape):
         best = [max(row) for row in q[:, g].tolist()]
         expected = slow_return(t, rewards[:, g].tolist(), best, ends, gamma)
@@ -143,23 +192,38 @@ def test_n_step_q_targets_against_sums(
 
 
 def test_n_step_targets_against_their_mistakes() -> None:
-    rewards, values = np.array([1.0, 2.0, 4.0, 8.0, 16.0]), np.array([10.0, 20.0, 30.0, 40.0, 50.0])
+    rewards, values = (
+        np.array([1.0, 2.0, 4.0, 8.0, 16.0]),
+        np.array([10.0, 20.0, 30.0, 40.0, 50.0]),
+    )
     terminated, truncated = np.array([0, 1, 0, 0, 0]), np.array([0, 0, 0, 1, 0])
     result = unreal.n_step_returns(rewards, values, terminated, truncated, gamma=0.5)
     np.testing.assert_array_equal(result, [2.0, 2.0, 18.0, 28.0, 41.0])
     wrong = {
-        "terminal transition dropped": (np.where(terminated, 0.0, rewards), terminated, truncated),
-        "bootstrap from a terminal state": (rewards, 0 * terminated, truncated | terminated),
+        "terminal transition dropped": (
+            np.where(terminated, 0.0, rewards),
+            terminated,
+            truncated,
+        ),
+        "bootstrap from a terminal state": (
+            rewards,
+            0 * terminated,
+            truncated | terminated,
+        ),
         "truncation as termination": (rewards, terminated | truncated, 0 * truncated),
         "windows that cross episodes": (rewards, 0 * terminated, 0 * truncated),
     }
     for name, (paid, ends, cuts) in wrong.items():
-        assert not np.allclose(result, unreal.n_step_returns(paid, values, ends, cuts, gamma=0.5)), name
+        assert not np.allclose(
+            result, unreal.n_step_returns(paid, values, ends, cuts, gamma=0.5)
+        ), name
     q = np.stack([values, values - 5.0], axis=-1)
     q_targets = unreal.n_step_q_targets(rewards, q, terminated, truncated, gamma=0.5)
     np.testing.assert_array_equal(q_targets, result)
     one_step = rewards + 0.5 * np.where(terminated, 0.0, q.max(axis=-1))
-    mean = unreal.n_step_returns(rewards, q.mean(axis=-1), terminated, truncated, gamma=0.5)
+    mean = unreal.n_step_returns(
+        rewards, q.mean(axis=-1), terminated, truncated, gamma=0.5
+    )
     first = unreal.n_step_returns(rewards, q[:, 1], terminated, truncated, gamma=0.5)
     assert not any(np.allclose(q_targets, other) for other in (one_step, mean, first))
 
@@ -171,10 +235,16 @@ def test_n_step_returns_of_flags_with_axes_of_their_own_against_flags_of_all() -
     every = np.broadcast_to(one[:, None], (4, 3))
     for short, full in (((one, each), (every, each)), ((each, one), (each, every))):
         result = unreal.n_step_returns(rewards, values, *short, gamma=0.5)
-        np.testing.assert_array_equal(result, unreal.n_step_returns(rewards, values, *full, gamma=0.5))
-        listed = unreal.n_step_returns(rewards.tolist(), values.tolist(), *map(np.ndarray.tolist, short), gamma=0.5)
+        np.testing.assert_array_equal(
+            result, unreal.n_step_returns(rewards, values, *full, gamma=0.5)
+        )
+        listed = unreal.n_step_returns(
+            rewards.tolist(), values.tolist(), *map(np.ndarray.tolist, short), gamma=0.5
+        )
         np.testing.assert_array_equal(listed, result)
-        assert not np.allclose(result, unreal.n_step_returns(rewards, values, *full[::-1], gamma=0.5))
+        assert not np.allclose(
+            result, unreal.n_step_returns(rewards, values, *full[::-1], gamma=0.5)
+        )
 
 
 @given(st.integers(1, 4), seeds)
@@ -184,12 +254,16 @@ def test_dueling_against_its_two_identities(actions: int, seed: int) -> None:
     values, advantages = rng.normal(size=(2, 3)), rng.normal(size=(2, 3, actions))
 
     def holds(q: np.ndarray) -> bool:
-        return np.allclose(q.mean(axis=-1), values) and np.allclose(q - q[..., :1], advantages - advantages[..., :1])
+        return np.allclose(q.mean(axis=-1), values) and np.allclose(
+            q - q[..., :1], advantages - advantages[..., :1]
+        )
 
     assert holds(unreal.dueling(values, advantages))
     assert not holds(values[..., None] + advantages)
     if actions > 1:
-        assert not holds(values[..., None] + advantages - advantages.max(axis=-1, keepdims=True))
+        assert not holds(
+            values[..., None] + advantages - advantages.max(axis=-1, keepdims=True)
+        )
         assert not holds(values[..., None] + advantages - advantages.mean())
 
 
@@ -197,7 +271,9 @@ def test_dueling_against_its_two_identities(actions: int, seed: int) -> None:
 
 
 @given(st.lists(st.booleans(), max_size=8), st.integers(1, 2))
-def test_reward_prediction_windows_against_a_loop(ended: list[bool], columns: int) -> None:
+def test_reward_prediction_windows_against_a_loop(
+    ended: list[bool], columns: int
+) -> None:
     """All three frames lie in the episode of the last one, counted by the ends before each."""
     episodes = [sum(ended[:t]) for t in range(len(ended))]
     expected = [t >= 2 and episodes[t - 2] == episodes[t] for t in range(len(ended))]
@@ -219,37 +295,68 @@ def test_reward_prediction_windows_against_their_mistakes() -> None:
 def grid(paid: int, unpaid: int) -> tuple[np.ndarray, np.ndarray]:
     """Coins and places in the middle of equal parts of the unit square, as many as make every count exact."""
     size = 2 * math.lcm(max(paid, 1), max(unpaid, 1))
-    coins, places = np.meshgrid((np.arange(4) + 0.5) / 4, (np.arange(size) + 0.5) / size)
+    coins, places = np.meshgrid(
+        (np.arange(4) + 0.5) / 4, (np.arange(size) + 0.5) / size
+    )
     return coins.ravel(), places.ravel()
 
 
 @given(st.lists(st.sampled_from([-1.0, 0.0, 0.0, 2.0]), min_size=1, max_size=9), seeds)
-def test_sample_reward_windows_against_exact_counts(rewards: list[float], seed: int) -> None:
+def test_sample_reward_windows_against_exact_counts(
+    rewards: list[float], seed: int
+) -> None:
     ended = np.random.default_rng(seed).random(len(rewards)) < 0.2
     fits = [t for t in range(2, len(rewards)) if not ended[t - 2 : t].any()]
-    paid, unpaid = [t for t in fits if rewards[t] != 0], [t for t in fits if rewards[t] == 0]
+    paid, unpaid = (
+        [t for t in fits if rewards[t] != 0],
+        [t for t in fits if rewards[t] == 0],
+    )
     coins, places = grid(len(paid), len(unpaid))
-    counts = Counter(unreal.sample_reward_windows(np.array(rewards), ended, coins, places)[:, 0].tolist())
+    counts = Counter(
+        unreal.sample_reward_windows(np.array(rewards), ended, coins, places)[
+            :, 0
+        ].tolist()
+    )
     share = Fraction(1, 2) if paid and unpaid else Fraction(1)
-    expected = {t: share / len(paid) for t in paid} | {t: share / len(unpaid) for t in unpaid}
+    expected = {t: share / len(paid) for t in paid} | {
+        t: share / len(unpaid) for t in unpaid
+    }
     assert {t: Fraction(n, len(coins)) for t, n in counts.items()} == expected
 
 
 def test_sample_reward_windows_against_their_mistakes() -> None:
-    rewards, ended = np.array([0.0, 0.0, 0.0, 1.0, 1.0, 0.0, -1.0]), np.array([0, 0, 0, 1, 0, 0, 0], dtype=bool)
+    rewards, ended = (
+        np.array([0.0, 0.0, 0.0, 1.0, 1.0, 0.0, -1.0]),
+        np.array([0, 0, 0, 1, 0, 0, 0], dtype=bool),
+    )
     coins, places = grid(2, 2)
     rows = unreal.sample_reward_windows(rewards, ended, coins, places)[:, 0]
     assert set(rows) == {2, 3, 6}  # 4 and 5 would look across the end after 3
     assert np.mean(rewards[rows] != 0) == 0.5
     crossing = unreal.sample_reward_windows(rewards, 0 * ended, coins, places)[:, 0]
     assert {4, 5} <= set(crossing)
-    uniform = np.flatnonzero(unreal.reward_prediction_windows(ended))[(places * 3).astype(int)]
+    uniform = np.flatnonzero(unreal.reward_prediction_windows(ended))[
+        (places * 3).astype(int)
+    ]
     assert np.mean(rewards[uniform] != 0) != 0.5
-    assert unreal.sample_reward_windows(rewards[:2], ended[:2], coins, places).shape == (0, 1)
-    listed = unreal.sample_reward_windows(*(column.tolist() for column in (rewards, ended, coins, places)))
+    assert unreal.sample_reward_windows(
+        rewards[:2], ended[:2], coins, places
+    ).shape == (0, 1)
+    listed = unreal.sample_reward_windows(
+        *(column.tolist() for column in (rewards, ended, coins, places))
+    )
     assert listed[:, 0].tolist() == rows.tolist()
-    deep = unreal.sample_reward_windows(np.stack([rewards, 0 * rewards], 1), np.stack([ended] * 2, 1), coins, places)
-    assert {tuple(row) for row in deep.tolist()} == {(2, 0), (3, 0), (6, 0), (2, 1), (3, 1), (6, 1)}
+    deep = unreal.sample_reward_windows(
+        np.stack([rewards, 0 * rewards], 1), np.stack([ended] * 2, 1), coins, places
+    )
+    assert {tuple(row) for row in deep.tolist()} == {
+        (2, 0),
+        (3, 0),
+        (6, 0),
+        (2, 1),
+        (3, 1),
+        (6, 1),
+    }
 
 
 def test_sample_reward_windows_of_the_last_place_against_the_last_window() -> None:
@@ -258,7 +365,9 @@ def test_sample_reward_windows_of_the_last_place_against_the_last_window() -> No
     for paid, unpaid in product(range(1, 5), repeat=2):
         rewards = np.array([0.0, 0.0, *[1.0] * paid, *[0.0] * unpaid])
         coins, places = np.array([0.25, 0.75]), np.array([place, place])
-        rows = unreal.sample_reward_windows(rewards, no_end[: len(rewards)], coins, places)
+        rows = unreal.sample_reward_windows(
+            rewards, no_end[: len(rewards)], coins, places
+        )
         assert rows[:, 0].tolist() == [paid + 1, paid + unpaid + 1]
         behind += int(paid + place * unpaid) == paid + unpaid
     assert behind
@@ -268,21 +377,36 @@ def test_sample_reward_windows_of_the_last_place_against_the_last_window() -> No
 
 
 @given(st.integers(1, 4), st.integers(2, 4), st.integers(1, 3), seeds)
-def test_losses_against_loops(num_rows: int, num_actions: int, controls: int, seed: int) -> None:
+def test_losses_against_loops(
+    num_rows: int, num_actions: int, controls: int, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
-    logits, advantages = rng.normal(size=(num_rows, num_actions)), rng.normal(size=num_rows)
+    logits, advantages = (
+        rng.normal(size=(num_rows, num_actions)),
+        rng.normal(size=num_rows),
+    )
     actions = rng.integers(num_actions, size=num_rows)
-    q, targets = rng.normal(size=(num_rows, controls, num_actions)), rng.normal(size=(num_rows, controls))
+    q, targets = (
+        rng.normal(size=(num_rows, controls, num_actions)),
+        rng.normal(size=(num_rows, controls)),
+    )
     signs, classes = rng.normal(size=(num_rows, 3)), rng.integers(3, size=num_rows)
     policy = entropy = control = prediction = 0.0
     for n, action in enumerate(actions):
         weights = [math.exp(x) for x in logits[n]]
         p = [weight / sum(weights) for weight in weights]
         policy -= advantages[n] * math.log(p[action]) / num_rows
-        prediction += (math.log(sum(math.exp(x) for x in signs[n])) - signs[n, classes[n]]) / num_rows
+        prediction += (
+            math.log(sum(math.exp(x) for x in signs[n])) - signs[n, classes[n]]
+        ) / num_rows
         entropy -= sum(x * math.log(x) for x in p) / num_rows
-        control += sum(0.5 * (targets[n, g] - q[n, g, action]) ** 2 for g in range(controls)) / num_rows
-    value = sum(0.5 * (a - b) ** 2 for a, b in zip(targets[:, 0], q[:, 0, 0])) / num_rows
+        control += (
+            sum(0.5 * (targets[n, g] - q[n, g, action]) ** 2 for g in range(controls))
+            / num_rows
+        )
+    value = (
+        sum(0.5 * (a - b) ** 2 for a, b in zip(targets[:, 0], q[:, 0, 0])) / num_rows
+    )
     for result, expected in [
         (unreal.policy_loss(logits, actions, advantages), policy),
         (unreal.policy_entropy(logits), entropy),
@@ -294,7 +418,11 @@ def test_losses_against_loops(num_rows: int, num_actions: int, controls: int, se
 
 
 def test_losses_against_their_mistakes() -> None:
-    logits, actions, advantages = np.array([[0.0, 1.0], [2.0, 0.0]]), np.array([0, 1]), np.array([1.0, -3.0])
+    logits, actions, advantages = (
+        np.array([[0.0, 1.0], [2.0, 0.0]]),
+        np.array([0, 1]),
+        np.array([1.0, -3.0]),
+    )
     log_p = unreal.log_softmax(logits)
     policy = unreal.policy_loss(logits, actions, advantages)
     q, targets = np.array([[[1.0, 5.0], [2.0, 3.0]]]), np.array([[0.0, 5.0]])
@@ -302,28 +430,48 @@ def test_losses_against_their_mistakes() -> None:
     assert math.isclose(control, 0.5 * (25.0 + 4.0))
     for result, wrong in [
         (policy, np.mean(advantages * log_p[[0, 1], actions])),  # the sign
-        (policy, -np.mean(advantages * logits[[0, 1], actions])),  # logits for log-probabilities
+        (
+            policy,
+            -np.mean(advantages * logits[[0, 1], actions]),
+        ),  # logits for log-probabilities
         (policy, -np.mean(advantages * log_p[[0, 1], 1 - actions])),
-        (unreal.policy_entropy(logits), -np.mean(np.exp(log_p) * log_p)),  # mean over the actions
+        (
+            unreal.policy_entropy(logits),
+            -np.mean(np.exp(log_p) * log_p),
+        ),  # mean over the actions
         (control, 0.25 * (25.0 + 4.0)),  # mean over the cells
-        (control, 0.5 * np.sum((targets[0] - q[0].max(axis=-1)) ** 2) + 0.5 * np.sum((targets[0] - q[0, :, 0]) ** 2)),
+        (
+            control,
+            0.5 * np.sum((targets[0] - q[0].max(axis=-1)) ** 2)
+            + 0.5 * np.sum((targets[0] - q[0, :, 0]) ** 2),
+        ),
         (unreal.control_loss(q, np.array([0]), targets), control),
-        (unreal.value_loss(targets, 0.0 * targets), np.mean(targets**2)),  # without the half
+        (
+            unreal.value_loss(targets, 0.0 * targets),
+            np.mean(targets**2),
+        ),  # without the half
     ]:
         assert not math.isclose(result, wrong, rel_tol=1e-3)
 
 
 def test_unreal_loss_against_its_sum_and_its_mistakes() -> None:
-    losses, weights = unreal.Losses(1.0, 2.0, 3.0, 4.0, 5.0, 6.0), LossWeights(0.5, 0.01, 0.25, 0.1, 2.0)
+    losses, weights = (
+        unreal.Losses(1.0, 2.0, 3.0, 4.0, 5.0, 6.0),
+        LossWeights(0.5, 0.01, 0.25, 0.1, 2.0),
+    )
     result = unreal.unreal_loss(losses, weights)
-    assert math.isclose(result, 1.0 + 0.5 * 2.0 - 0.01 * 3.0 + 0.25 * 4.0 + 0.1 * 5.0 + 2.0 * 6.0)
+    assert math.isclose(
+        result, 1.0 + 0.5 * 2.0 - 0.01 * 3.0 + 0.25 * 4.0 + 0.1 * 5.0 + 2.0 * 6.0
+    )
     for wrong in (
         LossWeights(1.0, 0.01, 0.25, 0.1, 2.0),
         LossWeights(0.5, 0.0, 0.25, 0.1, 2.0),
         LossWeights(0.5, 0.01, 0.1, 0.25, 2.0),
     ):
         assert not math.isclose(result, unreal.unreal_loss(losses, wrong))
-    assert not math.isclose(result, unreal.unreal_loss(losses._replace(entropy=-3.0), weights))
+    assert not math.isclose(
+        result, unreal.unreal_loss(losses._replace(entropy=-3.0), weights)
+    )
 
 
 # ---------------------------------------------------------------- the network
@@ -335,7 +483,9 @@ def make_theta(seed: int, sizes: Sizes = SIZES) -> np.ndarray:
     return np.random.default_rng(seed).normal(0.0, 0.5, unreal.num_weights(sizes))
 
 
-def make_steps(seed: int, num_steps: int, num_envs: int, sizes: Sizes = SIZES, ends: float = 0.2) -> Steps:
+def make_steps(
+    seed: int, num_steps: int, num_envs: int, sizes: Sizes = SIZES, ends: float = 0.2
+) -> Steps:
     """Any steps; what a state is, is settled by their first row."""
     rng = np.random.default_rng(seed)
     shape = num_steps, num_envs
@@ -356,33 +506,55 @@ def make_steps(seed: int, num_steps: int, num_envs: int, sizes: Sizes = SIZES, e
 
 def slow_lstm(theta: np.ndarray, row: np.ndarray, state: list[float]) -> list[float]:
     """One step of one environment, number by number."""
-    layers = {name: block.tolist() for name, block in unreal.layers_of(theta, SIZES).items()}
+    layers = {
+        name: block.tolist() for name, block in unreal.layers_of(theta, SIZES).items()
+    }
     inputs, (k, e, h) = row.tolist(), (SIZES.inputs, SIZES.encoded, SIZES.hidden)
     w = layers["encoder"]
-    encoded = [math.tanh(sum(inputs[i] * w[i][j] for i in range(k)) + w[k][j]) for j in range(e)]
+    encoded = [
+        math.tanh(sum(inputs[i] * w[i][j] for i in range(k)) + w[k][j])
+        for j in range(e)
+    ]
     seen = [*encoded, *inputs[k:], 1.0]
     w, u = layers["lstm"], layers["recurrent"]
-    z = [sum(x * w[i][j] for i, x in enumerate(seen)) + sum(state[i] * u[i][j] for i in range(h)) for j in range(4 * h)]
+    z = [
+        sum(x * w[i][j] for i, x in enumerate(seen))
+        + sum(state[i] * u[i][j] for i in range(h))
+        for j in range(4 * h)
+    ]
     squash = [1.0 / (1.0 + math.exp(-x)) for x in z]
-    cell = [squash[h + j] * state[h + j] + squash[j] * math.tanh(z[3 * h + j]) for j in range(h)]
+    cell = [
+        squash[h + j] * state[h + j] + squash[j] * math.tanh(z[3 * h + j])
+        for j in range(h)
+    ]
     return [squash[2 * h + j] * math.tanh(cell[j]) for j in range(h)] + cell
 
 
 @given(seeds, st.integers(1, 4), st.integers(1, 2))
-def test_unroll_against_an_lstm_number_by_number(seed: int, num_steps: int, num_envs: int) -> None:
+def test_unroll_against_an_lstm_number_by_number(
+    seed: int, num_steps: int, num_envs: int
+) -> None:
     theta, steps = make_theta(seed), make_steps(seed, num_steps, num_envs)
     mask = unreal.episode_mask(steps, memory=True)
     layers = unreal.layers_of(theta, SIZES)
     hidden, cells = unreal.unroll(layers, steps.rows, steps.states[0], mask, SIZES)
-    gate_inputs, before = unreal.gate_inputs(layers, steps.rows, SIZES)[0], np.split(steps.states[0], 2, axis=-1)
-    np.testing.assert_array_equal(unreal.lstm_step(gate_inputs, *before, layers["recurrent"]), (hidden[0], cells[0]))
+    gate_inputs, before = (
+        unreal.gate_inputs(layers, steps.rows, SIZES)[0],
+        np.split(steps.states[0], 2, axis=-1),
+    )
+    np.testing.assert_array_equal(
+        unreal.lstm_step(gate_inputs, *before, layers["recurrent"]),
+        (hidden[0], cells[0]),
+    )
     for b in range(num_envs):
         state = steps.states[0, b].tolist()
         for t in range(num_steps):
             if t and (steps.terminated[t - 1, b] or steps.truncated[t - 1, b]):
                 state = [0.0] * len(state)
             state = slow_lstm(theta, steps.rows[t, b], state)
-            np.testing.assert_allclose([*hidden[t, b], *cells[t, b]], state, rtol=1e-10, atol=1e-12)
+            np.testing.assert_allclose(
+                [*hidden[t, b], *cells[t, b]], state, rtol=1e-10, atol=1e-12
+            )
 
 
 def lstm_total(*arguments: Any) -> Any:
@@ -392,12 +564,20 @@ def lstm_total(*arguments: Any) -> Any:
 
 TRACED: list[tuple[Callable[..., Any], list[tuple[int, ...]]]] = [
     (lstm_total, [(2, 12), (2, 3), (2, 3), (3, 12)]),
-    (lambda values, advantages: (unreal.dueling(values, advantages) ** 2).sum(), [(2, 3), (2, 3, 4)]),
-    (lambda q, targets: unreal.control_loss(q, np.array([1, 0]), targets), [(2, 3, 4), (2, 3)]),
+    (
+        lambda values, advantages: (unreal.dueling(values, advantages) ** 2).sum(),
+        [(2, 3), (2, 3, 4)],
+    ),
+    (
+        lambda q, targets: unreal.control_loss(q, np.array([1, 0]), targets),
+        [(2, 3, 4), (2, 3)],
+    ),
 ]
 
 
-@pytest.mark.parametrize(("function", "shapes"), TRACED, ids=["lstm_step", "dueling", "control_loss"])
+@pytest.mark.parametrize(
+    ("function", "shapes"), TRACED, ids=["lstm_step", "dueling", "control_loss"]
+)
 def test_gradients_through_checks_against_directional_differences(
     function: Callable[..., Any], shapes: list[tuple[int, ...]]
 ) -> None:
@@ -406,44 +586,67 @@ def test_gradients_through_checks_against_directional_differences(
     arguments = [rng.normal(size=shape) for shape in shapes]
     for k, shape in enumerate(shapes):
         direction = rng.normal(size=shape)
-        ends = [function(*arguments[:k], arguments[k] + h * direction, *arguments[k + 1 :]) for h in (1e-5, -1e-5)]
+        ends = [
+            function(*arguments[:k], arguments[k] + h * direction, *arguments[k + 1 :])
+            for h in (1e-5, -1e-5)
+        ]
         gradient = grad(function, k)(*arguments)
-        assert math.isclose(np.sum(gradient * direction), (ends[0] - ends[1]) / 2e-5, rel_tol=1e-6)
-        assert not math.isclose(np.sum(gradient[::-1] * direction), (ends[0] - ends[1]) / 2e-5, rel_tol=1e-2)
+        assert math.isclose(
+            np.sum(gradient * direction), (ends[0] - ends[1]) / 2e-5, rel_tol=1e-6
+        )
+        assert not math.isclose(
+            np.sum(gradient[::-1] * direction), (ends[0] - ends[1]) / 2e-5, rel_tol=1e-2
+        )
 
 
-def run(theta: np.ndarray, rows: np.ndarray, state: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def run(
+    theta: np.ndarray, rows: np.ndarray, state: np.ndarray, mask: np.ndarray
+) -> np.ndarray:
     """Hidden and cell after each step, (T, B, 2H)."""
-    return np.concatenate(unreal.unroll(unreal.layers_of(theta, SIZES), rows, state, mask, SIZES), axis=-1)
+    return np.concatenate(
+        unreal.unroll(unreal.layers_of(theta, SIZES), rows, state, mask, SIZES), axis=-1
+    )
 
 
 @given(seeds, st.integers(1, 5), st.integers(1, 5))
-def test_split_sequence_with_carried_state_against_the_whole(seed: int, first: int, second: int) -> None:
+def test_split_sequence_with_carried_state_against_the_whole(
+    seed: int, first: int, second: int
+) -> None:
     theta, steps = make_theta(seed), make_steps(seed, first + second, 2)
-    mask = np.random.default_rng(seed).choice([0.0, 1.0], size=(first + second, 2), p=[0.2, 0.8])
+    mask = np.random.default_rng(seed).choice(
+        [0.0, 1.0], size=(first + second, 2), p=[0.2, 0.8]
+    )
     mask[first] = 1.0
     whole = run(theta, steps.rows, steps.states[0], mask)
     head = run(theta, steps.rows[:first], steps.states[0], mask[:first])
     tail = run(theta, steps.rows[first:], head[-1], mask[first:])
-    np.testing.assert_allclose(np.concatenate([head, tail]), whole, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        np.concatenate([head, tail]), whole, rtol=1e-12, atol=1e-14
+    )
     forgotten = run(theta, steps.rows[first:], 0.0 * head[-1], mask[first:])
     assert not np.allclose(forgotten[0], whole[first], rtol=1e-6)
 
 
 @given(seeds, st.integers(1, 4), st.integers(1, 4))
-def test_two_episodes_in_one_rollout_against_the_two_apart(seed: int, first: int, second: int) -> None:
+def test_two_episodes_in_one_rollout_against_the_two_apart(
+    seed: int, first: int, second: int
+) -> None:
     theta, steps = make_theta(seed), make_steps(seed, first + second, 1, ends=0.0)
     steps.truncated[first - 1] = True
     mask = unreal.episode_mask(steps, memory=True)
     whole = run(theta, steps.rows, steps.states[0], mask)
-    apart = run(theta, steps.rows[first:], np.zeros((1, 2 * SIZES.hidden)), np.ones((second, 1)))
+    apart = run(
+        theta, steps.rows[first:], np.zeros((1, 2 * SIZES.hidden)), np.ones((second, 1))
+    )
     np.testing.assert_allclose(whole[first:], apart, rtol=1e-12, atol=1e-14)
     leaking = run(theta, steps.rows, steps.states[0], np.ones(mask.shape))
     assert not np.allclose(leaking[first], apart[0], rtol=1e-6)
 
 
 @given(seeds, st.integers(1, 5), st.booleans())
-def test_hidden_activations_of_true_next_steps_against_feeding_them(seed: int, num_steps: int, memory: bool) -> None:
+def test_hidden_activations_of_true_next_steps_against_feeding_them(
+    seed: int, num_steps: int, memory: bool
+) -> None:
     """Within an episode next_rows are the rows that follow; at its end they are seen in no other way."""
     theta, steps = make_theta(seed), make_steps(seed, num_steps, 2, ends=0.4)
     goes_on = ~steps.ended[:-1]
@@ -456,22 +659,42 @@ def test_hidden_activations_of_true_next_steps_against_feeding_them(seed: int, n
             steps.states[0, b : b + 1],
             unreal.episode_mask(steps, memory)[: t + 1, b : b + 1],
         )
-        np.testing.assert_allclose(hidden[t, b], before[-1, 0, : SIZES.hidden], rtol=1e-12, atol=1e-14)
-        after = run(theta, steps.next_rows[t : t + 1, b : b + 1], memory * before[-1], np.ones((1, 1)))
-        np.testing.assert_allclose(following[t, b], after[0, 0, : SIZES.hidden], rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(
+            hidden[t, b], before[-1, 0, : SIZES.hidden], rtol=1e-12, atol=1e-14
+        )
+        after = run(
+            theta,
+            steps.next_rows[t : t + 1, b : b + 1],
+            memory * before[-1],
+            np.ones((1, 1)),
+        )
+        np.testing.assert_allclose(
+            following[t, b], after[0, 0, : SIZES.hidden], rtol=1e-12, atol=1e-14
+        )
         if steps.ended[t, b] and t + 1 < num_steps:
-            assert not np.allclose(following[t, b], hidden[t + 1, b], rtol=1e-6)  # that is the next episode's
+            assert not np.allclose(
+                following[t, b], hidden[t + 1, b], rtol=1e-6
+            )  # that is the next episode's
 
 
-def make_batch(seed: int, settings: UnrealSettings, theta: np.ndarray) -> unreal.TrainingBatch:
+def make_batch(
+    seed: int, settings: UnrealSettings, theta: np.ndarray
+) -> unreal.TrainingBatch:
     replay = make_steps(seed, 9, 3)
     steps = make_steps(seed + 1, 5, 3)
     return unreal.training_batch(
-        theta, steps, replay, unreal.draw(np.random.default_rng(seed), 3, settings), settings, SIZES
+        theta,
+        steps,
+        replay,
+        unreal.draw(np.random.default_rng(seed), 3, settings),
+        settings,
+        SIZES,
     )
 
 
-def unroll_cut(layers: dict[str, Any], rows: np.ndarray, state: Any, mask: np.ndarray, sizes: Sizes) -> tuple[Any, Any]:
+def unroll_cut(
+    layers: dict[str, Any], rows: np.ndarray, state: Any, mask: np.ndarray, sizes: Sizes
+) -> tuple[Any, Any]:
     """The same activations, with the state before each step a constant."""
     hiddens, cells = [], []
     for t in range(len(rows)):
@@ -482,13 +705,20 @@ def unroll_cut(layers: dict[str, Any], rows: np.ndarray, state: Any, mask: np.nd
     return traced.concatenate(hiddens), traced.concatenate(cells)
 
 
-def test_gradient_through_time_against_directional_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradient_through_time_against_directional_differences(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Central differences at two steps, extrapolated. The gradient that stops at each step fails."""
-    settings, theta = UnrealSettings(weights=LossWeights(control=1.0, entropy=0.1)), make_theta(3)
+    settings, theta = (
+        UnrealSettings(weights=LossWeights(control=1.0, entropy=0.1)),
+        make_theta(3),
+    )
     batch = make_batch(3, settings, theta)
 
     def loss(theta: np.ndarray) -> Any:
-        return unreal.unreal_loss(unreal.batch_losses(theta, batch, settings, SIZES), settings.weights)
+        return unreal.unreal_loss(
+            unreal.batch_losses(theta, batch, settings, SIZES), settings.weights
+        )
 
     total, gradient = loss(theta), grad(loss)(theta)
     assert all(block.any() for block in unreal.layers_of(gradient, SIZES).values())
@@ -498,7 +728,10 @@ def test_gradient_through_time_against_directional_differences(monkeypatch: pyte
         cut = grad(loss)(theta)
     rng = np.random.default_rng(4)
     for direction in rng.normal(size=(6, len(theta))):
-        differences = [(loss(theta + h * direction) - loss(theta - h * direction)) / (2 * h) for h in (1e-3, 5e-4)]
+        differences = [
+            (loss(theta + h * direction) - loss(theta - h * direction)) / (2 * h)
+            for h in (1e-3, 5e-4)
+        ]
         expected = (4 * differences[1] - differences[0]) / 3
         np.testing.assert_allclose(gradient @ direction, expected, rtol=1e-7)
         assert not np.isclose(cut @ direction, expected, rtol=1e-3)
@@ -510,21 +743,33 @@ def test_learning_step_against_adam_on_the_loss() -> None:
         settings = UnrealSettings(max_norm=max_norm, learning_rate=0.1)
         batch, adam = make_batch(5, settings, theta), bnn.adam_init(len(theta))
 
-        def loss(theta: np.ndarray, batch: unreal.TrainingBatch = batch, settings: UnrealSettings = settings) -> Any:
-            return unreal.unreal_loss(unreal.batch_losses(theta, batch, settings, SIZES), settings.weights)
+        def loss(
+            theta: np.ndarray,
+            batch: unreal.TrainingBatch = batch,
+            settings: UnrealSettings = settings,
+        ) -> Any:
+            return unreal.unreal_loss(
+                unreal.batch_losses(theta, batch, settings, SIZES), settings.weights
+            )
 
         gradient = grad(loss)(theta)
         gradient *= min(1.0, max_norm / math.sqrt(sum(gradient**2)))
         assert np.linalg.norm(gradient) <= max_norm * (1 + 1e-12)
         expected, state = bnn.adam_step(theta, gradient, adam, learning_rate=0.1)
-        new, new_state, losses = unreal.learning_step(theta, adam, batch, settings, SIZES)
+        new, new_state, losses = unreal.learning_step(
+            theta, adam, batch, settings, SIZES
+        )
         np.testing.assert_allclose(new, expected, rtol=1e-9)
         np.testing.assert_allclose(new_state.mean, state.mean, rtol=1e-9, atol=1e-15)
-        assert math.isclose(unreal.unreal_loss(losses, settings.weights), loss(theta), rel_tol=1e-12)
+        assert math.isclose(
+            unreal.unreal_loss(losses, settings.weights), loss(theta), rel_tol=1e-12
+        )
         assert loss(theta - 1e-6 * gradient / np.linalg.norm(gradient)) < loss(theta)
 
 
-def slow_activations(theta: np.ndarray, steps: Steps, memory: bool) -> tuple[np.ndarray, np.ndarray]:
+def slow_activations(
+    theta: np.ndarray, steps: Steps, memory: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """`hidden_activations`, number by number."""
     hidden, following = np.zeros((2, *steps.rewards.shape, SIZES.hidden))
     for b in range(steps.rewards.shape[1]):
@@ -533,18 +778,24 @@ def slow_activations(theta: np.ndarray, steps: Steps, memory: bool) -> tuple[np.
         for t, over in enumerate(steps.ended[:, b]):
             state = slow_lstm(theta, steps.rows[t, b], state if memory else nothing)
             hidden[t, b] = state[: SIZES.hidden]
-            following[t, b] = slow_lstm(theta, steps.next_rows[t, b], state if memory else nothing)[: SIZES.hidden]
+            following[t, b] = slow_lstm(
+                theta, steps.next_rows[t, b], state if memory else nothing
+            )[: SIZES.hidden]
             state = nothing if over else state
     goes_on = ~steps.ended[:-1]
     following[:-1][goes_on] = hidden[1:][goes_on]
     return hidden, following
 
 
-def slow_prediction_loss(layers: dict[str, np.ndarray], frames: np.ndarray, classes: list[int]) -> float:
+def slow_prediction_loss(
+    layers: dict[str, np.ndarray], frames: np.ndarray, classes: list[int]
+) -> float:
     """−mean log p(class), of three frames encoded one by one."""
     total = 0.0
     for three, each in zip(frames, classes, strict=True):
-        seen = np.concatenate([np.tanh(np.append(frame, 1.0) @ layers["encoder"]) for frame in three])
+        seen = np.concatenate(
+            [np.tanh(np.append(frame, 1.0) @ layers["encoder"]) for frame in three]
+        )
         logits = (np.append(seen, 1.0) @ layers["reward"]).tolist()
         total += math.log(sum(math.exp(x) for x in logits)) - logits[each]
     return total / len(classes)
@@ -559,10 +810,20 @@ def test_learning_step_refuses_a_gradient_that_is_not_finite() -> None:
 
 def windows_by_hand(replay: Steps, draws: unreal.Draws) -> list[tuple[int, int]]:
     """Step and environment of each window's last frame; the replay has windows of both kinds."""
-    fits = [(t, b) for t, b in np.ndindex(replay.rewards.shape) if t >= 2 and not replay.ended[t - 2 : t, b].any()]
-    kinds = [[place for place in fits if (replay.rewards[place] != 0) == paid] for paid in (False, True)]
+    fits = [
+        (t, b)
+        for t, b in np.ndindex(replay.rewards.shape)
+        if t >= 2 and not replay.ended[t - 2 : t, b].any()
+    ]
+    kinds = [
+        [place for place in fits if (replay.rewards[place] != 0) == paid]
+        for paid in (False, True)
+    ]
     asked = [kinds[int(coin < 0.5)] for coin in draws.coins]
-    return [kind[int(place * len(kind))] for kind, place in zip(asked, draws.places, strict=True)]
+    return [
+        kind[int(place * len(kind))]
+        for kind, place in zip(asked, draws.places, strict=True)
+    ]
 
 
 def frames_at(replay: Steps, t: int, b: int) -> np.ndarray:
@@ -575,7 +836,9 @@ def test_training_batch_against_targets_by_hand(memory: bool) -> None:
 
     Rewards are predicted from frames of the replay. Controls: frames reversed, or of the new steps, and −r.
     """
-    settings = UnrealSettings(gamma=0.9, control_gamma=0.5, reward_scale=0.25, memory=memory)
+    settings = UnrealSettings(
+        gamma=0.9, control_gamma=0.5, reward_scale=0.25, memory=memory
+    )
     theta, replay, new = make_theta(13), make_steps(13, 9, 3), make_steps(14, 5, 3)
     draws = unreal.draw(np.random.default_rng(13), 3, settings)
     windows = {
@@ -591,37 +854,72 @@ def test_training_batch_against_targets_by_hand(memory: bool) -> None:
         columns = batch.parts[name]
         np.testing.assert_array_equal(batch.steps.rows[:, columns], window.rows)
         hidden, following = slow_activations(theta, window, memory)
-        values, next_values = (unreal.affine(h, layers["value"])[..., 0] for h in (hidden, following))
-        q, next_q = (unreal.control_values(layers, h, SIZES) for h in (hidden, following))
+        values, next_values = (
+            unreal.affine(h, layers["value"])[..., 0] for h in (hidden, following)
+        )
+        q, next_q = (
+            unreal.control_values(layers, h, SIZES) for h in (hidden, following)
+        )
         returns, targets = np.zeros((5, 3)), np.zeros((5, 3, SIZES.controls))
         for t, b in np.ndindex(returns.shape):
             ends = (window.terminated + 2 * window.truncated)[:, b].tolist()
             returns[t, b] = slow_return(
-                t, (0.25 * window.rewards[:, b]).tolist(), next_values[:, b].tolist(), ends, 0.9
+                t,
+                (0.25 * window.rewards[:, b]).tolist(),
+                next_values[:, b].tolist(),
+                ends,
+                0.9,
             )
             for g in range(SIZES.controls):
-                paid, best = window.control_rewards[:, b, g].tolist(), next_q[:, b, g].max(axis=-1).tolist()
+                paid, best = (
+                    window.control_rewards[:, b, g].tolist(),
+                    next_q[:, b, g].max(axis=-1).tolist(),
+                )
                 targets[t, b, g] = slow_return(t, paid, best, ends, 0.5)
         np.testing.assert_allclose(batch.returns[:, columns], returns, rtol=1e-10)
-        np.testing.assert_allclose(batch.advantages[:, columns], returns - values, rtol=1e-10)
+        np.testing.assert_allclose(
+            batch.advantages[:, columns], returns - values, rtol=1e-10
+        )
         if name == "new":
             logits = unreal.affine(hidden, layers["policy"])
             expected = unreal.policy_loss(logits, window.actions, returns - values)
             assert math.isclose(losses.policy, expected, rel_tol=1e-10)
-            assert math.isclose(losses.entropy, unreal.policy_entropy(logits), rel_tol=1e-10)
-            assert math.isclose(losses.value, unreal.value_loss(values, returns), rel_tol=1e-10)
+            assert math.isclose(
+                losses.entropy, unreal.policy_entropy(logits), rel_tol=1e-10
+            )
+            assert math.isclose(
+                losses.value, unreal.value_loss(values, returns), rel_tol=1e-10
+            )
         elif name == "value_replay":
-            assert math.isclose(losses.value_replay, unreal.value_loss(values, returns), rel_tol=1e-10)
+            assert math.isclose(
+                losses.value_replay, unreal.value_loss(values, returns), rel_tol=1e-10
+            )
         else:
             np.testing.assert_allclose(batch.control_targets, targets, rtol=1e-10)
-            assert math.isclose(losses.control, unreal.control_loss(q, window.actions, targets), rel_tol=1e-10)
+            assert math.isclose(
+                losses.control,
+                unreal.control_loss(q, window.actions, targets),
+                rel_tol=1e-10,
+            )
     windows_of_rewards = windows_by_hand(replay, draws)
     frames = np.array([frames_at(replay, t, b) for t, b in windows_of_rewards])
-    classes = [[-1.0, 0.0, 1.0].index(replay.rewards[t, b]) for t, b in windows_of_rewards]
-    assert math.isclose(losses.reward_prediction, slow_prediction_loss(layers, frames, classes), rel_tol=1e-10)
+    classes = [
+        [-1.0, 0.0, 1.0].index(replay.rewards[t, b]) for t, b in windows_of_rewards
+    ]
+    assert math.isclose(
+        losses.reward_prediction,
+        slow_prediction_loss(layers, frames, classes),
+        rel_tol=1e-10,
+    )
     of_new = np.array([frames_at(new, t % 5, b) for t, b in windows_of_rewards])
-    for wrong in ((frames[:, ::-1], classes), (of_new, classes), (frames, [2 - each for each in classes])):
-        assert not math.isclose(losses.reward_prediction, slow_prediction_loss(layers, *wrong), rel_tol=1e-3)
+    for wrong in (
+        (frames[:, ::-1], classes),
+        (of_new, classes),
+        (frames, [2 - each for each in classes]),
+    ):
+        assert not math.isclose(
+            losses.reward_prediction, slow_prediction_loss(layers, *wrong), rel_tol=1e-3
+        )
 
 
 def test_training_batch_against_its_parts_alone() -> None:
@@ -630,13 +928,22 @@ def test_training_batch_against_its_parts_alone() -> None:
     names = ("value_replay", "control", "reward_prediction")
 
     def losses(**weights: float) -> unreal.Losses:
-        settings = UnrealSettings(weights=LossWeights(**{name: weights.get(name, 0.0) for name in names}))
-        return unreal.batch_losses(theta, make_batch(6, settings, theta), settings, SIZES)
+        settings = UnrealSettings(
+            weights=LossWeights(**{name: weights.get(name, 0.0) for name in names})
+        )
+        return unreal.batch_losses(
+            theta, make_batch(6, settings, theta), settings, SIZES
+        )
 
-    everything, nothing = losses(value_replay=1.0, control=1.0, reward_prediction=1.0), losses()
+    everything, nothing = (
+        losses(value_replay=1.0, control=1.0, reward_prediction=1.0),
+        losses(),
+    )
     for name in names:
         alone = losses(**{name: 0.5})
-        assert math.isclose(getattr(alone, name), getattr(everything, name), rel_tol=1e-12)
+        assert math.isclose(
+            getattr(alone, name), getattr(everything, name), rel_tol=1e-12
+        )
         assert getattr(everything, name) > 0.0 == getattr(nothing, name)
         assert all(getattr(alone, other) == 0.0 for other in names if other != name)
     np.testing.assert_allclose(everything[:3], nothing[:3], rtol=1e-12)
@@ -646,9 +953,18 @@ def test_a_replay_without_three_frames_teaches_no_reward() -> None:
     settings, theta = UnrealSettings(), make_theta(7)
     steps = make_steps(7, 4, 2)._replace(terminated=np.ones((4, 2), dtype=bool))
     batch = unreal.training_batch(
-        theta, steps, steps, unreal.draw(np.random.default_rng(0), 2, settings), settings, SIZES
+        theta,
+        steps,
+        steps,
+        unreal.draw(np.random.default_rng(0), 2, settings),
+        settings,
+        SIZES,
     )
-    assert len(batch.frames) == 0 == unreal.batch_losses(theta, batch, settings, SIZES).reward_prediction
+    assert (
+        len(batch.frames)
+        == 0
+        == unreal.batch_losses(theta, batch, settings, SIZES).reward_prediction
+    )
 
 
 def test_reward_prediction_batch_against_indices_by_hand() -> None:
@@ -659,7 +975,11 @@ def test_reward_prediction_batch_against_indices_by_hand() -> None:
     for n, (t, b) in enumerate(windows_by_hand(replay, draws)):
         np.testing.assert_array_equal(frames[n], frames_at(replay, t, b))
         assert classes[n] == [-1.0, 0.0, 1.0].index(replay.rewards[t, b])
-        for wrong in (frames_at(replay, t, b)[::-1], frames_at(replay, t - 1, b), frames_at(replay, (t + 1) % 12, b)):
+        for wrong in (
+            frames_at(replay, t, b)[::-1],
+            frames_at(replay, t - 1, b),
+            frames_at(replay, (t + 1) % 12, b),
+        ):
             assert not np.array_equal(frames[n], wrong)
 
 
@@ -672,7 +992,9 @@ def test_replay_window_against_exact_counts() -> None:
     firsts = Counter()
     for place in (np.arange(10) + 0.5) / 10:
         window = unreal.replay_window(replay, 3, np.array([place]))
-        first = int(np.flatnonzero(np.all(replay.rows[:, 0] == window.rows[0, 0], axis=-1))[0])
+        first = int(
+            np.flatnonzero(np.all(replay.rows[:, 0] == window.rows[0, 0], axis=-1))[0]
+        )
         firsts[first] += 1
         for column, part in zip(replay, window):
             np.testing.assert_array_equal(part[:, 0], column[first : first + 3, 0])
@@ -685,7 +1007,9 @@ def test_replay_keeps_the_last_steps() -> None:
     for part in parts:
         replay = unreal.extended(replay, part, 7)
     assert replay is not None
-    np.testing.assert_array_equal(replay.rows, np.concatenate([part.rows for part in parts])[-7:])
+    np.testing.assert_array_equal(
+        replay.rows, np.concatenate([part.rows for part in parts])[-7:]
+    )
     assert all(len(column) == 7 for column in replay)
 
 
@@ -708,7 +1032,9 @@ class Cue(gym.Env[np.ndarray, int]):
         image[1, 0] = 80 * self.time
         return image
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
         self.time, self.cue = 0, int(self.np_random.integers(2))
         return self.image(), {}
@@ -737,18 +1063,32 @@ SMALL = UnrealSettings(
 
 
 def vime(observation_size: int, min_rows: int = 200) -> Vime:
-    settings = VimeSettings(hidden_sizes=(4,), num_samples=2, num_updates=3, min_rows=min_rows)
-    return vime_init(observation_size, Cue.action_space, np.random.default_rng(0), settings)
+    settings = VimeSettings(
+        hidden_sizes=(4,), num_samples=2, num_updates=3, min_rows=min_rows
+    )
+    return vime_init(
+        observation_size, Cue.action_space, np.random.default_rng(0), settings
+    )
 
 
-def learned(settings: UnrealSettings, num_updates: int, bonus: Vime | None = None) -> list[unreal.A2CIteration]:
+def learned(
+    settings: UnrealSettings, num_updates: int, bonus: Vime | None = None
+) -> list[unreal.A2CIteration]:
     envs = [Cue() for _ in range(16)]
     theta = unreal.unreal_init(settings.sizes(envs[0]), np.random.default_rng(0))
-    return list(unreal.train_a2c(envs, theta, streams(0), settings, num_updates=num_updates, bonus=bonus))
+    return list(
+        unreal.train_a2c(
+            envs, theta, streams(0), settings, num_updates=num_updates, bonus=bonus
+        )
+    )
 
 
-@pytest.mark.parametrize(("memory", "best", "within"), [(True, 1.0, 0.05), (False, 0.5, 0.15)])
-def test_a_cue_to_remember_against_its_optimal_value(memory: bool, best: float, within: float) -> None:
+@pytest.mark.parametrize(
+    ("memory", "best", "within"), [(True, 1.0, 0.05), (False, 0.5, 0.15)]
+)
+def test_a_cue_to_remember_against_its_optimal_value(
+    memory: bool, best: float, within: float
+) -> None:
     """Returns of the last 20 of 80 updates, 960 episodes, and V of the first states, γ² times the best."""
     settings = replace(SMALL, memory=memory)
     history = learned(settings, 80)
@@ -769,20 +1109,34 @@ def by_hand(num_updates: int, forget: str = "") -> list[np.ndarray]:
     envs, s = [Cue() for _ in range(4)], streams(1)
     sizes = CURIOUS.sizes(envs[0])
     theta = unreal.unreal_init(sizes, np.random.default_rng(1))
-    first, adam, bonus = unreal.begin(envs, CURIOUS, s.environment), bnn.adam_init(len(theta)), vime(4, min_rows=36)
+    first, adam, bonus = (
+        unreal.begin(envs, CURIOUS, s.environment),
+        bnn.adam_init(len(theta)),
+        vime(4, min_rows=36),
+    )
     position, memory, weights, medians = first, [], [theta], []
     for _ in range(num_updates):
-        plain, position, _ = unreal.interact(theta, envs, position, s.policy.random((9, 4)), CURIOUS)
+        plain, position, _ = unreal.interact(
+            theta, envs, position, s.policy.random((9, 4)), CURIOUS
+        )
         batch = unreal.steps_to_batch(plain, sizes)
         gains = bonus.reward(batch, s.model)
         medians += [np.median(gains)] if gains.any() else []
         normalized = gains / np.mean(medians) if medians else gains
         new = plain._replace(bonuses=0.1 * normalized.reshape(4, 9).T)
-        memory = [new] if forget == "replay" else [*memory, plain if forget == "bonuses" else new]
+        memory = (
+            [new]
+            if forget == "replay"
+            else [*memory, plain if forget == "bonuses" else new]
+        )
         columns = [np.concatenate(column)[-20:] for column in zip(*memory)]
         draws = unreal.Draws(*(s.policy.random(size) for size in (4, 4, 16, 16)))
-        training = unreal.training_batch(theta, new, Steps(*columns), draws, CURIOUS, sizes)
-        theta, next_adam, _ = unreal.learning_step(theta, adam, training, CURIOUS, sizes)
+        training = unreal.training_batch(
+            theta, new, Steps(*columns), draws, CURIOUS, sizes
+        )
+        theta, next_adam, _ = unreal.learning_step(
+            theta, adam, training, CURIOUS, sizes
+        )
         bonus = bonus.update(batch, s.replay)
         adam = adam if forget == "adam" else next_adam
         position = first if forget == "position" else position
@@ -793,8 +1147,13 @@ def by_hand(num_updates: int, forget: str = "") -> list[np.ndarray]:
 def test_train_a2c_against_its_lines_by_hand() -> None:
     """Position, replay with its bonuses, which drops what is older than 20 steps, and Adam's state are carried over."""
     envs = [Cue() for _ in range(4)]
-    theta, bonus = unreal.unreal_init(CURIOUS.sizes(envs[0]), np.random.default_rng(1)), vime(4, min_rows=36)
-    trained = list(unreal.train_a2c(envs, theta, streams(1), CURIOUS, num_updates=4, bonus=bonus))
+    theta, bonus = (
+        unreal.unreal_init(CURIOUS.sizes(envs[0]), np.random.default_rng(1)),
+        vime(4, min_rows=36),
+    )
+    trained = list(
+        unreal.train_a2c(envs, theta, streams(1), CURIOUS, num_updates=4, bonus=bonus)
+    )
     expected = by_hand(4)
     for iteration, weights in zip(trained, expected[1:], strict=True):
         np.testing.assert_allclose(iteration.theta, weights, rtol=1e-7, atol=1e-9)
@@ -803,7 +1162,10 @@ def test_train_a2c_against_its_lines_by_hand() -> None:
 
 
 def test_environments_begin_by_seeds_of_their_own() -> None:
-    images = [unreal.begin([Cue()] * 8, SMALL, np.random.default_rng(seed)).images for seed in (0, 0, 1)]
+    images = [
+        unreal.begin([Cue()] * 8, SMALL, np.random.default_rng(seed)).images
+        for seed in (0, 0, 1)
+    ]
     np.testing.assert_array_equal(images[0], images[1])
     assert not np.array_equal(images[0], images[2])
     assert len(np.unique(images[0], axis=0)) == 2
@@ -819,16 +1181,26 @@ class Clock(gym.Env[np.ndarray, int]):
         self.episode = -1
 
     def image(self) -> np.ndarray:
-        return np.random.default_rng([self.episode, self.time]).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        return np.random.default_rng([self.episode, self.time]).integers(
+            0, 256, (4, 4, 3), dtype=np.uint8
+        )
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict]:
         self.time, self.episode = 0, self.episode + 1
         return self.image(), {}
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
         assert action in (5, 6)
         self.time += 1
-        return self.image(), float(self.time * action), self.time == 3, self.time == 2 and action == 6, {}
+        return (
+            self.image(),
+            float(self.time * action),
+            self.time == 3,
+            self.time == 2 and action == 6,
+            {},
+        )
 
 
 def image_of(episode: int, time: int) -> np.ndarray:
@@ -841,26 +1213,44 @@ def image_of(episode: int, time: int) -> np.ndarray:
 @pytest.mark.parametrize("memory", [True, False])
 def test_interact_against_a_walk_by_hand(control: unreal.Control, memory: bool) -> None:
     """Every field of every step, in two calls that carry the position over."""
-    settings = UnrealSettings(control=control, memory=memory, control_cell=2, input_cell=2, encoded=5, hidden=3)
+    settings = UnrealSettings(
+        control=control,
+        memory=memory,
+        control_cell=2,
+        input_cell=2,
+        encoded=5,
+        hidden=3,
+    )
     envs = [Clock(), Clock()]
     sizes = settings.sizes(envs[0])
     theta = np.random.default_rng(1).normal(0.0, 0.3, unreal.num_weights(sizes))
     layers = unreal.layers_of(theta, sizes)
     noise = np.random.default_rng(2).random((14, 2))
     position = unreal.begin(envs, settings, np.random.default_rng(0))
-    first, position, returns = unreal.interact(theta, envs, position, noise[:8], settings)
-    second, _, more_returns = unreal.interact(theta, envs, position, noise[8:], settings)
+    first, position, returns = unreal.interact(
+        theta, envs, position, noise[:8], settings
+    )
+    second, _, more_returns = unreal.interact(
+        theta, envs, position, noise[8:], settings
+    )
     steps = unreal.joined([first, second], axis=0)
     finished = []
     for b in range(2):
         episode, time, total, state, extra = 0, 0, 0.0, np.zeros(6), np.zeros(3)
         for t in range(14):
             before, after = image_of(episode, time), image_of(episode, time + 1)
-            row = np.concatenate([before.reshape(2, 2, 2, 2, 3).mean(axis=(1, 3)).ravel() / 255, extra])
+            row = np.concatenate(
+                [before.reshape(2, 2, 2, 2, 3).mean(axis=(1, 3)).ravel() / 255, extra]
+            )
             np.testing.assert_allclose(steps.rows[t, b], row, rtol=1e-12)
             np.testing.assert_allclose(steps.states[t, b], memory * state, rtol=1e-12)
             mask = np.ones((1, 1))
-            state = np.concatenate(unreal.unroll(layers, row[None, None], memory * state[None], mask, sizes), -1)[0, 0]
+            state = np.concatenate(
+                unreal.unroll(
+                    layers, row[None, None], memory * state[None], mask, sizes
+                ),
+                -1,
+            )[0, 0]
             weights = np.exp(unreal.affine(state[None, :3], layers["policy"])[0])
             action = int(noise[t, b] >= weights[0] / weights.sum())
             assert steps.actions[t, b] == action
@@ -869,20 +1259,38 @@ def test_interact_against_a_walk_by_hand(control: unreal.Control, memory: bool) 
             assert steps.rewards[t, b] == reward
             extra = memory * np.array([action == 0, action == 1, 0.1 * reward])
             inputs = after.reshape(2, 2, 2, 2, 3).mean(axis=(1, 3)).ravel() / 255
-            np.testing.assert_allclose(steps.next_rows[t, b], [*inputs, *extra], rtol=1e-12)
-            change = np.abs(after - before).reshape(2, 2, 2, 2, 3).mean(axis=(1, 3, 4)).ravel() / 255
+            np.testing.assert_allclose(
+                steps.next_rows[t, b], [*inputs, *extra], rtol=1e-12
+            )
+            change = (
+                np.abs(after - before)
+                .reshape(2, 2, 2, 2, 3)
+                .mean(axis=(1, 3, 4))
+                .ravel()
+                / 255
+            )
             features = np.tanh(unreal.affine(inputs[None], layers["encoder"])[0])
             expected = change if control == "pixel" else features
-            np.testing.assert_allclose(steps.control_rewards[t, b], (1.0 - 0.9) * expected, rtol=1e-12)
+            np.testing.assert_allclose(
+                steps.control_rewards[t, b], (1.0 - 0.9) * expected, rtol=1e-12
+            )
             assert steps.terminated[t, b] == (time == 3)
             assert steps.truncated[t, b] == (time == 2 and action == 1)
             total += reward
             if time == 3 or (time == 2 and action == 1):
                 finished.append((t, b, total))
-                episode, time, total, state, extra = episode + 1, 0, 0.0, np.zeros(6), np.zeros(3)
+                episode, time, total, state, extra = (
+                    episode + 1,
+                    0,
+                    0.0,
+                    np.zeros(6),
+                    np.zeros(3),
+                )
     assert steps.truncated.any()
     assert steps.terminated.any()
-    np.testing.assert_array_equal([*returns, *more_returns], [total for _, _, total in sorted(finished)])
+    np.testing.assert_array_equal(
+        [*returns, *more_returns], [total for _, _, total in sorted(finished)]
+    )
 
 
 class Broken(Clock):
@@ -901,13 +1309,22 @@ def test_interact_names_the_step_of_a_reward_that_is_not_finite() -> None:
 
 def test_unreal_init_begins_without_preference_and_remembering() -> None:
     sizes = UnrealSettings().sizes(Clock())
-    layers = unreal.layers_of(unreal.unreal_init(sizes, np.random.default_rng(0)), sizes)
-    np.testing.assert_array_equal(layers["lstm"][-1].reshape(4, -1), np.eye(4)[[1]].T * np.ones(sizes.hidden))
+    layers = unreal.layers_of(
+        unreal.unreal_init(sizes, np.random.default_rng(0)), sizes
+    )
+    np.testing.assert_array_equal(
+        layers["lstm"][-1].reshape(4, -1), np.eye(4)[[1]].T * np.ones(sizes.hidden)
+    )
     rng = np.random.default_rng(0)
     for name, block in layers.items():
         rows = block if name == "recurrent" else block[:-1]
-        bound, scale = math.sqrt(6 / sum(rows.shape)), 0.01 if name[:3] in ("pol", "val", "con") else 1.0
-        np.testing.assert_array_equal(rows, scale * rng.uniform(-bound, bound, rows.shape))
+        bound, scale = (
+            math.sqrt(6 / sum(rows.shape)),
+            0.01 if name[:3] in ("pol", "val", "con") else 1.0,
+        )
+        np.testing.assert_array_equal(
+            rows, scale * rng.uniform(-bound, bound, rows.shape)
+        )
         if name not in ("lstm", "recurrent"):
             assert not block[-1].any()
 
@@ -921,17 +1338,23 @@ def test_steps_to_batch_against_a_loop(seed: int) -> None:
     batch = unreal.steps_to_batch(steps, SIZES)
     for n, (b, t) in enumerate(product(range(3), range(4))):
         np.testing.assert_array_equal(batch.observations[n], steps.rows[t, b, :3])
-        np.testing.assert_array_equal(batch.next_observations[n], steps.next_rows[t, b, :3])
+        np.testing.assert_array_equal(
+            batch.next_observations[n], steps.next_rows[t, b, :3]
+        )
         assert batch.actions[n] == steps.actions[t, b]
         assert batch.rewards[n] == steps.rewards[t, b]
         assert batch.terminated[n] == steps.terminated[t, b]
-        assert batch.truncated[n] == (steps.truncated[t, b] or (t == 3 and not steps.terminated[t, b]))
+        assert batch.truncated[n] == (
+            steps.truncated[t, b] or (t == 3 and not steps.terminated[t, b])
+        )
 
 
 def test_vime_takes_hidden_batches_as_it_is() -> None:
     """Gains of the hidden transitions; those of the pixels are others, and the bonus refuses the wrong kind."""
     theta, steps = make_theta(11), make_steps(11, 30, 8)
-    hidden, following = (unreal.by_environment(h) for h in unreal.hidden_activations(theta, steps, SIZES))
+    hidden, following = (
+        unreal.by_environment(h) for h in unreal.hidden_activations(theta, steps, SIZES)
+    )
     pixels = unreal.steps_to_batch(steps, SIZES)
     batch = unreal.hidden_batch(pixels, hidden, following)
     bonus, rng = vime(SIZES.hidden), np.random.default_rng(1)
@@ -947,16 +1370,22 @@ def test_vime_takes_hidden_batches_as_it_is() -> None:
         unreal.hidden_batch(pixels, hidden, following[:-1])
 
 
-VIEWS = pytest.mark.parametrize(("view", "memory"), [("pixels", True), ("hidden", True), ("hidden", False)])
+VIEWS = pytest.mark.parametrize(
+    ("view", "memory"), [("pixels", True), ("hidden", True), ("hidden", False)]
+)
 
 
-def curious(view: unreal.View, memory: bool, **changes: Any) -> list[unreal.A2CIteration]:
+def curious(
+    view: unreal.View, memory: bool, **changes: Any
+) -> list[unreal.A2CIteration]:
     settings = replace(SMALL, bonus_sees=view, memory=memory, **changes)
     return learned(settings, 4, vime(4 if view == "pixels" else settings.hidden))
 
 
 @VIEWS
-def test_train_a2c_with_eta_0_against_the_plain_agent(view: unreal.View, memory: bool) -> None:
+def test_train_a2c_with_eta_0_against_the_plain_agent(
+    view: unreal.View, memory: bool
+) -> None:
     """Bit for bit, while the bonus learns; what it has seen are activations of the weights that acted, or inputs.
 
     Controls: with eta the agent learns otherwise, and weights after the update have other activations.
@@ -972,18 +1401,30 @@ def test_train_a2c_with_eta_0_against_the_plain_agent(view: unreal.View, memory:
     before = [unreal.unreal_init(sizes, np.random.default_rng(0)), *after[:-1]]
 
     def seen(thetas: list[np.ndarray], memory: bool) -> list[np.ndarray]:
-        views = [(each.steps.rows[..., :4], each.steps.next_rows[..., :4]) for each in idle]
+        views = [
+            (each.steps.rows[..., :4], each.steps.next_rows[..., :4]) for each in idle
+        ]
         if view == "hidden":
             columns = zip(thetas, idle, strict=True)
-            views = [unreal.hidden_activations(theta, each.steps, sizes, memory) for theta, each in columns]
-        return [np.concatenate([unreal.by_environment(column) for column in part]) for part in zip(*views)]
+            views = [
+                unreal.hidden_activations(theta, each.steps, sizes, memory)
+                for theta, each in columns
+            ]
+        return [
+            np.concatenate([unreal.by_environment(column) for column in part])
+            for part in zip(*views)
+        ]
 
     assert isinstance(idle[-1].bonus, Vime)
     pool = idle[-1].bonus.pool
-    np.testing.assert_array_equal([pool.observations, pool.next_observations], seen(before, memory))
+    np.testing.assert_array_equal(
+        [pool.observations, pool.next_observations], seen(before, memory)
+    )
     if view == "hidden":
         for wrong in (seen(after, memory), seen(before, not memory)):
-            assert not np.allclose([pool.observations, pool.next_observations], wrong, rtol=1e-3)
+            assert not np.allclose(
+                [pool.observations, pool.next_observations], wrong, rtol=1e-3
+            )
 
 
 @pytest.mark.parametrize("normalize", [False, True])
@@ -993,9 +1434,13 @@ def test_bonuses_of_train_a2c_against_gains_by_hand(normalize: bool) -> None:
     for iteration in paid:
         gains = iteration.gains
         alone, _ = normalize_gains(gains, ())
-        expected, history = normalize_gains(gains, history) if normalize else (gains, history)
+        expected, history = (
+            normalize_gains(gains, history) if normalize else (gains, history)
+        )
         by_time = 0.1 * expected.reshape(16, 9).T
-        np.testing.assert_allclose(iteration.steps.bonuses, by_time, rtol=1e-6, atol=1e-15)
+        np.testing.assert_allclose(
+            iteration.steps.bonuses, by_time, rtol=1e-6, atol=1e-15
+        )
         assert gains.any()
     assert not np.allclose(expected, alone, rtol=1e-3)
 
@@ -1007,7 +1452,8 @@ def test_bonuses_enter_the_values_and_not_the_predicted_rewards() -> None:
     with_bonus = steps._replace(bonuses=np.ones((5, 3)))
     moved = steps._replace(rewards=steps.rewards + 1.0)
     plain, paid, shifted = (
-        unreal.training_batch(theta, s, s, draws, settings, SIZES) for s in (steps, with_bonus, moved)
+        unreal.training_batch(theta, s, s, draws, settings, SIZES)
+        for s in (steps, with_bonus, moved)
     )
     np.testing.assert_allclose(paid.returns, shifted.returns, rtol=1e-12)
     assert not np.allclose(paid.returns, plain.returns)
@@ -1041,7 +1487,10 @@ REPLAY = make_steps(0, 4, 2)
 
 def walk(noise: np.ndarray) -> object:
     envs, sizes = [Cue()], SMALL.sizes(Cue())
-    theta, position = make_theta(0, sizes), unreal.begin(envs, SMALL, np.random.default_rng(0))
+    theta, position = (
+        make_theta(0, sizes),
+        unreal.begin(envs, SMALL, np.random.default_rng(0)),
+    )
     return unreal.interact(theta, envs, position, noise, SMALL)
 
 
@@ -1051,79 +1500,201 @@ def bad_lstm(name: str, values: np.ndarray) -> Callable[[], object]:
 
 ERRORS: list[tuple[str, Callable[[], object]]] = [
     ("multiples of 3", lambda: unreal.pixel_control_rewards(FILM, 3)),
-    (r"images must be \(..., H, W, C\), none of them 0", lambda: unreal.pixel_control_rewards(FILM[..., :0], 1)),
+    (
+        r"images must be \(..., H, W, C\), none of them 0",
+        lambda: unreal.pixel_control_rewards(FILM[..., :0], 1),
+    ),
     ("cell_size must be", lambda: unreal.pixel_control_rewards(FILM, 0)),
-    (r"observations must be \(T\+1, H, W, C\)", lambda: unreal.pixel_control_rewards(FILM[:1], 1)),
-    (r"observations must be \(T\+1, H, W, C\)", lambda: unreal.pixel_control_rewards(FILM[0], 1)),
-    ("observations must be finite", lambda: unreal.pixel_control_rewards(FILM + np.array([[[0]], [[np.nan]]] * 2), 1)),
+    (
+        r"observations must be \(T\+1, H, W, C\)",
+        lambda: unreal.pixel_control_rewards(FILM[:1], 1),
+    ),
+    (
+        r"observations must be \(T\+1, H, W, C\)",
+        lambda: unreal.pixel_control_rewards(FILM[0], 1),
+    ),
+    (
+        "observations must be finite",
+        lambda: unreal.pixel_control_rewards(
+            FILM + np.array([[[0]], [[np.nan]]] * 2), 1
+        ),
+    ),
     ("activations must be", lambda: unreal.feature_control_rewards(np.zeros((1, 2)))),
-    ("activations must be finite", lambda: unreal.feature_control_rewards(np.array([[0.0], [np.inf]]))),
+    (
+        "activations must be finite",
+        lambda: unreal.feature_control_rewards(np.array([[0.0], [np.inf]])),
+    ),
     ("gamma must be", lambda: unreal.n_step_returns(ROWS, ROWS, NO, NO, gamma=1.5)),
-    ("rewards must be finite", lambda: unreal.n_step_returns(ROWS + np.nan, ROWS, NO, NO, gamma=1)),
-    ("next_values must", lambda: unreal.n_step_returns(ROWS, ROWS[:2], NO, NO, gamma=1)),
+    (
+        "rewards must be finite",
+        lambda: unreal.n_step_returns(ROWS + np.nan, ROWS, NO, NO, gamma=1),
+    ),
+    (
+        "next_values must",
+        lambda: unreal.n_step_returns(ROWS, ROWS[:2], NO, NO, gamma=1),
+    ),
     ("terminated must", lambda: unreal.n_step_returns(ROWS, ROWS, NO[:2], NO, gamma=1)),
-    ("truncated must", lambda: unreal.n_step_returns(ROWS, ROWS, NO, np.array(False), gamma=1)),
-    ("rewards must have at least 1", lambda: unreal.n_step_returns(ROWS[:0], ROWS[:0], NO[:0], NO[:0], gamma=1)),
-    ("next_q_values must have", lambda: unreal.n_step_q_targets(ROWS, ROWS, NO, NO, gamma=1)),
-    ("rewards must have at least 1", lambda: unreal.n_step_returns(0.0, 0.0, NO, NO, gamma=1)),
+    (
+        "truncated must",
+        lambda: unreal.n_step_returns(ROWS, ROWS, NO, np.array(False), gamma=1),
+    ),
+    (
+        "rewards must have at least 1",
+        lambda: unreal.n_step_returns(ROWS[:0], ROWS[:0], NO[:0], NO[:0], gamma=1),
+    ),
+    (
+        "next_q_values must have",
+        lambda: unreal.n_step_q_targets(ROWS, ROWS, NO, NO, gamma=1),
+    ),
+    (
+        "rewards must have at least 1",
+        lambda: unreal.n_step_returns(0.0, 0.0, NO, NO, gamma=1),
+    ),
     ("truncated must", lambda: unreal.n_step_returns(FILM, FILM, NO, NO[:2], gamma=1)),
-    ("next_q_values must have .* A >= 1", lambda: unreal.n_step_q_targets(ROWS, Q[:, 0, :0], NO, NO, gamma=1)),
-    ("next_q_values must be finite", lambda: unreal.n_step_q_targets(ROWS, FILM[0, 0] + np.nan, NO, NO, gamma=1)),
-    ("terminated must be .* true and false", lambda: unreal.n_step_returns(ROWS, ROWS, [0, 2, 0], NO, gamma=1)),
-    ("truncated must be .* true and false", lambda: unreal.n_step_returns(ROWS, ROWS, NO, NAN, gamma=1)),
-    ("terminated must be .* true and", lambda: unreal.n_step_q_targets(ROWS, Q[:, 0], [0.5, 0, 0], NO, gamma=1)),
+    (
+        "next_q_values must have .* A >= 1",
+        lambda: unreal.n_step_q_targets(ROWS, Q[:, 0, :0], NO, NO, gamma=1),
+    ),
+    (
+        "next_q_values must be finite",
+        lambda: unreal.n_step_q_targets(ROWS, FILM[0, 0] + np.nan, NO, NO, gamma=1),
+    ),
+    (
+        "terminated must be .* true and false",
+        lambda: unreal.n_step_returns(ROWS, ROWS, [0, 2, 0], NO, gamma=1),
+    ),
+    (
+        "truncated must be .* true and false",
+        lambda: unreal.n_step_returns(ROWS, ROWS, NO, NAN, gamma=1),
+    ),
+    (
+        "terminated must be .* true and",
+        lambda: unreal.n_step_q_targets(ROWS, Q[:, 0], [0.5, 0, 0], NO, gamma=1),
+    ),
     ("values must have shape", lambda: unreal.dueling(ROWS, np.zeros((2, 4)))),
     ("^values must be finite", lambda: unreal.dueling(NAN, np.zeros((3, 4)))),
     ("advantages must be finite", lambda: unreal.dueling(ROWS, np.stack([NAN] * 3))),
     ("advantages must be .* A >= 1", lambda: unreal.dueling(ROWS, LOGITS[:, :0])),
-    (r"advantages must be .* got \(\)", lambda: unreal.dueling(np.array(1.0), np.array(0.0))),
-    ("ended must be .* true and false", lambda: unreal.reward_prediction_windows([0, 2, 0])),
+    (
+        r"advantages must be .* got \(\)",
+        lambda: unreal.dueling(np.array(1.0), np.array(0.0)),
+    ),
+    (
+        "ended must be .* true and false",
+        lambda: unreal.reward_prediction_windows([0, 2, 0]),
+    ),
     (r"ended must be \(T", lambda: unreal.reward_prediction_windows(True)),
-    ("ended must be .* true and false, ", lambda: unreal.sample_reward_windows(ROWS, ROWS + 0.5, ROWS, ROWS)),
+    (
+        "ended must be .* true and false, ",
+        lambda: unreal.sample_reward_windows(ROWS, ROWS + 0.5, ROWS, ROWS),
+    ),
     ("coins must be finite", lambda: unreal.sample_reward_windows(ROWS, NO, NAN, ROWS)),
-    ("places must be finite", lambda: unreal.sample_reward_windows(ROWS, NO, ROWS, NAN)),
+    (
+        "places must be finite",
+        lambda: unreal.sample_reward_windows(ROWS, NO, ROWS, NAN),
+    ),
     ("rewards must be finite", lambda: unreal.reward_class([math.nan])),
-    ("ended must have shape", lambda: unreal.sample_reward_windows(ROWS, NO[:2], ROWS, ROWS)),
-    ("places must have shape", lambda: unreal.sample_reward_windows(ROWS, NO, ROWS, ROWS[:1])),
-    (r"coins must be in \[0, 1\)", lambda: unreal.sample_reward_windows(ROWS, NO, ROWS + 1.0, ROWS)),
-    (r"places must be in \[0, 1\)", lambda: unreal.sample_reward_windows(ROWS, NO, ROWS, ROWS - 0.1)),
-    ("coins must have shape", lambda: unreal.sample_reward_windows(ROWS, NO, LOGITS, LOGITS)),
-    ("actions must be indices", lambda: unreal.policy_loss(LOGITS, np.array([0, 1, 3]), ROWS)),
+    (
+        "ended must have shape",
+        lambda: unreal.sample_reward_windows(ROWS, NO[:2], ROWS, ROWS),
+    ),
+    (
+        "places must have shape",
+        lambda: unreal.sample_reward_windows(ROWS, NO, ROWS, ROWS[:1]),
+    ),
+    (
+        r"coins must be in \[0, 1\)",
+        lambda: unreal.sample_reward_windows(ROWS, NO, ROWS + 1.0, ROWS),
+    ),
+    (
+        r"places must be in \[0, 1\)",
+        lambda: unreal.sample_reward_windows(ROWS, NO, ROWS, ROWS - 0.1),
+    ),
+    (
+        "coins must have shape",
+        lambda: unreal.sample_reward_windows(ROWS, NO, LOGITS, LOGITS),
+    ),
+    (
+        "actions must be indices",
+        lambda: unreal.policy_loss(LOGITS, np.array([0, 1, 3]), ROWS),
+    ),
     ("actions must have shape", lambda: unreal.policy_loss(LOGITS, FIRST[:2], ROWS)),
     ("advantages must have shape", lambda: unreal.policy_loss(LOGITS, FIRST, ROWS[:1])),
     ("advantages must be finite", lambda: unreal.policy_loss(LOGITS, FIRST, NAN)),
-    (r"logits must be \(..., A\), none of them 0", lambda: unreal.policy_loss(LOGITS[:0], FIRST[:0], ROWS[:0])),
-    ("logits must be finite", lambda: unreal.policy_loss(with_nan(LOGITS), FIRST, ROWS)),
+    (
+        r"logits must be \(..., A\), none of them 0",
+        lambda: unreal.policy_loss(LOGITS[:0], FIRST[:0], ROWS[:0]),
+    ),
+    (
+        "logits must be finite",
+        lambda: unreal.policy_loss(with_nan(LOGITS), FIRST, ROWS),
+    ),
     ("logits must be .* none of them 0", lambda: unreal.policy_entropy(LOGITS[:, :0])),
     (r"logits must be .* got \(\)", lambda: unreal.policy_entropy(np.array(0.0))),
     ("logits must be finite", lambda: unreal.policy_entropy(with_nan(LOGITS))),
     ("returns must have shape", lambda: unreal.value_loss(ROWS, ROWS[:, None])),
     ("returns must be finite", lambda: unreal.value_loss(ROWS, NAN)),
     ("^values must be finite", lambda: unreal.value_loss(NAN, ROWS)),
-    (r"values must be \(...\), none of them 0", lambda: unreal.value_loss(ROWS[:0], ROWS[:0])),
-    ("classes must be indices below 3", lambda: unreal.reward_prediction_loss(LOGITS, FIRST + 3)),
-    ("classes must have shape", lambda: unreal.reward_prediction_loss(LOGITS, FIRST[:2])),
-    (r"logits must have shape \(3, 3\)", lambda: unreal.reward_prediction_loss(LOGITS[:, :2], FIRST)),
-    ("logits must be .* none of them 0", lambda: unreal.reward_prediction_loss(LOGITS[:0], FIRST[:0])),
-    ("logits must be finite", lambda: unreal.reward_prediction_loss(with_nan(LOGITS), FIRST)),
-    ("targets must have shape", lambda: unreal.control_loss(Q, FIRST, np.zeros((3, 1)))),
-    ("targets must be finite", lambda: unreal.control_loss(Q, FIRST, with_nan(Q[..., 0]))),
-    ("q_values must be finite", lambda: unreal.control_loss(with_nan(Q), FIRST, Q[..., 0])),
+    (
+        r"values must be \(...\), none of them 0",
+        lambda: unreal.value_loss(ROWS[:0], ROWS[:0]),
+    ),
+    (
+        "classes must be indices below 3",
+        lambda: unreal.reward_prediction_loss(LOGITS, FIRST + 3),
+    ),
+    (
+        "classes must have shape",
+        lambda: unreal.reward_prediction_loss(LOGITS, FIRST[:2]),
+    ),
+    (
+        r"logits must have shape \(3, 3\)",
+        lambda: unreal.reward_prediction_loss(LOGITS[:, :2], FIRST),
+    ),
+    (
+        "logits must be .* none of them 0",
+        lambda: unreal.reward_prediction_loss(LOGITS[:0], FIRST[:0]),
+    ),
+    (
+        "logits must be finite",
+        lambda: unreal.reward_prediction_loss(with_nan(LOGITS), FIRST),
+    ),
+    (
+        "targets must have shape",
+        lambda: unreal.control_loss(Q, FIRST, np.zeros((3, 1))),
+    ),
+    (
+        "targets must be finite",
+        lambda: unreal.control_loss(Q, FIRST, with_nan(Q[..., 0])),
+    ),
+    (
+        "q_values must be finite",
+        lambda: unreal.control_loss(with_nan(Q), FIRST, Q[..., 0]),
+    ),
     (r"q_values must be \(", lambda: unreal.control_loss(ROWS, FIRST, ROWS)),
-    ("q_values must be .* none of them 0", lambda: unreal.control_loss(Q[:0], FIRST[:0], Q[:0, :, 0])),
+    (
+        "q_values must be .* none of them 0",
+        lambda: unreal.control_loss(Q[:0], FIRST[:0], Q[:0, :, 0]),
+    ),
     ("actions must have shape", lambda: unreal.control_loss(Q, FIRST[:2], Q[..., 0])),
     (r"hidden must be \(B, H\)", bad_lstm("hidden", np.zeros(3))),
     ("gate_inputs must have shape", bad_lstm("gate_inputs", np.zeros((2, 9)))),
     ("cell must have shape", bad_lstm("cell", np.zeros((2, 1)))),
     ("weights must have shape", bad_lstm("weights", np.zeros((12, 3)))),
-    *[(f"^{name} must be finite", bad_lstm(name, with_nan(values))) for name, values in LSTM.items()],
+    *[
+        (f"^{name} must be finite", bad_lstm(name, with_nan(values)))
+        for name, values in LSTM.items()
+    ],
     ("control must be >= 0", lambda: LossWeights(control=-1.0)),
     ("value must be >= 0 and finite", lambda: LossWeights(value=math.inf)),
     ("theta must have shape", lambda: unreal.layers_of(ROWS, SIZES)),
     ("hidden must be", lambda: UnrealSettings(hidden=0)),
     ("replay_steps must be >= num_steps 20", lambda: UnrealSettings(replay_steps=19)),
     ("control must be 'pixel' or 'feature'", lambda: UnrealSettings(control="sound")),  # type: ignore[arg-type]
-    ("bonus_sees must be 'pixels' or 'hidden'", lambda: UnrealSettings(bonus_sees="rows")),  # type: ignore[arg-type]
+    (
+        "bonus_sees must be 'pixels' or 'hidden'",
+        lambda: UnrealSettings(bonus_sees="rows"),
+    ),  # type: ignore[arg-type]
     ("control_gamma must be", lambda: UnrealSettings(control_gamma=2.0)),
     ("eta must be", lambda: UnrealSettings(eta=-1.0)),
     ("memory must be True or False, got 0.5", lambda: UnrealSettings(memory=0.5)),  # type: ignore[arg-type]
@@ -1134,17 +1705,34 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
     ("noise must be finite", lambda: walk(NAN[:, None])),
     ("steps of noise must be", lambda: walk(np.zeros((0, 1)))),
     ("places must have shape", lambda: unreal.replay_window(REPLAY, 2, np.zeros(3))),
-    (r"places must be in \[0, 1\)", lambda: unreal.replay_window(REPLAY, 2, np.array([0.5, 1.0]))),
-    ("num_steps must be from 1 to the replay's 4, got 5", lambda: unreal.replay_window(REPLAY, 5, np.zeros(2))),
+    (
+        r"places must be in \[0, 1\)",
+        lambda: unreal.replay_window(REPLAY, 2, np.array([0.5, 1.0])),
+    ),
+    (
+        "num_steps must be from 1 to the replay's 4, got 5",
+        lambda: unreal.replay_window(REPLAY, 5, np.zeros(2)),
+    ),
     ("num_steps must be", lambda: unreal.replay_window(REPLAY, 0, np.zeros(2))),
-    ("gradient must be finite, got inf", lambda: unreal.clipped(np.array([1.0, math.inf]), 0.5)),
+    (
+        "gradient must be finite, got inf",
+        lambda: unreal.clipped(np.array([1.0, math.inf]), 0.5),
+    ),
     ("env must have images", lambda: UnrealSettings().sizes(gym.make("CartPole-v1"))),
-    ("envs must be at least 1", lambda: unreal.begin([], UnrealSettings(), np.random.default_rng(0))),
-    ("num_updates must be", lambda: next(unreal.train_a2c([Cue()], ROWS, streams(0), SMALL, num_updates=0))),
+    (
+        "envs must be at least 1",
+        lambda: unreal.begin([], UnrealSettings(), np.random.default_rng(0)),
+    ),
+    (
+        "num_updates must be",
+        lambda: next(unreal.train_a2c([Cue()], ROWS, streams(0), SMALL, num_updates=0)),
+    ),
 ]
 
 
-@pytest.mark.parametrize(("message", "call"), ERRORS, ids=[message for message, _ in ERRORS])
+@pytest.mark.parametrize(
+    ("message", "call"), ERRORS, ids=[message for message, _ in ERRORS]
+)
 def test_bad_arguments_are_named(message: str, call: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=message):
         call()

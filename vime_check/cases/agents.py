@@ -39,11 +39,19 @@ from vime_ref import ReplayPool
 
 @operation("normalize", "elementwise")
 def normalize_gains(
-    gains: Array, history: Array, window: int, statistic: Literal["median", "mean"], include_current: bool
+    gains: Array,
+    history: Array,
+    window: int,
+    statistic: Literal["median", "mean"],
+    include_current: bool,
 ) -> Arrays:
     """The history (k,) holds the statistics of the batches before, oldest first."""
     past = [float(each) for each in history]
-    settings: Inputs = {"window": window, "statistic": statistic, "include_current": include_current}
+    settings: Inputs = {
+        "window": window,
+        "statistic": statistic,
+        "include_current": include_current,
+    }
     normalized, new_history = vime.normalize_gains(gains, past, **settings)
     return {"gains": normalized, "history": np.array(new_history)}
 
@@ -60,9 +68,17 @@ def discounted_returns(rewards: Array, gamma: float, last_value: float) -> Array
 
 @operation("returns", "arraywise")
 def gae_advantages(
-    rewards: Array, values: Array, next_values: Array, terminated: Array, truncated: Array, gamma: float, lam: float
+    rewards: Array,
+    values: Array,
+    next_values: Array,
+    terminated: Array,
+    truncated: Array,
+    gamma: float,
+    lam: float,
 ) -> Array:
-    return agents.gae_advantages(rewards, values, next_values, terminated, truncated, gamma=gamma, lam=lam)
+    return agents.gae_advantages(
+        rewards, values, next_values, terminated, truncated, gamma=gamma, lam=lam
+    )
 
 
 @mistake("FilterReplacesReward", "curious_rewards")
@@ -90,18 +106,49 @@ def truncation_as_termination(right: Function, given: Inputs) -> Array:
 def normalize_gains_cases() -> Iterator[Case]:
     base: Inputs = {"gains": (0.5, 2.0, 1.5), "history": (1.0, 3.0), "window": 10}
     base |= {"statistic": "median", "include_current": True}
-    yield good("first-batch", "The batch's own median divides it.", "InputMutation", **base | {"history": ()})
-    yield good("later-batch", "The mean of the medians, this one's included.", "InputMutation", **base)
     yield good(
-        "without-current", "The mean of the medians before.", "InputMutation", **base | {"include_current": False}
+        "first-batch",
+        "The batch's own median divides it.",
+        "InputMutation",
+        **base | {"history": ()},
     )
-    yield good("nothing-before", "An empty history divides by 1.", **base | {"history": (), "include_current": False})
-    yield good("window", "Only the last two medians count.", **base | {"history": (8.0, 16.0, 4.0), "window": 2})
-    yield good("mean", "The mean in place of the median.", **base | {"statistic": "mean", "gains": (0.5, 2.0, 6.5)})
     yield good(
-        "even-count", "The median of four is the mean of the middle two.", **base | {"gains": (4.0, 1.0, 2.0, 8.0)}
+        "later-batch",
+        "The mean of the medians, this one's included.",
+        "InputMutation",
+        **base,
     )
-    yield good("zero-median", "A zero median divides by 1.", **base | {"gains": (0.0, 0.0, 3.0), "history": ()})
+    yield good(
+        "without-current",
+        "The mean of the medians before.",
+        "InputMutation",
+        **base | {"include_current": False},
+    )
+    yield good(
+        "nothing-before",
+        "An empty history divides by 1.",
+        **base | {"history": (), "include_current": False},
+    )
+    yield good(
+        "window",
+        "Only the last two medians count.",
+        **base | {"history": (8.0, 16.0, 4.0), "window": 2},
+    )
+    yield good(
+        "mean",
+        "The mean in place of the median.",
+        **base | {"statistic": "mean", "gains": (0.5, 2.0, 6.5)},
+    )
+    yield good(
+        "even-count",
+        "The median of four is the mean of the middle two.",
+        **base | {"gains": (4.0, 1.0, 2.0, 8.0)},
+    )
+    yield good(
+        "zero-median",
+        "A zero median divides by 1.",
+        **base | {"gains": (0.0, 0.0, 3.0), "history": ()},
+    )
     yield bad("nan", "gains must be finite", base, gains=(0.5, math.nan))
     yield bad("infinite", "gains must be finite", base, gains=(math.inf, 1.0))
     yield bad("no-gains", "there must be a gain", base, gains=())
@@ -115,13 +162,26 @@ def curious_rewards_cases() -> Iterator[Case]:
     base: Inputs = {"rewards": (0.0, 1.0, -0.5), "gains": (2.0, 4.0, 0.25), "eta": 0.5}
     flags = "FilterReplacesReward", "InputMutation"
     yield good("half", "r + η·gain.", *flags, **base)
-    yield good("original-eta", "η = 1e-4, the original's.", *flags, **base | {"eta": 1e-4})
-    yield good("no-curiosity", "With η = 0 the reward stays as it is.", *flags, **base | {"eta": 0.0})
+    yield good(
+        "original-eta", "η = 1e-4, the original's.", *flags, **base | {"eta": 1e-4}
+    )
+    yield good(
+        "no-curiosity",
+        "With η = 0 the reward stays as it is.",
+        *flags,
+        **base | {"eta": 0.0},
+    )
     yield by_convention(bad("negative-eta", "eta must be >= 0", base, eta=-0.1))
     yield bad("nan-eta", "eta must be finite", base, eta=math.nan)
-    yield bad("nan-reward", "rewards must be finite", base, rewards=(0.0, math.nan, 1.0))
-    yield bad("lengths-differ", "gains must be as many as rewards", base, gains=(2.0, 4.0))
-    yield bad("one-gain-for-all", "gains must be as many as rewards", base, gains=(2.0,))
+    yield bad(
+        "nan-reward", "rewards must be finite", base, rewards=(0.0, math.nan, 1.0)
+    )
+    yield bad(
+        "lengths-differ", "gains must be as many as rewards", base, gains=(2.0, 4.0)
+    )
+    yield bad(
+        "one-gain-for-all", "gains must be as many as rewards", base, gains=(2.0,)
+    )
 
 
 @cases_of("discounted_returns")
@@ -129,11 +189,28 @@ def discounted_returns_cases() -> Iterator[Case]:
     base: Inputs = {"rewards": (1.0, 0.0, 2.0, -1.0), "gamma": 0.5, "last_value": 0.0}
     yield good("terminal", "Nothing follows the last reward.", **base)
     yield good(
-        "bootstrapped", "The value behind the cut counts.", "TruncationAsTermination", **base | {"last_value": 4.0}
+        "bootstrapped",
+        "The value behind the cut counts.",
+        "TruncationAsTermination",
+        **base | {"last_value": 4.0},
     )
-    yield good("undiscounted", "γ = 1 sums.", "TruncationAsTermination", **base | {"gamma": 1.0, "last_value": 0.5})
-    yield good("myopic", "γ = 0 leaves the rewards.", **base | {"gamma": 0.0, "last_value": 4.0})
-    yield good("original-gamma", "γ = 0.99.", "TruncationAsTermination", **base | {"gamma": 0.99, "last_value": 10.0})
+    yield good(
+        "undiscounted",
+        "γ = 1 sums.",
+        "TruncationAsTermination",
+        **base | {"gamma": 1.0, "last_value": 0.5},
+    )
+    yield good(
+        "myopic",
+        "γ = 0 leaves the rewards.",
+        **base | {"gamma": 0.0, "last_value": 4.0},
+    )
+    yield good(
+        "original-gamma",
+        "γ = 0.99.",
+        "TruncationAsTermination",
+        **base | {"gamma": 0.99, "last_value": 10.0},
+    )
     yield bad("gamma-above-1", "gamma must be from 0 to 1", base, gamma=1.5)
     yield bad("negative-gamma", "gamma must be from 0 to 1", base, gamma=-0.5)
     yield bad("nan-reward", "rewards must be finite", base, rewards=(1.0, math.nan))
@@ -143,23 +220,56 @@ def discounted_returns_cases() -> Iterator[Case]:
 @cases_of("gae_advantages")
 def gae_advantages_cases() -> Iterator[Case]:
     no, end = np.zeros(5, dtype=bool), np.array([False, False, True, False, False])
-    base: Inputs = {"rewards": (1.0, 0.0, 2.0, -1.0, 0.5), "values": (0.5, 1.0, -0.5, 2.0, 1.5)}
-    base |= {"next_values": (1.0, -0.5, 4.0, 1.5, 3.0), "terminated": no, "truncated": no, "gamma": 0.75, "lam": 0.5}
+    base: Inputs = {
+        "rewards": (1.0, 0.0, 2.0, -1.0, 0.5),
+        "values": (0.5, 1.0, -0.5, 2.0, 1.5),
+    }
+    base |= {
+        "next_values": (1.0, -0.5, 4.0, 1.5, 3.0),
+        "terminated": no,
+        "truncated": no,
+        "gamma": 0.75,
+        "lam": 0.5,
+    }
     last = np.array([False, False, False, False, True])
     cut = "TruncationAsTermination"
-    yield good("one-segment", "Cut by the end of sampling.", cut, **base | {"truncated": last})
-    yield good("terminated", "Behind a terminal state there is nothing.", **base | {"terminated": end | last})
+    yield good(
+        "one-segment", "Cut by the end of sampling.", cut, **base | {"truncated": last}
+    )
+    yield good(
+        "terminated",
+        "Behind a terminal state there is nothing.",
+        **base | {"terminated": end | last},
+    )
     yield good("truncated", "Behind a time limit the value counts, the trace does not.", cut,
                **base | {"truncated": end | last})  # fmt: skip
     yield good(
-        "both-kinds", "One episode ends, the other is cut.", cut, **base | {"terminated": end, "truncated": last}
+        "both-kinds",
+        "One episode ends, the other is cut.",
+        cut,
+        **base | {"terminated": end, "truncated": last},
     )
-    yield good("monte-carlo", "λ = 1, γ = 0.99.", cut, **base | {"lam": 1.0, "gamma": 0.99, "truncated": end | last})
-    yield good("one-step", "λ = 0 leaves the temporal differences.", cut, **base | {"lam": 0.0, "truncated": last})
+    yield good(
+        "monte-carlo",
+        "λ = 1, γ = 0.99.",
+        cut,
+        **base | {"lam": 1.0, "gamma": 0.99, "truncated": end | last},
+    )
+    yield good(
+        "one-step",
+        "λ = 0 leaves the temporal differences.",
+        cut,
+        **base | {"lam": 0.0, "truncated": last},
+    )
     yield bad("gamma-above-1", "gamma must be from 0 to 1", base, gamma=1.5)
     yield bad("negative-lam", "lam must be from 0 to 1", base, lam=-0.25)
     yield bad("lengths-differ", "all must have T rows", base, next_values=(1.0, 2.0))
-    yield bad("nan-value", "values must be finite", base, values=(0.5, 1.0, math.nan, 2.0, 1.5))
+    yield bad(
+        "nan-value",
+        "values must be finite",
+        base,
+        values=(0.5, 1.0, math.nan, 2.0, 1.5),
+    )
 
 
 # ---------------------------------------------------------------- family policy
@@ -193,8 +303,13 @@ def gaussian_entropy(mean: Array, log_std: Array) -> Array:
 
 
 @operation("policy", "elementwise")
-def gaussian_kl(mean_old: Array, log_std_old: Array, mean_new: Array, log_std_new: Array) -> Array:
-    old, new = gaussian_policy(mean_old, log_std_old), gaussian_policy(mean_new, log_std_new)
+def gaussian_kl(
+    mean_old: Array, log_std_old: Array, mean_new: Array, log_std_new: Array
+) -> Array:
+    old, new = (
+        gaussian_policy(mean_old, log_std_old),
+        gaussian_policy(mean_new, log_std_new),
+    )
     return old.kl(new, np.eye(len(mean_old)))
 
 
@@ -210,17 +325,29 @@ def categorical_entropy(logits: Array) -> Array:
 
 @operation("policy", "arraywise")
 def categorical_kl(logits_old: Array, logits_new: Array) -> Array:
-    return categorical_policy(logits_old).kl(categorical_policy(logits_new), np.eye(len(logits_old)))
+    return categorical_policy(logits_old).kl(
+        categorical_policy(logits_new), np.eye(len(logits_old))
+    )
 
 
 @mistake("VarianceAsSigma", "gaussian_log_prob", "gaussian_entropy", "gaussian_kl")
 def doubled_log_std(right: Function, given: Inputs) -> Array:
-    return right(**{name: 2.0 * value if "log_std" in name else value for name, value in given.items()})
+    return right(
+        **{
+            name: 2.0 * value if "log_std" in name else value
+            for name, value in given.items()
+        }
+    )
 
 
 @mistake("VarianceAsSigma", "gaussian_log_prob", "gaussian_entropy", "gaussian_kl")
 def halved_log_std(right: Function, given: Inputs) -> Array:
-    return right(**{name: 0.5 * value if "log_std" in name else value for name, value in given.items()})
+    return right(
+        **{
+            name: 0.5 * value if "log_std" in name else value
+            for name, value in given.items()
+        }
+    )
 
 
 @mistake("UnnormalisedLogDensity", "gaussian_log_prob")
@@ -237,7 +364,9 @@ def log_prob_without_log_sigma(right: Function, given: Inputs) -> Array:
 @mistake("SwappedKL", "gaussian_kl", "categorical_kl")
 def swapped_policies(right: Function, given: Inputs) -> Array:
     other = {"old": "new", "new": "old"}
-    return right(**{name[:-3] + other[name[-3:]]: value for name, value in given.items()})
+    return right(
+        **{name[:-3] + other[name[-3:]]: value for name, value in given.items()}
+    )
 
 
 @mistake("DroppedConstant", "gaussian_kl")
@@ -253,36 +382,58 @@ def mean_policy_kl(right: Function, given: Inputs) -> Array:
 @mistake("FudgedDenominator", "gaussian_kl")
 def fudged_policy_kl(right: Function, given: Inputs) -> Array:
     old, new = np.exp(given["log_std_old"]), np.exp(given["log_std_new"])
-    return right(**given) - lost_to_fudge(given["mean_old"], old, given["mean_new"], new)
+    return right(**given) - lost_to_fudge(
+        given["mean_old"], old, given["mean_new"], new
+    )
 
 
 @mistake("FudgedDenominator", "gaussian_kl")
 def policy_kl_with_fudged_log(right: Function, given: Inputs) -> Array:
     old, new = np.exp(given["log_std_old"]), np.exp(given["log_std_new"])
-    return right(**given) - lost_to_fudged_log(given["mean_old"], old, given["mean_new"], new)
+    return right(**given) - lost_to_fudged_log(
+        given["mean_old"], old, given["mean_new"], new
+    )
 
 
 @cases_of("gaussian_log_prob")
 def gaussian_log_prob_cases() -> Iterator[Case]:
-    base: Inputs = {"mean": numbers(3, 2, seed=1), "log_std": (-0.5, 0.75), "actions": numbers(3, 2, seed=2)}
+    base: Inputs = {
+        "mean": numbers(3, 2, seed=1),
+        "log_std": (-0.5, 0.75),
+        "actions": numbers(3, 2, seed=2),
+    }
     flags = "VarianceAsSigma", "UnnormalisedLogDensity"
     yield good("three-rows", "Summed over action dimensions, (N,).", *flags, **base)
     yield good("one-dimension", "One action dimension.", *flags,
                mean=((0.5,), (-1.0,)), log_std=(0.25,), actions=((1.0,), (2.0,)))  # fmt: skip
-    yield bad("rows-differ", "actions must be (N, A)", base, actions=numbers(2, 2, seed=2))
+    yield bad(
+        "rows-differ", "actions must be (N, A)", base, actions=numbers(2, 2, seed=2)
+    )
     yield bad("log-std-of-other-size", "log_std must be (A,)", base, log_std=(0.0,))
-    yield bad("nan-action", "actions must be finite", base, actions=with_nan(base["actions"]))
+    yield bad(
+        "nan-action", "actions must be finite", base, actions=with_nan(base["actions"])
+    )
 
 
 @cases_of("gaussian_entropy")
 def gaussian_entropy_cases() -> Iterator[Case]:
     base: Inputs = {"mean": numbers(2, 2, seed=3), "log_std": (-0.5, 0.75)}
-    yield good("two-dimensions", "½ log(2πe σ²), summed; the mean does not matter.", "VarianceAsSigma", **base)
     yield good(
-        "narrow", "A sharp policy has a negative entropy.", "VarianceAsSigma", **base | {"log_std": (-3.0, -2.5)}
+        "two-dimensions",
+        "½ log(2πe σ²), summed; the mean does not matter.",
+        "VarianceAsSigma",
+        **base,
+    )
+    yield good(
+        "narrow",
+        "A sharp policy has a negative entropy.",
+        "VarianceAsSigma",
+        **base | {"log_std": (-3.0, -2.5)},
     )
     yield bad("nan", "log_std must be finite", base, log_std=(0.0, math.nan))
-    yield bad("log-std-of-other-size", "log_std must be (A,)", base, log_std=(0.0, 0.0, 0.0))
+    yield bad(
+        "log-std-of-other-size", "log_std must be (A,)", base, log_std=(0.0, 0.0, 0.0)
+    )
 
 
 @cases_of("gaussian_kl")
@@ -300,9 +451,18 @@ def gaussian_kl_cases() -> Iterator[Case]:
                **narrow, log_std_old=(-9.0, -10.0), log_std_new=(-9.5, -9.0))  # fmt: skip
     yield good("narrower", "Standard deviations near 1e-5.", "FudgedDenominator",
                **narrow, log_std_old=(-11.0, -12.0), log_std_new=(-11.5, -11.0))  # fmt: skip
-    yield bad("rows-differ", "both means must be (N, A)", base, mean_new=numbers(2, 2, seed=5))
-    yield bad("nan", "mean_old must be finite", base, mean_old=with_nan(base["mean_old"]))
-    yield bad("log-std-of-other-size", "log_std must be (A,)", base, log_std_new=(0.0, 0.0, 0.0))
+    yield bad(
+        "rows-differ", "both means must be (N, A)", base, mean_new=numbers(2, 2, seed=5)
+    )
+    yield bad(
+        "nan", "mean_old must be finite", base, mean_old=with_nan(base["mean_old"])
+    )
+    yield bad(
+        "log-std-of-other-size",
+        "log_std must be (A,)",
+        base,
+        log_std_new=(0.0, 0.0, 0.0),
+    )
 
 
 @cases_of("categorical_log_prob")
@@ -310,10 +470,21 @@ def categorical_log_prob_cases() -> Iterator[Case]:
     base: Inputs = {"logits": numbers(3, 4, seed=6), "actions": (0, 3, 1)}
     yield good("four-actions", "The logit less the logsumexp of its row.", **base)
     yield good("uniform", "−log A.", logits=((2.0, 2.0, 2.0),), actions=(1,))
-    yield good("huge-logits", "exp(1000) is beyond float64.", logits=((1000.0, 0.0), (-1000.0, -998.0)), actions=(1, 0))
-    yield bad("index-too-large", "an action must be an index below A", base, actions=(0, 4, 1))
-    yield bad("negative-index", "an action must be an index below A", base, actions=(0, -1, 1))
-    yield bad("fractional-index", "an action must be an index", base, actions=(0.0, 1.5, 1.0))
+    yield good(
+        "huge-logits",
+        "exp(1000) is beyond float64.",
+        logits=((1000.0, 0.0), (-1000.0, -998.0)),
+        actions=(1, 0),
+    )
+    yield bad(
+        "index-too-large", "an action must be an index below A", base, actions=(0, 4, 1)
+    )
+    yield bad(
+        "negative-index", "an action must be an index below A", base, actions=(0, -1, 1)
+    )
+    yield bad(
+        "fractional-index", "an action must be an index", base, actions=(0.0, 1.5, 1.0)
+    )
     yield bad("rows-differ", "there must be an action a row", base, actions=(0, 1))
     yield bad("nan", "logits must be finite", base, logits=with_nan(base["logits"]))
 
@@ -323,7 +494,11 @@ def categorical_entropy_cases() -> Iterator[Case]:
     base: Inputs = {"logits": numbers(3, 4, seed=7)}
     yield good("four-actions", "−Σ p log p.", **base)
     yield good("uniform", "log A, the most there is.", logits=((0.5, 0.5, 0.5),))
-    yield good("nearly-sure", "A probability that underflows adds nothing.", logits=((1.0, 0.0, -2000.0),))
+    yield good(
+        "nearly-sure",
+        "A probability that underflows adds nothing.",
+        logits=((1.0, 0.0, -2000.0),),
+    )
     yield bad("nan", "logits must be finite", base, logits=with_nan(base["logits"]))
     masked = with_nan(base["logits"], -math.inf)
     yield by_convention(bad("infinite", "logits must be finite", base, logits=masked))
@@ -331,13 +506,29 @@ def categorical_entropy_cases() -> Iterator[Case]:
 
 @cases_of("categorical_kl")
 def categorical_kl_cases() -> Iterator[Case]:
-    base: Inputs = {"logits_old": numbers(3, 4, seed=8), "logits_new": numbers(3, 4, seed=9)}
+    base: Inputs = {
+        "logits_old": numbers(3, 4, seed=8),
+        "logits_new": numbers(3, 4, seed=9),
+    }
     yield good("four-actions", "KL[old‖new].", "SwappedKL", **base)
-    yield good("two-actions", "KL[old‖new].", "SwappedKL", logits_old=((0.0, 2.0),), logits_new=((1.0, 0.5),))
+    yield good(
+        "two-actions",
+        "KL[old‖new].",
+        "SwappedKL",
+        logits_old=((0.0, 2.0),),
+        logits_new=((1.0, 0.5),),
+    )
     yield good("shifted", "A constant added to all logits changes nothing.", "SwappedKL",
                logits_old=((0.0, 2.0), (1.0, 0.0)), logits_new=((9.0, 8.5), (-6.0, -4.0)))  # fmt: skip
-    yield bad("rows-differ", "both must be (N, A)", base, logits_new=base["logits_new"][:2])
-    yield bad("nan", "logits_new must be finite", base, logits_new=with_nan(base["logits_new"]))
+    yield bad(
+        "rows-differ", "both must be (N, A)", base, logits_new=base["logits_new"][:2]
+    )
+    yield bad(
+        "nan",
+        "logits_new must be finite",
+        base,
+        logits_new=with_nan(base["logits_new"]),
+    )
 
 
 # ---------------------------------------------------------------- family replay
@@ -347,13 +538,21 @@ def categorical_kl_cases() -> Iterator[Case]:
 def replay_transitions(observations: list[Array], actions: list[Array]) -> Arrays:
     """Rows (s, a, s′) of `ReplayPool`, episode by episode; (T + 1, K) observations go with (T, A) actions."""
     if len(observations) == 0 or len(observations) != len(actions):
-        raise ValueError(f"episodes must be as many in each list, got {len(observations)} and {len(actions)}")
-    pool = empty_pool(sum(map(len, observations)) + 1, observations[0].shape[-1], actions[0].shape[-1])
+        raise ValueError(
+            f"episodes must be as many in each list, got {len(observations)} and {len(actions)}"
+        )
+    pool = empty_pool(
+        sum(map(len, observations)) + 1, observations[0].shape[-1], actions[0].shape[-1]
+    )
     for seen, done in zip(observations, actions):
         bnn.check_finite("observations", seen)
         bnn.check_finite("actions", done)
         pool = pool.extend(seen[:-1], done, seen[1:])
-    return {"observations": pool.observations, "actions": pool.actions, "next_observations": pool.next_observations}
+    return {
+        "observations": pool.observations,
+        "actions": pool.actions,
+        "next_observations": pool.next_observations,
+    }
 
 
 def empty_pool(capacity: int, num_observed: int, num_actions: int) -> ReplayPool:
@@ -368,7 +567,9 @@ def input_statistics(rows: Array) -> Arrays:
         raise ValueError(f"rows must be (N, K) with N >= 1, got {rows.shape}")
     bnn.check_finite("rows", rows)
     no_actions = np.zeros((len(rows), 0))
-    center, scale = vime.pool_statistics(ReplayPool(len(rows), rows, no_actions, rows), Box(-1.0, 1.0, (0,)))
+    center, scale = vime.pool_statistics(
+        ReplayPool(len(rows), rows, no_actions, rows), Box(-1.0, 1.0, (0,))
+    )
     return {"center": center, "scale": scale}
 
 
@@ -377,14 +578,20 @@ def pairs_across_episodes(right: Function, given: Inputs) -> Arrays:
     """The pool holds (s, a) in time order and takes the next row for s′; the last row of all has none."""
     seen = np.concatenate([episode[:-1] for episode in given["observations"]])
     actions = np.concatenate(given["actions"])
-    return {"observations": seen[:-1], "actions": actions[:-1], "next_observations": seen[1:]}
+    return {
+        "observations": seen[:-1],
+        "actions": actions[:-1],
+        "next_observations": seen[1:],
+    }
 
 
 @mistake("CrossEpisode", "replay_transitions")
 def pairs_across_episodes_but_the_last(right: Function, given: Inputs) -> Arrays:
     """The same, the very last row keeping its own s′."""
     rows = right(**given)
-    following = np.concatenate([rows["observations"][1:], rows["next_observations"][-1:]])
+    following = np.concatenate(
+        [rows["observations"][1:], rows["next_observations"][-1:]]
+    )
     return {**rows, "next_observations": following}
 
 
@@ -392,7 +599,9 @@ def pairs_across_episodes_but_the_last(right: Function, given: Inputs) -> Arrays
 def shifted_actions(right: Function, given: Inputs) -> Arrays:
     """(s_{t+1}, a_t) → s_{t+2} within each episode."""
     later = [episode[1:] for episode in given["observations"]]
-    return right(observations=later, actions=[episode[:-1] for episode in given["actions"]])
+    return right(
+        observations=later, actions=[episode[:-1] for episode in given["actions"]]
+    )
 
 
 @mistake("ActionShift", "replay_transitions")
@@ -406,20 +615,39 @@ def actions_with_their_effects(right: Function, given: Inputs) -> Arrays:
 def sample_statistics(right: Function, given: Inputs) -> Arrays:
     rows, statistics = given["rows"], right(**given)
     factor = np.sqrt(np.float64(len(rows)) / (len(rows) - 1))
-    return {**statistics, "scale": np.where(np.ptp(rows, axis=0) > 0, factor, 1.0) * statistics["scale"]}
+    return {
+        **statistics,
+        "scale": np.where(np.ptp(rows, axis=0) > 0, factor, 1.0) * statistics["scale"],
+    }
 
 
 @cases_of("replay_transitions")
 def replay_transitions_cases() -> Iterator[Case]:
     def episodes(*lengths: int, seed: int) -> Inputs:
-        observations = [numbers(length + 1, 2, seed=seed + length + i) for i, length in enumerate(lengths)]
-        actions = [numbers(length, 1, seed=seed + 9 + length + i) for i, length in enumerate(lengths)]
+        observations = [
+            numbers(length + 1, 2, seed=seed + length + i)
+            for i, length in enumerate(lengths)
+        ]
+        actions = [
+            numbers(length, 1, seed=seed + 9 + length + i)
+            for i, length in enumerate(lengths)
+        ]
         return {"observations": observations, "actions": actions}
 
     base, flags = episodes(2, 3, seed=1), ("CrossEpisode", "ActionShift")
-    yield good("one-episode", "Every step with its own next observation.", "ActionShift", **episodes(3, seed=2))
+    yield good(
+        "one-episode",
+        "Every step with its own next observation.",
+        "ActionShift",
+        **episodes(3, seed=2),
+    )
     yield good("two-episodes", "No row pairs two episodes.", *flags, **base)
-    yield good("three-episodes", "Episodes of two, four and two steps.", *flags, **episodes(2, 4, 2, seed=3))
+    yield good(
+        "three-episodes",
+        "Episodes of two, four and two steps.",
+        *flags,
+        **episodes(2, 4, 2, seed=3),
+    )
     seen, done = base["observations"], base["actions"]
     yield bad(
         "as-many-actions",
@@ -427,17 +655,31 @@ def replay_transitions_cases() -> Iterator[Case]:
         base,
         observations=[seen[0][:-1], seen[1]],
     )
-    yield bad("too-few-episodes", "there must be actions for each episode", base, actions=done[:1])
-    yield bad("nan", "observations must be finite", base, observations=[with_nan(seen[0]), seen[1]])
+    yield bad(
+        "too-few-episodes",
+        "there must be actions for each episode",
+        base,
+        actions=done[:1],
+    )
+    yield bad(
+        "nan",
+        "observations must be finite",
+        base,
+        observations=[with_nan(seen[0]), seen[1]],
+    )
 
 
 @cases_of("input_statistics")
 def input_statistics_cases() -> Iterator[Case]:
     base: Inputs = {"rows": numbers(4, 2, seed=1)}
-    yield good("four-rows", "Mean and population standard deviation.", "SampleVariance", **base)
+    yield good(
+        "four-rows", "Mean and population standard deviation.", "SampleVariance", **base
+    )
     yield good("constant-column", "A column that never varied is divided by 1.", "SampleVariance",
                rows=((1.0, 0.1, 2.0), (3.0, 0.1, -1.0), (2.5, 0.1, 0.5)))  # fmt: skip
     yield good("one-row", "One row never varied.", rows=((1.5, -2.0),))
     yield bad("no-rows", "there must be a row", base, rows=())
     yield bad("nan", "rows must be finite", base, rows=with_nan(base["rows"]))
-    yield bad("infinite", "rows must be finite", base, rows=with_nan(base["rows"], math.inf))
+    yield bad(
+        "infinite", "rows must be finite", base, rows=with_nan(base["rows"], math.inf)
+    )

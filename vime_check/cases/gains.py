@@ -89,14 +89,28 @@ local_operation("elbo_grad")
 @intermediates_of("elbo", "elbo_local", "elbo_grad", "elbo_grad_local")
 def parts_of_the_bound(given: Inputs) -> Arrays:
     """The likelihood of each sample and row (S, B), and the KL, of which the bound is made."""
-    q, prior = DiagNormal(given["mu"], given["rho"]), DiagNormal(given["prior_mu"], given["prior_rho"])
-    outputs = bnn.forward(q, given["inputs"], noise_of(given), sizes_of(given["layer_sizes"]))
+    q, prior = (
+        DiagNormal(given["mu"], given["rho"]),
+        DiagNormal(given["prior_mu"], given["prior_rho"]),
+    )
+    outputs = bnn.forward(
+        q, given["inputs"], noise_of(given), sizes_of(given["layer_sizes"])
+    )
     log_p = bnn.log_likelihood(outputs, given["targets"], given["likelihood_sigma"])
-    return {"log_likelihood": log_p, "kl": bnn.kl_diag_normal(q.mu, q.sigma, prior.mu, prior.sigma)}
+    return {
+        "log_likelihood": log_p,
+        "kl": bnn.kl_diag_normal(q.mu, q.sigma, prior.mu, prior.sigma),
+    }
 
 
-def elbo_settings(layer_sizes: Array, likelihood_sigma: Sigma, num_data: float) -> bnn.ElboSettings:
-    return {"layer_sizes": sizes_of(layer_sizes), "likelihood_sigma": likelihood_sigma, "num_data": num_data}
+def elbo_settings(
+    layer_sizes: Array, likelihood_sigma: Sigma, num_data: float
+) -> bnn.ElboSettings:
+    return {
+        "layer_sizes": sizes_of(layer_sizes),
+        "likelihood_sigma": likelihood_sigma,
+        "num_data": num_data,
+    }
 
 
 def wrong_bound(flag: str, *names: str) -> Callable[[Function], Function]:
@@ -106,7 +120,9 @@ def wrong_bound(flag: str, *names: str) -> Callable[[Function], Function]:
         return bound(given["mu"], given["rho"], given)
 
     def gradient(bound: Function, right: Function, given: Inputs) -> Arrays:
-        grad_mu, grad_rho = grad(lambda phi: bound(*phi, given))((given["mu"], given["rho"]))
+        grad_mu, grad_rho = grad(lambda phi: bound(*phi, given))(
+            (given["mu"], given["rho"])
+        )
         return {"grad_mu": grad_mu, "grad_rho": grad_rho}
 
     def register(bound: Function) -> Function:
@@ -124,8 +140,12 @@ def evidence_and_kl(mu: Array, rho: Array, given: Inputs) -> tuple[Array, Array]
     """Both terms of the right bound."""
     q, prior = DiagNormal(mu, rho), DiagNormal(given["prior_mu"], given["prior_rho"])
     kl = bnn.kl_diag_normal(q.mu, q.sigma, prior.mu, prior.sigma)
-    settings = elbo_settings(given["layer_sizes"], given["likelihood_sigma"], given["num_data"])
-    return bnn.elbo(q, prior, given["inputs"], given["targets"], noise_of(given), **settings) + kl, kl
+    settings = elbo_settings(
+        given["layer_sizes"], given["likelihood_sigma"], given["num_data"]
+    )
+    return bnn.elbo(
+        q, prior, given["inputs"], given["targets"], noise_of(given), **settings
+    ) + kl, kl
 
 
 @mistake("NoKLScale", *BOUNDS)
@@ -157,9 +177,16 @@ def bound_with_floored_prior(mu: Array, rho: Array, given: Inputs) -> Array:
 @wrong_bound("AveragedPrediction", *BOUNDS)
 def bound_of_averaged_prediction(mu: Array, rho: Array, given: Inputs) -> Array:
     q, rows = DiagNormal(mu, rho), given["inputs"]
-    outputs = anp.mean(bnn.forward(q, rows, noise_of(given), sizes_of(given["layer_sizes"])), axis=0)
-    log_p = bnn.log_likelihood(outputs[None], given["targets"], given["likelihood_sigma"])
-    return given["num_data"] / len(rows) * anp.sum(log_p) - evidence_and_kl(mu, rho, given)[1]
+    outputs = anp.mean(
+        bnn.forward(q, rows, noise_of(given), sizes_of(given["layer_sizes"])), axis=0
+    )
+    log_p = bnn.log_likelihood(
+        outputs[None], given["targets"], given["likelihood_sigma"]
+    )
+    return (
+        given["num_data"] / len(rows) * anp.sum(log_p)
+        - evidence_and_kl(mu, rho, given)[1]
+    )
 
 
 @wrong_bound("UnnormalisedLogDensity", *BOUNDS)
@@ -167,7 +194,11 @@ def bound_without_half(mu: Array, rho: Array, given: Inputs) -> Array:
     """A σ smaller by √2 doubles the square and adds ½ log 2 for each target, which is taken off again."""
     sharper = given | {"likelihood_sigma": given["likelihood_sigma"] / math.sqrt(2.0)}
     evidence, kl = evidence_and_kl(mu, rho, sharper)
-    return evidence - 0.5 * math.log(2.0) * given["num_data"] * given["targets"].shape[1] - kl
+    return (
+        evidence
+        - 0.5 * math.log(2.0) * given["num_data"] * given["targets"].shape[1]
+        - kl
+    )
 
 
 @wrong_bound("UnnormalisedLogDensity", "elbo", "elbo_local")
@@ -180,24 +211,65 @@ def bound_without_log_sigma(mu: Array, rho: Array, given: Inputs) -> Array:
 @cases_of(*BOUNDS)
 def bound_cases() -> Iterator[Case]:
     base, scale = model(2, 3, 1, rows=3, samples=2, seed=1), ("NoKLScale", "PerBatchKL")
-    flags = *scale, "KLMean", "AveragedPrediction", "UnnormalisedLogDensity", "SharedRowNoise"
+    flags = (
+        *scale,
+        "KLMean",
+        "AveragedPrediction",
+        "UnnormalisedLogDensity",
+        "SharedRowNoise",
+    )
     yield good("all-data", "One row stands for itself.", "KLMean", "UnnormalisedLogDensity",
                **model(2, 3, 1, rows=1, samples=1, seed=2) | {"num_data": 1.0})  # fmt: skip
     yield good("minibatch", "Three rows stand for ten.", *flags, **base)
     yield good("minibatch-of-50", "Two rows stand for fifty, the original's pseudo-observations.", *flags,
                "SameLayerNoise", **model(2, 2, 2, rows=2, samples=2, seed=3) | {"num_data": 50.0})  # fmt: skip
-    wide = model(3, 2, 2, rows=4, samples=3, seed=4) | {"likelihood_sigma": (0.5, 2.0), "num_data": 8.0}
-    yield good("sigma-per-output", "A likelihood sigma for each output.", *flags, "SameLayerNoise", **wide)
+    wide = model(3, 2, 2, rows=4, samples=3, seed=4) | {
+        "likelihood_sigma": (0.5, 2.0),
+        "num_data": 8.0,
+    }
+    yield good(
+        "sigma-per-output",
+        "A likelihood sigma for each output.",
+        *flags,
+        "SameLayerNoise",
+        **wide,
+    )
     far = model(1, 1, rows=2, samples=1, seed=5)
-    far |= {"mu": (10.0, -8.0), "prior_mu": (0.0, 0.0), "prior_rho": (-1.0, -1.0), "rho": (-2.0, -2.0)}
-    yield good("far-from-the-prior", "The prior pulls a weight at 30 standard deviations.", "PriorFloor", *scale, **far)
+    far |= {
+        "mu": (10.0, -8.0),
+        "prior_mu": (0.0, 0.0),
+        "prior_rho": (-1.0, -1.0),
+        "rho": (-2.0, -2.0),
+    }
+    yield good(
+        "far-from-the-prior",
+        "The prior pulls a weight at 30 standard deviations.",
+        "PriorFloor",
+        *scale,
+        **far,
+    )
     yield good("one-far-weight", "One weight of thirteen is far from the prior.", "PriorFloor", *scale,
                **base | {"mu": np.append(base["mu"][:-1], 12.0)})  # fmt: skip
     yield bad("no-data", "num_data must be > 0", base, num_data=0.0)
-    yield bad("rows-differ", "inputs and targets must have as many rows", base, targets=base["targets"][:2])
+    yield bad(
+        "rows-differ",
+        "inputs and targets must have as many rows",
+        base,
+        targets=base["targets"][:2],
+    )
     yield bad("zero-sigma", "likelihood_sigma must be > 0", base, likelihood_sigma=0.0)
-    yield bad("nan-prior", "prior_mu must be finite", base, prior_mu=with_nan(base["prior_mu"]))
-    yield bad("zeta-of-too-few-layers", "zeta must have one array per layer", base, zeta=base["zeta"][:1])
+    yield bad(
+        "nan-prior",
+        "prior_mu must be finite",
+        base,
+        prior_mu=with_nan(base["prior_mu"]),
+    )
+    yield bad(
+        "zeta-of-too-few-layers",
+        "zeta must have one array per layer",
+        base,
+        zeta=base["zeta"][:1],
+    )
     yield bad("eps-of-other-size", "eps must be (S, D)", base, eps=base["eps"][:, 1:])
 
 
@@ -205,8 +277,12 @@ def bound_cases() -> Iterator[Case]:
 
 
 @operation("gain", "elementwise")
-def information_gain(mu_new: Array, rho_new: Array, mu_old: Array, rho_old: Array) -> float:
-    return vime.information_gain(DiagNormal(mu_new, rho_new), DiagNormal(mu_old, rho_old))
+def information_gain(
+    mu_new: Array, rho_new: Array, mu_old: Array, rho_old: Array
+) -> float:
+    return vime.information_gain(
+        DiagNormal(mu_new, rho_new), DiagNormal(mu_old, rho_old)
+    )
 
 
 @operation("gain", "elementwise")
@@ -221,9 +297,14 @@ def information_gains(
     step_size: float,
     method: Method,
 ) -> Array:
-    model: vime.ModelSettings = {"layer_sizes": sizes_of(layer_sizes), "likelihood_sigma": likelihood_sigma}
+    model: vime.ModelSettings = {
+        "layer_sizes": sizes_of(layer_sizes),
+        "likelihood_sigma": likelihood_sigma,
+    }
     q = DiagNormal(mu, rho)
-    return vime.information_gains(q, inputs, targets, eps, step_size=step_size, method=method, **model)
+    return vime.information_gains(
+        q, inputs, targets, eps, step_size=step_size, method=method, **model
+    )
 
 
 local_operation("information_gains")
@@ -231,8 +312,16 @@ local_operation("information_gains")
 
 def sigmas_of(given: Inputs) -> Inputs:
     """The inputs of `kl_diag_normal` for those of `information_gain`, in their own precision."""
-    sigma_q, sigma_p = np.logaddexp(0.0, given["rho_new"]), np.logaddexp(0.0, given["rho_old"])
-    return {"mu_q": given["mu_new"], "sigma_q": sigma_q, "mu_p": given["mu_old"], "sigma_p": sigma_p}
+    sigma_q, sigma_p = (
+        np.logaddexp(0.0, given["rho_new"]),
+        np.logaddexp(0.0, given["rho_old"]),
+    )
+    return {
+        "mu_q": given["mu_new"],
+        "sigma_q": sigma_q,
+        "mu_p": given["mu_old"],
+        "sigma_p": sigma_p,
+    }
 
 
 @mistake("FudgedDenominator", "information_gain")
@@ -267,7 +356,12 @@ def mean_gain(right: Function, given: Inputs) -> float:
 
 @mistake("VarianceAsSigma", "information_gain")
 def gain_with_variances(right: Function, given: Inputs) -> Array:
-    return bnn.kl_diag_normal(**{name: np.sqrt(x) if "sigma" in name else x for name, x in sigmas_of(given).items()})
+    return bnn.kl_diag_normal(
+        **{
+            name: np.sqrt(x) if "sigma" in name else x
+            for name, x in sigmas_of(given).items()
+        }
+    )
 
 
 GAINS = "information_gains", "information_gains_local"
@@ -279,7 +373,11 @@ def gradients_of_the_loss(given: Inputs) -> Arrays:
     q, rows = DiagNormal(given["mu"], given["rho"]), range(len(given["inputs"]))
     gradients = []
     for row in (slice(n, n + 1) for n in rows):
-        data = given["inputs"][row], given["targets"][row], vime.noise_of_rows(noise_of(given), row)
+        data = (
+            given["inputs"][row],
+            given["targets"][row],
+            vime.noise_of_rows(noise_of(given), row),
+        )
         gradients.append(vime.transition_loss_grad(q, q, *data, **model_of(given)))
     grad_mu, grad_rho = map(np.array, zip(*gradients, strict=True))
     return {"grad_mu": grad_mu, "grad_rho": grad_rho}
@@ -295,12 +393,17 @@ def swapped_gains(right: Function, given: Inputs) -> Array:
     """KL[old‖new] of each row's step; the Taylor form does not know the difference."""
     if given["method"] == "taylor":
         return right(**given)
-    q, step = DiagNormal(given["mu"], given["rho"]), partial(vime.posterior_step, **model_of(given))
+    q, step = (
+        DiagNormal(given["mu"], given["rho"]),
+        partial(vime.posterior_step, **model_of(given)),
+    )
     gains = []
     for row in (slice(n, n + 1) for n in range(len(given["inputs"]))):
         noise = vime.noise_of_rows(noise_of(given), row)
         data = given["inputs"][row], given["targets"][row], noise
-        gains.append(vime.information_gain(q, step(q, *data, step_size=given["step_size"])))
+        gains.append(
+            vime.information_gain(q, step(q, *data, step_size=given["step_size"]))
+        )
     return np.array(gains)
 
 
@@ -310,7 +413,10 @@ def gains_squared_before_mean(right: Function, given: Inputs) -> Array:
     name = "eps" if "eps" in given else "zeta"
     count = len(given["eps"]) if name == "eps" else len(given["zeta"][0])
     each = [slice(s, s + 1) for s in range(count)]
-    parts = [given["eps"][s] if name == "eps" else [zeta[s] for zeta in given["zeta"]] for s in each]
+    parts = [
+        given["eps"][s] if name == "eps" else [zeta[s] for zeta in given["zeta"]]
+        for s in each
+    ]
     return np.mean([right(**given | {name: part}) for part in parts], axis=0)
 
 
@@ -322,41 +428,99 @@ def copied_last_gain(right: Function, given: Inputs) -> Array:
 
 @cases_of("information_gain")
 def information_gain_cases() -> Iterator[Case]:
-    def step(rho: float, mean_move: float, rho_move: float, size: int, seed: int) -> Inputs:
-        mu_old, rho_old = numbers(size, seed=seed), rho + 0.25 * numbers(size, seed=seed + 1)
+    def step(
+        rho: float, mean_move: float, rho_move: float, size: int, seed: int
+    ) -> Inputs:
+        mu_old, rho_old = (
+            numbers(size, seed=seed),
+            rho + 0.25 * numbers(size, seed=seed + 1),
+        )
         signs = np.where(numbers(size, seed=seed + 2) > 0, 1.0, -1.0)
         mu_new, rho_new = mu_old + mean_move * signs, rho_old - rho_move * signs
-        return {"mu_new": mu_new, "rho_new": rho_new, "mu_old": mu_old, "rho_old": rho_old}
+        return {
+            "mu_new": mu_new,
+            "rho_new": rho_new,
+            "mu_old": mu_old,
+            "rho_old": rho_old,
+        }
 
     general = "SwappedKL", "DroppedConstant", "KLMean", "VarianceAsSigma"
-    yield good("three-weights", "New first, old second.", *general, **step(-0.5, 0.5, 0.75, 3, 1))
-    yield good("four-weights", "New first, old second.", *general, **step(0.5, 0.25, 1.0, 4, 2))
-    yield good("nothing-learned", "0 where nothing moved.", "DroppedConstant", **step(0.0, 0.0, 0.0, 3, 3))
+    yield good(
+        "three-weights",
+        "New first, old second.",
+        *general,
+        **step(-0.5, 0.5, 0.75, 3, 1),
+    )
+    yield good(
+        "four-weights", "New first, old second.", *general, **step(0.5, 0.25, 1.0, 4, 2)
+    )
+    yield good(
+        "nothing-learned",
+        "0 where nothing moved.",
+        "DroppedConstant",
+        **step(0.0, 0.0, 0.0, 3, 3),
+    )
     yield good("narrow", "Standard deviations near 1e-4.", "FudgedDenominator", "SwappedKL",
                mu_new=(1e-4, 0.0), rho_new=(-9.0, -9.5), mu_old=(0.0, 1e-4), rho_old=(-9.5, -8.5))  # fmt: skip
     yield good("narrower", "Standard deviations near 1e-5: with 1e-8 below, the gain is negative.", "FudgedDenominator",
                mu_new=(1e-5, 0.0), rho_new=(-11.0, -11.0), mu_old=(0.0, 1e-5), rho_old=(-11.5, -11.5))  # fmt: skip
-    yield good("near-identity", "A step of 1/256.", "NaiveNearIdentity", **step(-0.5, 2**-9, 2**-8, 4, 4))
-    yield good("near-identity-2", "A step of 1/128.", "NaiveNearIdentity", **step(0.3, 2**-8, 2**-7, 3, 5))
+    yield good(
+        "near-identity",
+        "A step of 1/256.",
+        "NaiveNearIdentity",
+        **step(-0.5, 2**-9, 2**-8, 4, 4),
+    )
+    yield good(
+        "near-identity-2",
+        "A step of 1/128.",
+        "NaiveNearIdentity",
+        **step(0.3, 2**-8, 2**-7, 3, 5),
+    )
     for exponent in (20, 22):
         yield good(f"near-identity-in-float64-{exponent}", f"A step of 2^−{exponent}.", "NaiveNearIdentity",
                    dtypes=("f64",), **step(-0.3, 2.0 ** -(exponent + 1), 2.0**-exponent, 4, exponent))  # fmt: skip
     yield good("wide", "A standard deviation of 5000 is doubled.", "SwappedKL",
                mu_new=(0.0,), rho_new=(10000.0,), mu_old=(1.0,), rho_old=(5000.0,))  # fmt: skip
     base = step(-0.5, 0.5, 0.75, 3, 1)
-    yield bad("sizes-differ", "both must have as many weights", base, mu_old=(0.0, 1.0), rho_old=(0.0, 1.0))
-    yield bad("mu-and-rho-differ", "mu and rho must have one shape", base, rho_new=(0.0, 1.0))
+    yield bad(
+        "sizes-differ",
+        "both must have as many weights",
+        base,
+        mu_old=(0.0, 1.0),
+        rho_old=(0.0, 1.0),
+    )
+    yield bad(
+        "mu-and-rho-differ", "mu and rho must have one shape", base, rho_new=(0.0, 1.0)
+    )
     yield bad("nan", "rho_new must be finite", base, rho_new=with_nan(base["rho_new"]))
-    yield bad("infinite", "mu_old must be finite", base, mu_old=with_nan(base["mu_old"], math.inf))
+    yield bad(
+        "infinite",
+        "mu_old must be finite",
+        base,
+        mu_old=with_nan(base["mu_old"], math.inf),
+    )
     low = with_nan(base["rho_old"], -1000.0)
-    yield by_convention(bad("rho-below-range", "rho must be >= -700", base, rho_old=low))
+    yield by_convention(
+        bad("rho-below-range", "rho must be >= -700", base, rho_old=low)
+    )
 
 
 @cases_of(*GAINS)
 def information_gains_cases() -> Iterator[Case]:
-    one, three = model(2, 3, 1, rows=1, samples=1, seed=1), model(2, 3, 1, rows=3, samples=2, seed=23)
-    flags = "MissingHalf", "SquaredBeforeMean", "CopiedLastGain", "SharedRowNoise", "UnnormalisedLogDensity"
-    yield good("one-row", "½λ²gᵀH⁻¹g of one transition and one sample.", "MissingHalf", **one)
+    one, three = (
+        model(2, 3, 1, rows=1, samples=1, seed=1),
+        model(2, 3, 1, rows=3, samples=2, seed=23),
+    )
+    flags = (
+        "MissingHalf",
+        "SquaredBeforeMean",
+        "CopiedLastGain",
+        "SharedRowNoise",
+        "UnnormalisedLogDensity",
+    )
+    yield good(
+        "one-row", "½λ²gᵀH⁻¹g of one transition and one sample.", "MissingHalf", **one
+    )
     yield good("three-rows", "Each from the same posterior; the gradient is averaged before it is squared.",
                *flags, **three)  # fmt: skip
     yield good("deep", "Two hidden layers as wide as the output.", *flags, "SameLayerNoise",
@@ -364,17 +528,43 @@ def information_gains_cases() -> Iterator[Case]:
     yield good("sigma-per-output", "A likelihood sigma for each output.", *flags,
                **model(3, 4, 2, rows=2, samples=2, seed=4) | {"likelihood_sigma": (0.5, 2.0)})  # fmt: skip
     exact = {"method": "exact", "step_size": 0.0625}
-    yield good("exact-one-row", "KL[new‖old] of one posterior step.", "SwappedKL", **one | exact)
+    yield good(
+        "exact-one-row",
+        "KL[new‖old] of one posterior step.",
+        "SwappedKL",
+        **one | exact,
+    )
     yield good("exact-three-rows", "One step a row, each from the same posterior.", "SwappedKL", "CopiedLastGain",
                "SharedRowNoise", **three | exact)  # fmt: skip
     yield good("exact-deep", "Equal widths, two samples.", "SwappedKL", "SameLayerNoise", "CopiedLastGain",
                **model(2, 2, 2, rows=3, samples=2, seed=5) | exact)  # fmt: skip
     yield bad("method", "method must be taylor or exact", three, method="fisher")
-    yield bad("no-rows", "there must be a row", three, inputs=np.zeros((0, 2)), targets=np.zeros((0, 1)))
+    yield bad(
+        "no-rows",
+        "there must be a row",
+        three,
+        inputs=np.zeros((0, 2)),
+        targets=np.zeros((0, 1)),
+    )
     yield bad("zero-step", "step_size must be > 0", three, step_size=0.0)
-    yield bad("nan-target", "targets must be finite", three, targets=with_nan(three["targets"]))
-    yield bad("rows-differ", "inputs and targets must have as many rows", three, targets=three["targets"][:2])
-    yield bad("zeta-of-too-few-layers", "zeta must have one array per layer", three, zeta=three["zeta"][:1])
+    yield bad(
+        "nan-target",
+        "targets must be finite",
+        three,
+        targets=with_nan(three["targets"]),
+    )
+    yield bad(
+        "rows-differ",
+        "inputs and targets must have as many rows",
+        three,
+        targets=three["targets"][:2],
+    )
+    yield bad(
+        "zeta-of-too-few-layers",
+        "zeta must have one array per layer",
+        three,
+        zeta=three["zeta"][:1],
+    )
     yield bad("eps-of-other-size", "eps must be (S, D)", three, eps=three["eps"][:, 1:])
 
 
@@ -392,8 +582,15 @@ def posterior_step(
     likelihood_sigma: Sigma,
     step_size: float,
 ) -> Arrays:
-    model: vime.ModelSettings = {"layer_sizes": sizes_of(layer_sizes), "likelihood_sigma": likelihood_sigma}
-    return parameters(vime.posterior_step(DiagNormal(mu, rho), inputs, targets, eps, step_size=step_size, **model))
+    model: vime.ModelSettings = {
+        "layer_sizes": sizes_of(layer_sizes),
+        "likelihood_sigma": likelihood_sigma,
+    }
+    return parameters(
+        vime.posterior_step(
+            DiagNormal(mu, rho), inputs, targets, eps, step_size=step_size, **model
+        )
+    )
 
 
 local_operation("posterior_step")
@@ -413,12 +610,20 @@ def posterior_updates(
 ) -> Arrays:
     """Every row from the same (mu, rho): `vime_ref.posterior_update` of each, (N, D)."""
     bnn.check_rows(inputs, targets)
-    model: vime.ModelSettings = {"layer_sizes": sizes_of(layer_sizes), "likelihood_sigma": likelihood_sigma}
+    model: vime.ModelSettings = {
+        "layer_sizes": sizes_of(layer_sizes),
+        "likelihood_sigma": likelihood_sigma,
+    }
     q = DiagNormal(mu, rho)
     rows = [slice(n, n + 1) for n in range(len(inputs))]
-    update = partial(vime.posterior_update, num_steps=num_steps, learning_rate=learning_rate, **model)
+    update = partial(
+        vime.posterior_update, num_steps=num_steps, learning_rate=learning_rate, **model
+    )
     new = [update(q, inputs[row], targets[row], eps) for row in rows]
-    return {"mu": np.array([each.mu for each in new]), "rho": np.array([each.rho for each in new])}
+    return {
+        "mu": np.array([each.mu for each in new]),
+        "rho": np.array([each.rho for each in new]),
+    }
 
 
 def parameters(q: DiagNormal) -> Arrays:
@@ -428,21 +633,42 @@ def parameters(q: DiagNormal) -> Arrays:
 @mistake("LeakyOptimiser", "posterior_updates")
 def leaky_updates(right: Function, given: Inputs) -> Arrays:
     """Momentum 0.9 whose velocity is never reset: v ← 0.9v + ∇ℓ, φ ← φ − αv."""
-    q, velocity, new = DiagNormal(given["mu"], given["rho"]), np.zeros((2, len(given["mu"]))), []
+    q, velocity, new = (
+        DiagNormal(given["mu"], given["rho"]),
+        np.zeros((2, len(given["mu"]))),
+        [],
+    )
     for row in (slice(n, n + 1) for n in range(len(given["inputs"]))):
         data, q_new = (given["inputs"][row], given["targets"][row], given["eps"]), q
         for _ in range(given["num_steps"]):
-            velocity = 0.9 * velocity + np.array(vime.transition_loss_grad(q_new, q, *data, **model_of(given)))
-            q_new = DiagNormal(*(np.array([q_new.mu, q_new.rho]) - given["learning_rate"] * velocity))
+            velocity = 0.9 * velocity + np.array(
+                vime.transition_loss_grad(q_new, q, *data, **model_of(given))
+            )
+            q_new = DiagNormal(
+                *(np.array([q_new.mu, q_new.rho]) - given["learning_rate"] * velocity)
+            )
         new.append(q_new)
-    return {"mu": np.array([each.mu for each in new]), "rho": np.array([each.rho for each in new])}
+    return {
+        "mu": np.array([each.mu for each in new]),
+        "rho": np.array([each.rho for each in new]),
+    }
 
 
 @cases_of("posterior_step", "posterior_step_local")
 def posterior_step_cases() -> Iterator[Case]:
     base = model(2, 3, 1, rows=1, samples=2, seed=1)
-    yield good("one-sample", "φ − λH⁻¹∇ℓ.", "UnnormalisedLogDensity", **model(2, 3, 1, rows=1, samples=1, seed=2))
-    yield good("two-samples", "The gradient is the mean over samples.", "UnnormalisedLogDensity", **base)
+    yield good(
+        "one-sample",
+        "φ − λH⁻¹∇ℓ.",
+        "UnnormalisedLogDensity",
+        **model(2, 3, 1, rows=1, samples=1, seed=2),
+    )
+    yield good(
+        "two-samples",
+        "The gradient is the mean over samples.",
+        "UnnormalisedLogDensity",
+        **base,
+    )
     yield good("equal-widths", "Each layer has its own noise.", "SameLayerNoise", "UnnormalisedLogDensity",
                **model(2, 2, 2, rows=1, samples=2, seed=3) | {"likelihood_sigma": (0.5, 2.0)})  # fmt: skip
     yield good("three-layers", "Three layers of one width.", "SameLayerNoise", "UnnormalisedLogDensity",
@@ -450,26 +676,56 @@ def posterior_step_cases() -> Iterator[Case]:
     two = model(2, 3, 1, rows=2, samples=2, seed=1)
     yield bad("two-rows", "there must be one transition", two, inputs=two["inputs"])
     yield bad("zero-step", "step_size must be > 0", base, step_size=0.0)
-    yield bad("nan-target", "targets must be finite", base, targets=with_nan(base["targets"]))
+    yield bad(
+        "nan-target", "targets must be finite", base, targets=with_nan(base["targets"])
+    )
 
 
 @cases_of("posterior_updates")
 def posterior_updates_cases() -> Iterator[Case]:
     base = model(2, 3, 1, rows=3, samples=2, seed=1)
-    yield good("one-row", "One gradient step.", "UnnormalisedLogDensity", **model(2, 3, 1, rows=1, samples=1, seed=2))
-    yield good("three-rows", "Each row starts anew.", "LeakyOptimiser", "UnnormalisedLogDensity", **base)
-    yield good("two-rows", "Each row starts anew.", "LeakyOptimiser", **model(2, 2, 2, rows=2, samples=1, seed=3))
+    yield good(
+        "one-row",
+        "One gradient step.",
+        "UnnormalisedLogDensity",
+        **model(2, 3, 1, rows=1, samples=1, seed=2),
+    )
+    yield good(
+        "three-rows",
+        "Each row starts anew.",
+        "LeakyOptimiser",
+        "UnnormalisedLogDensity",
+        **base,
+    )
+    yield good(
+        "two-rows",
+        "Each row starts anew.",
+        "LeakyOptimiser",
+        **model(2, 2, 2, rows=2, samples=1, seed=3),
+    )
     yield good("five-steps", "The KL to the start pulls from the second step on.", "LeakyOptimiser",
                **base | {"num_steps": 5, "learning_rate": 0.0078125})  # fmt: skip
     yield bad("no-steps", "num_steps must be >= 1", base, num_steps=0)
     yield bad("negative-rate", "learning_rate must be > 0", base, learning_rate=-0.5)
-    yield bad("no-rows", "there must be a row", base, inputs=np.zeros((0, 2)), targets=np.zeros((0, 1)))
+    yield bad(
+        "no-rows",
+        "there must be a row",
+        base,
+        inputs=np.zeros((0, 2)),
+        targets=np.zeros((0, 1)),
+    )
 
 
 # ---------------------------------------------------------------- mistakes that families share
 
 
-LOCAL = "mlp_local", "elbo_local", "elbo_grad_local", "posterior_step_local", "information_gains_local"
+LOCAL = (
+    "mlp_local",
+    "elbo_local",
+    "elbo_grad_local",
+    "posterior_step_local",
+    "information_gains_local",
+)
 ROWS = "mlp_local", "elbo_local", "elbo_grad_local", "information_gains_local"
 
 
@@ -483,10 +739,25 @@ def shared_row_noise(right: Function, given: Inputs) -> Any:
 def same_layer_noise(right: Function, given: Inputs) -> Any:
     """Layer 0's noise in every layer of its width."""
     first = given["zeta"][0]
-    return right(**given | {"zeta": [first if each.shape == first.shape else each for each in given["zeta"]]})
+    return right(
+        **given
+        | {
+            "zeta": [
+                first if each.shape == first.shape else each for each in given["zeta"]
+            ]
+        }
+    )
 
 
-@mistake("UnnormalisedLogDensity", "posterior_step", "posterior_step_local", "posterior_updates", *GAINS)
+@mistake(
+    "UnnormalisedLogDensity",
+    "posterior_step",
+    "posterior_step_local",
+    "posterior_updates",
+    *GAINS,
+)
 def likelihood_gradient_without_half(right: Function, given: Inputs) -> Any:
     """Without the ½ of the square the likelihood's gradient is doubled, as by a σ smaller by √2."""
-    return right(**given | {"likelihood_sigma": given["likelihood_sigma"] / math.sqrt(2.0)})
+    return right(
+        **given | {"likelihood_sigma": given["likelihood_sigma"] / math.sqrt(2.0)}
+    )

@@ -58,11 +58,37 @@ def softplus_cases() -> Iterator[Case]:
     base: Inputs = {"rho": (0.0, 1.0)}
     yield good("at-zero", "softplus(0) is log 2.", rho=(0.0,))
     yield good("moderate", "Both signs of moderate size.", rho=(-1.5, -0.5, 0.25, 2.0))
-    yield good("matrix", "Elementwise, whatever the shape.", rho=((-1.0, 0.0, 1.0), (2.0, 3.0, -0.5)))
-    yield good("at-100-in-float32", "exp(100) is beyond float32.", "SoftplusOverflow", dtypes=("f32",), rho=(100.0,))
-    yield good("at-1000", "A standard deviation of 1000 is ρ = 1000.", "SoftplusOverflow", rho=(1000.0, 10000.0))
-    yield good("far-below", "softplus(−50) is e^−50, not 0.", "SoftplusOverflow", rho=(-50.0, -80.0))
-    yield good("lowest", "e^−700 is a normal number of float64.", "SoftplusOverflow", dtypes=("f64",), rho=(-700.0,))
+    yield good(
+        "matrix",
+        "Elementwise, whatever the shape.",
+        rho=((-1.0, 0.0, 1.0), (2.0, 3.0, -0.5)),
+    )
+    yield good(
+        "at-100-in-float32",
+        "exp(100) is beyond float32.",
+        "SoftplusOverflow",
+        dtypes=("f32",),
+        rho=(100.0,),
+    )
+    yield good(
+        "at-1000",
+        "A standard deviation of 1000 is ρ = 1000.",
+        "SoftplusOverflow",
+        rho=(1000.0, 10000.0),
+    )
+    yield good(
+        "far-below",
+        "softplus(−50) is e^−50, not 0.",
+        "SoftplusOverflow",
+        rho=(-50.0, -80.0),
+    )
+    yield good(
+        "lowest",
+        "e^−700 is a normal number of float64.",
+        "SoftplusOverflow",
+        dtypes=("f64",),
+        rho=(-700.0,),
+    )
     yield bad("nan", "rho must be finite", base, rho=(0.0, math.nan))
     yield bad("infinite", "rho must be finite", base, rho=(math.inf, 0.0))
     yield bad("minus-infinite", "rho must be finite", base, rho=(-math.inf,))
@@ -72,9 +98,21 @@ def softplus_cases() -> Iterator[Case]:
 def softplus_inverse_cases() -> Iterator[Case]:
     base: Inputs = {"sigma": (0.5, 1.0)}
     yield good("half", "The original's standard deviation at the start.", sigma=(0.5,))
-    yield good("moderate", "From a hundredth to ten.", sigma=(0.01, 0.25, 1.0, 3.0, 10.0))
-    yield good("large", "exp(1000) is beyond float64.", "SoftplusOverflow", sigma=(1000.0, 10000.0))
-    yield good("tiny", "exp σ − 1 cancels; ρ is log σ here.", "SoftplusOverflow", sigma=(1e-10, 1e-20))
+    yield good(
+        "moderate", "From a hundredth to ten.", sigma=(0.01, 0.25, 1.0, 3.0, 10.0)
+    )
+    yield good(
+        "large",
+        "exp(1000) is beyond float64.",
+        "SoftplusOverflow",
+        sigma=(1000.0, 10000.0),
+    )
+    yield good(
+        "tiny",
+        "exp σ − 1 cancels; ρ is log σ here.",
+        "SoftplusOverflow",
+        sigma=(1e-10, 1e-20),
+    )
     yield bad("zero", "sigma must be > 0", base, sigma=(0.5, 0.0))
     yield bad("negative", "sigma must be > 0", base, sigma=(-0.5, 1.0))
     yield bad("nan", "sigma must be finite", base, sigma=(math.nan,))
@@ -113,7 +151,9 @@ def lost_to_fudge(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> A
     return np.sum(numerator * 1e-8 / (denominator * (denominator + 1e-8)), axis=-1)
 
 
-def lost_to_fudged_log(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+def lost_to_fudged_log(
+    mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array
+) -> Array:
     """What that denominator takes together with log((σ_p + 1e-8)/(σ_q + 1e-8)) in place of log(σ_p/σ_q)."""
     lost_to_log = np.sum(np.log1p(1e-8 / sigma_q) - np.log1p(1e-8 / sigma_p), axis=-1)
     return lost_to_fudge(mu_q, sigma_q, mu_p, sigma_p) + lost_to_log
@@ -156,7 +196,9 @@ def kl_with_prior_variance(right: Function, given: Inputs) -> Array:
 
 @mistake("VarianceAsSigma", "kl_diag_normal")
 def kl_with_variances(right: Function, given: Inputs) -> Array:
-    return right(**given | {"sigma_q": given["sigma_q"] ** 2, "sigma_p": given["sigma_p"] ** 2})
+    return right(
+        **given | {"sigma_q": given["sigma_q"] ** 2, "sigma_p": given["sigma_p"] ** 2}
+    )
 
 
 @mistake("VarianceAsSigma", "kl_diag_normal")
@@ -166,7 +208,10 @@ def kl_with_root_of_prior_sigma(right: Function, given: Inputs) -> Array:
 
 @mistake("VarianceAsSigma", "kl_diag_normal")
 def kl_with_roots(right: Function, given: Inputs) -> Array:
-    return right(**given | {"sigma_q": np.sqrt(given["sigma_q"]), "sigma_p": np.sqrt(given["sigma_p"])})
+    return right(
+        **given
+        | {"sigma_q": np.sqrt(given["sigma_q"]), "sigma_p": np.sqrt(given["sigma_p"])}
+    )
 
 
 @mistake("MissingHalf", "kl_taylor")
@@ -186,7 +231,12 @@ def near_pair(move: float, size: int, seed: int, scale: float = 1.0) -> Inputs:
     given = pair(size, seed=seed)
     sigma_p, mu_p = scale * given["sigma_p"] / 1.1, given["mu_p"] * scale
     ratio = 1.0 + move * np.where(numbers(size, seed=seed) > 0, 1.0, -1.0)
-    return {"mu_q": mu_p + 0.5 * move * sigma_p, "sigma_q": ratio * sigma_p, "mu_p": mu_p, "sigma_p": sigma_p}
+    return {
+        "mu_q": mu_p + 0.5 * move * sigma_p,
+        "sigma_q": ratio * sigma_p,
+        "mu_p": mu_p,
+        "sigma_p": sigma_p,
+    }
 
 
 @cases_of("kl_diag_normal")
@@ -194,9 +244,15 @@ def kl_diag_normal_cases() -> Iterator[Case]:
     general = "SwappedKL", "DroppedConstant", "KLMean", "VarianceAsSigma"
     yield good("unit-shift", "A mean one standard deviation away is half a nat.", "DroppedConstant",
                mu_q=(1.0,), sigma_q=(1.0,), mu_p=(0.0,), sigma_p=(1.0,))  # fmt: skip
-    yield good("three-weights", "Different means and widths.", *general, **pair(3, seed=1))
-    yield good("four-weights", "Different means and widths.", *general, **pair(4, seed=5))
-    yield good("rows", "The sum runs over the last axis only.", *general, **pair(2, 3, seed=9))
+    yield good(
+        "three-weights", "Different means and widths.", *general, **pair(3, seed=1)
+    )
+    yield good(
+        "four-weights", "Different means and widths.", *general, **pair(4, seed=5)
+    )
+    yield good(
+        "rows", "The sum runs over the last axis only.", *general, **pair(2, 3, seed=9)
+    )
     same = pair(3, seed=2)
     yield good("equal", "The KL of equal distributions is 0.", "DroppedConstant",
                **same | {"mu_q": same["mu_p"], "sigma_q": same["sigma_p"]})  # fmt: skip
@@ -207,10 +263,20 @@ def kl_diag_normal_cases() -> Iterator[Case]:
             "mu_p": (0.0, sigma),
             "sigma_p": (sigma, sigma),
         }
-        yield good(f"sigma-{sigma:g}", "1e-8 is no small number beside σ².", "FudgedDenominator", **sharp)
+        yield good(
+            f"sigma-{sigma:g}",
+            "1e-8 is no small number beside σ².",
+            "FudgedDenominator",
+            **sharp,
+        )
     yield good("near-identity", "A move of 1/512 σ, as a transition makes it.", "NaiveNearIdentity",
                **near_pair(2**-9, 4, seed=4))  # fmt: skip
-    yield good("near-identity-rows", "A move of 1/256 σ.", "NaiveNearIdentity", **near_pair(2**-8, 3, seed=11))
+    yield good(
+        "near-identity-rows",
+        "A move of 1/256 σ.",
+        "NaiveNearIdentity",
+        **near_pair(2**-8, 3, seed=11),
+    )
     for exponent, seed in ((20, 21), (22, 22)):
         yield good(f"near-identity-in-float64-{exponent}", f"A move of 2^−{exponent} σ.", "NaiveNearIdentity",
                    dtypes=("f64",), **near_pair(2.0**-exponent, 4, seed=seed))  # fmt: skip
@@ -222,33 +288,79 @@ def kl_diag_normal_cases() -> Iterator[Case]:
     yield bad("negative-sigma", "sigma_q must be > 0", base, sigma_q=(0.5, -0.5, 1.0))
     yield bad("zero-sigma", "sigma_p must be > 0", base, sigma_p=(0.5, 0.0, 1.0))
     yield bad("nan-mean", "mu_q must be finite", base, mu_q=with_nan(base["mu_q"]))
-    yield bad("infinite-mean", "mu_p must be finite", base, mu_p=with_nan(base["mu_p"], math.inf))
-    yield bad("infinite-sigma", "sigma_p must be finite", base, sigma_p=(0.5, math.inf, 1.0))
-    yield bad("sizes-differ", "all must have the same last axis", base, mu_p=(0.0, 1.0), sigma_p=(1.0, 1.0))
+    yield bad(
+        "infinite-mean",
+        "mu_p must be finite",
+        base,
+        mu_p=with_nan(base["mu_p"], math.inf),
+    )
+    yield bad(
+        "infinite-sigma", "sigma_p must be finite", base, sigma_p=(0.5, math.inf, 1.0)
+    )
+    yield bad(
+        "sizes-differ",
+        "all must have the same last axis",
+        base,
+        mu_p=(0.0, 1.0),
+        sigma_p=(1.0, 1.0),
+    )
     yield bad("one-for-all", "all must have the same last axis", base, sigma_p=(1.0,))
 
 
 @cases_of("kl_hessian_diag")
 def kl_hessian_diag_cases() -> Iterator[Case]:
     base: Inputs = {"mu": (0.0, 1.0), "rho": (0.0, -1.0)}
-    yield good("moderate", "1/σ² and 2·sigmoid(ρ)²/σ².", mu=(0.0, -1.5, 2.0), rho=(0.0, -1.0, 1.5))
-    yield good("small-sigma", "As ρ falls, the curvature in ρ tends to 2.", mu=(0.0, 1.0), rho=(-12.0, -25.0))
-    yield good("large-sigma", "σ = ρ and sigmoid = 1.", mu=(0.0, 1.0), rho=(40.0, 1000.0))
+    yield good(
+        "moderate",
+        "1/σ² and 2·sigmoid(ρ)²/σ².",
+        mu=(0.0, -1.5, 2.0),
+        rho=(0.0, -1.0, 1.5),
+    )
+    yield good(
+        "small-sigma",
+        "As ρ falls, the curvature in ρ tends to 2.",
+        mu=(0.0, 1.0),
+        rho=(-12.0, -25.0),
+    )
+    yield good(
+        "large-sigma", "σ = ρ and sigmoid = 1.", mu=(0.0, 1.0), rho=(40.0, 1000.0)
+    )
     yield bad("nan", "rho must be finite", base, rho=(0.0, math.nan))
-    yield bad("sizes-differ", "mu and rho must have one shape", base, mu=(0.0, 1.0, 2.0))
-    yield by_convention(bad("rho-below-range", "rho must be >= -700", base, rho=(0.0, -1000.0)))
+    yield bad(
+        "sizes-differ", "mu and rho must have one shape", base, mu=(0.0, 1.0, 2.0)
+    )
+    yield by_convention(
+        bad("rho-below-range", "rho must be >= -700", base, rho=(0.0, -1000.0))
+    )
 
 
 @cases_of("kl_taylor")
 def kl_taylor_cases() -> Iterator[Case]:
-    base: Inputs = {"mu": (0.0, 1.0), "rho": (0.0, -1.0), "delta_mu": (0.5, 0.25), "delta_rho": (-0.5, 0.125)}
+    base: Inputs = {
+        "mu": (0.0, 1.0),
+        "rho": (0.0, -1.0),
+        "delta_mu": (0.5, 0.25),
+        "delta_rho": (-0.5, 0.125),
+    }
     yield good("both", "Half the quadratic form.", "MissingHalf", **base)
-    yield good("mean-only", "½(Δμ/σ)².", "MissingHalf", **base | {"delta_rho": (0.0, 0.0)})
-    yield good("rho-only", "(sigmoid(ρ)Δρ/σ)².", "MissingHalf", **base | {"delta_mu": (0.0, 0.0)})
     yield good(
-        "small", "A step of 1e-6.", "MissingHalf", **base | {"delta_mu": (1e-6, -1e-6), "delta_rho": (1e-6, 0.0)}
+        "mean-only", "½(Δμ/σ)².", "MissingHalf", **base | {"delta_rho": (0.0, 0.0)}
     )
-    yield bad("sizes-differ", "delta_mu must have the shape of mu", base, delta_mu=(0.5,))
+    yield good(
+        "rho-only",
+        "(sigmoid(ρ)Δρ/σ)².",
+        "MissingHalf",
+        **base | {"delta_mu": (0.0, 0.0)},
+    )
+    yield good(
+        "small",
+        "A step of 1e-6.",
+        "MissingHalf",
+        **base | {"delta_mu": (1e-6, -1e-6), "delta_rho": (1e-6, 0.0)},
+    )
+    yield bad(
+        "sizes-differ", "delta_mu must have the shape of mu", base, delta_mu=(0.5,)
+    )
     yield bad("nan", "delta_rho must be finite", base, delta_rho=(0.0, math.nan))
     yield bad("infinite", "delta_mu must be finite", base, delta_mu=(math.inf, 0.0))
 
@@ -267,29 +379,55 @@ def sample_weights(mu: Array, rho: Array, eps: Array) -> Array:
 
 
 @operation("network", "arraywise")
-def mlp_local(mu: Array, rho: Array, inputs: Array, zeta: Zeta, layer_sizes: Array) -> Array:
+def mlp_local(
+    mu: Array, rho: Array, inputs: Array, zeta: Zeta, layer_sizes: Array
+) -> Array:
     return bnn.mlp_local(DiagNormal(mu, rho), inputs, zeta, sizes_of(layer_sizes))
 
 
 @cases_of("mlp")
 def mlp_cases() -> Iterator[Case]:
     base = model(2, 3, 1, rows=2, samples=2, seed=1)
-    yield good("linear", "No hidden layer: a matrix and a bias.", **model(2, 2, rows=2, samples=1, seed=2))
-    yield good("one-hidden-layer", "Matrix in C order, then the bias; ReLU between, linear at the end.", **base)
-    yield good("two-hidden-layers", "3-4-2-2, three samples.", **model(3, 4, 2, 2, rows=2, samples=3, seed=3))
+    yield good(
+        "linear",
+        "No hidden layer: a matrix and a bias.",
+        **model(2, 2, rows=2, samples=1, seed=2),
+    )
+    yield good(
+        "one-hidden-layer",
+        "Matrix in C order, then the bias; ReLU between, linear at the end.",
+        **base,
+    )
+    yield good(
+        "two-hidden-layers",
+        "3-4-2-2, three samples.",
+        **model(3, 4, 2, 2, rows=2, samples=3, seed=3),
+    )
     yield good("all-negative", "Every hidden unit is off: the output is the last bias.",
                **base | {"theta": ((-1.0,) * 9 + (1.0, 1.0, 1.0, 0.5),), "inputs": ((1.0, 2.0),)})  # fmt: skip
-    yield bad("too-few-weights", "theta must be (S, D)", base, theta=base["theta"][:, 1:])
+    yield bad(
+        "too-few-weights", "theta must be (S, D)", base, theta=base["theta"][:, 1:]
+    )
     yield bad("too-many-inputs", "inputs must be (N, I)", base, inputs=np.ones((2, 3)))
     yield bad("nan-weight", "theta must be finite", base, theta=with_nan(base["theta"]))
-    yield bad("zero-units", "layer sizes must be >= 1", base, layer_sizes=np.array([2, 0, 1]))
+    yield bad(
+        "zero-units", "layer sizes must be >= 1", base, layer_sizes=np.array([2, 0, 1])
+    )
 
 
 @cases_of("sample_weights")
 def sample_weights_cases() -> Iterator[Case]:
-    base: Inputs = {"mu": (0.5, -1.0), "rho": (0.0, -2.0), "eps": np.array([[1.0, -0.5], [0.0, 2.0], [-1.5, 1.0]])}
+    base: Inputs = {
+        "mu": (0.5, -1.0),
+        "rho": (0.0, -2.0),
+        "eps": np.array([[1.0, -0.5], [0.0, 2.0], [-1.5, 1.0]]),
+    }
     yield good("three-samples", "μ + σε, σ being softplus(ρ).", **base)
-    yield good("narrow", "σ = 1e-9 moves nothing visible in float32.", **base | {"rho": (-20.0, 3.0)})
+    yield good(
+        "narrow",
+        "σ = 1e-9 moves nothing visible in float32.",
+        **base | {"rho": (-20.0, 3.0)},
+    )
     yield bad("eps-of-other-size", "eps must be (S, D)", base, eps=np.ones((2, 3)))
     yield bad("nan-eps", "eps must be finite", base, eps=with_nan(base["eps"]))
     yield bad("no-samples", "there must be a sample", base, eps=np.zeros((0, 2)))
@@ -297,16 +435,54 @@ def sample_weights_cases() -> Iterator[Case]:
 
 @cases_of("mlp_local")
 def mlp_local_cases() -> Iterator[Case]:
-    base, square = model(2, 3, 1, rows=3, samples=2, seed=1), model(2, 2, 2, rows=2, samples=2, seed=2)
-    yield good("one-row", "z ~ N(hμ, h²σ²), the bias with h = 1.", **model(2, 3, 1, rows=1, samples=1, seed=3))
-    yield good("three-rows", "Noise of its own for each sample, row and unit.", "SharedRowNoise", **base)
-    yield good("equal-widths", "Noise of its own for each layer.", "SharedRowNoise", "SameLayerNoise", **square)
+    base, square = (
+        model(2, 3, 1, rows=3, samples=2, seed=1),
+        model(2, 2, 2, rows=2, samples=2, seed=2),
+    )
+    yield good(
+        "one-row",
+        "z ~ N(hμ, h²σ²), the bias with h = 1.",
+        **model(2, 3, 1, rows=1, samples=1, seed=3),
+    )
+    yield good(
+        "three-rows",
+        "Noise of its own for each sample, row and unit.",
+        "SharedRowNoise",
+        **base,
+    )
+    yield good(
+        "equal-widths",
+        "Noise of its own for each layer.",
+        "SharedRowNoise",
+        "SameLayerNoise",
+        **square,
+    )
     yield good("deep", "Three layers of one width.", "SharedRowNoise", "SameLayerNoise",
                **model(2, 3, 3, 3, rows=2, samples=1, seed=4))  # fmt: skip
-    yield bad("too-few-layers", "zeta must have one array per layer", base, zeta=base["zeta"][:1])
-    yield bad("shared-row", "zeta must be (S, N, O), not (S, 1, O)", base, zeta=[z[:, :1] for z in base["zeta"]])
-    yield bad("nan-zeta", "zeta must be finite", base, zeta=[base["zeta"][0], with_nan(base["zeta"][1])])
-    yield bad("infinite-input", "inputs must be finite", base, inputs=with_nan(base["inputs"], math.inf))
+    yield bad(
+        "too-few-layers",
+        "zeta must have one array per layer",
+        base,
+        zeta=base["zeta"][:1],
+    )
+    yield bad(
+        "shared-row",
+        "zeta must be (S, N, O), not (S, 1, O)",
+        base,
+        zeta=[z[:, :1] for z in base["zeta"]],
+    )
+    yield bad(
+        "nan-zeta",
+        "zeta must be finite",
+        base,
+        zeta=[base["zeta"][0], with_nan(base["zeta"][1])],
+    )
+    yield bad(
+        "infinite-input",
+        "inputs must be finite",
+        base,
+        inputs=with_nan(base["inputs"], math.inf),
+    )
 
 
 # ---------------------------------------------------------------- family likelihood
@@ -324,10 +500,21 @@ def log_likelihood(outputs: Array, targets: Array, likelihood_sigma: Sigma) -> A
 
 @operation("likelihood", "arraywise")
 def predictive_log_density(
-    mu: Array, rho: Array, inputs: Array, targets: Array, eps: Array, layer_sizes: Array, likelihood_sigma: Sigma
+    mu: Array,
+    rho: Array,
+    inputs: Array,
+    targets: Array,
+    eps: Array,
+    layer_sizes: Array,
+    likelihood_sigma: Sigma,
 ) -> Array:
-    model: vime.ModelSettings = {"layer_sizes": sizes_of(layer_sizes), "likelihood_sigma": likelihood_sigma}
-    return bnn.predictive_log_density(DiagNormal(mu, rho), inputs, targets, eps, **model)
+    model: vime.ModelSettings = {
+        "layer_sizes": sizes_of(layer_sizes),
+        "likelihood_sigma": likelihood_sigma,
+    }
+    return bnn.predictive_log_density(
+        DiagNormal(mu, rho), inputs, targets, eps, **model
+    )
 
 
 DENSITIES = {"normal_log_density": "sigma", "log_likelihood": "likelihood_sigma"}
@@ -335,12 +522,18 @@ DENSITIES = {"normal_log_density": "sigma", "log_likelihood": "likelihood_sigma"
 
 @mistake("VarianceAsSigma", *DENSITIES)
 def squared_sigma(right: Function, given: Inputs) -> Array:
-    return right(**given | {name: np.square(given[name]) for name in DENSITIES.values() if name in given})
+    return right(
+        **given
+        | {name: np.square(given[name]) for name in DENSITIES.values() if name in given}
+    )
 
 
 @mistake("VarianceAsSigma", *DENSITIES)
 def root_of_sigma(right: Function, given: Inputs) -> Array:
-    return right(**given | {name: np.sqrt(given[name]) for name in DENSITIES.values() if name in given})
+    return right(
+        **given
+        | {name: np.sqrt(given[name]) for name in DENSITIES.values() if name in given}
+    )
 
 
 @mistake("UnnormalisedLogDensity", "normal_log_density")
@@ -361,21 +554,43 @@ def likelihood_without_half(right: Function, given: Inputs) -> Array:
 
 @mistake("UnnormalisedLogDensity", "log_likelihood", "predictive_log_density")
 def likelihood_without_log_sigma(right: Function, given: Inputs) -> Array:
-    return right(**given) + np.sum(np.log(given["likelihood_sigma"] * np.ones(given["targets"].shape[-1])))
+    return right(**given) + np.sum(
+        np.log(given["likelihood_sigma"] * np.ones(given["targets"].shape[-1]))
+    )
 
 
 @mistake("AveragedPrediction", "predictive_log_density")
 def density_of_averaged_prediction(right: Function, given: Inputs) -> Array:
     q = DiagNormal(given["mu"], given["rho"])
-    outputs = bnn.forward(q, given["inputs"], given["eps"], sizes_of(given["layer_sizes"]))
-    return bnn.log_likelihood(outputs.mean(axis=0)[None], given["targets"], given["likelihood_sigma"])[0]
+    outputs = bnn.forward(
+        q, given["inputs"], given["eps"], sizes_of(given["layer_sizes"])
+    )
+    return bnn.log_likelihood(
+        outputs.mean(axis=0)[None], given["targets"], given["likelihood_sigma"]
+    )[0]
 
 
 @cases_of("normal_log_density")
 def normal_log_density_cases() -> Iterator[Case]:
-    base: Inputs = {"x": (0.5, -1.0, 2.0), "mean": (0.0, 0.5, 1.0), "sigma": (1.0, 0.5, 2.0)}
-    yield good("standard", "−½ log 2π at the mean of the standard normal.", x=(0.0,), mean=(0.0,), sigma=1.0)
-    yield good("moderate", "All three terms.", "VarianceAsSigma", "UnnormalisedLogDensity", **base)
+    base: Inputs = {
+        "x": (0.5, -1.0, 2.0),
+        "mean": (0.0, 0.5, 1.0),
+        "sigma": (1.0, 0.5, 2.0),
+    }
+    yield good(
+        "standard",
+        "−½ log 2π at the mean of the standard normal.",
+        x=(0.0,),
+        mean=(0.0,),
+        sigma=1.0,
+    )
+    yield good(
+        "moderate",
+        "All three terms.",
+        "VarianceAsSigma",
+        "UnnormalisedLogDensity",
+        **base,
+    )
     yield good("narrow", "A sharp density is above 1.", "VarianceAsSigma", "UnnormalisedLogDensity",
                x=(0.0, 0.001), mean=(0.0, 0.0), sigma=0.001)  # fmt: skip
     yield good("far-tail", "A hundred standard deviations out, where the density underflows.", "UnnormalisedLogDensity",
@@ -387,18 +602,34 @@ def normal_log_density_cases() -> Iterator[Case]:
 
 @cases_of("log_likelihood")
 def log_likelihood_cases() -> Iterator[Case]:
-    base: Inputs = {"outputs": numbers(2, 3, 2, seed=1), "targets": numbers(3, 2, seed=2), "likelihood_sigma": 0.75}
+    base: Inputs = {
+        "outputs": numbers(2, 3, 2, seed=1),
+        "targets": numbers(3, 2, seed=2),
+        "likelihood_sigma": 0.75,
+    }
     flags = "VarianceAsSigma", "UnnormalisedLogDensity"
     yield good("one-sigma", "Summed over the outputs, (S, N).", *flags, **base)
     yield good("sigma-per-output", "A standard deviation for each output.", *flags,
                **base | {"likelihood_sigma": (0.5, 3.0)})  # fmt: skip
-    yield good("original-sigma", "The original's fixed σ = 5.", *flags, **base | {"likelihood_sigma": 5.0})
+    yield good(
+        "original-sigma",
+        "The original's fixed σ = 5.",
+        *flags,
+        **base | {"likelihood_sigma": 5.0},
+    )
     yield bad("zero-sigma", "likelihood_sigma must be > 0", base, likelihood_sigma=0.0)
     yield bad(
-        "sigma-of-other-size", "likelihood_sigma must be a scalar or (O,)", base, likelihood_sigma=(1.0, 1.0, 1.0)
+        "sigma-of-other-size",
+        "likelihood_sigma must be a scalar or (O,)",
+        base,
+        likelihood_sigma=(1.0, 1.0, 1.0),
     )
-    yield bad("rows-differ", "targets must be (N, O)", base, targets=numbers(2, 2, seed=2))
-    yield bad("nan-output", "outputs must be finite", base, outputs=with_nan(base["outputs"]))
+    yield bad(
+        "rows-differ", "targets must be (N, O)", base, targets=numbers(2, 2, seed=2)
+    )
+    yield bad(
+        "nan-output", "outputs must be finite", base, outputs=with_nan(base["outputs"])
+    )
 
 
 @cases_of("predictive_log_density")
@@ -411,5 +642,13 @@ def predictive_log_density_cases() -> Iterator[Case]:
     yield good("far-target", "Every density underflows, the log of their mean does not.", *flags,
                **base | {"targets": 30.0 + base["targets"]})  # fmt: skip
     yield bad("zero-sigma", "likelihood_sigma must be > 0", base, likelihood_sigma=0.0)
-    yield bad("no-rows", "there must be a row", base, inputs=np.zeros((0, 2)), targets=np.zeros((0, 2)))
-    yield bad("nan-input", "inputs must be finite", base, inputs=with_nan(base["inputs"]))
+    yield bad(
+        "no-rows",
+        "there must be a row",
+        base,
+        inputs=np.zeros((0, 2)),
+        targets=np.zeros((0, 2)),
+    )
+    yield bad(
+        "nan-input", "inputs must be finite", base, inputs=with_nan(base["inputs"])
+    )

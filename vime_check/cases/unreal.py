@@ -14,7 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnn_ref import Array
-from vime_check.operations import Arrays, Case, Function, Inputs, bad, cases_of, good, mistake, numbers, operation
+from vime_check.operations import (
+    Arrays,
+    Case,
+    Function,
+    Inputs,
+    bad,
+    cases_of,
+    good,
+    mistake,
+    numbers,
+    operation,
+)
 from vime_lecture import unreal
 from vime_lecture.unreal import Flags, Rows
 
@@ -44,23 +55,42 @@ def draw_windows(given: Inputs, fits: Flags) -> Rows:
     if not fits.any():
         return np.argwhere(fits)
     rewards, coins, places = given["rewards"], given["coins"], given["places"]
-    paid, unpaid = np.argwhere(fits & (rewards != 0)), np.argwhere(fits & (rewards == 0))
-    kinds = [paid if (coin < 0.5 and len(paid)) or not len(unpaid) else unpaid for coin in coins]
-    return np.array([kind[int(place * len(kind))] for kind, place in zip(kinds, places)])
+    paid, unpaid = (
+        np.argwhere(fits & (rewards != 0)),
+        np.argwhere(fits & (rewards == 0)),
+    )
+    kinds = [
+        paid if (coin < 0.5 and len(paid)) or not len(unpaid) else unpaid
+        for coin in coins
+    ]
+    return np.array(
+        [kind[int(place * len(kind))] for kind, place in zip(kinds, places)]
+    )
 
 
 # ---------------------------------------------------------------- building blocks: 50 digits
 
 
-def exact_returns(rewards: Any, bootstraps: Any, terminated: Flags, truncated: Flags, gamma: Any) -> Any:
+def exact_returns(
+    rewards: Any, bootstraps: Any, terminated: Flags, truncated: Flags, gamma: Any
+) -> Any:
     """Σ γᵏ r_{t+k} to the end of the episode or of the rows, and what is bootstrapped there, row by row."""
     totals = np.empty(rewards.shape, dtype=object)
     for place in np.ndindex(rewards.shape):
         t, others = place[0], place[1:]
-        over, cut = (flags[(slice(None), *others[: flags.ndim - 1])] for flags in (terminated, truncated))
-        last = next((k for k in range(t, len(rewards)) if over[k] or cut[k]), len(rewards) - 1)
-        total = sum(gamma ** (k - t) * rewards[(k, *others)] for k in range(t, last + 1))
-        beyond = 0 if over[last] else gamma ** (last - t + 1) * bootstraps[(last, *others)]
+        over, cut = (
+            flags[(slice(None), *others[: flags.ndim - 1])]
+            for flags in (terminated, truncated)
+        )
+        last = next(
+            (k for k in range(t, len(rewards)) if over[k] or cut[k]), len(rewards) - 1
+        )
+        total = sum(
+            gamma ** (k - t) * rewards[(k, *others)] for k in range(t, last + 1)
+        )
+        beyond = (
+            0 if over[last] else gamma ** (last - t + 1) * bootstraps[(last, *others)]
+        )
         totals[place] = total + beyond
     return totals
 
@@ -68,15 +98,26 @@ def exact_returns(rewards: Any, bootstraps: Any, terminated: Flags, truncated: F
 def exact_window_fits(ended: Flags) -> Any:
     """Rows whose episode has begun two rows before at the latest."""
     before: Rows = np.cumsum(ended, axis=0) - ended  # episodes over before each row
-    return np.array([(t >= 2) & (before[t] == before[max(t - 2, 0)]) for t in range(len(ended))], dtype=int)
+    return np.array(
+        [(t >= 2) & (before[t] == before[max(t - 2, 0)]) for t in range(len(ended))],
+        dtype=int,
+    )
 
 
 def exact_windows(rewards: Any, ended: Flags, coins: Any, places: Any) -> Any:
     fits = exact_window_fits(ended)
     rows = [place for place in np.ndindex(fits.shape) if fits[place]]
-    kinds = [[row for row in rows if bool(rewards[row]) == paid] for paid in (False, True)]
+    kinds = [
+        [row for row in rows if bool(rewards[row]) == paid] for paid in (False, True)
+    ]
     asked = [kinds[int(2 * coin < 1)] or kinds[int(2 * coin >= 1)] for coin in coins]
-    return np.array([kind[math.floor(place * len(kind))] for kind, place in zip(asked, places) if kind])
+    return np.array(
+        [
+            kind[math.floor(place * len(kind))]
+            for kind, place in zip(asked, places)
+            if kind
+        ]
+    )
 
 
 def closed_forms() -> dict[str, Function]:
@@ -90,20 +131,30 @@ def closed_forms() -> dict[str, Function]:
         changes = abs(images[1:] - images[:-1])
         _, height, width, _ = images.shape
         means = [
-            [cell.sum() / (one * cell.size) for cell in np.split(strip, width // cell_size, axis=1)]
+            [
+                cell.sum() / (one * cell.size)
+                for cell in np.split(strip, width // cell_size, axis=1)
+            ]
             for change in changes
             for strip in np.split(change, height // cell_size)
         ]
         return np.array(means).reshape(len(changes), height // cell_size, -1)
 
     def dueling(values: Any, advantages: Any) -> Any:
-        return advantages + (values - advantages.sum(axis=-1) / advantages.shape[-1])[..., None]
+        return (
+            advantages
+            + (values - advantages.sum(axis=-1) / advantages.shape[-1])[..., None]
+        )
 
     def control_loss(q_values: Any, actions: Array, targets: Any) -> Any:
-        off = [targets[n] - q_values[n, :, int(action)] for n, action in enumerate(actions)]
+        off = [
+            targets[n] - q_values[n, :, int(action)] for n, action in enumerate(actions)
+        ]
         return sum(sum(each**2) for each in off) / (2 * len(off))
 
-    def lstm_step(gate_inputs: Any, hidden: Any, cell: Any, weights: Any) -> dict[str, Any]:
+    def lstm_step(
+        gate_inputs: Any, hidden: Any, cell: Any, weights: Any
+    ) -> dict[str, Any]:
         tanh = np.vectorize(mpmath.tanh, otypes=[object])
         i, f, o, g = np.split(gate_inputs + hidden.dot(weights), 4, axis=-1)
         i, f, o = ((1 + tanh(gate / 2)) / 2 for gate in (i, f, o))
@@ -113,15 +164,19 @@ def closed_forms() -> dict[str, Function]:
     return {
         "pixel_control_rewards": pixel_control_rewards,
         "feature_control_rewards": lambda activations: np.array(list(activations)[1:]),
-        "n_step_returns": lambda rewards, next_values, terminated, truncated, gamma: exact_returns(
-            rewards, next_values, terminated, truncated, gamma
+        "n_step_returns": lambda rewards, next_values, terminated, truncated, gamma: (
+            exact_returns(rewards, next_values, terminated, truncated, gamma)
         ),
-        "n_step_q_targets": lambda rewards, next_q_values, terminated, truncated, gamma: exact_returns(
-            rewards, np.max(next_q_values, axis=-1), terminated, truncated, gamma
+        "n_step_q_targets": lambda rewards, next_q_values, terminated, truncated, gamma: (
+            exact_returns(
+                rewards, np.max(next_q_values, axis=-1), terminated, truncated, gamma
+            )
         ),
         "dueling": dueling,
         "control_loss": control_loss,
-        "reward_class": lambda rewards: np.vectorize(lambda r: 1 + (r > 0) - (r < 0), otypes=[object])(rewards),
+        "reward_class": lambda rewards: np.vectorize(
+            lambda r: 1 + (r > 0) - (r < 0), otypes=[object]
+        )(rewards),
         "reward_prediction_windows": exact_window_fits,
         "sample_reward_windows": exact_windows,
         "lstm_step": lstm_step,
@@ -144,7 +199,9 @@ def feature_control_rewards(activations: Array) -> Array:
 @mistake("WrappingBytes", "pixel_control_rewards")
 def changes_of_bytes(right: Function, given: Inputs) -> Array:
     images = given["observations"]
-    return unreal.cell_means(np.abs(images[1:] - images[:-1]), given["cell_size"]).mean(axis=-1)
+    return unreal.cell_means(np.abs(images[1:] - images[:-1]), given["cell_size"]).mean(
+        axis=-1
+    )
 
 
 @mistake("CellSum", "pixel_control_rewards")
@@ -166,24 +223,66 @@ def changes_of_activations(right: Function, given: Inputs) -> Array:
 def pixel_control_cases() -> Iterator[Case]:
     base: Inputs = {"observations": film(3, 4, 4, 3, seed=1), "cell_size": 2}
     wraps, total = "WrappingBytes", "CellSum"
-    yield good("four-cells", "mean |o' − o| over pixels and channels of each cell of 2 by 2.", wraps, total, **base)
+    yield good(
+        "four-cells",
+        "mean |o' − o| over pixels and channels of each cell of 2 by 2.",
+        wraps,
+        total,
+        **base,
+    )
     yield good("two-pixels", "From 3 to 0 is 3, not 253.", wraps, cell_size=1,
                observations=np.array([[[[3], [0]]], [[[0], [2]]]], dtype=np.uint8))  # fmt: skip
     yield good("black-and-white", "255 each way.", wraps, cell_size=1,
                observations=np.array([[[[0], [255]]], [[[255], [0]]], [[[0], [255]]]], dtype=np.uint8))  # fmt: skip
-    yield good("one-cell", "One cell has the mean change of the whole image.", wraps, total, **base | {"cell_size": 4})
-    yield good("pixels", "Cells of one pixel: the mean over its channels.", wraps, **base | {"cell_size": 1})
+    yield good(
+        "one-cell",
+        "One cell has the mean change of the whole image.",
+        wraps,
+        total,
+        **base | {"cell_size": 4},
+    )
+    yield good(
+        "pixels",
+        "Cells of one pixel: the mean over its channels.",
+        wraps,
+        **base | {"cell_size": 1},
+    )
     yield good("tall", "Twice as high as wide: rows are no columns.", wraps, total,
                observations=film(2, 6, 3, 2, seed=2), cell_size=3)  # fmt: skip
-    yield good("fractions", "Pixels may be any numbers.", total, observations=numbers(3, 2, 4, 2, seed=3), cell_size=2)
+    yield good(
+        "fractions",
+        "Pixels may be any numbers.",
+        total,
+        observations=numbers(3, 2, 4, 2, seed=3),
+        cell_size=2,
+    )
     yield good("still", "Where nothing moves nothing is paid.", observations=np.full((3, 2, 2, 1), 7, dtype=np.uint8),
                cell_size=2)  # fmt: skip
-    yield bad("one-image", "there must be a step", base, observations=base["observations"][:1])
-    yield bad("grey", "observations must be (T+1, H, W, C)", base, observations=base["observations"][..., 0])
-    yield bad("height", "the height must be a multiple of cell_size", base, observations=film(2, 3, 4, 3, seed=4))
-    yield bad("width", "the width must be a multiple of cell_size", base, observations=film(2, 4, 3, 3, seed=4))
+    yield bad(
+        "one-image", "there must be a step", base, observations=base["observations"][:1]
+    )
+    yield bad(
+        "grey",
+        "observations must be (T+1, H, W, C)",
+        base,
+        observations=base["observations"][..., 0],
+    )
+    yield bad(
+        "height",
+        "the height must be a multiple of cell_size",
+        base,
+        observations=film(2, 3, 4, 3, seed=4),
+    )
+    yield bad(
+        "width",
+        "the width must be a multiple of cell_size",
+        base,
+        observations=film(2, 4, 3, 3, seed=4),
+    )
     yield bad("cell-zero", "cell_size must be >= 1", base, cell_size=0)
-    yield bad("fractional-cell", "cell_size must be a whole number", base, cell_size=0.5)
+    yield bad(
+        "fractional-cell", "cell_size must be a whole number", base, cell_size=0.5
+    )
     nan = numbers(3, 2, 4, 2, seed=3)
     nan[1, 1, 2, 0] = math.nan
     yield bad("nan", "observations must be finite", base, observations=nan)
@@ -193,26 +292,53 @@ def pixel_control_cases() -> Iterator[Case]:
 def feature_control_cases() -> Iterator[Case]:
     base: Inputs = {"activations": ((0.0, 1.0), (0.5, -1.0), (2.0, 0.25))}
     flag = "ActivationChange"
-    yield good("two-units", "The activations after each step, of any sign.", flag, **base)
+    yield good(
+        "two-units", "The activations after each step, of any sign.", flag, **base
+    )
     yield good("one-step", "One step, one unit.", flag, activations=((0.25,), (0.75,)))
-    yield good("constant", "A unit that stays active is paid.", flag, activations=((0.5, 0.0),) * 3)
-    yield good("silent", "A unit that is not active is not paid.", activations=((0.0,), (0.0,)))
+    yield good(
+        "constant",
+        "A unit that stays active is paid.",
+        flag,
+        activations=((0.5, 0.0),) * 3,
+    )
+    yield good(
+        "silent", "A unit that is not active is not paid.", activations=((0.0,), (0.0,))
+    )
     yield bad("one-row", "there must be a step", base, activations=((0.0, 1.0),))
     yield bad("flat", "activations must be (T+1, G)", base, activations=(0.0, 1.0))
-    yield bad("nan", "activations must be finite", base, activations=((0.0,), (math.nan,)))
+    yield bad(
+        "nan", "activations must be finite", base, activations=((0.0,), (math.nan,))
+    )
 
 
 # ---------------------------------------------------------------- targets
 
 
 @operation("unreal", "arraywise")
-def n_step_returns(rewards: Array, next_values: Array, terminated: Flags, truncated: Flags, gamma: float) -> Array:
-    return unreal.n_step_returns(rewards, next_values, terminated, truncated, gamma=gamma)
+def n_step_returns(
+    rewards: Array,
+    next_values: Array,
+    terminated: Flags,
+    truncated: Flags,
+    gamma: float,
+) -> Array:
+    return unreal.n_step_returns(
+        rewards, next_values, terminated, truncated, gamma=gamma
+    )
 
 
 @operation("unreal", "arraywise")
-def n_step_q_targets(rewards: Array, next_q_values: Array, terminated: Flags, truncated: Flags, gamma: float) -> Array:
-    return unreal.n_step_q_targets(rewards, next_q_values, terminated, truncated, gamma=gamma)
+def n_step_q_targets(
+    rewards: Array,
+    next_q_values: Array,
+    terminated: Flags,
+    truncated: Flags,
+    gamma: float,
+) -> Array:
+    return unreal.n_step_q_targets(
+        rewards, next_q_values, terminated, truncated, gamma=gamma
+    )
 
 
 @operation("unreal", "arraywise")
@@ -256,12 +382,22 @@ def returns_without_terminal_rows(right: Function, given: Inputs) -> Array:
 @mistake("TerminalDropped", *TARGETS)
 def returns_without_terminal_rewards(right: Function, given: Inputs) -> Array:
     rewards, over = given["rewards"], given["terminated"]
-    return right(**given | {"rewards": rewards * ~over.reshape(*over.shape, *(1,) * (rewards.ndim - over.ndim))})
+    return right(
+        **given
+        | {
+            "rewards": rewards
+            * ~over.reshape(*over.shape, *(1,) * (rewards.ndim - over.ndim))
+        }
+    )
 
 
 @mistake("FilterAxis", "n_step_returns")
 def returns_along_environments(right: Function, given: Inputs) -> Array:
-    turned = {name: np.swapaxes(value, 0, 1) for name, value in given.items() if name != "gamma"}
+    turned = {
+        name: np.swapaxes(value, 0, 1)
+        for name, value in given.items()
+        if name != "gamma"
+    }
     return np.swapaxes(right(**turned, gamma=given["gamma"]), 0, 1)
 
 
@@ -272,7 +408,9 @@ def advantages_as_they_are(right: Function, given: Inputs) -> Array:
 
 @mistake("UncentredAdvantages", "dueling")
 def advantages_less_one_mean(right: Function, given: Inputs) -> Array:
-    return given["values"][..., None] + given["advantages"] - np.mean(given["advantages"])
+    return (
+        given["values"][..., None] + given["advantages"] - np.mean(given["advantages"])
+    )
 
 
 @mistake("ControlMean", "control_loss")
@@ -284,39 +422,77 @@ def path(name: str, *axes: int) -> Inputs:
     """Five steps without an end; `name` is that of what is bootstrapped."""
     rewards = numbers(5, *axes[: len(axes) - (name == "next_q_values")], seed=11)
     no = np.zeros(5, dtype=bool)
-    return {"rewards": rewards, name: numbers(5, *axes, seed=12), "terminated": no, "truncated": no, "gamma": 0.75}
+    return {
+        "rewards": rewards,
+        name: numbers(5, *axes, seed=12),
+        "terminated": no,
+        "truncated": no,
+        "gamma": 0.75,
+    }
 
 
 def bad_paths(base: Inputs) -> Iterator[Case]:
     yield bad("gamma-above-1", "gamma must be from 0 to 1", base, gamma=1.25)
     yield bad("negative-gamma", "gamma must be from 0 to 1", base, gamma=-0.5)
-    yield bad("nan-reward", "rewards must be finite", base, rewards=(1.0, 0.0, math.nan, 0.0, 1.0))
+    yield bad(
+        "nan-reward",
+        "rewards must be finite",
+        base,
+        rewards=(1.0, 0.0, math.nan, 0.0, 1.0),
+    )
     yield bad("lengths-differ", "all must have T rows", base, rewards=(1.0, 0.0))
-    yield bad("few-flags", "there must be a flag for each step", base, terminated=no_yes(0, 1))
+    yield bad(
+        "few-flags", "there must be a flag for each step", base, terminated=no_yes(0, 1)
+    )
     yield bad("one-flag", "there must be a flag for each step", base, truncated=False)
-    yield bad("half-terminated", "an episode ends or goes on", base, terminated=(0.0, 0.5, 0.0, 0.0, 0.0))
+    yield bad(
+        "half-terminated",
+        "an episode ends or goes on",
+        base,
+        terminated=(0.0, 0.5, 0.0, 0.0, 0.0),
+    )
 
 
 @cases_of("n_step_returns")
 def n_step_returns_cases() -> Iterator[Case]:
     base = path("next_values")
     end, cut, terminal = no_yes(0, 1, 0, 0, 0), no_yes(0, 0, 0, 1, 0), "TerminalDropped"
-    beyond, dead, across = "BootstrapAtTerminal", "TruncationAsTermination", "WindowCrossing"
-    yield good("one-segment", "r_t + γ R_{t+1}, and the value behind the last row.", **base)
+    beyond, dead, across = (
+        "BootstrapAtTerminal",
+        "TruncationAsTermination",
+        "WindowCrossing",
+    )
+    yield good(
+        "one-segment", "r_t + γ R_{t+1}, and the value behind the last row.", **base
+    )
     yield good("terminated", "The reward of a terminal step counts, and nothing behind it.", beyond, terminal, across,
                **base | {"terminated": end})  # fmt: skip
-    yield good("truncated", "Behind a time limit the value counts.", dead, across, **base | {"truncated": cut})
+    yield good(
+        "truncated",
+        "Behind a time limit the value counts.",
+        dead,
+        across,
+        **base | {"truncated": cut},
+    )
     yield good("both-kinds", "One episode ends, the next is cut.", beyond, dead, terminal, across,
                **base | {"terminated": end, "truncated": cut})  # fmt: skip
     yield good("both-at-once", "A terminal state at the time limit is terminal.", beyond, terminal,
                **base | {"terminated": end, "truncated": end})  # fmt: skip
     yield good("whole-return", "γ = 1, to the end of the episode.", beyond, terminal, across,
                **base | {"rewards": numbers(5, seed=14), "terminated": end, "gamma": 1.0})  # fmt: skip
-    yield good("next-reward", "γ = 0 leaves the rewards.", terminal, **base | {"terminated": end, "gamma": 0.0})
+    yield good(
+        "next-reward",
+        "γ = 0 leaves the rewards.",
+        terminal,
+        **base | {"terminated": end, "gamma": 0.0},
+    )
     yield good("one-row", "A single step.", rewards=(0.5,), next_values=(2.0,), terminated=no_yes(0),
                truncated=no_yes(0), gamma=0.5)  # fmt: skip
     several = path("next_values", 3) | {"gamma": 0.99}
-    several |= {"terminated": np.eye(5, 3, -1, dtype=bool), "truncated": np.eye(5, 3, -2, dtype=bool)}
+    several |= {
+        "terminated": np.eye(5, 3, -1, dtype=bool),
+        "truncated": np.eye(5, 3, -2, dtype=bool),
+    }
     yield good("environments", "Environments side by side, each with its own ends.", "FilterAxis", beyond, dead,
                across, **several)  # fmt: skip
     yield good("no-ends", "Environments without an end.", "FilterAxis",
@@ -326,16 +502,34 @@ def n_step_returns_cases() -> Iterator[Case]:
     yield good("cells-of-environments", "An end holds for all cells of its environment.", beyond, dead, across,
                **several | {name: numbers(5, 3, 2, seed=13) for name in ("rewards", "next_values")})  # fmt: skip
     yield from bad_paths(base)
-    yield bad("nan-value", "next_values must be finite", base, next_values=(1.0, 0.0, math.nan, 0.0, 1.0))
-    yield bad("turned", "flags must be (T, B), as rewards are", several, terminated=np.zeros((3, 5), bool))
+    yield bad(
+        "nan-value",
+        "next_values must be finite",
+        base,
+        next_values=(1.0, 0.0, math.nan, 0.0, 1.0),
+    )
+    yield bad(
+        "turned",
+        "flags must be (T, B), as rewards are",
+        several,
+        terminated=np.zeros((3, 5), bool),
+    )
 
 
 @cases_of("n_step_q_targets")
 def n_step_q_targets_cases() -> Iterator[Case]:
     base = path("next_q_values", 3)
     end, cut, terminal = no_yes(0, 1, 0, 0, 0), no_yes(0, 0, 0, 1, 0), "TerminalDropped"
-    beyond, dead, across = "BootstrapAtTerminal", "TruncationAsTermination", "WindowCrossing"
-    yield good("one-segment", "r_t + γ R_{t+1}, and the best action's value behind the last row.", **base)
+    beyond, dead, across = (
+        "BootstrapAtTerminal",
+        "TruncationAsTermination",
+        "WindowCrossing",
+    )
+    yield good(
+        "one-segment",
+        "r_t + γ R_{t+1}, and the best action's value behind the last row.",
+        **base,
+    )
     yield good("terminated", "The pseudo-reward of a terminal step counts, and nothing behind it.", beyond, terminal,
                across, **base | {"terminated": end})  # fmt: skip
     yield good("truncated", "Behind a time limit the best action's value counts.", dead, across,
@@ -347,13 +541,26 @@ def n_step_q_targets_cases() -> Iterator[Case]:
     yield good("negative", "The best may be negative.", dead, across,
                **base | {"next_q_values": numbers(5, 3, seed=12) - 3.0, "truncated": cut})  # fmt: skip
     yield from bad_paths(base)
-    yield bad("values", "next_q_values must have an axis of actions", base, next_q_values=(1.0, 0.0, 2.0, 0.0, 1.0))
-    yield bad("nan-value", "next_q_values must be finite", base, next_q_values=np.full((5, 3), math.nan))
+    yield bad(
+        "values",
+        "next_q_values must have an axis of actions",
+        base,
+        next_q_values=(1.0, 0.0, 2.0, 0.0, 1.0),
+    )
+    yield bad(
+        "nan-value",
+        "next_q_values must be finite",
+        base,
+        next_q_values=np.full((5, 3), math.nan),
+    )
 
 
 @cases_of("dueling")
 def dueling_cases() -> Iterator[Case]:
-    base: Inputs = {"values": (1.0, -0.5), "advantages": ((0.0, 4.0, 1.0), (1.0, 0.25, -2.0))}
+    base: Inputs = {
+        "values": (1.0, -0.5),
+        "advantages": ((0.0, 4.0, 1.0), (1.0, 0.25, -2.0)),
+    }
     flag = "UncentredAdvantages"
     yield good("two-states", "V + A − mean A, the mean over the actions.", flag, **base)
     yield good("cells", "Each cell has its own mean.", flag, values=numbers(2, 3, seed=21),
@@ -361,29 +568,80 @@ def dueling_cases() -> Iterator[Case]:
     yield good("offset", "What all advantages share is no advantage.", flag, values=(1.0, 2.0),
                advantages=((1000.5, 1000.0), (-512.0, -512.25)))  # fmt: skip
     yield good(
-        "one-action", "One action has no advantage: Q = V.", flag, values=(0.5, 2.0), advantages=((3.0,), (1.0,))
+        "one-action",
+        "One action has no advantage: Q = V.",
+        flag,
+        values=(0.5, 2.0),
+        advantages=((3.0,), (1.0,)),
     )
-    yield good("centred", "Advantages that add up to 0 stay as they are.", values=(2.0,), advantages=((1.0, -1.0),))
+    yield good(
+        "centred",
+        "Advantages that add up to 0 stay as they are.",
+        values=(2.0,),
+        advantages=((1.0, -1.0),),
+    )
     yield bad("values-short", "there must be a value for each row", base, values=(1.0,))
-    yield bad("no-actions-axis", "advantages must have an axis of actions", base, advantages=(0.0, 4.0))
-    yield bad("nan-advantage", "advantages must be finite", base, advantages=((0.0, 4.0), (math.nan, 0.5)))
+    yield bad(
+        "no-actions-axis",
+        "advantages must have an axis of actions",
+        base,
+        advantages=(0.0, 4.0),
+    )
+    yield bad(
+        "nan-advantage",
+        "advantages must be finite",
+        base,
+        advantages=((0.0, 4.0), (math.nan, 0.5)),
+    )
     yield bad("nan-value", "values must be finite", base, values=(1.0, math.nan))
 
 
 @cases_of("control_loss")
 def control_loss_cases() -> Iterator[Case]:
-    base: Inputs = {"q_values": numbers(3, 2, 4, seed=31), "actions": (1, 3, 0), "targets": numbers(3, 2, seed=32)}
-    yield good("two-cells", "The mean over steps of the sum over cells of half a square.", "ControlMean", **base)
+    base: Inputs = {
+        "q_values": numbers(3, 2, 4, seed=31),
+        "actions": (1, 3, 0),
+        "targets": numbers(3, 2, seed=32),
+    }
+    yield good(
+        "two-cells",
+        "The mean over steps of the sum over cells of half a square.",
+        "ControlMean",
+        **base,
+    )
     yield good("one-step", "½(25 + 4).", "ControlMean", q_values=(((1.0, 5.0), (2.0, 3.0)),), actions=(1,),
                targets=((0.0, 5.0),))  # fmt: skip
     yield good("one-cell", "The sum over one cell is its mean.", q_values=numbers(2, 1, 3, seed=33), actions=(2, 0),
                targets=((0.5,), (1.0,)))  # fmt: skip
-    yield good("at-the-target", "Nothing to learn.", q_values=(((1.0, 5.0),),), actions=(1,), targets=((5.0,),))
-    yield bad("action-too-large", "an action must be an index below A", base, actions=(1, 4, 0))
+    yield good(
+        "at-the-target",
+        "Nothing to learn.",
+        q_values=(((1.0, 5.0),),),
+        actions=(1,),
+        targets=((5.0,),),
+    )
+    yield bad(
+        "action-too-large",
+        "an action must be an index below A",
+        base,
+        actions=(1, 4, 0),
+    )
     yield bad("negative-action", "an action must be an index", base, actions=(1, -1, 0))
-    yield bad("targets-of-one-cell", "there must be a target for each cell", base, targets=((1.0,), (0.0,), (0.5,)))
-    yield bad("few-actions", "there must be an action for each step", base, actions=(1, 0))
-    yield bad("nan-target", "targets must be finite", base, targets=((1.0, math.nan), (0.0, 0.0), (0.0, 0.0)))
+    yield bad(
+        "targets-of-one-cell",
+        "there must be a target for each cell",
+        base,
+        targets=((1.0,), (0.0,), (0.5,)),
+    )
+    yield bad(
+        "few-actions", "there must be an action for each step", base, actions=(1, 0)
+    )
+    yield bad(
+        "nan-target",
+        "targets must be finite",
+        base,
+        targets=((1.0, math.nan), (0.0, 0.0), (0.0, 0.0)),
+    )
 
 
 # ---------------------------------------------------------------- reward prediction
@@ -400,7 +658,9 @@ def reward_prediction_windows(ended: Flags) -> Rows:
 
 
 @operation("unreal", "elementwise")
-def sample_reward_windows(rewards: Array, ended: Flags, coins: Array, places: Array) -> Rows:
+def sample_reward_windows(
+    rewards: Array, ended: Flags, coins: Array, places: Array
+) -> Rows:
     return unreal.sample_reward_windows(rewards, ended, coins, places)
 
 
@@ -431,7 +691,9 @@ def samples_whose_first_frame_is_older(right: Function, given: Inputs) -> Rows:
 
 @mistake("TerminalDropped", "sample_reward_windows")
 def samples_before_the_end(right: Function, given: Inputs) -> Rows:
-    return draw_windows(given, unreal.reward_prediction_windows(given["ended"]) & ~given["ended"])
+    return draw_windows(
+        given, unreal.reward_prediction_windows(given["ended"]) & ~given["ended"]
+    )
 
 
 @mistake("UniformWindows", "sample_reward_windows")
@@ -443,8 +705,17 @@ def samples_as_they_come(right: Function, given: Inputs) -> Rows:
 @cases_of("reward_class")
 def reward_class_cases() -> Iterator[Case]:
     base: Inputs = {"rewards": (-0.5, 0.0, 10.0)}
-    yield good("three", "0 where negative, 1 where zero, 2 where positive; the order is a convention.", **base)
-    yield good("tiny", "The smallest rewards are rewards.", dtypes=("f64",), rewards=(5e-324, -5e-324, 1e-300))
+    yield good(
+        "three",
+        "0 where negative, 1 where zero, 2 where positive; the order is a convention.",
+        **base,
+    )
+    yield good(
+        "tiny",
+        "The smallest rewards are rewards.",
+        dtypes=("f64",),
+        rewards=(5e-324, -5e-324, 1e-300),
+    )
     yield good("zeros", "Zero has no sign.", rewards=(0.0, -0.0))
     yield good("environments", "Of any shape.", rewards=((1.0, -1.0), (0.0, 255.0)))
     yield bad("nan", "rewards must be finite", base, rewards=(0.0, math.nan))
@@ -455,8 +726,15 @@ def reward_class_cases() -> Iterator[Case]:
 def reward_prediction_windows_cases() -> Iterator[Case]:
     base: Inputs = {"ended": no_yes(0, 0, 1, 0, 0, 0, 1, 0)}
     flags = "WindowCrossing", "TerminalDropped"
-    yield good("three-episodes", "1 where this row and the two before it are of one episode.", *flags, **base)
-    yield good("one-episode", "The first two rows have no window.", ended=no_yes(0, 0, 0, 0))
+    yield good(
+        "three-episodes",
+        "1 where this row and the two before it are of one episode.",
+        *flags,
+        **base,
+    )
+    yield good(
+        "one-episode", "The first two rows have no window.", ended=no_yes(0, 0, 0, 0)
+    )
     yield good("ends-with-the-third", "The reward that ends an episode can be predicted.", *flags,
                ended=no_yes(0, 0, 1, 0, 0, 1))  # fmt: skip
     yield good("short-episodes", "Episodes of two steps have no window.", "WindowCrossing",
@@ -471,7 +749,10 @@ def reward_prediction_windows_cases() -> Iterator[Case]:
 
 @cases_of("sample_reward_windows")
 def sample_reward_windows_cases() -> Iterator[Case]:
-    noise: Inputs = {"coins": (0.25, 0.0, 0.75, 0.5, 0.9375), "places": (0.75, 0.25, 0.5, 0.625, 0.875)}
+    noise: Inputs = {
+        "coins": (0.25, 0.0, 0.75, 0.5, 0.9375),
+        "places": (0.75, 0.25, 0.5, 0.625, 0.875),
+    }
     base: Inputs = {"rewards": (0.0, 0.0, 1.0, 0.0, 0.0, -1.0, 2.0, 0.0, 0.0, 0.0, 0.5)}
     base |= {"ended": no_yes(0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1)} | noise
     across, terminal, uniform = "WindowCrossing", "TerminalDropped", "UniformWindows"
@@ -487,12 +768,31 @@ def sample_reward_windows_cases() -> Iterator[Case]:
     yield good("environments", "Step by step, and of each step environment by environment.", across, terminal, uniform,
                **noise | {"rewards": np.array(base["rewards"] * 2)[:21].reshape(7, 3).round(),
                           "ended": no_yes(*[n in (6, 10, 11, 14) for n in range(21)]).reshape(7, 3)})  # fmt: skip
-    yield good("none-fits", "No window, no rows.", **base | {"ended": no_yes(*(1,) * 11)})
-    yield bad("coin-of-one", "coins must be below 1", base, coins=(0.25, 1.0, 0.75, 0.5, 0.9375))
-    yield bad("negative-place", "places must be >= 0", base, places=(0.75, -0.25, 0.25, 0.625, 0.875))
-    yield bad("nan-place", "places must be numbers", base, places=(0.75, math.nan, 0.25, 0.625, 0.875))
+    yield good(
+        "none-fits", "No window, no rows.", **base | {"ended": no_yes(*(1,) * 11)}
+    )
+    yield bad(
+        "coin-of-one",
+        "coins must be below 1",
+        base,
+        coins=(0.25, 1.0, 0.75, 0.5, 0.9375),
+    )
+    yield bad(
+        "negative-place",
+        "places must be >= 0",
+        base,
+        places=(0.75, -0.25, 0.25, 0.625, 0.875),
+    )
+    yield bad(
+        "nan-place",
+        "places must be numbers",
+        base,
+        places=(0.75, math.nan, 0.25, 0.625, 0.875),
+    )
     yield bad("few-places", "there must be a place for each coin", base, places=(0.75,))
-    yield bad("few-flags", "there must be a flag for each reward", base, ended=no_yes(0, 0, 1))
+    yield bad(
+        "few-flags", "there must be a flag for each reward", base, ended=no_yes(0, 0, 1)
+    )
     yield bad("nan-reward", "rewards must be finite", base, rewards=(math.nan,) * 11)
 
 
@@ -514,21 +814,46 @@ def output_gate_last(right: Function, given: Inputs) -> Arrays:
         i, f, o, g = np.split(columns, 4, axis=-1)
         return np.concatenate([i, f, g, o], axis=-1)
 
-    return right(**given | {name: exchanged(given[name]) for name in ("gate_inputs", "weights")})
+    return right(
+        **given | {name: exchanged(given[name]) for name in ("gate_inputs", "weights")}
+    )
 
 
 @cases_of("lstm_step")
 def lstm_step_cases() -> Iterator[Case]:
-    base: Inputs = {"gate_inputs": numbers(2, 12, seed=41), "hidden": 0.5 * numbers(2, 3, seed=42)}
+    base: Inputs = {
+        "gate_inputs": numbers(2, 12, seed=41),
+        "hidden": 0.5 * numbers(2, 3, seed=42),
+    }
     base |= {"cell": numbers(2, 3, seed=43), "weights": 0.5 * numbers(3, 12, seed=44)}
     nothing = np.zeros((2, 3))
     yield good("three-units", "c′ = f⊙c + i⊙g, h′ = o⊙tanh c′.", "GateOrder", **base)
-    yield good("first-step", "From nothing remembered.", "GateOrder", **base | {"hidden": nothing, "cell": nothing})
+    yield good(
+        "first-step",
+        "From nothing remembered.",
+        "GateOrder",
+        **base | {"hidden": nothing, "cell": nothing},
+    )
     yield good("shut", "Gates of ±1000 are shut or open.",
                **base | {"gate_inputs": np.array([[-1000.0, 1000.0] * 6] * 2)})  # fmt: skip
     yield good("undriven", "Half of the cell is kept.", gate_inputs=(((0.0,) * 4),), hidden=((0.0,),),
                cell=((1.0,),), weights=(((0.0,) * 4),))  # fmt: skip
-    yield bad("three-gates", "gate_inputs must be (B, 4H)", base, gate_inputs=numbers(2, 9, seed=41))
-    yield bad("few-cells", "there must be a cell for each unit", base, cell=numbers(2, 1, seed=43))
-    yield bad("turned-weights", "weights must be (H, 4H)", base, weights=numbers(12, 3, seed=44))
+    yield bad(
+        "three-gates",
+        "gate_inputs must be (B, 4H)",
+        base,
+        gate_inputs=numbers(2, 9, seed=41),
+    )
+    yield bad(
+        "few-cells",
+        "there must be a cell for each unit",
+        base,
+        cell=numbers(2, 1, seed=43),
+    )
+    yield bad(
+        "turned-weights",
+        "weights must be (H, 4H)",
+        base,
+        weights=numbers(12, 3, seed=44),
+    )
     yield bad("nan", "cell must be finite", base, cell=np.full((2, 3), math.nan))

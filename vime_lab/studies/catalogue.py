@@ -66,7 +66,9 @@ def identity(name: str, num_seeds: int) -> dict[str, Any]:
     settings, modules = STUDIES[name].settings, STUDIES[name].modules
     return {
         "root_seed": ROOT_SEED,
-        "code": code_of(*modules, "vime_lab.studies.frame", "vime_lab.studies.catalogue"),
+        "code": code_of(
+            *modules, "vime_lab.studies.frame", "vime_lab.studies.catalogue"
+        ),
         "task_name": name,
         "bonuses": list(settings.explorers),
         "seeds": num_seeds,
@@ -86,7 +88,9 @@ def read_study(path: Path) -> list[Row]:
         raise ValueError(f"{path}: must be of one study, {', '.join(STUDIES)}")
     known = STUDIES[rows[0]["study"]].colors
     if unknown := [name for name in names_of(rows) if name not in known]:
-        raise ValueError(f"{path}: explorer must be one of {', '.join(known)}, got {unknown[0]!r}")
+        raise ValueError(
+            f"{path}: explorer must be one of {', '.join(known)}, got {unknown[0]!r}"
+        )
     return rows
 
 

@@ -69,7 +69,14 @@ if TYPE_CHECKING:
 
 # ---------------------------------------------------------------- constants
 
-MODULES = ("bnn_ref", "vime_ref", "agents_ref", "vime_gym.tasks", "vime_lecture.explorers", __name__)
+MODULES = (
+    "bnn_ref",
+    "vime_ref",
+    "agents_ref",
+    "vime_gym.tasks",
+    "vime_lecture.explorers",
+    __name__,
+)
 CODE_BITS = 16  # of a state's code; 8 would number the states of the largest DeepSea that a network sees
 FEWEST_SIZES = 3  # that a growth is fitted to: two always lie on a line
 EXPLORER_COLORS = {
@@ -85,12 +92,17 @@ EXPLORER_COLORS = {
     "L2 error": COLORS["l2"],
 }
 
-EPISODIC = TabularSettings(learning_rate=1.0, batch_steps=1000)  # 1, for moves are certain; batches of whole episodes
+EPISODIC = TabularSettings(
+    learning_rate=1.0, batch_steps=1000
+)  # 1, for moves are certain; batches of whole episodes
 MODEL = VimeSettings(
     hidden_sizes=(32,), likelihood_sigma=0.5, prior_sigma=0.1, num_data=None, gradient="closed_form",
     num_samples=1, num_updates=5, batch_size=32, learning_rate=0.03, capacity=1000, min_rows=1,
 )  # fmt: skip
-MAZE, TV = "vime_gym.tasks:vime_ref/KeyDoorMaze-v0", "vime_gym.tasks:vime_ref/NoisyTV-v0"
+MAZE, TV = (
+    "vime_gym.tasks:vime_ref/KeyDoorMaze-v0",
+    "vime_gym.tasks:vime_ref/NoisyTV-v0",
+)
 
 # ---------------------------------------------------------------- types
 
@@ -105,12 +117,16 @@ class ExplorerSettings(StudySettings):
     length_cts: int = 0  # episodes of context-tree switching, which takes 4 ms a step
     means: tuple[float, ...] = ()  # of a bandit's arms
     epsilon: float = 0.1  # [SB] example 6.5
-    bonus_alpha: float | None = None  # explorers with a bonus act by UCB with this α; None: by Boltzmann
+    bonus_alpha: float | None = (
+        None  # explorers with a bonus act by UCB with this α; None: by Boltzmann
+    )
     alpha: float = 1.0  # of UCB; that of UCB-1
     beta: float = 0.05  # of counts and pseudo-counts: [Counts]
     eta: float = 10.0  # reward for a nat of VIME's, or a unit of the L2 error
     coordinates: bool = False  # what a network sees of a state; else a code
-    warmup_episodes: int = 0  # of random actions, that a network learns from before the first bonus
+    warmup_episodes: int = (
+        0  # of random actions, that a network learns from before the first bonus
+    )
     warmup_updates: int = 500  # that of `VimeSettings`
     agent: TabularSettings = EPISODIC
     vime: VimeSettings = MODEL
@@ -137,11 +153,15 @@ def ucb1_bound(means: ArrayLike, pulls: ArrayLike) -> Array:
     """
     means, pulls = check_values("means", means), np.asarray(pulls, dtype=float)
     if np.any((means < 0) | (means > 1)):
-        raise ValueError(f"means must be from 0 to 1, got {np.min(means)} to {np.max(means)}")
+        raise ValueError(
+            f"means must be from 0 to 1, got {np.min(means)} to {np.max(means)}"
+        )
     if not np.all(pulls >= 1):
         raise ValueError(f"pulls must be >= 1, got {np.min(pulls)}")
     gaps = np.max(means) - means
-    return 8.0 * np.sum(1.0 / gaps[gaps > 0]) * np.log(pulls) + (1.0 + math.pi**2 / 3.0) * np.sum(gaps)
+    return 8.0 * np.sum(1.0 / gaps[gaps > 0]) * np.log(pulls) + (
+        1.0 + math.pi**2 / 3.0
+    ) * np.sum(gaps)
 
 
 def fitted_growth(sizes: ArrayLike, episodes: ArrayLike) -> Growth:
@@ -154,10 +174,15 @@ def fitted_growth(sizes: ArrayLike, episodes: ArrayLike) -> Growth:
     """
     x, n = check_values("sizes", sizes), check_values("episodes", episodes)
     if len(x) < FEWEST_SIZES or len(x) != len(n) or min(x.min(), n.min()) <= 0:
-        raise ValueError(f"sizes and episodes must be {FEWEST_SIZES} or more numbers > 0 each, got {x} and {n}")
+        raise ValueError(
+            f"sizes and episodes must be {FEWEST_SIZES} or more numbers > 0 each, got {x} and {n}"
+        )
     laws = x, np.log2(x)
     lines = [np.polyfit(law, np.log2(n), 1) for law in laws]
-    errors = [np.sum((np.polyval(line, law) - np.log2(n)) ** 2) for line, law in zip(lines, laws)]
+    errors = [
+        np.sum((np.polyval(line, law) - np.log2(n)) ** 2)
+        for line, law in zip(lines, laws)
+    ]
     doublings, power = (round(float(slope), 9) for slope, _ in lines)
     return Growth(doublings, power, bool(errors[0] < errors[1]))
 
@@ -179,11 +204,21 @@ def strategy_of(job: StudyJob) -> Strategy:
         "UCB": ucb_strategy(settings.alpha),
         "UCB-1": ucb_strategy(),
     }
-    with_bonus = boltzmann_strategy() if settings.bonus_alpha is None else ucb_strategy(settings.bonus_alpha)
+    with_bonus = (
+        boltzmann_strategy()
+        if settings.bonus_alpha is None
+        else ucb_strategy(settings.bonus_alpha)
+    )
     return strategies.get(job.explorer, with_bonus)
 
 
-def warmed_up(model: Vime, env: gym.Env[Any, Any], features: Array, rng: Generator, settings: ExplorerSettings) -> Vime:
+def warmed_up(
+    model: Vime,
+    env: gym.Env[Any, Any],
+    features: Array,
+    rng: Generator,
+    settings: ExplorerSettings,
+) -> Vime:
     """The model that has learned from some episodes of random actions, so that its first gains are no bonus for all."""
     if not settings.warmup_episodes:
         return model
@@ -192,11 +227,15 @@ def warmed_up(model: Vime, env: gym.Env[Any, Any], features: Array, rng: Generat
         num_episodes=settings.warmup_episodes,
     )  # fmt: skip
     batch = batch_of([step for episode in walk for step in episode.steps], features)
-    learner = replace(model, settings=replace(model.settings, num_updates=settings.warmup_updates))
+    learner = replace(
+        model, settings=replace(model.settings, num_updates=settings.warmup_updates)
+    )
     return replace(learner.update(batch, rng), settings=model.settings)
 
 
-def bonus_of(job: StudyJob, env: gym.Env[Any, Any], rng: Generator) -> tuple[Bonus, Array | None, float]:
+def bonus_of(
+    job: StudyJob, env: gym.Env[Any, Any], rng: Generator
+) -> tuple[Bonus, Array | None, float]:
     """An explorer's bonus, the features of the states that it sees (their numbers if None), and the bonus's weight.
 
     The networks see a state as its coordinates or as a random code of signs, in which nearness says nothing.
@@ -207,17 +246,31 @@ def bonus_of(job: StudyJob, env: gym.Env[Any, Any], rng: Generator) -> tuple[Bon
     if job.explorer == "counts":
         return VisitCounts(settings.beta), None, 1.0
     if job.explorer == "pseudo-counts":
-        return PseudoCounts(dirichlet(states, 1.0 / states), settings.beta), None, 1.0  # one observation's worth
+        return (
+            PseudoCounts(dirichlet(states, 1.0 / states), settings.beta),
+            None,
+            1.0,
+        )  # one observation's worth
     if job.explorer == "CTS":
-        images = np.array([task.image(state).ravel() for state in range(states)], dtype=float)
-        return PseudoCounts(image_cts(task.drawing.shape, len(SIGNS)), settings.beta), images, 1.0
+        images = np.array(
+            [task.image(state).ravel() for state in range(states)], dtype=float
+        )
+        return (
+            PseudoCounts(image_cts(task.drawing.shape, len(SIGNS)), settings.beta),
+            images,
+            1.0,
+        )
     if job.explorer in ("VIME", "L2 error"):
         features = rng.choice([-1.0, 1.0], (states, CODE_BITS))
         if settings.coordinates:
             features = np.array([task.coordinates(state) for state in range(states)])
         model = vime_init(features.shape[1], env.action_space, rng, settings.vime)
         model = warmed_up(model, env, features, rng, settings)
-        return (model if job.explorer == "VIME" else PredictionError(model)), features, settings.eta
+        return (
+            (model if job.explorer == "VIME" else PredictionError(model)),
+            features,
+            settings.eta,
+        )
     return NoBonus(), None, 1.0
 
 
@@ -257,7 +310,9 @@ def run_bandit(job: StudyJob) -> Iterator[Value]:
     settings: ExplorerSettings = job.settings
     noise = np.random.default_rng([ROOT_SEED, job.seed]).random((1, settings.length, 2))
     (regret,) = bandit_regret(settings.means, strategy_of(job), noise)
-    decades = np.floor(10.0 ** np.arange(0.0, math.log10(settings.length), 0.1)).astype(int)
+    decades = np.floor(10.0 ** np.arange(0.0, math.log10(settings.length), 0.1)).astype(
+        int
+    )
     for t in sorted({*decades.tolist(), *parts_of(settings.length, settings.points)}):
         yield "regret", t, float(regret[t - 1])
         if job.explorer == "UCB-1":
@@ -273,7 +328,9 @@ def run_deep_sea(job: StudyJob) -> Iterator[Value]:
     env = DeepSea(job.size, "index")
     wrong: list[bool] = []
     for episode in played(job, env):
-        wrong.append(any(step.action != env.right[step.state] for step in episode.steps))
+        wrong.append(
+            any(step.action != env.right[step.state] for step in episode.steps)
+        )
         if not wrong[-1] and (job.explorer == "random" or deep_sea_solved(wrong)):
             break
     found = len(wrong) if all(wrong) else wrong.index(False) + 1
@@ -298,13 +355,20 @@ def run_maze(job: StudyJob) -> Iterator[Value]:
         np.add.at(visits, np.array(states) % num_cells, 1.0)
         returns.append(episode.episode_return)
         reached = {"key": max(states) >= num_cells, "goal": returns[-1] > 0.0}
-        first |= {name: float(number) for name, is_now in reached.items() if is_now and math.isnan(first[name])}
+        first |= {
+            name: float(number)
+            for name, is_now in reached.items()
+            if is_now and math.isnan(first[name])
+        }
         if number in ends:
             yield "seen", number, len(seen) / num_states
             yield "return", number, float(np.mean(returns))
             returns = []
     yield from ((name, 0, value) for name, value in first.items())
-    yield from (("visits", cell, float(share)) for cell, share in enumerate(visits / visits.sum()))
+    yield from (
+        ("visits", cell, float(share))
+        for cell, share in enumerate(visits / visits.sum())
+    )
 
 
 def silent(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
@@ -330,7 +394,13 @@ def run_tv(job: StudyJob) -> Iterator[Value]:
             watching = np.array(states) % len(room.cells) == room.places["T"]
             paid, others = (np.array(gains)[rows] for rows in (watching, ~watching))
             yield "watching", number, float(np.mean(watching))
-            yield "pays", number, float(np.mean(paid) / np.mean(others)) if len(paid) and others.any() else math.nan
+            yield (
+                "pays",
+                number,
+                float(np.mean(paid) / np.mean(others))
+                if len(paid) and others.any()
+                else math.nan,
+            )
             states, gains = [], []
 
 
@@ -363,24 +433,46 @@ def measure_of(explorer: str) -> str:
 def deep_sea_medians(rows: list[Row], explorer: str) -> dict[int, float]:
     """By size the median over the seeds of the episodes needed, the upper one of two; never counts as inf."""
     sizes = sorted({row["size"] for row in rows if row["explorer"] == explorer})
-    runs = [np.sort(curve_of(rows, explorer, measure_of(explorer), size)[1][:, 0]) for size in sizes]  # nan last
-    return {size: float(np.nan_to_num(each[len(each) // 2], nan=math.inf)) for size, each in zip(sizes, runs)}
+    runs = [
+        np.sort(curve_of(rows, explorer, measure_of(explorer), size)[1][:, 0])
+        for size in sizes
+    ]  # nan last
+    return {
+        size: float(np.nan_to_num(each[len(each) // 2], nan=math.inf))
+        for size, each in zip(sizes, runs)
+    }
 
 
 def score_of(rows: list[Row], explorer: str) -> float:
     """Mean over the seeds of `deep_sea_score` of all the study's sizes; a size that was not tried is not solved."""
-    sizes, mine = sorted({row["size"] for row in rows}), [r for r in rows if r["explorer"] == explorer]
+    sizes, mine = (
+        sorted({row["size"] for row in rows}),
+        [r for r in rows if r["explorer"] == explorer],
+    )
     scores = []
     for seed in {row["seed"] for row in mine}:
-        solved = {r["size"]: r["value"] for r in mine if r["seed"] == seed and r["measure"] == "solved"}
+        solved = {
+            r["size"]: r["value"]
+            for r in mine
+            if r["seed"] == seed and r["measure"] == "solved"
+        }
         episodes = {size: solved.get(size, math.nan) for size in sizes}
-        scores.append(deep_sea_score({size: None if math.isnan(n) else int(n) for size, n in episodes.items()}))
+        scores.append(
+            deep_sea_score(
+                {
+                    size: None if math.isnan(n) else int(n)
+                    for size, n in episodes.items()
+                }
+            )
+        )
     return float(np.mean(scores))
 
 
 def growth_cells(medians: dict[int, float]) -> list[str]:
     """How the medians grow: doublings a row, the power of N, and the better of the two."""
-    finite = {size: episodes for size, episodes in medians.items() if math.isfinite(episodes)}
+    finite = {
+        size: episodes for size, episodes in medians.items() if math.isfinite(episodes)
+    }
     if len(finite) < FEWEST_SIZES:
         return ["", "", "too few sizes"]
     growth = fitted_growth(list(finite), list(finite.values()))
@@ -389,13 +481,18 @@ def growth_cells(medians: dict[int, float]) -> list[str]:
 
 
 def episodes_cell(episodes: float | None) -> str:
-    return "" if episodes is None else "-" if math.isinf(episodes) else f"{episodes:.0f}"
+    return (
+        "" if episodes is None else "-" if math.isinf(episodes) else f"{episodes:.0f}"
+    )
 
 
 def deep_sea_table(rows: list[Row]) -> str:
     """Median episodes to solve each size; then scores and fitted growth."""
     sizes = sorted({row["size"] for row in rows})
-    table, laws = [["", *map(str, sizes)]], [["", "score", "growth", "or", "fits better"]]
+    table, laws = (
+        [["", *map(str, sizes)]],
+        [["", "score", "growth", "or", "fits better"]],
+    )
     for name in names_of(rows):
         medians = deep_sea_medians(rows, name)
         table.append([name, *(episodes_cell(medians.get(size)) for size in sizes)])
@@ -406,18 +503,44 @@ def deep_sea_table(rows: list[Row]) -> str:
         "random: episodes to find the treasure once; -: never in more than half of the runs; blank: not tried",
         "score: mean share of the sizes solved before episode 2^N + 100, of all sizes, tried or not",
     ]
-    lines = [title, "", *aligned(table, left=(0,)), "", *notes, "", *aligned(laws, left=(0, 4))]
+    lines = [
+        title,
+        "",
+        *aligned(table, left=(0,)),
+        "",
+        *notes,
+        "",
+        *aligned(laws, left=(0, 4)),
+    ]
     return "\n".join(lines)
 
 
 def maze_table(rows: list[Row]) -> str:
     """Share of states seen, first key and goal, returns at the beginning and at the end."""
     names = names_of(rows)
-    columns = [["", *names], ["episodes", *(str(curve_of(rows, name, "return")[0][-1]) for name in names)]]
-    columns.append(["states seen", *spread_cells(curve_of(rows, name, "seen")[1][:, -1] for name in names)])
+    columns = [
+        ["", *names],
+        ["episodes", *(str(curve_of(rows, name, "return")[0][-1]) for name in names)],
+    ]
+    columns.append(
+        [
+            "states seen",
+            *spread_cells(curve_of(rows, name, "seen")[1][:, -1] for name in names),
+        ]
+    )
     for measure in ("key", "goal"):
-        columns.append([f"first {measure}", *(first_cell(curve_of(rows, name, measure)[1][:, 0]) for name in names)])
-    columns.append(["return, last quarter", *spread_cells(last_quarter(rows, name, "return") for name in names)])
+        columns.append(
+            [
+                f"first {measure}",
+                *(first_cell(curve_of(rows, name, measure)[1][:, 0]) for name in names),
+            ]
+        )
+    columns.append(
+        [
+            "return, last quarter",
+            *spread_cells(last_quarter(rows, name, "return") for name in names),
+        ]
+    )
     title = f"KeyDoorMaze: share of the states seen, episode of the first key and goal, return, {seeds_in(rows)}"
     return "\n".join([title, "", *aligned(list(zip(*columns)), left=(0,))])
 
@@ -427,9 +550,20 @@ def tv_table(rows: list[Row]) -> str:
     names = names_of(rows)
     columns = [
         ["", *names],
-        ["watching", *spread_cells(curve_of(rows, name, "watching")[1].mean(axis=1) for name in names)],
-        ["in the last quarter", *spread_cells(last_quarter(rows, name, "watching") for name in names)],
-        ["pays, others 1", *spread_cells(last_quarter(rows, name, "pays") for name in names)],
+        [
+            "watching",
+            *spread_cells(
+                curve_of(rows, name, "watching")[1].mean(axis=1) for name in names
+            ),
+        ],
+        [
+            "in the last quarter",
+            *spread_cells(last_quarter(rows, name, "watching") for name in names),
+        ],
+        [
+            "pays, others 1",
+            *spread_cells(last_quarter(rows, name, "pays") for name in names),
+        ],
     ]
     title = f"NoisyTV: share of the steps before the screen, and what one pays in units of the others, {seeds_in(rows)}"
     return "\n".join([title, "", *aligned(list(zip(*columns)), left=(0,))])
@@ -453,7 +587,9 @@ def draw_bandit(figure: Figure, rows: list[Row]) -> dict[str, Style]:
         axes.set_title(title, fontsize="medium")
         finish(axes, "no pulls")
     figure.axes[0].set_ylabel("pseudo-regret (reward)")
-    figure.suptitle(f"Bandit: regret against pulls, median and quartiles of {seeds_in(rows)}")
+    figure.suptitle(
+        f"Bandit: regret against pulls, median and quartiles of {seeds_in(rows)}"
+    )
     return {**looks, proven.label: proven}
 
 
@@ -462,25 +598,39 @@ def draw_deep_sea(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     looks = looks_of(rows, EXPLORER_COLORS)
     axes = figure.subplots()
     sizes = np.array(sorted({row["size"] for row in rows}))
-    top = 1.6 * max([2.0 ** float(sizes[0]), *(row["value"] for row in rows if math.isfinite(row["value"]))])
+    top = 1.6 * max(
+        [
+            2.0 ** float(sizes[0]),
+            *(row["value"] for row in rows if math.isfinite(row["value"])),
+        ]
+    )
     for place, (name, look) in enumerate(looks.items()):
         measure = measure_of(name)
         shift = 0.12 * (place - (len(looks) - 1) / 2)  # so that none hides another
-        mine = [row for row in rows if (row["explorer"], row["measure"]) == (name, measure)]
+        mine = [
+            row for row in rows if (row["explorer"], row["measure"]) == (name, measure)
+        ]
         x, y = np.array([(row["size"] + shift, row["value"]) for row in mine]).T
         axes.plot(x, y, "o", color=look.color, markersize=3, alpha=0.4)
         medians = deep_sea_medians(rows, name)
         x, y = np.array([*medians]) + shift, np.array([*medians.values()])
         draw_line(axes, x[y < math.inf], y[y < math.inf], look, 1.6)
-        axes.plot(x[y == math.inf], np.full(np.sum(y == math.inf), top), "x", color=look.color)
+        axes.plot(
+            x[y == math.inf], np.full(np.sum(y == math.inf), top), "x", color=look.color
+        )
     laws = {"$2^N$": ("--", 2.0**sizes), "$N^2$": (":", 1.0 * sizes**2)}
     for name, (line, law) in laws.items():
         looks[name] = Style(name, "black", line)
         draw_line(axes, sizes[law < top], law[law < top], looks[name], 1.0)
-    axes.set(yscale="log", xlabel="size N (cells a side)", ylabel="episodes", xticks=sizes)
+    axes.set(
+        yscale="log", xlabel="size N (cells a side)", ylabel="episodes", xticks=sizes
+    )
     finish(axes, "no runs")
     title = "of random actions: to find the treasure once; a cross: never, in more than half of the runs"
-    figure.suptitle(f"DeepSea: episodes to solve N by N, medians of {seeds_in(rows)}\n{title}", fontsize="medium")
+    figure.suptitle(
+        f"DeepSea: episodes to solve N by N, medians of {seeds_in(rows)}\n{title}",
+        fontsize="medium",
+    )
     return looks
 
 
@@ -494,12 +644,16 @@ def draw_maze(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     halves: Any = figure.subfigures(1, 2, width_ratios=(1.0, 1.25))
     left, right = halves
     panels = left.subplots(2, 1, sharex=True)
-    for axes, measure, title in zip(panels, ("seen", "return"), ("share of states seen", "return of an episode")):
+    for axes, measure, title in zip(
+        panels, ("seen", "return"), ("share of states seen", "return of an episode")
+    ):
         draw_bands(axes, rows, measure, looks)
         axes.set(ylabel=title, ylim=(-0.03, 1.03))
         finish(axes, "no episodes")
     panels[-1].set_xlabel("episodes")
-    left.suptitle(f"KeyDoorMaze: median and quartiles of {seeds_in(rows)}", fontsize="medium")
+    left.suptitle(
+        f"KeyDoorMaze: median and quartiles of {seeds_in(rows)}", fontsize="medium"
+    )
     maze = KeyDoorMaze("index")
     maps = right.subplots(2, math.ceil(len(looks) / 2), squeeze=False)
     for axes in maps.flat:
@@ -508,14 +662,20 @@ def draw_maze(figure: Figure, rows: list[Row]) -> dict[str, Style]:
         _, shares = curve_of(rows, name, "visits")
         grid = np.full(maze.drawing.shape, np.nan)
         grid[tuple(np.array(maze.cells).T)] = np.maximum(shares.mean(axis=0), 1e-5)
-        image = axes.imshow(np.ma.masked_invalid(grid), norm=LogNorm(1e-4, 1.0), cmap=colors)
+        image = axes.imshow(
+            np.ma.masked_invalid(grid), norm=LogNorm(1e-4, 1.0), cmap=colors
+        )
         axes.set_title(name, fontsize="small")
         for sign in "AKDG":
             row, column = maze.cells[maze.places[sign]]
-            axes.text(column, row, sign, color="white", fontsize=6, ha="center", va="center")
+            axes.text(
+                column, row, sign, color="white", fontsize=6, ha="center", va="center"
+            )
     bar = right.colorbar(image, ax=maps, fraction=0.03, pad=0.02)
     bar.set_label("share of steps into a cell")
-    right.suptitle("where they have been (A start, K key, D door, G goal)", fontsize="medium")
+    right.suptitle(
+        "where they have been (A start, K key, D door, G goal)", fontsize="medium"
+    )
     return looks
 
 
@@ -523,13 +683,19 @@ def draw_tv(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     looks = looks_of(rows, EXPLORER_COLORS)
     watching, pays = figure.subplots(1, 2)
     draw_bands(watching, rows, "watching", looks)
-    watching.set(xlabel="episodes", ylabel="share of steps before the screen", ylim=(-0.03, 1.03))
+    watching.set(
+        xlabel="episodes", ylabel="share of steps before the screen", ylim=(-0.03, 1.03)
+    )
     draw_bands(pays, rows, "pays", looks)
-    pays.set(xlabel="episodes", ylabel="mean bonus of such a step, others 1", yscale="log")
+    pays.set(
+        xlabel="episodes", ylabel="mean bonus of such a step, others 1", yscale="log"
+    )
     pays.axhline(1.0, color="0.6", linewidth=0.8, zorder=0)
     for axes in (watching, pays):
         finish(axes, "no episodes")
-    figure.suptitle(f"NoisyTV: watching noise, and what it pays; median and quartiles of {seeds_in(rows)}")
+    figure.suptitle(
+        f"NoisyTV: watching noise, and what it pays; median and quartiles of {seeds_in(rows)}"
+    )
     return looks
 
 

@@ -30,7 +30,9 @@ COUNTS = ("size", "seed", "point")
 # ---------------------------------------------------------------- types
 
 Row = dict[str, Any]
-Value = tuple[str, int, float]  # measure, point and value: what a run adds to its job in a row
+Value = tuple[
+    str, int, float
+]  # measure, point and value: what a run adds to its job in a row
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ class StudySettings:
     explorers: tuple[str, ...]
     length: int  # of a run, in the study's own unit
     sizes: tuple[int, ...] = (0,)  # of the task; a study of one size calls it 0
-    largest: tuple[tuple[str, int], ...] = ()  # up to which explorers are tried that cost more, or have failed before
+    largest: tuple[
+        tuple[str, int], ...
+    ] = ()  # up to which explorers are tried that cost more, or have failed before
     points: int = 30  # of a curve
 
     def __post_init__(self) -> None:
@@ -63,9 +67,13 @@ class Study(NamedTuple):
     settings: StudySettings
     run: Callable[[StudyJob], Iterator[Value]]
     table: Callable[[list[Row]], str]
-    draw: Callable[[Any, list[Row]], dict[str, Style]]  # into a figure; returns what the legend has to name
+    draw: Callable[
+        [Any, list[Row]], dict[str, Style]
+    ]  # into a figure; returns what the legend has to name
     colors: dict[str, str]  # of the explorers that its rows may name
-    modules: tuple[str, ...]  # whose code makes its rows, beside `frame` and `catalogue`
+    modules: tuple[
+        str, ...
+    ]  # whose code makes its rows, beside `frame` and `catalogue`
     height: float = 4.2  # inches, of the picture without its legend
 
 
@@ -97,7 +105,11 @@ def typed_row(line: list[str], where: str) -> Row:
         raise ValueError(f"{where} must have {len(COLUMNS)} cells, got {len(line)}")
     row: Row = dict(zip(COLUMNS, line))
     try:
-        return row | {name: int(row[name]) for name in COUNTS} | {"value": float(row["value"])}
+        return (
+            row
+            | {name: int(row[name]) for name in COUNTS}
+            | {"value": float(row["value"])}
+        )
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 
@@ -112,17 +124,31 @@ def read_rows(path: Path) -> list[Row]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: is no CSV file: {error}") from error
     if tuple(header) != COLUMNS or not lines:
-        raise ValueError(f"{path}: must have the columns {', '.join(COLUMNS)}, and rows")
-    return [typed_row(line, f"{path}: row {place}") for place, line in enumerate(lines, start=2)]
+        raise ValueError(
+            f"{path}: must have the columns {', '.join(COLUMNS)}, and rows"
+        )
+    return [
+        typed_row(line, f"{path}: row {place}")
+        for place, line in enumerate(lines, start=2)
+    ]
 
 
-def curve_of(rows: Iterable[Row], explorer: str, measure: str, size: int | None = None) -> tuple[Array, Array]:
+def curve_of(
+    rows: Iterable[Row], explorer: str, measure: str, size: int | None = None
+) -> tuple[Array, Array]:
     """The points (m,) and the values (seeds, m) of one explorer's measure."""
-    mine = [r for r in rows if (r["explorer"], r["measure"]) == (explorer, measure) and size in (None, r["size"])]
+    mine = [
+        r
+        for r in rows
+        if (r["explorer"], r["measure"]) == (explorer, measure)
+        and size in (None, r["size"])
+    ]
     points = sorted({row["point"] for row in mine})
     seeds = sorted({row["seed"] for row in mine})
     found = {(row["seed"], row["point"]): row["value"] for row in mine}
-    return np.array(points), np.array([[found.get((seed, point), math.nan) for point in points] for seed in seeds])
+    return np.array(points), np.array(
+        [[found.get((seed, point), math.nan) for point in points] for seed in seeds]
+    )
 
 
 def names_of(rows: Iterable[Row]) -> list[str]:
@@ -140,7 +166,12 @@ def seeds_in(rows: Iterable[Row]) -> str:
 
 def spread_cells(values: Iterable[ArrayLike]) -> list[str]:
     """Cells "median [quartiles]", each of the numbers over the seeds."""
-    return with_ends([band(np.asarray(each, dtype=float)[:, None], quartile_band)[:, 0] for each in values])
+    return with_ends(
+        [
+            band(np.asarray(each, dtype=float)[:, None], quartile_band)[:, 0]
+            for each in values
+        ]
+    )
 
 
 def first_cell(values: Array) -> str:
@@ -148,14 +179,21 @@ def first_cell(values: Array) -> str:
     there = values[np.isfinite(values)]
     if not len(there):
         return "never"
-    return f"{np.median(there):g}" + ("" if len(there) == len(values) else f" ({len(there)} of {len(values)})")
+    return f"{np.median(there):g}" + (
+        "" if len(there) == len(values) else f" ({len(there)} of {len(values)})"
+    )
 
 
 def last_quarter(rows: list[Row], name: str, measure: str) -> Array:
     """Each seed's median over the last quarter of the points, of those that are numbers, (seeds,)."""
     points, values = curve_of(rows, name, measure)
     late = values[:, -math.ceil(len(points) / 4) :]
-    return np.array([np.median(each[np.isfinite(each)]) if np.isfinite(each).any() else math.nan for each in late])
+    return np.array(
+        [
+            np.median(each[np.isfinite(each)]) if np.isfinite(each).any() else math.nan
+            for each in late
+        ]
+    )
 
 
 # ---------------------------------------------------------------- pictures
@@ -166,11 +204,20 @@ def looks_of(rows: list[Row], colors: dict[str, str]) -> dict[str, Style]:
     return {name: Style(name, colors[name], "-") for name in names_of(rows)}
 
 
-def draw_bands(axes: Axes, rows: list[Row], measure: str, looks: dict[str, Style]) -> None:
+def draw_bands(
+    axes: Axes, rows: list[Row], measure: str, looks: dict[str, Style]
+) -> None:
     """Median and quartiles over the seeds."""
     for name, look in looks.items():
         points, values = curve_of(rows, name, measure)
         low, middle, high = band(values, quartile_band)
         seen = np.isfinite(middle)
         draw_line(axes, points[seen], middle[seen], look, 1.6)
-        axes.fill_between(points[seen], low[seen], high[seen], color=look.color, alpha=0.12, linewidth=0)
+        axes.fill_between(
+            points[seen],
+            low[seen],
+            high[seen],
+            color=look.color,
+            alpha=0.12,
+            linewidth=0,
+        )

@@ -61,13 +61,30 @@ if TYPE_CHECKING:
 
 # ---------------------------------------------------------------- constants
 
-MODULES = ("bnn_ref", "vime_ref", "agents_ref", "vime_gym.tasks", "vime_lecture.unreal", "vime_lab.studies.labyrinth")
+MODULES = (
+    "bnn_ref",
+    "vime_ref",
+    "agents_ref",
+    "vime_gym.tasks",
+    "vime_lecture.unreal",
+    "vime_lab.studies.labyrinth",
+)
 LABYRINTH = "vime_gym.tasks:vime_ref/Labyrinth-v0"
-TASKS = ("value_replay", "control", "reward_prediction")  # weights that turn UNREAL's tasks on and off
-AGES = (1, 10, 100)  # updates, after which stored features are compared with those of the same steps now
+TASKS = (
+    "value_replay",
+    "control",
+    "reward_prediction",
+)  # weights that turn UNREAL's tasks on and off
+AGES = (
+    1,
+    10,
+    100,
+)  # updates, after which stored features are compared with those of the same steps now
 FILM = 24  # steps of the trained agent
 PANELS = 12  # of them in the picture
-AGENT = UnrealSettings(learning_rate=3e-3, gamma=0.95)  # γ from trial runs, where 0.99 learned later
+AGENT = UnrealSettings(
+    learning_rate=3e-3, gamma=0.95
+)  # γ from trial runs, where 0.99 learned later
 MODEL = VimeSettings(
     likelihood_sigma=0.5, prior_sigma=0.1, num_data=None, gradient="closed_form", num_samples=1, num_updates=5,
     batch_size=32, capacity=1000, min_rows=1000,  # 3 updates: features age
@@ -141,16 +158,28 @@ def labyrinth(rooms: int) -> gym.Env[Any, Any]:
 def agent_of(job: StudyJob) -> UnrealSettings:
     """The study's agent, with nothing on but what its name says."""
     agent, settings = AGENTS[job.explorer], job.settings
-    weights = replace(settings.agent.weights, **{task: 0.0 for task in TASKS if task not in agent.tasks})
+    weights = replace(
+        settings.agent.weights,
+        **{task: 0.0 for task in TASKS if task not in agent.tasks},
+    )
     own = replace(settings.agent, weights=weights, control=agent.control)
-    return replace(own, eta=settings.eta, bonus_sees=agent.bonus_sees) if agent.bonus_sees else own
+    return (
+        replace(own, eta=settings.eta, bonus_sees=agent.bonus_sees)
+        if agent.bonus_sees
+        else own
+    )
 
 
 def bonus_of(job: StudyJob, env: gym.Env[Any, Any], rng: Generator) -> Bonus:
     sees, sizes = AGENTS[job.explorer].bonus_sees, agent_of(job).sizes(env)
     if sees is None:
         return NoBonus()
-    return vime_init(sizes.inputs if sees == "pixels" else sizes.hidden, env.action_space, rng, job.settings.vime)
+    return vime_init(
+        sizes.inputs if sees == "pixels" else sizes.hidden,
+        env.action_space,
+        rng,
+        job.settings.vime,
+    )
 
 
 def drift(then: Array, now: Array) -> float:
@@ -164,7 +193,9 @@ def drift(then: Array, now: Array) -> float:
     return float(np.sum((now - then) ** 2) / np.sum((now - now.mean(axis=axes)) ** 2))
 
 
-def drifts(thetas: deque[Array], steps: Steps, sizes: Sizes) -> Iterator[tuple[int, float]]:
+def drifts(
+    thetas: deque[Array], steps: Steps, sizes: Sizes
+) -> Iterator[tuple[int, float]]:
     """Each of AGES that the weights go back to, and the drift since then of the features of these steps."""
     now, _ = hidden_activations(thetas[-1], steps, sizes)
     for age in AGES:
@@ -188,7 +219,9 @@ class Frame(NamedTuple):
 
 def frames(actions: list[int], rooms: int, seed: int) -> list[Frame]:
     """The film, from before its first step to after its last."""
-    env: Any = gym.make(LABYRINTH, rooms=rooms, render_mode="rgb_array", disable_env_checker=True)
+    env: Any = gym.make(
+        LABYRINTH, rooms=rooms, render_mode="rgb_array", disable_env_checker=True
+    )
     position = begin([env], UnrealSettings(), np.random.default_rng([ROOT_SEED, seed]))
     shots = [Frame(env.render(), position.images[0].astype(np.uint8), 0.0)]
     for action in actions:
@@ -214,7 +247,9 @@ def run_labyrinth(job: StudyJob) -> Iterator[Value]:
     thetas = deque([theta], maxlen=max(AGES) + 1)
     recent: deque[Steps] = deque(maxlen=LABYRINTH_STEPS // agent.num_steps)
     returns: list[float] = []
-    learning = train_a2c(envs, theta, Streams(*streams), agent, num_updates=ends[-1], bonus=bonus)
+    learning = train_a2c(
+        envs, theta, Streams(*streams), agent, num_updates=ends[-1], bonus=bonus
+    )
     for number, seen in enumerate(learning, 1):
         thetas.append(seen.theta)
         recent.append(seen.steps)
@@ -224,11 +259,15 @@ def run_labyrinth(job: StudyJob) -> Iterator[Value]:
         yield "return", number * update_steps, float(np.mean(returns))
         returns = []
         if job.explorer == REMEMBERS:
-            for age, share in drifts(thetas, joined(list(recent), axis=0), agent.sizes(envs[0])):
+            for age, share in drifts(
+                thetas, joined(list(recent), axis=0), agent.sizes(envs[0])
+            ):
                 yield f"drift {age}", number * update_steps, share
     if job.explorer == FILMED:
         actions = film(thetas[-1], agent, job.size, job.seed)
-        yield from (("film", step, float(action)) for step, action in enumerate(actions))
+        yield from (
+            ("film", step, float(action)) for step, action in enumerate(actions)
+        )
 
 
 # ---------------------------------------------------------------- table
@@ -260,12 +299,17 @@ def labyrinth_table(rows: list[Row]) -> str:
     columns = [
         ["", *names],
         ["all training", *spread_cells(whole_training(rows, name) for name in names)],
-        ["last quarter", *spread_cells(last_quarter(rows, name, "return") for name in names)],
+        [
+            "last quarter",
+            *spread_cells(last_quarter(rows, name, "return") for name in names),
+        ],
         ["P(more than A2C)", *(more_than_a2c(rows, name) for name in names)],
     ]
     steps = max(row["point"] for row in rows)
     title = f"Labyrinth: return of an episode, median [quartiles]; {steps} steps of training, {seeds_in(rows)}"
-    return "\n".join([title, "", *aligned(list(zip(*columns)), left=(0,)), "", *drift_lines(rows)]).rstrip()
+    return "\n".join(
+        [title, "", *aligned(list(zip(*columns)), left=(0,)), "", *drift_lines(rows)]
+    ).rstrip()
 
 
 # ---------------------------------------------------------------- picture
@@ -279,20 +323,41 @@ def draw_labyrinth(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     parts: Any = figure.subfigures(2, 1, height_ratios=(1.9, 1.0))
     curves, strip = parts
     tasks, curiosity, aging = curves.subplots(1, 3)
-    for axes, names, title in ((tasks, TAUGHT, "auxiliary tasks"), (curiosity, CURIOUS, "curiosity")):
-        draw_bands(axes, rows, "return", {name: look for name, look in looks.items() if name in names})
-        axes.set(title=title, xlabel="steps", ylabel="return of an episode", ylim=(0.0, None))
+    for axes, names, title in (
+        (tasks, TAUGHT, "auxiliary tasks"),
+        (curiosity, CURIOUS, "curiosity"),
+    ):
+        draw_bands(
+            axes,
+            rows,
+            "return",
+            {name: look for name, look in looks.items() if name in names},
+        )
+        axes.set(
+            title=title, xlabel="steps", ylabel="return of an episode", ylim=(0.0, None)
+        )
         finish(axes, "no runs")
     curiosity.sharey(tasks)
     for age, line in zip(AGES, ("-", "--", ":")):
         points, values = curve_of(rows, REMEMBERS, f"drift {age}")
         if len(points):
             label = f"after {age} update{'s' if age > 1 else ''}"
-            draw_line(aging, points, band(values, quartile_band)[1], Style(label, COLORS["vime"], line), 1.6)
+            draw_line(
+                aging,
+                points,
+                band(values, quartile_band)[1],
+                Style(label, COLORS["vime"], line),
+                1.6,
+            )
             aging.lines[-1].set_label(label)
     if aging.lines:
         aging.legend(fontsize="small", frameon=False)
-    aging.set(title="ageing of hidden features", xlabel="steps", ylabel="drift (share of the variance)", yscale="log")
+    aging.set(
+        title="ageing of hidden features",
+        xlabel="steps",
+        ylabel="drift (share of the variance)",
+        yscale="log",
+    )
     finish(aging, "no features stored")
     for axes in (tasks, curiosity, aging):
         axes.title.set_fontsize("medium")
@@ -313,11 +378,18 @@ def draw_film(figure: Any, rows: list[Row]) -> None:
     seed = min(row["seed"] for row in filmed)
     shown = [row for row in filmed if row["seed"] == seed]
     shots = frames([int(row["value"]) for row in shown], shown[0]["size"], seed)
-    for column, step in zip(panels.T, range(0, len(shots), max(1, (len(shots) - 1) // PANELS))):
+    for column, step in zip(
+        panels.T, range(0, len(shots), max(1, (len(shots) - 1) // PANELS))
+    ):
         for axes, image in zip(column, shots[step][:2]):
             axes.imshow(image)
-        column[0].set_title(f"step {step}\nreturn {shots[step].reward:g}", fontsize="x-small")
-    figure.suptitle(f"{FILMED} after training: the maze, and what the agent sees of it", fontsize="medium")
+        column[0].set_title(
+            f"step {step}\nreturn {shots[step].reward:g}", fontsize="x-small"
+        )
+    figure.suptitle(
+        f"{FILMED} after training: the maze, and what the agent sees of it",
+        fontsize="medium",
+    )
 
 
 # ---------------------------------------------------------------- the study

@@ -27,10 +27,14 @@ TINY: dict[str, Any] = {
 
 
 def job(explorer: str, seed: int = 0, **changes: Any) -> StudyJob:
-    return StudyJob("Labyrinth", explorer, 3, seed, replace(STUDY.settings, **{**TINY, **changes}))
+    return StudyJob(
+        "Labyrinth", explorer, 3, seed, replace(STUDY.settings, **{**TINY, **changes})
+    )
 
 
-def row(explorer: str, measure: str, value: float, seed: int = 0, point: int = 0) -> dict[str, Any]:
+def row(
+    explorer: str, measure: str, value: float, seed: int = 0, point: int = 0
+) -> dict[str, Any]:
     return dict(zip(COLUMNS, ("Labyrinth", explorer, 3, seed, measure, point, value)))
 
 
@@ -50,16 +54,26 @@ def test_agents_against_their_names() -> None:
         "+ VIME on hidden state": (),
     }
     assert STUDY.settings.explorers == tuple(AGENTS) == tuple(on) == tuple(STUDY.colors)
-    given = LossWeights(value=0.7, entropy=0.1, value_replay=0.2, control=0.3, reward_prediction=0.4)
+    given = LossWeights(
+        value=0.7, entropy=0.1, value_replay=0.2, control=0.3, reward_prediction=0.4
+    )
     agent = UnrealSettings(weights=given, learning_rate=0.5)
     made = {name: lab.agent_of(job(name, agent=agent, eta=0.25)) for name in AGENTS}
     for name, settings in made.items():
-        expected = {task: getattr(given, task) if task in on[name] else 0.0 for task in lab.TASKS}
+        expected = {
+            task: getattr(given, task) if task in on[name] else 0.0
+            for task in lab.TASKS
+        }
         assert settings.weights == replace(given, **expected)
         assert settings.control == ("feature" if "feature" in name else "pixel")
         assert settings.eta == (0.25 if "VIME" in name else 0.0)
         assert settings.bonus_sees == ("hidden" if "hidden" in name else "pixels")
-        assert replace(settings, weights=given, control="pixel", eta=0.0, bonus_sees="pixels") == agent
+        assert (
+            replace(
+                settings, weights=given, control="pixel", eta=0.0, bonus_sees="pixels"
+            )
+            == agent
+        )
     assert len(set(made.values())) == len(AGENTS)
 
 
@@ -88,13 +102,17 @@ def test_drift_against_its_limits() -> None:
     then, now = rng.standard_normal((2, 400, 50, 2))
     assert lab.drift(now, now) == 0.0
     assert lab.drift(then, now) == pytest.approx(2.0, abs=4 * np.sqrt(6 / then.size))
-    assert lab.drift(now + 3.0, now) == pytest.approx(9.0 / now.var(axis=(0, 1)).mean(), rel=1e-12)
+    assert lab.drift(now + 3.0, now) == pytest.approx(
+        9.0 / now.var(axis=(0, 1)).mean(), rel=1e-12
+    )
     scaled = now * [1.0, 10.0]
     shift = np.array([1.0, 0.0])
     assert lab.drift(scaled + shift, scaled) < 0.02 < 0.5 * lab.drift(now + shift, now)
 
 
-def test_drifts_against_the_weights_of_that_age(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drifts_against_the_weights_of_that_age(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Ages beyond the oldest weights have none. Control: another age has another drift."""
     monkeypatch.setattr(lab, "AGES", (1, 3, 4))
     envs, agent = [lab.labyrinth(2)], TINY["agent"]
@@ -103,10 +121,15 @@ def test_drifts_against_the_weights_of_that_age(monkeypatch: pytest.MonkeyPatch)
     position = unreal.begin(envs, agent, rng)
     steps, *_ = unreal.interact(thetas[0], envs, position, rng.random((20, 1)), agent)
     found = dict(lab.drifts(thetas, steps, sizes))
-    features = [unreal.hidden_activations(theta, steps, sizes)[0][:, 0] for theta in thetas]
+    features = [
+        unreal.hidden_activations(theta, steps, sizes)[0][:, 0] for theta in thetas
+    ]
     variance = features[3].var(axis=0).sum()
     for age, share in found.items():
-        assert share == pytest.approx(((features[3] - features[3 - age]) ** 2).sum(axis=1).mean() / variance, rel=1e-12)
+        assert share == pytest.approx(
+            ((features[3] - features[3 - age]) ** 2).sum(axis=1).mean() / variance,
+            rel=1e-12,
+        )
     assert [*found] == [1, 3]
     assert found[1] != pytest.approx(found[3], rel=0.01)
 
@@ -128,9 +151,14 @@ def test_a_run_against_training_by_hand(explorer: str) -> None:
     sizes = agent.sizes(envs[0])
     theta = unreal.unreal_init(sizes, init)
     bonus = lab.bonus_of(given, envs[0], init)
-    learning = unreal.train_a2c(envs, theta, Streams(*streams), agent, num_updates=90, bonus=bonus)
+    learning = unreal.train_a2c(
+        envs, theta, Streams(*streams), agent, num_updates=90, bonus=bonus
+    )
     seen = list(learning)
-    returns = [np.concatenate([each.episode_returns for each in part]) for part in (seen[:45], seen[45:])]
+    returns = [
+        np.concatenate([each.episode_returns for each in part])
+        for part in (seen[:45], seen[45:])
+    ]
     assert [len(part) for part in returns] == [6, 6]
     expected = [(1800, returns[0].mean()), (3600, returns[1].mean())]
     assert [value[1:] for value in found if value[0] == "return"] == expected
@@ -145,7 +173,8 @@ def test_a_run_against_training_by_hand(explorer: str) -> None:
         assert not last.states[0].any()
         thetas = deque(each.theta for each in seen[-11:])
         assert [value for value in found if value[0] != "return"][2:] == [
-            (f"drift {age}", 3600, share) for age, share in lab.drifts(thetas, last, sizes)
+            (f"drift {age}", 3600, share)
+            for age, share in lab.drifts(thetas, last, sizes)
         ]
     other = next(v for v in STUDY.run(job(explorer, seed=1)))
     assert other != found[0]
@@ -157,7 +186,9 @@ def test_film_against_the_steps_of_the_agent() -> None:
     Controls: another seed begins elsewhere, and the film pays something at all.
     """
     agent, size = TINY["agent"], 2
-    theta = unreal.unreal_init(agent.sizes(lab.labyrinth(size)), np.random.default_rng(0))
+    theta = unreal.unreal_init(
+        agent.sizes(lab.labyrinth(size)), np.random.default_rng(0)
+    )
     actions = lab.film(theta, agent, size, seed=5)
     shots = lab.frames(actions, size, seed=5)
     envs, rng = [lab.labyrinth(size)], np.random.default_rng([ROOT_SEED, 5])
@@ -179,17 +210,30 @@ def many_rows() -> list[dict[str, Any]]:
     """Two seeds: A2C at 1, 2, 3, 4 and twice that, UNREAL at ten times as much, and what only some measure."""
     rows = [
         row(name, "return", scale * (1 + seed) * point, seed, 100 * point)
-        for name, scale in (("A2C", 1.0), ("UNREAL", 10.0), ("+ VIME on hidden state", 2.0))
+        for name, scale in (
+            ("A2C", 1.0),
+            ("UNREAL", 10.0),
+            ("+ VIME on hidden state", 2.0),
+        )
         for seed in (0, 1)
         for point in (1, 2, 3, 4)
     ]
     rows += [
-        row("+ VIME on hidden state", f"drift {age}", age * (0.5 + seed) * 0.01, seed, 100 * point)
+        row(
+            "+ VIME on hidden state",
+            f"drift {age}",
+            age * (0.5 + seed) * 0.01,
+            seed,
+            100 * point,
+        )
         for age in (1, 10)
         for seed in (0, 1)
         for point in (3, 4)
     ]
-    return rows + [row("UNREAL", "film", float(action), 1, step) for step, action in enumerate([2, 0, 3] * 8)]
+    return rows + [
+        row("UNREAL", "film", float(action), 1, step)
+        for step, action in enumerate([2, 0, 3] * 8)
+    ]
 
 
 def words(line: str) -> str:
@@ -199,7 +243,10 @@ def words(line: str) -> str:
 def test_labyrinth_table_against_rows_by_hand() -> None:
     """Means over training are 2.5 and 5, ends 4 and 8, of others ten times or twice that; P(VIME) = 3.5/4."""
     title, _, _, *lines = STUDY.table(many_rows()).splitlines()
-    assert title == "Labyrinth: return of an episode, median [quartiles]; 400 steps of training, 2 seeds"
+    assert (
+        title
+        == "Labyrinth: return of an episode, median [quartiles]; 400 steps of training, 2 seeds"
+    )
     assert [words(line) for line in lines] == [
         "A2C 3.8 [ 3.1, 4.4] 6.0 [ 5.0, 7.0]",
         "UNREAL 37.5 [31.2, 43.8] 60.0 [50.0, 70.0] 1.00 [0.16, 1.00]",
@@ -209,7 +256,9 @@ def test_labyrinth_table_against_rows_by_hand() -> None:
         "1 0.01 [0.01, 0.01]",
         "10 0.10 [0.07, 0.12]",
     ]
-    alone = STUDY.table([each for each in many_rows() if each["explorer"] == "UNREAL"]).splitlines()
+    alone = STUDY.table(
+        [each for each in many_rows() if each["explorer"] == "UNREAL"]
+    ).splitlines()
     assert words(alone[-1]) == "UNREAL 37.5 [31.2, 43.8] 60.0 [50.0, 70.0]"
 
 
@@ -228,16 +277,25 @@ def test_labyrinth_picture_against_rows_and_film() -> None:
     tasks, curiosity, aging, *strip = drawn(rows).axes
     steps = np.array([100.0, 200.0, 300.0, 400.0])
     for axes, scales in ((tasks, (0.015, 0.15)), (curiosity, (0.015, 0.03))):
-        assert [line.get_xdata().tolist() for line in axes.lines] == [steps.tolist()] * 2
-        assert [line.get_ydata().tolist() for line in axes.lines] == [pytest.approx(scale * steps) for scale in scales]
-    assert [line.get_ydata().tolist() for line in aging.lines] == [pytest.approx([age * 0.01] * 2) for age in (1, 10)]
+        assert [line.get_xdata().tolist() for line in axes.lines] == [
+            steps.tolist()
+        ] * 2
+        assert [line.get_ydata().tolist() for line in axes.lines] == [
+            pytest.approx(scale * steps) for scale in scales
+        ]
+    assert [line.get_ydata().tolist() for line in aging.lines] == [
+        pytest.approx([age * 0.01] * 2) for age in (1, 10)
+    ]
     shots = lab.frames([2, 0, 3] * 8, 3, seed=1)
     images = [axes.images[0].get_array() for axes in strip]
     assert len(images) == 2 * lab.PANELS
     for place in range(lab.PANELS):
         assert np.array_equal(images[place], shots[2 * place].maze)
         assert np.array_equal(images[lab.PANELS + place], shots[2 * place].view)
-        assert strip[place].get_title() == f"step {2 * place}\nreturn {shots[2 * place].reward:g}"
+        assert (
+            strip[place].get_title()
+            == f"step {2 * place}\nreturn {shots[2 * place].reward:g}"
+        )
     assert not np.array_equal(images[0], images[1])
     assert not np.array_equal(images[lab.PANELS], images[lab.PANELS + 1])
     plain = [each for each in rows if each["measure"] == "return"]
@@ -250,7 +308,8 @@ def test_settings_are_checked() -> None:
     with pytest.raises(ValueError, match="num_envs must be a whole number >= 1, got 0"):
         job("A2C", num_envs=0)
     with pytest.raises(
-        ValueError, match="length must be a multiple of 1200, so that points end with episodes, got 1800"
+        ValueError,
+        match="length must be a multiple of 1200, so that points end with episodes, got 1800",
     ):
         job("A2C", length=1800)
     assert len(list(islice(STUDY.run(job("A2C", num_envs=1, length=600)), 3))) == 2
