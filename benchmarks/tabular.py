@@ -16,17 +16,17 @@ import numpy as np
 from common import median_times
 
 from agents_ref import Streams
-from vime_gym.tasks import DeepSea
-from vime_lecture import explorers
+from vime_gym.rooms import DeepSea
+from vime_lecture import strategies, tabular
 from vime_ref import NoBonus
 
-SETTINGS = explorers.TabularSettings()
+SETTINGS = tabular.TabularSettings()
 
 
-def walked(size: int, num_episodes: int) -> list[explorers.Step]:
+def walked(size: int, num_episodes: int) -> list[tabular.Step]:
     """The steps of one run of Q-learning that acts at random."""
-    episodes = explorers.q_learning(
-        DeepSea(size, "index"), explorers.epsilon_greedy_strategy(1.0), NoBonus(),
+    episodes = tabular.q_learning(
+        DeepSea(size, "index"), strategies.epsilon_greedy_strategy(1.0), NoBonus(),
         Streams(*np.random.default_rng(0).spawn(4)), SETTINGS, num_episodes=num_episodes,
     )  # fmt: skip
     return [step for episode in episodes for step in episode.steps]
@@ -44,10 +44,10 @@ def main() -> None:
     args = parser.parse_args()
     steps = walked(args.size, args.episodes)
     rewards = [step.reward for step in steps]
-    table = explorers.table_init(DeepSea(args.size, "index"))
+    table = tabular.table_init(DeepSea(args.size, "index"))
     runs = {
         "q_learning": lambda: walked(args.size, args.episodes),
-        "learn": lambda: explorers.learn(table, steps, rewards, SETTINGS),
+        "learn": lambda: tabular.learn(table, steps, rewards, SETTINGS),
     }
     times, _ = median_times(runs, args.runs)
     for name, seconds in times.items():

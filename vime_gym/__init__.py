@@ -1,1 +1,5 @@
 """VIME and Gymnasium: the tasks."""
+
+from vime_gym import labyrinth, rooms, tasks
+
+__all__ = ["labyrinth", "rooms", "tasks"]

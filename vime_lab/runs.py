@@ -42,7 +42,7 @@ import bnn_ref as bnn
 from agents_ref import Iteration, Streams, ValueFunction, train
 from bnn_ref import AdamState, Array, DiagNormal
 from vime_lab.tasks import ROOT_SEED, Job, Start, settings_of, start, task_from
-from vime_lecture.explorers import PredictionError
+from vime_lecture.controls import PredictionError
 from vime_ref import Batch, Bonus, ReplayPool, Vime
 
 # ---------------------------------------------------------------- constants
@@ -268,7 +268,7 @@ CODE = code_of(
     "vime_ref",
     "agents_ref",
     "vime_gym.tasks",
-    "vime_lecture.explorers",
+    "vime_lecture.controls",
     "vime_lab.tasks",
     "vime_lab.runs",
 )

@@ -25,7 +25,7 @@ from agents_ref import (
     value_init,
 )
 from bnn_ref import check_count, check_positive
-from vime_lecture.explorers import PredictionError
+from vime_lecture.controls import PredictionError
 from vime_ref import Bonus, NoBonus, VimeSettings, vime_init
 
 # ---------------------------------------------------------------- constants

@@ -39,7 +39,7 @@ from vime_lab import command_line as experiments
 from vime_lab import runs
 from vime_lab.runs import CheckpointError, Progress, Row
 from vime_lab.tasks import BONUSES, TASKS, Job, start, with_setting
-from vime_lecture.explorers import PredictionError
+from vime_lecture.controls import PredictionError
 from vime_ref import Batch, NoBonus
 
 ROOT = Path(__file__).parent.parent.parent

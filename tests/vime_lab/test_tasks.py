@@ -22,7 +22,7 @@ from vime_lab.tasks import (
     task_from,
     with_setting,
 )
-from vime_lecture.explorers import PredictionError
+from vime_lecture.controls import PredictionError
 from vime_ref import NoBonus, Vime
 
 TASK = TASKS["SparseMountainCar"]

@@ -1,7 +1,7 @@
 """Operations of the other explorers: strategies, tabular values, pseudo-counts, density models.
 
-Axes and units as in `vime_lecture.explorers`, which does the computing. The closed forms take 50-digit numbers, and
-switch between contexts with plain weights where `vime_lecture.explorers` has their logarithms.
+Axes and units as in `vime_lecture`, which does the computing. The closed forms take 50-digit numbers, and
+switch between contexts with plain weights where `vime_lecture.densities` has their logarithms.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from vime_check.operations import (
     mistake,
     operation,
 )
-from vime_lecture import explorers
-from vime_lecture.explorers import DensityModel, Step, Symbols, Table, TabularSettings
+from vime_lecture import counts as visit_counts
+from vime_lecture import densities, strategies, tabular
+from vime_lecture.densities import DensityModel, Symbols
+from vime_lecture.tabular import Step, Table, TabularSettings
 from vime_ref import Batch
 
 # ---------------------------------------------------------------- types
@@ -237,22 +239,22 @@ def closed_forms() -> dict[str, Function]:
 
 @operation("strategies", "elementwise")
 def epsilon_greedy(q_values: Array, epsilon: float) -> Array:
-    return explorers.epsilon_greedy(q_values, epsilon)
+    return strategies.epsilon_greedy(q_values, epsilon)
 
 
 @operation("strategies", "elementwise")
 def boltzmann(q_values: Array, temperature: float | None) -> Array:
-    return explorers.boltzmann(q_values, temperature)
+    return strategies.boltzmann(q_values, temperature)
 
 
 @operation("strategies", "elementwise")
 def ucb1(means: Array, counts: Array, t: int) -> Array:
-    return explorers.ucb1(means, counts, t)
+    return strategies.ucb1(means, counts, t)
 
 
 @operation("strategies", "elementwise")
 def ucb_state_action(q_values: Array, counts: Array, alpha: float) -> Array:
-    return explorers.ucb_state_action(q_values, counts, alpha)
+    return strategies.ucb_state_action(q_values, counts, alpha)
 
 
 @operation("strategies", "elementwise")
@@ -267,11 +269,11 @@ def q_update(
 ) -> Array:
     """What `q_learning` makes of Q(s, a) in one step to a state of these values."""
     settings = TabularSettings(learning_rate=learning_rate, gamma=gamma)
-    following = explorers.check_values("next_values", next_values).tolist()
+    following = strategies.check_values("next_values", next_values).tolist()
     check_finite("value", value)
     check_finite("reward", reward)
     table = Table([[value], following], [[0], [0] * len(following)])
-    explorers.learn(
+    tabular.learn(
         table, [Step(0, 0, reward, 1, terminated, truncated)], [reward], settings
     )
     return np.array(table.q_values[0][0])
@@ -505,17 +507,17 @@ def q_update_cases() -> Iterator[Case]:
 
 @operation("counts", "elementwise")
 def pseudo_count(log_prob: Array, log_prob_after: Array) -> Array:
-    return explorers.pseudo_count(log_prob, log_prob_after)
+    return visit_counts.pseudo_count(log_prob, log_prob_after)
 
 
 @operation("counts", "elementwise")
 def pixel_cnn_pseudo_count(gain: Array, num_seen: int, c: float) -> Array:
-    return explorers.pixel_cnn_pseudo_count(gain, num_seen, c)
+    return visit_counts.pixel_cnn_pseudo_count(gain, num_seen, c)
 
 
 @operation("counts", "elementwise")
 def count_bonus(counts: Array, beta: float) -> Array:
-    return explorers.count_bonus(counts, beta)
+    return visit_counts.count_bonus(counts, beta)
 
 
 def underflowing(log_prob: Array, log_prob_after: Array) -> Array:
@@ -523,7 +525,7 @@ def underflowing(log_prob: Array, log_prob_after: Array) -> Array:
     rho, rho_after = np.exp(log_prob), np.exp(log_prob_after)
     lost = rho < np.finfo(float).tiny
     naive = rho * (1.0 - rho_after) / (rho_after - rho)
-    return np.where(lost, naive, explorers.pseudo_count(log_prob, log_prob_after))
+    return np.where(lost, naive, visit_counts.pseudo_count(log_prob, log_prob_after))
 
 
 @mistake("UnderflowingDensity", "pseudo_count")
@@ -635,13 +637,13 @@ def count_bonus_cases() -> Iterator[Case]:
 @operation("densities", "arraywise")
 def dirichlet_log_prob(counts: Array, alpha: float, observation: Array) -> Array:
     """P independent pixels of K symbols, counts (P, K), observation (P,)."""
-    return np.array(explorers.Dirichlet(counts, alpha).log_prob(observation))
+    return np.array(densities.Dirichlet(counts, alpha).log_prob(observation))
 
 
 @operation("densities", "elementwise")
 def dirichlet_pseudo_counts(symbols: Array, num_symbols: int, alpha: float) -> Array:
     """N̂ of each observation (T, P), by a model that has learned those before it, (T,)."""
-    bonus = explorers.PseudoCounts(dirichlet_model(symbols, num_symbols, alpha))
+    bonus = visit_counts.PseudoCounts(dirichlet_model(symbols, num_symbols, alpha))
     nothing = np.zeros(len(symbols))
     return bonus.pseudo_counts(
         Batch(symbols, nothing, nothing, symbols, nothing, nothing)
@@ -651,7 +653,7 @@ def dirichlet_pseudo_counts(symbols: Array, num_symbols: int, alpha: float) -> A
 @operation("densities", "elementwise")
 def cts_log_probs(bits: Array, depth: int, rate: float | None) -> Array:
     """log-probability of each of T bits before it is learned, (T,)."""
-    return log_probs(explorers.binary_cts(depth, rate), bits)
+    return log_probs(densities.binary_cts(depth, rate), bits)
 
 
 @operation("densities", "elementwise")
@@ -662,19 +664,19 @@ def image_cts_log_probs(images: Array, num_levels: int, rate: float | None) -> A
 
 def dirichlet_model(
     symbols: Array, num_symbols: int, alpha: float
-) -> explorers.Dirichlet:
+) -> densities.Dirichlet:
     if symbols.ndim != 2:
         raise ValueError(f"symbols must be (T, P), got {symbols.shape}")
-    return explorers.dirichlet(num_symbols, alpha, symbols.shape[1])
+    return densities.dirichlet(num_symbols, alpha, symbols.shape[1])
 
 
 def image_model(
     images: Array, num_levels: int, rate: float | None
-) -> explorers.ImageCts:
+) -> densities.ImageCts:
     if images.ndim != 3:
         raise ValueError(f"images must be (T, H, W), got {images.shape}")
     _, height, width = images.shape
-    return explorers.image_cts((height, width), num_levels, rate)
+    return densities.image_cts((height, width), num_levels, rate)
 
 
 @intermediates_of("dirichlet_pseudo_counts")
@@ -694,13 +696,13 @@ def pseudo_counts_of_the_learned(right: Function, given: Inputs) -> Array:
     for row in given["symbols"]:
         model = model.update(row)
         values.append((model.log_prob(row), model.update(row).log_prob(row)))
-    return explorers.pseudo_count(*np.transpose(values))
+    return visit_counts.pseudo_count(*np.transpose(values))
 
 
 @mistake("OffByOnePseudoCount", "cts_log_probs")
 def learned_bits(right: Function, given: Inputs) -> Array:
     return log_probs(
-        explorers.binary_cts(given["depth"], given["rate"]), given["bits"], learned=True
+        densities.binary_cts(given["depth"], given["rate"]), given["bits"], learned=True
     )
 
 

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 
 from agents_ref import Streams
 from bnn_ref import Array
-from vime_gym.tasks import SIGNS, DeepSea, KeyDoorMaze, deep_sea_score, deep_sea_solved
+from vime_gym.rooms import SIGNS, DeepSea, KeyDoorMaze, deep_sea_score, deep_sea_solved
 from vime_lab.figures import COLORS, Style, draw_line, finish
 from vime_lab.statistics import aligned
 from vime_lab.studies.frame import (
@@ -45,23 +45,18 @@ from vime_lab.studies.frame import (
     spread_cells,
 )
 from vime_lab.tasks import ROOT_SEED
-from vime_lecture.explorers import (
-    Episode,
-    PredictionError,
-    PseudoCounts,
+from vime_lecture.controls import PredictionError
+from vime_lecture.counts import PseudoCounts, VisitCounts
+from vime_lecture.densities import dirichlet, image_cts
+from vime_lecture.strategies import (
     Strategy,
-    TabularSettings,
-    VisitCounts,
     bandit_regret,
-    batch_of,
     boltzmann_strategy,
     check_values,
-    dirichlet,
     epsilon_greedy_strategy,
-    image_cts,
-    q_learning,
     ucb_strategy,
 )
+from vime_lecture.tabular import Episode, TabularSettings, batch_of, q_learning
 from vime_ref import Bonus, NoBonus, Vime, VimeSettings, vime_init
 
 if TYPE_CHECKING:
@@ -73,8 +68,12 @@ MODULES = (
     "bnn_ref",
     "vime_ref",
     "agents_ref",
-    "vime_gym.tasks",
-    "vime_lecture.explorers",
+    "vime_gym.rooms",
+    "vime_lecture.strategies",
+    "vime_lecture.tabular",
+    "vime_lecture.counts",
+    "vime_lecture.densities",
+    "vime_lecture.controls",
     __name__,
 )
 CODE_BITS = 16  # of a state's code; 8 would number the states of the largest DeepSea that a network sees

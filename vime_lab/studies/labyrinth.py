@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from agents_ref import Streams
 from bnn_ref import Array, check_count
-from vime_gym.tasks import LABYRINTH_STEPS
+from vime_gym.labyrinth import LABYRINTH_STEPS
 from vime_lab.figures import COLORS, Style, draw_line, finish
 from vime_lab.statistics import aligned, band, improvement_cell, quartile_band
 from vime_lab.studies.frame import (
@@ -41,7 +41,7 @@ from vime_lab.studies.frame import (
     spread_cells,
 )
 from vime_lab.tasks import ROOT_SEED
-from vime_lecture.unreal import (
+from vime_lecture.recurrent import (
     Control,
     Sizes,
     Steps,
@@ -65,8 +65,10 @@ MODULES = (
     "bnn_ref",
     "vime_ref",
     "agents_ref",
-    "vime_gym.tasks",
+    "vime_gym.rooms",
+    "vime_gym.labyrinth",
     "vime_lecture.unreal",
+    "vime_lecture.recurrent",
     "vime_lab.studies.labyrinth",
 )
 LABYRINTH = "vime_gym.tasks:vime_ref/Labyrinth-v0"

@@ -15,14 +15,15 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vime_gym.tasks import SIGNS, DeepSea, KeyDoorMaze, NoisyTV
+from vime_gym.rooms import SIGNS, DeepSea, KeyDoorMaze, NoisyTV
 from vime_lab import command_line as experiments
 from vime_lab.studies import catalogue as studies
 from vime_lab.studies import explorers as explorer_studies
 from vime_lab.studies.catalogue import STUDIES
 from vime_lab.studies.frame import COLUMNS, StudyJob
-from vime_lecture import explorers
-from vime_lecture.unreal import UnrealSettings
+from vime_lecture import controls, densities
+from vime_lecture.counts import PseudoCounts, VisitCounts
+from vime_lecture.recurrent import UnrealSettings
 from vime_ref import NoBonus, Vime, vime_init
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -200,16 +201,16 @@ def test_bonuses_that_count_against_their_settings() -> None:
     states = int(sea.observation_space.n)
     counts, features, weight = given_bonus("DeepSea", "counts", sea, beta=0.7)
     assert (type(counts), counts.beta, counts.counts) == (
-        explorers.VisitCounts,
+        VisitCounts,
         0.7,
         {},
     )
     assert (features, weight) == (None, 1.0)
     pseudo, features, weight = given_bonus("DeepSea", "pseudo-counts", sea, beta=0.7)
     assert (type(pseudo), pseudo.beta, type(pseudo.model)) == (
-        explorers.PseudoCounts,
+        PseudoCounts,
         0.7,
-        explorers.Dirichlet,
+        densities.Dirichlet,
     )
     assert (pseudo.model.alpha, pseudo.model.counts.tolist()) == (
         1.0 / states,
@@ -222,9 +223,9 @@ def test_bonuses_that_count_against_their_settings() -> None:
     )
     cts, features, weight = given_bonus("KeyDoorMaze", "CTS", maze, beta=0.7)
     assert (type(cts), cts.beta, type(cts.model), weight) == (
-        explorers.PseudoCounts,
+        PseudoCounts,
         0.7,
-        explorers.ImageCts,
+        densities.ImageCts,
         1.0,
     )
     assert cts.model.shape == maze.drawing.shape
@@ -241,7 +242,7 @@ def test_bonuses_that_count_against_their_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("explorer", "kind"), [("VIME", Vime), ("L2 error", explorers.PredictionError)]
+    ("explorer", "kind"), [("VIME", Vime), ("L2 error", controls.PredictionError)]
 )
 def test_bonuses_of_networks_against_their_settings(explorer, kind) -> None:
     """Codes of signs or coordinates, η as the weight, the study's own model. Control: other codes by another seed."""

@@ -15,8 +15,9 @@ from vime_lab.studies import labyrinth as lab
 from vime_lab.studies.frame import COLUMNS, StudyJob
 from vime_lab.studies.labyrinth import AGENTS, LABYRINTH_STUDIES
 from vime_lab.tasks import ROOT_SEED
-from vime_lecture import unreal
-from vime_lecture.unreal import LossWeights, UnrealSettings
+from vime_lecture import recurrent
+from vime_lecture.recurrent import UnrealSettings
+from vime_lecture.unreal import LossWeights
 from vime_ref import NoBonus, Vime, VimeSettings
 
 STUDY = LABYRINTH_STUDIES["Labyrinth"]
@@ -117,12 +118,14 @@ def test_drifts_against_the_weights_of_that_age(
     monkeypatch.setattr(lab, "AGES", (1, 3, 4))
     envs, agent = [lab.labyrinth(2)], TINY["agent"]
     sizes, rng = agent.sizes(envs[0]), np.random.default_rng(0)
-    thetas = deque(unreal.unreal_init(sizes, rng) for _ in range(4))
-    position = unreal.begin(envs, agent, rng)
-    steps, *_ = unreal.interact(thetas[0], envs, position, rng.random((20, 1)), agent)
+    thetas = deque(recurrent.unreal_init(sizes, rng) for _ in range(4))
+    position = recurrent.begin(envs, agent, rng)
+    steps, *_ = recurrent.interact(
+        thetas[0], envs, position, rng.random((20, 1)), agent
+    )
     found = dict(lab.drifts(thetas, steps, sizes))
     features = [
-        unreal.hidden_activations(theta, steps, sizes)[0][:, 0] for theta in thetas
+        recurrent.hidden_activations(theta, steps, sizes)[0][:, 0] for theta in thetas
     ]
     variance = features[3].var(axis=0).sum()
     for age, share in found.items():
@@ -149,9 +152,9 @@ def test_a_run_against_training_by_hand(explorer: str) -> None:
     init, *streams = np.random.default_rng([ROOT_SEED, 0, 3]).spawn(5)
     envs = [lab.labyrinth(3) for _ in range(2)]
     sizes = agent.sizes(envs[0])
-    theta = unreal.unreal_init(sizes, init)
+    theta = recurrent.unreal_init(sizes, init)
     bonus = lab.bonus_of(given, envs[0], init)
-    learning = unreal.train_a2c(
+    learning = recurrent.train_a2c(
         envs, theta, Streams(*streams), agent, num_updates=90, bonus=bonus
     )
     seen = list(learning)
@@ -169,7 +172,7 @@ def test_a_run_against_training_by_hand(explorer: str) -> None:
         assert (others, actions) == ({"film"}, lab.film(seen[-1].theta, agent, 3, 0))
     else:
         assert others == {"drift 1", "drift 10"}
-        last = unreal.joined([each.steps for each in seen[75:]], axis=0)
+        last = recurrent.joined([each.steps for each in seen[75:]], axis=0)
         assert not last.states[0].any()
         thetas = deque(each.theta for each in seen[-11:])
         assert [value for value in found if value[0] != "return"][2:] == [
@@ -186,16 +189,20 @@ def test_film_against_the_steps_of_the_agent() -> None:
     Controls: another seed begins elsewhere, and the film pays something at all.
     """
     agent, size = TINY["agent"], 2
-    theta = unreal.unreal_init(
+    theta = recurrent.unreal_init(
         agent.sizes(lab.labyrinth(size)), np.random.default_rng(0)
     )
     actions = lab.film(theta, agent, size, seed=5)
     shots = lab.frames(actions, size, seed=5)
     envs, rng = [lab.labyrinth(size)], np.random.default_rng([ROOT_SEED, 5])
-    position = unreal.begin(envs, agent, rng)
-    steps, *_ = unreal.interact(theta, envs, position, rng.random((lab.FILM, 1)), agent)
+    position = recurrent.begin(envs, agent, rng)
+    steps, *_ = recurrent.interact(
+        theta, envs, position, rng.random((lab.FILM, 1)), agent
+    )
     assert len(shots) == lab.FILM + 1
-    views = unreal.network_inputs(np.array([shot.view for shot in shots[:-1]]), agent)
+    views = recurrent.network_inputs(
+        np.array([shot.view for shot in shots[:-1]]), agent
+    )
     assert np.array_equal(views, steps.rows[:, 0, :75])
     assert [shot.reward for shot in shots] == [0.0, *np.cumsum(steps.rewards[:, 0])]
     assert shots[-1].reward > 0.0

@@ -1,0 +1,36 @@
+"""What the tests of the tasks share: ids, ways to walk, a task in a given state."""
+
+from vime_gym.rooms import NumberedTask
+
+SPARSE, DENSE = "vime_ref/SparseMountainCar-v0", "MountainCarContinuous-v0"
+
+SWINGUP = "vime_ref/SparseCartPoleSwingup-v0"
+
+UP, RIGHT, DOWN, LEFT = range(4)
+WAYS = {UP: (-1, 0), RIGHT: (0, 1), DOWN: (1, 0), LEFT: (0, -1)}
+
+TO_TV = [RIGHT] * 2 + [UP] * 2 + [LEFT] * 4
+
+SMALL = {
+    "vime_ref/BernoulliBandit-v0": {"means": [0.2, 0.5, 0.8]},
+    "vime_ref/Chain-v0": {"size": 5},
+    "vime_ref/DeepSea-v0": {"size": 4},
+    "vime_ref/KeyDoorMaze-v0": {},
+    "vime_ref/NoisyTV-v0": {},
+}
+
+VIEWS = [
+    (env_id, {**options, "observation": view})
+    for env_id, options in SMALL.items()
+    for view in ("index", "image" if not options else "onehot", "coordinates")
+    if "means" not in options
+]
+
+LABYRINTH = "vime_ref/Labyrinth-v0"
+
+
+def at(task: NumberedTask, state: int) -> NumberedTask:
+    """The task in a given state of a running episode."""
+    task.reset()
+    task.state = state
+    return task

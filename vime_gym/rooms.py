@@ -1,0 +1,468 @@
+"""Small tasks to explore by counting, registered with Gymnasium under `vime_ref/` when this module is imported.
+
+`BernoulliBandit`, `Chain`, `DeepSea`, `KeyDoorMaze` and `NoisyTV` have numbered states, a table's index; `observation`
+shows the state as numbers or as an image instead, for a network.
+
+Sources: bsuite, arXiv 1908.03568 (google-deepmind/bsuite), for DeepSea and its score; [Chain] Osband et al. 2016, arXiv
+1602.04621; [TV] Burda et al. 2018, arXiv 1808.04355.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import ResetNeeded
+from numpy.typing import ArrayLike, NDArray
+
+from bnn_ref import check_choice, check_count
+
+# DeepSea, by bsuite's rule.
+DEEP_SEA_SIZES = range(10, 51, 2)
+
+MOVE_COST = 0.01  # of N moves to the right together
+
+# Drawn rooms: an image holds the place of each sign in SIGNS, a picture its colour.
+COLOURS = {
+    " ": (255, 255, 255),  # floor
+    "#": (60, 60, 60),  # wall
+    "K": (240, 200, 0),  # key
+    "D": (140, 80, 20),  # door
+    "G": (0, 160, 0),  # goal
+    "T": (170, 210, 255),  # place before the television
+    "A": (210, 0, 0),  # agent
+    "*": (0, 0, 255),  # lit piece of the screen
+}
+
+SIGNS = "".join(COLOURS)
+
+DRAWN = {
+    "render_modes": ["rgb_array"],
+    "render_fps": 10,
+}  # metadata of what can be drawn
+
+MOVES = (
+    (-1, 0),
+    (0, 1),
+    (1, 0),
+    (0, -1),
+)  # (row, column) of the actions: 0 up, 1 right, 2 down, 3 left
+
+KEY_DOOR_MAZE = (
+    "#########",
+    "#A  #   #",
+    "# # # # #",
+    "# # # # #",
+    "# # D # #",
+    "# # # # #",
+    "# # # # #",
+    "#K# #  G#",
+    "#########",
+)
+
+TV_ROOM = (
+    "#######",  # the screen: 7 pieces, each lit or not
+    "#T    #",
+    "##### #",
+    "#  A  #",
+    "# #####",
+    "#    G#",
+    "#######",
+)
+
+Step = tuple[
+    int, float, bool, bool, dict[str, Any]
+]  # state, reward, terminated, truncated, info
+
+
+def deep_sea_solved(wrong: Sequence[bool], *, threshold: float = 0.9) -> int | None:
+    """The first episode, counted from 1, after which the share of episodes with a wrong move is < `threshold`.
+
+    `wrong` tells of each episode whether it had one, `info["wrong"]` of its last step; None if the share never is.
+    0.9 is the threshold that bsuite's figures name; the default in its code is 0.8.
+
+    >>> deep_sea_solved([True] * 9 + [False]), deep_sea_solved([True] * 9 + [False] * 2)
+    (None, 11)
+
+    Raises: ValueError unless the threshold is in (0, 1].
+    """
+    if not 0.0 < threshold <= 1.0:
+        raise ValueError(f"threshold must be in (0, 1], got {threshold}")
+    total = 0
+    for episode, had_one in enumerate(wrong, 1):
+        total += bool(had_one)
+        if total / episode < threshold:
+            return episode
+    return None
+
+
+def deep_sea_score(solved: Mapping[int, int | None]) -> float:
+    """Share of the sizes N that were solved before episode 2ᴺ + 100, where a random walk has one success to expect.
+
+    `solved[N]` is what `deep_sea_solved` says of size N. The published score takes `DEEP_SEA_SIZES`, with at most
+    10 000 episodes each. Raises: ValueError without any size.
+    """
+    if not solved:
+        raise ValueError("solved must have at least one size, got none")
+    early = [
+        episode is not None and episode < 2**size + 100
+        for size, episode in solved.items()
+    ]
+    return sum(early) / len(early)
+
+
+# ---------------------------------------------------------------- small tasks
+
+
+class NumberedTask(gym.Env[Any, Any]):
+    """What the small tasks share: a state that is a number, actions that are numbers, and views of the state.
+
+    A view's name is that of the method that shows it; `views` gives the space of each.
+
+    Raises: ValueError for an unknown view or an action out of range; gymnasium.error.ResetNeeded by a step before the
+    first reset or after the end of an episode.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  as in gymnasium.Env
+
+    def __init__(
+        self, num_actions: int, views: Mapping[str, gym.Space[Any]], observation: str
+    ) -> None:
+        check_choice("observation", observation, tuple(views))
+        self.num_actions = num_actions
+        self.action_space = gym.spaces.Discrete(num_actions)
+        self.observation_space = views[observation]
+        self.view = getattr(self, observation)
+        self.state, self.ended = 0, True
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.state, self.ended = self.start(), False
+        return self.view(self.state), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if self.ended:
+            raise ResetNeeded(
+                f"{type(self).__name__} must be reset before its first step and after its last"
+            )
+        if not (
+            isinstance(action, (int, np.integer)) and 0 <= action < self.num_actions
+        ):
+            raise ValueError(
+                f"action must be a whole number from 0 to {self.num_actions - 1}, got {action!r}"
+            )
+        self.state, reward, terminated, truncated, info = self.move(
+            self.state, int(action)
+        )
+        self.ended = terminated or truncated
+        return self.view(self.state), reward, terminated, truncated, info
+
+    def start(self) -> int:
+        """The state in which an episode begins."""
+        return 0
+
+    @abstractmethod
+    def move(self, state: int, action: int) -> Step:
+        """What an action does in a state."""
+
+    def index(self, state: int) -> int:
+        return state
+
+
+class BernoulliBandit(NumberedTask):
+    """K arms: the reward of arm a is 1 with probability `means[a]`, else 0, and that is the whole episode.
+
+    Observation: 0, always. Action: the arm, 0 to K − 1. Every step terminates.
+    Source: Auer, Cesa-Bianchi, Fischer 2002, whose bounds hold for such rewards.
+
+    Raises: ValueError unless `means` is (K,) with K ≥ 1 and all of it in [0, 1].
+    """
+
+    def __init__(self, means: ArrayLike) -> None:
+        arms = np.array(means, dtype=float)
+        if arms.ndim != 1 or arms.size == 0 or not np.all((arms >= 0) & (arms <= 1)):
+            raise ValueError(f"means must be probabilities (K,), K >= 1, got {means!r}")
+        self.means: list[float] = arms.tolist()
+        super().__init__(len(self.means), {"index": gym.spaces.Discrete(1)}, "index")
+
+    def move(self, state: int, action: int) -> Step:
+        return (
+            state,
+            float(self.np_random.random() < self.means[action]),
+            True,
+            False,
+            {},
+        )
+
+
+gym.register(
+    id="vime_ref/BernoulliBandit-v0", entry_point=f"{__name__}:BernoulliBandit"
+)
+
+
+class Chain(NumberedTask):
+    """N states in a row, the start second from the left: a small reward is near, a large one far.
+
+    Action 0 goes left, 1 right, and at an end nowhere. A step to the left from the left end pays 0.001, one to the
+    right from the right end pays 1. An episode never terminates and is truncated after N + 8 steps, so that the best
+    return is 10, by going right. Deterministic.
+
+    `observation`: "index", 0 to N − 1; "onehot" (N,); "coordinates" (1,), the state from 0 to 1.
+    Source: [Chain]; the number of steps is that of facebookresearch/RandomizedValueFunctions.
+
+    Raises: ValueError unless `size`, N, is a whole number ≥ 3.
+    """
+
+    def __init__(self, size: int, observation: str = "index") -> None:
+        check_count("size", size, 3)
+        self.size, self.steps = size, 0
+        views: dict[str, gym.Space[Any]] = {
+            "index": gym.spaces.Discrete(size),
+            "onehot": gym.spaces.Box(0, 1, (size,), np.float64),
+            "coordinates": gym.spaces.Box(0, 1, (1,), np.float64),
+        }
+        super().__init__(2, views, observation)
+
+    def start(self) -> int:
+        self.steps = 0
+        return 1
+
+    def move(self, state: int, action: int) -> Step:
+        self.steps += 1
+        new = min(max(state + (1 if action else -1), 0), self.size - 1)
+        reward = (1.0 if action else 0.001) if new == state else 0.0
+        return new, reward, False, self.steps == self.size + 8, {}
+
+    def onehot(self, state: int) -> NDArray[np.float64]:
+        return np.eye(1, self.size, state)[0]
+
+    def coordinates(self, state: int) -> NDArray[np.float64]:
+        return np.array([state / (self.size - 1)])
+
+
+gym.register(id="vime_ref/Chain-v0", entry_point=f"{__name__}:Chain")
+
+
+class DeepSea(NumberedTask):
+    """A diver sinks through N by N cells, a row a step, and finds the treasure only by N moves to the right.
+
+    The start is row 0, column 0. Each step goes a row down and a column to the right, which costs 0.01/N, or to the
+    left, which is free; at a wall it goes straight down. A move to the right in the last column pays 1 more. The best
+    return is 0.99; a random walk gets it with probability 2⁻ᴺ. An episode terminates after N steps. Deterministic.
+
+    Which of the actions 0 and 1 goes right is drawn for each cell by `mapping_seed`, with bsuite's generator and, by
+    default, its seed; with `randomize_actions=False` it is 1 everywhere. `info["wrong"]` is True from the first move
+    of the episode that leaves the diagonal.
+
+    `observation`: "index", N·row + column, N² after the last step wherever that ended; "onehot" (N²,), all zeros at
+    the end as in bsuite; "coordinates" (2,), (row, column)/N, (1, 0) at the end.
+    Source: bsuite, without its variant with noise.
+
+    Raises: ValueError unless `size`, N, is a whole number ≥ 2.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        observation: str = "index",
+        *,
+        randomize_actions: bool = True,
+        mapping_seed: int = 42,
+    ) -> None:
+        check_count("size", size, 2)
+        self.size = size
+        random = np.random.RandomState(mapping_seed).binomial(1, 0.5, size * size)
+        self.right: list[int] = (
+            random.tolist() if randomize_actions else [1] * size * size
+        )  # action that goes right
+        views: dict[str, gym.Space[Any]] = {
+            "index": gym.spaces.Discrete(size * size + 1),
+            "onehot": gym.spaces.Box(0, 1, (size * size,), np.float64),
+            "coordinates": gym.spaces.Box(0, 1, (2,), np.float64),
+        }
+        super().__init__(2, views, observation)
+
+    def move(self, state: int, action: int) -> Step:
+        size = self.size
+        row, column = divmod(state, size)
+        right = action == self.right[state]
+        reward = (float(column == size - 1) - MOVE_COST / size) if right else 0.0
+        info = {
+            "wrong": column < row or not right
+        }  # nothing leads back to the diagonal
+        if row == size - 1:
+            return size * size, reward, True, False, info
+        column = min(column + 1, size - 1) if right else max(column - 1, 0)
+        return (row + 1) * size + column, reward, False, False, info
+
+    def onehot(self, state: int) -> NDArray[np.float64]:
+        return np.eye(1, self.size**2, state)[0]
+
+    def coordinates(self, state: int) -> NDArray[np.float64]:
+        return np.array(divmod(state, self.size)) / self.size
+
+
+gym.register(id="vime_ref/DeepSea-v0", entry_point=f"{__name__}:DeepSea")
+
+
+class DrawnTask(NumberedTask):
+    """What the rooms share: a walk from A over the cells of a drawing, # being wall; G pays 1 and terminates.
+
+    The actions are `MOVES`; a move into a wall goes nowhere. Beside the cell, a state has a level, from 0 up: the key
+    in the hand, the picture on the screen. State = cells · level + cell, the cells numbered in reading order.
+
+    `observation`: "image" (H, W), places in `SIGNS`; "index", the state; "coordinates" (3,), row, column and level,
+    each from 0 to 1. `render_mode="rgb_array"` draws a cell as 16 by 16 pixels.
+    """
+
+    metadata: dict[str, Any] = DRAWN
+
+    def __init__(
+        self,
+        drawing: Sequence[str],
+        num_levels: int,
+        observation: str,
+        render_mode: str | None,
+    ) -> None:
+        self.cells = [
+            (r, c)
+            for r, line in enumerate(drawing)
+            for c, sign in enumerate(line)
+            if sign != "#"
+        ]
+        self.places = {
+            drawing[r][c]: n for n, (r, c) in enumerate(self.cells)
+        }  # the cell of each sign
+        number = {cell: n for n, cell in enumerate(self.cells)}
+        self.next_cells = [
+            [number.get((r + down, c + right), n) for down, right in MOVES]
+            for n, (r, c) in enumerate(self.cells)
+        ]
+        self.drawing = np.array(
+            [
+                [SIGNS.index(sign) for sign in line.replace("A", " ")]
+                for line in drawing
+            ],
+            np.uint8,
+        )
+        self.largest = np.array([*np.subtract(self.drawing.shape, 1), num_levels - 1])
+        if render_mode is not None:
+            check_choice("render_mode", render_mode, ("rgb_array",))
+        self.render_mode = render_mode
+        views: dict[str, gym.Space[Any]] = {
+            "image": gym.spaces.Box(0, len(SIGNS) - 1, self.drawing.shape, np.uint8),
+            "index": gym.spaces.Discrete(len(self.cells) * num_levels),
+            "coordinates": gym.spaces.Box(0, 1, (3,), np.float64),
+        }
+        super().__init__(len(MOVES), views, observation)
+
+    def start(self) -> int:
+        return self.places["A"]
+
+    def move(self, state: int, action: int) -> Step:
+        old_level, old = divmod(state, len(self.cells))
+        cell, level, info = self.walk(old, self.next_cells[old][action], old_level)
+        goal = cell == self.places["G"]
+        return len(self.cells) * level + cell, float(goal), goal, False, info
+
+    @abstractmethod
+    def walk(self, old: int, new: int, level: int) -> tuple[int, int, dict[str, Any]]:
+        """The cell and the level after a move from cell `old` towards `new`, and what `info` says."""
+
+    @abstractmethod
+    def draw_level(self, image: NDArray[np.uint8], level: int) -> None:
+        """Draws into the image what the level changes in it."""
+
+    def image(self, state: int) -> NDArray[np.uint8]:
+        level, cell = divmod(state, len(self.cells))
+        image = self.drawing.copy()
+        self.draw_level(image, level)
+        image[self.cells[cell]] = SIGNS.index("A")
+        return image
+
+    def coordinates(self, state: int) -> NDArray[np.float64]:
+        level, cell = divmod(state, len(self.cells))
+        return np.array([*self.cells[cell], level]) / self.largest
+
+    def render(self) -> Any:
+        if self.render_mode is None:
+            return None
+        return (
+            np.array([*COLOURS.values()], np.uint8)[self.image(self.state)]
+            .repeat(16, axis=0)
+            .repeat(16, axis=1)
+        )
+
+
+class KeyDoorMaze(DrawnTask):
+    """A maze whose goal is behind a door, and the door opens to those who have the key.
+
+    Rules, actions and observations are those of `DrawnTask` on `KEY_DOOR_MAZE`, 9 by 9. Stepping on K takes the key:
+    it leaves the image, the level goes from 0 to 1, and the door, a wall until then, is a cell like others. The
+    shortest way takes 24 steps; of random walks, 1.8 % arrive in the 200 steps after which an episode is truncated.
+    Deterministic. Own design, after the key and the door of Montezuma's Revenge in [Counts], arXiv 1606.01868.
+    """
+
+    def __init__(
+        self, observation: str = "image", render_mode: str | None = None
+    ) -> None:
+        super().__init__(KEY_DOOR_MAZE, 2, observation, render_mode)
+
+    def walk(self, old: int, new: int, level: int) -> tuple[int, int, dict[str, Any]]:
+        cell = old if new == self.places["D"] and not level else new
+        return cell, int(level or cell == self.places["K"]), {}
+
+    def draw_level(self, image: NDArray[np.uint8], level: int) -> None:
+        if level:
+            image[self.cells[self.places["K"]]] = SIGNS.index(" ")
+
+
+gym.register(
+    id="vime_ref/KeyDoorMaze-v0",
+    entry_point=f"{__name__}:KeyDoorMaze",
+    max_episode_steps=200,
+)
+
+
+class NoisyTV(DrawnTask):
+    """A room with a goal at one end and, as far off at the other, a television that shows nothing but noise.
+
+    Rules, actions and observations are those of `DrawnTask` on `TV_ROOM`, 7 by 7. The level is the picture on the
+    screen, the top row of the image: 7 pieces, lit or not. Who stands on T sees at every step one of 2⁷ pictures, all
+    equally likely, whatever was done or seen before; elsewhere the screen is dark, level 0. `info["watching"]` is True
+    where a step ends on T. An episode is truncated after 100 steps. All but the screen is deterministic.
+
+    The pictures come from a generator of their own, which each reset seeds from `np_random` and each step advances,
+    watched or not: they repeat with the seed, and an explorer with the same seed does not share them.
+    Source: [TV], whose television stands in a maze and changes on demand; here it changes by itself.
+    """
+
+    def __init__(
+        self, observation: str = "image", render_mode: str | None = None
+    ) -> None:
+        self.num_pictures = 2 ** len(TV_ROOM[0])
+        self.screen = np.random.default_rng(0)
+        super().__init__(TV_ROOM, self.num_pictures, observation, render_mode)
+
+    def start(self) -> int:
+        self.screen = np.random.default_rng(self.np_random.integers(2**32, size=4))
+        return super().start()
+
+    def walk(self, old: int, new: int, level: int) -> tuple[int, int, dict[str, Any]]:
+        picture = int(self.screen.integers(self.num_pictures))
+        watching = new == self.places["T"]
+        return new, picture if watching else 0, {"watching": watching}
+
+    def draw_level(self, image: NDArray[np.uint8], level: int) -> None:
+        lit = level >> np.arange(image.shape[1]) & 1
+        image[0, lit == 1] = SIGNS.index("*")
+
+
+gym.register(
+    id="vime_ref/NoisyTV-v0", entry_point=f"{__name__}:NoisyTV", max_episode_steps=100
+)

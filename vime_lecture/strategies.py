@@ -1,0 +1,243 @@
+"""Strategies: from values and visit counts to probabilities of actions, and the regret of a bandit.
+
+Axes: A actions or arms, R runs, T pulls.
+
+Sources: [Lecture] "Intrinsic motivation in RL", by topic: epsilon-greedy, Boltzmann, UCB-1, UCB over state-action
+pairs; [UCB] Auer, Cesa-Bianchi and Fischer 2002, "Finite-time Analysis of the Multiarmed Bandit Problem"; [SB] Sutton
+and Barto 2018, "Reinforcement Learning", second edition.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from agents_ref import check_fraction
+from bnn_ref import Array, check_array, check_finite, check_positive
+
+# ---------------------------------------------------------------- constants
+
+SUM_TOLERANCE = 1e-9  # how far from 1 probabilities may sum; rounding stays far below
+
+# ---------------------------------------------------------------- types
+
+# From the values and the visit counts of one state's actions, A each, to their probabilities. Plain lists, for they are
+# short and one step of a table is to cost microseconds. Scores become probabilities by `greedy_shares`.
+Strategy = Callable[[list[float], list[int]], Sequence[float]]
+
+# ---------------------------------------------------------------- building blocks: strategies on plain lists
+
+
+def greedy_shares(scores: Sequence[float]) -> list[float]:
+    """The argmax as probabilities (A,): the best share equally, the others get 0.
+
+    >>> greedy_shares([1.0, 3.0, 3.0])
+    [0.0, 0.5, 0.5]
+    """
+    best = max(scores)
+    best_actions = [score == best for score in scores]
+    share = 1.0 / sum(best_actions)
+    return [share if is_best else 0.0 for is_best in best_actions]
+
+
+def epsilon_greedy_shares(q: Sequence[float], epsilon: float) -> list[float]:
+    """`epsilon_greedy`, unchecked."""
+    return [epsilon / len(q) + (1.0 - epsilon) * share for share in greedy_shares(q)]
+
+
+def boltzmann_shares(q: Sequence[float], temperature: float | None) -> list[float]:
+    """`boltzmann`, unchecked. Differences are those of halves, for a difference of huge numbers can overflow."""
+    half_best = 0.5 * max(q)
+    below = [0.5 * value - half_best for value in q]  # from −span to 0
+    span = -min(below)
+    if temperature is not None:
+        logits = [2.0 * (value / temperature) for value in below]
+    elif span == 0.0:
+        logits = below
+    else:
+        units = [
+            value / span for value in below
+        ]  # Q/std(Q) has no unit; in this one no square overflows or vanishes
+        mean = sum(units) / len(units)
+        deviation = math.sqrt(sum((unit - mean) ** 2 for unit in units) / len(units))
+        logits = [unit / deviation for unit in units]
+    weights = [math.exp(logit) for logit in logits]
+    total = sum(weights)
+    return [weight / total for weight in weights]
+
+
+def ucb_scores(
+    values: Sequence[float], counts: Sequence[int], alpha: float
+) -> list[float]:
+    """`ucb_state_action`, unchecked."""
+    log_total = math.log(max(sum(counts), 1))
+    return [
+        v + alpha * math.sqrt(2.0 * log_total / n) if n else math.inf
+        for v, n in zip(values, counts)
+    ]
+
+
+# ---------------------------------------------------------------- building blocks: strategies
+
+
+def check_values(name: str, values: ArrayLike) -> Array:
+    """The values of one state's actions as an array (A,); ValueError unless finite and at least one."""
+    array = np.asarray(values, dtype=float)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"{name} must have shape (A,) with A >= 1, got {array.shape}")
+    check_finite(name, array)
+    return array
+
+
+def check_visits(counts: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """Visit counts as an array of this shape; ValueError unless they are whole numbers ≥ 0 in it."""
+    array = np.asarray(counts, dtype=float)
+    check_array("counts", array, shape)
+    wrong = array[(array < 0) | (array != np.floor(array))]
+    if wrong.size:
+        raise ValueError(f"counts must be whole numbers >= 0, got {wrong[0]}")
+    return array
+
+
+def check_alpha(alpha: float) -> None:
+    if not (math.isfinite(alpha) and alpha >= 0):
+        raise ValueError(f"alpha must be >= 0 and finite, got {alpha}")
+
+
+def epsilon_greedy(q_values: ArrayLike, epsilon: float) -> Array:
+    """π(a) = ε/A + (1 − ε)·[Q(a) = max Q]/(number of best actions), (A,) from values (A,).
+
+    Raises ValueError unless values are finite, A ≥ 1 and 0 ≤ ε ≤ 1. [Lecture], epsilon-greedy.
+
+    >>> epsilon_greedy([0.0, 2.0, 2.0, 1.0], 0.2)
+    array([0.05, 0.45, 0.45, 0.05])
+    """
+    q_values = check_values("q_values", q_values)
+    check_fraction("epsilon", epsilon)
+    return np.array(epsilon_greedy_shares(q_values.tolist(), epsilon))
+
+
+def boltzmann(q_values: ArrayLike, temperature: float | None = None) -> Array:
+    """π(a) = softmax(Q/temperature), (A,) from values (A,); temperature std(Q) (over A, not A − 1) if not given.
+
+    A standard deviation of 0 gives equal probabilities. Temperature is in units of Q.
+    Raises ValueError unless values are finite, A ≥ 1 and the temperature > 0. [Lecture], Boltzmann.
+
+    >>> boltzmann([0.0, np.log(3.0)], 1.0).round(12)
+    array([0.25, 0.75])
+    """
+    q_values = check_values("q_values", q_values)
+    if temperature is not None:
+        check_positive("temperature", temperature)
+    return np.array(boltzmann_shares(q_values.tolist(), temperature))
+
+
+def ucb_state_action(q_values: ArrayLike, counts: ArrayLike, alpha: float) -> Array:
+    """Q(s, a) + α √(2 ln N_s / n_sa), (A,) in units of Q, N_s = Σ_a n_sa; inf where n_sa = 0, whatever α.
+
+    Values and counts (A,) of one state; the action is the argmax. Raises ValueError unless values are finite, A ≥ 1,
+    counts whole numbers ≥ 0 and α ≥ 0. [Lecture], UCB over state-action pairs.
+    """
+    q_values = check_values("q_values", q_values)
+    counts = check_visits(counts, q_values.shape)
+    check_alpha(alpha)
+    return np.array(ucb_scores(q_values.tolist(), counts.tolist(), alpha))
+
+
+def ucb1(means: ArrayLike, counts: ArrayLike, t: int) -> Array:
+    """mean_a + √(2 ln t / n_a), (A,), after t = Σ n_a pulls; inf where n_a = 0.
+
+    The arm is the argmax, where the lecture says "in proportion to". The bound on the regret needs rewards in [0, 1].
+    Raises ValueError unless means are finite, A ≥ 1, counts whole numbers ≥ 0 and t their sum. [Lecture], UCB-1; [UCB].
+
+    >>> ucb1([0.5, 1.0, 0.0], [4, 1, 0], 5).round(3)
+    array([1.397, 2.794,   inf])
+    """
+    means = check_values("means", means)
+    total = check_visits(counts, means.shape).sum()
+    if t != total:
+        raise ValueError(f"t must be the sum of counts, {total:g}, got {t}")
+    return ucb_state_action(means, counts, 1.0)
+
+
+def epsilon_greedy_strategy(epsilon: float = 0.1) -> Strategy:
+    """Acts by `epsilon_greedy`; ε = 0.1 as in [SB] example 6.5."""
+    check_fraction("epsilon", epsilon)
+    return lambda q, counts: epsilon_greedy_shares(q, epsilon)
+
+
+def boltzmann_strategy(temperature: float | None = None) -> Strategy:
+    """Acts by `boltzmann`; no temperature of its own, as in [Lecture]."""
+    if temperature is not None:
+        check_positive("temperature", temperature)
+    return lambda q, counts: boltzmann_shares(q, temperature)
+
+
+def ucb_strategy(alpha: float = 1.0) -> Strategy:
+    """Acts by the argmax of `ucb_state_action`; α = 1 makes it `ucb1`."""
+    check_alpha(alpha)
+    return lambda q, counts: greedy_shares(ucb_scores(q, counts, alpha))
+
+
+def sample_index(probabilities: Sequence[float], noise: float) -> int:
+    """The first index whose cumulated probability exceeds the noise, which is uniform in [0, 1).
+
+    Raises ValueError unless the probabilities are ≥ 0 and sum to 1, and the noise is in its interval.
+    """
+    if not 0.0 <= noise < 1.0:
+        raise ValueError(f"noise must be in [0, 1), got {noise}")
+    total = sum(probabilities)
+    if not (abs(total - 1.0) <= SUM_TOLERANCE and min(probabilities) >= 0.0):
+        raise ValueError(
+            f"probabilities must be >= 0 and sum to 1, got {list(probabilities)}"
+        )
+    for index, probability in enumerate(probabilities):
+        noise -= probability
+        if noise < 0.0:
+            return index
+    return list(probabilities).index(
+        max(probabilities)
+    )  # they sum to a little less than the noise
+
+
+# ---------------------------------------------------------------- the algorithm: bandits
+
+
+def bandit_arms(
+    means: Sequence[float], strategy: Strategy, noise: Sequence[Sequence[float]]
+) -> list[int]:
+    """The T arms of one run; the strategy sees each arm's mean reward so far, 0 before its first, and its count."""
+    estimates, counts, arms = [0.0] * len(means), [0] * len(means), []
+    for choice, luck in noise:
+        arm = sample_index(strategy(estimates, counts), choice)
+        reward = float(luck < means[arm])
+        counts[arm] += 1
+        estimates[arm] += (reward - estimates[arm]) / counts[arm]
+        arms.append(arm)
+    return arms
+
+
+def bandit_regret(means: ArrayLike, strategy: Strategy, noise: Array) -> Array:
+    """Pseudo-regret Σ_{u ≤ t} (μ* − μ_{a_u}) of a strategy on Bernoulli arms of means μ (A,), (R, T).
+
+    noise: uniform in [0, 1), (R, T, 2), for the choice of the arm and for its reward.
+    Raises ValueError unless means are from 0 to 1 and noise is in its interval. [Lecture], UCB-1; [UCB] section 1.
+    """
+    means, noise = check_values("means", means), np.asarray(noise, dtype=float)
+    check_array("noise", noise, (*noise.shape[:2], 2))
+    for name, values, high in (
+        ("means", means, 1.0),
+        ("noise", noise, np.nextafter(1.0, 0.0)),
+    ):
+        if np.any((values < 0) | (values > high)):
+            raise ValueError(
+                f"{name} must be from 0 to {high:g}, got {np.min(values)} to {np.max(values)}"
+            )
+    arms = np.array(
+        [bandit_arms(means.tolist(), strategy, run) for run in noise.tolist()],
+        dtype=int,
+    )  # (R, T)
+    return np.cumsum(np.max(means) - means[arms], axis=-1)
