@@ -1,5 +1,42 @@
-"""VIME and Gymnasium: the tasks."""
+"""VIME and Gymnasium: the tasks, registered under `vime_ref/` when this package is imported.
 
-from vime_gym import labyrinth, rooms, tasks
+Either of these makes one:
 
-__all__ = ["labyrinth", "rooms", "tasks"]
+    import gymnasium, vime_gym; gymnasium.make("vime_ref/SparseMountainCar-v0")
+    import gymnasium; gymnasium.make("vime_gym:vime_ref/SparseMountainCar-v0")
+
+Gymnasium loads no plug-ins since version 1.0, so a bare id needs the import. Registering names the classes by strings:
+a task's module is imported when the task is made.
+"""
+
+import gymnasium
+
+# The module of each task, and the steps after which an episode is truncated.
+# None: the task ends its episodes itself.
+ENTRIES = {
+    "SparseMountainCar": ("tasks", 500),
+    "SparseCartPoleSwingup": ("tasks", 500),
+    "SparseHalfCheetah": ("tasks", 500),
+    "Walker2D": ("tasks", 500),
+    "BernoulliBandit": ("rooms", None),
+    "Chain": ("rooms", None),
+    "DeepSea": ("rooms", None),
+    "KeyDoorMaze": ("rooms", 200),
+    "NoisyTV": ("rooms", 100),
+    "Labyrinth": ("labyrinth", 300),
+}
+
+
+def register_tasks() -> None:
+    """Register each task with Gymnasium, unless its id is registered already."""
+    for name, (module, max_episode_steps) in ENTRIES.items():
+        env_id = f"vime_ref/{name}-v0"
+        if env_id not in gymnasium.registry:
+            gymnasium.register(
+                id=env_id,
+                entry_point=f"vime_gym.{module}:{name}",
+                max_episode_steps=max_episode_steps,
+            )
+
+
+register_tasks()

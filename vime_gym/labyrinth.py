@@ -1,6 +1,4 @@
-"""`Labyrinth`, registered with Gymnasium under `vime_ref/` when this module is imported.
-
-It shows pixels of what is near and nothing else: its agent has to remember.
+"""A labyrinth of pixels: it shows what is near and nothing else, so its agent has to remember.
 
 Source: [UNREAL] Jaderberg et al. 2016, arXiv 1611.05397.
 """
@@ -205,10 +203,3 @@ class Labyrinth(NumberedTask):
             np.rot90(arrow, -heading)
         ] = COLOURS["A"]
         return picture
-
-
-gym.register(
-    id="vime_ref/Labyrinth-v0",
-    entry_point=f"{__name__}:Labyrinth",
-    max_episode_steps=LABYRINTH_STEPS,
-)

@@ -1,4 +1,4 @@
-"""Small tasks to explore by counting, registered with Gymnasium under `vime_ref/` when this module is imported.
+"""Small tasks to explore by counting.
 
 `BernoulliBandit`, `Chain`, `DeepSea`, `KeyDoorMaze` and `NoisyTV` have numbered states, a table's index; `observation`
 shows the state as numbers or as an image instead, for a network.
@@ -200,11 +200,6 @@ class BernoulliBandit(NumberedTask):
         )
 
 
-gym.register(
-    id="vime_ref/BernoulliBandit-v0", entry_point=f"{__name__}:BernoulliBandit"
-)
-
-
 class Chain(NumberedTask):
     """N states in a row, the start second from the left: a small reward is near, a large one far.
 
@@ -243,9 +238,6 @@ class Chain(NumberedTask):
 
     def coordinates(self, state: int) -> NDArray[np.float64]:
         return np.array([state / (self.size - 1)])
-
-
-gym.register(id="vime_ref/Chain-v0", entry_point=f"{__name__}:Chain")
 
 
 class DeepSea(NumberedTask):
@@ -305,9 +297,6 @@ class DeepSea(NumberedTask):
 
     def coordinates(self, state: int) -> NDArray[np.float64]:
         return np.array(divmod(state, self.size)) / self.size
-
-
-gym.register(id="vime_ref/DeepSea-v0", entry_point=f"{__name__}:DeepSea")
 
 
 class DrawnTask(NumberedTask):
@@ -422,13 +411,6 @@ class KeyDoorMaze(DrawnTask):
             image[self.cells[self.places["K"]]] = SIGNS.index(" ")
 
 
-gym.register(
-    id="vime_ref/KeyDoorMaze-v0",
-    entry_point=f"{__name__}:KeyDoorMaze",
-    max_episode_steps=200,
-)
-
-
 class NoisyTV(DrawnTask):
     """A room with a goal at one end and, as far off at the other, a television that shows nothing but noise.
 
@@ -461,8 +443,3 @@ class NoisyTV(DrawnTask):
     def draw_level(self, image: NDArray[np.uint8], level: int) -> None:
         lit = level >> np.arange(image.shape[1]) & 1
         image[0, lit == 1] = SIGNS.index("*")
-
-
-gym.register(
-    id="vime_ref/NoisyTV-v0", entry_point=f"{__name__}:NoisyTV", max_episode_steps=100
-)

@@ -1,6 +1,6 @@
-"""The paper's tasks, registered with Gymnasium under `vime_ref/` when this module is imported.
+"""The paper's tasks.
 
-`SparseHalfCheetah` and `Walker2D` need MuJoCo, an extra: pip install -e '.[mujoco]'. The others need nothing more.
+`SparseHalfCheetah` and `Walker2D` need MuJoCo: pip install 'gymnasium[mujoco]'. The others need nothing more.
 
 Sources: [VIME] Houthooft et al. 2016, arXiv 1605.09674, and the original code openai/vime, for the reward rules;
 rllab, on which the original runs, for the cart and the pole.
@@ -96,13 +96,13 @@ def cart_pole_step(state: CartPoleState, force: float, seconds: float) -> CartPo
 def mujoco_env(task: str, module: str, name: str, **kwargs: Any) -> gym.Env[Any, Any]:
     """Gymnasium's MuJoCo robot `name`, with its x in the observation.
 
-    Raises: gymnasium.error.DependencyNotInstalled, which names the task and the extra, where MuJoCo is missing.
+    Raises: gymnasium.error.DependencyNotInstalled, which names the task and what to install, where MuJoCo is missing.
     """
     try:
         robots = import_module(f"gymnasium.envs.mujoco.{module}")
     except (ImportError, DependencyNotInstalled) as error:
         raise DependencyNotInstalled(
-            f"{task} needs mujoco: pip install -e '.[mujoco]'"
+            f"{task} needs mujoco: pip install 'gymnasium[mujoco]'"
         ) from error
     robot: gym.Env[Any, Any] = getattr(robots, name)(
         exclude_current_positions_from_observation=False, **kwargs
@@ -126,13 +126,6 @@ class SparseMountainCar(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         observation, _, terminated, truncated, info = self.env.step(action)
         return observation, float(terminated), terminated, truncated, info
-
-
-gym.register(
-    id="vime_ref/SparseMountainCar-v0",
-    entry_point=SparseMountainCar,
-    max_episode_steps=500,
-)
 
 
 class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
@@ -201,13 +194,6 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
         )
 
 
-gym.register(
-    id="vime_ref/SparseCartPoleSwingup-v0",
-    entry_point=f"{__name__}:SparseCartPoleSwingup",
-    max_episode_steps=500,
-)
-
-
 class SparseHalfCheetah(gym.Wrapper[Any, Any, Any, Any]):
     """HalfCheetah-v5 that pays 1 for a step that ends with the torso at x > 5 m and 0 otherwise; no cost of action.
 
@@ -232,13 +218,6 @@ class SparseHalfCheetah(gym.Wrapper[Any, Any, Any, Any]):
         return observation, float(info["x_position"] > 5.0), terminated, truncated, info
 
 
-gym.register(
-    id="vime_ref/SparseHalfCheetah-v0",
-    entry_point=SparseHalfCheetah,
-    max_episode_steps=500,
-)
-
-
 class Walker2D(gym.Wrapper[Any, Any, Any, Any]):
     """Walker2d-v5 that pays (x′ − x)/Δt − 0.001·‖a‖²: forward speed (m/s) less cost of action, nothing for standing.
 
@@ -254,6 +233,3 @@ class Walker2D(gym.Wrapper[Any, Any, Any, Any]):
                 "Walker2D", "walker2d_v5", "Walker2dEnv", healthy_reward=0.0, **kwargs
             )
         )
-
-
-gym.register(id="vime_ref/Walker2D-v0", entry_point=Walker2D, max_episode_steps=500)

@@ -267,6 +267,7 @@ CODE = code_of(
     "bnn_ref",
     "vime_ref",
     "agents_ref",
+    "vime_gym",
     "vime_gym.tasks",
     "vime_lecture.controls",
     "vime_lab.tasks",

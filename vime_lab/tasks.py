@@ -16,6 +16,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.random import Generator
 
+import vime_gym
 from agents_ref import (
     AgentSettings,
     Streams,
@@ -27,6 +28,8 @@ from agents_ref import (
 from bnn_ref import check_count, check_positive
 from vime_lecture.controls import PredictionError
 from vime_ref import Bonus, NoBonus, VimeSettings, vime_init
+
+gym.register_envs(vime_gym)  # its import did; this uses the name
 
 # ---------------------------------------------------------------- constants
 
@@ -107,14 +110,14 @@ WALKER_SCALE = (
 )  # whose height is about 1.25, where HalfCheetah's is near 0
 TASKS = {
     "SparseMountainCar": Task(
-        env_id="vime_gym.tasks:vime_ref/SparseMountainCar-v0",
+        env_id="vime_ref/SparseMountainCar-v0",
         axes=("position (the goal is at 0.45)", "velocity"),
         iterations=20,
         agent=AgentSettings(eta=1e-4),
         vime=FAST,
     ),
     "SparseCartPoleSwingup": Task(
-        env_id="vime_gym.tasks:vime_ref/SparseCartPoleSwingup-v0",
+        env_id="vime_ref/SparseCartPoleSwingup-v0",
         axes=("cart position", "cart velocity"),
         iterations=300,
         observation_scale=(1.5, 2.0, 1.0, 1.0, 5.0),
@@ -123,7 +126,7 @@ TASKS = {
         vime=LEARNING,
     ),
     "SparseHalfCheetah": Task(
-        env_id="vime_gym.tasks:vime_ref/SparseHalfCheetah-v0",
+        env_id="vime_ref/SparseHalfCheetah-v0",
         axes=("torso position (paid beyond 5)", "torso height"),
         iterations=600,
         value_sizes=(),
@@ -133,7 +136,7 @@ TASKS = {
         vime=LEARNING,
     ),
     "Walker2D": Task(
-        env_id="vime_gym.tasks:vime_ref/Walker2D-v0",
+        env_id="vime_ref/Walker2D-v0",
         axes=("torso position", "torso height"),
         iterations=100,
         policy_sizes=(64, 32),

@@ -652,7 +652,7 @@ for task in ("SparseMountainCar", "SparseCartPoleSwingup", "SparseHalfCheetah", 
         text=True,
         check=True,
     )
-    missing = "needs mujoco: pip install -e '.[mujoco]'" if hidden else "made"
+    missing = "needs mujoco: pip install 'gymnasium[mujoco]'" if hidden else "made"
     assert done.stdout.splitlines() == [
         "SparseMountainCar made",
         "SparseCartPoleSwingup made",

@@ -184,7 +184,7 @@ def test_config_holds_every_setting_the_versions_and_the_root_seed():
         "bonuses": ["none"], "seeds": 1, "jobs": 1, "swept": {"agent.lam": [0.5, 1]}, "failed": [],
     }  # fmt: skip
     settings = config["settings"]
-    assert settings["env_id"] == "vime_gym.tasks:vime_ref/SparseMountainCar-v0"
+    assert settings["env_id"] == "vime_ref/SparseMountainCar-v0"
     assert (
         settings["policy_sizes"],
         settings["value_sizes"],
@@ -350,7 +350,7 @@ def test_several_tasks_have_a_folder_each(monkeypatch, capsys):
     monkeypatch.setitem(
         TASKS,
         "Twin",
-        replace(TASKS[TASK], env_id="vime_gym.tasks:vime_ref/SparseCartPoleSwingup-v0"),
+        replace(TASKS[TASK], env_id="vime_ref/SparseCartPoleSwingup-v0"),
     )
     command = [
         "run",

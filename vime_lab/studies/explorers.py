@@ -68,6 +68,7 @@ MODULES = (
     "bnn_ref",
     "vime_ref",
     "agents_ref",
+    "vime_gym",
     "vime_gym.rooms",
     "vime_lecture.strategies",
     "vime_lecture.tabular",
@@ -99,8 +100,8 @@ MODEL = VimeSettings(
     num_samples=1, num_updates=5, batch_size=32, learning_rate=0.03, capacity=1000, min_rows=1,
 )  # fmt: skip
 MAZE, TV = (
-    "vime_gym.tasks:vime_ref/KeyDoorMaze-v0",
-    "vime_gym.tasks:vime_ref/NoisyTV-v0",
+    "vime_ref/KeyDoorMaze-v0",
+    "vime_ref/NoisyTV-v0",
 )
 
 # ---------------------------------------------------------------- types

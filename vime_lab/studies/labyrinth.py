@@ -65,13 +65,14 @@ MODULES = (
     "bnn_ref",
     "vime_ref",
     "agents_ref",
+    "vime_gym",
     "vime_gym.rooms",
     "vime_gym.labyrinth",
     "vime_lecture.unreal",
     "vime_lecture.recurrent",
     "vime_lab.studies.labyrinth",
 )
-LABYRINTH = "vime_gym.tasks:vime_ref/Labyrinth-v0"
+LABYRINTH = "vime_ref/Labyrinth-v0"
 TASKS = (
     "value_replay",
     "control",
