@@ -19,30 +19,41 @@ from vime_ref import Batch, Vime
 
 @dataclass(frozen=True, eq=False)
 class PredictionError:
-    """Pays for being wrong: ‖s′ − mean_S f(s, a; θ)‖², by VIME's own network, pool and training.
+    """The bonus that pays for wrong predictions of VIME's own network, with VIME's pool and training.
 
-    Unlike a gain it does not end where there is nothing left to learn: noise in s′ pays its variance for ever.
-    With S samples it pays, in the mean over their noise, ‖s′ − E_q f‖² + tr Var_q f / S: the posterior's spread too.
-    `update` is that of `Vime`, and errors are raised where `Vime` raises them. [VIME] section 3.
+        ‖s′ − mean_S f(s, a; θ)‖²
+
+    It does not end when nothing is left to learn, unlike a gain: noise in s′ pays its variance for ever. With S
+    samples it pays, in the mean over their noise, ‖s′ − E_q f‖² + tr Var_q f / S: the posterior's spread too.
+    `update` is that of `Vime`. Raises ValueError where `Vime` does.
+    Source: [VIME] section 3.
     """
 
     model: Vime
 
     def reward(self, batch: Batch, rng: Generator) -> Array:
         """Squared errors (N,), summed over K, in units of the normalised s′; 0 until the pool holds `min_rows`."""
-        model, s = self.model, self.model.settings
+        model = self.model
+        settings = model.settings
         rows = model.model_rows(batch)
-        if len(model.pool) < s.min_rows:
+        if len(model.pool) < settings.min_rows:
             return np.zeros(len(batch.rewards))
+
+        # Predict with S samples.
         inputs, targets = model.normalized(*rows)
         bnn.check_rows(inputs, targets)
         noise = bnn.sample_noise(
-            rng, s.num_samples, len(inputs), model.layer_sizes, local=s.local
+            rng,
+            settings.num_samples,
+            len(inputs),
+            model.layer_sizes,
+            local=settings.local,
         )
-        predictions = bnn.forward(
-            model.q, inputs, noise, model.layer_sizes
-        )  # (S, N, K)
-        errors = np.sum((targets - np.mean(predictions, axis=0)) ** 2, axis=-1)
+        outputs = bnn.forward(model.q, inputs, noise, model.layer_sizes)  # (S, N, K)
+
+        # Compare their mean with what came.
+        mean = np.mean(outputs, axis=0)  # (N, K)
+        errors = np.sum((targets - mean) ** 2, axis=-1)  # (N,)  C6
         check_finite("errors", errors)
         return errors
 

@@ -1,7 +1,7 @@
 """Density models of observations: Dirichlet, context-tree switching, and grids that make cells of numbers.
 
-A density model is immutable, so the probability before, the update and the probability after are `model.log_prob(x)`,
-`model.update(x)` and `model.update(x).log_prob(x)`, and scoring leaves nothing behind.
+A density model is immutable: `model.log_prob(x)` is the probability before, `model.update(x)` the model after, and
+`model.update(x).log_prob(x)` the probability after. Scoring leaves nothing behind.
 
 Axes: P pixels, K symbols (grey levels), N rows. Log-probabilities are in nats.
 
@@ -21,6 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from bnn_ref import Array, check_array, check_count, check_finite, check_positive
 from vime_ref import check_indices
 
+# ---------------------------------------------------------------- types
+
 Symbols = NDArray[np.int_]
 
 
@@ -29,122 +31,59 @@ class DensityModel(Protocol):
 
     def log_prob(self, observation: ArrayLike) -> float: ...
 
-    def update(
-        self, observation: ArrayLike
-    ) -> DensityModel: ...  # ρ_{n+1}; the model itself stays as it is
+    # ρ_{n+1}; the model itself stays as it is.
+    def update(self, observation: ArrayLike) -> DensityModel: ...
 
 
-# ---------------------------------------------------------------- building blocks: what is counted
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Cells for continuous observations (N, dimensions): `edges` holds each dimension's increasing cell borders.
-
-    A value on a border belongs to the cell above it, on the last one to the last cell. A value outside raises
-    ValueError, or counts as the nearest cell's if `clip`.
-    """
-
-    edges: tuple[tuple[float, ...], ...]
-    clip: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.edges:
-            raise ValueError("edges must hold one dimension or more, got none")
-        for borders in self.edges:
-            check_finite("edges", np.array(borders))
-            if len(borders) < 2 or np.any(np.diff(borders) <= 0):
-                raise ValueError(
-                    f"edges must be 2 or more increasing numbers a dimension, got {borders}"
-                )
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Cells of each dimension; their product is the number of symbols."""
-        return tuple(len(borders) - 1 for borders in self.edges)
-
-    def index(self, observations: ArrayLike) -> Symbols:
-        """The cell of each row, (N,), numbered in C order."""
-        observations = np.asarray(observations, dtype=float)
-        check_array("observations", observations, (len(observations), len(self.edges)))
-        cells = []
-        for k, borders in enumerate(self.edges):
-            values = observations[:, k]
-            if not self.clip and np.any((values < borders[0]) | (values > borders[-1])):
-                raise ValueError(
-                    f"observations must lie in [{borders[0]}, {borders[-1]}] in dimension {k}, "
-                    f"got {np.min(values)} to {np.max(values)}"
-                )
-            cells.append(np.searchsorted(np.array(borders[1:-1]), values, side="right"))
-        return np.asarray(np.ravel_multi_index(tuple(cells), self.shape), dtype=int)
-
-
-def as_symbols(observation: ArrayLike, num_pixels: int, num_symbols: int) -> Symbols:
-    """The observation as whole numbers (P,) below K; raises ValueError where it is anything else."""
-    symbols = np.ravel(observation)
-    check_array("observation", symbols, (num_pixels,))
-    check_indices("observation", symbols, num_symbols)
-    return symbols.astype(int)
-
-
-# ---------------------------------------------------------------- building blocks: Dirichlet models
+# ---------------------------------------------------------------- Dirichlet models
 
 
 @dataclass(frozen=True, eq=False)
 class Dirichlet:
-    """P independent pixels of K symbols each, ρ(x) = Π_p (N_p(x_p) + α)/(n + Kα); P = 1 is the tabular model.
+    """P independent pixels of K symbols each; P = 1 is the tabular model.
 
-    For P = 1 its pseudo-count is N + α, whatever K. α = 0 is the empirical model, which says nothing before the
-    first observation (`log_prob` raises ValueError) and −inf of what it has not seen.
+        ρ(x) = Π_p (N_p(x_p) + α)/(n + Kα)
+
+    For P = 1 its pseudo-count is N + α, whatever K. α = 0 is the empirical model: `log_prob` raises ValueError before
+    the first observation, and is −inf for what it has not seen.
     """
 
     counts: Array  # (P, K), N_p(k); each row sums to n
     alpha: float
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.alpha) and self.alpha >= 0):
-            raise ValueError(f"alpha must be >= 0 and finite, got {self.alpha}")
-        check_finite("counts", self.counts)
-        if np.ndim(self.counts) != 2 or np.size(self.counts) == 0:
-            raise ValueError(
-                f"counts must have shape (P, K), P and K >= 1, got {np.shape(self.counts)}"
-            )
-        if np.min(self.counts) < 0 or np.ptp(np.sum(self.counts, axis=1)) > 0:
-            raise ValueError(
-                f"counts must be >= 0 with the same sum in each row, got {np.array2string(self.counts)}"
-            )
+        check_dirichlet(self.counts, self.alpha)
 
     def log_prob(self, observation: ArrayLike) -> float:
         """log ρ(x) of P symbols, in any shape."""
         num_pixels, num_symbols = self.counts.shape
-        symbols = as_symbols(observation, num_pixels, num_symbols)
+        symbols = as_symbols(observation, num_pixels, num_symbols)  # (P,)
         total = np.sum(self.counts[0]) + num_symbols * self.alpha
         if total == 0:
             raise ValueError("alpha must be > 0 before the first observation, got 0")
+
+        seen = self.counts[np.arange(num_pixels), symbols]  # (P,)
+        probabilities = (seen + self.alpha) / total  # (P,)  C4
         with np.errstate(divide="ignore"):  # log 0 of the empirical model
-            return float(
-                np.sum(
-                    np.log(
-                        (self.counts[np.arange(num_pixels), symbols] + self.alpha)
-                        / total
-                    )
-                )
-            )
+            return float(np.sum(np.log(probabilities)))
 
     def update(self, observation: ArrayLike) -> Dirichlet:
+        """The model that has seen the observation too."""
+        num_pixels, num_symbols = self.counts.shape
+        symbols = as_symbols(observation, num_pixels, num_symbols)  # (P,)
         counts = self.counts.copy()
-        counts[np.arange(len(counts)), as_symbols(observation, *counts.shape)] += 1
+        counts[np.arange(num_pixels), symbols] += 1
         return Dirichlet(counts, self.alpha)
 
 
 def dirichlet(num_symbols: int, alpha: float, num_pixels: int = 1) -> Dirichlet:
-    """The model before any observation: of one symbol in K, or of P independent pixels."""
+    """The model before any observation, of P independent pixels of K symbols each."""
     check_count("num_symbols", num_symbols)
     check_count("num_pixels", num_pixels)
     return Dirichlet(np.zeros((num_pixels, num_symbols)), alpha)
 
 
-# ---------------------------------------------------------------- building blocks: context-tree switching
+# ---------------------------------------------------------------- context-tree switching
 
 
 class Node(NamedTuple):
@@ -153,26 +92,28 @@ class Node(NamedTuple):
     counts: tuple[int, ...]  # (K,) symbols seen in this context
     log_stay: float
     log_split: float
-    children: tuple[
-        Node | None, ...
-    ]  # (K,) by the context's next symbol; None where nothing was seen
 
-
-def log_add(x: float, y: float) -> float:
-    """log(e^x + e^y); one of them may be −inf."""
-    return max(x, y) + math.log1p(math.exp(-abs(x - y)))
+    # (K,) by the context's next symbol; None if nothing was seen.
+    children: tuple[Node | None, ...]
 
 
 @dataclass(frozen=True)
 class ContextTree:
-    """P(symbol | context), contexts nearest symbol first: a switching mixture of all suffix trees up to `depth`.
+    """P(symbol | context), a switching mixture of all suffix trees up to `depth`, contexts nearest symbol first.
 
-    Each node predicts stay·ρ_KT + split·ρ_child, a leaf ρ_KT alone, with ρ_KT = (N(x) + α)/(n + Kα), α = ½ (KT), and
-    both weights ½ at first. After the tree's t-th symbol, a on the node's path:
-    stay′ ∝ (1 − a)·stay·ρ_KT + a·split·ρ_child and split′ ∝ (1 − a)·split·ρ_child + a·stay·ρ_KT, leaf to root, both
-    from the old weights, as the original C++ has it (its Python puts the new stay′ into split′). a is `rate`, in
-    [0, ½], or 1/(t + 1) if None. Rate 0 is context-tree weighting. [CTS] has α = ½ and 1/(t + 1) for K = 2; the
-    C++ of SkipCTS has α = 1/16, 1/(t + 2), stay 0.075 and decaying counts.
+    A node predicts by its own estimator and by the child that the context leads to; a leaf by its own alone:
+
+        stay·ρ_KT + split·ρ_child, ρ_KT = (N(x) + α)/(n + Kα), α = ½ (KT)
+
+    Both weights are ½ at first. After the tree's t-th symbol, with a = `rate`, leaf to root and both from the old
+    weights:
+
+        stay′ ∝ (1 − a)·stay·ρ_KT + a·split·ρ_child
+        split′ ∝ (1 − a)·split·ρ_child + a·stay·ρ_KT
+
+    The original C++ does so, too; its Python puts the new stay′ into split′. `rate` is in [0, ½], or 1/(t + 1) if None.
+    Rate 0 is context-tree weighting. [CTS] has α = ½ and 1/(t + 1) for K = 2; the C++ of SkipCTS has α = 1/16,
+    1/(t + 2), stay 0.075 and decaying counts.
     """
 
     depth: int
@@ -189,47 +130,34 @@ class ContextTree:
             raise ValueError(f"rate must be in [0, 0.5], got {self.rate}")
 
     def log_prob(self, context: tuple[int, ...], symbol: int) -> float:
-        """log P(symbol | context). Raises ValueError unless both hold symbols below K, the context `depth` of them."""
-        self.check_symbols(context, symbol)
+        """log P(symbol | context).
+
+        Raises ValueError unless both hold symbols below K, the context `depth` of them.
+        """
+        check_context(context, symbol, self.depth, self.num_symbols)
         return self.node_log_prob(self.root, context, symbol)
 
     def update(self, context: tuple[int, ...], symbol: int) -> ContextTree:
         """The tree that has seen the symbol in this context; it shares what has not changed. Errors as `log_prob`."""
-        self.check_symbols(context, symbol)
+        check_context(context, symbol, self.depth, self.num_symbols)
         t = 1 + (0 if self.root is None else sum(self.root.counts))
         rate = 1 / (t + 1) if self.rate is None else self.rate
         log_switch = math.log(rate) if rate > 0 else -math.inf
-        root, _ = self.node_update(
-            self.root, context, symbol, log_switch, math.log1p(-rate)
-        )
+        log_keep = math.log1p(-rate)
+        root, _ = self.node_update(self.root, context, symbol, log_switch, log_keep)
         return ContextTree(self.depth, self.num_symbols, self.rate, self.alpha, root)
-
-    def check_symbols(self, context: tuple[int, ...], symbol: int) -> None:
-        if len(context) != self.depth:
-            raise ValueError(
-                f"context must have {self.depth} symbols, got {len(context)}"
-            )
-        if not all(value in range(self.num_symbols) for value in (*context, symbol)):
-            raise ValueError(
-                f"context and symbol must be indices below {self.num_symbols}, got {context}, {symbol}"
-            )
-
-    def log_estimate(self, counts: tuple[int, ...], symbol: int) -> float:
-        return math.log(
-            (counts[symbol] + self.alpha)
-            / (sum(counts) + self.num_symbols * self.alpha)
-        )
 
     def node_log_prob(
         self, node: Node | None, context: tuple[int, ...], symbol: int
     ) -> float:
+        """The log-probability that a node gives to the symbol, by what is left of the context."""
         if node is None:
             return -math.log(self.num_symbols)
         own = self.log_estimate(node.counts, symbol)
         if not context:
             return own
         below = self.node_log_prob(node.children[context[0]], context[1:], symbol)
-        return log_add(node.log_stay + own, node.log_split + below)
+        return log_add(node.log_stay + own, node.log_split + below)  # C5
 
     def node_update(
         self,
@@ -240,34 +168,57 @@ class ContextTree:
         log_keep: float,
     ) -> tuple[Node, float]:
         """The node after the symbol, and the log-probability it gave before."""
-        if node is None:
-            nothing = (0,) * self.num_symbols, (None,) * self.num_symbols
-            node = Node(nothing[0], math.log(0.5), math.log(0.5), nothing[1])
+        # The node's own estimator.
+        node = node or self.new_node()
         own = self.log_estimate(node.counts, symbol)
         counts = replaced(node.counts, symbol, node.counts[symbol] + 1)
         if not context:
             return node._replace(counts=counts), own
-        child = node.children[context[0]]
-        new_child, below = self.node_update(
-            child, context[1:], symbol, log_switch, log_keep
+
+        # The child that the context leads to.
+        child, below = self.node_update(
+            node.children[context[0]], context[1:], symbol, log_switch, log_keep
         )
-        stay, split = node.log_stay + own, node.log_split + below
+        children = replaced(node.children, context[0], child)
+
+        # The new weights, both from the old ones.
+        stay = node.log_stay + own
+        split = node.log_split + below
         total = log_add(stay, split)
         new_stay = log_add(log_keep + stay, log_switch + split) - total
         new_split = log_add(log_keep + split, log_switch + stay) - total
-        return Node(
-            counts, new_stay, new_split, replaced(node.children, context[0], new_child)
-        ), total
+        return Node(counts, new_stay, new_split, children), total
+
+    def new_node(self) -> Node:
+        """A context before its first symbol."""
+        half = math.log(0.5)
+        return Node((0,) * self.num_symbols, half, half, (None,) * self.num_symbols)
+
+    def log_estimate(self, counts: tuple[int, ...], symbol: int) -> float:
+        """log ρ_KT of the symbol, from the counts (K,) of a context."""
+        total = sum(counts) + self.num_symbols * self.alpha
+        return math.log((counts[symbol] + self.alpha) / total)
+
+
+def log_add(x: float, y: float) -> float:
+    """log(e^x + e^y); one of them may be −inf."""
+    return max(x, y) + math.log1p(math.exp(-abs(x - y)))
 
 
 def replaced(values: tuple[Any, ...], index: int, value: object) -> tuple[Any, ...]:
+    """The values with another one at the index."""
     return (*values[:index], value, *values[index + 1 :])
+
+
+# ---------------------------------------------------------------- sequences and images
 
 
 @dataclass(frozen=True)
 class BinaryCts:
-    """Context-tree switching on one sequence of bits, each in the context of the `depth` before it (0 before the
-    first). ρ′ is the probability that the same bit comes once more, after itself. [CTS]
+    """Context-tree switching on one sequence of bits, each in the context of the `depth` before it; 0 before the first.
+
+    ρ′ is the probability that the same bit comes once more, after itself.
+    Source: [CTS].
     """
 
     tree: ContextTree
@@ -275,13 +226,14 @@ class BinaryCts:
 
     def log_prob(self, observation: ArrayLike) -> float:
         """log-probability that the next bit is this one."""
-        return self.tree.log_prob(self.history, int(as_symbols(observation, 1, 2)[0]))
+        bit = int(as_symbols(observation, 1, 2)[0])
+        return self.tree.log_prob(self.history, bit)
 
     def update(self, observation: ArrayLike) -> BinaryCts:
+        """The model that has seen the bit too."""
         bit = int(as_symbols(observation, 1, 2)[0])
-        return BinaryCts(
-            self.tree.update(self.history, bit), (bit, *self.history)[: self.tree.depth]
-        )
+        tree = self.tree.update(self.history, bit)
+        return BinaryCts(tree, (bit, *self.history)[: tree.depth])
 
 
 def binary_cts(depth: int, rate: float | None = None) -> BinaryCts:
@@ -289,45 +241,18 @@ def binary_cts(depth: int, rate: float | None = None) -> BinaryCts:
     return BinaryCts(ContextTree(depth, rate=rate), (0,) * depth)
 
 
-def l_shaped_contexts(image: Symbols) -> list[tuple[int, ...]]:
-    """Left, above, above left and above right of each pixel of an image (H, W), 0 beyond its border: P = H·W tuples.
-
-    Which symbol stands beyond the border makes no difference to `ImageCts`: a pixel sees it always or never.
-    """
-    padded = np.pad(image, ((1, 0), (1, 1)))
-    neighbours = padded[1:, :-2], padded[:-1, 1:-1], padded[:-1, :-2], padded[:-1, 2:]
-    return [
-        tuple(context)
-        for context in np.stack(neighbours, axis=-1).reshape(-1, 4).tolist()
-    ]
-
-
 @dataclass(frozen=True)
 class ImageCts:
-    """ρ(image) = Π_p P_p(x_p | its L-shaped context), one context tree per pixel. [Counts]
+    """Context-tree switching on images, one tree per pixel.
 
-    [Counts] has 42 by 42 pixels of 8 levels; small images of few levels are what this tree of tuples is for.
+        ρ(image) = Π_p P_p(x_p | its L-shaped context)
+
+    [Counts] has 42 by 42 pixels of 8 levels; this tree of tuples is for small images of few levels.
+    Source: [Counts].
     """
 
     trees: tuple[ContextTree, ...]  # (P,) in C order
     shape: tuple[int, int]
-
-    def parts(
-        self, observation: ArrayLike
-    ) -> list[tuple[ContextTree, tuple[int, ...], int]]:
-        """Tree, context and symbol of each pixel."""
-        if np.shape(observation) not in (self.shape, (len(self.trees),)):
-            raise ValueError(
-                f"observation must have shape {self.shape}, got {np.shape(observation)}"
-            )
-        symbols = as_symbols(observation, len(self.trees), self.trees[0].num_symbols)
-        return list(
-            zip(
-                self.trees,
-                l_shaped_contexts(symbols.reshape(self.shape)),
-                symbols.tolist(),
-            )
-        )
 
     def log_prob(self, observation: ArrayLike) -> float:
         """log ρ of an image (H, W), or of its H·W symbols in a row."""
@@ -337,11 +262,21 @@ class ImageCts:
         )
 
     def update(self, observation: ArrayLike) -> ImageCts:
+        """The model that has seen the image too."""
         trees = [
             tree.update(context, symbol)
             for tree, context, symbol in self.parts(observation)
         ]
         return ImageCts(tuple(trees), self.shape)
+
+    def parts(
+        self, observation: ArrayLike
+    ) -> list[tuple[ContextTree, tuple[int, ...], int]]:
+        """Tree, context and symbol of each pixel."""
+        check_image(observation, self.shape)
+        symbols = as_symbols(observation, len(self.trees), self.trees[0].num_symbols)
+        image = symbols.reshape(self.shape)  # (H, W)
+        return list(zip(self.trees, l_shaped_contexts(image), symbols.tolist()))
 
 
 def image_cts(
@@ -350,4 +285,123 @@ def image_cts(
     """The model before any image; `rate` as in `ContextTree`."""
     for size in shape:
         check_count("shape", size)
-    return ImageCts((ContextTree(4, num_levels, rate),) * (shape[0] * shape[1]), shape)
+    tree = ContextTree(4, num_levels, rate)
+    return ImageCts((tree,) * (shape[0] * shape[1]), shape)
+
+
+def l_shaped_contexts(image: Symbols) -> list[tuple[int, ...]]:
+    """Left, above, above left and above right of each pixel of an image (H, W), 0 beyond its border: P = H·W tuples.
+
+    Which symbol stands beyond the border makes no difference to `ImageCts`: a pixel sees it always or never.
+    """
+    padded = np.pad(image, ((1, 0), (1, 1)))  # (H + 1, W + 2)
+    left = padded[1:, :-2]  # (H, W)
+    above = padded[:-1, 1:-1]  # (H, W)
+    above_left = padded[:-1, :-2]  # (H, W)
+    above_right = padded[:-1, 2:]  # (H, W)
+
+    contexts = np.stack([left, above, above_left, above_right], axis=-1)  # (H, W, 4)
+    return [tuple(context) for context in contexts.reshape(-1, 4).tolist()]  # (P, 4)
+
+
+# ---------------------------------------------------------------- grids
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells for continuous observations (N, dimensions): `edges` holds each dimension's increasing cell borders.
+
+    A value on a border belongs to the cell above it, on the last one to the last cell. A value outside raises
+    ValueError, or counts as the nearest cell's if `clip`.
+    """
+
+    edges: tuple[tuple[float, ...], ...]
+    clip: bool = False
+
+    def __post_init__(self) -> None:
+        check_edges(self.edges)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Cells of each dimension; their product is the number of symbols."""
+        return tuple(len(borders) - 1 for borders in self.edges)
+
+    def index(self, observations: ArrayLike) -> Symbols:
+        """The cell of each row, (N,), numbered in C order."""
+        observations = np.asarray(observations, dtype=float)
+        check_array("observations", observations, (len(observations), len(self.edges)))
+        cells = []
+        for k, borders in enumerate(self.edges):
+            values = observations[:, k]  # (N,)
+            if not self.clip:
+                check_within(values, borders, k)
+            inner = np.array(borders[1:-1])
+            cells.append(np.searchsorted(inner, values, side="right"))  # (N,)
+        return np.asarray(np.ravel_multi_index(tuple(cells), self.shape), dtype=int)
+
+
+# ---------------------------------------------------------------- argument checks
+
+
+def as_symbols(observation: ArrayLike, num_pixels: int, num_symbols: int) -> Symbols:
+    """The observation as whole numbers (P,) below K; ValueError if it is anything else."""
+    symbols = np.ravel(observation)  # (P,)
+    check_array("observation", symbols, (num_pixels,))
+    check_indices("observation", symbols, num_symbols)
+    return symbols.astype(int)
+
+
+def check_dirichlet(counts: Array, alpha: float) -> None:
+    """Raise ValueError unless α ≥ 0 and the counts are (P, K), ≥ 0, with the same sum in each row."""
+    if not (np.isfinite(alpha) and alpha >= 0):
+        raise ValueError(f"alpha must be >= 0 and finite, got {alpha}")
+    check_finite("counts", counts)
+    if np.ndim(counts) != 2 or np.size(counts) == 0:
+        raise ValueError(
+            f"counts must have shape (P, K), P and K >= 1, got {np.shape(counts)}"
+        )
+    if np.min(counts) < 0 or np.ptp(np.sum(counts, axis=1)) > 0:
+        raise ValueError(
+            f"counts must be >= 0 with the same sum in each row, got {np.array2string(counts)}"
+        )
+
+
+def check_context(
+    context: tuple[int, ...], symbol: int, depth: int, num_symbols: int
+) -> None:
+    """Raise ValueError unless the context is `depth` symbols, and all are indices below K."""
+    if len(context) != depth:
+        raise ValueError(f"context must have {depth} symbols, got {len(context)}")
+    if not all(value in range(num_symbols) for value in (*context, symbol)):
+        raise ValueError(
+            f"context and symbol must be indices below {num_symbols}, got {context}, {symbol}"
+        )
+
+
+def check_image(observation: ArrayLike, shape: tuple[int, int]) -> None:
+    """Raise ValueError unless the observation has the shape (H, W) or (H·W,)."""
+    if np.shape(observation) not in (shape, (shape[0] * shape[1],)):
+        raise ValueError(
+            f"observation must have shape {shape}, got {np.shape(observation)}"
+        )
+
+
+def check_edges(edges: tuple[tuple[float, ...], ...]) -> None:
+    """Raise ValueError unless each dimension, one at least, has two or more increasing borders."""
+    if not edges:
+        raise ValueError("edges must hold one dimension or more, got none")
+    for borders in edges:
+        check_finite("edges", np.array(borders))
+        if len(borders) < 2 or np.any(np.diff(borders) <= 0):
+            raise ValueError(
+                f"edges must be 2 or more increasing numbers a dimension, got {borders}"
+            )
+
+
+def check_within(values: Array, borders: tuple[float, ...], dimension: int) -> None:
+    """Raise ValueError unless all values are from the first border to the last."""
+    if np.any((values < borders[0]) | (values > borders[-1])):
+        raise ValueError(
+            f"observations must lie in [{borders[0]}, {borders[-1]}] in dimension {dimension}, "
+            f"got {np.min(values)} to {np.max(values)}"
+        )

@@ -1,4 +1,4 @@
-"""Strategies: from values and visit counts to probabilities of actions, and the regret of a bandit.
+"""Strategies: from values and visit counts to probabilities of actions, and a bandit's regret.
 
 Axes: A actions or arms, R runs, T pulls.
 
@@ -24,15 +24,38 @@ SUM_TOLERANCE = 1e-9  # how far from 1 probabilities may sum; rounding stays far
 
 # ---------------------------------------------------------------- types
 
-# From the values and the visit counts of one state's actions, A each, to their probabilities. Plain lists, for they are
-# short and one step of a table is to cost microseconds. Scores become probabilities by `greedy_shares`.
+# From the A values and the A visit counts of one state to the probabilities of its actions.
+# Plain lists, because they are short and one step of a table must cost microseconds.
+# `greedy_shares` makes probabilities of scores.
 Strategy = Callable[[list[float], list[int]], Sequence[float]]
 
-# ---------------------------------------------------------------- building blocks: strategies on plain lists
+# ---------------------------------------------------------------- epsilon-greedy
+
+
+def epsilon_greedy(q_values: ArrayLike, epsilon: float) -> Array:
+    """Probabilities (A,) of actions from their values (A,), epsilon-greedy.
+
+        π(a) = ε/A + (1 − ε)·[Q(a) = max Q]/(number of best actions)
+
+    Raises ValueError unless values are finite, A ≥ 1 and 0 ≤ ε ≤ 1.
+    Source: [Lecture], epsilon-greedy.
+
+    >>> epsilon_greedy([0.0, 2.0, 2.0, 1.0], 0.2)
+    array([0.05, 0.45, 0.45, 0.05])
+    """
+    q_values = check_values("q_values", q_values)
+    check_fraction("epsilon", epsilon)
+    return np.array(epsilon_greedy_shares(q_values.tolist(), epsilon))
+
+
+def epsilon_greedy_shares(q: Sequence[float], epsilon: float) -> list[float]:
+    """`epsilon_greedy` on a list, without checks."""
+    each = epsilon / len(q)
+    return [each + (1.0 - epsilon) * share for share in greedy_shares(q)]  # S1
 
 
 def greedy_shares(scores: Sequence[float]) -> list[float]:
-    """The argmax as probabilities (A,): the best share equally, the others get 0.
+    """Probabilities (A,) of the argmax: the best scores share 1 equally.
 
     >>> greedy_shares([1.0, 3.0, 3.0])
     [0.0, 0.5, 0.5]
@@ -43,44 +66,182 @@ def greedy_shares(scores: Sequence[float]) -> list[float]:
     return [share if is_best else 0.0 for is_best in best_actions]
 
 
-def epsilon_greedy_shares(q: Sequence[float], epsilon: float) -> list[float]:
-    """`epsilon_greedy`, unchecked."""
-    return [epsilon / len(q) + (1.0 - epsilon) * share for share in greedy_shares(q)]
+# ---------------------------------------------------------------- Boltzmann
+
+
+def boltzmann(q_values: ArrayLike, temperature: float | None = None) -> Array:
+    """Probabilities (A,) of actions from their values (A,), by a Boltzmann distribution.
+
+        π(a) = softmax(Q/temperature)
+
+    The temperature has the unit of Q. None is std(Q), over A and not A − 1; if that is 0, probabilities are equal.
+    Raises ValueError unless values are finite, A ≥ 1 and the temperature > 0.
+    Source: [Lecture], Boltzmann.
+
+    >>> boltzmann([0.0, np.log(3.0)], 1.0).round(12)
+    array([0.25, 0.75])
+    """
+    q_values = check_values("q_values", q_values)
+    if temperature is not None:
+        check_positive("temperature", temperature)
+    return np.array(boltzmann_shares(q_values.tolist(), temperature))
 
 
 def boltzmann_shares(q: Sequence[float], temperature: float | None) -> list[float]:
-    """`boltzmann`, unchecked. Differences are those of halves, for a difference of huge numbers can overflow."""
-    half_best = 0.5 * max(q)
-    below = [0.5 * value - half_best for value in q]  # from −span to 0
-    span = -min(below)
-    if temperature is not None:
-        logits = [2.0 * (value / temperature) for value in below]
-    elif span == 0.0:
-        logits = below
-    else:
-        units = [
-            value / span for value in below
-        ]  # Q/std(Q) has no unit; in this one no square overflows or vanishes
-        mean = sum(units) / len(units)
-        deviation = math.sqrt(sum((unit - mean) ** 2 for unit in units) / len(units))
-        logits = [unit / deviation for unit in units]
-    weights = [math.exp(logit) for logit in logits]
+    """`boltzmann` on a list, without checks."""
+    weights = [math.exp(logit) for logit in boltzmann_logits(q, temperature)]
     total = sum(weights)
-    return [weight / total for weight in weights]
+    return [weight / total for weight in weights]  # S2
+
+
+def boltzmann_logits(q: Sequence[float], temperature: float | None) -> list[float]:
+    """(Q − max Q)/temperature, (A,), 0 at most.
+
+    Differences are those of halves, because a difference of huge numbers can overflow. For the standard deviation
+    they are in units of their span, in which no square overflows or vanishes: Q/std(Q) has no unit.
+    """
+    half_best = 0.5 * max(q)
+    below = [0.5 * value - half_best for value in q]
+    span = -min(below)
+
+    # A given temperature, or values that are all equal.
+    if temperature is not None:
+        return [2.0 * (value / temperature) for value in below]
+    if span == 0.0:
+        return below
+
+    # The standard deviation of the values.
+    units = [value / span for value in below]
+    mean = sum(units) / len(units)
+    deviation = math.sqrt(sum((unit - mean) ** 2 for unit in units) / len(units))
+    return [unit / deviation for unit in units]
+
+
+# ---------------------------------------------------------------- upper confidence bounds
+
+
+def ucb1(means: ArrayLike, counts: ArrayLike, t: int) -> Array:
+    """UCB-1 scores (A,) of arms after t = Σ n_a pulls; the next arm is the argmax.
+
+        mean_a + √(2 ln t / n_a), inf if n_a = 0
+
+    The lecture draws the arm "in proportion to" the score. The bound on the regret needs rewards in [0, 1].
+    Raises ValueError unless means are finite, A ≥ 1, counts whole numbers ≥ 0 and t their sum.
+    Source: [Lecture], UCB-1; [UCB].
+
+    >>> ucb1([0.5, 1.0, 0.0], [4, 1, 0], 5).round(3)
+    array([1.397, 2.794,   inf])
+    """
+    means = check_values("means", means)
+    total = check_visits(counts, means.shape).sum()
+    if t != total:
+        raise ValueError(f"t must be the sum of counts, {total:g}, got {t}")
+    return ucb_state_action(means, counts, 1.0)  # S3
+
+
+def ucb_state_action(q_values: ArrayLike, counts: ArrayLike, alpha: float) -> Array:
+    """Scores (A,) of the actions of one state, in units of Q; the next action is the argmax.
+
+        Q(s, a) + α √(2 ln N_s / n_sa), N_s = Σ_a n_sa, inf if n_sa = 0, whatever α
+
+    Raises ValueError unless values (A,) are finite, A ≥ 1, counts (A,) whole numbers ≥ 0 and α ≥ 0.
+    Source: [Lecture], UCB over state-action pairs.
+    """
+    q_values = check_values("q_values", q_values)
+    counts = check_visits(counts, q_values.shape)
+    check_alpha(alpha)
+    return np.array(ucb_scores(q_values.tolist(), counts.tolist(), alpha))
 
 
 def ucb_scores(
     values: Sequence[float], counts: Sequence[int], alpha: float
 ) -> list[float]:
-    """`ucb_state_action`, unchecked."""
+    """`ucb_state_action` on lists, without checks."""
     log_total = math.log(max(sum(counts), 1))
     return [
-        v + alpha * math.sqrt(2.0 * log_total / n) if n else math.inf
+        v + alpha * math.sqrt(2.0 * log_total / n) if n else math.inf  # S4
         for v, n in zip(values, counts)
     ]
 
 
-# ---------------------------------------------------------------- building blocks: strategies
+# ---------------------------------------------------------------- strategies
+
+
+def epsilon_greedy_strategy(epsilon: float = 0.1) -> Strategy:
+    """The strategy that acts by `epsilon_greedy`; ε = 0.1 is that of [SB] example 6.5."""
+    check_fraction("epsilon", epsilon)
+    return lambda q, counts: epsilon_greedy_shares(q, epsilon)
+
+
+def boltzmann_strategy(temperature: float | None = None) -> Strategy:
+    """The strategy that acts by `boltzmann`; temperature std(Q) as in [Lecture]."""
+    if temperature is not None:
+        check_positive("temperature", temperature)
+    return lambda q, counts: boltzmann_shares(q, temperature)
+
+
+def ucb_strategy(alpha: float = 1.0) -> Strategy:
+    """The strategy that acts by the argmax of `ucb_state_action`; α = 1 makes it `ucb1`."""
+    check_alpha(alpha)
+    return lambda q, counts: greedy_shares(ucb_scores(q, counts, alpha))
+
+
+def sample_index(probabilities: Sequence[float], noise: float) -> int:
+    """First index whose cumulated probability exceeds the noise, uniform in [0, 1).
+
+    Raises ValueError unless the probabilities are ≥ 0 and sum to 1, and the noise is in its interval.
+    """
+    check_probabilities(probabilities, noise)
+    for index, probability in enumerate(probabilities):
+        noise -= probability
+        if noise < 0.0:
+            return index
+
+    # The probabilities sum to a little less than the noise.
+    return list(probabilities).index(max(probabilities))
+
+
+# ---------------------------------------------------------------- bandits
+
+
+def bandit_regret(means: ArrayLike, strategy: Strategy, noise: Array) -> Array:
+    """Pseudo-regret (R, T) of a strategy on Bernoulli arms of means μ (A,).
+
+        Σ_{u ≤ t} (μ* − μ_{a_u})
+
+    noise: uniform in [0, 1), (R, T, 2), for the choice of the arm and for its reward.
+    Raises ValueError unless means are from 0 to 1 and noise is in its interval.
+    Source: [Lecture], UCB-1; [UCB] section 1.
+    """
+    means = check_values("means", means)
+    noise = np.asarray(noise, dtype=float)
+    check_array("noise", noise, (*noise.shape[:2], 2))
+    check_range("means", means, 1.0)
+    check_range("noise", noise, np.nextafter(1.0, 0.0))
+
+    runs = [bandit_arms(means.tolist(), strategy, run) for run in noise.tolist()]
+    arms = np.array(runs, dtype=int)  # (R, T)
+    gaps = np.max(means) - means[arms]  # (R, T)
+    return np.cumsum(gaps, axis=-1)  # (R, T)
+
+
+def bandit_arms(
+    means: Sequence[float], strategy: Strategy, noise: Sequence[Sequence[float]]
+) -> list[int]:
+    """The T arms of one run; the strategy sees each arm's count and mean reward so far, 0 before its first."""
+    estimates = [0.0] * len(means)
+    counts = [0] * len(means)
+    arms = []
+    for choice, luck in noise:
+        arm = sample_index(strategy(estimates, counts), choice)
+        reward = float(luck < means[arm])
+        counts[arm] += 1
+        estimates[arm] += (reward - estimates[arm]) / counts[arm]
+        arms.append(arm)
+    return arms
+
+
+# ---------------------------------------------------------------- argument checks
 
 
 def check_values(name: str, values: ArrayLike) -> Array:
@@ -93,7 +254,7 @@ def check_values(name: str, values: ArrayLike) -> Array:
 
 
 def check_visits(counts: ArrayLike, shape: tuple[int, ...]) -> Array:
-    """Visit counts as an array of this shape; ValueError unless they are whole numbers ≥ 0 in it."""
+    """Visit counts as an array of this shape; ValueError unless they are whole numbers ≥ 0."""
     array = np.asarray(counts, dtype=float)
     check_array("counts", array, shape)
     wrong = array[(array < 0) | (array != np.floor(array))]
@@ -103,90 +264,21 @@ def check_visits(counts: ArrayLike, shape: tuple[int, ...]) -> Array:
 
 
 def check_alpha(alpha: float) -> None:
+    """Raise ValueError unless α is ≥ 0 and finite."""
     if not (math.isfinite(alpha) and alpha >= 0):
         raise ValueError(f"alpha must be >= 0 and finite, got {alpha}")
 
 
-def epsilon_greedy(q_values: ArrayLike, epsilon: float) -> Array:
-    """π(a) = ε/A + (1 − ε)·[Q(a) = max Q]/(number of best actions), (A,) from values (A,).
-
-    Raises ValueError unless values are finite, A ≥ 1 and 0 ≤ ε ≤ 1. [Lecture], epsilon-greedy.
-
-    >>> epsilon_greedy([0.0, 2.0, 2.0, 1.0], 0.2)
-    array([0.05, 0.45, 0.45, 0.05])
-    """
-    q_values = check_values("q_values", q_values)
-    check_fraction("epsilon", epsilon)
-    return np.array(epsilon_greedy_shares(q_values.tolist(), epsilon))
+def check_range(name: str, values: Array, high: float) -> None:
+    """Raise ValueError unless all values are from 0 to `high`."""
+    if np.any((values < 0) | (values > high)):
+        raise ValueError(
+            f"{name} must be from 0 to {high:g}, got {np.min(values)} to {np.max(values)}"
+        )
 
 
-def boltzmann(q_values: ArrayLike, temperature: float | None = None) -> Array:
-    """π(a) = softmax(Q/temperature), (A,) from values (A,); temperature std(Q) (over A, not A − 1) if not given.
-
-    A standard deviation of 0 gives equal probabilities. Temperature is in units of Q.
-    Raises ValueError unless values are finite, A ≥ 1 and the temperature > 0. [Lecture], Boltzmann.
-
-    >>> boltzmann([0.0, np.log(3.0)], 1.0).round(12)
-    array([0.25, 0.75])
-    """
-    q_values = check_values("q_values", q_values)
-    if temperature is not None:
-        check_positive("temperature", temperature)
-    return np.array(boltzmann_shares(q_values.tolist(), temperature))
-
-
-def ucb_state_action(q_values: ArrayLike, counts: ArrayLike, alpha: float) -> Array:
-    """Q(s, a) + α √(2 ln N_s / n_sa), (A,) in units of Q, N_s = Σ_a n_sa; inf where n_sa = 0, whatever α.
-
-    Values and counts (A,) of one state; the action is the argmax. Raises ValueError unless values are finite, A ≥ 1,
-    counts whole numbers ≥ 0 and α ≥ 0. [Lecture], UCB over state-action pairs.
-    """
-    q_values = check_values("q_values", q_values)
-    counts = check_visits(counts, q_values.shape)
-    check_alpha(alpha)
-    return np.array(ucb_scores(q_values.tolist(), counts.tolist(), alpha))
-
-
-def ucb1(means: ArrayLike, counts: ArrayLike, t: int) -> Array:
-    """mean_a + √(2 ln t / n_a), (A,), after t = Σ n_a pulls; inf where n_a = 0.
-
-    The arm is the argmax, where the lecture says "in proportion to". The bound on the regret needs rewards in [0, 1].
-    Raises ValueError unless means are finite, A ≥ 1, counts whole numbers ≥ 0 and t their sum. [Lecture], UCB-1; [UCB].
-
-    >>> ucb1([0.5, 1.0, 0.0], [4, 1, 0], 5).round(3)
-    array([1.397, 2.794,   inf])
-    """
-    means = check_values("means", means)
-    total = check_visits(counts, means.shape).sum()
-    if t != total:
-        raise ValueError(f"t must be the sum of counts, {total:g}, got {t}")
-    return ucb_state_action(means, counts, 1.0)
-
-
-def epsilon_greedy_strategy(epsilon: float = 0.1) -> Strategy:
-    """Acts by `epsilon_greedy`; ε = 0.1 as in [SB] example 6.5."""
-    check_fraction("epsilon", epsilon)
-    return lambda q, counts: epsilon_greedy_shares(q, epsilon)
-
-
-def boltzmann_strategy(temperature: float | None = None) -> Strategy:
-    """Acts by `boltzmann`; no temperature of its own, as in [Lecture]."""
-    if temperature is not None:
-        check_positive("temperature", temperature)
-    return lambda q, counts: boltzmann_shares(q, temperature)
-
-
-def ucb_strategy(alpha: float = 1.0) -> Strategy:
-    """Acts by the argmax of `ucb_state_action`; α = 1 makes it `ucb1`."""
-    check_alpha(alpha)
-    return lambda q, counts: greedy_shares(ucb_scores(q, counts, alpha))
-
-
-def sample_index(probabilities: Sequence[float], noise: float) -> int:
-    """The first index whose cumulated probability exceeds the noise, which is uniform in [0, 1).
-
-    Raises ValueError unless the probabilities are ≥ 0 and sum to 1, and the noise is in its interval.
-    """
+def check_probabilities(probabilities: Sequence[float], noise: float) -> None:
+    """Raise ValueError unless the probabilities are ≥ 0 and sum to 1, and the noise is in [0, 1)."""
     if not 0.0 <= noise < 1.0:
         raise ValueError(f"noise must be in [0, 1), got {noise}")
     total = sum(probabilities)
@@ -194,50 +286,3 @@ def sample_index(probabilities: Sequence[float], noise: float) -> int:
         raise ValueError(
             f"probabilities must be >= 0 and sum to 1, got {list(probabilities)}"
         )
-    for index, probability in enumerate(probabilities):
-        noise -= probability
-        if noise < 0.0:
-            return index
-    return list(probabilities).index(
-        max(probabilities)
-    )  # they sum to a little less than the noise
-
-
-# ---------------------------------------------------------------- the algorithm: bandits
-
-
-def bandit_arms(
-    means: Sequence[float], strategy: Strategy, noise: Sequence[Sequence[float]]
-) -> list[int]:
-    """The T arms of one run; the strategy sees each arm's mean reward so far, 0 before its first, and its count."""
-    estimates, counts, arms = [0.0] * len(means), [0] * len(means), []
-    for choice, luck in noise:
-        arm = sample_index(strategy(estimates, counts), choice)
-        reward = float(luck < means[arm])
-        counts[arm] += 1
-        estimates[arm] += (reward - estimates[arm]) / counts[arm]
-        arms.append(arm)
-    return arms
-
-
-def bandit_regret(means: ArrayLike, strategy: Strategy, noise: Array) -> Array:
-    """Pseudo-regret Σ_{u ≤ t} (μ* − μ_{a_u}) of a strategy on Bernoulli arms of means μ (A,), (R, T).
-
-    noise: uniform in [0, 1), (R, T, 2), for the choice of the arm and for its reward.
-    Raises ValueError unless means are from 0 to 1 and noise is in its interval. [Lecture], UCB-1; [UCB] section 1.
-    """
-    means, noise = check_values("means", means), np.asarray(noise, dtype=float)
-    check_array("noise", noise, (*noise.shape[:2], 2))
-    for name, values, high in (
-        ("means", means, 1.0),
-        ("noise", noise, np.nextafter(1.0, 0.0)),
-    ):
-        if np.any((values < 0) | (values > high)):
-            raise ValueError(
-                f"{name} must be from 0 to {high:g}, got {np.min(values)} to {np.max(values)}"
-            )
-    arms = np.array(
-        [bandit_arms(means.tolist(), strategy, run) for run in noise.tolist()],
-        dtype=int,
-    )  # (R, T)
-    return np.cumsum(np.max(means) - means[arms], axis=-1)

@@ -24,9 +24,11 @@ from bnn_ref import Array, check_array, check_count, check_finite, check_positiv
 from vime_lecture.strategies import Strategy, check_visits, sample_index
 from vime_ref import Batch, Bonus, NoBonus
 
+# ---------------------------------------------------------------- types
+
 
 class Table(NamedTuple):
-    """What a tabular agent knows: for every state a list of A values Q(s, a) and of A visit counts n(s, a)."""
+    """What a tabular agent knows of each state: a list of A values Q(s, a) and a list of A visit counts n(s, a)."""
 
     q_values: list[list[float]]
     counts: list[list[int]]
@@ -43,23 +45,22 @@ class Step(NamedTuple):
     truncated: bool
 
 
-# ---------------------------------------------------------------- the algorithm: tabular Q-learning
-
-
 @dataclass(frozen=True)
 class TabularSettings:
     """Settings of `q_learning`."""
 
     learning_rate: float = 0.5  # [SB] example 6.5, as the initial value
-    learning_rate_power: float = (
-        0.0  # α = learning_rate/n(s, a)^power: Q converges for ½ < power ≤ 1 [Q]
-    )
+
+    # α = learning_rate/n(s, a)^power. Q converges for ½ < power ≤ 1 [Q].
+    learning_rate_power: float = 0.0
     gamma: float = 0.99  # that of `AgentSettings`
     initial_value: float = 0.0
-    batch_steps: int = 1  # steps between two updates, fewer where an episode ends; 1 is Q-learning as [Q] has it
-    eta: float = (
-        1.0  # weight of the bonus; 1 leaves it to the bonus's own, such as β of a count
-    )
+
+    # Steps between two updates, fewer if an episode ends; 1 is Q-learning as [Q] has it.
+    batch_steps: int = 1
+
+    # Weight of the bonus; 1 leaves it to the bonus's own, such as β of a count.
+    eta: float = 1.0
     normalize: bool = False  # True for gains, with batches of more than a few steps
 
     def __post_init__(self) -> None:
@@ -72,7 +73,7 @@ class TabularSettings:
 
 
 class Episode(NamedTuple):
-    """What `q_learning` yields. The table is the learner's own and goes on changing: read it before the next."""
+    """What `q_learning` yields. The table is the learner's own and changes later: read it before the next episode."""
 
     table: Table
     bonus: Bonus
@@ -86,20 +87,7 @@ class Episode(NamedTuple):
         return math.fsum(step.reward for step in self.steps)
 
 
-def discrete(name: str, space: Space[Any]) -> Discrete[Any]:
-    if not isinstance(space, Discrete):
-        raise ValueError(f"{name} must be Discrete, got {space}")
-    return space
-
-
-def table_init(env: Env[Any, Any], initial_value: float = 0.0) -> Table:
-    """Q(s, a) = initial_value and n(s, a) = 0 everywhere; ValueError unless both spaces are Discrete."""
-    num_states = int(discrete("observation_space", env.observation_space).n)
-    num_actions = int(discrete("action_space", env.action_space).n)
-    return Table(
-        [[initial_value] * num_actions for _ in range(num_states)],
-        [[0] * num_actions for _ in range(num_states)],
-    )
+# ---------------------------------------------------------------- values
 
 
 def q_updated(
@@ -111,12 +99,15 @@ def q_updated(
     learning_rate: float,
     gamma: float,
 ) -> float:
-    """Q(s, a) + α (r + γ max_a′ Q(s′, a′) − Q(s, a)), the new Q(s, a); s′ counts as 0 where the episode terminated.
+    """The new Q(s, a) from the old one, r and the values (A,) of s′.
 
-    A truncated episode is no terminal state: there the values of s′ count. [Q].
+        Q(s, a) + α (r + γ max_a′ Q(s′, a′) − Q(s, a))
+
+    max_a′ Q is 0 if the episode terminated. A truncated episode ends in no terminal state: the values of s′ count.
+    Source: [Q].
     """
     following = 0.0 if terminated else max(next_values)
-    return value + learning_rate * (reward + gamma * following - value)
+    return value + learning_rate * (reward + gamma * following - value)  # S5
 
 
 def learn(
@@ -125,8 +116,12 @@ def learn(
     rewards: Sequence[float],
     settings: TabularSettings,
 ) -> None:
-    """Counts the steps and moves their values, one after another, in the table itself."""
-    q, counts = table
+    """Count the steps and move their values, one after another, in the table itself.
+
+    Raises ValueError, naming state and action, on a value that is not finite.
+    """
+    q = table.q_values
+    counts = table.counts
     for (s, a, _, s_next, terminated, _), reward in zip(steps, rewards):
         counts[s][a] += 1
         alpha = settings.learning_rate / counts[s][a] ** settings.learning_rate_power
@@ -138,20 +133,20 @@ def learn(
             learning_rate=alpha,
             gamma=settings.gamma,
         )
-        if not math.isfinite(q[s][a]):
-            raise ValueError(
-                f"q_values must be finite, got {q[s][a]} in state {s}, action {a}"
-            )
+        check_value(q[s][a], s, a)
 
 
-def state_index(observation: Any, start: int, num_states: int, step: int) -> int:
-    """The state, counted from 0; ValueError where the observation is none of them."""
-    state = observation - start
-    if not (0 <= state < num_states and state == int(state)):
-        raise ValueError(
-            f"observation must be one of {num_states} from {start}, got {observation} at step {step}"
-        )
-    return int(state)
+# ---------------------------------------------------------------- steps
+
+
+def table_init(env: Env[Any, Any], initial_value: float = 0.0) -> Table:
+    """Q(s, a) = initial_value and n(s, a) = 0 everywhere; ValueError unless both spaces are Discrete."""
+    num_states = int(discrete("observation_space", env.observation_space).n)
+    num_actions = int(discrete("action_space", env.action_space).n)
+    return Table(
+        [[initial_value] * num_actions for _ in range(num_states)],
+        [[0] * num_actions for _ in range(num_states)],
+    )
 
 
 def walk(
@@ -168,37 +163,44 @@ def walk(
     first_state = int(discrete("observation_space", env.observation_space).start)
     first_action = int(discrete("action_space", env.action_space).start)
     q, counts = table
-    state, t, ended = (
-        state_index(env.reset(seed=seed)[0], first_state, len(q), 0),
-        0,
-        False,
-    )
+    t = 0
+    ended = False
+    state = state_index(env.reset(seed=seed)[0], first_state, len(q), t)
     while not ended:
+        # Choose.
         probabilities = strategy(q[state], counts[state])
-        if len(probabilities) != len(q[state]):
-            raise ValueError(
-                f"the strategy must give {len(q[state])} probabilities, got {len(probabilities)}"
-            )
+        check_length(probabilities, len(q[state]))
         action = sample_index(probabilities, rng.random())
+
+        # Act.
         observation, reward, terminated, truncated, _ = env.step(action + first_action)
         next_state = state_index(observation, first_state, len(q), t)
-        if not math.isfinite(reward):
-            raise ValueError(f"reward must be finite, got {reward} at step {t}")
-        yield Step(
-            state, action, float(reward), next_state, bool(terminated), bool(truncated)
-        )
-        state, t, ended = next_state, t + 1, terminated or truncated
+        check_reward(reward, t)
+        ends = bool(terminated), bool(truncated)
+        yield Step(state, action, float(reward), next_state, *ends)
+
+        # Go on.
+        state = next_state
+        t += 1
+        ended = terminated or truncated
 
 
 def batch_of(steps: Sequence[Step], features: Array) -> Batch:
-    """The steps as a bonus sees them: states by their rows (K,) of features; the last is marked cut where none ends."""
-    states, actions, rewards, next_states, terminated, truncated = (
-        np.array(column) for column in zip(*steps)
-    )
+    """The steps as a bonus sees them, N rows, each state by its row (K,) of features (states, K).
+
+    The last row is marked as truncated unless it terminated.
+    """
+    columns = [np.array(column) for column in zip(*steps)]  # (N,) each
+    states, actions, rewards, next_states, terminated, truncated = columns
     truncated[-1] |= not terminated[-1]
+    observations = features[states]  # (N, K)
+    next_observations = features[next_states]  # (N, K)
     return Batch(
-        features[states], actions, rewards, features[next_states], terminated, truncated
+        observations, actions, rewards, next_observations, terminated, truncated
     )
+
+
+# ---------------------------------------------------------------- Q-learning
 
 
 def q_learning(
@@ -213,44 +215,115 @@ def q_learning(
     table: Table | None = None,
     history: tuple[float, ...] = (),
 ) -> Iterator[Episode]:
-    """[Lecture] "Algorithm" on a table: interact, reward curiosity, train the agent, train the model.
+    """Episodes of [Lecture] "Algorithm" on a table: interact, reward curiosity, train the agent, train the model.
 
-    It goes round every `batch_steps` steps. env has Discrete observations and actions; a bonus sees a state as its row
-    of features (states, K), or as its index, K = 1. A table that is given is learned on, in place. [Q].
-    Raises ValueError on other spaces, a table or features that do not fit or are not finite, and as `walk` does.
+    The four lines repeat every `batch_steps` steps. env has Discrete observations and actions. A bonus sees a state as
+    its row of features (states, K), or as its index, K = 1. A given table is learned on in place.
+    Raises ValueError on other spaces, on a table or features that do not fit or are not finite, and as `walk` does.
+    Source: [Lecture]; [Q].
     """
     check_count("num_episodes", num_episodes)
     new = table_init(env, settings.initial_value)
     table = table or new
-    check_array(
-        "q_values", np.array(table.q_values, dtype=float), np.shape(new.q_values)
-    )
-    check_visits(table.counts, np.shape(new.counts))
-    features = (
-        np.arange(len(table.q_values), dtype=float)[:, None]
-        if features is None
-        else features
-    )
-    if features.ndim != 2:
-        raise ValueError(
-            f"features must have shape ({len(table.q_values)}, K), got {features.shape}"
-        )
-    check_array("features", features, (len(table.q_values), features.shape[1]))
-    weights = AgentSettings(eta=settings.eta, normalize=settings.normalize)
+    check_table(table, new)
+    features = checked_features(features, len(new.q_values))
+
     for episode in range(num_episodes):
         seed = int(streams.environment.integers(2**31)) if episode == 0 else None
-        steps, seen, gains = walk(env, table, strategy, streams.policy, seed), [], []
+        steps = walk(env, table, strategy, streams.policy, seed)
+        seen: list[Step] = []
+        gains: list[float] = []
         while rows := list(islice(steps, settings.batch_steps)):
-            if isinstance(bonus, NoBonus):  # the same as below, without arrays
-                learn(table, rows, [step.reward for step in rows], settings)
-                gains += [0.0] * len(rows)
-            else:
-                batch = batch_of(rows, features)
-                rewards, raw, history = curiosity(
-                    bonus, batch, history, streams.model, weights
-                )
-                learn(table, rows, rewards.tolist(), settings)
-                bonus = bonus.update(batch, streams.replay)
-                gains += raw.tolist()
+            bonus, history, raw = q_iteration(
+                table, rows, features, bonus, history, streams, settings
+            )
             seen += rows
+            gains += raw
         yield Episode(table, bonus, history, seen, gains)
+
+
+def q_iteration(
+    table: Table,
+    steps: list[Step],
+    features: Array,
+    bonus: Bonus,
+    history: tuple[float, ...],
+    streams: Streams,
+    settings: TabularSettings,
+) -> tuple[Bonus, tuple[float, ...], list[float]]:
+    """The last three lines of the algorithm: new bonus, new history, raw gains (N,). The table changes in place."""
+    # Without a bonus: the same as below, without arrays.
+    if isinstance(bonus, NoBonus):
+        learn(table, steps, [step.reward for step in steps], settings)
+        return bonus, history, [0.0] * len(steps)
+
+    # Reward curiosity.
+    batch = batch_of(steps, features)
+    weights = AgentSettings(eta=settings.eta, normalize=settings.normalize)
+    rewards, gains, history = curiosity(bonus, batch, history, streams.model, weights)
+
+    # Train the agent, then the model.
+    learn(table, steps, rewards.tolist(), settings)
+    bonus = bonus.update(batch, streams.replay)
+    return bonus, history, gains.tolist()
+
+
+# ---------------------------------------------------------------- argument checks
+
+
+def discrete(name: str, space: Space[Any]) -> Discrete[Any]:
+    """The space; ValueError unless it is Discrete."""
+    if not isinstance(space, Discrete):
+        raise ValueError(f"{name} must be Discrete, got {space}")
+    return space
+
+
+def state_index(observation: Any, start: int, num_states: int, step: int) -> int:
+    """The state, counted from 0; ValueError, naming the step, unless the observation is one of them."""
+    state = observation - start
+    if not (0 <= state < num_states and state == int(state)):
+        raise ValueError(
+            f"observation must be one of {num_states} from {start}, got {observation} at step {step}"
+        )
+    return int(state)
+
+
+def check_reward(reward: Any, step: int) -> None:
+    """Raise ValueError unless the reward is finite."""
+    if not math.isfinite(reward):
+        raise ValueError(f"reward must be finite, got {reward} at step {step}")
+
+
+def check_length(probabilities: Sequence[float], num_actions: int) -> None:
+    """Raise ValueError unless the strategy has given a probability for each action."""
+    if len(probabilities) != num_actions:
+        raise ValueError(
+            f"the strategy must give {num_actions} probabilities, got {len(probabilities)}"
+        )
+
+
+def check_value(value: float, state: int, action: int) -> None:
+    """Raise ValueError unless the value is finite."""
+    if not math.isfinite(value):
+        raise ValueError(
+            f"q_values must be finite, got {value} in state {state}, action {action}"
+        )
+
+
+def check_table(table: Table, new: Table) -> None:
+    """Raise ValueError unless the table has the shapes of a new one, finite values and whole counts ≥ 0."""
+    q_values = np.array(table.q_values, dtype=float)
+    check_array("q_values", q_values, np.shape(new.q_values))
+    check_visits(table.counts, np.shape(new.counts))
+
+
+def checked_features(features: Array | None, num_states: int) -> Array:
+    """The features (states, K), the index of each state if None; ValueError unless they are that and finite."""
+    if features is None:
+        features = np.arange(num_states, dtype=float)[:, None]  # (states, 1)
+    if features.ndim != 2:
+        raise ValueError(
+            f"features must have shape ({num_states}, K), got {features.shape}"
+        )
+    check_array("features", features, (num_states, features.shape[1]))
+    return features
