@@ -4,12 +4,12 @@ A small dense encoder, an LSTM, parallel environments, experience replay; gradie
 `train_a2c` is a loop in the manner of `agents_ref.train`, and takes the same bonuses.
 
 Axes: T time steps, B environments, N rows, H, W, C height, width and channels of an image, A actions, G controlled
-quantities (cells or hidden units), K numbers the encoder sees. Time comes first. Rewards belong to the step they end:
-row t holds o_t, a_t, r_t and whether the episode ended with r_t.
+quantities (cells or hidden units), K numbers the encoder sees. Of the LSTM, H is the number of units. Time comes first.
+Rewards belong to the step they end: row t holds o_t, a_t, r_t and whether the episode ended with r_t.
 
 Sources: [UNREAL] Jaderberg et al. 2016, arXiv 1611.05397; [A3C] Mnih et al. 2016, arXiv 1602.01783; [Port]
 miyosuda/unreal, a public implementation; [Lecture] "Intrinsic motivation in RL", UNREAL and the curiosity in hidden
-states. Where [UNREAL] averages over threads, this agent averages over environments.
+states. [UNREAL] averages over threads, this agent over environments.
 """
 
 from __future__ import annotations
@@ -70,17 +70,15 @@ from vime_lecture.unreal import (
 )
 from vime_ref import Batch, Bonus, NoBonus
 
-FORGET_BIAS = 1.0  # of a new LSTM, which begins by remembering: Jozefowicz et al. 2015
+# ---------------------------------------------------------------- constants
 
+FORGET_BIAS = 1.0  # of a new LSTM, which begins by remembering: Jozefowicz et al. 2015
 BRIGHTEST = 255.0  # pixels over this are the network's inputs
 
 # ---------------------------------------------------------------- types
 
 Control = Literal["pixel", "feature"]
-
 View = Literal["pixels", "hidden"]
-
-# ---------------------------------------------------------------- building blocks: the network
 
 
 class Sizes(NamedTuple):
@@ -106,44 +104,119 @@ class Sizes(NamedTuple):
         }
 
 
+@dataclass(frozen=True)
+class UnrealSettings:
+    """Settings of the agent. [UNREAL] draws some at random for each run, from ranges that [Port] names."""
+
+    weights: LossWeights = field(default_factory=LossWeights)
+    num_steps: int = 20  # between updates, and of a replayed window: [UNREAL], [Port]
+    gamma: float = 0.99  # [Port]
+    control_gamma: float = 0.9  # of the pseudo-rewards, [Port]
+    control: Control = "pixel"  # or "feature": the activations of the encoder
+
+    # Side of the cells whose means the encoder sees, 1 for the pixels themselves.
+    input_cell: int = 4
+    control_cell: int = 4  # side of the cells to control, [UNREAL]
+    encoded: int = 64  # [UNREAL] has 256 for 84 by 84 pixels
+    hidden: int = 64
+
+    # False: each step is the first one, and last action and reward stay unseen.
+    memory: bool = True
+    replay_steps: int = 500  # of each environment; [Port] has 2000 of each of 8 threads
+
+    # Predicted in an update; [Port] predicts 1 in each of 8 threads.
+    reward_windows: int = 16
+
+    # Amid the 1e-4 to 5e-3 that [Port] names; Adam, not shared RMSProp.
+    learning_rate: float = 1e-3
+
+    # Of the gradient, as OpenAI baselines have it for means; [Port] clips sums at 40.
+    max_norm: float = 0.5
+
+    # Of what is learned and seen: a goal of 10 is 1. [Port] clips what it replays to 1.
+    reward_scale: float = 0.1
+    eta: float = 0.0  # weight of a bonus
+    normalize: bool = True  # its gains
+
+    # The encoder's inputs, or "hidden": the activations of the LSTM.
+    bonus_sees: View = "pixels"
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def sizes(self, env: Env[Any, Any]) -> Sizes:
+        """The network's sizes for images (H, W, C) of bytes and discrete actions. Raises ValueError on any other."""
+        shape, num_actions = checked_spaces(env)
+        image = onp.zeros(shape)
+        inputs = cell_means(image, self.input_cell).size
+        num_cells = cell_means(image, self.control_cell)[..., 0].size
+        controls = num_cells if self.control == "pixel" else self.encoded
+        return Sizes(inputs, num_actions, controls, self.encoded, self.hidden)
+
+
+class Steps(NamedTuple):
+    """T steps of B environments. A row is what the network sees: inputs, last action one-hot, last reward."""
+
+    rows: Array  # (T, B, K + A + 1)
+    actions: Rows  # (T, B), from 0
+    rewards: Array  # (T, B) of the environment
+    bonuses: Array  # (T, B), added to the rewards that values are about
+    control_rewards: Array  # (T, B, G)
+
+    # (T, B, K + A + 1), the true next ones, also where an episode ends.
+    next_rows: Array
+    terminated: Flags  # (T, B)
+    truncated: Flags  # (T, B)
+    states: Array  # (T, B, 2H), of the LSTM before each step, as the agent had it then
+
+    @property
+    def ended(self) -> Flags:
+        return self.terminated | self.truncated
+
+
+# ---------------------------------------------------------------- weights
+
+
 def num_weights(sizes: Sizes) -> int:
     """P, biases included."""
     return sum(i * o for i, o in sizes.layers().values())
 
 
 def layers_of(theta: Array, sizes: Sizes) -> dict[str, Array]:
-    """The weights of each layer from all in one vector (P,)."""
-    if onp.shape(theta) != (num_weights(sizes),):
-        raise ValueError(
-            f"theta must have shape {(num_weights(sizes),)}, got {onp.shape(theta)}"
-        )
-    blocks, begin = {}, 0
+    """The weights of each layer from all in one vector (P,). Raises ValueError on another shape."""
+    check_theta(theta, sizes)
+    blocks = {}
+    begin = 0
     for name, shape in sizes.layers().items():
         end = begin + shape[0] * shape[1]
-        blocks[name], begin = np.reshape(theta[begin:end], shape), end
+        blocks[name] = np.reshape(theta[begin:end], shape)  # (I + 1, O)
+        begin = end
     return blocks
 
 
 def unreal_init(sizes: Sizes, rng: Generator) -> Array:
-    """Weights (P,): Glorot's, biases 0 but the forget gate's, the heads of policy, value and control near 0."""
+    """Weights (P,): Glorot's; biases 0 except the forget gate's; the heads of policy, value and control near 0."""
     blocks = {}
     for name, (i, o) in sizes.layers().items():
-        blocks[name] = network_init((i - (name != "recurrent"), o), rng)[
-            : i * o
-        ].reshape(i, o)
+        num_inputs = i - (name != "recurrent")
+        weights = network_init((num_inputs, o), rng)
+        blocks[name] = weights[: i * o].reshape(i, o)  # (I + 1, O)
+
+    # Remember at first, and prefer nothing.
     blocks["lstm"][-1, sizes.hidden : 2 * sizes.hidden] = FORGET_BIAS
     for name in ("policy", "value", "control_value", "control_advantage"):
         blocks[name] *= OUTPUT_SCALE
-    return onp.concatenate([block.ravel() for block in blocks.values()])
+    return onp.concatenate([block.ravel() for block in blocks.values()])  # (P,)
+
+
+# ---------------------------------------------------------------- the network
 
 
 def affine(inputs: Array, weights: Array) -> Array:
     """(..., I) by weights (I + 1, O), as one product of matrices: many small ones would take several times as long."""
-    flat = np.reshape(inputs, (-1, inputs.shape[-1]))
-    return np.reshape(
-        np.dot(flat, weights[:-1]) + weights[-1],
-        (*inputs.shape[:-1], weights.shape[-1]),
-    )
+    flat = np.reshape(inputs, (-1, inputs.shape[-1]))  # (N, I)
+    outputs = np.dot(flat, weights[:-1]) + weights[-1]  # (N, O)
+    return np.reshape(outputs, (*inputs.shape[:-1], weights.shape[-1]))  # (..., O)
 
 
 def encode(layers: dict[str, Array], inputs: Array) -> Array:
@@ -153,9 +226,9 @@ def encode(layers: dict[str, Array], inputs: Array) -> Array:
 
 def gate_inputs(layers: dict[str, Array], rows: Array, sizes: Sizes) -> Array:
     """What rows (..., K + A + 1) add to the gates of the LSTM, (..., 4H), all steps at once."""
-    seen = np.concatenate(
-        [encode(layers, rows[..., : sizes.inputs]), rows[..., sizes.inputs :]], axis=-1
-    )
+    encoded = encode(layers, rows[..., : sizes.inputs])
+    rest = rows[..., sizes.inputs :]
+    seen = np.concatenate([encoded, rest], axis=-1)  # (..., encoded + A + 1)
     return affine(seen, layers["lstm"])
 
 
@@ -167,133 +240,36 @@ def unroll(
     rows (T, B, K + A + 1); state (B, 2H): hidden and cell before the first step; mask (T, B): what is left of the state
     before each step, 0 where an episode begins.
     """
-    hidden, cell = state[:, : sizes.hidden], state[:, sizes.hidden :]
     inputs = gate_inputs(layers, rows, sizes)
-    hiddens, cells = [], []
+    hidden = state[:, : sizes.hidden]  # (B, H)
+    cell = state[:, sizes.hidden :]  # (B, H)
+    hiddens = []
+    cells = []
     for t in range(len(rows)):
-        share = mask[t][:, None]
-        hidden, cell = lstm_gated(
-            inputs[t] + np.dot(share * hidden, layers["recurrent"]), share * cell
-        )
+        share = mask[t][:, None]  # (B, 1)
+        gates = inputs[t] + np.dot(share * hidden, layers["recurrent"])  # (B, 4H)
+        hidden, cell = lstm_gated(gates, share * cell)
         hiddens.append(hidden)
         cells.append(cell)
-    return np.stack(hiddens), np.stack(cells)
+    return np.stack(hiddens), np.stack(cells)  # (T, B, H) each
 
 
 def control_values(layers: dict[str, Array], hidden: Array, sizes: Sizes) -> Array:
-    """Q (..., G, A), a dueling head where [UNREAL] has a deconvolution."""
-    advantages = affine(hidden, layers["control_advantage"])
-    advantages = np.reshape(
-        advantages, (*hidden.shape[:-1], sizes.controls, sizes.actions)
-    )
+    """Q (..., G, A), a dueling head; [UNREAL] has a deconvolution."""
+    lead = hidden.shape[:-1]
+    flat = affine(hidden, layers["control_advantage"])  # (..., G·A)
+    advantages = np.reshape(flat, (*lead, sizes.controls, sizes.actions))  # (..., G, A)
     return dueling(affine(hidden, layers["control_value"]), advantages)
 
 
 def reward_logits(layers: dict[str, Array], frames: Array) -> Array:
     """(N, 3) from the frames (N, 3, K): three encoders that share their weights, and no memory."""
     encoded = encode(layers, frames)
-    return affine(np.reshape(encoded, (len(frames), -1)), layers["reward"])
+    flat = np.reshape(encoded, (len(frames), -1))  # (N, 3·encoded)
+    return affine(flat, layers["reward"])
 
 
-# ---------------------------------------------------------------- building blocks: steps and replay
-
-
-@dataclass(frozen=True)
-class UnrealSettings:
-    """Settings of the agent. [UNREAL] draws some at random for each run, from ranges that [Port] names."""
-
-    weights: LossWeights = field(default_factory=LossWeights)
-    num_steps: int = 20  # between updates, and of a replayed window: [UNREAL], [Port]
-    gamma: float = 0.99  # [Port]
-    control_gamma: float = 0.9  # of the pseudo-rewards, [Port]
-    control: Control = "pixel"  # or "feature": the activations of the encoder
-    input_cell: int = (
-        4  # side of the cells whose means the encoder sees, 1 for the pixels themselves
-    )
-    control_cell: int = 4  # side of the cells to control, [UNREAL]
-    encoded: int = 64  # [UNREAL] has 256 for 84 by 84 pixels
-    hidden: int = 64
-    memory: bool = True  # False: each step is the first one, and last action and reward stay unseen
-    replay_steps: int = 500  # of each environment; [Port] has 2000 of each of 8 threads
-    reward_windows: int = (
-        16  # predicted in an update; [Port] predicts 1 in each of 8 threads
-    )
-    learning_rate: float = (
-        1e-3  # amid the 1e-4 to 5e-3 that [Port] names; Adam, not shared RMSProp
-    )
-    max_norm: float = 0.5  # of the gradient, as OpenAI baselines have it for means; [Port] clips sums at 40
-    reward_scale: float = 0.1  # of what is learned and seen: a goal of 10 is 1. [Port] clips what it replays to 1
-    eta: float = 0.0  # weight of a bonus
-    normalize: bool = True  # its gains
-    bonus_sees: View = (
-        "pixels"  # the encoder's inputs, or "hidden": the activations of the LSTM
-    )
-
-    def __post_init__(self) -> None:
-        counts = (
-            "input_cell",
-            "control_cell",
-            "encoded",
-            "hidden",
-            "num_steps",
-            "replay_steps",
-            "reward_windows",
-        )
-        for name in counts:
-            check_count(name, getattr(self, name))
-        if self.replay_steps < self.num_steps:
-            raise ValueError(
-                f"replay_steps must be >= num_steps {self.num_steps}, got {self.replay_steps}"
-            )
-        check_choice("control", self.control, get_args(Control))
-        check_choice("bonus_sees", self.bonus_sees, get_args(View))
-        check_fraction("gamma", self.gamma)
-        check_fraction("control_gamma", self.control_gamma)
-        check_positive("learning_rate", self.learning_rate)
-        check_positive("max_norm", self.max_norm)
-        check_positive("reward_scale", self.reward_scale)
-        AgentSettings(eta=self.eta, normalize=self.normalize)
-        if not isinstance(self.memory, bool):
-            raise ValueError(f"memory must be True or False, got {self.memory!r}")
-
-    def sizes(self, env: Env[Any, Any]) -> Sizes:
-        """The network's sizes for images (H, W, C) of bytes and discrete actions. Raises ValueError on any other."""
-        space, shape = env.observation_space, env.observation_space.shape or ()
-        if (
-            len(shape) != 3
-            or space.dtype != onp.uint8
-            or not isinstance(env.action_space, Discrete)
-        ):
-            raise ValueError(
-                f"env must have images (H, W, C) of uint8 and discrete actions, got {space} and {env.action_space}"
-            )
-        image = onp.zeros(shape)
-        num_cells = cell_means(image, self.control_cell)[..., 0].size
-        controls = num_cells if self.control == "pixel" else self.encoded
-        inputs = cell_means(image, self.input_cell).size
-        return Sizes(
-            inputs, int(env.action_space.n), controls, self.encoded, self.hidden
-        )
-
-
-class Steps(NamedTuple):
-    """T steps of B environments. A row is what the network sees: inputs, last action one-hot, last reward."""
-
-    rows: Array  # (T, B, K + A + 1)
-    actions: Rows  # (T, B), from 0
-    rewards: Array  # (T, B) of the environment
-    bonuses: Array  # (T, B), added to the rewards that values are about
-    control_rewards: Array  # (T, B, G)
-    next_rows: (
-        Array  # (T, B, K + A + 1), the true next ones, also where an episode ends
-    )
-    terminated: Flags  # (T, B)
-    truncated: Flags  # (T, B)
-    states: Array  # (T, B, 2H), of the LSTM before each step, as the agent had it then
-
-    @property
-    def ended(self) -> Flags:
-        return self.terminated | self.truncated
+# ---------------------------------------------------------------- replay
 
 
 def joined(parts: Sequence[Steps], axis: int) -> Steps:
@@ -310,20 +286,66 @@ def extended(replay: Steps | None, steps: Steps, capacity: int) -> Steps:
 
 
 def replay_window(replay: Steps, num_steps: int, places: Array) -> Steps:
-    """num_steps successive steps of each environment, from where places (B,), uniform on [0, 1), say.
+    """num_steps successive steps of each environment, from where places (B,), uniform in [0, 1), say.
 
-    Raises ValueError on other places, and where the replay has fewer steps.
+    Raises ValueError on other places, and if the replay has fewer steps.
     """
     check_noise("places", places, replay.rewards.shape[1:])
-    if not 1 <= num_steps <= len(replay.rewards):
-        raise ValueError(
-            f"num_steps must be from 1 to the replay's {len(replay.rewards)}, got {num_steps}"
-        )
-    columns = onp.arange(len(places))
-    first = (places * (len(replay.rewards) - num_steps + 1)).astype(int)
+    check_window(num_steps, len(replay.rewards))
+    num_places = len(replay.rewards) - num_steps + 1
+    first = (places * num_places).astype(int)
     times = first + onp.arange(num_steps)[:, None]  # (T, B)
-    windows: list[Any] = [column[times, columns] for column in replay]
+    columns = onp.arange(len(places))
+    windows: list[Any] = [column[times, columns] for column in replay]  # (T, B, ...)
     return Steps(*windows)
+
+
+# ---------------------------------------------------------------- what a bonus sees
+
+
+def bonus_batch(
+    theta: Array, steps: Steps, settings: UnrealSettings, sizes: Sizes
+) -> Batch:
+    """The steps as the bonus sees them, inputs of the encoder or activations of the LSTM as `bonus_sees` says."""
+    batch = steps_to_batch(steps, sizes)
+    if settings.bonus_sees == "pixels":
+        return batch
+    hidden, following = hidden_activations(theta, steps, sizes, settings.memory)
+    return hidden_batch(batch, by_environment(hidden), by_environment(following))
+
+
+def hidden_batch(batch: Batch, hidden: Array, next_hidden: Array) -> Batch:
+    """The batch as a bonus over hidden states sees it: activations (N, H) in place of observations.
+
+        (h, a) → h′
+
+    [Lecture] has it if states are not observed: state = hidden activation. What a bonus has stored is of old weights,
+    and ages as the agent learns: `vime_lab.studies.labyrinth.drifts` measures it.
+    Source: [Lecture].
+    """
+    check_array("next_hidden", next_hidden, hidden.shape)
+    check_array("hidden", hidden, (len(batch.rewards), *hidden.shape[1:]))
+    return batch._replace(observations=hidden, next_observations=next_hidden)  # U12
+
+
+def hidden_activations(
+    theta: Array, steps: Steps, sizes: Sizes, memory: bool = True
+) -> tuple[Array, Array]:
+    """h of each step and of its true next one, (T, B, H) each; from `next_rows` if an episode or the steps end."""
+    layers = layers_of(theta, sizes)
+    mask = episode_mask(steps, memory)
+    hidden, cell = unroll(layers, steps.rows, steps.states[0], mask, sizes)
+    following = onp.concatenate([hidden[1:], hidden[:1]])  # (T, B, H)
+
+    # The N steps without a true next one among the steps.
+    late = steps.ended.copy()
+    late[-1] = True
+    state = memory * onp.concatenate([hidden[late], cell[late]], axis=-1)  # (N, 2H)
+    ones = onp.ones((1, len(state)))
+    rows = steps.next_rows[late][None]  # (1, N, K + A + 1)
+    next_hidden, _ = unroll(layers, rows, state, ones, sizes)
+    following[late] = next_hidden[0]  # (N, H)
+    return hidden, following
 
 
 def episode_mask(steps: Steps, memory: bool) -> Array:
@@ -333,60 +355,35 @@ def episode_mask(steps: Steps, memory: bool) -> Array:
     return onp.where(before | (not memory), 0.0, 1.0)
 
 
-def hidden_activations(
-    theta: Array, steps: Steps, sizes: Sizes, memory: bool = True
-) -> tuple[Array, Array]:
-    """h of each step and of its true next one, (T, B, H) each; where an episode or the steps end, from `next_rows`."""
-    layers = layers_of(theta, sizes)
-    hidden, cell = unroll(
-        layers, steps.rows, steps.states[0], episode_mask(steps, memory), sizes
-    )
-    following = onp.concatenate([hidden[1:], hidden[:1]])
-    late = steps.ended.copy()
-    late[-1] = True
-    state = memory * onp.concatenate([hidden[late], cell[late]], axis=-1)
-    ones = onp.ones((1, len(state)))
-    following[late] = unroll(layers, steps.next_rows[late][None], state, ones, sizes)[
-        0
-    ][0]
-    return hidden, following
+def steps_to_batch(steps: Steps, sizes: Sizes) -> Batch:
+    """The steps as a bonus takes them, B·T rows: observations are the encoder's inputs, (B·T, K).
 
-
-def hidden_batch(batch: Batch, hidden: Array, next_hidden: Array) -> Batch:
-    """The batch as a bonus over hidden states sees it: activations (N, H) in place of observations.
-
-    [Lecture], where states are not observed: state = hidden activation. Those that a bonus has stored are of old
-    weights, and age as the agent learns: measured by `vime_lab.studies.labyrinth.drifts`.
+    The last row of each environment is truncated unless it terminated.
     """
-    check_array("next_hidden", next_hidden, hidden.shape)
-    check_array("hidden", hidden, (len(batch.rewards), *hidden.shape[1:]))
-    return batch._replace(observations=hidden, next_observations=next_hidden)
+    cut = steps.truncated.copy()
+    cut[-1] |= ~steps.terminated[-1]
+    columns = (
+        steps.rows[..., : sizes.inputs],
+        steps.actions,
+        steps.rewards,
+        steps.next_rows[..., : sizes.inputs],
+        steps.terminated,
+        cut,
+    )
+    return Batch(*(by_environment(column) for column in columns))
 
 
 def by_environment(column: NDArray[Any]) -> NDArray[Any]:
     """(T, B, ...) -> (B·T, ...), one environment after another."""
-    return onp.swapaxes(column, 0, 1).reshape(-1, *column.shape[2:])
+    turned = onp.swapaxes(column, 0, 1)  # (B, T, ...)
+    return turned.reshape(-1, *column.shape[2:])  # (B·T, ...)
 
 
-def steps_to_batch(steps: Steps, sizes: Sizes) -> Batch:
-    """The steps as a bonus takes them, B·T rows; observations are the encoder's inputs, the last row of each
-    environment is truncated unless it terminated.
-    """
-    cut = steps.truncated.copy()
-    cut[-1] |= ~steps.terminated[-1]
-    seen, following = (
-        steps.rows[..., : sizes.inputs],
-        steps.next_rows[..., : sizes.inputs],
-    )
-    columns = seen, steps.actions, steps.rewards, following, steps.terminated, cut
-    return Batch(*(by_environment(column) for column in columns))
-
-
-# ---------------------------------------------------------------- the algorithm: interact
+# ---------------------------------------------------------------- interact
 
 
 class Position(NamedTuple):
-    """Where B environments and the agent's memory of them stand between two steps."""
+    """The point between two steps that B environments, and the agent's memory of them, have reached."""
 
     images: NDArray[Any]  # (B, H, W, C)
     rows: Array  # (B, K + A + 1)
@@ -394,51 +391,53 @@ class Position(NamedTuple):
     returns: Array  # (B,) rewards of the running episodes
 
 
-def network_inputs(images: NDArray[Any], settings: UnrealSettings) -> Array:
-    """The means of the images' cells from 0 to 1, (B, K)."""
-    return cell_means(images, settings.input_cell).reshape(len(images), -1) / BRIGHTEST
+def begin(
+    envs: Sequence[Env[Any, Any]], settings: UnrealSettings, rng: Generator
+) -> Position:
+    """All environments reset, each by its own seed. Raises ValueError without any environment."""
+    if not envs:
+        raise ValueError("envs must be at least 1, got 0")
+    sizes = settings.sizes(envs[0])
+    seeds = [int(rng.integers(2**31)) for _ in envs]
+    observations = [env.reset(seed=seed)[0] for env, seed in zip(envs, seeds)]
+    images = stacked(observations, 0)
+    rows = begin_episodes(images, settings, sizes)
+    state = onp.zeros((len(envs), 2 * sizes.hidden))
+    return Position(images, rows, state, onp.zeros(len(envs)))
+
+
+def stacked(observations: Sequence[Any], step: int) -> NDArray[Any]:
+    """The images of all environments, (B, H, W, C). Raises ValueError, naming the step, unless finite."""
+    images = [checked(each, "observation", step) for each in observations]
+    return onp.stack(images)  # (B, H, W, C)
 
 
 def begin_episodes(
     images: NDArray[Any], settings: UnrealSettings, sizes: Sizes
 ) -> Array:
     """Rows (B, K + A + 1) with no last action and no last reward."""
-    return onp.concatenate(
-        [network_inputs(images, settings), onp.zeros((len(images), sizes.actions + 1))],
-        axis=1,
-    )
+    inputs = network_inputs(images, settings)
+    nothing = onp.zeros((len(images), sizes.actions + 1))
+    return onp.concatenate([inputs, nothing], axis=1)  # (B, K + A + 1)
 
 
-def begin(
-    envs: Sequence[Env[Any, Any]], settings: UnrealSettings, rng: Generator
-) -> Position:
-    """All environments reset, each by its own seed."""
-    if not envs:
-        raise ValueError("envs must be at least 1, got 0")
-    sizes = settings.sizes(envs[0])
-    images = [
-        checked(env.reset(seed=int(rng.integers(2**31)))[0], "observation", 0)
-        for env in envs
-    ]
-    rows = begin_episodes(onp.stack(images), settings, sizes)
-    return Position(
-        onp.stack(images),
-        rows,
-        onp.zeros((len(envs), 2 * sizes.hidden)),
-        onp.zeros(len(envs)),
-    )
+def network_inputs(images: NDArray[Any], settings: UnrealSettings) -> Array:
+    """The means of the images' cells from 0 to 1, (B, K)."""
+    cells = cell_means(images, settings.input_cell)
+    return cells.reshape(len(images), -1) / BRIGHTEST  # (B, K)
 
 
 def act(
     layers: dict[str, Array], rows: Array, state: Array, noise: Array, sizes: Sizes
 ) -> tuple[Rows, Array]:
     """Actions (B,) of one step, the first whose cumulated probability exceeds the noise (B,), and the new state."""
-    hidden, cell = unroll(layers, rows[None], state, onp.ones((1, len(rows))), sizes)
-    probabilities = onp.exp(log_softmax(affine(hidden[0], layers["policy"])))
-    actions = onp.sum(
-        onp.cumsum(probabilities[:, :-1], axis=-1) <= noise[:, None], axis=-1
-    )
-    return actions, onp.concatenate([hidden[0], cell[0]], axis=-1)
+    ones = onp.ones((1, len(rows)))
+    hidden, cell = unroll(layers, rows[None], state, ones, sizes)
+    logits = affine(hidden[0], layers["policy"])  # (B, A)
+    probabilities = onp.exp(log_softmax(logits))
+    cumulated = onp.cumsum(probabilities[:, :-1], axis=-1)  # (B, A − 1)
+    actions = onp.sum(cumulated <= noise[:, None], axis=-1)  # (B,)
+    return actions, onp.concatenate([hidden[0], cell[0]], axis=-1)  # (B, 2H)
 
 
 def controlled(
@@ -450,15 +449,14 @@ def controlled(
 ) -> Array:
     """Pseudo-rewards (B, G) of one step, times 1 − γ, so that Q is a discounted mean: of pixels it stays in [0, 1].
 
-    Left as large as they are, their sums drive the LSTM into saturation before anything is learned.
+    As large as they are, their sums drive the LSTM into saturation before anything is learned.
     """
     if settings.control == "feature":
-        rewards = encode(layers, next_rows[:, : len(layers["encoder"]) - 1])
+        num_inputs = len(layers["encoder"]) - 1
+        rewards = encode(layers, next_rows[:, :num_inputs])
     else:
-        rewards = (
-            pixel_changes(before, after, settings.control_cell).reshape(len(before), -1)
-            / BRIGHTEST
-        )
+        changes = pixel_changes(before, after, settings.control_cell)
+        rewards = changes.reshape(len(before), -1) / BRIGHTEST  # (B, G)
     return (1.0 - settings.control_gamma) * rewards
 
 
@@ -474,14 +472,61 @@ def restarted(
     if not ended.any():
         return position
     images, rows, state, returns = (column.copy() for column in position)
-    images[ended] = [
-        checked(env.reset()[0], "observation", step)
-        for env, over in zip(envs, ended)
-        if over
-    ]
+    observations = [env.reset()[0] for env, over in zip(envs, ended) if over]
+    images[ended] = stacked(observations, step)
     rows[ended] = begin_episodes(images[ended], settings, sizes)
-    state[ended], returns[ended] = 0.0, 0.0
+    state[ended] = 0.0
+    returns[ended] = 0.0
     return Position(images, rows, state, returns)
+
+
+def one_step(
+    layers: dict[str, Array],
+    envs: Sequence[Env[Any, Any]],
+    position: Position,
+    noise: Array,
+    step: int,
+    settings: UnrealSettings,
+    sizes: Sizes,
+) -> tuple[Steps, Position]:
+    """One step of all environments with noise (B,), without an axis T, and the position after it, nothing reset."""
+    # Act.
+    images, rows, state, returns = position
+    state = state * settings.memory
+    actions, next_state = act(layers, rows, state, noise, sizes)
+    results = [
+        env.step(environment_action(action, env.action_space))
+        for env, action in zip(envs, actions)
+    ]
+
+    # What came of it.
+    observations, rewards_seen, ends, cuts, _ = zip(*results)
+    next_images = stacked(observations, step)
+    rewards = checked(rewards_seen, "reward", step)  # (B,)
+    terminated = onp.array(ends, dtype=bool)
+    truncated = onp.array(cuts, dtype=bool)
+
+    # What the network sees next, and the pseudo-rewards.
+    next_rows = begin_episodes(next_images, settings, sizes)
+    if settings.memory:
+        next_rows[:, sizes.inputs : -1] = onp.eye(sizes.actions)[actions]  # (B, A)
+        next_rows[:, -1] = settings.reward_scale * rewards
+    control = controlled(layers, images, next_images, next_rows, settings)
+
+    no_bonus = onp.zeros(len(envs))
+    following = Position(next_images, next_rows, next_state, returns + rewards)
+    seen = Steps(
+        rows,
+        actions,
+        rewards,
+        no_bonus,
+        control,
+        next_rows,
+        terminated,
+        truncated,
+        state,
+    )
+    return seen, following
 
 
 def interact(
@@ -493,68 +538,30 @@ def interact(
 ) -> tuple[Steps, Position, Array]:
     """T steps of all environments with noise (T, B): the steps, the new position, returns of the episodes that ended.
 
-    An environment whose episode ends is reset at once; the true next observation stays in `next_rows`. Raises
-    ValueError on noise that is not (T, B) in [0, 1) with T >= 1, and, naming the step, on an observation or reward that
-    is not finite.
+    An environment whose episode ends is reset at once; the true next observation stays in `next_rows`.
+    Raises ValueError on noise that is not (T, B) in [0, 1) with T ≥ 1, and, naming the step, on an observation or
+    reward that is not finite.
     """
     check_noise("noise", noise, (len(noise), len(envs)))
     check_count("steps of noise", len(noise))
     sizes = settings.sizes(envs[0])
     layers = layers_of(theta, sizes)
-    rows_of_steps, episode_returns = [], []
-    for t, row_noise in enumerate(noise):
-        images, rows, state, returns = position
-        state = state * settings.memory
-        actions, next_state = act(layers, rows, state, row_noise, sizes)
-        results = [
-            env.step(environment_action(action, env.action_space))
-            for env, action in zip(envs, actions)
-        ]
-        next_images = onp.stack(
-            [checked(result[0], "observation", t) for result in results]
-        )
-        rewards = checked([result[1] for result in results], "reward", t)
-        terminated, truncated = (
-            onp.array([result[k] for result in results], dtype=bool) for k in (2, 3)
-        )
-        next_rows = begin_episodes(next_images, settings, sizes)
-        if settings.memory:
-            next_rows[:, sizes.inputs : -1] = onp.eye(sizes.actions)[actions]
-            next_rows[:, -1] = settings.reward_scale * rewards
-        control = controlled(layers, images, next_images, next_rows, settings)
-        no_bonus = onp.zeros(len(envs))
-        rows_of_steps.append(
-            (
-                rows,
-                actions,
-                rewards,
-                no_bonus,
-                control,
-                next_rows,
-                terminated,
-                truncated,
-                state,
-            )
-        )
-        ended, returns = terminated | truncated, returns + rewards
-        episode_returns.append(returns[ended])
-        position = restarted(
-            envs,
-            Position(next_images, next_rows, next_state, returns),
-            ended,
-            t,
-            settings,
-            sizes,
-        )
-    columns = [onp.array(column) for column in zip(*rows_of_steps)]
+    parts = []
+    episode_returns = []
+    for t, noise_now in enumerate(noise):
+        seen, position = one_step(layers, envs, position, noise_now, t, settings, sizes)
+        parts.append(seen)
+        episode_returns.append(position.returns[seen.ended])
+        position = restarted(envs, position, seen.ended, t, settings, sizes)
+    columns: list[Any] = [onp.array(column) for column in zip(*parts)]  # (T, B, ...)
     return Steps(*columns), position, onp.concatenate(episode_returns)
 
 
-# ---------------------------------------------------------------- the algorithm: learn
+# ---------------------------------------------------------------- what an update learns from
 
 
 class Draws(NamedTuple):
-    """Noise of one update, each uniform on [0, 1)."""
+    """Noise of one update, each uniform in [0, 1)."""
 
     value_places: Array  # (B,) where the replayed windows begin
     control_places: Array  # (B,)
@@ -576,24 +583,9 @@ class TrainingBatch(NamedTuple):
 
 def draw(rng: Generator, num_envs: int, settings: UnrealSettings) -> Draws:
     """The noise of one update, as much of it whichever tasks are on."""
-    counts = num_envs, num_envs, settings.reward_windows, settings.reward_windows
+    windows = settings.reward_windows
+    counts = num_envs, num_envs, windows, windows
     return Draws(*(rng.random(count) for count in counts))
-
-
-def reward_prediction_batch(
-    replay: Steps, draws: Draws, num_inputs: int
-) -> tuple[Array, Rows]:
-    """Frames (N, 3, K) and the classes (N,) of the rewards that followed; of none where no window fits."""
-    ends = sample_reward_windows(
-        replay.rewards, replay.ended, draws.coins, draws.places
-    )
-    times, columns = (
-        ends[:, :1] + onp.arange(1 - FRAMES, 1),
-        ends[:, 1:],
-    )  # (N, 3), (N, 1)
-    return replay.rows[times, columns, :num_inputs], reward_class(
-        replay.rewards[ends[:, 0], ends[:, 1]]
-    )
 
 
 def training_batch(
@@ -605,69 +597,105 @@ def training_batch(
     sizes: Sizes,
 ) -> TrainingBatch:
     """All that is constant in the loss of an update; tasks of weight 0 get nothing."""
-    w, num_steps = settings.weights, len(steps.rewards)
-    chosen_parts = {"new": steps}
-    if w.value_replay:
-        chosen_parts["value_replay"] = replay_window(
-            replay, num_steps, draws.value_places
-        )
-    if w.control:
-        chosen_parts["control"] = replay_window(replay, num_steps, draws.control_places)
-    num_envs = steps.rewards.shape[1]
-    parts = {
-        name: slice(k * num_envs, (k + 1) * num_envs)
-        for k, name in enumerate(chosen_parts)
-    }
-    everything = joined(list(chosen_parts.values()), axis=1)
+    # New and old steps side by side, and what the network makes of them.
+    everything, parts = side_by_side(steps, replay, draws, settings.weights)
     layers = layers_of(theta, sizes)
-    hidden, next_hidden = hidden_activations(theta, everything, sizes, settings.memory)
-    values, next_values = (
-        affine(h, layers["value"])[..., 0] for h in (hidden, next_hidden)
-    )
-    ends = everything.terminated, everything.truncated
+    hidden, following = hidden_activations(theta, everything, sizes, settings.memory)
+    values = affine(hidden, layers["value"])[..., 0]  # (T, columns)
+    next_values = affine(following, layers["value"])[..., 0]  # (T, columns)
+
+    # Returns, of rewards and bonuses.
     rewards = settings.reward_scale * (everything.rewards + everything.bonuses)
+    ends = everything.terminated, everything.truncated
     returns = n_step_returns(rewards, next_values, *ends, gamma=settings.gamma)
+
+    # Targets of control, in its columns.
     columns = parts.get("control", slice(0, 0))
     control_targets = n_step_q_targets(
         everything.control_rewards[:, columns],
-        control_values(layers, next_hidden[:, columns], sizes),
+        control_values(layers, following[:, columns], sizes),
         *(flags[:, columns] for flags in ends),
         gamma=settings.control_gamma,
     )
-    frames, classes = onp.zeros((0, FRAMES, sizes.inputs)), onp.zeros(0, int)
-    if w.reward_prediction:
+
+    # Frames to predict rewards from.
+    frames = onp.zeros((0, FRAMES, sizes.inputs))
+    classes = onp.zeros(0, int)
+    if settings.weights.reward_prediction:
         frames, classes = reward_prediction_batch(replay, draws, sizes.inputs)
+
+    advantages = returns - values
     return TrainingBatch(
-        everything, parts, returns - values, returns, control_targets, frames, classes
+        everything, parts, advantages, returns, control_targets, frames, classes
     )
+
+
+def side_by_side(
+    steps: Steps, replay: Steps, draws: Draws, weights: LossWeights
+) -> tuple[Steps, dict[str, slice]]:
+    """The new steps and the windows that the tasks replay, (T, all columns), and the columns of each."""
+    num_steps, num_envs = steps.rewards.shape
+    windows = {"new": steps}
+    if weights.value_replay:
+        places = draws.value_places
+        windows["value_replay"] = replay_window(replay, num_steps, places)
+    if weights.control:
+        places = draws.control_places
+        windows["control"] = replay_window(replay, num_steps, places)
+
+    columns = {
+        name: slice(k * num_envs, (k + 1) * num_envs) for k, name in enumerate(windows)
+    }
+    return joined(list(windows.values()), axis=1), columns
+
+
+def reward_prediction_batch(
+    replay: Steps, draws: Draws, num_inputs: int
+) -> tuple[Array, Rows]:
+    """Frames (N, 3, K) and the classes (N,) of the rewards that followed; of none if no window fits."""
+    ends = sample_reward_windows(
+        replay.rewards, replay.ended, draws.coins, draws.places
+    )
+    columns = ends[:, 1:]  # (N, 1)
+    times = ends[:, :1] + onp.arange(1 - FRAMES, 1)  # (N, 3)
+    frames = replay.rows[times, columns, :num_inputs]  # (N, 3, K)
+    rewards = replay.rewards[ends[:, 0], ends[:, 1]]  # (N,)
+    return frames, reward_class(rewards)
+
+
+# ---------------------------------------------------------------- learn
 
 
 def batch_losses(
     theta: Array, batch: TrainingBatch, settings: UnrealSettings, sizes: Sizes
 ) -> Losses:
     """The parts of the loss; 0 for tasks that are off, or have nothing to learn from."""
-    layers, steps, parts = layers_of(theta, sizes), batch.steps, batch.parts
-    hidden, _ = unroll(
-        layers, steps.rows, steps.states[0], episode_mask(steps, settings.memory), sizes
-    )
-    new = parts["new"]
-    logits = affine(hidden[:, new], layers["policy"])
-    values = affine(hidden, layers["value"])[..., 0]
+    # What the network makes of all steps.
+    layers = layers_of(theta, sizes)
+    steps = batch.steps
+    mask = episode_mask(steps, settings.memory)
+    hidden, _ = unroll(layers, steps.rows, steps.states[0], mask, sizes)
+
+    # The actor-critic, on new steps.
+    new = batch.parts["new"]
+    logits = affine(hidden[:, new], layers["policy"])  # (T, B, A)
+    values = affine(hidden, layers["value"])[..., 0]  # (T, columns)
+
+    # The auxiliary tasks.
     value_replay: Any = 0.0
     control: Any = 0.0
     reward_prediction: Any = 0.0
-    if "value_replay" in parts:
-        old = parts["value_replay"]
+    if "value_replay" in batch.parts:
+        old = batch.parts["value_replay"]
         value_replay = value_loss(values[:, old], batch.returns[:, old])
-    if "control" in parts:
-        q_values = control_values(layers, hidden[:, parts["control"]], sizes)
-        control = control_loss(
-            q_values, steps.actions[:, parts["control"]], batch.control_targets
-        )
+    if "control" in batch.parts:
+        old = batch.parts["control"]
+        q_values = control_values(layers, hidden[:, old], sizes)
+        control = control_loss(q_values, steps.actions[:, old], batch.control_targets)
     if len(batch.frames):
-        reward_prediction = reward_prediction_loss(
-            reward_logits(layers, batch.frames), batch.classes
-        )
+        class_logits = reward_logits(layers, batch.frames)
+        reward_prediction = reward_prediction_loss(class_logits, batch.classes)
+
     return Losses(
         policy_loss(logits, steps.actions[:, new], batch.advantages[:, new]),
         value_loss(values[:, new], batch.returns[:, new]),
@@ -679,7 +707,7 @@ def batch_losses(
 
 
 def clipped(gradient: Array, max_norm: float) -> Array:
-    """The gradient, shortened to max_norm where it is longer. Raises ValueError unless it is finite."""
+    """The gradient, shortened to max_norm if it is longer. Raises ValueError unless it is finite."""
     check_finite("gradient", gradient)
     norm = onp.linalg.norm(gradient)
     return gradient * (max_norm / norm) if norm > max_norm else gradient
@@ -694,16 +722,15 @@ def learning_step(
 ) -> tuple[Array, bnn.AdamState, Losses]:
     """One step of Adam down `unreal_loss`, through the T steps of the batch and no further back.
 
-    Raises ValueError where the gradient is not finite.
+    Raises ValueError if the gradient is not finite.
     """
 
     def parts_of_loss(theta: Array) -> Array:
-        return np.array(list(batch_losses(theta, batch, settings, sizes)))
+        return np.array(list(batch_losses(theta, batch, settings, sizes)))  # (6,)
 
+    # The loss is linear in its parts, so its gradient is their weights times their Jacobian.
     vjp, losses = make_vjp(parts_of_loss)(theta)
-    gradient = clipped(
-        vjp(settings.weights.vector()), settings.max_norm
-    )  # of the loss, linear in its parts
+    gradient = clipped(vjp(settings.weights.vector()), settings.max_norm)  # (P,)
     theta, adam = bnn.adam_step(
         theta, gradient, adam, learning_rate=settings.learning_rate
     )
@@ -724,19 +751,6 @@ class A2CIteration(NamedTuple):
     episode_returns: Array  # of the episodes that ended in these steps
 
 
-def bonus_batch(
-    theta: Array, steps: Steps, settings: UnrealSettings, sizes: Sizes
-) -> Batch:
-    """The steps as the bonus sees them, inputs of the encoder or activations of the LSTM as `bonus_sees` says."""
-    batch = steps_to_batch(steps, sizes)
-    if settings.bonus_sees == "pixels":
-        return batch
-    return hidden_batch(
-        batch,
-        *map(by_environment, hidden_activations(theta, steps, sizes, settings.memory)),
-    )
-
-
 def train_a2c(
     envs: Sequence[Env[Any, Any]],
     theta: Array,
@@ -748,34 +762,92 @@ def train_a2c(
 ) -> Iterator[A2CIteration]:
     """Interact, reward curiosity, remember, learn, train the bonus's model, again and again.
 
-    [UNREAL]; [Lecture] "Algorithm" for the bonus, none when not given. The environments are alike; theta is
-    from `unreal_init`. The agent draws from streams.policy, its replay's windows too, so that a bonus that draws from
-    streams.model and streams.replay does not move it.
+    The environments are alike; theta is from `unreal_init`; the bonus is none if not given. The agent draws from
+    streams.policy, its replay's windows too, so that a bonus that draws from streams.model and streams.replay does not
+    move it.
+    Source: [UNREAL]; [Lecture] "Algorithm" for the bonus.
     """
     check_count("num_updates", num_updates)
     bonus = bonus or NoBonus()
-    position, sizes = (
-        begin(envs, settings, streams.environment),
-        settings.sizes(envs[0]),
-    )
+    position = begin(envs, settings, streams.environment)
+    sizes = settings.sizes(envs[0])
     adam = bnn.adam_init(len(theta))
     history: tuple[float, ...] = ()
     replay: Steps | None = None
     curious = AgentSettings(eta=settings.eta, normalize=settings.normalize)
     for _ in range(num_updates):
+        # Interact.
         noise = streams.policy.random((settings.num_steps, len(envs)))
         steps, position, episode_returns = interact(
             theta, envs, position, noise, settings
         )
+
+        # Reward curiosity.
         batch = bonus_batch(theta, steps, settings, sizes)
         rewards, gains, history = curiosity(
             bonus, batch, history, streams.model, curious
         )
-        extra = (rewards - batch.rewards).reshape(len(envs), -1).T
+        extra = (rewards - batch.rewards).reshape(len(envs), -1).T  # (T, B)
         steps = steps._replace(bonuses=extra)
+
+        # Remember and learn.
         replay = extended(replay, steps, settings.replay_steps)
         draws = draw(streams.policy, len(envs), settings)
         training = training_batch(theta, steps, replay, draws, settings, sizes)
         theta, adam, losses = learning_step(theta, adam, training, settings, sizes)
+
+        # Train the bonus's model.
         bonus = bonus.update(batch, streams.replay)
         yield A2CIteration(theta, bonus, steps, losses, gains, episode_returns)
+
+
+# ---------------------------------------------------------------- argument checks
+
+
+def check_settings(settings: UnrealSettings) -> None:
+    """Raise ValueError, naming the setting, on one that is not allowed."""
+    for name in ("input_cell", "control_cell", "encoded", "hidden"):
+        check_count(name, getattr(settings, name))
+    for name in ("num_steps", "replay_steps", "reward_windows"):
+        check_count(name, getattr(settings, name))
+    if settings.replay_steps < settings.num_steps:
+        raise ValueError(
+            f"replay_steps must be >= num_steps {settings.num_steps}, got {settings.replay_steps}"
+        )
+    check_choice("control", settings.control, get_args(Control))
+    check_choice("bonus_sees", settings.bonus_sees, get_args(View))
+    check_fraction("gamma", settings.gamma)
+    check_fraction("control_gamma", settings.control_gamma)
+    for name in ("learning_rate", "max_norm", "reward_scale"):
+        check_positive(name, getattr(settings, name))
+    AgentSettings(eta=settings.eta, normalize=settings.normalize)
+    if not isinstance(settings.memory, bool):
+        raise ValueError(f"memory must be True or False, got {settings.memory!r}")
+
+
+def checked_spaces(env: Env[Any, Any]) -> tuple[tuple[int, ...], int]:
+    """The shape of the images and the number of actions. Raises ValueError unless (H, W, C) of uint8 and discrete."""
+    space = env.observation_space
+    actions = env.action_space
+    shape = space.shape or ()
+    is_image = len(shape) == 3 and space.dtype == onp.uint8
+    if not is_image or not isinstance(actions, Discrete):
+        raise ValueError(
+            f"env must have images (H, W, C) of uint8 and discrete actions, got {space} and {actions}"
+        )
+    return shape, int(actions.n)
+
+
+def check_theta(theta: Array, sizes: Sizes) -> None:
+    """Raise ValueError unless theta has the network's number of weights."""
+    shape = (num_weights(sizes),)
+    if onp.shape(theta) != shape:
+        raise ValueError(f"theta must have shape {shape}, got {onp.shape(theta)}")
+
+
+def check_window(num_steps: int, length: int) -> None:
+    """Raise ValueError unless a replay of this length holds so many steps."""
+    if not 1 <= num_steps <= length:
+        raise ValueError(
+            f"num_steps must be from 1 to the replay's {length}, got {num_steps}"
+        )
