@@ -1,6 +1,8 @@
 """A labyrinth of pixels: it shows what is near and nothing else, so its agent has to remember.
 
-Source: [UNREAL] Jaderberg et al. 2016, arXiv 1611.05397.
+Axes: H, W height and width of the maze in cells.
+
+Sources: [UNREAL] Jaderberg et al. 2016, arXiv 1611.05397; [Lecture] "Intrinsic motivation in RL", "Results: labyrinth".
 """
 
 from __future__ import annotations
@@ -13,16 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnn_ref import check_choice, check_count
-from vime_gym.rooms import COLOURS, DRAWN, MOVES, NumberedTask, Step
+from vime_gym.rooms import COLOURS, DRAWN, MOVES, NumberedTask, Step, enlarged
 
-# The labyrinth: a map holds the numbers of these signs, a picture their colours.
+# ---------------------------------------------------------------- constants
+
+# A map holds the numbers of these signs, a picture their colours.
 FLOOR, WALL, APPLE, GOAL = range(4)
-
 LABYRINTH_COLOURS = (COLOURS[" "], COLOURS["#"], (250, 150, 0), COLOURS["G"])
 
 NUM_APPLES = 4
-
+APPLE_REWARD = 1.0
+GOAL_REWARD = 10.0
 LABYRINTH_STEPS = 300  # of an episode
+VIEW = 5  # cells a side of what the agent sees
 
 # What the line from the centre of a 5 by 5 window to each of its cells goes through: the cell at half the offset, or
 # the two at either side, got by rounding to the centre and away from it.
@@ -31,40 +36,39 @@ BETWEEN = (
     np.ix_([1, 1, 2, 3, 3], [1, 1, 2, 3, 3]),
 )
 
-# ---------------------------------------------------------------- the labyrinth
+# ---------------------------------------------------------------- mazes
 
 
 def carve_maze(rooms: int, order: Sequence[int]) -> NDArray[np.bool_]:
-    """Walls (H, W) of a maze, H = W = 2 · `rooms` + 1, with one way and no more between any two of its free cells.
+    """Walls (H, W) of a maze, H = W = 2 · `rooms` + 1, with exactly one way between any two of its free cells.
 
     The cells with odd row and odd column are its rooms. The walls between neighbouring rooms, in reading order, are
-    tried as `order` says; one goes where that joins rooms which were not joined (Kruskal's algorithm).
+    tried as `order` says; one goes if that joins rooms which were not joined (Kruskal's algorithm).
 
-    Raises: ValueError unless `order` is a permutation of the numbers of those walls, 2 · rooms · (rooms − 1) of them.
+    Raises ValueError unless `order` is a permutation of the numbers of those walls, 2 · rooms · (rooms − 1) of them.
     """
     size = 2 * rooms + 1
-    between = [
-        (r, c) for r in range(1, size - 1) for c in range(1, size - 1) if (r + c) % 2
-    ]
-    if sorted(order) != [*range(len(between))]:
-        raise ValueError(
-            f"order must be a permutation of 0 to {len(between) - 1}, got {order!r}"
-        )
+    inner = range(1, size - 1)
+    between = [(r, c) for r in inner for c in inner if (r + c) % 2]
+    check_order(order, len(between))
+
+    # Rooms only, each a part of its own: joined rooms have the same number.
     walls = np.ones((size, size), bool)
     walls[1::2, 1::2] = False
-    part = np.arange(size * size).reshape(
-        size, size
-    )  # the same number in rooms that are joined
+    part = np.arange(size * size).reshape(size, size)  # (H, W)
+
+    # Join.
     for r, c in (between[n] for n in order):
-        one, other = (
-            (part[r, c - 1], part[r, c + 1])
-            if r % 2
-            else (part[r - 1, c], part[r + 1, c])
-        )
+        sideways = r % 2 == 1
+        one = part[r, c - 1] if sideways else part[r - 1, c]
+        other = part[r, c + 1] if sideways else part[r + 1, c]
         if one != other:
             walls[r, c] = False
             part[part == other] = one
     return walls
+
+
+# ---------------------------------------------------------------- the task
 
 
 class Labyrinth(NumberedTask):
@@ -83,11 +87,12 @@ class Labyrinth(NumberedTask):
     `render_mode="rgb_array"` draws the whole maze and the agent, pointing where it faces, a cell as 16 by 16 pixels.
 
     Each reset draws walls, goal and 4 apples from `np_random`, or from `maze_seed`, which makes them always the same;
-    where the agent starts comes from `np_random` either way. Source: [UNREAL] and [Lecture] "Results: labyrinth", in
-    small: the original is seen in the first person. Sizes, number of apples and horizon are own choice.
+    where the agent starts comes from `np_random` either way. The original is larger and seen in the first person.
+    Sizes, number of apples and horizon are own choice.
 
-    Raises: ValueError unless `rooms`, in a row and in a column, is a whole number ≥ 2, which makes the maze
+    Raises ValueError unless `rooms`, in a row and in a column, is a whole number ≥ 2, which makes the maze
     2 · rooms + 1 cells high and wide, and `maze_seed` None or a whole number ≥ 0, or for another `render_mode`.
+    Source: [UNREAL], [Lecture].
     """
 
     metadata: dict[str, Any] = DRAWN
@@ -99,107 +104,129 @@ class Labyrinth(NumberedTask):
         *,
         rooms: int = 4,
     ) -> None:
-        check_count("rooms", rooms, 2)
-        if maze_seed is not None:
-            check_count("maze_seed", maze_seed, 0)
-        if render_mode is not None:
-            check_choice("render_mode", render_mode, ("rgb_array",))
-        self.rooms, self.maze_seed, self.render_mode = rooms, maze_seed, render_mode
-        self.size = size = 2 * rooms + 1
-        self.ahead = [
-            down * size + right for down, right in MOVES
-        ]  # from a cell to the next, by heading
-        self.apples = self.free = np.zeros(0, int)
-        self.surroundings = np.full(
-            (size + 4, size + 4), WALL, np.uint8
-        )  # the maze, two cells of wall around it
-        places = np.arange(self.surroundings.size).reshape(self.surroundings.shape)
-        windows = np.lib.stride_tricks.sliding_window_view(
-            places, (5, 5)
-        )  # (H, W, 5, 5)
-        turned = [
-            np.rot90(windows, heading, axes=(2, 3)) for heading in range(len(MOVES))
-        ]
-        self.cells = np.stack(turned, axis=2).reshape(
-            -1, 5, 5
-        )  # of each state's window, in surroundings.ravel()
+        check_labyrinth(rooms, maze_seed, render_mode)
+        self.rooms = rooms
+        self.maze_seed = maze_seed
+        self.render_mode = render_mode
+        self.size = 2 * rooms + 1
+
+        # Places in the flat maze: steps to the next cell by heading, apples, free cells.
+        self.ahead = [down * self.size + right for down, right in MOVES]
+        self.apples = np.zeros(0, int)
+        self.free = np.zeros(0, int)
+
+        # The maze, two cells of wall around it, and where each state's window is in it.
+        shape = (self.size + VIEW - 1, self.size + VIEW - 1)
+        self.surroundings = np.full(shape, WALL, np.uint8)
+        self.cells = windows_of_states(shape)
+
         self.colours = np.array(LABYRINTH_COLOURS, np.uint8)
-        super().__init__(
-            4, {"image": gym.spaces.Box(0, 255, (20, 20, 3), np.uint8)}, "image"
-        )
+        pixels = gym.spaces.Box(0, 255, (20, 20, 3), np.uint8)
+        super().__init__(4, {"image": pixels}, "image")
 
     @property
     def maze(self) -> NDArray[np.uint8]:
         """(H, W), FLOOR, WALL, APPLE or GOAL; a view, so that writing into it changes the labyrinth.
 
-        Made anew each time, for a deep or pickled copy of the labyrinth parts a kept view from what it shows.
+        Made anew each time, because a deep or pickled copy of the labyrinth parts a kept view from what it shows.
         """
         return self.surroundings[2:-2, 2:-2]
 
     def start(self) -> int:
-        rng = (
-            self.np_random
-            if self.maze_seed is None
-            else np.random.default_rng(self.maze_seed)
-        )
-        walls = carve_maze(
-            self.rooms, rng.permutation(2 * self.rooms * (self.rooms - 1)).tolist()
-        )
+        """A new maze, or that of `maze_seed`; the state in which the episode begins."""
+        rng = self.np_random
+        if self.maze_seed is not None:
+            rng = np.random.default_rng(self.maze_seed)
+
+        # Walls.
+        num_walls = 2 * self.rooms * (self.rooms - 1)
+        walls = carve_maze(self.rooms, rng.permutation(num_walls).tolist())
+        self.maze[:] = np.where(walls, WALL, FLOOR)
+
+        # Goal and apples, on cells without a wall.
         goal, *others = rng.permutation(np.flatnonzero(~walls)).tolist()
         self.apples, self.free = np.split(np.array(others), [NUM_APPLES])
-        self.maze[:] = np.where(walls, WALL, FLOOR)
         self.maze.flat[goal] = GOAL
         return self.respawn()
 
     def respawn(self) -> int:
-        """Puts the apples back; the state in which the agent goes on."""
+        """Put the apples back; the state in which the agent goes on."""
         self.maze.flat[self.apples] = APPLE
-        place, heading = divmod(int(self.np_random.integers(4 * len(self.free))), 4)
+        drawn = int(self.np_random.integers(4 * len(self.free)))
+        place, heading = divmod(drawn, 4)
         return 4 * int(self.free[place]) + heading
 
     def move(self, state: int, action: int) -> Step:
+        """The state after a turn or a move, and what it pays."""
+        # Turn.
         cell, heading = divmod(state, 4)
         if action < 2:
-            return (
-                4 * cell + (heading + (1 if action else -1)) % 4,
-                0.0,
-                False,
-                False,
-                {},
-            )
-        new = cell + (self.ahead[heading] if action == 2 else -self.ahead[heading])
+            turn = 1 if action else -1
+            return 4 * cell + (heading + turn) % 4, 0.0, False, False, {}
+
+        # Move.
+        ahead = self.ahead[heading]
+        new = cell + (ahead if action == 2 else -ahead)
+        new_state = 4 * new + heading
         sign = self.maze.flat[new]
+        if sign == WALL:
+            return state, 0.0, False, False, {}
         if sign == GOAL:
-            return self.respawn(), 10.0, False, False, {}
+            return self.respawn(), GOAL_REWARD, False, False, {}
         if sign == APPLE:
             self.maze.flat[new] = FLOOR
-        return (
-            state if sign == WALL else 4 * new + heading,
-            float(sign == APPLE),
-            False,
-            False,
-            {},
-        )
+            return new_state, APPLE_REWARD, False, False, {}
+        return new_state, 0.0, False, False, {}
 
     def image(self, state: int) -> NDArray[np.uint8]:
-        window = self.surroundings.ravel()[self.cells[state]]
+        """What the agent sees, pixels (20, 20, 3)."""
+        window = self.surroundings.ravel()[self.cells[state]]  # (5, 5)
         one, other = (window[cells] == WALL for cells in BETWEEN)
-        return (
-            self.colours.take(np.where(one & other, WALL, window), axis=0)
-            .repeat(4, axis=0)
-            .repeat(4, axis=1)
-        )
+        seen = np.where(one & other, WALL, window)
+        return enlarged(self.colours.take(seen, axis=0), 4)  # (20, 20, 3)
 
     def render(self) -> Any:
+        """The whole maze and the agent, pixels (16·H, 16·W, 3), or None without a render mode."""
         if self.render_mode is None:
             return None
-        picture = self.colours[self.maze].repeat(16, axis=0).repeat(16, axis=1)
+        picture = enlarged(self.colours[self.maze], 16)  # (16·H, 16·W, 3)
         cell, heading = divmod(self.state, 4)
         row, column = divmod(cell, self.size)
-        arrow = (
-            np.abs(2 * np.arange(16) - 15) <= np.arange(16)[:, None]
-        )  # (16, 16), points up
-        picture[16 * row : 16 * row + 16, 16 * column : 16 * column + 16][
-            np.rot90(arrow, -heading)
-        ] = COLOURS["A"]
+
+        # An arrow in the agent's cell, which points up before it is turned.
+        steps = np.arange(16)
+        arrow = np.abs(2 * steps - 15) <= steps[:, None]  # (16, 16)
+        square = picture[16 * row :, 16 * column :][:16, :16]  # (16, 16, 3), a view
+        square[np.rot90(arrow, -heading)] = COLOURS["A"]
         return picture
+
+
+def windows_of_states(shape: tuple[int, int]) -> NDArray[np.int_]:
+    """Each state's 5 by 5 window as places in the flat surroundings, turned the way it faces, (4·H·W, 5, 5)."""
+    places = np.arange(shape[0] * shape[1]).reshape(shape)
+    slide = np.lib.stride_tricks.sliding_window_view
+    windows = slide(places, (VIEW, VIEW))  # (H, W, 5, 5)
+    headings = range(len(MOVES))
+    turned = [np.rot90(windows, heading, axes=(2, 3)) for heading in headings]
+    by_state = np.stack(turned, axis=2)  # (H, W, 4, 5, 5)
+    return by_state.reshape(-1, VIEW, VIEW)
+
+
+# ---------------------------------------------------------------- argument checks
+
+
+def check_order(order: Sequence[int], num_walls: int) -> None:
+    """Raise ValueError unless the order is a permutation of the numbers of the walls."""
+    if sorted(order) != [*range(num_walls)]:
+        raise ValueError(
+            f"order must be a permutation of 0 to {num_walls - 1}, got {order!r}"
+        )
+
+
+def check_labyrinth(rooms: int, maze_seed: int | None, render_mode: str | None) -> None:
+    """Raise ValueError unless a labyrinth can be made of these."""
+    check_count("rooms", rooms, 2)
+    if maze_seed is not None:
+        check_count("maze_seed", maze_seed, 0)
+    if render_mode is not None:
+        check_choice("render_mode", render_mode, ("rgb_array",))

@@ -3,6 +3,8 @@
 `BernoulliBandit`, `Chain`, `DeepSea`, `KeyDoorMaze` and `NoisyTV` have numbered states, a table's index; `observation`
 shows the state as numbers or as an image instead, for a network.
 
+Axes: H, W height and width of a drawing in cells.
+
 Sources: bsuite, arXiv 1908.03568 (google-deepmind/bsuite), for DeepSea and its score; [Chain] Osband et al. 2016, arXiv
 1602.04621; [TV] Burda et al. 2018, arXiv 1808.04355.
 """
@@ -20,9 +22,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from bnn_ref import check_choice, check_count
 
+# ---------------------------------------------------------------- constants
+
 # DeepSea, by bsuite's rule.
 DEEP_SEA_SIZES = range(10, 51, 2)
-
 MOVE_COST = 0.01  # of N moves to the right together
 
 # Drawn rooms: an image holds the place of each sign in SIGNS, a picture its colour.
@@ -36,20 +39,13 @@ COLOURS = {
     "A": (210, 0, 0),  # agent
     "*": (0, 0, 255),  # lit piece of the screen
 }
-
 SIGNS = "".join(COLOURS)
 
-DRAWN = {
-    "render_modes": ["rgb_array"],
-    "render_fps": 10,
-}  # metadata of what can be drawn
+# Metadata of what can be drawn.
+DRAWN = {"render_modes": ["rgb_array"], "render_fps": 10}
 
-MOVES = (
-    (-1, 0),
-    (0, 1),
-    (1, 0),
-    (0, -1),
-)  # (row, column) of the actions: 0 up, 1 right, 2 down, 3 left
+# (row, column) of the actions: 0 up, 1 right, 2 down, 3 left.
+MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))
 
 KEY_DOOR_MAZE = (
     "#########",
@@ -62,7 +58,6 @@ KEY_DOOR_MAZE = (
     "#K# #  G#",
     "#########",
 )
-
 TV_ROOM = (
     "#######",  # the screen: 7 pieces, each lit or not
     "#T    #",
@@ -73,48 +68,12 @@ TV_ROOM = (
     "#######",
 )
 
-Step = tuple[
-    int, float, bool, bool, dict[str, Any]
-]  # state, reward, terminated, truncated, info
+# ---------------------------------------------------------------- types
 
+# State, reward, terminated, truncated, info.
+Step = tuple[int, float, bool, bool, dict[str, Any]]
 
-def deep_sea_solved(wrong: Sequence[bool], *, threshold: float = 0.9) -> int | None:
-    """The first episode, counted from 1, after which the share of episodes with a wrong move is < `threshold`.
-
-    `wrong` tells of each episode whether it had one, `info["wrong"]` of its last step; None if the share never is.
-    0.9 is the threshold that bsuite's figures name; the default in its code is 0.8.
-
-    >>> deep_sea_solved([True] * 9 + [False]), deep_sea_solved([True] * 9 + [False] * 2)
-    (None, 11)
-
-    Raises: ValueError unless the threshold is in (0, 1].
-    """
-    if not 0.0 < threshold <= 1.0:
-        raise ValueError(f"threshold must be in (0, 1], got {threshold}")
-    total = 0
-    for episode, had_one in enumerate(wrong, 1):
-        total += bool(had_one)
-        if total / episode < threshold:
-            return episode
-    return None
-
-
-def deep_sea_score(solved: Mapping[int, int | None]) -> float:
-    """Share of the sizes N that were solved before episode 2ᴺ + 100, where a random walk has one success to expect.
-
-    `solved[N]` is what `deep_sea_solved` says of size N. The published score takes `DEEP_SEA_SIZES`, with at most
-    10 000 episodes each. Raises: ValueError without any size.
-    """
-    if not solved:
-        raise ValueError("solved must have at least one size, got none")
-    early = [
-        episode is not None and episode < 2**size + 100
-        for size, episode in solved.items()
-    ]
-    return sum(early) / len(early)
-
-
-# ---------------------------------------------------------------- small tasks
+# ---------------------------------------------------------------- numbered tasks
 
 
 class NumberedTask(gym.Env[Any, Any]):
@@ -122,7 +81,7 @@ class NumberedTask(gym.Env[Any, Any]):
 
     A view's name is that of the method that shows it; `views` gives the space of each.
 
-    Raises: ValueError for an unknown view or an action out of range; gymnasium.error.ResetNeeded by a step before the
+    Raises ValueError for an unknown view or an action out of range; gymnasium.error.ResetNeeded by a step before the
     first reset or after the end of an episode.
     """
 
@@ -136,26 +95,25 @@ class NumberedTask(gym.Env[Any, Any]):
         self.action_space = gym.spaces.Discrete(num_actions)
         self.observation_space = views[observation]
         self.view = getattr(self, observation)
-        self.state, self.ended = 0, True
+        self.state = 0
+        self.ended = True
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
+        """The view of the first state of an episode."""
         super().reset(seed=seed)
-        self.state, self.ended = self.start(), False
+        self.state = self.start()
+        self.ended = False
         return self.view(self.state), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """The view of the next state, the reward, and how the episode ended, if it did."""
         if self.ended:
             raise ResetNeeded(
                 f"{type(self).__name__} must be reset before its first step and after its last"
             )
-        if not (
-            isinstance(action, (int, np.integer)) and 0 <= action < self.num_actions
-        ):
-            raise ValueError(
-                f"action must be a whole number from 0 to {self.num_actions - 1}, got {action!r}"
-            )
+        check_action(action, self.num_actions)
         self.state, reward, terminated, truncated, info = self.move(
             self.state, int(action)
         )
@@ -171,6 +129,7 @@ class NumberedTask(gym.Env[Any, Any]):
         """What an action does in a state."""
 
     def index(self, state: int) -> int:
+        """The state itself."""
         return state
 
 
@@ -178,26 +137,19 @@ class BernoulliBandit(NumberedTask):
     """K arms: the reward of arm a is 1 with probability `means[a]`, else 0, and that is the whole episode.
 
     Observation: 0, always. Action: the arm, 0 to K − 1. Every step terminates.
-    Source: Auer, Cesa-Bianchi, Fischer 2002, whose bounds hold for such rewards.
 
-    Raises: ValueError unless `means` is (K,) with K ≥ 1 and all of it in [0, 1].
+    Raises ValueError unless `means` is (K,) with K ≥ 1 and all of it in [0, 1].
+    Source: Auer, Cesa-Bianchi, Fischer 2002, whose bounds hold for such rewards.
     """
 
     def __init__(self, means: ArrayLike) -> None:
-        arms = np.array(means, dtype=float)
-        if arms.ndim != 1 or arms.size == 0 or not np.all((arms >= 0) & (arms <= 1)):
-            raise ValueError(f"means must be probabilities (K,), K >= 1, got {means!r}")
-        self.means: list[float] = arms.tolist()
+        self.means = checked_means(means)
         super().__init__(len(self.means), {"index": gym.spaces.Discrete(1)}, "index")
 
     def move(self, state: int, action: int) -> Step:
-        return (
-            state,
-            float(self.np_random.random() < self.means[action]),
-            True,
-            False,
-            {},
-        )
+        """The same state and the arm's reward."""
+        reward = float(self.np_random.random() < self.means[action])
+        return state, reward, True, False, {}
 
 
 class Chain(NumberedTask):
@@ -208,14 +160,15 @@ class Chain(NumberedTask):
     return is 10, by going right. Deterministic.
 
     `observation`: "index", 0 to N − 1; "onehot" (N,); "coordinates" (1,), the state from 0 to 1.
-    Source: [Chain]; the number of steps is that of facebookresearch/RandomizedValueFunctions.
 
-    Raises: ValueError unless `size`, N, is a whole number ≥ 3.
+    Raises ValueError unless `size`, N, is a whole number ≥ 3.
+    Source: [Chain]; the number of steps is that of facebookresearch/RandomizedValueFunctions.
     """
 
     def __init__(self, size: int, observation: str = "index") -> None:
         check_count("size", size, 3)
-        self.size, self.steps = size, 0
+        self.size = size
+        self.steps = 0
         views: dict[str, gym.Space[Any]] = {
             "index": gym.spaces.Discrete(size),
             "onehot": gym.spaces.Box(0, 1, (size,), np.float64),
@@ -224,20 +177,29 @@ class Chain(NumberedTask):
         super().__init__(2, views, observation)
 
     def start(self) -> int:
+        """The state second from the left."""
         self.steps = 0
         return 1
 
     def move(self, state: int, action: int) -> Step:
+        """The state to the left or right, and the reward of an end."""
         self.steps += 1
         new = min(max(state + (1 if action else -1), 0), self.size - 1)
-        reward = (1.0 if action else 0.001) if new == state else 0.0
-        return new, reward, False, self.steps == self.size + 8, {}
+        end_reward = 1.0 if action else 0.001
+        reward = end_reward if new == state else 0.0
+        truncated = self.steps == self.size + 8
+        return new, reward, False, truncated, {}
 
     def onehot(self, state: int) -> NDArray[np.float64]:
+        """1 at the state, 0 elsewhere, (N,)."""
         return np.eye(1, self.size, state)[0]
 
     def coordinates(self, state: int) -> NDArray[np.float64]:
+        """The state from 0 to 1, (1,)."""
         return np.array([state / (self.size - 1)])
+
+
+# ---------------------------------------------------------------- DeepSea
 
 
 class DeepSea(NumberedTask):
@@ -253,9 +215,9 @@ class DeepSea(NumberedTask):
 
     `observation`: "index", N·row + column, N² after the last step wherever that ended; "onehot" (N²,), all zeros at
     the end as in bsuite; "coordinates" (2,), (row, column)/N, (1, 0) at the end.
-    Source: bsuite, without its variant with noise.
 
-    Raises: ValueError unless `size`, N, is a whole number ≥ 2.
+    Raises ValueError unless `size`, N, is a whole number ≥ 2.
+    Source: bsuite, without its variant with noise.
     """
 
     def __init__(
@@ -268,10 +230,12 @@ class DeepSea(NumberedTask):
     ) -> None:
         check_count("size", size, 2)
         self.size = size
-        random = np.random.RandomState(mapping_seed).binomial(1, 0.5, size * size)
-        self.right: list[int] = (
-            random.tolist() if randomize_actions else [1] * size * size
-        )  # action that goes right
+
+        # The action that goes right in each cell, (N²,).
+        drawn = np.random.RandomState(mapping_seed).binomial(1, 0.5, size * size)
+        ones = [1] * size * size
+        self.right: list[int] = drawn.tolist() if randomize_actions else ones
+
         views: dict[str, gym.Space[Any]] = {
             "index": gym.spaces.Discrete(size * size + 1),
             "onehot": gym.spaces.Box(0, 1, (size * size,), np.float64),
@@ -280,23 +244,68 @@ class DeepSea(NumberedTask):
         super().__init__(2, views, observation)
 
     def move(self, state: int, action: int) -> Step:
+        """A row down, and a column to the side that the action goes."""
         size = self.size
         row, column = divmod(state, size)
         right = action == self.right[state]
-        reward = (float(column == size - 1) - MOVE_COST / size) if right else 0.0
-        info = {
-            "wrong": column < row or not right
-        }  # nothing leads back to the diagonal
+
+        # Below the diagonal nothing leads back to it.
+        wrong = column < row or not right
+        treasure = float(column == size - 1)
+        reward = treasure - MOVE_COST / size if right else 0.0
+        info = {"wrong": wrong}
         if row == size - 1:
             return size * size, reward, True, False, info
+
         column = min(column + 1, size - 1) if right else max(column - 1, 0)
         return (row + 1) * size + column, reward, False, False, info
 
     def onehot(self, state: int) -> NDArray[np.float64]:
+        """1 at the state, 0 elsewhere, (N²,)."""
         return np.eye(1, self.size**2, state)[0]
 
     def coordinates(self, state: int) -> NDArray[np.float64]:
+        """(row, column)/N, (2,)."""
         return np.array(divmod(state, self.size)) / self.size
+
+
+def deep_sea_solved(wrong: Sequence[bool], *, threshold: float = 0.9) -> int | None:
+    """The first episode, counted from 1, after which the share of episodes with a wrong move is < `threshold`.
+
+    `wrong` tells of each episode whether it had one, `info["wrong"]` of its last step; None if the share never is.
+    0.9 is the threshold that bsuite's figures name; the default in its code is 0.8.
+    Raises ValueError unless the threshold is in (0, 1].
+
+    >>> deep_sea_solved([True] * 9 + [False]), deep_sea_solved([True] * 9 + [False] * 2)
+    (None, 11)
+    """
+    if not 0.0 < threshold <= 1.0:
+        raise ValueError(f"threshold must be in (0, 1], got {threshold}")
+    total = 0
+    for episode, had_one in enumerate(wrong, 1):
+        total += bool(had_one)
+        if total / episode < threshold:
+            return episode
+    return None
+
+
+def deep_sea_score(solved: Mapping[int, int | None]) -> float:
+    """Share of the sizes N that were solved before episode 2ᴺ + 100, up to which a random walk expects one success.
+
+    `solved[N]` is what `deep_sea_solved` says of size N. The published score takes `DEEP_SEA_SIZES`, with at most
+    10 000 episodes each.
+    Raises ValueError without any size.
+    """
+    if not solved:
+        raise ValueError("solved must have at least one size, got none")
+    early = [
+        episode is not None and episode < 2**size + 100
+        for size, episode in solved.items()
+    ]
+    return sum(early) / len(early)
+
+
+# ---------------------------------------------------------------- drawn rooms
 
 
 class DrawnTask(NumberedTask):
@@ -318,31 +327,22 @@ class DrawnTask(NumberedTask):
         observation: str,
         render_mode: str | None,
     ) -> None:
-        self.cells = [
-            (r, c)
-            for r, line in enumerate(drawing)
-            for c, sign in enumerate(line)
-            if sign != "#"
-        ]
-        self.places = {
-            drawing[r][c]: n for n, (r, c) in enumerate(self.cells)
-        }  # the cell of each sign
-        number = {cell: n for n, cell in enumerate(self.cells)}
-        self.next_cells = [
-            [number.get((r + down, c + right), n) for down, right in MOVES]
-            for n, (r, c) in enumerate(self.cells)
-        ]
-        self.drawing = np.array(
-            [
-                [SIGNS.index(sign) for sign in line.replace("A", " ")]
-                for line in drawing
-            ],
-            np.uint8,
-        )
-        self.largest = np.array([*np.subtract(self.drawing.shape, 1), num_levels - 1])
         if render_mode is not None:
             check_choice("render_mode", render_mode, ("rgb_array",))
         self.render_mode = render_mode
+
+        # The free cells, the cell of each sign, and the cell that each move leads to.
+        self.cells = free_cells(drawing)
+        self.places = {drawing[r][c]: n for n, (r, c) in enumerate(self.cells)}
+        self.next_cells = neighbours(self.cells)
+
+        # The room without the agent.
+        empty = [line.replace("A", " ") for line in drawing]
+        numbers = [[SIGNS.index(sign) for sign in line] for line in empty]
+        self.drawing = np.array(numbers, np.uint8)  # (H, W)
+        height, width = self.drawing.shape
+        self.largest = np.array([height - 1, width - 1, num_levels - 1])
+
         views: dict[str, gym.Space[Any]] = {
             "image": gym.spaces.Box(0, len(SIGNS) - 1, self.drawing.shape, np.uint8),
             "index": gym.spaces.Discrete(len(self.cells) * num_levels),
@@ -351,9 +351,11 @@ class DrawnTask(NumberedTask):
         super().__init__(len(MOVES), views, observation)
 
     def start(self) -> int:
+        """The cell of A, on level 0."""
         return self.places["A"]
 
     def move(self, state: int, action: int) -> Step:
+        """The cell and the level after a move, as `walk` has them; the goal pays 1 and terminates."""
         old_level, old = divmod(state, len(self.cells))
         cell, level, info = self.walk(old, self.next_cells[old][action], old_level)
         goal = cell == self.places["G"]
@@ -365,9 +367,10 @@ class DrawnTask(NumberedTask):
 
     @abstractmethod
     def draw_level(self, image: NDArray[np.uint8], level: int) -> None:
-        """Draws into the image what the level changes in it."""
+        """Draw into the image what the level changes in it."""
 
     def image(self, state: int) -> NDArray[np.uint8]:
+        """The room with the agent in it, places in `SIGNS`, (H, W)."""
         level, cell = divmod(state, len(self.cells))
         image = self.drawing.copy()
         self.draw_level(image, level)
@@ -375,17 +378,16 @@ class DrawnTask(NumberedTask):
         return image
 
     def coordinates(self, state: int) -> NDArray[np.float64]:
+        """Row, column and level, each from 0 to 1, (3,)."""
         level, cell = divmod(state, len(self.cells))
         return np.array([*self.cells[cell], level]) / self.largest
 
     def render(self) -> Any:
+        """A picture of the room, pixels (16·H, 16·W, 3), or None without a render mode."""
         if self.render_mode is None:
             return None
-        return (
-            np.array([*COLOURS.values()], np.uint8)[self.image(self.state)]
-            .repeat(16, axis=0)
-            .repeat(16, axis=1)
-        )
+        colours = np.array([*COLOURS.values()], np.uint8)
+        return enlarged(colours[self.image(self.state)], 16)  # (16·H, 16·W, 3)
 
 
 class KeyDoorMaze(DrawnTask):
@@ -403,10 +405,14 @@ class KeyDoorMaze(DrawnTask):
         super().__init__(KEY_DOOR_MAZE, 2, observation, render_mode)
 
     def walk(self, old: int, new: int, level: int) -> tuple[int, int, dict[str, Any]]:
-        cell = old if new == self.places["D"] and not level else new
-        return cell, int(level or cell == self.places["K"]), {}
+        """The door is a wall without the key; K raises the level to 1."""
+        closed = new == self.places["D"] and not level
+        cell = old if closed else new
+        has_key = level or cell == self.places["K"]
+        return cell, int(has_key), {}
 
     def draw_level(self, image: NDArray[np.uint8], level: int) -> None:
+        """Without the key that the agent has taken."""
         if level:
             image[self.cells[self.places["K"]]] = SIGNS.index(" ")
 
@@ -415,9 +421,9 @@ class NoisyTV(DrawnTask):
     """A room with a goal at one end and, as far off at the other, a television that shows nothing but noise.
 
     Rules, actions and observations are those of `DrawnTask` on `TV_ROOM`, 7 by 7. The level is the picture on the
-    screen, the top row of the image: 7 pieces, lit or not. Who stands on T sees at every step one of 2⁷ pictures, all
+    screen, the top row of the image: 7 pieces, lit or not. An agent on T sees at every step one of 2⁷ pictures, all
     equally likely, whatever was done or seen before; elsewhere the screen is dark, level 0. `info["watching"]` is True
-    where a step ends on T. An episode is truncated after 100 steps. All but the screen is deterministic.
+    if a step ends on T. An episode is truncated after 100 steps. Everything except the screen is deterministic.
 
     The pictures come from a generator of their own, which each reset seeds from `np_random` and each step advances,
     watched or not: they repeat with the seed, and an explorer with the same seed does not share them.
@@ -432,14 +438,62 @@ class NoisyTV(DrawnTask):
         super().__init__(TV_ROOM, self.num_pictures, observation, render_mode)
 
     def start(self) -> int:
+        """The cell of A, before a screen with pictures of its own."""
         self.screen = np.random.default_rng(self.np_random.integers(2**32, size=4))
         return super().start()
 
     def walk(self, old: int, new: int, level: int) -> tuple[int, int, dict[str, Any]]:
+        """Each cell but walls can be entered; on T the level is a new picture."""
         picture = int(self.screen.integers(self.num_pictures))
         watching = new == self.places["T"]
         return new, picture if watching else 0, {"watching": watching}
 
     def draw_level(self, image: NDArray[np.uint8], level: int) -> None:
-        lit = level >> np.arange(image.shape[1]) & 1
+        """The lit pieces of the screen, bits of the level."""
+        lit = level >> np.arange(image.shape[1]) & 1  # (W,)
         image[0, lit == 1] = SIGNS.index("*")
+
+
+def free_cells(drawing: Sequence[str]) -> list[tuple[int, int]]:
+    """Row and column of each cell that is no wall, in reading order."""
+    return [
+        (r, c)
+        for r, line in enumerate(drawing)
+        for c, sign in enumerate(line)
+        if sign != "#"
+    ]
+
+
+def neighbours(cells: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """For each cell the number of the cell that each of `MOVES` leads to; its own if that is no cell."""
+    number = {cell: n for n, cell in enumerate(cells)}
+    return [
+        [number.get((r + down, c + right), n) for down, right in MOVES]
+        for n, (r, c) in enumerate(cells)
+    ]
+
+
+def enlarged(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The picture with `side` by `side` pixels for each of its own, (H, W, 3) -> (side·H, side·W, 3)."""
+    return picture.repeat(side, axis=0).repeat(side, axis=1)
+
+
+# ---------------------------------------------------------------- argument checks
+
+
+def check_action(action: Any, num_actions: int) -> None:
+    """Raise ValueError unless the action is a whole number below the number of actions."""
+    is_whole = isinstance(action, (int, np.integer))
+    if not (is_whole and 0 <= action < num_actions):
+        raise ValueError(
+            f"action must be a whole number from 0 to {num_actions - 1}, got {action!r}"
+        )
+
+
+def checked_means(means: ArrayLike) -> list[float]:
+    """The means of K arms. Raises ValueError unless they are probabilities (K,) with K ≥ 1."""
+    arms = np.array(means, dtype=float)
+    if arms.ndim != 1 or arms.size == 0 or not np.all((arms >= 0) & (arms <= 1)):
+        raise ValueError(f"means must be probabilities (K,), K >= 1, got {means!r}")
+    values: list[float] = arms.tolist()
+    return values

@@ -421,6 +421,21 @@ def begin_episodes(
     return onp.concatenate([inputs, nothing], axis=1)  # (B, K + A + 1)
 
 
+def following_rows(
+    images: NDArray[Any],
+    actions: Rows,
+    rewards: Array,
+    settings: UnrealSettings,
+    sizes: Sizes,
+) -> Array:
+    """Rows (B, K + A + 1) after actions and rewards (B,); without memory both stay unseen."""
+    rows = begin_episodes(images, settings, sizes)
+    if settings.memory:
+        rows[:, sizes.inputs : -1] = onp.eye(sizes.actions)[actions]  # (B, A)
+        rows[:, -1] = settings.reward_scale * rewards
+    return rows
+
+
 def network_inputs(images: NDArray[Any], settings: UnrealSettings) -> Array:
     """The means of the images' cells from 0 to 1, (B, K)."""
     cells = cell_means(images, settings.input_cell)
@@ -507,10 +522,7 @@ def one_step(
     truncated = onp.array(cuts, dtype=bool)
 
     # What the network sees next, and the pseudo-rewards.
-    next_rows = begin_episodes(next_images, settings, sizes)
-    if settings.memory:
-        next_rows[:, sizes.inputs : -1] = onp.eye(sizes.actions)[actions]  # (B, A)
-        next_rows[:, -1] = settings.reward_scale * rewards
+    next_rows = following_rows(next_images, actions, rewards, settings, sizes)
     control = controlled(layers, images, next_images, next_rows, settings)
 
     no_bonus = onp.zeros(len(envs))

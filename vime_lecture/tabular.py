@@ -133,7 +133,10 @@ def learn(
             learning_rate=alpha,
             gamma=settings.gamma,
         )
-        check_value(q[s][a], s, a)
+        if not math.isfinite(q[s][a]):
+            raise ValueError(
+                f"q_values must be finite, got {q[s][a]} in state {s}, action {a}"
+            )
 
 
 # ---------------------------------------------------------------- steps
@@ -175,9 +178,11 @@ def walk(
         # Act.
         observation, reward, terminated, truncated, _ = env.step(action + first_action)
         next_state = state_index(observation, first_state, len(q), t)
-        check_reward(reward, t)
-        ends = bool(terminated), bool(truncated)
-        yield Step(state, action, float(reward), next_state, *ends)
+        if not math.isfinite(reward):
+            raise ValueError(f"reward must be finite, got {reward} at step {t}")
+        yield Step(
+            state, action, float(reward), next_state, bool(terminated), bool(truncated)
+        )
 
         # Go on.
         state = next_state
@@ -234,11 +239,15 @@ def q_learning(
         seen: list[Step] = []
         gains: list[float] = []
         while rows := list(islice(steps, settings.batch_steps)):
-            bonus, history, raw = q_iteration(
-                table, rows, features, bonus, history, streams, settings
-            )
+            if isinstance(bonus, NoBonus):  # the same, without arrays
+                learn(table, rows, [step.reward for step in rows], settings)
+                gains += [0.0] * len(rows)
+            else:
+                bonus, history, raw = q_iteration(
+                    table, rows, features, bonus, history, streams, settings
+                )
+                gains += raw
             seen += rows
-            gains += raw
         yield Episode(table, bonus, history, seen, gains)
 
 
@@ -252,11 +261,6 @@ def q_iteration(
     settings: TabularSettings,
 ) -> tuple[Bonus, tuple[float, ...], list[float]]:
     """The last three lines of the algorithm: new bonus, new history, raw gains (N,). The table changes in place."""
-    # Without a bonus: the same as below, without arrays.
-    if isinstance(bonus, NoBonus):
-        learn(table, steps, [step.reward for step in steps], settings)
-        return bonus, history, [0.0] * len(steps)
-
     # Reward curiosity.
     batch = batch_of(steps, features)
     weights = AgentSettings(eta=settings.eta, normalize=settings.normalize)
@@ -288,25 +292,11 @@ def state_index(observation: Any, start: int, num_states: int, step: int) -> int
     return int(state)
 
 
-def check_reward(reward: Any, step: int) -> None:
-    """Raise ValueError unless the reward is finite."""
-    if not math.isfinite(reward):
-        raise ValueError(f"reward must be finite, got {reward} at step {step}")
-
-
 def check_length(probabilities: Sequence[float], num_actions: int) -> None:
     """Raise ValueError unless the strategy has given a probability for each action."""
     if len(probabilities) != num_actions:
         raise ValueError(
             f"the strategy must give {num_actions} probabilities, got {len(probabilities)}"
-        )
-
-
-def check_value(value: float, state: int, action: int) -> None:
-    """Raise ValueError unless the value is finite."""
-    if not math.isfinite(value):
-        raise ValueError(
-            f"q_values must be finite, got {value} in state {state}, action {action}"
         )
 
 
