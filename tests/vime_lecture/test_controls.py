@@ -118,6 +118,7 @@ def slow_output(
 
 @pytest.mark.parametrize("local", [False, True], ids=["weights", "local"])
 def test_prediction_error_against_slow_loop(local: bool) -> None:
+    """C6"""
     first, second, batch = make_batch(1, 6), make_batch(2, 5), make_batch(3, 4)
     bonus = new_bonus(local=local)
     for rows in (first, second):

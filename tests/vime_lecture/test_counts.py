@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import mpmath
@@ -81,6 +82,7 @@ def test_dirichlet_pseudo_count_against_50_digits(
 
 @given(log_uniform(1e-9, 6000.0), log_uniform(1e-9, 6000.0))
 def test_pseudo_count_against_50_digits(surprise: float, gain: float) -> None:
+    """C2"""
     after, before = -surprise, -surprise - gain
     exact = float(
         mp_pseudo_count(mpmath.exp(mpmath.mpf(before)), mpmath.exp(mpmath.mpf(after)))
@@ -136,6 +138,7 @@ def test_pixel_cnn_pseudo_count_does_not_overflow() -> None:
 
 @given(st.lists(finite(0.0, 1e6), min_size=1), log_uniform(0.01, 10.0))
 def test_count_bonus_against_square_root(counts: list[float], beta: float) -> None:
+    """C1"""
     computed = visit_counts.count_bonus(np.array(counts), beta)
     np.testing.assert_allclose(
         computed, [beta / math.sqrt(n + 0.01) for n in counts], rtol=1e-14
@@ -188,6 +191,22 @@ def gains(mixture: Any, x: Any) -> tuple[float, float, float]:
         visit_counts.prediction_gain(mixture, x),
         1 / pseudo_count_of(mixture, x),
     )
+
+
+@given(st.lists(st.integers(0, 50), min_size=2, max_size=5), log_uniform(0.05, 5.0))
+def test_prediction_gain_against_fractions(counts: list[int], alpha: float) -> None:
+    """Of a Dirichlet model, which stays as it is; the gain of another symbol fails. C3"""
+    model = densities.Dirichlet(np.array([counts], dtype=float), alpha)
+    total = sum(counts) + len(counts) * Fraction(alpha)
+
+    def gain(x: int) -> float:
+        seen = counts[x] + Fraction(alpha)
+        return math.log((seen + 1) / (total + 1) / (seen / total))
+
+    result = visit_counts.prediction_gain(model, 0)
+    assert math.isclose(result, gain(0), rel_tol=1e-8, abs_tol=1e-12)
+    assert counts[1] == counts[0] or not math.isclose(result, gain(1), rel_tol=1e-6)
+    np.testing.assert_array_equal(model.counts, [counts])
 
 
 @given(

@@ -28,6 +28,22 @@ from vime_lecture import densities
 # ---------------------------------------------------------------- Dirichlet models
 
 
+@given(st.lists(st.integers(0, 50), min_size=2, max_size=5), log_uniform(0.05, 5.0))
+def test_dirichlet_probabilities_against_fractions(
+    counts: list[int], alpha: float
+) -> None:
+    """Controls: α once in the total, as for one symbol; another symbol's count. C4"""
+    model = densities.Dirichlet(np.array([counts], dtype=float), alpha)
+    a, size = Fraction(alpha), len(counts)
+    seen, other = counts[0] + a, counts[1] + a
+    result = math.exp(model.log_prob(0))
+    assert math.isclose(result, seen / (sum(counts) + size * a), rel_tol=1e-13)
+    assert not math.isclose(result, seen / (sum(counts) + a), rel_tol=1e-6)
+    assert counts[0] == counts[1] or not math.isclose(
+        result, other / (sum(counts) + size * a), rel_tol=1e-6
+    )
+
+
 @given(
     st.integers(1, 4),
     st.integers(2, 4),
@@ -184,6 +200,7 @@ RATES = st.none() | st.sampled_from([0.0, 0.125, 0.5])
 def test_context_tree_against_all_stay_and_split_sequences(
     case: tuple[int, int, list[Step]], rate: float
 ) -> None:
+    """C5"""
     depth, num_symbols, steps = case
     computed = tree_probability(steps, densities.ContextTree(depth, num_symbols, rate))
     exact = mixture(timed(steps), depth, num_symbols, schedule(rate))

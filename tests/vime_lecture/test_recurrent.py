@@ -87,6 +87,7 @@ def slow_lstm(theta: np.ndarray, row: np.ndarray, state: list[float]) -> list[fl
 def test_unroll_against_an_lstm_number_by_number(
     seed: int, num_steps: int, num_envs: int
 ) -> None:
+    """U10"""
     theta, steps = make_theta(seed), make_steps(seed, num_steps, num_envs)
     mask = recurrent.episode_mask(steps, memory=True)
     layers = recurrent.layers_of(theta, SIZES)
@@ -868,7 +869,7 @@ def test_steps_to_batch_against_a_loop(seed: int) -> None:
 
 
 def test_vime_takes_hidden_batches_as_it_is() -> None:
-    """Gains of the hidden transitions; those of the pixels are others, and the bonus refuses the wrong kind."""
+    """Gains of the hidden transitions; those of the pixels are others, and the bonus refuses the wrong kind. U12"""
     theta, steps = make_theta(11), make_steps(11, 30, 8)
     hidden, following = (
         recurrent.by_environment(h)

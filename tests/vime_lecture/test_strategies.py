@@ -25,6 +25,7 @@ values_of = st.lists(
 
 @given(st.lists(st.integers(-2, 2), min_size=1, max_size=6), finite(0.0, 1.0))
 def test_epsilon_greedy_against_fractions(q_values: list[int], epsilon: float) -> None:
+    """S1"""
     best, share = max(q_values), Fraction(epsilon) / len(q_values)
     expected = [
         share + (1 - Fraction(epsilon)) * (q == best) / q_values.count(best)
@@ -81,6 +82,7 @@ def exact_boltzmann(
 def test_boltzmann_against_50_digits(
     q_values: list[float], temperature: float | None
 ) -> None:
+    """S2"""
     result = strategies.boltzmann(q_values, temperature)
     np.testing.assert_allclose(
         result, exact_boltzmann(q_values, temperature), rtol=1e-12, atol=1e-300
@@ -152,30 +154,37 @@ def test_every_strategy_gives_probabilities_and_is_the_function_of_its_name(
         assert abs(math.fsum(result) - 1.0) < 1e-14
 
 
-@given(
-    st.lists(
-        st.tuples(finite(0.0, 1.0), st.integers(0, 10**6)), min_size=1, max_size=6
-    ),
-    log_uniform(1e-3, 1e3),
+arms_of = st.lists(
+    st.tuples(finite(0.0, 1.0), st.integers(0, 10**6)), min_size=1, max_size=6
 )
-@example([(0.0, 0)], 1.0)
-@example([(0.5, 1), (0.5, 0)], 1.0)
-def test_ucb_scores_against_50_digits(
-    arms: list[tuple[float, int]], alpha: float
-) -> None:
-    values, counts = [value for value, _ in arms], [n for _, n in arms]
+
+
+def exact_ucb(values: list[float], counts: list[int], alpha: float) -> np.ndarray:
     with mp.workdps(50):
         widths = [mp.sqrt(2 * mp.log(sum(counts)) / n) if n else mp.inf for n in counts]
-        first = np.array([float(v + width) for v, width in zip(values, widths)])
-        second = np.array(
-            [float(v + alpha * width) for v, width in zip(values, widths)]
-        )
-    np.testing.assert_allclose(
-        strategies.ucb1(values, counts, sum(counts)), first, rtol=1e-14
-    )
-    np.testing.assert_allclose(
-        strategies.ucb_state_action(values, counts, alpha), second, rtol=1e-14
-    )
+        return np.array([float(v + alpha * width) for v, width in zip(values, widths)])
+
+
+@given(arms_of)
+@example([(0.0, 0)])
+@example([(0.5, 1), (0.5, 0)])
+def test_ucb1_against_50_digits(arms: list[tuple[float, int]]) -> None:
+    """S3"""
+    values, counts = [value for value, _ in arms], [n for _, n in arms]
+    result = strategies.ucb1(values, counts, sum(counts))
+    np.testing.assert_allclose(result, exact_ucb(values, counts, 1), rtol=1e-14)
+
+
+@given(arms_of, log_uniform(1e-3, 1e3))
+@example([(0.0, 0)], 1.0)
+@example([(0.5, 1), (0.5, 0)], 1.0)
+def test_ucb_state_action_against_50_digits(
+    arms: list[tuple[float, int]], alpha: float
+) -> None:
+    """S4"""
+    values, counts = [value for value, _ in arms], [n for _, n in arms]
+    result = strategies.ucb_state_action(values, counts, alpha)
+    np.testing.assert_allclose(result, exact_ucb(values, counts, alpha), rtol=1e-14)
 
 
 def test_ucb_scores_against_their_mistakes() -> None:

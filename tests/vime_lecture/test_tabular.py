@@ -188,6 +188,7 @@ def test_termination_ends_the_sum_of_rewards_and_truncation_does_not(
 
 
 def test_q_updated_against_slow_sum_and_learning_rate_of_a_mean() -> None:
+    """S5"""
     assert (
         tabular.q_updated(1.0, 2.0, [5.0, 3.0], False, learning_rate=0.25, gamma=0.5)
         == 1.0 + 0.25 * 3.5

@@ -58,6 +58,7 @@ def slow_pixel_control(film: np.ndarray, cell: int) -> np.ndarray:
 def test_pixel_control_rewards_against_a_loop(
     case: tuple[np.ndarray, int], number: type
 ) -> None:
+    """U1"""
     film, cell = case
     result = unreal.pixel_control_rewards(film.astype(number), cell)
     np.testing.assert_allclose(result, slow_pixel_control(film, cell), rtol=1e-13)
@@ -102,6 +103,7 @@ def test_pixel_control_of_one_cell_against_the_mean_change(
 
 
 def test_feature_control_rewards_against_their_mistakes() -> None:
+    """U2"""
     activations = np.array([[0.0, 1.0], [0.5, -1.0], [2.0, 0.25]])
     result = unreal.feature_control_rewards(activations)
     np.testing.assert_array_equal(result, [[0.5, -1.0], [2.0, 0.25]])
@@ -132,6 +134,7 @@ def paths(draw: st.DrawFn) -> tuple[list[float], list[float], list[int]]:
 def test_n_step_returns_against_sums_and_gae(
     path: tuple[list[float], list[float], list[int]], gamma: float
 ) -> None:
+    """U8"""
     rewards, values, ends = path
     flags = np.equal(ends, 1), np.equal(ends, 2)
     result = unreal.n_step_returns(
@@ -161,6 +164,7 @@ def test_n_step_q_targets_against_sums(
     seed: int,
     gamma: float,
 ) -> None:
+    """U3"""
     _, _, ends = path
     rng = np.random.default_rng(seed)
     rewards, q = (
@@ -234,7 +238,7 @@ def test_n_step_returns_of_flags_with_axes_of_their_own_against_flags_of_all() -
 
 @given(st.integers(1, 4), seeds)
 def test_dueling_against_its_two_identities(actions: int, seed: int) -> None:
-    """The mean over actions is V, differences between actions are those of A; both fail for the variants."""
+    """The mean over actions is V, differences between actions are those of A; both fail for the variants. U4"""
     rng = np.random.default_rng(seed)
     values, advantages = rng.normal(size=(2, 3)), rng.normal(size=(2, 3, actions))
 
@@ -290,6 +294,7 @@ def grid(paid: int, unpaid: int) -> tuple[np.ndarray, np.ndarray]:
 def test_sample_reward_windows_against_exact_counts(
     rewards: list[float], seed: int
 ) -> None:
+    """U7"""
     ended = np.random.default_rng(seed).random(len(rewards)) < 0.2
     fits = [t for t in range(2, len(rewards)) if not ended[t - 2 : t].any()]
     paid, unpaid = (
@@ -361,45 +366,58 @@ def test_sample_reward_windows_of_the_last_place_against_the_last_window() -> No
 # ---------------------------------------------------------------- losses
 
 
-@given(st.integers(1, 4), st.integers(2, 4), st.integers(1, 3), seeds)
-def test_losses_against_loops(
-    num_rows: int, num_actions: int, controls: int, seed: int
+@given(st.integers(1, 4), st.integers(2, 4), seeds)
+def test_actor_critic_losses_against_loops(
+    num_rows: int, num_actions: int, seed: int
 ) -> None:
+    """Policy, entropy and value. U11"""
     rng = np.random.default_rng(seed)
-    logits, advantages = (
-        rng.normal(size=(num_rows, num_actions)),
-        rng.normal(size=num_rows),
-    )
+    logits = rng.normal(size=(num_rows, num_actions))
+    advantages, values, returns = rng.normal(size=(3, num_rows))
     actions = rng.integers(num_actions, size=num_rows)
-    q, targets = (
-        rng.normal(size=(num_rows, controls, num_actions)),
-        rng.normal(size=(num_rows, controls)),
-    )
-    signs, classes = rng.normal(size=(num_rows, 3)), rng.integers(3, size=num_rows)
-    policy = entropy = control = prediction = 0.0
+    policy = entropy = 0.0
     for n, action in enumerate(actions):
         weights = [math.exp(x) for x in logits[n]]
         p = [weight / sum(weights) for weight in weights]
         policy -= advantages[n] * math.log(p[action]) / num_rows
-        prediction += (
-            math.log(sum(math.exp(x) for x in signs[n])) - signs[n, classes[n]]
-        ) / num_rows
         entropy -= sum(x * math.log(x) for x in p) / num_rows
-        control += (
-            sum(0.5 * (targets[n, g] - q[n, g, action]) ** 2 for g in range(controls))
-            / num_rows
-        )
-    value = (
-        sum(0.5 * (a - b) ** 2 for a, b in zip(targets[:, 0], q[:, 0, 0])) / num_rows
-    )
+    value = sum(0.5 * (a - b) ** 2 for a, b in zip(returns, values)) / num_rows
     for result, expected in [
         (unreal.policy_loss(logits, actions, advantages), policy),
         (unreal.policy_entropy(logits), entropy),
-        (unreal.value_loss(q[:, 0, 0], targets[:, 0]), value),
-        (unreal.control_loss(q, actions, targets), control),
-        (unreal.reward_prediction_loss(signs, classes), prediction),
+        (unreal.value_loss(values, returns), value),
     ]:
         assert math.isclose(result, expected, rel_tol=1e-12, abs_tol=1e-14)
+
+
+@given(st.integers(1, 4), st.integers(2, 4), st.integers(1, 3), seeds)
+def test_control_loss_against_a_loop(
+    num_rows: int, num_actions: int, controls: int, seed: int
+) -> None:
+    """U5"""
+    rng = np.random.default_rng(seed)
+    q = rng.normal(size=(num_rows, controls, num_actions))
+    targets = rng.normal(size=(num_rows, controls))
+    actions = rng.integers(num_actions, size=num_rows)
+    expected = 0.0
+    for n, action in enumerate(actions):
+        for g in range(controls):
+            expected += 0.5 * (targets[n, g] - q[n, g, action]) ** 2 / num_rows
+    result = unreal.control_loss(q, actions, targets)
+    assert math.isclose(result, expected, rel_tol=1e-12, abs_tol=1e-14)
+
+
+@given(st.integers(1, 4), seeds)
+def test_reward_prediction_loss_against_a_loop(num_rows: int, seed: int) -> None:
+    """U6"""
+    rng = np.random.default_rng(seed)
+    logits, classes = rng.normal(size=(num_rows, 3)), rng.integers(3, size=num_rows)
+    expected = 0.0
+    for row, number in zip(logits, classes):
+        total = sum(math.exp(x) for x in row)
+        expected -= math.log(math.exp(row[number]) / total) / num_rows
+    result = unreal.reward_prediction_loss(logits, classes)
+    assert math.isclose(result, expected, rel_tol=1e-12, abs_tol=1e-14)
 
 
 def test_losses_against_their_mistakes() -> None:
@@ -440,6 +458,7 @@ def test_losses_against_their_mistakes() -> None:
 
 
 def test_unreal_loss_against_its_sum_and_its_mistakes() -> None:
+    """U9"""
     losses, weights = (
         unreal.Losses(1.0, 2.0, 3.0, 4.0, 5.0, 6.0),
         LossWeights(0.5, 0.01, 0.25, 0.1, 2.0),
