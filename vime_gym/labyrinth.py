@@ -75,8 +75,8 @@ class Labyrinth(NumberedTask):
     """A maze with apples and a goal, of which the agent sees only what is near, turned the way it faces.
 
     Actions: 0 turns left, 1 turns right, 2 goes a cell forward, 3 a cell back: turns rather than four moves, so that
-    no view tells north, as in the first person. A move into a wall goes nowhere. An apple pays 1 and is gone. The goal
-    pays 10, puts the apples back and the agent on a random free cell (no wall, apple or goal) with a random heading,
+    no view tells north, as in the first person. A move into a wall goes nowhere. The reward of an apple is 1, and it is gone. That
+    of the goal is 10; it puts the apples back and the agent on a random free cell (no wall, apple or goal) with a random heading,
     where each episode starts as well. An episode never terminates and is truncated after 300 steps.
 
     Observation: uint8 pixels (20, 20, 3) of the 5 by 5 cells around the agent, 4 by 4 pixels each, what is ahead on
@@ -157,7 +157,7 @@ class Labyrinth(NumberedTask):
         return 4 * int(self.free[place]) + heading
 
     def move(self, state: int, action: int) -> Step:
-        """The state after a turn or a move, and what it pays."""
+        """The state after a turn or a move, and its reward."""
         # Turn.
         cell, heading = divmod(state, 4)
         if action < 2:
@@ -203,13 +203,13 @@ class Labyrinth(NumberedTask):
 
 def windows_of_states(shape: tuple[int, int]) -> NDArray[np.int_]:
     """Each state's 5 by 5 window as places in the flat surroundings, turned the way it faces, (4·H·W, 5, 5)."""
-    places = np.arange(shape[0] * shape[1]).reshape(shape)
+    places = np.arange(shape[0] * shape[1]).reshape(shape)  # (H + 4, W + 4)
     slide = np.lib.stride_tricks.sliding_window_view
     windows = slide(places, (VIEW, VIEW))  # (H, W, 5, 5)
     headings = range(len(MOVES))
     turned = [np.rot90(windows, heading, axes=(2, 3)) for heading in headings]
     by_state = np.stack(turned, axis=2)  # (H, W, 4, 5, 5)
-    return by_state.reshape(-1, VIEW, VIEW)
+    return by_state.reshape(-1, VIEW, VIEW)  # (4·H·W, 5, 5)
 
 
 # ---------------------------------------------------------------- argument checks

@@ -155,8 +155,8 @@ class BernoulliBandit(NumberedTask):
 class Chain(NumberedTask):
     """N states in a row, the start second from the left: a small reward is near, a large one far.
 
-    Action 0 goes left, 1 right, and at an end nowhere. A step to the left from the left end pays 0.001, one to the
-    right from the right end pays 1. An episode never terminates and is truncated after N + 8 steps, so that the best
+    Action 0 goes left, 1 right, and at an end nowhere. A step to the left from the left end has reward 0.001, one
+    to the right from the right end 1. An episode never terminates and is truncated after N + 8 steps, so that the best
     return is 10, by going right. Deterministic.
 
     `observation`: "index", 0 to N − 1; "onehot" (N,); "coordinates" (1,), the state from 0 to 1.
@@ -206,7 +206,7 @@ class DeepSea(NumberedTask):
     """A diver sinks through N by N cells, a row a step, and finds the treasure only by N moves to the right.
 
     The start is row 0, column 0. Each step goes a row down and a column to the right, which costs 0.01/N, or to the
-    left, which is free; at a wall it goes straight down. A move to the right in the last column pays 1 more. The best
+    left, which is free; at a wall it goes straight down. A move to the right in the last column has 1 more. The best
     return is 0.99; a random walk gets it with probability 2⁻ᴺ. An episode terminates after N steps. Deterministic.
 
     Which of the actions 0 and 1 goes right is drawn for each cell by `mapping_seed`, with bsuite's generator and, by
@@ -309,7 +309,7 @@ def deep_sea_score(solved: Mapping[int, int | None]) -> float:
 
 
 class DrawnTask(NumberedTask):
-    """What the rooms share: a walk from A over the cells of a drawing, # being wall; G pays 1 and terminates.
+    """What the rooms share: a walk from A over the cells of a drawing, # being wall; G has reward 1 and terminates.
 
     The actions are `MOVES`; a move into a wall goes nowhere. Beside the cell, a state has a level, from 0 up: the key
     in the hand, the picture on the screen. State = cells · level + cell, the cells numbered in reading order.
@@ -355,7 +355,7 @@ class DrawnTask(NumberedTask):
         return self.places["A"]
 
     def move(self, state: int, action: int) -> Step:
-        """The cell and the level after a move, as `walk` has them; the goal pays 1 and terminates."""
+        """The cell and the level after a move, as `walk` has them; the goal has reward 1 and terminates."""
         old_level, old = divmod(state, len(self.cells))
         cell, level, info = self.walk(old, self.next_cells[old][action], old_level)
         goal = cell == self.places["G"]
@@ -475,7 +475,8 @@ def neighbours(cells: Sequence[tuple[int, int]]) -> list[list[int]]:
 
 def enlarged(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """The picture with `side` by `side` pixels for each of its own, (H, W, 3) -> (side·H, side·W, 3)."""
-    return picture.repeat(side, axis=0).repeat(side, axis=1)
+    tall = picture.repeat(side, axis=0)  # (side·H, W, 3)
+    return tall.repeat(side, axis=1)  # (side·H, side·W, 3)
 
 
 # ---------------------------------------------------------------- argument checks

@@ -19,12 +19,13 @@ from vime_ref import Batch, Vime
 
 @dataclass(frozen=True, eq=False)
 class PredictionError:
-    """The bonus that pays for wrong predictions of VIME's own network, with VIME's pool and training.
+    """The bonus for wrong predictions of VIME's own network, with VIME's pool and training.
 
         ‖s′ − mean_S f(s, a; θ)‖²
 
-    It does not end when nothing is left to learn, unlike a gain: noise in s′ pays its variance for ever. With S
-    samples it pays, in the mean over their noise, ‖s′ − E_q f‖² + tr Var_q f / S: the posterior's spread too.
+    Unlike a gain it does not end when nothing is left to learn: noise in s′ adds its variance to the bonus for ever.
+    With S samples the bonus is, in the mean over their noise, ‖s′ − E_q f‖² + tr Var_q f / S: the posterior's spread
+    counts too.
     `update` is that of `Vime`. Raises ValueError where `Vime` does.
     Source: [VIME] section 3.
     """

@@ -1,4 +1,4 @@
-"""Visit counts and pseudo-counts, and the bonuses that pay by them.
+"""Visit counts and pseudo-counts, and the bonuses made of them.
 
 A bonus is as `vime_ref` has it: `reward` changes nothing, `update` returns the bonus that has learned.
 
@@ -30,7 +30,7 @@ def count_bonus(counts: ArrayLike, beta: float) -> Array:
 
         β (N + 0.01)^−½
 
-    N may be inf, which pays 0.
+    The bonus of N = inf is 0.
     Raises ValueError if a count is negative or NaN.
     Source: [Counts].
     """
@@ -105,10 +105,11 @@ def prediction_gain(model: DensityModel, observation: ArrayLike) -> float:
 
 @dataclass(frozen=True, eq=False)
 class VisitCounts:
-    """The bonus that pays β(N(s′) + 0.01)^−½, N the visits of s′ before this one.
+    """The bonus β(N(s′) + 0.01)^−½, N the visits of s′ before this one.
 
     The rows of a batch are counted one after another, as [Counts] does online: a row's N includes the rows above it,
-    although `reward` keeps none of them. s′ pays the action that led there, at ends of episodes too; the source has s.
+    although `reward` keeps none of them. The bonus of s′ rewards the action that led there, at ends of episodes too; the
+    source has s.
     Source: [Counts].
     """
 
@@ -146,7 +147,7 @@ class VisitCounts:
 
 @dataclass(frozen=True, eq=False)
 class PseudoCounts:
-    """The bonus that pays β(N̂(s′) + 0.01)^−½, N̂ the pseudo-count of a density model; 0 if PG ≤ 0.
+    """The bonus β(N̂(s′) + 0.01)^−½, N̂ the pseudo-count of a density model; 0 if PG ≤ 0.
 
     Rows follow one another as in `VisitCounts`: each is scored by the model that has learned from those above it.
     Source: [Counts].

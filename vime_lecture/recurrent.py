@@ -163,7 +163,7 @@ class Steps(NamedTuple):
     bonuses: Array  # (T, B), added to the rewards that values are about
     control_rewards: Array  # (T, B, G)
 
-    # (T, B, K + A + 1), the true next ones, also where an episode ends.
+    # (T, B, K + A + 1), the true next ones, also at the end of an episode.
     next_rows: Array
     terminated: Flags  # (T, B)
     truncated: Flags  # (T, B)
@@ -238,7 +238,7 @@ def unroll(
     """Hidden activations and cells after each step, (T, B, H) each.
 
     rows (T, B, K + A + 1); state (B, 2H): hidden and cell before the first step; mask (T, B): what is left of the state
-    before each step, 0 where an episode begins.
+    before each step, 0 if an episode begins.
     """
     inputs = gate_inputs(layers, rows, sizes)
     hidden = state[:, : sizes.hidden]  # (B, H)
@@ -274,7 +274,10 @@ def reward_logits(layers: dict[str, Array], frames: Array) -> Array:
 
 def joined(parts: Sequence[Steps], axis: int) -> Steps:
     """One after another along time (axis 0), or side by side (axis 1)."""
-    columns: list[Any] = [onp.concatenate(column, axis=axis) for column in zip(*parts)]
+    columns: list[Any] = [
+        onp.concatenate(column, axis=axis)  # (ΣT, B, ...) or (T, ΣB, ...)
+        for column in zip(*parts)
+    ]
     return Steps(*columns)
 
 
@@ -315,7 +318,7 @@ def bonus_batch(
 
 
 def hidden_batch(batch: Batch, hidden: Array, next_hidden: Array) -> Batch:
-    """The batch as a bonus over hidden states sees it: activations (N, H) in place of observations.
+    """The batch as a bonus over hidden states sees it: activations (N, H) instead of observations.
 
         (h, a) → h′
 
@@ -455,6 +458,26 @@ def act(
     return actions, onp.concatenate([hidden[0], cell[0]], axis=-1)  # (B, 2H)
 
 
+def stepped(
+    envs: Sequence[Env[Any, Any]], actions: Rows, step: int
+) -> tuple[NDArray[Any], Array, Flags, Flags]:
+    """Images (B, H, W, C), rewards (B,), terminated (B,) and truncated (B,) after actions (B,).
+
+    Raises ValueError, naming the step, on an observation or reward that is not finite.
+    """
+    results = [
+        env.step(environment_action(action, env.action_space))
+        for env, action in zip(envs, actions)
+    ]
+    observations, rewards, ends, cuts, _ = zip(*results)
+    return (
+        stacked(observations, step),
+        checked(rewards, "reward", step),
+        onp.array(ends, dtype=bool),
+        onp.array(cuts, dtype=bool),
+    )
+
+
 def controlled(
     layers: dict[str, Array],
     before: Array,
@@ -509,17 +532,7 @@ def one_step(
     images, rows, state, returns = position
     state = state * settings.memory
     actions, next_state = act(layers, rows, state, noise, sizes)
-    results = [
-        env.step(environment_action(action, env.action_space))
-        for env, action in zip(envs, actions)
-    ]
-
-    # What came of it.
-    observations, rewards_seen, ends, cuts, _ = zip(*results)
-    next_images = stacked(observations, step)
-    rewards = checked(rewards_seen, "reward", step)  # (B,)
-    terminated = onp.array(ends, dtype=bool)
-    truncated = onp.array(cuts, dtype=bool)
+    next_images, rewards, terminated, truncated = stepped(envs, actions, step)
 
     # What the network sees next, and the pseudo-rewards.
     next_rows = following_rows(next_images, actions, rewards, settings, sizes)
@@ -566,7 +579,8 @@ def interact(
         episode_returns.append(position.returns[seen.ended])
         position = restarted(envs, position, seen.ended, t, settings, sizes)
     columns: list[Any] = [onp.array(column) for column in zip(*parts)]  # (T, B, ...)
-    return Steps(*columns), position, onp.concatenate(episode_returns)
+    ended_returns = onp.concatenate(episode_returns)  # (episodes,)
+    return Steps(*columns), position, ended_returns
 
 
 # ---------------------------------------------------------------- what an update learns from

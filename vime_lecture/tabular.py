@@ -220,12 +220,11 @@ def q_learning(
     table: Table | None = None,
     history: tuple[float, ...] = (),
 ) -> Iterator[Episode]:
-    """Episodes of [Lecture] "Algorithm" on a table: interact, reward curiosity, train the agent, train the model.
+    """Episodes of [Lecture] "Algorithm" on a table [Q]: interact, reward curiosity, train the agent, train the model.
 
     The four lines repeat every `batch_steps` steps. env has Discrete observations and actions. A bonus sees a state as
     its row of features (states, K), or as its index, K = 1. A given table is learned on in place.
     Raises ValueError on other spaces, on a table or features that do not fit or are not finite, and as `walk` does.
-    Source: [Lecture]; [Q].
     """
     check_count("num_episodes", num_episodes)
     new = table_init(env, settings.initial_value)

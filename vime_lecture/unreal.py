@@ -79,9 +79,9 @@ def cell_means(images: ArrayLike, cell_size: int) -> Array:
     right = width // cell_size
 
     # Add the lines of pixels of each cell, then the pixels of each line.
-    lines = images.reshape(*lead, down, cell_size, width * channels)
+    lines = images.reshape(*lead, down, cell_size, width * channels)  # (..., W·C)
     rows = lines.sum(axis=-2)  # (..., H/cell, W·C)
-    pixels = rows.reshape(*lead, down, right, cell_size, channels)
+    pixels = rows.reshape(*lead, down, right, cell_size, channels)  # (..., cell, C)
     cells = pixels.sum(axis=-2)  # (..., H/cell, W/cell, C)
     return cells / cell_size**2
 
@@ -91,7 +91,8 @@ def feature_control_rewards(activations: ArrayLike) -> Array:
 
         r_t = h_{t+1}
 
-    [UNREAL] has the agent activate each unit of a layer as much as it can. The activation itself pays, not its change.
+    [UNREAL] has the agent activate each unit of a layer as much as it can. The activation itself is the reward, not its
+    change.
     Raises ValueError unless finite and (T+1, G) with T ≥ 1.
     Source: [UNREAL].
     """
