@@ -75,9 +75,9 @@ class Labyrinth(NumberedTask):
     """A maze with apples and a goal, of which the agent sees only what is near, turned the way it faces.
 
     Actions: 0 turns left, 1 turns right, 2 goes a cell forward, 3 a cell back: turns rather than four moves, so that
-    no view tells north, as in the first person. A move into a wall goes nowhere. The reward of an apple is 1, and it is gone. That
-    of the goal is 10; it puts the apples back and the agent on a random free cell (no wall, apple or goal) with a random heading,
-    where each episode starts as well. An episode never terminates and is truncated after 300 steps.
+    no view tells north, as in the first person. A move into a wall goes nowhere. An apple has reward 1 and is gone. The
+    goal has reward 10; it puts the apples back and the agent on a random free cell (no wall, apple or goal) with a
+    random heading, where each episode starts as well. An episode never terminates and is truncated after 300 steps.
 
     Observation: uint8 pixels (20, 20, 3) of the 5 by 5 cells around the agent, 4 by 4 pixels each, what is ahead on
     top; the agent itself, in the centre, is not drawn. Beyond the maze all is wall, and so looks what walls hide: a

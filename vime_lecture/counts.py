@@ -108,8 +108,8 @@ class VisitCounts:
     """The bonus β(N(s′) + 0.01)^−½, N the visits of s′ before this one.
 
     The rows of a batch are counted one after another, as [Counts] does online: a row's N includes the rows above it,
-    although `reward` keeps none of them. The bonus of s′ rewards the action that led there, at ends of episodes too; the
-    source has s.
+    although `reward` keeps none of them. The bonus of s′ rewards the action that led there, at ends of episodes too;
+    the source has s.
     Source: [Counts].
     """
 
