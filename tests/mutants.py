@@ -22,8 +22,8 @@ from autograd.scipy.special import logsumexp
 from autograd.scipy.stats import norm
 from scipy import special, stats
 
+from vime_check.cases import OPERATIONS
 from vime_check.judge import Outcome, check
-from vime_check.prove import OPERATIONS
 
 # ---------------------------------------------------------------- types
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import mutants
 import pytest
 
-from vime_check.judge import Report, check
-from vime_check.operations import NOTES
-from vime_check.prove import OPERATIONS
+from vime_check import Report, check
+from vime_check.cases import OPERATIONS
+from vime_check.mistakes import NOTES
 
 ROOT = Path(__file__).parent.parent
 TORCH = pytest.mark.skipif(

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from vime_check.operations import NOTES
-from vime_check.prove import OPERATIONS
+from vime_check.cases import OPERATIONS
+from vime_check.mistakes import NOTES
 from vime_lab.command_line import main
 from vime_lab.tasks import TASKS
 

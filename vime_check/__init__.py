@@ -1,1 +1,36 @@
-"""The cross-check kit: does another implementation give the reference's numbers?"""
+"""The cross-check kit: does another implementation give the reference's numbers?
+
+>>> from vime_check import check
+>>> check(only="softplus").ok
+True
+
+Importing it takes NumPy; the reference is loaded when it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vime_check.fuzzer import FuzzReport, fuzz
+    from vime_check.judge import Report, check
+
+__all__ = ["FuzzReport", "Report", "check", "fuzz"]
+
+HOMES = {
+    "check": "vime_check.judge",
+    "Report": "vime_check.judge",
+    "fuzz": "vime_check.fuzzer",
+    "FuzzReport": "vime_check.fuzzer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in HOMES:
+        return getattr(importlib.import_module(HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

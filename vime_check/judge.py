@@ -14,47 +14,61 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from vime_check.errors import Error, difference, listed
 from vime_check.programs import (
-    DTYPES,
     Answer,
-    Outputs,
     Peer,
     ProtocolError,
     StartError,
     UsageError,
-    jsonable,
-    outputs,
     peer_of,
+)
+from vime_check.wire import (
+    DTYPES,
+    VECTORS,
+    Arrays,
+    Inputs,
+    decode_outputs,
+    encode,
     shown,
 )
 
 # ---------------------------------------------------------------- constants
 
-VECTORS = Path(__file__).parent / "vectors"
 MAX_BREAKS = 3  # in a row, of one operation or of the start
-MAX_NAMES = 5  # of those that a message lists
-IN_PLACE = "the caller's arrays are changed in place"  # InputMutation, where a file has no note of it
+# InputMutation, if a file has no note of it.
+IN_PLACE = "the caller's arrays are changed in place"
 STATUSES = ("passed", "failed", "refused", "lenient", "skipped", "errored")
 
 # ---------------------------------------------------------------- types
 
 
-class Vector(NamedTuple):
-    """A case with what its file says about its operation."""
+class Wrong(NamedTuple):
+    """A known mistake's output, and the errors against it that show the mistake.
 
-    case: dict[str, Any]
+    One that gives rounding noise has the right output, and a least error.
+    """
+
+    name: str
+    output: Arrays
+    most: float
+    least: float = 0.0
+
+
+class Vector(NamedTuple):
+    """A case with what its file says about its operation; outputs are decoded, inputs as they are sent."""
+
+    id: str
+    operation: str
     family: str
-    error: str  # elementwise or arraywise
+    dtype: str
+    inputs: Inputs
+    why: str  # inputs are invalid; empty if they are valid
+    output: Arrays
+    wrong: tuple[Wrong, ...]
+    error: Error
     tolerance: float
     notes: dict[str, dict[str, str]]  # of the known mistakes
-    dtype: str
-
-    @property
-    def operation(self) -> str:
-        return str(self.case["operation"])
 
 
 class Outcome(NamedTuple):
@@ -65,9 +79,7 @@ class Outcome(NamedTuple):
     status: str
     error: float | None = None
     message: str = ""
-    mistakes: tuple[
-        str, ...
-    ] = ()  # the known ones that the output equals, nearest first
+    mistakes: tuple[str, ...] = ()  # those that the output equals, nearest first
     texts: tuple[str, ...] = ()  # what these are, as the message ends with
 
     def with_mistakes(
@@ -107,26 +119,18 @@ class Report:
 
     @property
     def never_started(self) -> bool:
-        return bool(self.outcomes) and self.outcomes[0].message.startswith(
-            "did not start"
-        )
+        return any(o.message.startswith("did not start") for o in self.outcomes[:1])
 
     def operations(self) -> list[str]:
         return ordered(outcome.operation for outcome in self.outcomes)
 
     def not_offered(self) -> list[str]:
         """The operations of which every case was skipped."""
-        offered = {
-            outcome.operation
-            for outcome in self.outcomes
-            if outcome.status != "skipped"
-        }
+        offered = {o.operation for o in self.outcomes if o.status != "skipped"}
         return [name for name in self.operations() if name not in offered]
 
     def bad(self) -> list[Outcome]:
-        wanted = (
-            ("failed", "errored", "lenient") if self.strict else ("failed", "errored")
-        )
+        wanted = ("failed", "errored", *(["lenient"] if self.strict else []))
         return [outcome for outcome in self.outcomes if outcome.status in wanted]
 
     def lines(self) -> list[str]:
@@ -135,41 +139,30 @@ class Report:
             return [self.outcomes[0].message]
         if self.offers_nothing:
             return [f"offers none of the operations: {listed(self.operations())}"]
+
+        # How many cases each mistake explains.
+        bad = self.bad()
         found = Counter(
-            (outcome.operation, name)
-            for outcome in self.bad()
-            for name in outcome.mistakes
+            (each.operation, name) for each in bad for name in each.mistakes
         )
+
+        # Each case goes to its mistake that explains the most.
         groups: dict[tuple[str, str, str], list[Outcome]] = defaultdict(list)
-        for outcome in self.bad():
-            counts = {name: found[outcome.operation, name] for name in outcome.mistakes}
-            mistake = max(
-                counts, key=counts.__getitem__, default=""
-            )  # the one that explains the most cases
-            groups[
-                outcome.operation, mistake, "" if mistake else outcome.message
-            ].append(outcome)
-        return [
-            group_line(mistake, outcomes)
-            for (_, mistake, _), outcomes in groups.items()
-        ]
+        for each in bad:
+            counts = {name: found[each.operation, name] for name in each.mistakes}
+            mistake = max(counts, key=counts.__getitem__, default="")
+            message = "" if mistake else each.message
+            groups[each.operation, mistake, message].append(each)
+        return [group_line(mistake, group) for (_, mistake, _), group in groups.items()]
 
     def table(self) -> str:
         """A line for each operation that is offered, and one for all."""
         missing = self.not_offered()
         operations = [name for name in self.operations() if name not in missing]
         width = max(map(len, ["operation", *operations]))
-        head = " ".join(
-            [
-                f"{'operation':<{width}}",
-                *(f"{status:>8}" for status in STATUSES),
-                " worst error",
-            ]
-        )
+        head = table_line("operation", width, STATUSES, " worst error")
         rows = [
-            table_row(
-                name, width, [each for each in self.outcomes if each.operation == name]
-            )
+            table_row(name, width, [o for o in self.outcomes if o.operation == name])
             for name in operations
         ]
         return "\n".join([head, *rows, table_row("all", width, self.outcomes)])
@@ -182,7 +175,7 @@ class Report:
             "ok": self.ok,
             "outcomes": [outcome._asdict() for outcome in self.outcomes],
         }
-        return json.dumps(jsonable(report), indent=1, allow_nan=False) + "\n"
+        return json.dumps(encode(report), indent=1, allow_nan=False) + "\n"
 
     def __str__(self) -> str:
         mode = f"{self.dtype}, strict" if self.strict else self.dtype
@@ -194,9 +187,7 @@ class Report:
     def __repr__(self) -> str:
         """One line, which is what pytest shows of it."""
         found = Counter(outcome.status for outcome in self.outcomes)
-        counts = ", ".join(
-            f"{found[status]} {status}" for status in STATUSES if found[status]
-        )
+        counts = ", ".join(f"{found[each]} {each}" for each in STATUSES if found[each])
         return f"<{self.implementation}: {'; '.join([counts, *self.lines()[:1]])}>"
 
 
@@ -204,33 +195,28 @@ def table_row(name: str, width: int, outcomes: Sequence[Outcome]) -> str:
     found = Counter(outcome.status for outcome in outcomes)
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     worst = f"{max(errors):.1e}" if errors else "-"
-    return " ".join(
-        [
-            f"{name:<{width}}",
-            *(f"{found[status]:>8}" for status in STATUSES),
-            f"{worst:>12}",
-        ]
-    )
+    counts = [str(found[status]) for status in STATUSES]
+    return table_line(name, width, counts, f"{worst:>12}")
+
+
+def table_line(name: str, width: int, cells: Iterable[str], last: str) -> str:
+    return " ".join([f"{name:<{width}}", *(f"{cell:>8}" for cell in cells), last])
 
 
 def group_line(mistake: str, outcomes: Sequence[Outcome]) -> str:
     """The first case with its message; where more make the same mistake, how many, and the worst error."""
-    first, more = outcomes[0], len(outcomes) - 1
+    first = outcomes[0]
+    more = len(outcomes) - 1
     if not more:
         return f"{first.id}: {first.message}"
     head = f"{first.id} and {more} more"
     if not mistake:
         return f"{head}: {first.message}"
+
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     reason = first.message.removesuffix("".join(f"; {text}" for text in first.texts))
     reason = f"worst error {max(errors):.1e}" if errors else reason
     return f"{head}: {reason}; {first.texts[first.mistakes.index(mistake)]}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = len(names) - MAX_NAMES
-    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 # ---------------------------------------------------------------- building blocks: judging an answer
@@ -238,38 +224,38 @@ def listed(names: Sequence[str]) -> str:
 
 def judge(vector: Vector, answer: Answer, floor: float = 0.0) -> Outcome:
     """What an answer says about a case."""
-    case = vector.case
-    outcome = Outcome(case["id"], vector.operation, "passed")
+    outcome = Outcome(vector.id, vector.operation, "passed")
     if answer.get("mutated"):
-        return outcome.with_mistakes(
-            vector,
-            f"inputs changed by the call: {shown(answer['mutated'])}",
-            ["InputMutation"],
-        )
+        reason = f"inputs changed by the call: {shown(answer['mutated'])}"
+        return outcome.with_mistakes(vector, reason, ["InputMutation"])
     if "skipped" in answer:
         return outcome._replace(status="skipped", message=shown(answer["skipped"]))
-    if case["result"] == "invalid" and "refused" in answer:
-        return outcome._replace(status="refused", message=shown(answer["refused"]))
-    if case["result"] == "invalid" and "error" in answer:
-        return outcome._replace(
-            status="refused", message=f"refused by an error: {shown(answer['error'])}"
-        )
+    if vector.why:
+        return judge_invalid(vector, answer, outcome)
     if "refused" in answer:
-        return outcome._replace(
-            status="failed",
-            message=f"refused a valid input: {shown(answer['refused'])}",
-        )
+        message = f"refused a valid input: {shown(answer['refused'])}"
+        return outcome._replace(status="failed", message=message)
     if "result" not in answer:
-        said = answer.get(
-            "error", answer.get("unusable", f"no result in {shown(answer)}")
-        )
-        return outcome._replace(status="errored", message=shown(said))
-    if case["result"] == "invalid":
-        return outcome._replace(
-            status="lenient",
-            message=f"accepted an input that should be refused: {case['why']}",
-        )
+        return outcome._replace(status="errored", message=no_result(answer))
     return judge_result(vector, answer["result"], outcome, floor)
+
+
+def judge_invalid(vector: Vector, answer: Answer, outcome: Outcome) -> Outcome:
+    """The outcome of a case that has to be rejected, in whichever way."""
+    if "refused" in answer:
+        return outcome._replace(status="refused", message=shown(answer["refused"]))
+    if "error" in answer:
+        message = f"refused by an error: {shown(answer['error'])}"
+        return outcome._replace(status="refused", message=message)
+    if "result" not in answer:
+        return outcome._replace(status="errored", message=no_result(answer))
+    message = f"accepted an input that should be refused: {vector.why}"
+    return outcome._replace(status="lenient", message=message)
+
+
+def no_result(answer: Answer) -> str:
+    nothing = f"no result in {shown(answer)}"
+    return shown(answer.get("error", answer.get("unusable", nothing)))
 
 
 def judge_result(
@@ -277,81 +263,27 @@ def judge_result(
 ) -> Outcome:
     """The outcome of a valid case: passed within the tolerance, or failed with the mistakes that it matches."""
     try:
-        output = outputs(result)
+        output = decode_outputs(result)
     except ValueError as error:
         return outcome._replace(status="failed", message=str(error))
-    distance, reason = difference(
-        output, outputs(vector.case["output"]), vector.error, floor
-    )
+
+    distance, reason = difference(output, vector.output, vector.error, floor)
     outcome = outcome._replace(error=None if reason else distance)
     if distance <= vector.tolerance:
         return outcome
+
     reason = reason or f"error {distance:.1e}, tolerance {vector.tolerance:.1e}"
-    return outcome.with_mistakes(
-        vector, reason, matching_mistakes(vector, output, floor)
-    )
+    mistakes = matching_mistakes(vector, output, floor)
+    return outcome.with_mistakes(vector, reason, mistakes)
 
 
-def difference(
-    output: Outputs, expected: Outputs, kind: str, floor: float = 0.0
-) -> tuple[float, str]:
-    """The error of the worst array, and why it is infinite where arrays can't be compared."""
-    if set(output) != set(expected):
-        return math.inf, shown(f"{names_of(output)} in place of {names_of(expected)}")
-    worst = 0.0
-    for name, right in expected.items():
-        of_name = f" in {name}" if name else ""
-        if (
-            output[name].shape != right.shape and output[name].size + right.size > 0
-        ):  # JSON has no shape (0, 2)
-            return (
-                math.inf,
-                f"shape {output[name].shape} in place of {right.shape}{of_name}",
-            )
-        lost = np.argwhere(
-            np.isnan(output[name]) != np.isnan(right)
-        )  # a known mistake's output may hold NaN
-        if lost.size:
-            return math.inf, f"NaN at index {tuple(lost[0].tolist())}{of_name}"
-        worst = max(worst, array_error(output[name], right, kind, floor))
-    return worst, ""
-
-
-def names_of(output: Outputs) -> str:
-    if set(output) == {""}:
-        return "one array or number without a name"
-    return f"the names {listed(sorted(map(repr, output)))}" if output else "no names"
-
-
-def array_error(
-    output: NDArray[np.float64], right: NDArray[np.float64], kind: str, floor: float
-) -> float:
-    """max |o − e|/|e|, or max |o − e|/max |e| where arraywise; absolute where that would divide by 0."""
-    same = (output == right) | (
-        np.isnan(output) & np.isnan(right)
-    )  # infinities of one sign as well
-    if np.all(same):
-        return 0.0
-    size = np.maximum(np.abs(right), floor)
-    size = np.max(size[np.isfinite(size)], initial=0.0) if kind == "arraywise" else size
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        distance = np.where(same, 0.0, np.abs(output - right))
-        relative = distance / np.where((size == 0.0) | np.isinf(size), 1.0, size)
-    return float(np.max(np.where(same, 0.0, relative)))
-
-
-def matching_mistakes(vector: Vector, output: Outputs, floor: float) -> tuple[str, ...]:
-    """The known mistakes whose output this is, nearest first; one of rounding noise has a band of errors instead."""
+def matching_mistakes(vector: Vector, output: Arrays, floor: float) -> tuple[str, ...]:
+    """The known mistakes whose output this is, nearest first."""
     errors: dict[str, float] = {}
-    for name, variants in vector.case.get("wrong", {}).items():
-        for wrong in variants if isinstance(variants, list) else [variants]:
-            other = wrong.get("output", vector.case.get("output"))
-            error, _ = difference(output, outputs(other), vector.error, floor)
-            band = wrong.get(
-                vector.dtype, {"error_to": wrong.get("tolerance", vector.tolerance)}
-            )
-            if band.get("error_from", 0.0) <= error <= band["error_to"]:
-                errors[name] = min(error, errors.get(name, math.inf))
+    for wrong in vector.wrong:
+        error, _ = difference(output, wrong.output, vector.error, floor)
+        if wrong.least <= error <= wrong.most:
+            errors[wrong.name] = min(error, errors.get(wrong.name, math.inf))
     return tuple(sorted(errors, key=errors.__getitem__))
 
 
@@ -385,37 +317,56 @@ def load_vectors(folder: Path | str | None, dtype: str) -> list[Vector]:
 
 
 def vectors_of(content: dict[str, Any], dtype: str) -> Iterator[Vector]:
+    """The cases of a file that hold for the dtype."""
     for case in content["cases"]:
         if dtype in case["dtypes"]:
             operation = case["operation"]
             tolerance = content["tolerances"][operation][dtype]["tolerance"]
             tolerance = case.get("tolerance", {}).get(dtype, tolerance)
+            output = decode_outputs(case["output"]) if "output" in case else {}
             yield Vector(
-                case,
-                content["family"],
-                content["error"][operation],
-                tolerance,
-                content["notes"],
-                dtype,
+                id=case["id"],
+                operation=operation,
+                family=content["family"],
+                dtype=dtype,
+                inputs=case["inputs"],
+                why=case.get("why", ""),
+                output=output,
+                wrong=tuple(wrong_of(case, dtype, output, tolerance)),
+                error=content["error"][operation],
+                tolerance=tolerance,
+                notes=content["notes"],
             )
 
 
+def wrong_of(
+    case: dict[str, Any], dtype: str, right: Arrays, tolerance: float
+) -> Iterator[Wrong]:
+    """The outputs of a case's known mistakes; one of rounding noise has a band of errors instead."""
+    for name, variants in case.get("wrong", {}).items():
+        for entry in variants if isinstance(variants, list) else [variants]:
+            if dtype in entry:
+                band = entry[dtype]
+                yield Wrong(name, right, band["error_to"], band["error_from"])
+            elif "output" in entry:
+                output = decode_outputs(entry["output"])
+                yield Wrong(name, output, entry.get("tolerance", tolerance))
+
+
 def selected(vectors: Sequence[Vector], only: str | None) -> list[Vector]:
-    """The vectors whose operation, family or id is among the names, which commas part; all where None."""
+    """The vectors whose operation, family or id is among the comma-separated names; all if there are none."""
     if only is None:
         return list(vectors)
     names = {name.strip() for name in only.split(",")}
-    families, operations = (
-        ordered(v.family for v in vectors),
-        ordered(v.operation for v in vectors),
-    )
-    unknown = names - {*families, *operations, *(v.case["id"] for v in vectors)}
+    families = ordered(v.family for v in vectors)
+    operations = ordered(v.operation for v in vectors)
+    unknown = names - {*families, *operations, *(v.id for v in vectors)}
     if unknown:
         raise UsageError(
             f"--only: unknown {', '.join(sorted(map(repr, unknown)))}; "
             f"families: {', '.join(families)}; operations: {', '.join(operations)}; or the id of a case"
         )
-    return [v for v in vectors if names & {v.operation, v.family, v.case["id"]}]
+    return [v for v in vectors if names & {v.operation, v.family, v.id}]
 
 
 def ordered(names: Iterable[str]) -> list[str]:
@@ -437,9 +388,11 @@ def check(
 ) -> Report:
     """Put the cases to a Python implementation, to the program of a command, or to the reference itself.
 
-    impl: "module" or "module:object". only: families, operations or ids, parted by commas. timeout: seconds
-    for a case. vectors: a folder in place of the project's own. Raises UsageError, a ValueError, where asked
-    for what does not exist.
+    impl: "module" or "module:object".
+    only: families, operations or ids, comma-separated.
+    timeout: seconds for a case.
+    vectors: a folder to use instead of the project's own.
+    Raises UsageError, a ValueError, if asked for what does not exist.
     """
     cases = selected(load_vectors(vectors, dtype), only)
     with peer_of(impl, command, dtype, timeout) as peer:
@@ -452,20 +405,24 @@ def run_cases(peer: Peer, cases: Iterable[Vector]) -> Iterator[Outcome]:
     started = False
     for vector in cases:
         operation = vector.operation
-        outcome = Outcome(vector.case["id"], operation, "errored")
+        outcome = Outcome(vector.id, operation, "errored")
+
+        # What is not tried.
         if breaks["start"] >= (MAX_BREAKS if started else 1):
-            yield outcome._replace(
-                message="not tried, for the implementation did not start"
-            )
-        elif breaks[operation] >= MAX_BREAKS:
-            yield outcome._replace(
-                message=f"not tried after {MAX_BREAKS} errors in a row of {operation}"
-            )
-        else:
-            try:
-                outcome = judge(vector, peer.ask(operation, vector.case["inputs"]))
-                started, breaks["start"], breaks[operation] = True, 0, 0
-            except ProtocolError as error:
-                breaks["start" if isinstance(error, StartError) else operation] += 1
-                outcome = outcome._replace(message=str(error))
-            yield outcome
+            message = "not tried, for the implementation did not start"
+            yield outcome._replace(message=message)
+            continue
+        if breaks[operation] >= MAX_BREAKS:
+            message = f"not tried after {MAX_BREAKS} errors in a row of {operation}"
+            yield outcome._replace(message=message)
+            continue
+
+        try:
+            outcome = judge(vector, peer.ask(operation, vector.inputs))
+            started = True
+            breaks["start"] = 0
+            breaks[operation] = 0
+        except ProtocolError as error:
+            breaks["start" if isinstance(error, StartError) else operation] += 1
+            outcome = outcome._replace(message=str(error))
+        yield outcome

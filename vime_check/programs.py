@@ -13,7 +13,6 @@ import contextlib
 import copy
 import importlib
 import json
-import math
 import operator
 import os
 import selectors
@@ -28,38 +27,29 @@ from types import SimpleNamespace
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+
+from vime_check.wire import (
+    Inputs,
+    Kinds,
+    declared_kinds,
+    decode_inputs,
+    encode_result,
+    shown,
+)
 
 # ---------------------------------------------------------------- constants
 
 PROTOCOL_VERSION = 1
-DTYPES: dict[str, type[np.floating[Any]]] = {"f64": np.float64, "f32": np.float32}
-INDICES = (
-    "layer_sizes",
-    "observation",
-    "symbols",
-    "bits",
-    "images",
-)  # whole numbers in every precision
-PIXELS = "pixel_control_rewards"  # its observations are bytes, as environments have them, where they can be
-SPECIAL = {
-    "NaN": math.nan,
-    "Infinity": math.inf,
-    "-Infinity": -math.inf,
-}  # JSON has no such numbers
 LINE_LIMIT = 2**20  # bytes of an answer: 700 times the longest of the vectors
 CHUNK = 2**16  # bytes read or written at once
 STDERR_KEPT = 4096  # bytes of what a program last wrote to stderr
-START_SECONDS = (
-    60.0  # at least, before a program is ready: importing may take longer than a case
-)
+# At least, before a program is ready: importing may take longer than a case.
+START_SECONDS = 60.0
 STOP_SECONDS = 1.0  # for a program to end by itself
 
 # ---------------------------------------------------------------- types
 
 Answer = dict[str, Any]  # a line of the protocol
-Inputs = dict[str, Any]  # as JSON has them
-Outputs = dict[str, NDArray[np.float64]]  # by name; one without a name has the name ""
 
 
 class UsageError(ValueError):
@@ -82,135 +72,19 @@ class Peer(Protocol):
     def ask(self, operation: str, inputs: Inputs) -> Answer: ...
 
 
-# ---------------------------------------------------------------- building blocks: numbers as JSON
-
-
-def jsonable(value: Any) -> Any:
-    """The value with numbers that JSON lacks written as strings."""
-    if isinstance(value, Mapping):
-        return {str(name): jsonable(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
-
-
-def special(value: Any) -> Any:
-    """The value with those strings as numbers again."""
-    if isinstance(value, list):
-        return [special(each) for each in value]
-    return SPECIAL.get(value, value) if isinstance(value, str) else value
-
-
-def decoded(operation: str, inputs: Inputs, dtype: str) -> dict[str, Any]:
-    """Inputs as a Python implementation takes them: arrays, lists of arrays where ragged, plain scalars."""
-    return {
-        name: decoded_input(operation, name, special(value), dtype)
-        for name, value in inputs.items()
-    }
-
-
-def decoded_input(operation: str, name: str, value: Any, dtype: str) -> Any:
-    if not isinstance(value, list):
-        return value
-    if name == "zeta" or operation == "replay_transitions":
-        return [to_array(part, dtype) for part in value]
-    of_choices = operation.startswith("categorical_") or operation == "control_loss"
-    indices = name in INDICES or (name == "actions" and of_choices)
-    array = to_array(value, "f64" if indices else dtype)
-    if name in ("terminated", "truncated", "ended") and not array.size:
-        return array.astype(bool)
-    if operation == PIXELS and np.all(
-        (array >= 0) & (array <= 255) & (array == np.floor(array))
-    ):
-        return array.astype(np.uint8)
-    return array.astype(int) if indices and np.all(array == np.floor(array)) else array
-
-
-def to_array(value: Any, dtype: str) -> NDArray[Any]:
-    array = np.array(value)
-    with np.errstate(over="ignore"):
-        return array if array.dtype == bool else array.astype(DTYPES[dtype])
-
-
-def plain(result: Any) -> Any:
-    """What an implementation returned as JSON has it: a number, nested lists, or these by name.
-
-    Raises TypeError unless it is an array, a number or a dict of these.
-    """
-    if isinstance(result, Mapping):
-        return {str(name): plain_array(values) for name, values in result.items()}
-    if isinstance(result, tuple):
-        raise TypeError(
-            "returned a tuple; an array, a number or a dict of arrays by name is wanted"
-        )
-    return plain_array(result)
-
-
-def plain_array(values: Any) -> Any:
-    if hasattr(values, "detach"):  # a torch tensor
-        values = values.detach().cpu().numpy()
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(
-            f"returned {type(values).__name__} of {array.dtype}; numbers are wanted"
-        )
-    numbers = array.astype(float)
-    return (
-        numbers.tolist() if np.isfinite(numbers).all() else jsonable(numbers.tolist())
-    )
-
-
-def outputs(result: Any) -> Outputs:
-    """An answer's result as arrays by name; ValueError where it holds anything but numbers."""
-    named = result if isinstance(result, dict) else {"": result}
-    return {name: output_array(value) for name, value in named.items()}
-
-
-def output_array(value: Any) -> NDArray[np.float64]:
-    try:
-        check_numbers(value)
-        return np.array(special(value), dtype=float)
-    except (RecursionError, OverflowError):
-        raise ValueError("not an array of numbers") from None
-    except ValueError as error:
-        raise ValueError(shown(f"not an array of numbers: {error}")) from None
-
-
-def check_numbers(value: Any) -> None:
-    if isinstance(value, list):
-        for each in value:
-            check_numbers(each)
-    elif isinstance(value, bool) or not isinstance(special(value), int | float):
-        raise ValueError(f"{json.dumps(value)} stands where a number should")
-
-
-def shown(value: Any, limit: int = 300) -> str:
-    """What a program sent as one line that is safe to print."""
-    line = "".join(
-        letter if letter.isprintable() else " " for letter in str(value)[: 2 * limit]
-    )
-    line = " ".join(line.split())
-    return line if len(line) <= limit else line[:limit] + "..."
-
-
 # ---------------------------------------------------------------- building blocks: serving a Python module
 
 
 def load(impl: str) -> Any:
     """The module, or the object in it, that "module" or "module:object" names; UsageError where there is none."""
     module, _, path = impl.partition(":")
-    sys.path.insert(
-        0, os.getcwd()
-    )  # not before, so that no file there hides what the protocol needs
+    # Not before, so that no file there hides what the protocol needs.
+    sys.path.insert(0, os.getcwd())
     try:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if not f"{module}.".startswith(
-            f"{error.name}."
-        ):  # it was found, but not what it needs
-            raise
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise  # it was found, but not what it needs
         raise UsageError(not_an_impl(impl, error)) from error
     try:
         return operator.attrgetter(path)(loaded) if path else loaded
@@ -224,11 +98,18 @@ def not_an_impl(impl: str, error: Exception | None = None) -> str:
 
 
 def respond(implementation: Any, operation: str, inputs: Inputs, dtype: str) -> Answer:
-    """The implementation's answer to a case, with the names of inputs that the call changed."""
+    """The implementation's answer to a case."""
     function = getattr(implementation, operation, None)
     if not callable(function):
         return {"skipped": f"no {operation}"}
-    arguments = decoded(operation, inputs, dtype)
+    return answer_of(function, inputs, declared_kinds().get(operation, {}), dtype)
+
+
+def answer_of(
+    function: Callable[..., Any], inputs: Inputs, kinds: Kinds, dtype: str
+) -> Answer:
+    """The function's answer to inputs, with the names of those that the call changed."""
+    arguments = decode_inputs(inputs, kinds, dtype)
     before = copy.deepcopy(arguments)
     answer = call(function, arguments)
     changed = [
@@ -247,7 +128,7 @@ def call(function: Callable[..., Any], arguments: dict[str, Any]) -> Answer:
     except (Exception, SystemExit) as error:
         return {"error": f"{type(error).__name__}: {error}"}
     try:
-        return {"result": plain(result)}
+        return {"result": encode_result(result)}
     except Exception as error:
         return {"unusable": str(error)}
 
@@ -264,14 +145,16 @@ def identical(before: Any, after: Any) -> bool:
 def serve(impl: str) -> None:
     """Answer lines of JSON on stdin for a Python implementation, until told to stop."""
     questions, answers = take_streams()
-    implementation, dtype = None, "f64"
+    implementation = None
+    dtype = "f64"
     for line in questions:
         question = json.loads(line)
         if question["cmd"] == "stop":
             return
         try:
             if question["cmd"] == "start":
-                implementation, dtype = load(impl), question["dtype"]
+                implementation = load(impl)
+                dtype = question["dtype"]
                 answer: Answer = {"ok": True, "implementation": impl}
             else:
                 answer = respond(
@@ -287,7 +170,8 @@ def serve(impl: str) -> None:
 
 def take_streams() -> tuple[BinaryIO, BinaryIO]:
     """stdin and stdout for the protocol alone: what else reads finds nothing, what else prints goes to stderr."""
-    questions, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    questions = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     return questions, answers
@@ -312,15 +196,14 @@ class Child:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         assert self.process.stderr is not None
-        self.stdin, self.stdout, self.stderr = (
-            self.process.stdin,
-            self.process.stdout,
-            self.process.stderr,
-        )
+        self.stdin = self.process.stdin
+        self.stdout = self.process.stdout
+        self.stderr = self.process.stderr
         for stream in (self.stdin, self.stdout, self.stderr):
             os.set_blocking(stream.fileno(), False)
         self.sequence = -1
-        self.received, self.complaints = bytearray(), b""
+        self.received = bytearray()
+        self.complaints = b""
 
     def exchange(self, message: Answer, seconds: float) -> Answer:
         """Send a message, and return the answer that bears its number."""
@@ -427,19 +310,17 @@ class Program:
     def __init__(
         self, name: str, words: Sequence[str], dtype: str, timeout: float, served: bool
     ) -> None:
-        self.name, self.words, self.dtype, self.timeout, self.served = (
-            name,
-            words,
-            dtype,
-            timeout,
-            served,
-        )
-        # The same Python finds what it finds here; another program's Python may be another.
-        self.environment = (
-            {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} if served else {}
-        )
+        self.name = name
+        self.words = words
+        self.dtype = dtype
+        self.timeout = timeout
+        self.served = served
         self.child: Child | None = None
         self.never_started = ""
+
+        # The same Python finds what it finds here; another program's Python may be another.
+        path = os.pathsep.join(filter(None, sys.path))
+        self.environment = {"PYTHONPATH": path} if served else {}
 
     def prepare(self) -> None:
         """Start before the first case; UsageError where the module does not exist."""
@@ -468,6 +349,7 @@ class Program:
             child = Child(self.words, self.environment)
         except OSError as error:
             raise StartError(f"did not start: {error.strerror}") from error
+
         greeting = {"cmd": "start", "version": PROTOCOL_VERSION, "dtype": self.dtype}
         try:
             answer = child.exchange(greeting, max(self.timeout, START_SECONDS))
@@ -497,14 +379,11 @@ class Reference:
     """The reference itself, in this process and in float64, whichever dtype the cases are for."""
 
     def __init__(self, dtype: str = "f64") -> None:
-        self.name = "the reference" if dtype == "f64" else "the reference, in float64"
-        from vime_check.prove import (
-            OPERATIONS,  # here, for a check of others needs none of its imports
-        )
+        from vime_check.cases import OPERATIONS  # a check of others needs no reference
 
-        self.functions = SimpleNamespace(
-            **{name: each.function for name, each in OPERATIONS.items()}
-        )
+        self.name = "the reference" if dtype == "f64" else "the reference, in float64"
+        functions = {name: each.function for name, each in OPERATIONS.items()}
+        self.functions = SimpleNamespace(**functions)
 
     def ask(self, operation: str, inputs: Inputs) -> Answer:
         return respond(self.functions, operation, inputs, "f64")

@@ -33,7 +33,8 @@ import numpy as np
 from agents_ref import AgentSettings
 from vime_check.fuzzer import FuzzReport, fuzz
 from vime_check.judge import Report, check
-from vime_check.programs import DTYPES, UsageError
+from vime_check.programs import UsageError
+from vime_check.wire import DTYPES
 from vime_lab import figures
 from vime_lab.runs import (
     COLUMNS,

@@ -1,1 +1,14 @@
-"""Operations, their mistakes and cases, by subject."""
+"""Operations, their mistakes and cases, by subject; importing this package registers all of them."""
+
+from vime_check.cases import agents, counts, explorers, gains, networks, unreal
+from vime_check.operations import OPERATIONS
+
+__all__ = [
+    "OPERATIONS",
+    "agents",
+    "counts",
+    "explorers",
+    "gains",
+    "networks",
+    "unreal",
+]

@@ -6,8 +6,8 @@ Axes and units as in `vime_ref` and `agents_ref`, which do the computing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium.spaces import Box
@@ -16,28 +16,37 @@ import agents_ref as agents
 import bnn_ref as bnn
 import vime_ref as vime
 from bnn_ref import Array
+from vime_check import exact
 from vime_check.cases.networks import lost_to_fudge, lost_to_fudged_log
 from vime_check.operations import (
-    Arrays,
     Case,
+    Draw,
     Function,
-    Inputs,
     bad,
     by_convention,
     cases_of,
+    draw_by_names,
+    draw_of,
+    exact_form,
     good,
     intermediates_of,
     mistake,
     numbers,
     operation,
+    register,
     with_nan,
 )  # fmt: skip
+from vime_check.wire import Arrays, Inputs, Kinds
 from vime_ref import ReplayPool
+
+# ---------------------------------------------------------------- constants
+
+ENDS: Kinds = {"terminated": "flags", "truncated": "flags"}  # of episodes
 
 # ---------------------------------------------------------------- families normalize and returns
 
 
-@operation("normalize", "elementwise")
+@operation("normalize", "elementwise", measured=(0.0, 3.7e-08))
 def normalize_gains(
     gains: Array,
     history: Array,
@@ -47,38 +56,62 @@ def normalize_gains(
 ) -> Arrays:
     """The history (k,) holds the statistics of the batches before, oldest first."""
     past = [float(each) for each in history]
-    settings: Inputs = {
-        "window": window,
-        "statistic": statistic,
-        "include_current": include_current,
-    }
-    normalized, new_history = vime.normalize_gains(gains, past, **settings)
+    normalized, new_history = vime.normalize_gains(
+        gains,
+        past,
+        window=window,
+        statistic=statistic,
+        include_current=include_current,
+    )
     return {"gains": normalized, "history": np.array(new_history)}
 
 
-@operation("normalize", "arraywise")
-def curious_rewards(rewards: Array, gains: Array, eta: float) -> Array:
-    return vime.curious_rewards(rewards, gains, eta)
+register("normalize", "arraywise", vime.curious_rewards, measured=(0.0, 5.3e-08))
 
 
-@operation("returns", "arraywise")
-def discounted_returns(rewards: Array, gamma: float, last_value: float) -> Array:
-    return agents.discounted_returns(rewards, gamma=gamma, last_value=last_value)
+@exact_form("curious_rewards")
+def exact_curious_rewards(rewards: Any, gains: Any, eta: Any) -> Any:
+    return rewards + eta * gains
 
 
-@operation("returns", "arraywise")
-def gae_advantages(
-    rewards: Array,
-    values: Array,
-    next_values: Array,
-    terminated: Array,
-    truncated: Array,
-    gamma: float,
-    lam: float,
-) -> Array:
-    return agents.gae_advantages(
-        rewards, values, next_values, terminated, truncated, gamma=gamma, lam=lam
+register("returns", "arraywise", agents.discounted_returns, measured=(0.0, 7.3e-08))
+
+
+@exact_form("discounted_returns")
+def exact_discounted_returns(rewards: Any, gamma: Any, last_value: Any) -> Any:
+    """Σ_k γ^k r_{t+k}, to the end, and the last value."""
+    following = [*rewards, last_value]
+    return np.array(
+        [
+            sum(gamma**k * value for k, value in enumerate(following[t:]))
+            for t in range(len(rewards))
+        ]
     )
+
+
+register(
+    "returns", "arraywise", agents.gae_advantages, measured=(0.0, 2.9e-08), kinds=ENDS
+)
+
+
+@exact_form("gae_advantages")
+def exact_advantages(
+    rewards: Any,
+    values: Any,
+    next_values: Any,
+    terminated: Any,
+    truncated: Any,
+    gamma: Any,
+    lam: Any,
+) -> Any:
+    """Σ_k (γλ)^k δ_{t+k}, to the end of the episode."""
+    deltas = rewards + gamma * next_values * (1 - terminated.astype(int)) - values
+    sums = []
+    for t in range(len(rewards)):
+        ends = [k for k in range(t, len(rewards)) if terminated[k] or truncated[k]]
+        stop = ends[0] + 1 if ends else len(rewards)
+        sums.append(sum((gamma * lam) ** (k - t) * deltas[k] for k in range(t, stop)))
+    return np.array(sums)
 
 
 @mistake("FilterReplacesReward", "curious_rewards")
@@ -157,6 +190,17 @@ def normalize_gains_cases() -> Iterator[Case]:
     yield bad("nan-history", "history must be finite", base, history=(1.0, math.nan))
 
 
+@draw_of("normalize_gains")
+def draw_normalize_gains(draw: Draw) -> Inputs:
+    return {
+        "gains": draw.positives(draw.integer(1, 4)),
+        "history": draw.positives(draw.integer(0, 4)),
+        "window": draw.integer(1, 4),
+        "statistic": ("median", "mean")[draw.integer(0, 1)],
+        "include_current": bool(draw.integer(0, 1)),
+    }
+
+
 @cases_of("curious_rewards")
 def curious_rewards_cases() -> Iterator[Case]:
     base: Inputs = {"rewards": (0.0, 1.0, -0.5), "gains": (2.0, 4.0, 0.25), "eta": 0.5}
@@ -182,6 +226,16 @@ def curious_rewards_cases() -> Iterator[Case]:
     yield bad(
         "one-gain-for-all", "gains must be as many as rewards", base, gains=(2.0,)
     )
+
+
+@draw_of("curious_rewards")
+def draw_curious_rewards(draw: Draw) -> Inputs:
+    steps = draw.integer(1, 3)
+    return {
+        "rewards": draw.numbers(steps),
+        "gains": draw.positives(steps),
+        "eta": draw.fraction(),
+    }
 
 
 @cases_of("discounted_returns")
@@ -215,6 +269,15 @@ def discounted_returns_cases() -> Iterator[Case]:
     yield bad("negative-gamma", "gamma must be from 0 to 1", base, gamma=-0.5)
     yield bad("nan-reward", "rewards must be finite", base, rewards=(1.0, math.nan))
     yield bad("infinite-value", "last_value must be finite", base, last_value=math.inf)
+
+
+@draw_of("discounted_returns")
+def draw_discounted_returns(draw: Draw) -> Inputs:
+    return {
+        "rewards": draw.numbers(draw.integer(1, 4)),
+        "gamma": draw.fraction(),
+        "last_value": draw.numbers(),
+    }
 
 
 @cases_of("gae_advantages")
@@ -272,6 +335,16 @@ def gae_advantages_cases() -> Iterator[Case]:
     )
 
 
+@draw_of("gae_advantages")
+def draw_gae_advantages(draw: Draw) -> Inputs:
+    steps = draw.integer(1, 4)
+    path: Inputs = {
+        name: draw.numbers(steps) for name in ("rewards", "values", "next_values")
+    }
+    path |= {name: draw.booleans(steps) for name in ("terminated", "truncated")}
+    return {**path, "gamma": draw.fraction(), "lam": draw.fraction()}
+
+
 # ---------------------------------------------------------------- family policy
 
 
@@ -292,17 +365,30 @@ def categorical_policy(logits: Array) -> agents.CategoricalPolicy:
     return agents.CategoricalPolicy(*linear_theta(logits))
 
 
-@operation("policy", "arraywise")
+@operation("policy", "arraywise", measured=(2.7e-16, 2.7e-08))
 def gaussian_log_prob(mean: Array, log_std: Array, actions: Array) -> Array:
     return gaussian_policy(mean, log_std).log_prob(np.eye(len(mean)), actions)
 
 
-@operation("policy", "arraywise")
+@exact_form("gaussian_log_prob")
+def exact_gaussian_log_prob(mean: Any, log_std: Any, actions: Any) -> Any:
+    densities = exact.log_density(actions, mean, exact.exp(log_std))
+    return np.sum(densities, axis=-1)  # (N,)
+
+
+@operation("policy", "arraywise", measured=(0.0, 6.8e-08))
 def gaussian_entropy(mean: Array, log_std: Array) -> Array:
     return gaussian_policy(mean, log_std).entropy(np.eye(len(mean)))
 
 
-@operation("policy", "elementwise")
+@exact_form("gaussian_entropy")
+def exact_gaussian_entropy(mean: Any, log_std: Any) -> Any:
+    """Σ ½(log 2π + 1) + log σ, in every row."""
+    entropy = np.sum((exact.log_two_pi() + 1) / 2 + log_std)
+    return entropy * np.ones(len(mean), dtype=object)
+
+
+@operation("policy", "elementwise", measured=(3.1e-16, 1.3e-07))
 def gaussian_kl(
     mean_old: Array, log_std_old: Array, mean_new: Array, log_std_new: Array
 ) -> Array:
@@ -313,21 +399,55 @@ def gaussian_kl(
     return old.kl(new, np.eye(len(mean_old)))
 
 
-@operation("policy", "arraywise")
+@exact_form("gaussian_kl")
+def exact_gaussian_kl(
+    mean_old: Any, log_std_old: Any, mean_new: Any, log_std_new: Any
+) -> Any:
+    sigma_old = exact.exp(log_std_old)
+    sigma_new = exact.exp(log_std_new)
+    return exact.kl(mean_old, sigma_old, mean_new, sigma_new)
+
+
+@operation(
+    "policy", "arraywise", measured=(4.1e-16, 3.2e-08), kinds={"actions": "wholes"}
+)
 def categorical_log_prob(logits: Array, actions: Array) -> Array:
     return categorical_policy(logits).log_prob(np.eye(len(logits)), actions)
 
 
-@operation("policy", "arraywise")
+def exact_log_softmax(logits: Any) -> Any:
+    totals = np.sum(exact.exp(logits), axis=-1)  # (N,)
+    return logits - exact.log(totals)[:, None]  # (N, A)
+
+
+@exact_form("categorical_log_prob")
+def exact_categorical_log_prob(logits: Any, actions: Any) -> Any:
+    return exact_log_softmax(logits)[np.arange(len(actions)), actions]
+
+
+@operation("policy", "arraywise", measured=(2.1e-16, 1.4e-07))
 def categorical_entropy(logits: Array) -> Array:
     return categorical_policy(logits).entropy(np.eye(len(logits)))
 
 
-@operation("policy", "arraywise")
+@exact_form("categorical_entropy")
+def exact_categorical_entropy(logits: Any) -> Any:
+    log_p = exact_log_softmax(logits)
+    return -np.sum(exact.exp(log_p) * log_p, axis=-1)  # (N,)
+
+
+@operation("policy", "arraywise", measured=(5.6e-16, 2.6e-07))
 def categorical_kl(logits_old: Array, logits_new: Array) -> Array:
     return categorical_policy(logits_old).kl(
         categorical_policy(logits_new), np.eye(len(logits_old))
     )
+
+
+@exact_form("categorical_kl")
+def exact_categorical_kl(logits_old: Any, logits_new: Any) -> Any:
+    old = exact_log_softmax(logits_old)
+    new = exact_log_softmax(logits_new)
+    return np.sum(exact.exp(old) * (old - new), axis=-1)  # (N,)
 
 
 @mistake("VarianceAsSigma", "gaussian_log_prob", "gaussian_entropy", "gaussian_kl")
@@ -531,10 +651,35 @@ def categorical_kl_cases() -> Iterator[Case]:
     )
 
 
+def draw_policy(draw: Draw, names: Iterable[str], indices: bool = False) -> Inputs:
+    """Means or logits (N, A), deviations (A,), and actions of their kind."""
+    rows = draw.integer(1, 3)
+    size = draw.integer(1, 3)
+
+    def one(name: str) -> Any:
+        if name == "actions" and indices:
+            return draw.wholes(size - 1, rows)
+        if name.startswith("log_std"):
+            return draw.numbers(size)
+        return draw.numbers(rows, size)
+
+    return {name: one(name) for name in names}
+
+
+draw_by_names(draw_policy, "gaussian_log_prob", "gaussian_entropy", "gaussian_kl")
+draw_by_names(draw_policy, "categorical_log_prob", indices=True)
+draw_by_names(draw_policy, "categorical_entropy", "categorical_kl")
+
+
 # ---------------------------------------------------------------- family replay
 
 
-@operation("replay", "arraywise")
+@operation(
+    "replay",
+    "arraywise",
+    measured=(0.0, 0.0),
+    kinds={"observations": "arrays", "actions": "arrays"},
+)
 def replay_transitions(observations: list[Array], actions: list[Array]) -> Arrays:
     """Rows (s, a, s′) of `ReplayPool`, episode by episode; (T + 1, K) observations go with (T, A) actions."""
     if len(observations) == 0 or len(observations) != len(actions):
@@ -560,7 +705,7 @@ def empty_pool(capacity: int, num_observed: int, num_actions: int) -> ReplayPool
     return ReplayPool(capacity, observations, np.zeros((0, num_actions)), observations)
 
 
-@operation("replay", "arraywise")
+@operation("replay", "arraywise", measured=(0.0, 3.7e-08))
 def input_statistics(rows: Array) -> Arrays:
     """Mean and standard deviation of each column of (N, K), as `Vime` takes them from its pool."""
     if rows.ndim != 2 or len(rows) == 0:
@@ -669,6 +814,16 @@ def replay_transitions_cases() -> Iterator[Case]:
     )
 
 
+@draw_of("replay_transitions")
+def draw_replay_transitions(draw: Draw) -> Inputs:
+    observed, acted = draw.integer(1, 2), draw.integer(1, 2)
+    lengths = [draw.integer(2, 4) for _ in range(draw.integer(1, 3))]
+    return {
+        "observations": [draw.numbers(length + 1, observed) for length in lengths],
+        "actions": [draw.numbers(length, acted) for length in lengths],
+    }
+
+
 @cases_of("input_statistics")
 def input_statistics_cases() -> Iterator[Case]:
     base: Inputs = {"rows": numbers(4, 2, seed=1)}
@@ -683,3 +838,8 @@ def input_statistics_cases() -> Iterator[Case]:
     yield bad(
         "infinite", "rows must be finite", base, rows=with_nan(base["rows"], math.inf)
     )
+
+
+@draw_of("input_statistics")
+def draw_input_statistics(draw: Draw) -> Inputs:
+    return {"rows": draw.numbers(draw.integer(1, 4), draw.integer(1, 3))}

@@ -6,41 +6,156 @@ Axes and units as in `bnn_ref`, which does the computing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
 import bnn_ref as bnn
 import vime_ref as vime
-from bnn_ref import Array, DiagNormal, Sigma, Zeta
+from bnn_ref import Array, DiagNormal, Sigma, Sizes, Zeta
+from vime_check import exact
 from vime_check.operations import (
-    Arrays,
     Case,
+    Draw,
     Function,
-    Inputs,
     bad,
     by_convention,
     cases_of,
+    draw_by_names,
+    draw_of,
+    exact_form,
     good,
     mistake,
-    model,
     numbers,
     operation,
-    sizes_of,
+    register,
     with_nan,
 )  # fmt: skip
+from vime_check.wire import Arrays, Inputs, Kinds
+
+# ---------------------------------------------------------------- constants
+
+NETWORK: Kinds = {"layer_sizes": "wholes", "zeta": "arrays"}
+KINK = 1e-3  # drawn pre-activations keep this distance from the ReLU's kink, where gradients differ by rounding
+
+# ---------------------------------------------------------------- building blocks: inputs of networks
+
+
+def model(*layer_sizes: int, rows: int, samples: int, seed: int) -> Inputs:
+    """All inputs of the operations on a network: posterior, prior, data, both kinds of noise, settings."""
+    size = bnn.num_weights(layer_sizes)
+    return {
+        "theta": numbers(samples, size, seed=seed + 7),
+        "mu": numbers(size, seed=seed),
+        "rho": 0.5 * numbers(size, seed=seed + 1) - 0.5,
+        "prior_mu": 0.5 * numbers(size, seed=seed + 2),
+        "prior_rho": 0.25 * numbers(size, seed=seed + 3),
+        "inputs": numbers(rows, layer_sizes[0], seed=seed + 4),
+        "targets": numbers(rows, layer_sizes[-1], seed=seed + 5),
+        "eps": numbers(samples, size, seed=seed + 6),
+        "zeta": [
+            numbers(samples, rows, units, seed=seed + 8 + units + i)
+            for i, units in enumerate(layer_sizes[1:])
+        ],
+        "layer_sizes": np.array(layer_sizes),
+        "likelihood_sigma": 0.75,
+        "num_data": 10.0,
+        "step_size": 0.015625,
+        "method": "taylor",
+        "num_steps": 1,
+        "learning_rate": 0.03125,
+    }
+
+
+def draw_model(draw: Draw, names: Iterable[str], rows: int = 0) -> Inputs:
+    """A small network with rows and noise, as far as an operation has inputs of these names."""
+    sizes = [draw.integer(1, 2) for _ in range(draw.integer(2, 3))]
+    rows = rows or draw.integer(1, 3)
+    samples = draw.integer(1, 2)
+    weights = bnn.num_weights(sizes)
+
+    # Numbers of these shapes.
+    flat = dict.fromkeys(("mu", "rho", "prior_mu", "prior_rho"), (weights,))
+    shapes = {**flat, "theta": (samples, weights), "eps": (samples, weights)}
+    shapes |= {"inputs": (rows, sizes[0]), "targets": (rows, sizes[-1])}
+
+    # What else there is, drawn only if it has a name.
+    others: dict[str, Callable[[], Any]] = {
+        "zeta": lambda: [draw.numbers(samples, rows, units) for units in sizes[1:]],
+        "layer_sizes": lambda: sizes,
+        "likelihood_sigma": lambda: 4.0 * draw.positives(),
+        "num_data": lambda: float(rows * draw.integer(1, 10)),
+        "step_size": lambda: 2.0 ** -draw.integer(4, 8),
+        "learning_rate": lambda: 2.0 ** -draw.integer(4, 8),
+        "num_steps": lambda: draw.integer(1, 3),
+        "method": lambda: ("taylor", "exact")[draw.integer(0, 1)],
+    }
+    return {
+        name: draw.numbers(*shapes[name]) if name in shapes else others[name]()
+        for name in names
+    }
+
+
+def at_kink(inputs: Inputs) -> bool:
+    """Whether a hidden unit of a drawn network is so near 0 that rounding decides its gradient."""
+    sizes = inputs.get("layer_sizes", ())
+    if len(sizes) < 3 or "mu" not in inputs:
+        return False
+
+    # The first layer alone.
+    first = bnn.num_weights(sizes[:2])
+    q = DiagNormal(np.array(inputs["mu"][:first]), np.array(inputs["rho"][:first]))
+    noise = (
+        {"zeta": [np.array(inputs["zeta"][0])]}
+        if "zeta" in inputs
+        else {"eps": np.array(inputs["eps"])[:, :first]}
+    )
+    units = outputs_of(q, np.array(inputs["inputs"]), noise, sizes[:2])
+    return bool(np.min(np.abs(units)) < KINK)
+
+
+def outputs_of(
+    q: DiagNormal, inputs: Array, noise: Inputs, layer_sizes: Sizes
+) -> Array:
+    """Outputs (S, N, O) with the noise of either kind that is given: eps or zeta."""
+    if "zeta" in noise:
+        return bnn.mlp_local(q, inputs, noise["zeta"], layer_sizes)
+    return bnn.mlp(bnn.sample_weights(q, noise["eps"]), inputs, layer_sizes)
+
+
+def sizes_of(layer_sizes: Array) -> tuple[int, ...]:
+    return tuple(int(size) for size in layer_sizes)
+
+
+def model_settings(layer_sizes: Array, likelihood_sigma: Sigma) -> vime.ModelSettings:
+    return {
+        "layer_sizes": sizes_of(layer_sizes),
+        "likelihood_sigma": likelihood_sigma,
+    }
+
 
 # ---------------------------------------------------------------- family softplus
 
 
-@operation("softplus", "elementwise")
-def softplus(rho: Array) -> Array:
-    return bnn.softplus(rho)
+register(
+    "softplus", "elementwise", bnn.softplus, measured=(2.0e-16, 6.7e-08), floor=0.0
+)
+exact_form("softplus")(exact.softplus)
 
 
-@operation("softplus", "elementwise")
-def softplus_inverse(sigma: Array) -> Array:
-    return bnn.softplus_inverse(sigma)
+register(
+    "softplus",
+    "elementwise",
+    bnn.softplus_inverse,
+    measured=(2.1e-16, 6.1e-08),
+    floor=0.0,
+)
+
+
+@exact_form("softplus_inverse")
+def exact_softplus_inverse(sigma: Any) -> Any:
+    return exact.log(exact.expm1(sigma))
 
 
 @mistake("SoftplusOverflow", "softplus")
@@ -94,6 +209,15 @@ def softplus_cases() -> Iterator[Case]:
     yield bad("minus-infinite", "rho must be finite", base, rho=(-math.inf,))
 
 
+@draw_of("softplus")
+def draw_softplus(draw: Draw) -> Inputs:
+    """Up to 768; σ of less than −48 is too small for float32."""
+    scale = 2.0 ** draw.integer(0, 8)
+    return {
+        "rho": [max(scale * value, -48.0) for value in draw.numbers(draw.integer(1, 3))]
+    }
+
+
 @cases_of("softplus_inverse")
 def softplus_inverse_cases() -> Iterator[Case]:
     base: Inputs = {"sigma": (0.5, 1.0)}
@@ -119,23 +243,43 @@ def softplus_inverse_cases() -> Iterator[Case]:
     yield bad("infinite", "sigma must be finite", base, sigma=(1.0, math.inf))
 
 
+@draw_of("softplus_inverse")
+def draw_softplus_inverse(draw: Draw) -> Inputs:
+    scale = 2.0 ** draw.integer(-10, 7)
+    return {"sigma": [scale * value for value in draw.positives(draw.integer(1, 3))]}
+
+
 # ---------------------------------------------------------------- family kl
 
 
-@operation("kl", "elementwise")
-def kl_diag_normal(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
-    return bnn.kl_diag_normal(mu_q, sigma_q, mu_p, sigma_p)
+register(
+    "kl", "elementwise", bnn.kl_diag_normal, measured=(3.9e-16, 5.3e-08), floor=0.0
+)
+exact_form("kl_diag_normal")(exact.kl)
 
 
-@operation("kl", "elementwise")
+@operation("kl", "elementwise", measured=(3.4e-16, 1.2e-07), floor=0.0)
 def kl_hessian_diag(mu: Array, rho: Array) -> Arrays:
     h_mu, h_rho = bnn.kl_hessian_diag(DiagNormal(mu, rho))
     return {"h_mu": h_mu, "h_rho": h_rho}
 
 
-@operation("kl", "elementwise")
+@exact_form("kl_hessian_diag")
+def exact_hessian(mu: Any, rho: Any) -> dict[str, Any]:
+    sigma = exact.softplus(rho)
+    slope = 1 / (1 + exact.exp(-rho))
+    return {"h_mu": 1 / sigma**2, "h_rho": 2 * (slope / sigma) ** 2}
+
+
+@operation("kl", "elementwise", measured=(2.0e-16, 6.3e-08), floor=0.0)
 def kl_taylor(mu: Array, rho: Array, delta_mu: Array, delta_rho: Array) -> Array:
     return bnn.kl_taylor(DiagNormal(mu, rho), delta_mu, delta_rho)
+
+
+@exact_form("kl_taylor")
+def exact_taylor(mu: Any, rho: Any, delta_mu: Any, delta_rho: Any) -> Any:
+    h = exact_hessian(mu, rho)
+    return np.sum(h["h_mu"] * delta_mu**2 + h["h_rho"] * delta_rho**2) / 2
 
 
 def textbook_kl(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
@@ -307,6 +451,18 @@ def kl_diag_normal_cases() -> Iterator[Case]:
     yield bad("one-for-all", "all must have the same last axis", base, sigma_p=(1.0,))
 
 
+@draw_of("kl_diag_normal")
+def draw_kl_diag_normal(draw: Draw) -> Inputs:
+    size = draw.integer(1, 3)
+    mu, sigma = draw.numbers(size), draw.positives(size)
+    return {
+        "mu_q": draw.near(mu, sigma),
+        "sigma_q": draw.near(sigma, sigma),
+        "mu_p": mu,
+        "sigma_p": sigma,
+    }
+
+
 @cases_of("kl_hessian_diag")
 def kl_hessian_diag_cases() -> Iterator[Case]:
     base: Inputs = {"mu": (0.0, 1.0), "rho": (0.0, -1.0)}
@@ -332,6 +488,12 @@ def kl_hessian_diag_cases() -> Iterator[Case]:
     yield by_convention(
         bad("rho-below-range", "rho must be >= -700", base, rho=(0.0, -1000.0))
     )
+
+
+@draw_of("kl_hessian_diag")
+def draw_kl_hessian_diag(draw: Draw) -> Inputs:
+    size = draw.integer(1, 3)
+    return {"mu": draw.numbers(size), "rho": draw.numbers(size)}
 
 
 @cases_of("kl_taylor")
@@ -365,24 +527,44 @@ def kl_taylor_cases() -> Iterator[Case]:
     yield bad("infinite", "delta_mu must be finite", base, delta_mu=(math.inf, 0.0))
 
 
+@draw_of("kl_taylor")
+def draw_kl_taylor(draw: Draw) -> Inputs:
+    size = draw.integer(1, 3)
+    return {name: draw.numbers(size) for name in ("mu", "rho", "delta_mu", "delta_rho")}
+
+
 # ---------------------------------------------------------------- family network
 
 
-@operation("network", "arraywise")
+@operation("network", "arraywise", measured=(0.0, 2.1e-08), kinds=NETWORK)
 def mlp(theta: Array, inputs: Array, layer_sizes: Array) -> Array:
     return bnn.mlp(theta, inputs, sizes_of(layer_sizes))
 
 
-@operation("network", "arraywise")
+@operation("network", "arraywise", measured=(0.0, 3.4e-08))
 def sample_weights(mu: Array, rho: Array, eps: Array) -> Array:
     return bnn.sample_weights(DiagNormal(mu, rho), eps)
 
 
-@operation("network", "arraywise")
+@operation("network", "arraywise", measured=(3.3e-16, 2.5e-07), kinds=NETWORK)
 def mlp_local(
     mu: Array, rho: Array, inputs: Array, zeta: Zeta, layer_sizes: Array
 ) -> Array:
     return bnn.mlp_local(DiagNormal(mu, rho), inputs, zeta, sizes_of(layer_sizes))
+
+
+@mistake("SharedRowNoise", "mlp_local")
+def shared_row_noise(right: Function, given: Inputs) -> Any:
+    zeta = [np.repeat(each[:, :1], each.shape[1], axis=1) for each in given["zeta"]]
+    return right(**given | {"zeta": zeta})
+
+
+@mistake("SameLayerNoise", "mlp_local")
+def same_layer_noise(right: Function, given: Inputs) -> Any:
+    """Layer 0's noise in every layer of its width."""
+    first = given["zeta"][0]
+    zeta = [first if each.shape == first.shape else each for each in given["zeta"]]
+    return right(**given | {"zeta": zeta})
 
 
 @cases_of("mlp")
@@ -485,20 +667,26 @@ def mlp_local_cases() -> Iterator[Case]:
     )
 
 
+draw_by_names(draw_model, "mlp", "sample_weights", "mlp_local")
+
+
 # ---------------------------------------------------------------- family likelihood
 
 
-@operation("likelihood", "arraywise")
-def normal_log_density(x: Array, mean: Array, sigma: Sigma) -> Array:
-    return bnn.normal_log_density(x, mean, sigma)
+register("likelihood", "arraywise", bnn.normal_log_density, measured=(1.9e-16, 4.2e-08))
+exact_form("normal_log_density")(exact.log_density)
 
 
-@operation("likelihood", "arraywise")
-def log_likelihood(outputs: Array, targets: Array, likelihood_sigma: Sigma) -> Array:
-    return bnn.log_likelihood(outputs, targets, likelihood_sigma)
+register("likelihood", "arraywise", bnn.log_likelihood, measured=(3.3e-16, 9.6e-08))
 
 
-@operation("likelihood", "arraywise")
+@exact_form("log_likelihood")
+def exact_log_likelihood(outputs: Any, targets: Any, likelihood_sigma: Any) -> Any:
+    densities = exact.log_density(targets, outputs, likelihood_sigma)
+    return np.sum(densities, axis=-1)  # (S, N)
+
+
+@operation("likelihood", "arraywise", measured=(6.0e-16, 2.0e-07), kinds=NETWORK)
 def predictive_log_density(
     mu: Array,
     rho: Array,
@@ -508,12 +696,9 @@ def predictive_log_density(
     layer_sizes: Array,
     likelihood_sigma: Sigma,
 ) -> Array:
-    model: vime.ModelSettings = {
-        "layer_sizes": sizes_of(layer_sizes),
-        "likelihood_sigma": likelihood_sigma,
-    }
+    settings = model_settings(layer_sizes, likelihood_sigma)
     return bnn.predictive_log_density(
-        DiagNormal(mu, rho), inputs, targets, eps, **model
+        DiagNormal(mu, rho), inputs, targets, eps, **settings
     )
 
 
@@ -562,12 +747,9 @@ def likelihood_without_log_sigma(right: Function, given: Inputs) -> Array:
 @mistake("AveragedPrediction", "predictive_log_density")
 def density_of_averaged_prediction(right: Function, given: Inputs) -> Array:
     q = DiagNormal(given["mu"], given["rho"])
-    outputs = bnn.forward(
-        q, given["inputs"], given["eps"], sizes_of(given["layer_sizes"])
-    )
-    return bnn.log_likelihood(
-        outputs.mean(axis=0)[None], given["targets"], given["likelihood_sigma"]
-    )[0]
+    outputs = outputs_of(q, given["inputs"], given, sizes_of(given["layer_sizes"]))
+    average = outputs.mean(axis=0)[None]  # (1, N, O)
+    return bnn.log_likelihood(average, given["targets"], given["likelihood_sigma"])[0]
 
 
 @cases_of("normal_log_density")
@@ -598,6 +780,16 @@ def normal_log_density_cases() -> Iterator[Case]:
     yield bad("zero-sigma", "sigma must be > 0", base, sigma=(1.0, 0.0, 1.0))
     yield bad("negative-sigma", "sigma must be > 0", base, sigma=-1.0)
     yield bad("nan", "x must be finite", base, x=with_nan(np.zeros(3)))
+
+
+@draw_of("normal_log_density")
+def draw_normal_log_density(draw: Draw) -> Inputs:
+    size = draw.integer(1, 3)
+    return {
+        "x": draw.numbers(size),
+        "mean": draw.numbers(size),
+        "sigma": draw.positives(size),
+    }
 
 
 @cases_of("log_likelihood")
@@ -632,6 +824,17 @@ def log_likelihood_cases() -> Iterator[Case]:
     )
 
 
+@draw_of("log_likelihood")
+def draw_log_likelihood(draw: Draw) -> Inputs:
+    samples, rows, size = draw.integer(1, 2), draw.integer(1, 3), draw.integer(1, 3)
+    outputs_drawn, targets = draw.numbers(samples, rows, size), draw.numbers(rows, size)
+    return {
+        "outputs": outputs_drawn,
+        "targets": targets,
+        "likelihood_sigma": draw.positives(),
+    }
+
+
 @cases_of("predictive_log_density")
 def predictive_log_density_cases() -> Iterator[Case]:
     base = model(2, 3, 2, rows=3, samples=3, seed=1)
@@ -652,3 +855,6 @@ def predictive_log_density_cases() -> Iterator[Case]:
     yield bad(
         "nan-input", "inputs must be finite", base, inputs=with_nan(base["inputs"])
     )
+
+
+draw_by_names(draw_model, "predictive_log_density")

@@ -1,0 +1,86 @@
+"""Fifty digits: how a form is run, and that no form takes a wrong output for the right one."""
+
+import subprocess
+import sys
+from fractions import Fraction
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+
+from vime_check import exact
+from vime_check.cases import OPERATIONS
+from vime_check.prove import prove
+
+FORMS = [name for name, each in OPERATIONS.items() if each.exact is not None]
+
+
+@pytest.fixture(autouse=True)
+def _overflow_is_part_of_some_cases() -> Any:
+    with np.errstate(all="ignore"):
+        yield
+
+
+def a_little_larger(output: Any) -> Any:
+    if isinstance(output, dict):
+        return {name: a_little_larger(value) for name, value in output.items()}
+    return (1 + 1e-9) * output
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_closed_form_controls_of_known_mistakes_and_of_the_ninth_digit(
+    name: str,
+) -> None:
+    """50 digits take no wrong output for the right one: the mistakes' outputs in place of the reference's."""
+    operation = OPERATIONS[name]
+    valid = [case for case in operation.cases() if not case.why]
+    wrong = [
+        (case, each)
+        for case in valid
+        for flag in case.flags
+        if flag != "InputMutation" and "f64" in case.dtypes
+        for each in operation.mistakes[flag]
+    ]
+    wrong.append(
+        (valid[0], lambda **given: a_little_larger(operation.function(**given)))
+    )
+    for case, function in wrong:
+        with pytest.raises(ValueError, match="away from 50 digits"):
+            prove(operation._replace(function=function), case._replace(flags=()))
+
+
+def test_a_form_takes_50_digits_and_gives_float64() -> None:
+    """1/3 + 1e-30 − 1/3 is 0 in float64; whole numbers, flags and texts stay as they are."""
+    seen: dict[str, Any] = {}
+
+    def form(**given: Any) -> dict[str, Any]:
+        seen.update(given)
+        third = given["x"] / 3
+        return {"y": third + mpmath.mpf(10) ** -30 - third, "n": given["n"]}
+
+    given = {"x": 1.0, "a": np.array([[0.5]]), "n": np.array([2]), "b": True, "s": "t"}
+    output = exact.exact_output(form, given)
+    assert output["y"] == pytest.approx(1e-30, rel=1e-15)
+    assert output["n"].dtype == np.float64
+    assert isinstance(seen["x"], mpmath.mpf)
+    assert isinstance(seen["a"][0, 0], mpmath.mpf)
+    assert (seen["n"] is given["n"], seen["b"], seen["s"]) == (True, True, "t")
+
+
+def test_shared_forms_against_fractions_and_mpmath() -> None:
+    with mpmath.workdps(50):
+        near = mpmath.mpf(10) ** -45
+        assert abs(exact.softplus(exact.one() * 0) - mpmath.log(2)) < near
+        half = exact.kl(*(np.array([exact.one() * x]) for x in (1, 1, 0, 1)))
+        assert half == Fraction(1, 2)
+        at_mean = exact.log_density(exact.one(), exact.one(), exact.one())
+        assert abs(at_mean + mpmath.log(2 * mpmath.pi) / 2) < near
+
+
+def test_mpmath_is_imported_only_when_a_form_runs() -> None:
+    code = (
+        "import sys, vime_check.cases, vime_check.prove; assert 'mpmath' not in sys.modules;"
+        "vime_check.prove.family_file('softplus'); assert 'mpmath' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

@@ -1,0 +1,236 @@
+"""Fuzzing: what it finds of planted mistakes, of broken programs, and of honest ones."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from check_helpers import (
+    ROOT,
+    command_line,
+    draw_of_seed,
+    module,
+    program,
+    statuses,
+    write_vectors,
+)
+
+from vime_check import fuzzer
+from vime_check.cases import OPERATIONS
+from vime_check.judge import check
+
+pytestmark = pytest.mark.usefixtures("vectors")
+
+SCHEMA = json.loads(
+    (ROOT / "vime_check" / "vectors" / "schema.json").read_text("utf-8")
+)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+@pytest.mark.parametrize("dtype", ["f64", "f32"])
+def test_fuzz_of_the_javascript_adapter_finds_nothing(dtype: str) -> None:
+    report = fuzzer.fuzz(
+        command=f"node '{ROOT / 'examples' / 'vime_adapter.js'}'",
+        examples=5,
+        dtype=dtype,
+    )
+    assert {each.operation: each.status for each in report.findings} == dict.fromkeys(
+        OPERATIONS, "passed"
+    ), str(report)
+
+
+PLANTED = (
+    "\nhonest = {0}\ndef {0}(**inputs):\n    right = honest(**inputs)\n    return {1}"
+)
+
+
+@pytest.mark.parametrize(
+    ("operation", "wrong", "inputs"),
+    [
+        ("softplus", "np.log(1 + np.exp(inputs['rho']))", None),
+        ("kl_taylor", "2 * right", {"mu": [0.0], "rho": [0.0]}),
+        (
+            "curious_rewards",
+            "right if inputs['eta'] < 0.5 else right + 1",
+            {"rewards": [0.0], "gains": [1.0], "eta": 0.5},
+        ),
+        ("kl_hessian_diag", "{'h_mu': right['h_mu']}", {"mu": [0.0], "rho": [0.0]}),
+    ],
+)
+def test_fuzz_shrinks_a_planted_mistake_to_a_vector(
+    operation: str,
+    wrong: str,
+    inputs: dict[str, Any] | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The vector fails the same implementation and passes an honest one and the reference."""
+    name = module(PLANTED.format(operation, wrong))
+    assert command_line("fuzz", name, "--only", operation, "--examples", "300") == 1
+    (text,) = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("{")
+    ]
+    found = json.loads(text)
+    jsonschema.Draft202012Validator(
+        {**SCHEMA["$defs"]["valid"], "$defs": SCHEMA["$defs"]}
+    ).validate(found)
+    assert {**found["inputs"], **(inputs or {})} == found["inputs"]
+    folder = write_vectors(tmp_path / "found", [found])
+    assert statuses(check(name, vectors=folder)) == {"failed": 1}
+    assert statuses(check(module(name="honest"), vectors=folder)) == {"passed": 1}
+    assert statuses(check(vectors=folder)) == {"passed": 1}
+
+
+def test_fuzz_names_the_mistake_and_goes_by_its_seed() -> None:
+    name = module(PLANTED.format("kl_taylor", "2 * right"))
+    one, same = (fuzzer.fuzz(name, only="kl_taylor", seed=1) for _ in range(2))
+    assert one == same
+    assert one.findings[0].case is not None
+    assert one.findings[0].case["flags"] == ["MissingHalf"]
+    assert "matches MissingHalf" in str(one)
+
+
+def test_fuzz_over_exec_skips_and_survives(capsys: pytest.CaptureFixture[str]) -> None:
+    command = program(
+        "say(seq=q['seq'], result=[1.0]) if q['inputs']['rho'] != [0.0] else os._exit(5)"
+    )
+    only = "softplus/at-zero,softplus_inverse/half"
+    assert (
+        command_line("fuzz", "--exec", command, "--only", only, "--json", "report.json")
+        == 1
+    )
+    found = {
+        each["operation"]: each
+        for each in json.loads(Path("report.json").read_text())["findings"]
+    }
+    assert found["softplus"]["status"] == "errored"
+    assert found["softplus_inverse"]["status"] == "skipped"
+    assert "softplus_inverse: skipped, no" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("body", ["import os; os._exit(5)", "raise TypeError('five')"])
+def test_fuzz_reports_what_breaks_or_raises(body: str) -> None:
+    report = fuzzer.fuzz(
+        module(f"\ndef softplus(rho):\n    {body}"), only="softplus", timeout=2.0
+    )
+    assert [
+        each.status for each in report.findings if each.operation == "softplus"
+    ] == ["errored"]
+    assert re.search("exited with code 5|TypeError: five", str(report))
+
+
+def test_fuzz_reports_answers_that_change_from_call_to_call() -> None:
+    report = fuzzer.fuzz(
+        module(
+            "\nimport itertools; calls = itertools.count()\n"
+            "def softplus(rho): return np.logaddexp(0, rho) + (next(calls) == 3)"
+        ),
+        only="softplus/at-zero",
+    )
+    assert [(each.status, each.message[:36]) for each in report.findings] == [
+        ("failed", "answers to the same inputs differ: e")
+    ]
+
+
+def test_fuzz_reports_what_it_saw_before_a_program_broke() -> None:
+    body = (
+        "\ndef softplus(rho):\n    if 0 < rho[0] < 2: import os; os._exit(5)\n"
+        "    return np.logaddexp(0, rho) + (rho[0] > 1)"
+    )
+    (finding,) = fuzzer.fuzz(module(body), only="softplus/at-zero").findings
+    assert (finding.status, finding.message[:38]) == (
+        "failed",
+        "disagreement, before the search ended ",
+    )
+
+
+SOME = "\ndef softplus(rho):\n    if rho[0] {}: raise NotImplementedError('not there')\n    return np.logaddexp(0, rho)"
+
+
+@pytest.mark.parametrize(
+    ("condition", "status", "message"),
+    [
+        ("> 0", "passed", r"no disagreement in \d+ examples"),
+        ("< np.inf", "skipped", "not there"),
+    ],
+)
+def test_fuzz_skips_only_an_operation_of_which_nothing_was_compared(
+    condition: str, status: str, message: str
+) -> None:
+    (finding,) = fuzzer.fuzz(
+        module(SOME.format(condition)), only="softplus/at-zero", examples=30
+    ).findings
+    assert finding.status == status
+    assert re.fullmatch(message, finding.message)
+    assert finding.message != "no disagreement in 30 examples"
+
+
+@pytest.mark.parametrize("operation", ["kl_diag_normal", "information_gain"])
+def test_fuzz_near_identity_takes_honest_sigmas_in_float32_control_of_the_textbook_sum_in_float64(
+    operation: str,
+) -> None:
+    body = (
+        "\ndef kl(m, s, n, t):\n    r, z = (s - t) / t, (m - n) / t"
+        "\n    return np.sum({}) / 2"
+        "\ndef kl_diag_normal(mu_q, sigma_q, mu_p, sigma_p): return kl(mu_q, sigma_q, mu_p, sigma_p)"
+        "\ndef information_gain(mu_new, rho_new, mu_old, rho_old):"
+        "\n    return kl(mu_new, softplus(rho_new), mu_old, softplus(rho_old))"
+    )
+    series = "2 * r**2 - r**3 * 2 / 3 + r**4 / 2 - r**5 * 2 / 5 + r**6 / 3"
+    sigmas = f"z**2 + np.where(abs(r) < 0.05, {series}, r * (r + 2) - 2 * np.log1p(r))"
+    arguments: dict[str, Any] = {"only": operation, "examples": 100, "dtype": "f32"}
+    honest = {
+        each.operation: each
+        for each in fuzzer.fuzz(module(body.format(sigmas)), **arguments).findings
+    }
+    assert honest[operation].status == "passed", honest
+    textbook = module(
+        body.format("(s / t)**2 - 1 - 2 * np.log(s / t) + z**2"), "textbook"
+    )
+    (finding,) = fuzzer.fuzz(textbook, **arguments | {"dtype": "f64"}).findings
+    assert finding.status == "failed", finding
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.2])
+def test_fuzz_names_no_mistake_of_an_output_that_is_none(factor: float) -> None:
+    change = PLANTED.format("kl_taylor", f"right * {factor}")
+    (finding,) = fuzzer.fuzz(module(change), only="kl_taylor").findings
+    assert finding.case is not None
+    assert (finding.status, finding.case["flags"]) == ("failed", [])
+
+
+def test_fuzz_without_hypothesis_ends_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert command_line("fuzz") == 2
+    assert (
+        capsys.readouterr().err
+        == "vime-ref fuzz: error: fuzz needs hypothesis: pip install hypothesis\n"
+    )
+
+
+def test_draws_of_every_operation_are_valid_inputs_of_the_reference() -> None:
+    """At least half of them; the others are too near a kink."""
+    for name, operation in OPERATIONS.items():
+        draw = draw_of_seed(0)
+        drawn = [fuzzer.drawn_inputs(operation, draw) for _ in range(20)]
+        results = [fuzzer.reference_output(operation, inputs) for inputs in drawn]
+        assert sum(result is not None for result in results) >= 10, name
+        assert list(drawn[0]) == operation.names
+
+
+LISTS = "\nfrom vime_check.cases import OPERATIONS\ndef replay_transitions(**inputs):\n    {}"
+
+
+@pytest.mark.parametrize("flag", ["CrossEpisode", "ActionShift"])
+def test_fuzz_names_a_mistake_of_lists_of_arrays(flag: str) -> None:
+    """Its known mistakes are called with the kinds of inputs that the operation declares."""
+    body = f"return OPERATIONS['replay_transitions'].mistakes[{flag!r}][0](**inputs)"
+    name = module(LISTS.format(body))
+    (finding,) = fuzzer.fuzz(name, only="replay_transitions").findings
+    assert finding.case is not None
+    assert flag in finding.case["flags"]

@@ -1,0 +1,138 @@
+"""The registry: what an operation holds, and that all of it stands in one file."""
+
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+from check_helpers import ROOT
+
+from vime_check.cases import OPERATIONS
+from vime_check.judge import check
+from vime_check.operations import (
+    Operation,
+    bad,
+    by_convention,
+    cases_of,
+    draw_of,
+    exact_form,
+    good,
+    intermediates_of,
+    mistake,
+    numbers,
+    register,
+    rounded,
+    tolerance,
+)
+
+
+def doubled(x: Any, layer_sizes: Any) -> Any:
+    return 2.0 * x
+
+
+@pytest.fixture
+def added() -> Any:
+    """One more operation, for the time of a test."""
+    register(
+        "new",
+        "elementwise",
+        doubled,
+        measured=(1e-15, 1e-7),
+        kinds={"layer_sizes": "wholes", "zeta": "arrays"},
+    )
+    yield OPERATIONS["doubled"]
+    del OPERATIONS["doubled"]
+
+
+def test_an_operation_is_all_that_was_registered(added: Operation) -> None:
+    """Kinds of inputs that it lacks, cases that need others and flags of others count for nothing."""
+    assert (added.name, added.family, added.names) == (
+        "doubled",
+        "new",
+        ["x", "layer_sizes"],
+    )
+    assert added.kinds == {"layer_sizes": "wholes"}
+    mistake("MissingHalf", "doubled")(lambda right, given: 2.0 * right(**given))
+    mistake("MissingHalf", "doubled")(lambda right, given: given["x"])
+    intermediates_of("doubled")(lambda given: {"half": given["x"]})
+    exact_form("doubled")(lambda x, layer_sizes: x + x)
+    draw_of("doubled")(lambda draw: {"x": 1.0, "layer_sizes": [1]})
+
+    base = {"x": 0.1, "layer_sizes": (1, 2), "zeta": 3.0}
+    cases_of("doubled")(
+        lambda: iter(
+            [
+                good(
+                    "one", "One.", "MissingHalf", "SwappedKL", "InputMutation", **base
+                ),
+                bad("two", "x must be >= 0", base, x=-1.0),
+                bad("three", "zeta must be >= 0", base, zeta=-1.0),
+            ]
+        )
+    )
+    full = OPERATIONS["doubled"]
+    one, two = full.cases()
+    assert list(one.inputs) == ["x", "layer_sizes"]
+    assert one.inputs["x"] == float(np.float32(0.1))
+    assert one.flags == ("MissingHalf", "InputMutation")
+    assert (two.why, two.inputs["x"]) == ("x must be >= 0", -1.0)
+    assert by_convention(two).comment.endswith("which is no law: x must be >= 0.")
+    wrong = [each(**one.inputs) for each in full.mistakes["MissingHalf"]]
+    assert wrong == [4.0 * one.inputs["x"], one.inputs["x"]]
+    assert full.intermediates is not None
+    assert full.exact is not None
+    assert full.draw is not added.draw
+
+
+def test_tolerances_are_ten_measured_errors_and_no_less_than_ten_units(
+    added: Operation,
+) -> None:
+    assert tolerance(added, "f64") == pytest.approx(1e-14)
+    assert tolerance(added, "f32") == 1e-6
+    assert tolerance(added._replace(measured=(0.0, 2e-6)), "f64") == 2e-15
+    assert tolerance(added._replace(measured=(0.0, 2e-6)), "f32") == pytest.approx(2e-5)
+
+
+def test_rounded_values_are_numbers_of_float32_if_they_are_meant_for_it() -> None:
+    """Control: for float64 alone, and whole numbers, flags and texts, they stay as they are."""
+    values = [0.1, np.array([0.1]), 3, True, "taylor", None]
+    assert rounded(values, ("f64",)) is values
+    number, array, *rest = rounded(values, ("f64", "f32"))
+    assert number == array[0] == float(np.float32(0.1)) != 0.1
+    assert (type(number), array.dtype) == (float, np.float64)
+    assert rest == values[2:]
+
+
+def test_numbers_are_exact_in_float32_and_differ_from_seed_to_seed() -> None:
+    values = numbers(4, 5, seed=1)
+    assert values.shape == (4, 5)
+    np.testing.assert_array_equal(values, values.astype(np.float32))
+    assert np.all(np.abs(values) <= 2.0)
+    assert not np.array_equal(values, numbers(4, 5, seed=2))
+
+
+def parts(operation: Operation) -> list[Any]:
+    """The functions that were registered for an operation, without the partials around them."""
+    mistakes = [m.args[0] for flags in operation.mistakes.values() for m in flags]
+    found = [*mistakes, operation.exact, operation.intermediates, operation.draw]
+    return [getattr(each, "func", each) for each in found if each is not None]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_everything_about_an_operation_stands_in_one_file(name: str) -> None:
+    """Helpers that several operations share stand before them: in networks, agents or exact."""
+    operation = OPERATIONS[name]
+    home = operation.cases.args[1].__module__
+    shared = {f"vime_check.{each}" for each in ("cases.networks", "exact")}
+    assert {each.__module__ for each in parts(operation)} <= {home, *shared}
+    if operation.function.__module__.startswith("vime_check."):
+        assert operation.function.__module__ == home
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_measured_errors_against_the_javascript_adapter() -> None:
+    """Both have two digits, hence the five per cent."""
+    report = check(command=f"node '{ROOT / 'examples' / 'vime_adapter.js'}'")
+    measured = {name: each.measured[0] for name, each in OPERATIONS.items()}
+    for outcome in report.outcomes:
+        assert (outcome.error or 0.0) <= 1.05 * measured[outcome.operation], outcome

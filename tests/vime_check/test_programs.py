@@ -1,0 +1,287 @@
+"""Programs under test: broken and hostile ones are reported as that, and nothing of theirs gets beyond the protocol."""
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from check_helpers import (
+    CASES,
+    GOOD,
+    ROOT,
+    assert_rest_is_good,
+    module,
+    program,
+    statuses,
+    write_vectors,
+)
+
+from vime_check import programs as protocol
+from vime_check import wire
+from vime_check.cases import OPERATIONS, networks
+from vime_check.judge import check
+
+pytestmark = pytest.mark.usefixtures("vectors")
+
+
+def test_a_program_over_exec_passes_like_its_module(
+    vectors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    command = shlex.join(
+        [sys.executable, "-m", "vime_check.programs", "serve", module()]
+    )
+    assert statuses(check(command=command, vectors=vectors)) == GOOD
+
+
+def test_only_the_served_module_is_believed_about_changed_inputs(vectors: Path) -> None:
+    body = "say(seq=q['seq'], result=[math.log(2)], mutated=['rho'])"
+    report = check(
+        command=program(f"import math; {body}"), only="softplus/zero", vectors=vectors
+    )
+    assert statuses(report) == {"passed": 1}, str(report)
+
+
+# ---------------------------------------------------------------- hostile implementations
+
+IN_A_CALL = {
+    "hang": ("while True: pass", "no answer within 1 s"),
+    "os._exit": ("import os; os._exit(7)", "exited with code 7"),
+    "sys.exit": ("import sys; sys.exit(3)", "SystemExit: 3"),
+    "signal": ("import os; os.kill(os.getpid(), 11)", "ended by signal SIGSEGV"),
+    "interrupt": (
+        "raise KeyboardInterrupt",
+        "ended by signal SIGINT: KeyboardInterrupt",
+    ),
+    "recursion": ("return softplus(rho)", "RecursionError"),
+    "huge": ("return np.zeros(300_000)", "answer of more than 1 MiB"),
+    "closes": (
+        "import os; os.closerange(3, 20); import time; time.sleep(60)",
+        "closed its stdin or stdout",
+    ),
+    "stderr": (
+        "import sys\n    while True: sys.stderr.write('x' * 10**6)",
+        "no answer within 1 s",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IN_A_CALL)
+def test_a_module_that_breaks_in_a_call_is_reported_as_that_and_the_rest_goes_on(
+    name: str, vectors: Path
+) -> None:
+    body, reason = IN_A_CALL[name]
+    limit = 1.0 if "within" in reason else 30.0
+    report = check(
+        module(f"\ndef softplus(rho):\n    {body}"), vectors=vectors, timeout=limit
+    )
+    raised = name in (
+        "sys.exit",
+        "recursion",
+    )  # which the worker outlives, so that an invalid input is refused
+    assert statuses(report, "softplus") == (
+        {"errored": 2, "refused": 1} if raised else {"errored": 3}
+    ), str(report)
+    assert all(reason in each.message for each in report.bad()), str(report)
+    assert_rest_is_good(report)
+
+
+AT_IMPORT = {
+    "crash": ("1 / 0", "ZeroDivisionError: division by zero"),
+    "exit": ("raise SystemExit(2)", "SystemExit: 2"),
+    "os._exit": ("import os; os._exit(9)", "exited with code 9"),
+    "syntax": ("def", "SyntaxError"),
+    "hang": ("import time; time.sleep(600)", "no answer within"),
+}
+
+
+@pytest.mark.parametrize("name", AT_IMPORT)
+def test_a_module_that_breaks_at_import_is_tried_once(
+    name: str, vectors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "hang":
+        monkeypatch.setattr(protocol, "START_SECONDS", 1.0)
+    body, reason = AT_IMPORT[name]
+    report = check(module("\n" + body), vectors=vectors, timeout=1.0)
+    assert statuses(report) == {"errored": len(CASES)}
+    head, line = str(report).splitlines()
+    assert head == "mine (f64)"
+    assert line.startswith("did not start: ")
+    assert reason in line
+    assert {each.message for each in report.outcomes[1:]} == {
+        "not tried, for the implementation did not start"
+    }
+
+
+def test_a_module_that_breaks_at_import_runs_once(vectors: Path) -> None:
+    assert not check(
+        module("\nopen('tried', 'a').write('x')\n1 / 0"), vectors=vectors
+    ).ok
+    assert Path("tried").read_text() == "x"
+
+
+def test_what_a_module_prints_and_reads_never_reaches_the_protocol(
+    vectors: Path,
+) -> None:
+    noise = "\nimport os, sys\nprint('hello'); os.write(1, b'{}\\n'); assert sys.stdin.read() == ''\n"
+    noise += "honest = softplus\ndef softplus(rho):\n    print('garbage', flush=True)\n    return honest(rho)"
+    assert statuses(check(module(noise), vectors=vectors)) == GOOD
+
+
+BABBLE = {
+    "garbage": ("print('gar\\x07bage', flush=True)", "not JSON: gar bage"),
+    "partial": (
+        "print('{\"seq\":', end='', flush=True); time.sleep(600)",
+        "no answer within 1 s",
+    ),
+    "list": ("print('[1]', flush=True)", "not a JSON object: [1]"),
+    "deep": ("print('[' * 10**5, flush=True)", "not JSON: [[["),
+    "long": ("print('1' * 10**5, flush=True)", "not JSON: 111"),
+    "binary": ("os.write(1, bytes(range(128, 256)) + b'\\n')", "not JSON: "),
+    "empty": ("print(flush=True)", "not JSON: "),
+    "seq": ("say(seq=q['seq'] + 1, result=1.0)", "in place of "),
+    "text seq": (
+        "say(seq=str(q['seq']), result=1.0)",
+        "answered number '1' in place of 1",
+    ),
+    "no seq": ("say(result=1.0)", "answered number None in place of "),
+    "twice": (
+        "say(seq=q['seq'], result=[0.0]); say(seq=q['seq'], result=[0.0])",
+        "answered number 1 in place of 2",
+    ),
+    "nothing": ("say(seq=q['seq'])", "no result in {'seq': "),
+    "endless line": (
+        "os.set_blocking(1, True)\n        while True: os.write(1, b'x' * 65536)",
+        "more than 1 MiB",
+    ),
+    "endless lines": ("while True: print('x')", "not JSON: x"),
+    "exit": ("sys.exit('bye')", "exited with code 1: bye"),
+    "error": ("say(seq=q['seq'], error='sorry')", "sorry"),
+}
+
+
+@pytest.mark.parametrize("name", BABBLE)
+def test_a_program_that_babbles_is_reported_as_that_and_the_rest_goes_on(
+    name: str, vectors: Path
+) -> None:
+    body, reason = BABBLE[name]
+    report = check(command=program(body), vectors=vectors, timeout=1.0)
+    bad = [
+        each
+        for each in report.outcomes
+        if each.operation == "softplus" and each.status == "errored"
+    ]
+    assert bad, str(report)
+    assert any(reason in each.message for each in bad), str(report)
+    others = [each.status for each in report.outcomes if each.operation != "softplus"]
+    late = name == "twice"  # what is too much is seen with the next answer
+    assert Counter(others) == Counter(skipped=len(others) - late, errored=int(late))
+
+
+def test_answers_that_are_too_long_are_breaks_and_one_that_is_not_is_read(
+    tmp_path: Path,
+) -> None:
+    many = [{**CASES[0], "id": f"softplus/{n}"} for n in range(5)]
+    folder = write_vectors(tmp_path / "many", many)
+    report = check(
+        module("\ndef softplus(rho): return np.zeros(300_000)"), vectors=folder
+    )
+    assert [each.message for each in report.outcomes[:3]] == [
+        "answer of more than 1 MiB"
+    ] * 3
+    assert all("not tried" in each.message for each in report.outcomes[3:])
+    report = check(
+        module("\ndef softplus(rho): return np.zeros(100_000)", "short"), vectors=folder
+    )
+    assert report.lines() == ["softplus/0 and 4 more: shape (100000,) in place of (1,)"]
+
+
+@pytest.mark.parametrize(
+    "text", ["#!/bin/sh\nexit 4\n", "not executable by any shell\x00"]
+)
+def test_a_program_that_does_not_start_is_an_error_of_every_case(
+    text: str, vectors: Path
+) -> None:
+    Path("start").write_text(text)
+    Path("start").chmod(0o755)
+    report = check(command="./start", vectors=vectors)
+    assert statuses(report) == {"errored": len(CASES)}
+    assert report.lines()[0].startswith("did not start: ")
+
+
+@pytest.mark.parametrize("ending", ["hangs", "crashes", "stops"])
+def test_children_that_a_program_leaves_in_its_process_group_are_ended(
+    ending: str, vectors: Path
+) -> None:
+    """The child holds stdout open, and writes a line a moment while it lives."""
+    spawn = "import subprocess, sys, os, time; subprocess.Popen(['sh', '-c', 'echo $$ > pid; sleep 600'])"
+    wait = "\n    while not os.path.exists('pid') or not open('pid').read(): time.sleep(0.01)\n    "
+    end = {
+        "hangs": "time.sleep(600)",
+        "crashes": "os._exit(1)",
+        "stops": "return np.logaddexp(0, rho)",
+    }[ending]
+    report = check(
+        module(f"\ndef softplus(rho):\n    {spawn}{wait}{end}"),
+        only="softplus/zero",
+        vectors=vectors,
+        timeout=2,
+    )
+    assert report.ok == (ending == "stops")
+    assert not alive(int(Path("pid").read_text()))
+
+
+def alive(pid: int) -> bool:
+    """Whether the process still runs, given a moment to end; one that nobody waited for does not."""
+    for _ in range(100):
+        try:
+            state = subprocess.run(
+                ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True
+            ).stdout.strip()
+        except FileNotFoundError:
+            os.kill(pid, 0)
+            state = "?"
+        if not state or state.startswith("Z"):
+            return False
+        time.sleep(0.02)
+    return True
+
+
+# ---------------------------------------------------------------- starting
+
+
+def test_a_module_whose_own_import_is_missing_is_no_usage_error(vectors: Path) -> None:
+    report = check(module("\nimport nowhere"), vectors=vectors)
+    assert report.lines() == [
+        "did not start: ModuleNotFoundError: No module named 'nowhere'"
+    ]
+
+
+def test_a_file_in_the_current_folder_hides_nothing_that_the_checker_needs(
+    vectors: Path,
+) -> None:
+    for name in ("json", "types", "numpy", "vime_check.programs"):
+        Path(f"{name}.py").write_text("1 / 0")
+    assert statuses(check(module(), vectors=vectors)) == GOOD
+
+
+def test_nothing_is_given_to_a_shell(vectors: Path) -> None:
+    check(command="echo hello; touch made $(touch made)", vectors=vectors)
+    assert not Path("made").exists()
+
+
+def test_the_wire_knows_no_operation_and_no_input_by_name() -> None:
+    """Except "inputs", which is the protocol's word too. Control: the file of an operation names its inputs."""
+    quoted = {
+        *OPERATIONS,
+        *(name for each in OPERATIONS.values() for name in each.names),
+    } - {"inputs"}
+    for border in (protocol, wire):
+        text = Path(str(border.__file__)).read_text("utf-8")
+        assert not {name for name in quoted if f'"{name}"' in text}, border
+    text = Path(str(networks.__file__)).read_text("utf-8")
+    assert {"layer_sizes", "zeta"} <= {name for name in quoted if f'"{name}"' in text}

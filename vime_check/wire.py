@@ -1,0 +1,174 @@
+"""Numbers on the wire: JSON in files and messages, NumPy arrays everywhere else.
+
+An input is an array of numbers unless its operation declares another kind. `vime_check.prove` writes the
+declarations to `inputs.json`, so that decoding needs neither the operations nor the reference.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+# ---------------------------------------------------------------- constants
+
+VECTORS = Path(__file__).parent / "vectors"
+INPUTS = Path(__file__).parent / "inputs.json"
+DTYPES: dict[str, type[np.floating[Any]]] = {"f64": np.float64, "f32": np.float32}
+SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}  # not in JSON
+
+# ---------------------------------------------------------------- types
+
+# Whole numbers in every precision, bytes, flags: each where the values allow it. Or a list of arrays.
+Kind = Literal["wholes", "bytes", "flags", "arrays"]
+Kinds = dict[str, Kind]  # by the name of the input
+Inputs = dict[str, Any]
+Arrays = dict[str, NDArray[np.float64]]  # by name; one without a name has the name ""
+
+
+# ---------------------------------------------------------------- to JSON
+
+
+def encode(value: Any) -> Any:
+    """The value as JSON has it: nested lists, and numbers that are not finite as strings."""
+    if isinstance(value, Mapping):
+        return {str(name): encode(each) for name, each in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        finite = value.dtype.kind != "f" or np.isfinite(value).all()
+        return value.tolist() if finite else encode(value.tolist())
+    if isinstance(value, list | tuple):
+        return [encode(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def encode_result(result: Any) -> Any:
+    """What an implementation returned: a number, nested lists, or these by name.
+
+    Raises TypeError unless it is an array, a number or a dict of these.
+    """
+    if isinstance(result, Mapping):
+        return {str(name): encode(checked(values)) for name, values in result.items()}
+    if isinstance(result, tuple):
+        raise TypeError(
+            "returned a tuple; an array, a number or a dict of arrays by name is wanted"
+        )
+    return encode(checked(result))
+
+
+def checked(values: Any) -> NDArray[np.float64]:
+    if hasattr(values, "detach"):  # a torch tensor
+        values = values.detach().cpu().numpy()
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(
+            f"returned {type(values).__name__} of {array.dtype}; numbers are wanted"
+        )
+    return array.astype(float)
+
+
+# ---------------------------------------------------------------- inputs from JSON
+
+
+@functools.cache
+def declared_kinds() -> dict[str, Kinds]:
+    """By operation, the inputs that are no array of numbers."""
+    kinds: dict[str, Kinds] = json.loads(INPUTS.read_text("utf-8"))
+    return kinds
+
+
+def decode_inputs(inputs: Inputs, kinds: Kinds, dtype: str) -> Inputs:
+    """Inputs as a Python implementation takes them: arrays, lists of arrays, plain scalars."""
+    return {
+        name: decode_input(value, kinds.get(name, ""), dtype)
+        for name, value in inputs.items()
+    }
+
+
+def decode_input(value: Any, kind: Kind | Literal[""], dtype: str) -> Any:
+    if not isinstance(value, list):
+        return SPECIAL.get(value, value) if isinstance(value, str) else value
+    if kind == "arrays":
+        return [to_array(part, dtype) for part in value]
+    array = to_array(value, "f64" if kind == "wholes" else dtype)
+    return OF_KIND[kind](array) if kind else array
+
+
+def to_array(value: Any, dtype: str) -> NDArray[Any]:
+    """Flags as flags, numbers in the precision of the dtype."""
+    array = np.array(value)
+    if array.dtype == bool:
+        return array
+    if array.dtype.kind == "U":  # some are strings of SPECIAL
+        array = np.array(value, dtype=float)
+    with np.errstate(over="ignore"):
+        return array.astype(DTYPES[dtype])
+
+
+def as_wholes(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(int) if np.all(array == np.floor(array)) else array
+
+
+def as_bytes(array: NDArray[Any]) -> NDArray[Any]:
+    fits = (array >= 0) & (array <= 255) & (array == np.floor(array))
+    return array.astype(np.uint8) if np.all(fits) else array
+
+
+def as_flags(array: NDArray[Any]) -> NDArray[Any]:
+    """No values are no flags; any others show by themselves whether they are flags."""
+    return array if array.size else array.astype(bool)
+
+
+OF_KIND: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "wholes": as_wholes,
+    "bytes": as_bytes,
+    "flags": as_flags,
+}
+
+# ---------------------------------------------------------------- outputs from JSON
+
+
+def decode_outputs(result: Any) -> Arrays:
+    """A result as arrays by name; ValueError if it holds anything but numbers."""
+    named = result if isinstance(result, dict) else {"": result}
+    return {name: decode_output(value) for name, value in named.items()}
+
+
+def decode_output(value: Any) -> NDArray[np.float64]:
+    try:
+        check_numbers(value)
+        return np.array(value, dtype=float)  # which reads the strings of SPECIAL
+    except (RecursionError, OverflowError):
+        raise ValueError("not an array of numbers") from None
+    except ValueError as error:
+        raise ValueError(shown(f"not an array of numbers: {error}")) from None
+
+
+def check_numbers(value: Any) -> None:
+    if isinstance(value, list):
+        for each in value:
+            check_numbers(each)
+    elif value not in SPECIAL if isinstance(value, str) else not is_number(value):
+        raise ValueError(f"{json.dumps(value)} stands where a number should")
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+# ---------------------------------------------------------------- text
+
+
+def shown(value: Any, limit: int = 300) -> str:
+    """What a program sent as one line that is safe to print."""
+    text = str(value)[: 2 * limit]
+    line = "".join(letter if letter.isprintable() else " " for letter in text)
+    line = " ".join(line.split())
+    return line if len(line) <= limit else line[:limit] + "..."
