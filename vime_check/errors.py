@@ -72,7 +72,7 @@ def array_error(
 
 
 def error(kind: Error, output: Any, expected: Any) -> float:
-    """The error of a function's output; infinite where there is NaN, which equals nothing here."""
+    """The error of a function's output; infinite if there is NaN, which equals nothing here."""
     named = by_name(output)
     if any(np.isnan(values).any() for values in named.values()):
         return math.inf

@@ -72,7 +72,7 @@ class Vector(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a case: one of STATUSES, the error where outputs could be compared, and why."""
+    """What became of a case: one of STATUSES, the error if outputs could be compared, and why."""
 
     id: str
     operation: str
@@ -110,7 +110,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Something was offered and nothing failed or errored; where strict, nothing was lenient either."""
+        """Something was offered and nothing failed or errored; if strict, nothing was lenient either."""
         return not self.bad() and not self.offers_nothing
 
     @property
@@ -204,7 +204,7 @@ def table_line(name: str, width: int, cells: Iterable[str], last: str) -> str:
 
 
 def group_line(mistake: str, outcomes: Sequence[Outcome]) -> str:
-    """The first case with its message; where more make the same mistake, how many, and the worst error."""
+    """The first case with its message; if more make the same mistake, how many, and the worst error."""
     first = outcomes[0]
     more = len(outcomes) - 1
     if not more:
@@ -303,6 +303,8 @@ def load_vectors(folder: Path | str | None, dtype: str) -> list[Vector]:
     """The cases of all files in the folder that hold for the dtype."""
     if dtype not in DTYPES:
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+
+    # Its files, the schema not being one of them.
     folder = Path(folder or VECTORS)
     files = [
         path for path in sorted(folder.glob("*.json")) if path.name != "schema.json"
@@ -324,6 +326,7 @@ def vectors_of(content: dict[str, Any], dtype: str) -> Iterator[Vector]:
             tolerance = content["tolerances"][operation][dtype]["tolerance"]
             tolerance = case.get("tolerance", {}).get(dtype, tolerance)
             output = decode_outputs(case["output"]) if "output" in case else {}
+
             yield Vector(
                 id=case["id"],
                 operation=operation,

@@ -44,7 +44,7 @@ class Case(NamedTuple):
     inputs: Inputs
     flags: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = BOTH
-    why: str = ""  # empty where the inputs are valid
+    why: str = ""  # empty if the inputs are valid
     needs: frozenset[str] = frozenset()  # inputs without which the case says nothing
 
 
@@ -303,7 +303,7 @@ class Draw:
         return self.integer(0, 8) / 16 if self.integer(0, 1) else None
 
     def near(self, values: list[float], by: list[float]) -> list[float]:
-        """The values, moved by at most half of `by`, and where moved by no less than 2^-(4 + nearest) of it."""
+        """The values, moved by at most half of `by`, and if moved, by no less than 2^-(4 + nearest) of it."""
         scale = 2.0 ** -self.integer(0, self.nearest)
         return [
             value + size * scale * self.integer(-8, 8) / 16

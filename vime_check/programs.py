@@ -65,7 +65,7 @@ class StartError(ProtocolError):
 
 
 class Peer(Protocol):
-    """Who answers cases; `ask` raises ProtocolError where no answer is to be had."""
+    """Who answers cases; `ask` raises ProtocolError if there is none."""
 
     name: str
 
@@ -76,7 +76,7 @@ class Peer(Protocol):
 
 
 def load(impl: str) -> Any:
-    """The module, or the object in it, that "module" or "module:object" names; UsageError where there is none."""
+    """The module, or the object in it, that "module" or "module:object" names; UsageError if there is none."""
     module, _, path = impl.partition(":")
     # Not before, so that no file there hides what the protocol needs.
     sys.path.insert(0, os.getcwd())
@@ -151,6 +151,8 @@ def serve(impl: str) -> None:
         question = json.loads(line)
         if question["cmd"] == "stop":
             return
+
+        # Whatever it raises is an answer.
         try:
             if question["cmd"] == "start":
                 implementation = load(impl)
@@ -164,6 +166,7 @@ def serve(impl: str) -> None:
             answer = {"ok": False, "usage": str(error)}
         except (Exception, SystemExit) as error:
             answer = {"ok": False, "error": f"{type(error).__name__}: {error}"}
+
         answers.write(json.dumps({"seq": question["seq"], **answer}).encode() + b"\n")
         answers.flush()
 
@@ -323,7 +326,7 @@ class Program:
         self.environment = {"PYTHONPATH": path} if served else {}
 
     def prepare(self) -> None:
-        """Start before the first case; UsageError where the module does not exist."""
+        """Start before the first case; UsageError if the module does not exist."""
         try:
             self.child = self.start()
         except StartError as error:
@@ -393,7 +396,7 @@ class Reference:
 def peer_of(
     impl: str | None, command: str | None, dtype: str, timeout: float
 ) -> Iterator[Peer]:
-    """The implementation under test, ended with its process group when done; UsageError where there is none."""
+    """The implementation under test, ended with its process group when done; UsageError if there is none."""
     if impl is None and command is None:
         yield Reference(dtype)
         return
@@ -409,15 +412,19 @@ def peer_of(
 
 
 def command_of(impl: str | None, command: str | None) -> list[str]:
-    """The words of the command that serves an implementation; UsageError where there can't be one."""
+    """The words of the command that serves an implementation; UsageError if there can't be one."""
     if impl is not None and command is not None:
         raise UsageError("IMPL and --exec exclude each other")
+
+    # A Python module is served by this one.
     if impl is not None:
         if not all(
             part.isidentifier() for part in impl.replace(":", ".", 1).split(".")
         ):
             raise UsageError(not_an_impl(impl))
         return [sys.executable, "-P", "-m", "vime_check.programs", "serve", impl]
+
+    # Any other program is named by the command.
     try:
         words = shlex.split(command or "")
     except ValueError as error:

@@ -217,16 +217,22 @@ def family_file(family: str) -> dict[str, Any]:
     """A family's operations as their file has them, every case proved."""
     operations = [each for each in OPERATIONS.values() if each.family == family]
     cases = [prove(each, case) for each in operations for case in each.cases()]
+
+    # The notes of the mistakes in it, and the rest of its head.
     used = {flag for case in cases for flag in (*case["flags"], *case.get("wrong", {}))}
-    return encode({
-        "schema": 1,
-        "family": family,
-        "generator": "vectors_ref",
-        "notes": {flag: note._asdict() for flag, note in NOTES.items() if flag in used},
-        "tolerances": {each.name: tolerances(each) for each in operations},
-        "error": {each.name: each.error for each in operations},
-        "cases": cases,
-    })  # fmt: skip
+    return encode(
+        {
+            "schema": 1,
+            "family": family,
+            "generator": "vectors_ref",
+            "notes": {
+                flag: note._asdict() for flag, note in NOTES.items() if flag in used
+            },
+            "tolerances": {each.name: tolerances(each) for each in operations},
+            "error": {each.name: each.error for each in operations},
+            "cases": cases,
+        }
+    )
 
 
 def tolerances(operation: Operation) -> dict[str, dict[str, float]]:

@@ -25,7 +25,7 @@ SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}  # not
 
 # ---------------------------------------------------------------- types
 
-# Whole numbers in every precision, bytes, flags: each where the values allow it. Or a list of arrays.
+# Whole numbers in every precision, bytes, flags: each if the values allow it. Or a list of arrays.
 Kind = Literal["wholes", "bytes", "flags", "arrays"]
 Kinds = dict[str, Kind]  # by the name of the input
 Inputs = dict[str, Any]

@@ -35,7 +35,7 @@ from vime_check.operations import (
     operation,
     register,
     with_nan,
-)  # fmt: skip
+)
 from vime_check.wire import Arrays, Inputs, Kinds
 from vime_ref import ReplayPool
 
@@ -121,7 +121,7 @@ def bonus_alone(right: Function, given: Inputs) -> Array:
 
 @intermediates_of("gae_advantages")
 def temporal_differences(given: Inputs) -> Arrays:
-    """δ_t = r_t + γ V(s_{t+1}) − V(s_t), without V(s_{t+1}) where the episode terminated: the advantages at λ = 0."""
+    """δ_t = r_t + γ V(s_{t+1}) − V(s_t), without V(s_{t+1}) if the episode terminated: the advantages at λ = 0."""
     return {"deltas": agents.gae_advantages(**given | {"lam": 0.0})}
 
 
@@ -135,59 +135,30 @@ def truncation_as_termination(right: Function, given: Inputs) -> Array:
     return right(**given | {"terminated": given["terminated"] | given["truncated"]})
 
 
+# fmt: off
 @cases_of("normalize_gains")
 def normalize_gains_cases() -> Iterator[Case]:
     base: Inputs = {"gains": (0.5, 2.0, 1.5), "history": (1.0, 3.0), "window": 10}
     base |= {"statistic": "median", "include_current": True}
+    yield good("first-batch", "The batch's own median divides it.", "InputMutation", **base | {"history": ()})
+    yield good("later-batch", "The mean of the medians, this one's included.", "InputMutation", **base)
     yield good(
-        "first-batch",
-        "The batch's own median divides it.",
-        "InputMutation",
-        **base | {"history": ()},
+        "without-current", "The mean of the medians before.", "InputMutation", **base | {"include_current": False}
     )
+    yield good("nothing-before", "An empty history divides by 1.", **base | {"history": (), "include_current": False})
+    yield good("window", "Only the last two medians count.", **base | {"history": (8.0, 16.0, 4.0), "window": 2})
+    yield good("mean", "The mean in place of the median.", **base | {"statistic": "mean", "gains": (0.5, 2.0, 6.5)})
     yield good(
-        "later-batch",
-        "The mean of the medians, this one's included.",
-        "InputMutation",
-        **base,
+        "even-count", "The median of four is the mean of the middle two.", **base | {"gains": (4.0, 1.0, 2.0, 8.0)}
     )
-    yield good(
-        "without-current",
-        "The mean of the medians before.",
-        "InputMutation",
-        **base | {"include_current": False},
-    )
-    yield good(
-        "nothing-before",
-        "An empty history divides by 1.",
-        **base | {"history": (), "include_current": False},
-    )
-    yield good(
-        "window",
-        "Only the last two medians count.",
-        **base | {"history": (8.0, 16.0, 4.0), "window": 2},
-    )
-    yield good(
-        "mean",
-        "The mean in place of the median.",
-        **base | {"statistic": "mean", "gains": (0.5, 2.0, 6.5)},
-    )
-    yield good(
-        "even-count",
-        "The median of four is the mean of the middle two.",
-        **base | {"gains": (4.0, 1.0, 2.0, 8.0)},
-    )
-    yield good(
-        "zero-median",
-        "A zero median divides by 1.",
-        **base | {"gains": (0.0, 0.0, 3.0), "history": ()},
-    )
+    yield good("zero-median", "A zero median divides by 1.", **base | {"gains": (0.0, 0.0, 3.0), "history": ()})
     yield bad("nan", "gains must be finite", base, gains=(0.5, math.nan))
     yield bad("infinite", "gains must be finite", base, gains=(math.inf, 1.0))
     yield bad("no-gains", "there must be a gain", base, gains=())
     yield bad("window-zero", "window must be >= 1", base, window=0)
     yield bad("statistic", "statistic must be median or mean", base, statistic="mode")
     yield bad("nan-history", "history must be finite", base, history=(1.0, math.nan))
+# fmt: on
 
 
 @draw_of("normalize_gains")
@@ -201,31 +172,20 @@ def draw_normalize_gains(draw: Draw) -> Inputs:
     }
 
 
+# fmt: off
 @cases_of("curious_rewards")
 def curious_rewards_cases() -> Iterator[Case]:
     base: Inputs = {"rewards": (0.0, 1.0, -0.5), "gains": (2.0, 4.0, 0.25), "eta": 0.5}
     flags = "FilterReplacesReward", "InputMutation"
     yield good("half", "r + η·gain.", *flags, **base)
-    yield good(
-        "original-eta", "η = 1e-4, the original's.", *flags, **base | {"eta": 1e-4}
-    )
-    yield good(
-        "no-curiosity",
-        "With η = 0 the reward stays as it is.",
-        *flags,
-        **base | {"eta": 0.0},
-    )
+    yield good("original-eta", "η = 1e-4, the original's.", *flags, **base | {"eta": 1e-4})
+    yield good("no-curiosity", "With η = 0 the reward stays as it is.", *flags, **base | {"eta": 0.0})
     yield by_convention(bad("negative-eta", "eta must be >= 0", base, eta=-0.1))
     yield bad("nan-eta", "eta must be finite", base, eta=math.nan)
-    yield bad(
-        "nan-reward", "rewards must be finite", base, rewards=(0.0, math.nan, 1.0)
-    )
-    yield bad(
-        "lengths-differ", "gains must be as many as rewards", base, gains=(2.0, 4.0)
-    )
-    yield bad(
-        "one-gain-for-all", "gains must be as many as rewards", base, gains=(2.0,)
-    )
+    yield bad("nan-reward", "rewards must be finite", base, rewards=(0.0, math.nan, 1.0))
+    yield bad("lengths-differ", "gains must be as many as rewards", base, gains=(2.0, 4.0))
+    yield bad("one-gain-for-all", "gains must be as many as rewards", base, gains=(2.0,))
+# fmt: on
 
 
 @draw_of("curious_rewards")
@@ -238,37 +198,22 @@ def draw_curious_rewards(draw: Draw) -> Inputs:
     }
 
 
+# fmt: off
 @cases_of("discounted_returns")
 def discounted_returns_cases() -> Iterator[Case]:
     base: Inputs = {"rewards": (1.0, 0.0, 2.0, -1.0), "gamma": 0.5, "last_value": 0.0}
     yield good("terminal", "Nothing follows the last reward.", **base)
     yield good(
-        "bootstrapped",
-        "The value behind the cut counts.",
-        "TruncationAsTermination",
-        **base | {"last_value": 4.0},
+        "bootstrapped", "The value behind the cut counts.", "TruncationAsTermination", **base | {"last_value": 4.0}
     )
-    yield good(
-        "undiscounted",
-        "γ = 1 sums.",
-        "TruncationAsTermination",
-        **base | {"gamma": 1.0, "last_value": 0.5},
-    )
-    yield good(
-        "myopic",
-        "γ = 0 leaves the rewards.",
-        **base | {"gamma": 0.0, "last_value": 4.0},
-    )
-    yield good(
-        "original-gamma",
-        "γ = 0.99.",
-        "TruncationAsTermination",
-        **base | {"gamma": 0.99, "last_value": 10.0},
-    )
+    yield good("undiscounted", "γ = 1 sums.", "TruncationAsTermination", **base | {"gamma": 1.0, "last_value": 0.5})
+    yield good("myopic", "γ = 0 leaves the rewards.", **base | {"gamma": 0.0, "last_value": 4.0})
+    yield good("original-gamma", "γ = 0.99.", "TruncationAsTermination", **base | {"gamma": 0.99, "last_value": 10.0})
     yield bad("gamma-above-1", "gamma must be from 0 to 1", base, gamma=1.5)
     yield bad("negative-gamma", "gamma must be from 0 to 1", base, gamma=-0.5)
     yield bad("nan-reward", "rewards must be finite", base, rewards=(1.0, math.nan))
     yield bad("infinite-value", "last_value must be finite", base, last_value=math.inf)
+# fmt: on
 
 
 @draw_of("discounted_returns")
@@ -280,59 +225,29 @@ def draw_discounted_returns(draw: Draw) -> Inputs:
     }
 
 
+# fmt: off
 @cases_of("gae_advantages")
 def gae_advantages_cases() -> Iterator[Case]:
-    no, end = np.zeros(5, dtype=bool), np.array([False, False, True, False, False])
-    base: Inputs = {
-        "rewards": (1.0, 0.0, 2.0, -1.0, 0.5),
-        "values": (0.5, 1.0, -0.5, 2.0, 1.5),
-    }
-    base |= {
-        "next_values": (1.0, -0.5, 4.0, 1.5, 3.0),
-        "terminated": no,
-        "truncated": no,
-        "gamma": 0.75,
-        "lam": 0.5,
-    }
+    no = np.zeros(5, dtype=bool)
+    end = np.array([False, False, True, False, False])
+    base: Inputs = {"rewards": (1.0, 0.0, 2.0, -1.0, 0.5), "values": (0.5, 1.0, -0.5, 2.0, 1.5)}
+    base |= {"next_values": (1.0, -0.5, 4.0, 1.5, 3.0), "terminated": no, "truncated": no, "gamma": 0.75, "lam": 0.5}
     last = np.array([False, False, False, False, True])
     cut = "TruncationAsTermination"
-    yield good(
-        "one-segment", "Cut by the end of sampling.", cut, **base | {"truncated": last}
-    )
-    yield good(
-        "terminated",
-        "Behind a terminal state there is nothing.",
-        **base | {"terminated": end | last},
-    )
+    yield good("one-segment", "Cut by the end of sampling.", cut, **base | {"truncated": last})
+    yield good("terminated", "Behind a terminal state there is nothing.", **base | {"terminated": end | last})
     yield good("truncated", "Behind a time limit the value counts, the trace does not.", cut,
-               **base | {"truncated": end | last})  # fmt: skip
+               **base | {"truncated": end | last})
     yield good(
-        "both-kinds",
-        "One episode ends, the other is cut.",
-        cut,
-        **base | {"terminated": end, "truncated": last},
+        "both-kinds", "One episode ends, the other is cut.", cut, **base | {"terminated": end, "truncated": last}
     )
-    yield good(
-        "monte-carlo",
-        "λ = 1, γ = 0.99.",
-        cut,
-        **base | {"lam": 1.0, "gamma": 0.99, "truncated": end | last},
-    )
-    yield good(
-        "one-step",
-        "λ = 0 leaves the temporal differences.",
-        cut,
-        **base | {"lam": 0.0, "truncated": last},
-    )
+    yield good("monte-carlo", "λ = 1, γ = 0.99.", cut, **base | {"lam": 1.0, "gamma": 0.99, "truncated": end | last})
+    yield good("one-step", "λ = 0 leaves the temporal differences.", cut, **base | {"lam": 0.0, "truncated": last})
     yield bad("gamma-above-1", "gamma must be from 0 to 1", base, gamma=1.5)
     yield bad("negative-lam", "lam must be from 0 to 1", base, lam=-0.25)
     yield bad("lengths-differ", "all must have T rows", base, next_values=(1.0, 2.0))
-    yield bad(
-        "nan-value",
-        "values must be finite",
-        base,
-        values=(0.5, 1.0, math.nan, 2.0, 1.5),
-    )
+    yield bad("nan-value", "values must be finite", base, values=(0.5, 1.0, math.nan, 2.0, 1.5))
+# fmt: on
 
 
 @draw_of("gae_advantages")
@@ -392,10 +307,8 @@ def exact_gaussian_entropy(mean: Any, log_std: Any) -> Any:
 def gaussian_kl(
     mean_old: Array, log_std_old: Array, mean_new: Array, log_std_new: Array
 ) -> Array:
-    old, new = (
-        gaussian_policy(mean_old, log_std_old),
-        gaussian_policy(mean_new, log_std_new),
-    )
+    old = gaussian_policy(mean_old, log_std_old)
+    new = gaussian_policy(mean_new, log_std_new)
     return old.kl(new, np.eye(len(mean_old)))
 
 
@@ -501,7 +414,8 @@ def mean_policy_kl(right: Function, given: Inputs) -> Array:
 
 @mistake("FudgedDenominator", "gaussian_kl")
 def fudged_policy_kl(right: Function, given: Inputs) -> Array:
-    old, new = np.exp(given["log_std_old"]), np.exp(given["log_std_new"])
+    old = np.exp(given["log_std_old"])
+    new = np.exp(given["log_std_new"])
     return right(**given) - lost_to_fudge(
         given["mean_old"], old, given["mean_new"], new
     )
@@ -509,53 +423,41 @@ def fudged_policy_kl(right: Function, given: Inputs) -> Array:
 
 @mistake("FudgedDenominator", "gaussian_kl")
 def policy_kl_with_fudged_log(right: Function, given: Inputs) -> Array:
-    old, new = np.exp(given["log_std_old"]), np.exp(given["log_std_new"])
+    old = np.exp(given["log_std_old"])
+    new = np.exp(given["log_std_new"])
     return right(**given) - lost_to_fudged_log(
         given["mean_old"], old, given["mean_new"], new
     )
 
 
+# fmt: off
 @cases_of("gaussian_log_prob")
 def gaussian_log_prob_cases() -> Iterator[Case]:
-    base: Inputs = {
-        "mean": numbers(3, 2, seed=1),
-        "log_std": (-0.5, 0.75),
-        "actions": numbers(3, 2, seed=2),
-    }
+    base: Inputs = {"mean": numbers(3, 2, seed=1), "log_std": (-0.5, 0.75), "actions": numbers(3, 2, seed=2)}
     flags = "VarianceAsSigma", "UnnormalisedLogDensity"
     yield good("three-rows", "Summed over action dimensions, (N,).", *flags, **base)
     yield good("one-dimension", "One action dimension.", *flags,
-               mean=((0.5,), (-1.0,)), log_std=(0.25,), actions=((1.0,), (2.0,)))  # fmt: skip
-    yield bad(
-        "rows-differ", "actions must be (N, A)", base, actions=numbers(2, 2, seed=2)
-    )
+               mean=((0.5,), (-1.0,)), log_std=(0.25,), actions=((1.0,), (2.0,)))
+    yield bad("rows-differ", "actions must be (N, A)", base, actions=numbers(2, 2, seed=2))
     yield bad("log-std-of-other-size", "log_std must be (A,)", base, log_std=(0.0,))
-    yield bad(
-        "nan-action", "actions must be finite", base, actions=with_nan(base["actions"])
-    )
+    yield bad("nan-action", "actions must be finite", base, actions=with_nan(base["actions"]))
+# fmt: on
 
 
+# fmt: off
 @cases_of("gaussian_entropy")
 def gaussian_entropy_cases() -> Iterator[Case]:
     base: Inputs = {"mean": numbers(2, 2, seed=3), "log_std": (-0.5, 0.75)}
+    yield good("two-dimensions", "½ log(2πe σ²), summed; the mean does not matter.", "VarianceAsSigma", **base)
     yield good(
-        "two-dimensions",
-        "½ log(2πe σ²), summed; the mean does not matter.",
-        "VarianceAsSigma",
-        **base,
-    )
-    yield good(
-        "narrow",
-        "A sharp policy has a negative entropy.",
-        "VarianceAsSigma",
-        **base | {"log_std": (-3.0, -2.5)},
+        "narrow", "A sharp policy has a negative entropy.", "VarianceAsSigma", **base | {"log_std": (-3.0, -2.5)}
     )
     yield bad("nan", "log_std must be finite", base, log_std=(0.0, math.nan))
-    yield bad(
-        "log-std-of-other-size", "log_std must be (A,)", base, log_std=(0.0, 0.0, 0.0)
-    )
+    yield bad("log-std-of-other-size", "log_std must be (A,)", base, log_std=(0.0, 0.0, 0.0))
+# fmt: on
 
 
+# fmt: off
 @cases_of("gaussian_kl")
 def gaussian_kl_cases() -> Iterator[Case]:
     base: Inputs = {"mean_old": numbers(3, 2, seed=4), "log_std_old": (-0.5, 0.75)}
@@ -563,92 +465,59 @@ def gaussian_kl_cases() -> Iterator[Case]:
     flags = "SwappedKL", "DroppedConstant", "KLMean", "VarianceAsSigma"
     yield good("three-rows", "KL[old‖new], (N,).", *flags, **base)
     yield good("three-dimensions", "KL[old‖new] of one row.", *flags, mean_old=((0.0, 1.0, 0.5),),
-               log_std_old=(0.5, -1.0, 0.0), mean_new=((0.5, 0.5, 0.5),), log_std_new=(0.0, -0.5, 1.0))  # fmt: skip
+               log_std_old=(0.5, -1.0, 0.0), mean_new=((0.5, 0.5, 0.5),), log_std_new=(0.0, -0.5, 1.0))
     yield good("equal", "0 where nothing changed.", "DroppedConstant",
-               **base | {"mean_new": base["mean_old"], "log_std_new": base["log_std_old"]})  # fmt: skip
+               **base | {"mean_new": base["mean_old"], "log_std_new": base["log_std_old"]})
     narrow: Inputs = {"mean_old": ((1e-4, 0.0),), "mean_new": ((0.0, 1e-4),)}
     yield good("narrow", "Standard deviations near 1e-4.", "FudgedDenominator",
-               **narrow, log_std_old=(-9.0, -10.0), log_std_new=(-9.5, -9.0))  # fmt: skip
+               **narrow, log_std_old=(-9.0, -10.0), log_std_new=(-9.5, -9.0))
     yield good("narrower", "Standard deviations near 1e-5.", "FudgedDenominator",
-               **narrow, log_std_old=(-11.0, -12.0), log_std_new=(-11.5, -11.0))  # fmt: skip
-    yield bad(
-        "rows-differ", "both means must be (N, A)", base, mean_new=numbers(2, 2, seed=5)
-    )
-    yield bad(
-        "nan", "mean_old must be finite", base, mean_old=with_nan(base["mean_old"])
-    )
-    yield bad(
-        "log-std-of-other-size",
-        "log_std must be (A,)",
-        base,
-        log_std_new=(0.0, 0.0, 0.0),
-    )
+               **narrow, log_std_old=(-11.0, -12.0), log_std_new=(-11.5, -11.0))
+    yield bad("rows-differ", "both means must be (N, A)", base, mean_new=numbers(2, 2, seed=5))
+    yield bad("nan", "mean_old must be finite", base, mean_old=with_nan(base["mean_old"]))
+    yield bad("log-std-of-other-size", "log_std must be (A,)", base, log_std_new=(0.0, 0.0, 0.0))
+# fmt: on
 
 
+# fmt: off
 @cases_of("categorical_log_prob")
 def categorical_log_prob_cases() -> Iterator[Case]:
     base: Inputs = {"logits": numbers(3, 4, seed=6), "actions": (0, 3, 1)}
     yield good("four-actions", "The logit less the logsumexp of its row.", **base)
     yield good("uniform", "−log A.", logits=((2.0, 2.0, 2.0),), actions=(1,))
-    yield good(
-        "huge-logits",
-        "exp(1000) is beyond float64.",
-        logits=((1000.0, 0.0), (-1000.0, -998.0)),
-        actions=(1, 0),
-    )
-    yield bad(
-        "index-too-large", "an action must be an index below A", base, actions=(0, 4, 1)
-    )
-    yield bad(
-        "negative-index", "an action must be an index below A", base, actions=(0, -1, 1)
-    )
-    yield bad(
-        "fractional-index", "an action must be an index", base, actions=(0.0, 1.5, 1.0)
-    )
+    yield good("huge-logits", "exp(1000) is beyond float64.", logits=((1000.0, 0.0), (-1000.0, -998.0)), actions=(1, 0))
+    yield bad("index-too-large", "an action must be an index below A", base, actions=(0, 4, 1))
+    yield bad("negative-index", "an action must be an index below A", base, actions=(0, -1, 1))
+    yield bad("fractional-index", "an action must be an index", base, actions=(0.0, 1.5, 1.0))
     yield bad("rows-differ", "there must be an action a row", base, actions=(0, 1))
     yield bad("nan", "logits must be finite", base, logits=with_nan(base["logits"]))
+# fmt: on
 
 
+# fmt: off
 @cases_of("categorical_entropy")
 def categorical_entropy_cases() -> Iterator[Case]:
     base: Inputs = {"logits": numbers(3, 4, seed=7)}
     yield good("four-actions", "−Σ p log p.", **base)
     yield good("uniform", "log A, the most there is.", logits=((0.5, 0.5, 0.5),))
-    yield good(
-        "nearly-sure",
-        "A probability that underflows adds nothing.",
-        logits=((1.0, 0.0, -2000.0),),
-    )
+    yield good("nearly-sure", "A probability that underflows adds nothing.", logits=((1.0, 0.0, -2000.0),))
     yield bad("nan", "logits must be finite", base, logits=with_nan(base["logits"]))
     masked = with_nan(base["logits"], -math.inf)
     yield by_convention(bad("infinite", "logits must be finite", base, logits=masked))
+# fmt: on
 
 
+# fmt: off
 @cases_of("categorical_kl")
 def categorical_kl_cases() -> Iterator[Case]:
-    base: Inputs = {
-        "logits_old": numbers(3, 4, seed=8),
-        "logits_new": numbers(3, 4, seed=9),
-    }
+    base: Inputs = {"logits_old": numbers(3, 4, seed=8), "logits_new": numbers(3, 4, seed=9)}
     yield good("four-actions", "KL[old‖new].", "SwappedKL", **base)
-    yield good(
-        "two-actions",
-        "KL[old‖new].",
-        "SwappedKL",
-        logits_old=((0.0, 2.0),),
-        logits_new=((1.0, 0.5),),
-    )
+    yield good("two-actions", "KL[old‖new].", "SwappedKL", logits_old=((0.0, 2.0),), logits_new=((1.0, 0.5),))
     yield good("shifted", "A constant added to all logits changes nothing.", "SwappedKL",
-               logits_old=((0.0, 2.0), (1.0, 0.0)), logits_new=((9.0, 8.5), (-6.0, -4.0)))  # fmt: skip
-    yield bad(
-        "rows-differ", "both must be (N, A)", base, logits_new=base["logits_new"][:2]
-    )
-    yield bad(
-        "nan",
-        "logits_new must be finite",
-        base,
-        logits_new=with_nan(base["logits_new"]),
-    )
+               logits_old=((0.0, 2.0), (1.0, 0.0)), logits_new=((9.0, 8.5), (-6.0, -4.0)))
+    yield bad("rows-differ", "both must be (N, A)", base, logits_new=base["logits_new"][:2])
+    yield bad("nan", "logits_new must be finite", base, logits_new=with_nan(base["logits_new"]))
+# fmt: on
 
 
 def draw_policy(draw: Draw, names: Iterable[str], indices: bool = False) -> Inputs:
@@ -686,9 +555,10 @@ def replay_transitions(observations: list[Array], actions: list[Array]) -> Array
         raise ValueError(
             f"episodes must be as many in each list, got {len(observations)} and {len(actions)}"
         )
-    pool = empty_pool(
-        sum(map(len, observations)) + 1, observations[0].shape[-1], actions[0].shape[-1]
-    )
+
+    # A pool that holds all, and each episode in turn.
+    capacity = sum(map(len, observations)) + 1
+    pool = empty_pool(capacity, observations[0].shape[-1], actions[0].shape[-1])
     for seen, done in zip(observations, actions):
         bnn.check_finite("observations", seen)
         bnn.check_finite("actions", done)
@@ -758,7 +628,8 @@ def actions_with_their_effects(right: Function, given: Inputs) -> Arrays:
 
 @mistake("SampleVariance", "input_statistics")
 def sample_statistics(right: Function, given: Inputs) -> Arrays:
-    rows, statistics = given["rows"], right(**given)
+    rows = given["rows"]
+    statistics = right(**given)
     factor = np.sqrt(np.float64(len(rows)) / (len(rows) - 1))
     return {
         **statistics,
@@ -766,57 +637,36 @@ def sample_statistics(right: Function, given: Inputs) -> Arrays:
     }
 
 
+# fmt: off
 @cases_of("replay_transitions")
 def replay_transitions_cases() -> Iterator[Case]:
     def episodes(*lengths: int, seed: int) -> Inputs:
-        observations = [
-            numbers(length + 1, 2, seed=seed + length + i)
-            for i, length in enumerate(lengths)
-        ]
-        actions = [
-            numbers(length, 1, seed=seed + 9 + length + i)
-            for i, length in enumerate(lengths)
-        ]
+        observations = [numbers(length + 1, 2, seed=seed + length + i) for i, length in enumerate(lengths)]
+        actions = [numbers(length, 1, seed=seed + 9 + length + i) for i, length in enumerate(lengths)]
         return {"observations": observations, "actions": actions}
 
-    base, flags = episodes(2, 3, seed=1), ("CrossEpisode", "ActionShift")
-    yield good(
-        "one-episode",
-        "Every step with its own next observation.",
-        "ActionShift",
-        **episodes(3, seed=2),
-    )
+    base = episodes(2, 3, seed=1)
+    flags = ("CrossEpisode", "ActionShift")
+    yield good("one-episode", "Every step with its own next observation.", "ActionShift", **episodes(3, seed=2))
     yield good("two-episodes", "No row pairs two episodes.", *flags, **base)
-    yield good(
-        "three-episodes",
-        "Episodes of two, four and two steps.",
-        *flags,
-        **episodes(2, 4, 2, seed=3),
-    )
-    seen, done = base["observations"], base["actions"]
+    yield good("three-episodes", "Episodes of two, four and two steps.", *flags, **episodes(2, 4, 2, seed=3))
+    seen = base["observations"]
+    done = base["actions"]
     yield bad(
         "as-many-actions",
         "an episode has one observation more than actions",
         base,
         observations=[seen[0][:-1], seen[1]],
     )
-    yield bad(
-        "too-few-episodes",
-        "there must be actions for each episode",
-        base,
-        actions=done[:1],
-    )
-    yield bad(
-        "nan",
-        "observations must be finite",
-        base,
-        observations=[with_nan(seen[0]), seen[1]],
-    )
+    yield bad("too-few-episodes", "there must be actions for each episode", base, actions=done[:1])
+    yield bad("nan", "observations must be finite", base, observations=[with_nan(seen[0]), seen[1]])
+# fmt: on
 
 
 @draw_of("replay_transitions")
 def draw_replay_transitions(draw: Draw) -> Inputs:
-    observed, acted = draw.integer(1, 2), draw.integer(1, 2)
+    observed = draw.integer(1, 2)
+    acted = draw.integer(1, 2)
     lengths = [draw.integer(2, 4) for _ in range(draw.integer(1, 3))]
     return {
         "observations": [draw.numbers(length + 1, observed) for length in lengths],
@@ -824,20 +674,18 @@ def draw_replay_transitions(draw: Draw) -> Inputs:
     }
 
 
+# fmt: off
 @cases_of("input_statistics")
 def input_statistics_cases() -> Iterator[Case]:
     base: Inputs = {"rows": numbers(4, 2, seed=1)}
-    yield good(
-        "four-rows", "Mean and population standard deviation.", "SampleVariance", **base
-    )
+    yield good("four-rows", "Mean and population standard deviation.", "SampleVariance", **base)
     yield good("constant-column", "A column that never varied is divided by 1.", "SampleVariance",
-               rows=((1.0, 0.1, 2.0), (3.0, 0.1, -1.0), (2.5, 0.1, 0.5)))  # fmt: skip
+               rows=((1.0, 0.1, 2.0), (3.0, 0.1, -1.0), (2.5, 0.1, 0.5)))
     yield good("one-row", "One row never varied.", rows=((1.5, -2.0),))
     yield bad("no-rows", "there must be a row", base, rows=())
     yield bad("nan", "rows must be finite", base, rows=with_nan(base["rows"]))
-    yield bad(
-        "infinite", "rows must be finite", base, rows=with_nan(base["rows"], math.inf)
-    )
+    yield bad("infinite", "rows must be finite", base, rows=with_nan(base["rows"], math.inf))
+# fmt: on
 
 
 @draw_of("input_statistics")

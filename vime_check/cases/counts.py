@@ -79,22 +79,24 @@ def switching(
     probabilities = []
     for t, (context, symbol) in enumerate(steps, start=1):
         a = one / (t + 1) if rate is None else rate
+
+        # The estimate of each node on the path, from those before: (N + ½)/(n + K/2).
         path = [context[:length] for length in range(len(context) + 1)]
         own = [
             (2 * seen[node].count(symbol) + one) / (2 * len(seen[node]) + num_symbols)
             for node in path
         ]
+
+        # From the deepest node up: stay with its estimate, or split into those below.
         below = own[-1]
         for node, estimate in list(zip(path, own))[-2::-1]:
             stay, split = weights[node]
             new_stay = (1 - a) * stay * estimate + a * split * below
-            new_split = (1 - a) * split * below + a * (
-                new_stay if updated_stay else stay
-            ) * estimate
-            weights[node], below = (
-                (new_stay, new_split),
-                (stay * estimate + split * below) / (stay + split),
-            )
+            stayed = new_stay if updated_stay else stay
+            new_split = (1 - a) * split * below + a * stayed * estimate
+            weights[node] = new_stay, new_split
+            below = (stay * estimate + split * below) / (stay + split)
+
         for node in path:
             seen[node].append(symbol)
         probabilities.append(below)
@@ -125,13 +127,13 @@ def image_probabilities(
             int(image[at]) if at[0] >= 0 and 0 <= at[1] < width else 0 for at in around
         )
 
+    # Each pixel's contexts and symbols, image by image.
     pixels = [(y, x) for y in range(height) for x in range(width)]
     steps = [
         [(context(image, *at), int(image[at])) for image in images] for at in pixels
     ]
-    return np.array(
-        [switching(each, num_levels, rate, one, **order) for each in steps]
-    ).T
+    columns = [switching(each, num_levels, rate, one, **order) for each in steps]
+    return np.array(columns).T  # (T, P)
 
 
 # ---------------------------------------------------------------- family counts
@@ -176,7 +178,8 @@ def exact_count_bonus(counts: Any, beta: Any) -> Any:
 
 def underflowing(log_prob: Array, log_prob_after: Array) -> Array:
     """N̂ from probabilities where float64 loses the one before: 0/0 once both are lost. Right elsewhere."""
-    rho, rho_after = np.exp(log_prob), np.exp(log_prob_after)
+    rho = np.exp(log_prob)
+    rho_after = np.exp(log_prob_after)
     lost = rho < np.finfo(float).tiny
     naive = rho * (1.0 - rho_after) / (rho_after - rho)
     return np.where(lost, naive, visit_counts.pseudo_count(log_prob, log_prob_after))
@@ -187,60 +190,32 @@ def pseudo_count_of_probabilities(right: Function, given: Inputs) -> Array:
     return underflowing(given["log_prob"], given["log_prob_after"])
 
 
+# fmt: off
 @cases_of("pseudo_count")
 def pseudo_count_cases() -> Iterator[Case]:
-    base: Inputs = {
-        "log_prob": (-3.0, -1.5, -0.25),
-        "log_prob_after": (-2.5, -1.25, -0.125),
-    }
+    base: Inputs = {"log_prob": (-3.0, -1.5, -0.25), "log_prob_after": (-2.5, -1.25, -0.125)}
     flag = "UnderflowingDensity"
     yield good("three", "ρ(1 − ρ′)/(ρ′ − ρ).", **base)
     yield good("three-of-ten", "ρ = 3/10, ρ′ = 4/11: seen three times, as nearly as float32 has it.",
-               log_prob=(math.log(3 / 10),), log_prob_after=(math.log(4 / 11),))  # fmt: skip
+               log_prob=(math.log(3 / 10),), log_prob_after=(math.log(4 / 11),))
     yield good("no-gain", "Where nothing is gained the count is infinite.",
-               log_prob=(-1.0, -1.0, -5000.0), log_prob_after=(-1.0, -1.5, -5000.0))  # fmt: skip
+               log_prob=(-1.0, -1.0, -5000.0), log_prob_after=(-1.0, -1.5, -5000.0))
     yield good("never-before", "What had no probability was never seen.",
-               log_prob=(-math.inf, -math.inf), log_prob_after=(-1.0, -5000.0))  # fmt: skip
-    yield good(
-        "sure-after",
-        "ρ′ = 1 leaves no other observation to count.",
-        log_prob=(-2.0,),
-        log_prob_after=(0.0,),
-    )
-    yield good(
-        "small-gain",
-        "A gain of 2^-20.",
-        log_prob=(-1.0,),
-        log_prob_after=(-1.0 + 2.0**-20,),
-    )
-    yield good(
-        "large-gain",
-        "exp(PG) overflows from 709 on.",
-        log_prob=(-1000.0, -5000.0),
-        log_prob_after=(-1.0, -0.5),
-    )
+               log_prob=(-math.inf, -math.inf), log_prob_after=(-1.0, -5000.0))
+    yield good("sure-after", "ρ′ = 1 leaves no other observation to count.", log_prob=(-2.0,), log_prob_after=(0.0,))
+    yield good("small-gain", "A gain of 2^-20.", log_prob=(-1.0,), log_prob_after=(-1.0 + 2.0**-20,))
+    yield good("large-gain", "exp(PG) overflows from 709 on.", log_prob=(-1000.0, -5000.0), log_prob_after=(-1.0, -0.5))
     yield good("an-image", "At log ρ = −5000 the probabilities themselves are 0.", flag,
-               log_prob=(-5000.0, -5000.0), log_prob_after=(-4999.5, -4998.0))  # fmt: skip
+               log_prob=(-5000.0, -5000.0), log_prob_after=(-4999.5, -4998.0))
     yield good("small-image", "At log ρ = −740 few digits of ρ are left.", flag, dtypes=("f64",),
-               log_prob=(-740.0, -1.0), log_prob_after=(-739.5, -0.5))  # fmt: skip
+               log_prob=(-740.0, -1.0), log_prob_after=(-739.5, -0.5))
     yield bad("positive", "log_prob must be <= 0", base, log_prob=(-3.0, 0.5, -0.25))
-    yield bad(
-        "positive-after",
-        "log_prob_after must be <= 0",
-        base,
-        log_prob_after=(-2.5, 0.5, -0.125),
-    )
+    yield bad("positive-after", "log_prob_after must be <= 0", base, log_prob_after=(-2.5, 0.5, -0.125))
     yield bad("forgotten", "what was just seen must have a probability", base,
-              log_prob_after=(-2.5, -math.inf, -0.125))  # fmt: skip
-    yield bad(
-        "nan", "log_prob must be a number", base, log_prob=(-3.0, math.nan, -0.25)
-    )
-    yield bad(
-        "lengths-differ",
-        "both must have the same shape",
-        base,
-        log_prob_after=(-2.5, -1.25),
-    )
+              log_prob_after=(-2.5, -math.inf, -0.125))
+    yield bad("nan", "log_prob must be a number", base, log_prob=(-3.0, math.nan, -0.25))
+    yield bad("lengths-differ", "both must have the same shape", base, log_prob_after=(-2.5, -1.25))
+# fmt: on
 
 
 @draw_of("pseudo_count")
@@ -258,25 +233,19 @@ def draw_pseudo_count(draw: Draw) -> Inputs:
     }
 
 
+# fmt: off
 @cases_of("pixel_cnn_pseudo_count")
 def pixel_cnn_pseudo_count_cases() -> Iterator[Case]:
     base: Inputs = {"gain": (2.0, 0.5, 8.0), "num_seen": 100, "c": 0.1}
     yield good("original-c", "1/(exp(c n^-½ PG) − 1), c = 0.1.", **base)
     yield good("first", "After one observation.", **base | {"num_seen": 1, "c": 1.0})
-    yield good(
-        "no-gain",
-        "Where nothing is gained the count is infinite.",
-        **base | {"gain": (0.0, -1.0, 1.0)},
-    )
-    yield good(
-        "large-gain",
-        "exp(1000) is beyond float64.",
-        **base | {"gain": (1000.0,), "num_seen": 1, "c": 1.0},
-    )
+    yield good("no-gain", "Where nothing is gained the count is infinite.", **base | {"gain": (0.0, -1.0, 1.0)})
+    yield good("large-gain", "exp(1000) is beyond float64.", **base | {"gain": (1000.0,), "num_seen": 1, "c": 1.0})
     yield good("many", "After a million observations.", **base | {"num_seen": 1000000})
     yield bad("none-seen", "num_seen must be >= 1", base, num_seen=0)
     yield bad("nan-gain", "gain must be a number", base, gain=(2.0, math.nan))
     yield bad("c-zero", "c must be > 0", base, c=0.0)
+# fmt: on
 
 
 @draw_of("pixel_cnn_pseudo_count")
@@ -288,25 +257,18 @@ def draw_pixel_cnn_pseudo_count(draw: Draw) -> Inputs:
     }
 
 
+# fmt: off
 @cases_of("count_bonus")
 def count_bonus_cases() -> Iterator[Case]:
     base: Inputs = {"counts": (1.0, 4.0, 100.0), "beta": 0.05}
     yield good("visits", "β(N + 0.01)^-½.", **base)
-    yield good(
-        "pseudo-counts",
-        "Pseudo-counts are no whole numbers.",
-        counts=(0.5, 0.015625, 2.75),
-        beta=1.0,
-    )
+    yield good("pseudo-counts", "Pseudo-counts are no whole numbers.", counts=(0.5, 0.015625, 2.75), beta=1.0)
     yield good("never-seen", "N = 0 pays 10β.", **base | {"counts": (0.0,)})
-    yield good(
-        "infinite",
-        "An infinite count pays nothing.",
-        **base | {"counts": (math.inf, 1.0)},
-    )
+    yield good("infinite", "An infinite count pays nothing.", **base | {"counts": (math.inf, 1.0)})
     yield bad("negative", "counts must be >= 0", base, counts=(1.0, -1.0))
     yield bad("nan", "counts must be numbers", base, counts=(1.0, math.nan))
     yield bad("negative-beta", "beta must be > 0", base, beta=-0.05)
+# fmt: on
 
 
 @draw_of("count_bonus")
@@ -420,7 +382,8 @@ def image_model(
 @intermediates_of("dirichlet_pseudo_counts")
 def scores(given: Inputs) -> Arrays:
     """Score, update, score: log ρ and log ρ′ of each observation."""
-    model, symbols = dirichlet_model(**given), given["symbols"]
+    model = dirichlet_model(**given)
+    symbols = given["symbols"]
     before, after = (
         log_probs(model, symbols, learned=learned) for learned in (False, True)
     )
@@ -430,7 +393,8 @@ def scores(given: Inputs) -> Arrays:
 @mistake("OffByOnePseudoCount", "dirichlet_pseudo_counts")
 def pseudo_counts_of_the_learned(right: Function, given: Inputs) -> Array:
     """Update, score, update, score."""
-    model, values = dirichlet_model(**given), []
+    model = dirichlet_model(**given)
+    values = []
     for row in given["symbols"]:
         model = model.update(row)
         values.append((model.log_prob(row), model.update(row).log_prob(row)))
@@ -473,60 +437,35 @@ def pseudo_counts_of_probabilities(right: Function, given: Inputs) -> Array:
     return underflowing(**scores(given))
 
 
+# fmt: off
 @cases_of("dirichlet_log_prob")
 def dirichlet_log_prob_cases() -> Iterator[Case]:
     table: Inputs = {"counts": ((3, 0, 5),), "alpha": 0.5, "observation": (0,)}
-    base: Inputs = {
-        "counts": ((3, 0, 5), (2, 2, 4)),
-        "alpha": 0.5,
-        "observation": (2, 0),
-    }
+    base: Inputs = {"counts": ((3, 0, 5), (2, 2, 4)), "alpha": 0.5, "observation": (2, 0)}
     flag = "UnderflowingDensity"
     yield good("table", "log (N + α)/(n + Kα).", **table)
     yield good("two-pixels", "Pixels are independent.", **base)
-    yield good(
-        "nothing-seen",
-        "−P log K before the first.",
-        **base | {"counts": ((0, 0, 0), (0, 0, 0))},
-    )
+    yield good("nothing-seen", "−P log K before the first.", **base | {"counts": ((0, 0, 0), (0, 0, 0))})
     yield good("empirical", "α = 0 leaves the frequency.", **table | {"alpha": 0.0})
     yield good("never-seen", "α = 0 gives what was not seen no probability.",
-               **base | {"alpha": 0.0, "observation": (1, 0)})  # fmt: skip
+               **base | {"alpha": 0.0, "observation": (1, 0)})
     yield good("tiny-alpha", "Twelve pixels that were never seen, at α = 1e-30.", flag,
-               counts=((1, 0),) * 12, alpha=1e-30, observation=(1,) * 12)  # fmt: skip
+               counts=((1, 0),) * 12, alpha=1e-30, observation=(1,) * 12)
     yield good("large-counts", "Thirty pixels that were never seen, after 2^40 others.", flag,
-               counts=((0, 2**40),) * 30, alpha=0.5, observation=(0,) * 30)  # fmt: skip
-    yield bad(
-        "negative-count", "counts must be >= 0", base, counts=((3, -1, 6), (2, 2, 4))
-    )
-    yield bad(
-        "sums-differ",
-        "each pixel must have been seen as often",
-        base,
-        counts=((3, 0, 5), (2, 2, 3)),
-    )
-    yield bad(
-        "nothing-seen-empirical",
-        "alpha must be > 0 before the first",
-        table,
-        counts=((0, 0, 0),),
-        alpha=0.0,
-    )
-    yield bad(
-        "symbol-too-large",
-        "a symbol must be an index below K",
-        base,
-        observation=(2, 3),
-    )
-    yield bad(
-        "other-size", "there must be a symbol for each pixel", base, observation=(2,)
-    )
+               counts=((0, 2**40),) * 30, alpha=0.5, observation=(0,) * 30)
+    yield bad("negative-count", "counts must be >= 0", base, counts=((3, -1, 6), (2, 2, 4)))
+    yield bad("sums-differ", "each pixel must have been seen as often", base, counts=((3, 0, 5), (2, 2, 3)))
+    yield bad("nothing-seen-empirical", "alpha must be > 0 before the first", table, counts=((0, 0, 0),), alpha=0.0)
+    yield bad("symbol-too-large", "a symbol must be an index below K", base, observation=(2, 3))
+    yield bad("other-size", "there must be a symbol for each pixel", base, observation=(2,))
     yield bad("negative-alpha", "alpha must be >= 0", base, alpha=-0.5)
+# fmt: on
 
 
 @draw_of("dirichlet_log_prob")
 def draw_dirichlet_log_prob(draw: Draw) -> Inputs:
-    pixels, count = draw.integer(1, 3), draw.integer(2, 3)
+    pixels = draw.integer(1, 3)
+    count = draw.integer(2, 3)
     seen = draw.wholes(count - 1, draw.integer(0, 5), pixels)
     counts = [
         [sum(row[p] == k for row in seen) for k in range(count)] for p in range(pixels)
@@ -538,48 +477,26 @@ def draw_dirichlet_log_prob(draw: Draw) -> Inputs:
     }
 
 
+# fmt: off
 @cases_of("dirichlet_pseudo_counts")
 def dirichlet_pseudo_counts_cases() -> Iterator[Case]:
-    base: Inputs = {
-        "symbols": ((1,), (0,), (1,), (1,), (2,), (1,)),
-        "num_symbols": 4,
-        "alpha": 0.5,
-    }
-    learned, lost = "OffByOnePseudoCount", "UnderflowingDensity"
+    base: Inputs = {"symbols": ((1,), (0,), (1,), (1,), (2,), (1,)), "num_symbols": 4, "alpha": 0.5}
+    learned = "OffByOnePseudoCount"
+    lost = "UnderflowingDensity"
     yield good("table", "N + α, whatever K.", learned, **base)
     yield good("flat", "α = 1.", learned, **base | {"alpha": 1.0, "num_symbols": 3})
     yield good("two-pixels", "Pixels are learned alone, but counted together.", learned,
-               symbols=((0, 1), (0, 1), (1, 1), (0, 0)), num_symbols=2, alpha=0.25)  # fmt: skip
-    yield good(
-        "one-symbol",
-        "What is sure teaches nothing.",
-        symbols=((0,), (0,)),
-        num_symbols=1,
-        alpha=0.5,
-    )
-    for name, pixels, count, alpha in (
-        ("image", 140, 256, 100.0),
-        ("finer-image", 112, 1024, 64.0),
-    ):
+               symbols=((0, 1), (0, 1), (1, 1), (0, 0)), num_symbols=2, alpha=0.25)
+    yield good("one-symbol", "What is sure teaches nothing.", symbols=((0,), (0,)), num_symbols=1, alpha=0.5)
+    for name, pixels, count, alpha in (("image", 140, 256, 100.0), ("finer-image", 112, 1024, 64.0)):
         rows = np.repeat(levels(1, pixels, count=count, seed=pixels), 2, axis=0)
         yield good(name, f"{pixels} pixels of {count} levels, twice: a probability below 1e-323.", lost, learned,
-                   dtypes=("f64",), symbols=rows, num_symbols=count, alpha=alpha)  # fmt: skip
-    yield bad(
-        "symbol-too-large",
-        "a symbol must be an index below num_symbols",
-        base,
-        num_symbols=2,
-    )
-    yield bad(
-        "negative-symbol", "a symbol must be an index", base, symbols=((1,), (-1,))
-    )
-    yield bad(
-        "empirical",
-        "alpha must be > 0, for the first has no probability",
-        base,
-        alpha=0.0,
-    )
+                   dtypes=("f64",), symbols=rows, num_symbols=count, alpha=alpha)
+    yield bad("symbol-too-large", "a symbol must be an index below num_symbols", base, num_symbols=2)
+    yield bad("negative-symbol", "a symbol must be an index", base, symbols=((1,), (-1,)))
+    yield bad("empirical", "alpha must be > 0, for the first has no probability", base, alpha=0.0)
     yield bad("flat-list", "symbols must be (T, P)", base, symbols=(1, 0, 1))
+# fmt: on
 
 
 @draw_of("dirichlet_pseudo_counts")
@@ -589,51 +506,26 @@ def draw_dirichlet_pseudo_counts(draw: Draw) -> Inputs:
     return {"symbols": symbols, "num_symbols": count, "alpha": draw.positives()}
 
 
+# fmt: off
 @cases_of("cts_log_probs")
 def cts_log_probs_cases() -> Iterator[Case]:
     base: Inputs = {"bits": (0, 1, 1, 0, 1, 0, 1, 1), "depth": 2, "rate": None}
-    order, learned = "CtsUpdateOrder", "OffByOnePseudoCount"
+    order = "CtsUpdateOrder"
+    learned = "OffByOnePseudoCount"
     yield good("one-zero", "1 and 0 at depth 1: 1/2 · 3/8 = 3/16, or 5/28 by CtsUpdateOrder.", order, learned,
-               bits=(1, 0), depth=1, rate=None)  # fmt: skip
-    yield good(
-        "eight", "The t-th bit switches at the rate 1/(t + 1).", order, learned, **base
-    )
-    yield good(
-        "estimator",
-        "At depth 0 the estimator is alone: (N + ½)/(n + 1).",
-        learned,
-        **base | {"depth": 0},
-    )
-    yield good(
-        "weighting",
-        "Rate 0 is context-tree weighting.",
-        learned,
-        **base | {"rate": 0.0, "depth": 3},
-    )
-    yield good(
-        "constant-rate", "The rate 1/8.", order, learned, **base | {"rate": 0.125}
-    )
-    yield good(
-        "fastest",
-        "The rate ½ forgets the weights at every bit.",
-        order,
-        learned,
-        **base | {"rate": 0.5},
-    )
-    yield good(
-        "deep",
-        "Contexts longer than the sequence begin with zeros.",
-        order,
-        learned,
-        **base | {"depth": 12},
-    )
+               bits=(1, 0), depth=1, rate=None)
+    yield good("eight", "The t-th bit switches at the rate 1/(t + 1).", order, learned, **base)
+    yield good("estimator", "At depth 0 the estimator is alone: (N + ½)/(n + 1).", learned, **base | {"depth": 0})
+    yield good("weighting", "Rate 0 is context-tree weighting.", learned, **base | {"rate": 0.0, "depth": 3})
+    yield good("constant-rate", "The rate 1/8.", order, learned, **base | {"rate": 0.125})
+    yield good("fastest", "The rate ½ forgets the weights at every bit.", order, learned, **base | {"rate": 0.5})
+    yield good("deep", "Contexts longer than the sequence begin with zeros.", order, learned, **base | {"depth": 12})
     yield bad("two", "a bit must be 0 or 1", base, bits=(0, 1, 2))
     yield bad("fraction", "a bit must be 0 or 1", base, bits=(0.0, 0.5, 1.0))
     yield bad("negative-depth", "depth must be >= 0", base, depth=-1)
-    yield by_convention(
-        bad("rate-above-half", "rate must be from 0 to 0.5", base, rate=0.75)
-    )
+    yield by_convention(bad("rate-above-half", "rate must be from 0 to 0.5", base, rate=0.75))
     yield bad("negative-rate", "rate must be from 0 to 0.5", base, rate=-0.25)
+# fmt: on
 
 
 @draw_of("cts_log_probs")
@@ -645,47 +537,33 @@ def draw_cts_log_probs(draw: Draw) -> Inputs:
     }
 
 
+# fmt: off
 @cases_of("image_cts_log_probs")
 def image_cts_log_probs_cases() -> Iterator[Case]:
-    base: Inputs = {
-        "images": levels(4, 2, 3, count=2, seed=1),
-        "num_levels": 2,
-        "rate": None,
-    }
-    order, learned, lost = (
-        "CtsUpdateOrder",
-        "OffByOnePseudoCount",
-        "UnderflowingDensity",
-    )
+    base: Inputs = {"images": levels(4, 2, 3, count=2, seed=1), "num_levels": 2, "rate": None}
+    order = "CtsUpdateOrder"
+    learned = "OffByOnePseudoCount"
+    lost = "UnderflowingDensity"
     yield good("four-images", "A tree a pixel, whose context is left, above, above left, above right.",
-               order, learned, **base)  # fmt: skip
+               order, learned, **base)
     yield good("three-levels", "The estimator adds ½ to each of three levels.", order, learned,
-               images=levels(5, 2, 2, count=3, seed=2), num_levels=3, rate=0.25)  # fmt: skip
-    yield good(
-        "weighting",
-        "Rate 0 is context-tree weighting.",
-        learned,
-        **base | {"rate": 0.0},
-    )
+               images=levels(5, 2, 2, count=3, seed=2), num_levels=3, rate=0.25)
+    yield good("weighting", "Rate 0 is context-tree weighting.", learned, **base | {"rate": 0.0})
     yield good("one-pixel", "Beyond the border there are zeros.", learned,
-               images=(((1,),), ((0,),), ((1,),)), num_levels=2, rate=None)  # fmt: skip
+               images=(((1,),), ((0,),), ((1,),)), num_levels=2, rate=None)
     yield good("grey", "144 pixels of 256 levels have a probability below 1e-323.", lost,
-               images=levels(1, 12, 12, count=256, seed=3), num_levels=256, rate=None)  # fmt: skip
+               images=levels(1, 12, 12, count=256, seed=3), num_levels=256, rate=None)
     yield good("grey-again", "156 pixels of 128 levels, twice.", lost, learned,
                images=np.repeat(levels(1, 12, 13, count=128, seed=4), 2, axis=0), num_levels=128,
-               rate=0.125)  # fmt: skip
+               rate=0.125)
     yield bad(
-        "level-too-large",
-        "a level must be an index below num_levels",
-        base,
-        images=levels(2, 2, 2, count=4, seed=1),
+        "level-too-large", "a level must be an index below num_levels", base, images=levels(2, 2, 2, count=4, seed=1)
     )
-    yield bad(
-        "negative-level", "a level must be an index", base, images=-base["images"]
-    )
+    yield bad("negative-level", "a level must be an index", base, images=-base["images"])
     yield bad("one-level", "num_levels must be >= 2", base, num_levels=1)
     yield bad("flat", "images must be (T, H, W)", base, images=base["images"][0])
     yield bad("nan-rate", "rate must be from 0 to 0.5", base, rate=math.nan)
+# fmt: on
 
 
 @draw_of("image_cts_log_probs")

@@ -48,7 +48,7 @@ from vime_check.operations import (
     numbers,
     operation,
     with_nan,
-)  # fmt: skip
+)
 from vime_check.wire import Arrays, Inputs
 from vime_ref import Method
 
@@ -181,11 +181,14 @@ BOUNDS = "elbo", "elbo_grad", "elbo_local", "elbo_grad_local"
 
 def evidence_and_kl(mu: Array, rho: Array, given: Inputs) -> tuple[Array, Array]:
     """Both terms of the right bound."""
-    q, prior = DiagNormal(mu, rho), DiagNormal(given["prior_mu"], given["prior_rho"])
+    q = DiagNormal(mu, rho)
+    prior = DiagNormal(given["prior_mu"], given["prior_rho"])
     kl = bnn.kl_diag_normal(q.mu, q.sigma, prior.mu, prior.sigma)
     settings = elbo_settings(
         given["layer_sizes"], given["likelihood_sigma"], given["num_data"]
     )
+
+    # The bound under the noise that is given.
     data = given["inputs"], given["targets"]
     bound = (
         bnn.elbo_local(q, prior, *data, given["zeta"], **settings)
@@ -214,7 +217,8 @@ def bound_with_mean_kl(mu: Array, rho: Array, given: Inputs) -> Array:
 @wrong_bound("PriorFloor", "elbo", "elbo_grad")
 def bound_with_floored_prior(mu: Array, rho: Array, given: Inputs) -> Array:
     """The KL is sampled with eps: mean_S Σ_i log q(θ_i) − log(p(θ_i) + 1e-6)."""
-    q, prior = DiagNormal(mu, rho), DiagNormal(given["prior_mu"], given["prior_rho"])
+    q = DiagNormal(mu, rho)
+    prior = DiagNormal(given["prior_mu"], given["prior_rho"])
     theta = bnn.sample_weights(q, given["eps"])
     density = anp.exp(bnn.normal_log_density(theta, prior.mu, prior.sigma))
     excess = bnn.normal_log_density(theta, q.mu, q.sigma) - anp.log(density + 1e-6)
@@ -251,69 +255,31 @@ def bound_without_log_sigma(mu: Array, rho: Array, given: Inputs) -> Array:
     return evidence + given["num_data"] * np.sum(logs) - kl
 
 
+# fmt: off
 @cases_of(*BOUNDS)
 def bound_cases() -> Iterator[Case]:
-    base, scale = model(2, 3, 1, rows=3, samples=2, seed=1), ("NoKLScale", "PerBatchKL")
-    flags = (
-        *scale,
-        "KLMean",
-        "AveragedPrediction",
-        "UnnormalisedLogDensity",
-        "SharedRowNoise",
-    )
+    base = model(2, 3, 1, rows=3, samples=2, seed=1)
+    scale = ("NoKLScale", "PerBatchKL")
+    flags = *scale, "KLMean", "AveragedPrediction", "UnnormalisedLogDensity", "SharedRowNoise"
     yield good("all-data", "One row stands for itself.", "KLMean", "UnnormalisedLogDensity",
-               **model(2, 3, 1, rows=1, samples=1, seed=2) | {"num_data": 1.0})  # fmt: skip
+               **model(2, 3, 1, rows=1, samples=1, seed=2) | {"num_data": 1.0})
     yield good("minibatch", "Three rows stand for ten.", *flags, **base)
     yield good("minibatch-of-50", "Two rows stand for fifty, the original's pseudo-observations.", *flags,
-               "SameLayerNoise", **model(2, 2, 2, rows=2, samples=2, seed=3) | {"num_data": 50.0})  # fmt: skip
-    wide = model(3, 2, 2, rows=4, samples=3, seed=4) | {
-        "likelihood_sigma": (0.5, 2.0),
-        "num_data": 8.0,
-    }
-    yield good(
-        "sigma-per-output",
-        "A likelihood sigma for each output.",
-        *flags,
-        "SameLayerNoise",
-        **wide,
-    )
+               "SameLayerNoise", **model(2, 2, 2, rows=2, samples=2, seed=3) | {"num_data": 50.0})
+    wide = model(3, 2, 2, rows=4, samples=3, seed=4) | {"likelihood_sigma": (0.5, 2.0), "num_data": 8.0}
+    yield good("sigma-per-output", "A likelihood sigma for each output.", *flags, "SameLayerNoise", **wide)
     far = model(1, 1, rows=2, samples=1, seed=5)
-    far |= {
-        "mu": (10.0, -8.0),
-        "prior_mu": (0.0, 0.0),
-        "prior_rho": (-1.0, -1.0),
-        "rho": (-2.0, -2.0),
-    }
-    yield good(
-        "far-from-the-prior",
-        "The prior pulls a weight at 30 standard deviations.",
-        "PriorFloor",
-        *scale,
-        **far,
-    )
+    far |= {"mu": (10.0, -8.0), "prior_mu": (0.0, 0.0), "prior_rho": (-1.0, -1.0), "rho": (-2.0, -2.0)}
+    yield good("far-from-the-prior", "The prior pulls a weight at 30 standard deviations.", "PriorFloor", *scale, **far)
     yield good("one-far-weight", "One weight of thirteen is far from the prior.", "PriorFloor", *scale,
-               **base | {"mu": np.append(base["mu"][:-1], 12.0)})  # fmt: skip
+               **base | {"mu": np.append(base["mu"][:-1], 12.0)})
     yield bad("no-data", "num_data must be > 0", base, num_data=0.0)
-    yield bad(
-        "rows-differ",
-        "inputs and targets must have as many rows",
-        base,
-        targets=base["targets"][:2],
-    )
+    yield bad("rows-differ", "inputs and targets must have as many rows", base, targets=base["targets"][:2])
     yield bad("zero-sigma", "likelihood_sigma must be > 0", base, likelihood_sigma=0.0)
-    yield bad(
-        "nan-prior",
-        "prior_mu must be finite",
-        base,
-        prior_mu=with_nan(base["prior_mu"]),
-    )
-    yield bad(
-        "zeta-of-too-few-layers",
-        "zeta must have one array per layer",
-        base,
-        zeta=base["zeta"][:1],
-    )
+    yield bad("nan-prior", "prior_mu must be finite", base, prior_mu=with_nan(base["prior_mu"]))
+    yield bad("zeta-of-too-few-layers", "zeta must have one array per layer", base, zeta=base["zeta"][:1])
     yield bad("eps-of-other-size", "eps must be (S, D)", base, eps=base["eps"][:, 1:])
+# fmt: on
 
 
 draw_by_names(draw_model, *BOUNDS)
@@ -503,6 +469,7 @@ def copied_last_gain(right: Function, given: Inputs) -> Array:
     return np.append(gains[:-1], gains[-2:-1] if len(gains) > 1 else gains)
 
 
+# fmt: off
 @cases_of("information_gain")
 def information_gain_cases() -> Iterator[Case]:
     def step(
@@ -519,70 +486,36 @@ def information_gain_cases() -> Iterator[Case]:
         }
 
     general = "SwappedKL", "DroppedConstant", "KLMean", "VarianceAsSigma"
-    yield good(
-        "three-weights",
-        "New first, old second.",
-        *general,
-        **step(-0.5, 0.5, 0.75, 3, 1),
-    )
-    yield good(
-        "four-weights", "New first, old second.", *general, **step(0.5, 0.25, 1.0, 4, 2)
-    )
-    yield good(
-        "nothing-learned",
-        "0 where nothing moved.",
-        "DroppedConstant",
-        **step(0.0, 0.0, 0.0, 3, 3),
-    )
+    yield good("three-weights", "New first, old second.", *general, **step(-0.5, 0.5, 0.75, 3, 1))
+    yield good("four-weights", "New first, old second.", *general, **step(0.5, 0.25, 1.0, 4, 2))
+    yield good("nothing-learned", "0 where nothing moved.", "DroppedConstant", **step(0.0, 0.0, 0.0, 3, 3))
     yield good("narrow", "Standard deviations near 1e-4.", "FudgedDenominator", "SwappedKL",
-               mu_new=(1e-4, 0.0), rho_new=(-9.0, -9.5), mu_old=(0.0, 1e-4), rho_old=(-9.5, -8.5))  # fmt: skip
+               mu_new=(1e-4, 0.0), rho_new=(-9.0, -9.5), mu_old=(0.0, 1e-4), rho_old=(-9.5, -8.5))
     yield good("narrower", "Standard deviations near 1e-5: with 1e-8 below, the gain is negative.", "FudgedDenominator",
-               mu_new=(1e-5, 0.0), rho_new=(-11.0, -11.0), mu_old=(0.0, 1e-5), rho_old=(-11.5, -11.5))  # fmt: skip
-    yield good(
-        "near-identity",
-        "A step of 1/256.",
-        "NaiveNearIdentity",
-        **step(-0.5, 2**-9, 2**-8, 4, 4),
-    )
-    yield good(
-        "near-identity-2",
-        "A step of 1/128.",
-        "NaiveNearIdentity",
-        **step(0.3, 2**-8, 2**-7, 3, 5),
-    )
+               mu_new=(1e-5, 0.0), rho_new=(-11.0, -11.0), mu_old=(0.0, 1e-5), rho_old=(-11.5, -11.5))
+    yield good("near-identity", "A step of 1/256.", "NaiveNearIdentity", **step(-0.5, 2**-9, 2**-8, 4, 4))
+    yield good("near-identity-2", "A step of 1/128.", "NaiveNearIdentity", **step(0.3, 2**-8, 2**-7, 3, 5))
     for exponent in (20, 22):
         yield good(f"near-identity-in-float64-{exponent}", f"A step of 2^−{exponent}.", "NaiveNearIdentity",
-                   dtypes=("f64",), **step(-0.3, 2.0 ** -(exponent + 1), 2.0**-exponent, 4, exponent))  # fmt: skip
+                   dtypes=("f64",), **step(-0.3, 2.0 ** -(exponent + 1), 2.0**-exponent, 4, exponent))
     yield good("wide", "A standard deviation of 5000 is doubled.", "SwappedKL",
-               mu_new=(0.0,), rho_new=(10000.0,), mu_old=(1.0,), rho_old=(5000.0,))  # fmt: skip
+               mu_new=(0.0,), rho_new=(10000.0,), mu_old=(1.0,), rho_old=(5000.0,))
     base = step(-0.5, 0.5, 0.75, 3, 1)
-    yield bad(
-        "sizes-differ",
-        "both must have as many weights",
-        base,
-        mu_old=(0.0, 1.0),
-        rho_old=(0.0, 1.0),
-    )
-    yield bad(
-        "mu-and-rho-differ", "mu and rho must have one shape", base, rho_new=(0.0, 1.0)
-    )
+    yield bad("sizes-differ", "both must have as many weights", base, mu_old=(0.0, 1.0), rho_old=(0.0, 1.0))
+    yield bad("mu-and-rho-differ", "mu and rho must have one shape", base, rho_new=(0.0, 1.0))
     yield bad("nan", "rho_new must be finite", base, rho_new=with_nan(base["rho_new"]))
-    yield bad(
-        "infinite",
-        "mu_old must be finite",
-        base,
-        mu_old=with_nan(base["mu_old"], math.inf),
-    )
+    yield bad("infinite", "mu_old must be finite", base, mu_old=with_nan(base["mu_old"], math.inf))
     low = with_nan(base["rho_old"], -1000.0)
-    yield by_convention(
-        bad("rho-below-range", "rho must be >= -700", base, rho_old=low)
-    )
+    yield by_convention(bad("rho-below-range", "rho must be >= -700", base, rho_old=low))
+# fmt: on
 
 
 @draw_of("information_gain")
 def draw_information_gain(draw: Draw) -> Inputs:
     size = draw.integer(1, 3)
-    mu, rho, ones = draw.numbers(size), draw.numbers(size), [1.0] * size
+    mu = draw.numbers(size)
+    rho = draw.numbers(size)
+    ones = [1.0] * size
     return {
         "mu_new": draw.near(mu, ones),
         "rho_new": draw.near(rho, ones),
@@ -591,65 +524,33 @@ def draw_information_gain(draw: Draw) -> Inputs:
     }
 
 
+# fmt: off
 @cases_of(*GAINS)
 def information_gains_cases() -> Iterator[Case]:
     one = model(2, 3, 1, rows=1, samples=1, seed=1)
     three = model(2, 3, 1, rows=3, samples=2, seed=23)
-    flags = (
-        "MissingHalf",
-        "SquaredBeforeMean",
-        "CopiedLastGain",
-        "SharedRowNoise",
-        "UnnormalisedLogDensity",
-    )
-    yield good(
-        "one-row", "½λ²gᵀH⁻¹g of one transition and one sample.", "MissingHalf", **one
-    )
+    flags = "MissingHalf", "SquaredBeforeMean", "CopiedLastGain", "SharedRowNoise", "UnnormalisedLogDensity"
+    yield good("one-row", "½λ²gᵀH⁻¹g of one transition and one sample.", "MissingHalf", **one)
     yield good("three-rows", "Each from the same posterior; the gradient is averaged before it is squared.",
-               *flags, **three)  # fmt: skip
+               *flags, **three)
     yield good("deep", "Two hidden layers as wide as the output.", *flags, "SameLayerNoise",
-               **model(2, 2, 2, 2, rows=2, samples=3, seed=3))  # fmt: skip
+               **model(2, 2, 2, 2, rows=2, samples=3, seed=3))
     yield good("sigma-per-output", "A likelihood sigma for each output.", *flags,
-               **model(3, 4, 2, rows=2, samples=2, seed=4) | {"likelihood_sigma": (0.5, 2.0)})  # fmt: skip
+               **model(3, 4, 2, rows=2, samples=2, seed=4) | {"likelihood_sigma": (0.5, 2.0)})
     exact = {"method": "exact", "step_size": 0.0625}
-    yield good(
-        "exact-one-row",
-        "KL[new‖old] of one posterior step.",
-        "SwappedKL",
-        **one | exact,
-    )
+    yield good("exact-one-row", "KL[new‖old] of one posterior step.", "SwappedKL", **one | exact)
     yield good("exact-three-rows", "One step a row, each from the same posterior.", "SwappedKL", "CopiedLastGain",
-               "SharedRowNoise", **three | exact)  # fmt: skip
+               "SharedRowNoise", **three | exact)
     yield good("exact-deep", "Equal widths, two samples.", "SwappedKL", "SameLayerNoise", "CopiedLastGain",
-               **model(2, 2, 2, rows=3, samples=2, seed=5) | exact)  # fmt: skip
+               **model(2, 2, 2, rows=3, samples=2, seed=5) | exact)
     yield bad("method", "method must be taylor or exact", three, method="fisher")
-    yield bad(
-        "no-rows",
-        "there must be a row",
-        three,
-        inputs=np.zeros((0, 2)),
-        targets=np.zeros((0, 1)),
-    )
+    yield bad("no-rows", "there must be a row", three, inputs=np.zeros((0, 2)), targets=np.zeros((0, 1)))
     yield bad("zero-step", "step_size must be > 0", three, step_size=0.0)
-    yield bad(
-        "nan-target",
-        "targets must be finite",
-        three,
-        targets=with_nan(three["targets"]),
-    )
-    yield bad(
-        "rows-differ",
-        "inputs and targets must have as many rows",
-        three,
-        targets=three["targets"][:2],
-    )
-    yield bad(
-        "zeta-of-too-few-layers",
-        "zeta must have one array per layer",
-        three,
-        zeta=three["zeta"][:1],
-    )
+    yield bad("nan-target", "targets must be finite", three, targets=with_nan(three["targets"]))
+    yield bad("rows-differ", "inputs and targets must have as many rows", three, targets=three["targets"][:2])
+    yield bad("zeta-of-too-few-layers", "zeta must have one array per layer", three, zeta=three["zeta"][:1])
     yield bad("eps-of-other-size", "eps must be (S, D)", three, eps=three["eps"][:, 1:])
+# fmt: on
 
 
 draw_by_names(draw_model, *GAINS)
@@ -735,6 +636,8 @@ def leaky_updates(right: Function, given: Inputs) -> Arrays:
     q = DiagNormal(given["mu"], given["rho"])
     settings = model_of(given)
     velocity = np.zeros((2, len(q.mu)))
+
+    # Each row starts at q, but not at rest.
     posteriors = []
     for data in transitions_of(given):
         q_new = q
@@ -750,66 +653,36 @@ def leaky_updates(right: Function, given: Inputs) -> Arrays:
 intermediates_of("posterior_step", "posterior_step_local")(gradients_of_the_loss)
 
 
+# fmt: off
 @cases_of("posterior_step", "posterior_step_local")
 def posterior_step_cases() -> Iterator[Case]:
     base = model(2, 3, 1, rows=1, samples=2, seed=1)
-    yield good(
-        "one-sample",
-        "φ − λH⁻¹∇ℓ.",
-        "UnnormalisedLogDensity",
-        **model(2, 3, 1, rows=1, samples=1, seed=2),
-    )
-    yield good(
-        "two-samples",
-        "The gradient is the mean over samples.",
-        "UnnormalisedLogDensity",
-        **base,
-    )
+    yield good("one-sample", "φ − λH⁻¹∇ℓ.", "UnnormalisedLogDensity", **model(2, 3, 1, rows=1, samples=1, seed=2))
+    yield good("two-samples", "The gradient is the mean over samples.", "UnnormalisedLogDensity", **base)
     yield good("equal-widths", "Each layer has its own noise.", "SameLayerNoise", "UnnormalisedLogDensity",
-               **model(2, 2, 2, rows=1, samples=2, seed=3) | {"likelihood_sigma": (0.5, 2.0)})  # fmt: skip
+               **model(2, 2, 2, rows=1, samples=2, seed=3) | {"likelihood_sigma": (0.5, 2.0)})
     yield good("three-layers", "Three layers of one width.", "SameLayerNoise", "UnnormalisedLogDensity",
-               **model(3, 2, 2, 2, rows=1, samples=2, seed=4) | {"step_size": 0.125})  # fmt: skip
+               **model(3, 2, 2, 2, rows=1, samples=2, seed=4) | {"step_size": 0.125})
     two = model(2, 3, 1, rows=2, samples=2, seed=1)
     yield bad("two-rows", "there must be one transition", two, inputs=two["inputs"])
     yield bad("zero-step", "step_size must be > 0", base, step_size=0.0)
-    yield bad(
-        "nan-target", "targets must be finite", base, targets=with_nan(base["targets"])
-    )
+    yield bad("nan-target", "targets must be finite", base, targets=with_nan(base["targets"]))
+# fmt: on
 
 
+# fmt: off
 @cases_of("posterior_updates")
 def posterior_updates_cases() -> Iterator[Case]:
     base = model(2, 3, 1, rows=3, samples=2, seed=1)
-    yield good(
-        "one-row",
-        "One gradient step.",
-        "UnnormalisedLogDensity",
-        **model(2, 3, 1, rows=1, samples=1, seed=2),
-    )
-    yield good(
-        "three-rows",
-        "Each row starts anew.",
-        "LeakyOptimiser",
-        "UnnormalisedLogDensity",
-        **base,
-    )
-    yield good(
-        "two-rows",
-        "Each row starts anew.",
-        "LeakyOptimiser",
-        **model(2, 2, 2, rows=2, samples=1, seed=3),
-    )
+    yield good("one-row", "One gradient step.", "UnnormalisedLogDensity", **model(2, 3, 1, rows=1, samples=1, seed=2))
+    yield good("three-rows", "Each row starts anew.", "LeakyOptimiser", "UnnormalisedLogDensity", **base)
+    yield good("two-rows", "Each row starts anew.", "LeakyOptimiser", **model(2, 2, 2, rows=2, samples=1, seed=3))
     yield good("five-steps", "The KL to the start pulls from the second step on.", "LeakyOptimiser",
-               **base | {"num_steps": 5, "learning_rate": 0.0078125})  # fmt: skip
+               **base | {"num_steps": 5, "learning_rate": 0.0078125})
     yield bad("no-steps", "num_steps must be >= 1", base, num_steps=0)
     yield bad("negative-rate", "learning_rate must be > 0", base, learning_rate=-0.5)
-    yield bad(
-        "no-rows",
-        "there must be a row",
-        base,
-        inputs=np.zeros((0, 2)),
-        targets=np.zeros((0, 1)),
-    )
+    yield bad("no-rows", "there must be a row", base, inputs=np.zeros((0, 2)), targets=np.zeros((0, 1)))
+# fmt: on
 
 
 draw_by_names(draw_model, "posterior_step", "posterior_step_local", rows=1)

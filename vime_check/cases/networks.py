@@ -31,7 +31,7 @@ from vime_check.operations import (
     operation,
     register,
     with_nan,
-)  # fmt: skip
+)
 from vime_check.wire import Arrays, Inputs, Kinds
 
 # ---------------------------------------------------------------- constants
@@ -168,45 +168,21 @@ def overflowing_softplus_inverse(right: Function, given: Inputs) -> Array:
     return np.log(np.exp(given["sigma"]) - 1.0)
 
 
+# fmt: off
 @cases_of("softplus")
 def softplus_cases() -> Iterator[Case]:
     base: Inputs = {"rho": (0.0, 1.0)}
     yield good("at-zero", "softplus(0) is log 2.", rho=(0.0,))
     yield good("moderate", "Both signs of moderate size.", rho=(-1.5, -0.5, 0.25, 2.0))
-    yield good(
-        "matrix",
-        "Elementwise, whatever the shape.",
-        rho=((-1.0, 0.0, 1.0), (2.0, 3.0, -0.5)),
-    )
-    yield good(
-        "at-100-in-float32",
-        "exp(100) is beyond float32.",
-        "SoftplusOverflow",
-        dtypes=("f32",),
-        rho=(100.0,),
-    )
-    yield good(
-        "at-1000",
-        "A standard deviation of 1000 is ρ = 1000.",
-        "SoftplusOverflow",
-        rho=(1000.0, 10000.0),
-    )
-    yield good(
-        "far-below",
-        "softplus(−50) is e^−50, not 0.",
-        "SoftplusOverflow",
-        rho=(-50.0, -80.0),
-    )
-    yield good(
-        "lowest",
-        "e^−700 is a normal number of float64.",
-        "SoftplusOverflow",
-        dtypes=("f64",),
-        rho=(-700.0,),
-    )
+    yield good("matrix", "Elementwise, whatever the shape.", rho=((-1.0, 0.0, 1.0), (2.0, 3.0, -0.5)))
+    yield good("at-100-in-float32", "exp(100) is beyond float32.", "SoftplusOverflow", dtypes=("f32",), rho=(100.0,))
+    yield good("at-1000", "A standard deviation of 1000 is ρ = 1000.", "SoftplusOverflow", rho=(1000.0, 10000.0))
+    yield good("far-below", "softplus(−50) is e^−50, not 0.", "SoftplusOverflow", rho=(-50.0, -80.0))
+    yield good("lowest", "e^−700 is a normal number of float64.", "SoftplusOverflow", dtypes=("f64",), rho=(-700.0,))
     yield bad("nan", "rho must be finite", base, rho=(0.0, math.nan))
     yield bad("infinite", "rho must be finite", base, rho=(math.inf, 0.0))
     yield bad("minus-infinite", "rho must be finite", base, rho=(-math.inf,))
+# fmt: on
 
 
 @draw_of("softplus")
@@ -218,29 +194,19 @@ def draw_softplus(draw: Draw) -> Inputs:
     }
 
 
+# fmt: off
 @cases_of("softplus_inverse")
 def softplus_inverse_cases() -> Iterator[Case]:
     base: Inputs = {"sigma": (0.5, 1.0)}
     yield good("half", "The original's standard deviation at the start.", sigma=(0.5,))
-    yield good(
-        "moderate", "From a hundredth to ten.", sigma=(0.01, 0.25, 1.0, 3.0, 10.0)
-    )
-    yield good(
-        "large",
-        "exp(1000) is beyond float64.",
-        "SoftplusOverflow",
-        sigma=(1000.0, 10000.0),
-    )
-    yield good(
-        "tiny",
-        "exp σ − 1 cancels; ρ is log σ here.",
-        "SoftplusOverflow",
-        sigma=(1e-10, 1e-20),
-    )
+    yield good("moderate", "From a hundredth to ten.", sigma=(0.01, 0.25, 1.0, 3.0, 10.0))
+    yield good("large", "exp(1000) is beyond float64.", "SoftplusOverflow", sigma=(1000.0, 10000.0))
+    yield good("tiny", "exp σ − 1 cancels; ρ is log σ here.", "SoftplusOverflow", sigma=(1e-10, 1e-20))
     yield bad("zero", "sigma must be > 0", base, sigma=(0.5, 0.0))
     yield bad("negative", "sigma must be > 0", base, sigma=(-0.5, 1.0))
     yield bad("nan", "sigma must be finite", base, sigma=(math.nan,))
     yield bad("infinite", "sigma must be finite", base, sigma=(1.0, math.inf))
+# fmt: on
 
 
 @draw_of("softplus_inverse")
@@ -298,7 +264,7 @@ def lost_to_fudge(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> A
 def lost_to_fudged_log(
     mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array
 ) -> Array:
-    """What that denominator takes together with log((σ_p + 1e-8)/(σ_q + 1e-8)) in place of log(σ_p/σ_q)."""
+    """What that denominator takes together with log((σ_p + 1e-8)/(σ_q + 1e-8)), which stands for log(σ_p/σ_q)."""
     lost_to_log = np.sum(np.log1p(1e-8 / sigma_q) - np.log1p(1e-8 / sigma_p), axis=-1)
     return lost_to_fudge(mu_q, sigma_q, mu_p, sigma_p) + lost_to_log
 
@@ -365,7 +331,8 @@ def twice_the_output(right: Function, given: Inputs) -> Array:
 
 def pair(*shape: int, seed: int) -> Inputs:
     """Two distributions of different means and standard deviations."""
-    mu_q, mu_p = numbers(*shape, seed=seed), numbers(*shape, seed=seed + 2)
+    mu_q = numbers(*shape, seed=seed)
+    mu_p = numbers(*shape, seed=seed + 2)
     sigma_q, sigma_p = (np.abs(numbers(*shape, seed=seed + i)) + 0.25 for i in (1, 3))
     return {"mu_q": mu_q, "sigma_q": sigma_q, "mu_p": mu_p, "sigma_p": sigma_p}
 
@@ -373,7 +340,8 @@ def pair(*shape: int, seed: int) -> Inputs:
 def near_pair(move: float, size: int, seed: int, scale: float = 1.0) -> Inputs:
     """Two distributions apart by about `move` standard deviations in both parameters."""
     given = pair(size, seed=seed)
-    sigma_p, mu_p = scale * given["sigma_p"] / 1.1, given["mu_p"] * scale
+    sigma_p = scale * given["sigma_p"] / 1.1
+    mu_p = given["mu_p"] * scale
     ratio = 1.0 + move * np.where(numbers(size, seed=seed) > 0, 1.0, -1.0)
     return {
         "mu_q": mu_p + 0.5 * move * sigma_p,
@@ -383,23 +351,18 @@ def near_pair(move: float, size: int, seed: int, scale: float = 1.0) -> Inputs:
     }
 
 
+# fmt: off
 @cases_of("kl_diag_normal")
 def kl_diag_normal_cases() -> Iterator[Case]:
     general = "SwappedKL", "DroppedConstant", "KLMean", "VarianceAsSigma"
     yield good("unit-shift", "A mean one standard deviation away is half a nat.", "DroppedConstant",
-               mu_q=(1.0,), sigma_q=(1.0,), mu_p=(0.0,), sigma_p=(1.0,))  # fmt: skip
-    yield good(
-        "three-weights", "Different means and widths.", *general, **pair(3, seed=1)
-    )
-    yield good(
-        "four-weights", "Different means and widths.", *general, **pair(4, seed=5)
-    )
-    yield good(
-        "rows", "The sum runs over the last axis only.", *general, **pair(2, 3, seed=9)
-    )
+               mu_q=(1.0,), sigma_q=(1.0,), mu_p=(0.0,), sigma_p=(1.0,))
+    yield good("three-weights", "Different means and widths.", *general, **pair(3, seed=1))
+    yield good("four-weights", "Different means and widths.", *general, **pair(4, seed=5))
+    yield good("rows", "The sum runs over the last axis only.", *general, **pair(2, 3, seed=9))
     same = pair(3, seed=2)
     yield good("equal", "The KL of equal distributions is 0.", "DroppedConstant",
-               **same | {"mu_q": same["mu_p"], "sigma_q": same["sigma_p"]})  # fmt: skip
+               **same | {"mu_q": same["mu_p"], "sigma_q": same["sigma_p"]})
     for sigma in (1e-4, 1e-5):
         sharp: Inputs = {
             "mu_q": (sigma, 0.0),
@@ -407,54 +370,33 @@ def kl_diag_normal_cases() -> Iterator[Case]:
             "mu_p": (0.0, sigma),
             "sigma_p": (sigma, sigma),
         }
-        yield good(
-            f"sigma-{sigma:g}",
-            "1e-8 is no small number beside σ².",
-            "FudgedDenominator",
-            **sharp,
-        )
+        yield good(f"sigma-{sigma:g}", "1e-8 is no small number beside σ².", "FudgedDenominator", **sharp)
     yield good("near-identity", "A move of 1/512 σ, as a transition makes it.", "NaiveNearIdentity",
-               **near_pair(2**-9, 4, seed=4))  # fmt: skip
-    yield good(
-        "near-identity-rows",
-        "A move of 1/256 σ.",
-        "NaiveNearIdentity",
-        **near_pair(2**-8, 3, seed=11),
-    )
+               **near_pair(2**-9, 4, seed=4))
+    yield good("near-identity-rows", "A move of 1/256 σ.", "NaiveNearIdentity", **near_pair(2**-8, 3, seed=11))
     for exponent, seed in ((20, 21), (22, 22)):
         yield good(f"near-identity-in-float64-{exponent}", f"A move of 2^−{exponent} σ.", "NaiveNearIdentity",
-                   dtypes=("f64",), **near_pair(2.0**-exponent, 4, seed=seed))  # fmt: skip
+                   dtypes=("f64",), **near_pair(2.0**-exponent, 4, seed=seed))
     yield good("wide-and-narrow", "Widths a million times apart.", "SwappedKL",
-               mu_q=(0.0, 0.0), sigma_q=(1000.0, 0.001), mu_p=(0.0, 0.0), sigma_p=(0.001, 10.0))  # fmt: skip
+               mu_q=(0.0, 0.0), sigma_q=(1000.0, 0.001), mu_p=(0.0, 0.0), sigma_p=(0.001, 10.0))
     yield good("far", "Means a hundred standard deviations apart.", "SwappedKL", "VarianceAsSigma",
-               mu_q=(50.0, -50.0), sigma_q=(0.5, 0.25), mu_p=(0.0, 0.0), sigma_p=(0.5, 0.5))  # fmt: skip
+               mu_q=(50.0, -50.0), sigma_q=(0.5, 0.25), mu_p=(0.0, 0.0), sigma_p=(0.5, 0.5))
     base = pair(3, seed=1)
     yield bad("negative-sigma", "sigma_q must be > 0", base, sigma_q=(0.5, -0.5, 1.0))
     yield bad("zero-sigma", "sigma_p must be > 0", base, sigma_p=(0.5, 0.0, 1.0))
     yield bad("nan-mean", "mu_q must be finite", base, mu_q=with_nan(base["mu_q"]))
-    yield bad(
-        "infinite-mean",
-        "mu_p must be finite",
-        base,
-        mu_p=with_nan(base["mu_p"], math.inf),
-    )
-    yield bad(
-        "infinite-sigma", "sigma_p must be finite", base, sigma_p=(0.5, math.inf, 1.0)
-    )
-    yield bad(
-        "sizes-differ",
-        "all must have the same last axis",
-        base,
-        mu_p=(0.0, 1.0),
-        sigma_p=(1.0, 1.0),
-    )
+    yield bad("infinite-mean", "mu_p must be finite", base, mu_p=with_nan(base["mu_p"], math.inf))
+    yield bad("infinite-sigma", "sigma_p must be finite", base, sigma_p=(0.5, math.inf, 1.0))
+    yield bad("sizes-differ", "all must have the same last axis", base, mu_p=(0.0, 1.0), sigma_p=(1.0, 1.0))
     yield bad("one-for-all", "all must have the same last axis", base, sigma_p=(1.0,))
+# fmt: on
 
 
 @draw_of("kl_diag_normal")
 def draw_kl_diag_normal(draw: Draw) -> Inputs:
     size = draw.integer(1, 3)
-    mu, sigma = draw.numbers(size), draw.positives(size)
+    mu = draw.numbers(size)
+    sigma = draw.positives(size)
     return {
         "mu_q": draw.near(mu, sigma),
         "sigma_q": draw.near(sigma, sigma),
@@ -463,31 +405,17 @@ def draw_kl_diag_normal(draw: Draw) -> Inputs:
     }
 
 
+# fmt: off
 @cases_of("kl_hessian_diag")
 def kl_hessian_diag_cases() -> Iterator[Case]:
     base: Inputs = {"mu": (0.0, 1.0), "rho": (0.0, -1.0)}
-    yield good(
-        "moderate",
-        "1/σ² and 2·sigmoid(ρ)²/σ².",
-        mu=(0.0, -1.5, 2.0),
-        rho=(0.0, -1.0, 1.5),
-    )
-    yield good(
-        "small-sigma",
-        "As ρ falls, the curvature in ρ tends to 2.",
-        mu=(0.0, 1.0),
-        rho=(-12.0, -25.0),
-    )
-    yield good(
-        "large-sigma", "σ = ρ and sigmoid = 1.", mu=(0.0, 1.0), rho=(40.0, 1000.0)
-    )
+    yield good("moderate", "1/σ² and 2·sigmoid(ρ)²/σ².", mu=(0.0, -1.5, 2.0), rho=(0.0, -1.0, 1.5))
+    yield good("small-sigma", "As ρ falls, the curvature in ρ tends to 2.", mu=(0.0, 1.0), rho=(-12.0, -25.0))
+    yield good("large-sigma", "σ = ρ and sigmoid = 1.", mu=(0.0, 1.0), rho=(40.0, 1000.0))
     yield bad("nan", "rho must be finite", base, rho=(0.0, math.nan))
-    yield bad(
-        "sizes-differ", "mu and rho must have one shape", base, mu=(0.0, 1.0, 2.0)
-    )
-    yield by_convention(
-        bad("rho-below-range", "rho must be >= -700", base, rho=(0.0, -1000.0))
-    )
+    yield bad("sizes-differ", "mu and rho must have one shape", base, mu=(0.0, 1.0, 2.0))
+    yield by_convention(bad("rho-below-range", "rho must be >= -700", base, rho=(0.0, -1000.0)))
+# fmt: on
 
 
 @draw_of("kl_hessian_diag")
@@ -496,35 +424,20 @@ def draw_kl_hessian_diag(draw: Draw) -> Inputs:
     return {"mu": draw.numbers(size), "rho": draw.numbers(size)}
 
 
+# fmt: off
 @cases_of("kl_taylor")
 def kl_taylor_cases() -> Iterator[Case]:
-    base: Inputs = {
-        "mu": (0.0, 1.0),
-        "rho": (0.0, -1.0),
-        "delta_mu": (0.5, 0.25),
-        "delta_rho": (-0.5, 0.125),
-    }
+    base: Inputs = {"mu": (0.0, 1.0), "rho": (0.0, -1.0), "delta_mu": (0.5, 0.25), "delta_rho": (-0.5, 0.125)}
     yield good("both", "Half the quadratic form.", "MissingHalf", **base)
+    yield good("mean-only", "½(Δμ/σ)².", "MissingHalf", **base | {"delta_rho": (0.0, 0.0)})
+    yield good("rho-only", "(sigmoid(ρ)Δρ/σ)².", "MissingHalf", **base | {"delta_mu": (0.0, 0.0)})
     yield good(
-        "mean-only", "½(Δμ/σ)².", "MissingHalf", **base | {"delta_rho": (0.0, 0.0)}
+        "small", "A step of 1e-6.", "MissingHalf", **base | {"delta_mu": (1e-6, -1e-6), "delta_rho": (1e-6, 0.0)}
     )
-    yield good(
-        "rho-only",
-        "(sigmoid(ρ)Δρ/σ)².",
-        "MissingHalf",
-        **base | {"delta_mu": (0.0, 0.0)},
-    )
-    yield good(
-        "small",
-        "A step of 1e-6.",
-        "MissingHalf",
-        **base | {"delta_mu": (1e-6, -1e-6), "delta_rho": (1e-6, 0.0)},
-    )
-    yield bad(
-        "sizes-differ", "delta_mu must have the shape of mu", base, delta_mu=(0.5,)
-    )
+    yield bad("sizes-differ", "delta_mu must have the shape of mu", base, delta_mu=(0.5,))
     yield bad("nan", "delta_rho must be finite", base, delta_rho=(0.0, math.nan))
     yield bad("infinite", "delta_mu must be finite", base, delta_mu=(math.inf, 0.0))
+# fmt: on
 
 
 @draw_of("kl_taylor")
@@ -567,104 +480,49 @@ def same_layer_noise(right: Function, given: Inputs) -> Any:
     return right(**given | {"zeta": zeta})
 
 
+# fmt: off
 @cases_of("mlp")
 def mlp_cases() -> Iterator[Case]:
     base = model(2, 3, 1, rows=2, samples=2, seed=1)
-    yield good(
-        "linear",
-        "No hidden layer: a matrix and a bias.",
-        **model(2, 2, rows=2, samples=1, seed=2),
-    )
-    yield good(
-        "one-hidden-layer",
-        "Matrix in C order, then the bias; ReLU between, linear at the end.",
-        **base,
-    )
-    yield good(
-        "two-hidden-layers",
-        "3-4-2-2, three samples.",
-        **model(3, 4, 2, 2, rows=2, samples=3, seed=3),
-    )
+    yield good("linear", "No hidden layer: a matrix and a bias.", **model(2, 2, rows=2, samples=1, seed=2))
+    yield good("one-hidden-layer", "Matrix in C order, then the bias; ReLU between, linear at the end.", **base)
+    yield good("two-hidden-layers", "3-4-2-2, three samples.", **model(3, 4, 2, 2, rows=2, samples=3, seed=3))
     yield good("all-negative", "Every hidden unit is off: the output is the last bias.",
-               **base | {"theta": ((-1.0,) * 9 + (1.0, 1.0, 1.0, 0.5),), "inputs": ((1.0, 2.0),)})  # fmt: skip
-    yield bad(
-        "too-few-weights", "theta must be (S, D)", base, theta=base["theta"][:, 1:]
-    )
+               **base | {"theta": ((-1.0,) * 9 + (1.0, 1.0, 1.0, 0.5),), "inputs": ((1.0, 2.0),)})
+    yield bad("too-few-weights", "theta must be (S, D)", base, theta=base["theta"][:, 1:])
     yield bad("too-many-inputs", "inputs must be (N, I)", base, inputs=np.ones((2, 3)))
     yield bad("nan-weight", "theta must be finite", base, theta=with_nan(base["theta"]))
-    yield bad(
-        "zero-units", "layer sizes must be >= 1", base, layer_sizes=np.array([2, 0, 1])
-    )
+    yield bad("zero-units", "layer sizes must be >= 1", base, layer_sizes=np.array([2, 0, 1]))
+# fmt: on
 
 
+# fmt: off
 @cases_of("sample_weights")
 def sample_weights_cases() -> Iterator[Case]:
-    base: Inputs = {
-        "mu": (0.5, -1.0),
-        "rho": (0.0, -2.0),
-        "eps": np.array([[1.0, -0.5], [0.0, 2.0], [-1.5, 1.0]]),
-    }
+    base: Inputs = {"mu": (0.5, -1.0), "rho": (0.0, -2.0), "eps": np.array([[1.0, -0.5], [0.0, 2.0], [-1.5, 1.0]])}
     yield good("three-samples", "μ + σε, σ being softplus(ρ).", **base)
-    yield good(
-        "narrow",
-        "σ = 1e-9 moves nothing visible in float32.",
-        **base | {"rho": (-20.0, 3.0)},
-    )
+    yield good("narrow", "σ = 1e-9 moves nothing visible in float32.", **base | {"rho": (-20.0, 3.0)})
     yield bad("eps-of-other-size", "eps must be (S, D)", base, eps=np.ones((2, 3)))
     yield bad("nan-eps", "eps must be finite", base, eps=with_nan(base["eps"]))
     yield bad("no-samples", "there must be a sample", base, eps=np.zeros((0, 2)))
+# fmt: on
 
 
+# fmt: off
 @cases_of("mlp_local")
 def mlp_local_cases() -> Iterator[Case]:
-    base, square = (
-        model(2, 3, 1, rows=3, samples=2, seed=1),
-        model(2, 2, 2, rows=2, samples=2, seed=2),
-    )
-    yield good(
-        "one-row",
-        "z ~ N(hμ, h²σ²), the bias with h = 1.",
-        **model(2, 3, 1, rows=1, samples=1, seed=3),
-    )
-    yield good(
-        "three-rows",
-        "Noise of its own for each sample, row and unit.",
-        "SharedRowNoise",
-        **base,
-    )
-    yield good(
-        "equal-widths",
-        "Noise of its own for each layer.",
-        "SharedRowNoise",
-        "SameLayerNoise",
-        **square,
-    )
+    base = model(2, 3, 1, rows=3, samples=2, seed=1)
+    square = model(2, 2, 2, rows=2, samples=2, seed=2)
+    yield good("one-row", "z ~ N(hμ, h²σ²), the bias with h = 1.", **model(2, 3, 1, rows=1, samples=1, seed=3))
+    yield good("three-rows", "Noise of its own for each sample, row and unit.", "SharedRowNoise", **base)
+    yield good("equal-widths", "Noise of its own for each layer.", "SharedRowNoise", "SameLayerNoise", **square)
     yield good("deep", "Three layers of one width.", "SharedRowNoise", "SameLayerNoise",
-               **model(2, 3, 3, 3, rows=2, samples=1, seed=4))  # fmt: skip
-    yield bad(
-        "too-few-layers",
-        "zeta must have one array per layer",
-        base,
-        zeta=base["zeta"][:1],
-    )
-    yield bad(
-        "shared-row",
-        "zeta must be (S, N, O), not (S, 1, O)",
-        base,
-        zeta=[z[:, :1] for z in base["zeta"]],
-    )
-    yield bad(
-        "nan-zeta",
-        "zeta must be finite",
-        base,
-        zeta=[base["zeta"][0], with_nan(base["zeta"][1])],
-    )
-    yield bad(
-        "infinite-input",
-        "inputs must be finite",
-        base,
-        inputs=with_nan(base["inputs"], math.inf),
-    )
+               **model(2, 3, 3, 3, rows=2, samples=1, seed=4))
+    yield bad("too-few-layers", "zeta must have one array per layer", base, zeta=base["zeta"][:1])
+    yield bad("shared-row", "zeta must be (S, N, O), not (S, 1, O)", base, zeta=[z[:, :1] for z in base["zeta"]])
+    yield bad("nan-zeta", "zeta must be finite", base, zeta=[base["zeta"][0], with_nan(base["zeta"][1])])
+    yield bad("infinite-input", "inputs must be finite", base, inputs=with_nan(base["inputs"], math.inf))
+# fmt: on
 
 
 draw_by_names(draw_model, "mlp", "sample_weights", "mlp_local")
@@ -752,34 +610,20 @@ def density_of_averaged_prediction(right: Function, given: Inputs) -> Array:
     return bnn.log_likelihood(average, given["targets"], given["likelihood_sigma"])[0]
 
 
+# fmt: off
 @cases_of("normal_log_density")
 def normal_log_density_cases() -> Iterator[Case]:
-    base: Inputs = {
-        "x": (0.5, -1.0, 2.0),
-        "mean": (0.0, 0.5, 1.0),
-        "sigma": (1.0, 0.5, 2.0),
-    }
-    yield good(
-        "standard",
-        "−½ log 2π at the mean of the standard normal.",
-        x=(0.0,),
-        mean=(0.0,),
-        sigma=1.0,
-    )
-    yield good(
-        "moderate",
-        "All three terms.",
-        "VarianceAsSigma",
-        "UnnormalisedLogDensity",
-        **base,
-    )
+    base: Inputs = {"x": (0.5, -1.0, 2.0), "mean": (0.0, 0.5, 1.0), "sigma": (1.0, 0.5, 2.0)}
+    yield good("standard", "−½ log 2π at the mean of the standard normal.", x=(0.0,), mean=(0.0,), sigma=1.0)
+    yield good("moderate", "All three terms.", "VarianceAsSigma", "UnnormalisedLogDensity", **base)
     yield good("narrow", "A sharp density is above 1.", "VarianceAsSigma", "UnnormalisedLogDensity",
-               x=(0.0, 0.001), mean=(0.0, 0.0), sigma=0.001)  # fmt: skip
+               x=(0.0, 0.001), mean=(0.0, 0.0), sigma=0.001)
     yield good("far-tail", "A hundred standard deviations out, where the density underflows.", "UnnormalisedLogDensity",
-               x=(50.0,), mean=(0.0,), sigma=(0.5,))  # fmt: skip
+               x=(50.0,), mean=(0.0,), sigma=(0.5,))
     yield bad("zero-sigma", "sigma must be > 0", base, sigma=(1.0, 0.0, 1.0))
     yield bad("negative-sigma", "sigma must be > 0", base, sigma=-1.0)
     yield bad("nan", "x must be finite", base, x=with_nan(np.zeros(3)))
+# fmt: on
 
 
 @draw_of("normal_log_density")
@@ -792,42 +636,31 @@ def draw_normal_log_density(draw: Draw) -> Inputs:
     }
 
 
+# fmt: off
 @cases_of("log_likelihood")
 def log_likelihood_cases() -> Iterator[Case]:
-    base: Inputs = {
-        "outputs": numbers(2, 3, 2, seed=1),
-        "targets": numbers(3, 2, seed=2),
-        "likelihood_sigma": 0.75,
-    }
+    base: Inputs = {"outputs": numbers(2, 3, 2, seed=1), "targets": numbers(3, 2, seed=2), "likelihood_sigma": 0.75}
     flags = "VarianceAsSigma", "UnnormalisedLogDensity"
     yield good("one-sigma", "Summed over the outputs, (S, N).", *flags, **base)
     yield good("sigma-per-output", "A standard deviation for each output.", *flags,
-               **base | {"likelihood_sigma": (0.5, 3.0)})  # fmt: skip
-    yield good(
-        "original-sigma",
-        "The original's fixed σ = 5.",
-        *flags,
-        **base | {"likelihood_sigma": 5.0},
-    )
+               **base | {"likelihood_sigma": (0.5, 3.0)})
+    yield good("original-sigma", "The original's fixed σ = 5.", *flags, **base | {"likelihood_sigma": 5.0})
     yield bad("zero-sigma", "likelihood_sigma must be > 0", base, likelihood_sigma=0.0)
     yield bad(
-        "sigma-of-other-size",
-        "likelihood_sigma must be a scalar or (O,)",
-        base,
-        likelihood_sigma=(1.0, 1.0, 1.0),
+        "sigma-of-other-size", "likelihood_sigma must be a scalar or (O,)", base, likelihood_sigma=(1.0, 1.0, 1.0)
     )
-    yield bad(
-        "rows-differ", "targets must be (N, O)", base, targets=numbers(2, 2, seed=2)
-    )
-    yield bad(
-        "nan-output", "outputs must be finite", base, outputs=with_nan(base["outputs"])
-    )
+    yield bad("rows-differ", "targets must be (N, O)", base, targets=numbers(2, 2, seed=2))
+    yield bad("nan-output", "outputs must be finite", base, outputs=with_nan(base["outputs"]))
+# fmt: on
 
 
 @draw_of("log_likelihood")
 def draw_log_likelihood(draw: Draw) -> Inputs:
-    samples, rows, size = draw.integer(1, 2), draw.integer(1, 3), draw.integer(1, 3)
-    outputs_drawn, targets = draw.numbers(samples, rows, size), draw.numbers(rows, size)
+    samples = draw.integer(1, 2)
+    rows = draw.integer(1, 3)
+    size = draw.integer(1, 3)
+    outputs_drawn = draw.numbers(samples, rows, size)
+    targets = draw.numbers(rows, size)
     return {
         "outputs": outputs_drawn,
         "targets": targets,
@@ -835,26 +668,20 @@ def draw_log_likelihood(draw: Draw) -> Inputs:
     }
 
 
+# fmt: off
 @cases_of("predictive_log_density")
 def predictive_log_density_cases() -> Iterator[Case]:
     base = model(2, 3, 2, rows=3, samples=3, seed=1)
     flags = "AveragedPrediction", "UnnormalisedLogDensity"
     yield good("one-sample", "With one sample it is the log likelihood.", "UnnormalisedLogDensity",
-               **model(2, 3, 1, rows=2, samples=1, seed=2))  # fmt: skip
+               **model(2, 3, 1, rows=2, samples=1, seed=2))
     yield good("three-samples", "The log of the mean density.", *flags, **base)
     yield good("far-target", "Every density underflows, the log of their mean does not.", *flags,
-               **base | {"targets": 30.0 + base["targets"]})  # fmt: skip
+               **base | {"targets": 30.0 + base["targets"]})
     yield bad("zero-sigma", "likelihood_sigma must be > 0", base, likelihood_sigma=0.0)
-    yield bad(
-        "no-rows",
-        "there must be a row",
-        base,
-        inputs=np.zeros((0, 2)),
-        targets=np.zeros((0, 2)),
-    )
-    yield bad(
-        "nan-input", "inputs must be finite", base, inputs=with_nan(base["inputs"])
-    )
+    yield bad("no-rows", "there must be a row", base, inputs=np.zeros((0, 2)), targets=np.zeros((0, 2)))
+    yield bad("nan-input", "inputs must be finite", base, inputs=with_nan(base["inputs"]))
+# fmt: on
 
 
 draw_by_names(draw_model, "predictive_log_density")

@@ -58,11 +58,13 @@ def draw_windows(given: Inputs, fits: Flags) -> Rows:
     """`sample_reward_windows` from these windows."""
     if not fits.any():
         return np.argwhere(fits)
-    rewards, coins, places = given["rewards"], given["coins"], given["places"]
-    paid, unpaid = (
-        np.argwhere(fits & (rewards != 0)),
-        np.argwhere(fits & (rewards == 0)),
-    )
+    rewards = given["rewards"]
+    coins = given["coins"]
+    places = given["places"]
+
+    # Windows with a reward and without.
+    paid = np.argwhere(fits & (rewards != 0))
+    unpaid = np.argwhere(fits & (rewards == 0))
     kinds = [
         paid if (coin < 0.5 and len(paid)) or not len(unpaid) else unpaid
         for coin in coins
@@ -130,107 +132,61 @@ def changes_of_activations(right: Function, given: Inputs) -> Array:
     return np.abs(np.diff(given["activations"], axis=0))
 
 
+# fmt: off
 @cases_of("pixel_control_rewards")
 def pixel_control_cases() -> Iterator[Case]:
     base: Inputs = {"observations": film(3, 4, 4, 3, seed=1), "cell_size": 2}
-    wraps, total = "WrappingBytes", "CellSum"
-    yield good(
-        "four-cells",
-        "mean |o' − o| over pixels and channels of each cell of 2 by 2.",
-        wraps,
-        total,
-        **base,
-    )
+    wraps = "WrappingBytes"
+    total = "CellSum"
+    yield good("four-cells", "mean |o' − o| over pixels and channels of each cell of 2 by 2.", wraps, total, **base)
     yield good("two-pixels", "From 3 to 0 is 3, not 253.", wraps, cell_size=1,
-               observations=np.array([[[[3], [0]]], [[[0], [2]]]], dtype=np.uint8))  # fmt: skip
+               observations=np.array([[[[3], [0]]], [[[0], [2]]]], dtype=np.uint8))
     yield good("black-and-white", "255 each way.", wraps, cell_size=1,
-               observations=np.array([[[[0], [255]]], [[[255], [0]]], [[[0], [255]]]], dtype=np.uint8))  # fmt: skip
-    yield good(
-        "one-cell",
-        "One cell has the mean change of the whole image.",
-        wraps,
-        total,
-        **base | {"cell_size": 4},
-    )
-    yield good(
-        "pixels",
-        "Cells of one pixel: the mean over its channels.",
-        wraps,
-        **base | {"cell_size": 1},
-    )
+               observations=np.array([[[[0], [255]]], [[[255], [0]]], [[[0], [255]]]], dtype=np.uint8))
+    yield good("one-cell", "One cell has the mean change of the whole image.", wraps, total, **base | {"cell_size": 4})
+    yield good("pixels", "Cells of one pixel: the mean over its channels.", wraps, **base | {"cell_size": 1})
     yield good("tall", "Twice as high as wide: rows are no columns.", wraps, total,
-               observations=film(2, 6, 3, 2, seed=2), cell_size=3)  # fmt: skip
-    yield good(
-        "fractions",
-        "Pixels may be any numbers.",
-        total,
-        observations=numbers(3, 2, 4, 2, seed=3),
-        cell_size=2,
-    )
+               observations=film(2, 6, 3, 2, seed=2), cell_size=3)
+    yield good("fractions", "Pixels may be any numbers.", total, observations=numbers(3, 2, 4, 2, seed=3), cell_size=2)
     yield good("still", "Where nothing moves nothing is paid.", observations=np.full((3, 2, 2, 1), 7, dtype=np.uint8),
-               cell_size=2)  # fmt: skip
-    yield bad(
-        "one-image", "there must be a step", base, observations=base["observations"][:1]
-    )
-    yield bad(
-        "grey",
-        "observations must be (T+1, H, W, C)",
-        base,
-        observations=base["observations"][..., 0],
-    )
-    yield bad(
-        "height",
-        "the height must be a multiple of cell_size",
-        base,
-        observations=film(2, 3, 4, 3, seed=4),
-    )
-    yield bad(
-        "width",
-        "the width must be a multiple of cell_size",
-        base,
-        observations=film(2, 4, 3, 3, seed=4),
-    )
+               cell_size=2)
+    yield bad("one-image", "there must be a step", base, observations=base["observations"][:1])
+    yield bad("grey", "observations must be (T+1, H, W, C)", base, observations=base["observations"][..., 0])
+    yield bad("height", "the height must be a multiple of cell_size", base, observations=film(2, 3, 4, 3, seed=4))
+    yield bad("width", "the width must be a multiple of cell_size", base, observations=film(2, 4, 3, 3, seed=4))
     yield bad("cell-zero", "cell_size must be >= 1", base, cell_size=0)
-    yield bad(
-        "fractional-cell", "cell_size must be a whole number", base, cell_size=0.5
-    )
+    yield bad("fractional-cell", "cell_size must be a whole number", base, cell_size=0.5)
     nan = numbers(3, 2, 4, 2, seed=3)
     nan[1, 1, 2, 0] = math.nan
     yield bad("nan", "observations must be finite", base, observations=nan)
+# fmt: on
 
 
 @draw_of("pixel_control_rewards")
 def draw_pixel_control_rewards(draw: Draw) -> Inputs:
-    cell, channels = draw.integer(1, 2), draw.integer(1, 2)
-    height, width = cell * draw.integer(1, 2), cell * draw.integer(1, 2)
+    cell = draw.integer(1, 2)
+    channels = draw.integer(1, 2)
+    height = cell * draw.integer(1, 2)
+    width = cell * draw.integer(1, 2)
     return {
         "observations": draw.wholes(255, draw.integer(2, 3), height, width, channels),
         "cell_size": cell,
     }
 
 
+# fmt: off
 @cases_of("feature_control_rewards")
 def feature_control_cases() -> Iterator[Case]:
     base: Inputs = {"activations": ((0.0, 1.0), (0.5, -1.0), (2.0, 0.25))}
     flag = "ActivationChange"
-    yield good(
-        "two-units", "The activations after each step, of any sign.", flag, **base
-    )
+    yield good("two-units", "The activations after each step, of any sign.", flag, **base)
     yield good("one-step", "One step, one unit.", flag, activations=((0.25,), (0.75,)))
-    yield good(
-        "constant",
-        "A unit that stays active is paid.",
-        flag,
-        activations=((0.5, 0.0),) * 3,
-    )
-    yield good(
-        "silent", "A unit that is not active is not paid.", activations=((0.0,), (0.0,))
-    )
+    yield good("constant", "A unit that stays active is paid.", flag, activations=((0.5, 0.0),) * 3)
+    yield good("silent", "A unit that is not active is not paid.", activations=((0.0,), (0.0,)))
     yield bad("one-row", "there must be a step", base, activations=((0.0, 1.0),))
     yield bad("flat", "activations must be (T+1, G)", base, activations=(0.0, 1.0))
-    yield bad(
-        "nan", "activations must be finite", base, activations=((0.0,), (math.nan,))
-    )
+    yield bad("nan", "activations must be finite", base, activations=((0.0,), (math.nan,)))
+# fmt: on
 
 
 @draw_of("feature_control_rewards")
@@ -317,7 +273,8 @@ TARGETS = "n_step_returns", "n_step_q_targets"
 
 @mistake("BootstrapAtTerminal", *TARGETS)
 def returns_beyond_the_end(right: Function, given: Inputs) -> Array:
-    over, cut = given["terminated"], given["truncated"]
+    over = given["terminated"]
+    cut = given["truncated"]
     return right(**given | {"terminated": over & ~over, "truncated": over | cut})
 
 
@@ -342,7 +299,8 @@ def returns_without_terminal_rows(right: Function, given: Inputs) -> Array:
 
 @mistake("TerminalDropped", *TARGETS)
 def returns_without_terminal_rewards(right: Function, given: Inputs) -> Array:
-    rewards, over = given["rewards"], given["terminated"]
+    rewards = given["rewards"]
+    over = given["terminated"]
     return right(
         **given
         | {
@@ -392,89 +350,55 @@ def path(name: str, *axes: int) -> Inputs:
     }
 
 
+# fmt: off
 def bad_paths(base: Inputs) -> Iterator[Case]:
     yield bad("gamma-above-1", "gamma must be from 0 to 1", base, gamma=1.25)
     yield bad("negative-gamma", "gamma must be from 0 to 1", base, gamma=-0.5)
-    yield bad(
-        "nan-reward",
-        "rewards must be finite",
-        base,
-        rewards=(1.0, 0.0, math.nan, 0.0, 1.0),
-    )
+    yield bad("nan-reward", "rewards must be finite", base, rewards=(1.0, 0.0, math.nan, 0.0, 1.0))
     yield bad("lengths-differ", "all must have T rows", base, rewards=(1.0, 0.0))
-    yield bad(
-        "few-flags", "there must be a flag for each step", base, terminated=no_yes(0, 1)
-    )
+    yield bad("few-flags", "there must be a flag for each step", base, terminated=no_yes(0, 1))
     yield bad("one-flag", "there must be a flag for each step", base, truncated=False)
-    yield bad(
-        "half-terminated",
-        "an episode ends or goes on",
-        base,
-        terminated=(0.0, 0.5, 0.0, 0.0, 0.0),
-    )
+    yield bad("half-terminated", "an episode ends or goes on", base, terminated=(0.0, 0.5, 0.0, 0.0, 0.0))
+# fmt: on
 
 
+# fmt: off
 @cases_of("n_step_returns")
 def n_step_returns_cases() -> Iterator[Case]:
     base = path("next_values")
-    end, cut, terminal = no_yes(0, 1, 0, 0, 0), no_yes(0, 0, 0, 1, 0), "TerminalDropped"
-    beyond, dead, across = (
-        "BootstrapAtTerminal",
-        "TruncationAsTermination",
-        "WindowCrossing",
-    )
-    yield good(
-        "one-segment", "r_t + γ R_{t+1}, and the value behind the last row.", **base
-    )
+    end = no_yes(0, 1, 0, 0, 0)
+    cut = no_yes(0, 0, 0, 1, 0)
+    terminal = "TerminalDropped"
+    beyond = "BootstrapAtTerminal"
+    dead = "TruncationAsTermination"
+    across = "WindowCrossing"
+    yield good("one-segment", "r_t + γ R_{t+1}, and the value behind the last row.", **base)
     yield good("terminated", "The reward of a terminal step counts, and nothing behind it.", beyond, terminal, across,
-               **base | {"terminated": end})  # fmt: skip
-    yield good(
-        "truncated",
-        "Behind a time limit the value counts.",
-        dead,
-        across,
-        **base | {"truncated": cut},
-    )
+               **base | {"terminated": end})
+    yield good("truncated", "Behind a time limit the value counts.", dead, across, **base | {"truncated": cut})
     yield good("both-kinds", "One episode ends, the next is cut.", beyond, dead, terminal, across,
-               **base | {"terminated": end, "truncated": cut})  # fmt: skip
+               **base | {"terminated": end, "truncated": cut})
     yield good("both-at-once", "A terminal state at the time limit is terminal.", beyond, terminal,
-               **base | {"terminated": end, "truncated": end})  # fmt: skip
+               **base | {"terminated": end, "truncated": end})
     yield good("whole-return", "γ = 1, to the end of the episode.", beyond, terminal, across,
-               **base | {"rewards": numbers(5, seed=14), "terminated": end, "gamma": 1.0})  # fmt: skip
-    yield good(
-        "next-reward",
-        "γ = 0 leaves the rewards.",
-        terminal,
-        **base | {"terminated": end, "gamma": 0.0},
-    )
+               **base | {"rewards": numbers(5, seed=14), "terminated": end, "gamma": 1.0})
+    yield good("next-reward", "γ = 0 leaves the rewards.", terminal, **base | {"terminated": end, "gamma": 0.0})
     yield good("one-row", "A single step.", rewards=(0.5,), next_values=(2.0,), terminated=no_yes(0),
-               truncated=no_yes(0), gamma=0.5)  # fmt: skip
+               truncated=no_yes(0), gamma=0.5)
     several = path("next_values", 3) | {"gamma": 0.99}
-    several |= {
-        "terminated": np.eye(5, 3, -1, dtype=bool),
-        "truncated": np.eye(5, 3, -2, dtype=bool),
-    }
+    several |= {"terminated": np.eye(5, 3, -1, dtype=bool), "truncated": np.eye(5, 3, -2, dtype=bool)}
     yield good("environments", "Environments side by side, each with its own ends.", "FilterAxis", beyond, dead,
-               across, **several)  # fmt: skip
+               across, **several)
     yield good("no-ends", "Environments without an end.", "FilterAxis",
-               **several | {"terminated": np.zeros((5, 3), bool), "truncated": np.zeros((5, 3), bool)})  # fmt: skip
+               **several | {"terminated": np.zeros((5, 3), bool), "truncated": np.zeros((5, 3), bool)})
     yield good("cells", "An end holds for all cells.", beyond, dead, terminal, across,
-               **path("next_values", 2) | {"terminated": end, "truncated": cut})  # fmt: skip
+               **path("next_values", 2) | {"terminated": end, "truncated": cut})
     yield good("cells-of-environments", "An end holds for all cells of its environment.", beyond, dead, across,
-               **several | {name: numbers(5, 3, 2, seed=13) for name in ("rewards", "next_values")})  # fmt: skip
+               **several | {name: numbers(5, 3, 2, seed=13) for name in ("rewards", "next_values")})
     yield from bad_paths(base)
-    yield bad(
-        "nan-value",
-        "next_values must be finite",
-        base,
-        next_values=(1.0, 0.0, math.nan, 0.0, 1.0),
-    )
-    yield bad(
-        "turned",
-        "flags must be (T, B), as rewards are",
-        several,
-        terminated=np.zeros((3, 5), bool),
-    )
+    yield bad("nan-value", "next_values must be finite", base, next_values=(1.0, 0.0, math.nan, 0.0, 1.0))
+    yield bad("turned", "flags must be (T, B), as rewards are", several, terminated=np.zeros((3, 5), bool))
+# fmt: on
 
 
 def draw_path(draw: Draw, shape: tuple[int, ...]) -> Inputs:
@@ -495,43 +419,31 @@ def draw_n_step_returns(draw: Draw) -> Inputs:
     }
 
 
+# fmt: off
 @cases_of("n_step_q_targets")
 def n_step_q_targets_cases() -> Iterator[Case]:
     base = path("next_q_values", 3)
-    end, cut, terminal = no_yes(0, 1, 0, 0, 0), no_yes(0, 0, 0, 1, 0), "TerminalDropped"
-    beyond, dead, across = (
-        "BootstrapAtTerminal",
-        "TruncationAsTermination",
-        "WindowCrossing",
-    )
-    yield good(
-        "one-segment",
-        "r_t + γ R_{t+1}, and the best action's value behind the last row.",
-        **base,
-    )
+    end = no_yes(0, 1, 0, 0, 0)
+    cut = no_yes(0, 0, 0, 1, 0)
+    terminal = "TerminalDropped"
+    beyond = "BootstrapAtTerminal"
+    dead = "TruncationAsTermination"
+    across = "WindowCrossing"
+    yield good("one-segment", "r_t + γ R_{t+1}, and the best action's value behind the last row.", **base)
     yield good("terminated", "The pseudo-reward of a terminal step counts, and nothing behind it.", beyond, terminal,
-               across, **base | {"terminated": end})  # fmt: skip
+               across, **base | {"terminated": end})
     yield good("truncated", "Behind a time limit the best action's value counts.", dead, across,
-               **base | {"truncated": cut})  # fmt: skip
+               **base | {"truncated": cut})
     yield good("cells", "Each cell has a best action of its own.", beyond, dead, terminal, across,
-               **path("next_q_values", 2, 3) | {"terminated": end, "truncated": cut})  # fmt: skip
+               **path("next_q_values", 2, 3) | {"terminated": end, "truncated": cut})
     yield good("one-action", "One action is the best.", beyond, terminal, across,
-               **path("next_q_values", 1) | {"terminated": end})  # fmt: skip
+               **path("next_q_values", 1) | {"terminated": end})
     yield good("negative", "The best may be negative.", dead, across,
-               **base | {"next_q_values": numbers(5, 3, seed=12) - 3.0, "truncated": cut})  # fmt: skip
+               **base | {"next_q_values": numbers(5, 3, seed=12) - 3.0, "truncated": cut})
     yield from bad_paths(base)
-    yield bad(
-        "values",
-        "next_q_values must have an axis of actions",
-        base,
-        next_q_values=(1.0, 0.0, 2.0, 0.0, 1.0),
-    )
-    yield bad(
-        "nan-value",
-        "next_q_values must be finite",
-        base,
-        next_q_values=np.full((5, 3), math.nan),
-    )
+    yield bad("values", "next_q_values must have an axis of actions", base, next_q_values=(1.0, 0.0, 2.0, 0.0, 1.0))
+    yield bad("nan-value", "next_q_values must be finite", base, next_q_values=np.full((5, 3), math.nan))
+# fmt: on
 
 
 @draw_of("n_step_q_targets")
@@ -545,45 +457,25 @@ def draw_n_step_q_targets(draw: Draw) -> Inputs:
     }
 
 
+# fmt: off
 @cases_of("dueling")
 def dueling_cases() -> Iterator[Case]:
-    base: Inputs = {
-        "values": (1.0, -0.5),
-        "advantages": ((0.0, 4.0, 1.0), (1.0, 0.25, -2.0)),
-    }
+    base: Inputs = {"values": (1.0, -0.5), "advantages": ((0.0, 4.0, 1.0), (1.0, 0.25, -2.0))}
     flag = "UncentredAdvantages"
     yield good("two-states", "V + A − mean A, the mean over the actions.", flag, **base)
     yield good("cells", "Each cell has its own mean.", flag, values=numbers(2, 3, seed=21),
-               advantages=numbers(2, 3, 4, seed=22))  # fmt: skip
+               advantages=numbers(2, 3, 4, seed=22))
     yield good("offset", "What all advantages share is no advantage.", flag, values=(1.0, 2.0),
-               advantages=((1000.5, 1000.0), (-512.0, -512.25)))  # fmt: skip
+               advantages=((1000.5, 1000.0), (-512.0, -512.25)))
     yield good(
-        "one-action",
-        "One action has no advantage: Q = V.",
-        flag,
-        values=(0.5, 2.0),
-        advantages=((3.0,), (1.0,)),
+        "one-action", "One action has no advantage: Q = V.", flag, values=(0.5, 2.0), advantages=((3.0,), (1.0,))
     )
-    yield good(
-        "centred",
-        "Advantages that add up to 0 stay as they are.",
-        values=(2.0,),
-        advantages=((1.0, -1.0),),
-    )
+    yield good("centred", "Advantages that add up to 0 stay as they are.", values=(2.0,), advantages=((1.0, -1.0),))
     yield bad("values-short", "there must be a value for each row", base, values=(1.0,))
-    yield bad(
-        "no-actions-axis",
-        "advantages must have an axis of actions",
-        base,
-        advantages=(0.0, 4.0),
-    )
-    yield bad(
-        "nan-advantage",
-        "advantages must be finite",
-        base,
-        advantages=((0.0, 4.0), (math.nan, 0.5)),
-    )
+    yield bad("no-actions-axis", "advantages must have an axis of actions", base, advantages=(0.0, 4.0))
+    yield bad("nan-advantage", "advantages must be finite", base, advantages=((0.0, 4.0), (math.nan, 0.5)))
     yield bad("nan-value", "values must be finite", base, values=(1.0, math.nan))
+# fmt: on
 
 
 @draw_of("dueling")
@@ -595,57 +487,29 @@ def draw_dueling(draw: Draw) -> Inputs:
     }
 
 
+# fmt: off
 @cases_of("control_loss")
 def control_loss_cases() -> Iterator[Case]:
-    base: Inputs = {
-        "q_values": numbers(3, 2, 4, seed=31),
-        "actions": (1, 3, 0),
-        "targets": numbers(3, 2, seed=32),
-    }
-    yield good(
-        "two-cells",
-        "The mean over steps of the sum over cells of half a square.",
-        "ControlMean",
-        **base,
-    )
+    base: Inputs = {"q_values": numbers(3, 2, 4, seed=31), "actions": (1, 3, 0), "targets": numbers(3, 2, seed=32)}
+    yield good("two-cells", "The mean over steps of the sum over cells of half a square.", "ControlMean", **base)
     yield good("one-step", "½(25 + 4).", "ControlMean", q_values=(((1.0, 5.0), (2.0, 3.0)),), actions=(1,),
-               targets=((0.0, 5.0),))  # fmt: skip
+               targets=((0.0, 5.0),))
     yield good("one-cell", "The sum over one cell is its mean.", q_values=numbers(2, 1, 3, seed=33), actions=(2, 0),
-               targets=((0.5,), (1.0,)))  # fmt: skip
-    yield good(
-        "at-the-target",
-        "Nothing to learn.",
-        q_values=(((1.0, 5.0),),),
-        actions=(1,),
-        targets=((5.0,),),
-    )
-    yield bad(
-        "action-too-large",
-        "an action must be an index below A",
-        base,
-        actions=(1, 4, 0),
-    )
+               targets=((0.5,), (1.0,)))
+    yield good("at-the-target", "Nothing to learn.", q_values=(((1.0, 5.0),),), actions=(1,), targets=((5.0,),))
+    yield bad("action-too-large", "an action must be an index below A", base, actions=(1, 4, 0))
     yield bad("negative-action", "an action must be an index", base, actions=(1, -1, 0))
-    yield bad(
-        "targets-of-one-cell",
-        "there must be a target for each cell",
-        base,
-        targets=((1.0,), (0.0,), (0.5,)),
-    )
-    yield bad(
-        "few-actions", "there must be an action for each step", base, actions=(1, 0)
-    )
-    yield bad(
-        "nan-target",
-        "targets must be finite",
-        base,
-        targets=((1.0, math.nan), (0.0, 0.0), (0.0, 0.0)),
-    )
+    yield bad("targets-of-one-cell", "there must be a target for each cell", base, targets=((1.0,), (0.0,), (0.5,)))
+    yield bad("few-actions", "there must be an action for each step", base, actions=(1, 0))
+    yield bad("nan-target", "targets must be finite", base, targets=((1.0, math.nan), (0.0, 0.0), (0.0, 0.0)))
+# fmt: on
 
 
 @draw_of("control_loss")
 def draw_control_loss(draw: Draw) -> Inputs:
-    steps, cells, count = draw.integer(1, 3), draw.integer(1, 2), draw.integer(1, 3)
+    steps = draw.integer(1, 3)
+    cells = draw.integer(1, 2)
+    count = draw.integer(1, 3)
     actions = draw.wholes(count - 1, steps)
     return {
         "q_values": draw.numbers(steps, cells, count),
@@ -744,24 +608,17 @@ def samples_as_they_come(right: Function, given: Inputs) -> Rows:
     return draw_windows(given | {"rewards": np.zeros(fits.shape)}, fits)
 
 
+# fmt: off
 @cases_of("reward_class")
 def reward_class_cases() -> Iterator[Case]:
     base: Inputs = {"rewards": (-0.5, 0.0, 10.0)}
-    yield good(
-        "three",
-        "0 where negative, 1 where zero, 2 where positive; the order is a convention.",
-        **base,
-    )
-    yield good(
-        "tiny",
-        "The smallest rewards are rewards.",
-        dtypes=("f64",),
-        rewards=(5e-324, -5e-324, 1e-300),
-    )
+    yield good("three", "0 where negative, 1 where zero, 2 where positive; the order is a convention.", **base)
+    yield good("tiny", "The smallest rewards are rewards.", dtypes=("f64",), rewards=(5e-324, -5e-324, 1e-300))
     yield good("zeros", "Zero has no sign.", rewards=(0.0, -0.0))
     yield good("environments", "Of any shape.", rewards=((1.0, -1.0), (0.0, 255.0)))
     yield bad("nan", "rewards must be finite", base, rewards=(0.0, math.nan))
     yield bad("infinite", "rewards must be finite", base, rewards=(-math.inf, 1.0))
+# fmt: on
 
 
 @draw_of("reward_class")
@@ -769,29 +626,24 @@ def draw_reward_class(draw: Draw) -> Inputs:
     return {"rewards": draw.numbers(draw.integer(1, 4))}
 
 
+# fmt: off
 @cases_of("reward_prediction_windows")
 def reward_prediction_windows_cases() -> Iterator[Case]:
     base: Inputs = {"ended": no_yes(0, 0, 1, 0, 0, 0, 1, 0)}
     flags = "WindowCrossing", "TerminalDropped"
-    yield good(
-        "three-episodes",
-        "1 where this row and the two before it are of one episode.",
-        *flags,
-        **base,
-    )
-    yield good(
-        "one-episode", "The first two rows have no window.", ended=no_yes(0, 0, 0, 0)
-    )
+    yield good("three-episodes", "1 where this row and the two before it are of one episode.", *flags, **base)
+    yield good("one-episode", "The first two rows have no window.", ended=no_yes(0, 0, 0, 0))
     yield good("ends-with-the-third", "The reward that ends an episode can be predicted.", *flags,
-               ended=no_yes(0, 0, 1, 0, 0, 1))  # fmt: skip
+               ended=no_yes(0, 0, 1, 0, 0, 1))
     yield good("short-episodes", "Episodes of two steps have no window.", "WindowCrossing",
-               ended=no_yes(0, 1, 0, 1, 0, 1))  # fmt: skip
+               ended=no_yes(0, 1, 0, 1, 0, 1))
     yield good("two-rows", "Two rows are too few.", ended=no_yes(0, 0))
     yield good("environments", "Environments side by side, each with its own episodes.", *flags,
-               ended=no_yes(0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1).reshape(6, 2))  # fmt: skip
+               ended=no_yes(0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1).reshape(6, 2))
     yield bad("two", "an episode ends or goes on", base, ended=(0, 0, 2, 0))
     yield bad("fraction", "an episode ends or goes on", base, ended=(0.0, 0.5, 0.0))
     yield bad("one-flag", "ended must have an axis of time", base, ended=True)
+# fmt: on
 
 
 @draw_of("reward_prediction_windows")
@@ -800,53 +652,35 @@ def draw_reward_prediction_windows(draw: Draw) -> Inputs:
     return {"ended": draw.booleans(*shape[: draw.integer(1, 2)])}
 
 
+# fmt: off
 @cases_of("sample_reward_windows")
 def sample_reward_windows_cases() -> Iterator[Case]:
-    noise: Inputs = {
-        "coins": (0.25, 0.0, 0.75, 0.5, 0.9375),
-        "places": (0.75, 0.25, 0.5, 0.625, 0.875),
-    }
+    noise: Inputs = {"coins": (0.25, 0.0, 0.75, 0.5, 0.9375), "places": (0.75, 0.25, 0.5, 0.625, 0.875)}
     base: Inputs = {"rewards": (0.0, 0.0, 1.0, 0.0, 0.0, -1.0, 2.0, 0.0, 0.0, 0.0, 0.5)}
     base |= {"ended": no_yes(0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1)} | noise
-    across, terminal, uniform = "WindowCrossing", "TerminalDropped", "UniformWindows"
+    across = "WindowCrossing"
+    terminal = "TerminalDropped"
+    uniform = "UniformWindows"
     yield good("two-episodes", "A coin below ½ asks for a reward; the place, times their number, says which.", across,
-               terminal, uniform, **base)  # fmt: skip
+               terminal, uniform, **base)
     yield good("exact-halves", "A coin of ½ asks for none.", uniform,
-               **base | {"coins": (0.5, 0.5, 0.25), "places": (0.0, 0.5, 0.0)})  # fmt: skip
+               **base | {"coins": (0.5, 0.5, 0.25), "places": (0.0, 0.5, 0.0)})
     yield good("no-rewards", "Without a reward all come from the others.", rewards=(0.0,) * 6, ended=no_yes(*(0,) * 6),
-               **noise)  # fmt: skip
+               **noise)
     yield good("rewards-only", "Without the others all come from rewards.", across,
                **base | {"rewards": (0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, -1.0, 2.0, 3.0),
-                         "ended": no_yes(0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0)})  # fmt: skip
+                         "ended": no_yes(0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0)})
     yield good("environments", "Step by step, and of each step environment by environment.", across, terminal, uniform,
                **noise | {"rewards": np.array(base["rewards"] * 2)[:21].reshape(7, 3).round(),
-                          "ended": no_yes(*[n in (6, 10, 11, 14) for n in range(21)]).reshape(7, 3)})  # fmt: skip
-    yield good(
-        "none-fits", "No window, no rows.", **base | {"ended": no_yes(*(1,) * 11)}
-    )
-    yield bad(
-        "coin-of-one",
-        "coins must be below 1",
-        base,
-        coins=(0.25, 1.0, 0.75, 0.5, 0.9375),
-    )
-    yield bad(
-        "negative-place",
-        "places must be >= 0",
-        base,
-        places=(0.75, -0.25, 0.25, 0.625, 0.875),
-    )
-    yield bad(
-        "nan-place",
-        "places must be numbers",
-        base,
-        places=(0.75, math.nan, 0.25, 0.625, 0.875),
-    )
+                          "ended": no_yes(*[n in (6, 10, 11, 14) for n in range(21)]).reshape(7, 3)})
+    yield good("none-fits", "No window, no rows.", **base | {"ended": no_yes(*(1,) * 11)})
+    yield bad("coin-of-one", "coins must be below 1", base, coins=(0.25, 1.0, 0.75, 0.5, 0.9375))
+    yield bad("negative-place", "places must be >= 0", base, places=(0.75, -0.25, 0.25, 0.625, 0.875))
+    yield bad("nan-place", "places must be numbers", base, places=(0.75, math.nan, 0.25, 0.625, 0.875))
     yield bad("few-places", "there must be a place for each coin", base, places=(0.75,))
-    yield bad(
-        "few-flags", "there must be a flag for each reward", base, ended=no_yes(0, 0, 1)
-    )
+    yield bad("few-flags", "there must be a flag for each reward", base, ended=no_yes(0, 0, 1))
     yield bad("nan-reward", "rewards must be finite", base, rewards=(math.nan,) * 11)
+# fmt: on
 
 
 @draw_of("sample_reward_windows")
@@ -898,49 +732,29 @@ def output_gate_last(right: Function, given: Inputs) -> Arrays:
     )
 
 
+# fmt: off
 @cases_of("lstm_step")
 def lstm_step_cases() -> Iterator[Case]:
-    base: Inputs = {
-        "gate_inputs": numbers(2, 12, seed=41),
-        "hidden": 0.5 * numbers(2, 3, seed=42),
-    }
+    base: Inputs = {"gate_inputs": numbers(2, 12, seed=41), "hidden": 0.5 * numbers(2, 3, seed=42)}
     base |= {"cell": numbers(2, 3, seed=43), "weights": 0.5 * numbers(3, 12, seed=44)}
     nothing = np.zeros((2, 3))
     yield good("three-units", "c′ = f⊙c + i⊙g, h′ = o⊙tanh c′.", "GateOrder", **base)
-    yield good(
-        "first-step",
-        "From nothing remembered.",
-        "GateOrder",
-        **base | {"hidden": nothing, "cell": nothing},
-    )
+    yield good("first-step", "From nothing remembered.", "GateOrder", **base | {"hidden": nothing, "cell": nothing})
     yield good("shut", "Gates of ±1000 are shut or open.",
-               **base | {"gate_inputs": np.array([[-1000.0, 1000.0] * 6] * 2)})  # fmt: skip
+               **base | {"gate_inputs": np.array([[-1000.0, 1000.0] * 6] * 2)})
     yield good("undriven", "Half of the cell is kept.", gate_inputs=(((0.0,) * 4),), hidden=((0.0,),),
-               cell=((1.0,),), weights=(((0.0,) * 4),))  # fmt: skip
-    yield bad(
-        "three-gates",
-        "gate_inputs must be (B, 4H)",
-        base,
-        gate_inputs=numbers(2, 9, seed=41),
-    )
-    yield bad(
-        "few-cells",
-        "there must be a cell for each unit",
-        base,
-        cell=numbers(2, 1, seed=43),
-    )
-    yield bad(
-        "turned-weights",
-        "weights must be (H, 4H)",
-        base,
-        weights=numbers(12, 3, seed=44),
-    )
+               cell=((1.0,),), weights=(((0.0,) * 4),))
+    yield bad("three-gates", "gate_inputs must be (B, 4H)", base, gate_inputs=numbers(2, 9, seed=41))
+    yield bad("few-cells", "there must be a cell for each unit", base, cell=numbers(2, 1, seed=43))
+    yield bad("turned-weights", "weights must be (H, 4H)", base, weights=numbers(12, 3, seed=44))
     yield bad("nan", "cell must be finite", base, cell=np.full((2, 3), math.nan))
+# fmt: on
 
 
 @draw_of("lstm_step")
 def draw_lstm_step(draw: Draw) -> Inputs:
-    rows, units = draw.integer(1, 2), draw.integer(1, 2)
+    rows = draw.integer(1, 2)
+    units = draw.integer(1, 2)
     state = {name: draw.numbers(rows, units) for name in ("hidden", "cell")}
     return {
         "gate_inputs": draw.numbers(rows, 4 * units),
