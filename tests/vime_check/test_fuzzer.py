@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from check_helpers import (
     ROOT,
@@ -20,7 +21,7 @@ from check_helpers import (
 
 from vime_check import fuzzer
 from vime_check.cases import OPERATIONS
-from vime_check.judge import check
+from vime_check.judge import Vector, check, judge, load_vectors
 
 pytestmark = pytest.mark.usefixtures("vectors")
 
@@ -234,3 +235,53 @@ def test_fuzz_names_a_mistake_of_lists_of_arrays(flag: str) -> None:
     (finding,) = fuzzer.fuzz(name, only="replay_transitions").findings
     assert finding.case is not None
     assert flag in finding.case["flags"]
+
+
+def near_identity() -> Vector:
+    """A move of 2^-16 σ, drawn."""
+    sigma = 0.7 * (1.0 + 2.0**-16)
+    given = {"mu_q": [0.0], "sigma_q": [sigma], "mu_p": [0.0], "sigma_p": [0.7]}
+    samples = {v.operation: v for v in load_vectors(None, "f64")}
+    vector = fuzzer.drawn_vector(samples["kl_diag_normal"], given)
+    assert vector is not None
+    assert vector.tolerance == 1e-12
+    return vector
+
+
+def test_fuzz_names_rounding_noise_by_its_size_and_writes_its_band() -> None:
+    """Control: the right output, 30 % off, is no noise."""
+    vector = near_identity()
+    (textbook,) = OPERATIONS["kl_diag_normal"].mistakes["NaiveNearIdentity"]
+    given = {name: np.array(value) for name, value in vector.inputs.items()}
+    answers = {"noise": textbook(**given), "far": 1.3 * vector.output[""]}
+    named = {}
+    for name, output in answers.items():
+        answer = {"result": float(output)}
+        known = fuzzer.with_mistakes(vector, answer)
+        named[name] = judge(known, answer).mistakes
+        band = fuzzer.case_of(known, "Noise.")["wrong"]["NaiveNearIdentity"]["f64"]
+        assert 1e-12 <= band["error_from"] < band["error_to"] <= 0.1
+    assert named == {"noise": ("NaiveNearIdentity",), "far": ()}
+
+
+def test_an_answer_without_numbers_is_no_measure_of_how_near_a_mistake_has_to_be() -> (
+    None
+):
+    """Control: one that is off by little asks for outputs that are ten times nearer."""
+    vector = near_identity()
+    for answer in ({"error": "no"}, {"result": "text"}):
+        assert fuzzer.reach(vector, answer) == vector.tolerance
+    result = float(vector.output[""] * (1.0 + 2e-12))
+    near = fuzzer.reach(vector, {"result": result})
+    assert near == pytest.approx(2e-13, rel=1e-3)
+
+
+def test_fuzz_passes_over_a_mistake_that_has_no_output() -> None:
+    """Rows of several environments can't be left out; what TerminalDropped gives for their rewards is there."""
+    samples = {v.operation: v for v in load_vectors(None, "f64")}
+    given = {"rewards": [[1.0], [2.0]], "next_values": [[0.0], [3.0]]}
+    given |= {"terminated": [[True], [False]], "truncated": [[False], [False]]}
+    vector = fuzzer.drawn_vector(samples["n_step_returns"], given | {"gamma": 0.5})
+    assert vector is not None
+    known = fuzzer.with_mistakes(vector, {"result": [[0.0], [0.0]]})
+    assert [wrong.name for wrong in known.wrong].count("TerminalDropped") == 1
