@@ -8,9 +8,11 @@ out here once more, with loops, other libraries or 50 digits; what follows a "_"
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -21,6 +23,9 @@ from autograd import grad
 from autograd.scipy.special import logsumexp
 from autograd.scipy.stats import norm
 from scipy import special, stats
+
+# Before tests/, whose folders bear the packages' names.
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from vime_check.cases import OPERATIONS
 from vime_check.judge import Outcome, check
