@@ -1,13 +1,15 @@
 """Acting, and learning from curious rewards.
 
-A policy that is a network on flat weights, returns and advantages that tell a terminal state from a cut
-episode, REINFORCE and TRPO steps, and `train`: interact, reward curiosity, train the agent, train the model.
-`train` takes any bonus with `reward` and `update`.
+In order: policies, returns and advantages, the value function, REINFORCE and TRPO steps,
+and `train`, the lecture's algorithm: interact; reward curiosity; train the agent; train
+the model. `train` takes any bonus with `reward` and `update`.
 
-Axes: T or N time steps, K observation dimensions, A action dimensions or number of actions, P parameters.
+Axes: T or N time steps, K observation dimensions, A action dimensions or number of
+actions, D network weights, P parameters.
 
-Sources: [Lecture] "Intrinsic motivation in RL", by slide title; [VIME] Houthooft et al. 2016, arXiv
-1605.09674; [GAE] Schulman et al. 2015, arXiv 1506.02438; [TRPO] Schulman et al. 2015, arXiv 1502.05477.
+Sources: [Lecture] "Intrinsic motivation in RL", by slide title; [VIME] Houthooft et al.
+2016, arXiv 1605.09674; [GAE] Schulman et al. 2015, arXiv 1506.02438; [TRPO] Schulman et
+al. 2015, arXiv 1502.05477. A label such as A5 names the equation in docs/lecture.md.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from vime_ref import (
     Batch,
     Bonus,
     action_size,
+    check_eta,
     check_indices,
     curious_rewards,
     model_actions,
@@ -40,64 +43,68 @@ from vime_ref import (
     spread,
 )
 
-# ---------------------------------------------------------------- constants
+OUTPUT_SCALE = (
+    0.01  # of a new policy's last layer, as in OpenAI baselines: no preference
+)
 
-OUTPUT_SCALE = 0.01  # of a new policy's last layer, as in OpenAI baselines: it begins without a preference
-
-# ---------------------------------------------------------------- types
+# ------------------------------------------------------------ policies
 
 
 def network(theta: Array, observations: Array, layer_sizes: tuple[int, ...]) -> Array:
     """Outputs (N, O) of one tanh network with weights (D,)."""
-    return bnn.mlp(theta[None], observations, layer_sizes, hidden=np.tanh)[0]
+    one = theta[None]  # (1, D)
+    return bnn.mlp(one, observations, layer_sizes, hidden=np.tanh)[0]  # (N, O)
 
 
 @dataclass(frozen=True, eq=False)
 class GaussianPolicy:
-    """N(a; network(s/observation_scale), e^{2 log_std}) over actions (A,); theta: the weights, then log_std (A,)."""
+    """N(a; network(s/observation_scale), e^{2 log_std}) over actions (A,).
 
-    theta: Array  # (D + A,)
+    theta (P,): the weights (D,), then log_std (A,).
+    """
+
+    theta: Array  # (P,) = (D + A,)
     layer_sizes: tuple[int, ...]
     observation_scale: Any = 1.0  # or (K,)
 
     def mean_and_sigma(self, observations: Array) -> tuple[Array, Array]:
-        weights, log_std = (
-            self.theta[: -self.layer_sizes[-1]],
-            self.theta[-self.layer_sizes[-1] :],
-        )
-        return network(
-            weights, observations / self.observation_scale, self.layer_sizes
-        ), np.exp(log_std)
+        num_actions = self.layer_sizes[-1]
+        weights = self.theta[:-num_actions]
+        log_std = self.theta[-num_actions:]
+        scaled = observations / self.observation_scale
+        return network(weights, scaled, self.layer_sizes), np.exp(log_std)
 
     def draw_noise(self, rng: Generator, num_rows: int) -> Array:
         return rng.standard_normal((num_rows, self.layer_sizes[-1]))
 
     def sample(self, observations: Array, noise: Array) -> Array:
+        """mean + σ ⊙ noise, (N, A)."""
         mean, sigma = self.mean_and_sigma(observations)
         check_array("noise", noise, mean.shape)
-        return mean + sigma * noise  # (N, A)
+        return mean + sigma * noise
 
     def log_prob(self, observations: Array, actions: Array) -> Array:
+        """log π(a|s), (N,)."""
         mean, sigma = self.mean_and_sigma(observations)
         check_array("actions", actions, mean.shape)
-        return np.sum(bnn.normal_log_density(actions, mean, sigma), axis=-1)
+        log_p = bnn.normal_log_density(actions, mean, sigma)  # (N, A)
+        return np.sum(log_p, axis=-1)  # (N,)
 
     def entropy(self, observations: Array) -> Array:
-        """½ log(2πe σ²), summed over action dimensions."""
+        """½ log(2πe σ²), summed over action dimensions, (N,)."""
         _, sigma = self.mean_and_sigma(observations)
-        return np.sum(0.5 * onp.log(2.0 * onp.pi * onp.e) + np.log(sigma)) * onp.ones(
-            len(observations)
-        )
+        constant = 0.5 * onp.log(2.0 * onp.pi * onp.e)
+        return np.sum(constant + np.log(sigma)) * onp.ones(len(observations))  # (N,)
 
     def kl(self, new: GaussianPolicy, observations: Array) -> Array:
-        return bnn.kl_diag_normal(
-            *self.mean_and_sigma(observations), *new.mean_and_sigma(observations)
-        )
+        """KL[old‖new], (N,)."""
+        old_moments = self.mean_and_sigma(observations)
+        return bnn.kl_diag_normal(*old_moments, *new.mean_and_sigma(observations))
 
 
 @dataclass(frozen=True, eq=False)
 class CategoricalPolicy:
-    """softmax(network(s/observation_scale)) over A actions; theta: the weights."""
+    """softmax(network(s/observation_scale)) over A actions; theta (D,): the weights."""
 
     theta: Array  # (D,)
     layer_sizes: tuple[int, ...]
@@ -105,41 +112,42 @@ class CategoricalPolicy:
 
     def log_probs(self, observations: Array) -> Array:
         """log π(·|s), (N, A)."""
-        logits = network(
-            self.theta, observations / self.observation_scale, self.layer_sizes
-        )
-        return logits - logsumexp(logits, axis=-1, keepdims=True)
+        scaled = observations / self.observation_scale
+        logits = network(self.theta, scaled, self.layer_sizes)  # (N, A)
+        return logits - logsumexp(logits, axis=-1, keepdims=True)  # (N, A)
 
     def draw_noise(self, rng: Generator, num_rows: int) -> Array:
         return rng.random(num_rows)
 
     def sample(self, observations: Array, noise: Array) -> Array:
-        """The first action whose cumulated probability exceeds the noise, (N,)."""
+        """The first action whose cumulative probability exceeds the noise, (N,)."""
         check_array("noise", noise, (len(observations),))
-        cumulated = np.cumsum(np.exp(self.log_probs(observations))[:, :-1], axis=-1)
-        return np.sum(cumulated <= noise[:, None], axis=-1)
+        probs = np.exp(self.log_probs(observations))
+        cumulative = np.cumsum(probs[:, :-1], axis=-1)  # (N, A − 1)
+        return np.sum(cumulative <= noise[:, None], axis=-1)  # (N,)
 
     def log_prob(self, observations: Array, actions: Array) -> Array:
+        """log π(a|s), (N,)."""
         check_array("actions", actions, (len(observations),))
         check_indices("actions", actions, self.layer_sizes[-1])
-        return self.log_probs(observations)[
-            onp.arange(len(actions)), actions.astype(int)
-        ]
+        rows = onp.arange(len(actions))
+        return self.log_probs(observations)[rows, actions.astype(int)]  # (N,)
 
     def entropy(self, observations: Array) -> Array:
+        """−Σ_a π log π, (N,)."""
         log_p = self.log_probs(observations)
-        return -np.sum(np.exp(log_p) * log_p, axis=-1)
+        return -np.sum(np.exp(log_p) * log_p, axis=-1)  # (N,)
 
     def kl(self, new: CategoricalPolicy, observations: Array) -> Array:
+        """KL[old‖new], (N,)."""
         log_p = self.log_probs(observations)
-        return np.sum(np.exp(log_p) * (log_p - new.log_probs(observations)), axis=-1)
+        excess = log_p - new.log_probs(observations)  # (N, A)
+        return np.sum(np.exp(log_p) * excess, axis=-1)  # (N,)
 
 
 Policy = (
     GaussianPolicy | CategoricalPolicy
-)  # or what else has their methods and a flat theta
-
-# ---------------------------------------------------------------- building blocks: initial parameters
+)  # or any with their methods and a flat theta
 
 
 def network_init(layer_sizes: tuple[int, ...], rng: Generator) -> Array:
@@ -147,8 +155,9 @@ def network_init(layer_sizes: tuple[int, ...], rng: Generator) -> Array:
     blocks = []
     for i, o in zip(layer_sizes, layer_sizes[1:]):
         bound = onp.sqrt(6.0 / (i + o))
-        blocks += [rng.uniform(-bound, bound, size=i * o), onp.zeros(o)]
-    return onp.concatenate(blocks)
+        blocks.append(rng.uniform(-bound, bound, size=i * o))
+        blocks.append(onp.zeros(o))
+    return onp.concatenate(blocks)  # (D,)
 
 
 def policy_init(
@@ -158,33 +167,32 @@ def policy_init(
     hidden_sizes: tuple[int, ...] = (32,),
     observation_scale: Any = None,
 ) -> Policy:
-    """A policy for the space: Gaussian with mean near 0 and σ = 1 for a Box (A,), near uniform for Discrete.
+    """A policy for the space: Gaussian, mean near 0 and σ = 1, or near uniform.
 
-    observation_scale (K,), in units of the observations, is what the network sees as 1; ones if not given.
+    observation_scale (K,), in units of the observations, is what the network sees as 1;
+    ones if not given.
     """
-    sizes = (observation_size, *hidden_sizes, action_size(action_space))
-    scale = (
-        onp.ones(observation_size)
-        if observation_scale is None
-        else onp.array(observation_scale, float)
-    )
+    num_actions = action_size(action_space)
+    sizes = (observation_size, *hidden_sizes, num_actions)
+
+    # The scale of the observations.
+    if observation_scale is None:
+        observation_scale = onp.ones(observation_size)
+    scale = onp.array(observation_scale, float)
     check_array("observation_scale", scale, (observation_size,))
     check_positive("observation_scale", scale)
+
+    # The last layer starts small, so that the policy starts without a preference.
     weights = network_init(sizes, rng)
-    weights[-(sizes[-2] + 1) * sizes[-1] :] *= OUTPUT_SCALE
+    num_last = (sizes[-2] + 1) * num_actions
+    weights[-num_last:] *= OUTPUT_SCALE
     if isinstance(action_space, Discrete):
         return CategoricalPolicy(weights, sizes, scale)
-    return GaussianPolicy(
-        onp.concatenate([weights, onp.zeros(sizes[-1])]), sizes, scale
-    )
+    log_std = onp.zeros(num_actions)
+    return GaussianPolicy(onp.concatenate([weights, log_std]), sizes, scale)  # (P,)
 
 
-# ---------------------------------------------------------------- building blocks: returns and advantages
-
-
-def check_fraction(name: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} must be from 0 to 1, got {value}")
+# ------------------------------------------------------------ returns and advantages
 
 
 def discounted_returns(
@@ -198,9 +206,10 @@ def discounted_returns(
     check_finite("rewards", rewards)
     check_finite("last_value", last_value)
     check_fraction("gamma", gamma)
-    returns, following = onp.zeros(len(rewards)), last_value
+    returns = onp.zeros(len(rewards))
+    following = last_value
     for t in reversed(range(len(rewards))):
-        following = rewards[t] + gamma * following
+        following = rewards[t] + gamma * following  # A5
         returns[t] = following
     return returns
 
@@ -217,31 +226,35 @@ def gae_advantages(
 ) -> Array:
     """A_t = δ_t + γλ A_{t+1}, δ_t = r_t + γ V(s_{t+1}) − V(s_t), (T,).
 
-    V(s_{t+1}), of the true next state, counts as 0 only where the episode terminated; the sum over t is cut
-    where it ended either way. [GAE] section 3.
+    V(s_{t+1}), of the true next state, counts as 0 only where the episode terminated;
+    the sum over t is cut where it ended either way. [GAE] section 3.
     """
+    check_series(
+        len(rewards),
+        rewards=rewards,
+        values=values,
+        next_values=next_values,
+        terminated=terminated,
+        truncated=truncated,
+    )
     check_fraction("gamma", gamma)
     check_fraction("lam", lam)
-    columns = {"rewards": rewards, "values": values, "next_values": next_values}
-    for name, column in {
-        **columns,
-        "terminated": terminated,
-        "truncated": truncated,
-    }.items():
-        check_array(name, column, (len(rewards),))
-    advantages, following = onp.zeros(len(rewards)), 0.0
+    advantages = onp.zeros(len(rewards))
+    following = 0.0
     for t in reversed(range(len(rewards))):
+        ended = terminated[t] or truncated[t]
         delta = rewards[t] + gamma * next_values[t] * (not terminated[t]) - values[t]
-        following = delta + gamma * lam * following * (
-            not (terminated[t] or truncated[t])
-        )
+        following = delta + gamma * lam * following * (not ended)  # A6
         advantages[t] = following
     return advantages
 
 
 @dataclass(frozen=True, eq=False)
 class ValueFunction:
-    """V(s) = center + scale·network((s − observation_center)/observation_scale); constant while scale is 0."""
+    """V(s) = center + scale·network((s − observation_center)/observation_scale).
+
+    Constant while scale is 0.
+    """
 
     theta: Array  # (D,)
     layer_sizes: tuple[int, ...]
@@ -251,14 +264,11 @@ class ValueFunction:
     scale: float = 0.0
 
     def __call__(self, observations: Array) -> Array:
-        check_array(
-            "observations", observations, (len(observations), self.layer_sizes[0])
-        )
+        shape = (len(observations), self.layer_sizes[0])
+        check_array("observations", observations, shape)
         inputs = (observations - self.observation_center) / self.observation_scale
-        return (
-            self.center
-            + self.scale * network(self.theta, inputs, self.layer_sizes)[:, 0]
-        )
+        outputs = network(self.theta, inputs, self.layer_sizes)  # (N, 1)
+        return self.center + self.scale * outputs[:, 0]  # (N,)
 
 
 def value_init(
@@ -266,12 +276,9 @@ def value_init(
 ) -> ValueFunction:
     """V = 0 everywhere, until it is fitted."""
     sizes = (observation_size, *hidden_sizes, 1)
-    return ValueFunction(
-        network_init(sizes, rng),
-        sizes,
-        onp.zeros(observation_size),
-        onp.ones(observation_size),
-    )
+    theta = network_init(sizes, rng)
+    center = onp.zeros(observation_size)
+    return ValueFunction(theta, sizes, center, onp.ones(observation_size))
 
 
 def value_fit(
@@ -281,12 +288,14 @@ def value_fit(
     *,
     max_iterations: int = 20,
 ) -> ValueFunction:
-    """V fitted to returns (N,) by least squares, at most max_iterations of L-BFGS from where it was."""
+    """V fitted to returns (N,) by least squares: L-BFGS from where it was."""
     check_array("returns", returns, (len(observations),))
+
+    # Inputs and outputs in units of their spread.
     scale = spread(observations)
     new = replace(
         value,
-        observation_center=observations.mean(axis=0),
+        observation_center=observations.mean(axis=0),  # (K,)
         observation_scale=onp.where(scale > 0, scale, 1.0),
         center=float(returns.mean()),
         scale=float(spread(returns)),
@@ -295,9 +304,8 @@ def value_fit(
         return new
 
     def loss(theta: Array) -> Array:
-        return np.mean(
-            ((replace(new, theta=theta)(observations) - returns) / new.scale) ** 2
-        )
+        errors = replace(new, theta=theta)(observations) - returns
+        return np.mean((errors / new.scale) ** 2)
 
     result = minimize(
         value_and_grad(loss),
@@ -309,7 +317,7 @@ def value_fit(
     return replace(new, theta=result.x)
 
 
-# ---------------------------------------------------------------- building blocks: policy steps
+# ------------------------------------------------------------ policy steps
 
 
 def policy_gradient_step(
@@ -321,22 +329,22 @@ def policy_gradient_step(
     learning_rate: float,
     entropy_weight: float,
 ) -> Any:
-    """REINFORCE: θ + α∇[mean(A·log π(a|s)) + β·mean H(π(·|s))]. [Lecture], entropy bonus."""
+    """REINFORCE: θ + α∇[mean(A·log π(a|s)) + β·mean H(π(·|s))].
+
+    [Lecture], entropy bonus.
+    """
     check_positive("learning_rate", learning_rate)
     check_finite("entropy_weight", entropy_weight)
     check_array("advantages", advantages, (len(observations),))
 
     def objective(theta: Array) -> Array:
         new = replace(policy, theta=theta)
-        log_prob, entropy = (
-            new.log_prob(observations, actions),
-            new.entropy(observations),
-        )
-        return np.mean(advantages * log_prob) + entropy_weight * np.mean(entropy)
+        log_prob = new.log_prob(observations, actions)
+        entropy = np.mean(new.entropy(observations))
+        return np.mean(advantages * log_prob) + entropy_weight * entropy  # A7
 
-    return replace(
-        policy, theta=policy.theta + learning_rate * grad(objective)(policy.theta)
-    )
+    uphill = grad(objective)(policy.theta)
+    return replace(policy, theta=policy.theta + learning_rate * uphill)
 
 
 def trpo_step(
@@ -351,54 +359,82 @@ def trpo_step(
     cg_iterations: int = 10,
     backtracks: int = 15,
 ) -> Any:
-    """The natural-gradient step to mean KL[old‖new] = max_kl, halved until the surrogate rises within it.
+    """The natural-gradient step to mean KL[old‖new] = max_kl, with backtracking.
 
-    The policy itself where no step does. max_kl as in the original code of VIME, damping and iterations as in rllab,
-    which it used. Only one row in fisher_every enters the curvature, which costs accuracy of the step's direction and
-    length, not the bound: the KL is checked on all rows, and the step halved until it holds. [TRPO] appendix C.
+    The step is halved until the surrogate rises and the KL, on all rows, is within
+    max_kl; the policy itself if no step does. max_kl is the original code's, damping and
+    iterations are rllab's, which it used. One row in fisher_every enters the curvature:
+    fewer rows cost accuracy of direction and length, not the bound. [TRPO] appendix C.
     """
     check_array("advantages", advantages, (len(observations),))
-    check_positive("max_kl", max_kl)
-    check_positive("damping", damping)
     check_count("fisher_every", fisher_every)
     old_log_prob = policy.log_prob(observations, actions)
 
     def surrogate(theta: Array) -> Array:
-        ratio = np.exp(
-            replace(policy, theta=theta).log_prob(observations, actions) - old_log_prob
-        )
+        log_prob = replace(policy, theta=theta).log_prob(observations, actions)
+        ratio = np.exp(log_prob - old_log_prob)
         return np.mean(ratio * advantages)
 
     def mean_kl(theta: Array, every: int = 1) -> Array:
-        return np.mean(policy.kl(replace(policy, theta=theta), observations[::every]))
+        new = replace(policy, theta=theta)
+        return np.mean(policy.kl(new, observations[::every]))
 
-    gradient = grad(surrogate)(policy.theta)
-    if not gradient.any():
-        return policy
-    kl_hessian_product, _ = make_hvp(mean_kl)(policy.theta, fisher_every)
-    size = len(policy.theta)
-    fisher = LinearOperator(
-        (size, size), matvec=lambda v: kl_hessian_product(v) + damping * v
+    step = natural_step(
+        policy.theta,
+        grad(surrogate),
+        lambda theta: mean_kl(theta, fisher_every),
+        max_kl=max_kl,
+        damping=damping,
+        iterations=cg_iterations,
     )
-    direction, _ = cg(fisher, gradient, rtol=1e-10, maxiter=cg_iterations)
-    curvature = direction @ fisher.matvec(direction)
-    if (
-        curvature < onp.finfo(float).tiny
-    ):  # advantages too small for their square to be a number
+    if not step.any():
         return policy
-    full_step = onp.sqrt(2.0 * max_kl / curvature) * direction
     for fraction in 0.5 ** onp.arange(backtracks):
-        theta = policy.theta + fraction * full_step
+        theta = policy.theta + fraction * step
         if surrogate(theta) > surrogate(policy.theta) and mean_kl(theta) <= max_kl:
             return replace(policy, theta=theta)
     return policy
 
 
-# ---------------------------------------------------------------- the algorithm
+def natural_step(
+    theta: Array,
+    surrogate_grad: Callable[[Array], Array],
+    mean_kl: Callable[[Array], Array],
+    *,
+    max_kl: float,
+    damping: float,
+    iterations: int,
+) -> Array:
+    """√(2·max_kl/sᵀFs)·s with Fs = ∇surrogate, F = ∇²KL + damping, (P,).
+
+    0 if the gradient is 0, or so small that sᵀFs underflows.
+    """
+    check_positive("max_kl", max_kl)
+    check_positive("damping", damping)
+
+    # s by conjugate gradient, with Fisher-vector products by autograd.
+    gradient = surrogate_grad(theta)
+    if not gradient.any():
+        return gradient
+    hessian_product, _ = make_hvp(mean_kl)(theta)
+    fisher = LinearOperator(
+        (len(theta), len(theta)),
+        matvec=lambda v: hessian_product(v) + damping * v,
+    )
+    direction, _ = cg(fisher, gradient, rtol=1e-10, maxiter=iterations)
+
+    # Its length.
+    curvature = direction @ fisher.matvec(direction)
+    if curvature < onp.finfo(float).tiny:
+        return onp.zeros(len(theta))
+    return onp.sqrt(2.0 * max_kl / curvature) * direction  # A8
+
+
+# ------------------------------------------------------------ the algorithm
 
 
 class Streams(NamedTuple):
-    """One generator per purpose, so that what one consumes does not move the others."""
+    """One generator per purpose: what one consumes does not move the others."""
 
     environment: Generator
     policy: Generator
@@ -408,23 +444,21 @@ class Streams(NamedTuple):
 
 @dataclass(frozen=True)
 class AgentSettings:
-    """Settings of `train`; the numbers are the original code's for its tasks other than SwimmerGather."""
+    """Settings of `train`; numbers are the original code's, except SwimmerGather's."""
 
-    eta: float = 1e-4  # weight of the normalised gain
+    eta: float = 1e-4  # weight of the normalized gain
     batch_steps: int = 5000
     gamma: float = 0.99
     lam: float = 1.0
     normalize: bool = True  # False for a bonus that is a ready reward, such as a count
-    curious_values: bool = True  # False fits V to the task's rewards: gains then count over 1/(1 − γλ) steps
+    curious_values: bool = True  # False: V learns the task's rewards, not r̃
     policy_step: Callable[..., Any] = trpo_step
 
     def __post_init__(self) -> None:
         check_count("batch_steps", self.batch_steps)
         check_fraction("gamma", self.gamma)
         check_fraction("lam", self.lam)
-        curious_rewards(
-            onp.zeros(1), onp.zeros(1), self.eta
-        )  # refuses a bad eta before a rollout does
+        check_eta(self.eta)
 
 
 class Iteration(NamedTuple):
@@ -439,97 +473,6 @@ class Iteration(NamedTuple):
     episode_returns: Array  # of the episodes that ended in the batch
 
 
-def checked(values: Any, name: str, step: int) -> Array:
-    """A float64 copy, for environments may reuse their arrays; ValueError where it is not finite."""
-    array = onp.array(values, dtype=float)
-    if not onp.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, got {array} at step {step}")
-    return array
-
-
-def environment_action(action: Array, space: Space[Any]) -> Any:
-    """The policy's action as the environment takes it: clipped to a Box, shifted to a Discrete space's start."""
-    clipped = model_actions(action[None], space)[0]
-    return (
-        clipped.astype(space.dtype)
-        if not isinstance(space, Discrete)
-        else int(action + space.start)
-    )
-
-
-def rollout(
-    env: Env[Any, Any], policy: Policy, num_steps: int, streams: Streams
-) -> tuple[Batch, Array]:
-    """num_steps transitions from a fresh reset, and the returns of the episodes that ended among them.
-
-    The last row is marked truncated where sampling cuts an episode. Raises ValueError, naming the step, on
-    an observation or reward that is not finite.
-    """
-    check_count("num_steps", num_steps)
-    noise = policy.draw_noise(streams.policy, num_steps)
-    observation = checked(
-        env.reset(seed=int(streams.environment.integers(2**31)))[0], "observation", 0
-    )
-    rows, episode_return, episode_returns = [], 0.0, []
-    for t in range(num_steps):
-        action = policy.sample(observation[None], noise[t : t + 1])[0]
-        following, reward, terminated, truncated, _ = env.step(
-            environment_action(action, env.action_space)
-        )
-        next_observation, reward = (
-            checked(following, "observation", t),
-            float(checked(reward, "reward", t)),
-        )
-        cut = truncated or (t == num_steps - 1 and not terminated)
-        rows.append((observation, action, reward, next_observation, terminated, cut))
-        episode_return += reward
-        observation = next_observation
-        if terminated or truncated:
-            episode_returns.append(episode_return)
-            observation, episode_return = checked(env.reset()[0], "observation", t), 0.0
-    columns = [onp.array(column) for column in zip(*rows)]
-    return Batch(*columns), onp.array(episode_returns)
-
-
-def curiosity(
-    bonus: Bonus,
-    batch: Batch,
-    history: tuple[float, ...],
-    rng: Generator,
-    settings: AgentSettings,
-) -> tuple[Array, Array, tuple[float, ...]]:
-    """r̃ (N,), raw gains (N,), new history. A model that pays nothing yet leaves the history as it is."""
-    gains = bonus.reward(batch, rng)
-    normalized = gains
-    if settings.normalize and gains.any():
-        normalized, history = normalize_gains(gains, history)
-    return curious_rewards(batch.rewards, normalized, settings.eta), gains, history
-
-
-def improve(
-    policy: Any,
-    value: ValueFunction,
-    batch: Batch,
-    rewards: Array,
-    settings: AgentSettings,
-) -> tuple[Any, ValueFunction]:
-    """One step of the policy on standardised advantages of r̃; V fitted to values + GAE(λ = 1) of r̃ or of r."""
-    values, next_values = value(batch.observations), value(batch.next_observations)
-    path = values, next_values, batch.terminated, batch.truncated
-    fitted = rewards if settings.curious_values else batch.rewards
-    advantages = gae_advantages(rewards, *path, gamma=settings.gamma, lam=settings.lam)
-    returns = values + gae_advantages(fitted, *path, gamma=settings.gamma, lam=1.0)
-    standardized = (
-        (advantages - advantages.mean()) / scale
-        if (scale := spread(advantages))
-        else 0.0 * advantages
-    )
-    policy = settings.policy_step(
-        policy, batch.observations, batch.actions, standardized
-    )
-    return policy, value_fit(value, batch.observations, returns)
-
-
 def train(
     env: Env[Any, Any],
     policy: Any,
@@ -541,13 +484,144 @@ def train(
     num_iterations: int,
     history: tuple[float, ...] = (),
 ) -> Iterator[Iteration]:
-    """[Lecture] "Algorithm": interact, reward curiosity, train the agent, train the model, again and again."""
+    """[Lecture] "Algorithm": its four lines, num_iterations times."""
     check_count("num_iterations", num_iterations)
+    eta = settings.eta
+    normalize = settings.normalize
     for _ in range(num_iterations):
-        batch, episode_returns = rollout(env, policy, settings.batch_steps, streams)
+        # Interact; reward curiosity; train the agent; train the model.
+        batch, returns = rollout(env, policy, settings.batch_steps, streams)  # A1
         rewards, gains, history = curiosity(
-            bonus, batch, history, streams.model, settings
-        )
-        policy, value = improve(policy, value, batch, rewards, settings)
-        bonus = bonus.update(batch, streams.replay)
-        yield Iteration(policy, value, bonus, history, batch, gains, episode_returns)
+            bonus, batch, history, streams.model, eta=eta, normalize=normalize
+        )  # A2
+        policy, value = improve(policy, value, batch, rewards, settings)  # A3
+        bonus = bonus.update(batch, streams.replay)  # A4
+        yield Iteration(policy, value, bonus, history, batch, gains, returns)
+
+
+def rollout(
+    env: Env[Any, Any], policy: Policy, num_steps: int, streams: Streams
+) -> tuple[Batch, Array]:
+    """num_steps transitions from a fresh reset, and the returns of ended episodes.
+
+    The last row is marked truncated where sampling cuts an episode. Raises ValueError,
+    naming the step, on an observation or reward that is not finite.
+    """
+    check_count("num_steps", num_steps)
+    noise = policy.draw_noise(streams.policy, num_steps)
+    seed = int(streams.environment.integers(2**31))
+    observation = checked(env.reset(seed=seed)[0], "observation", 0)
+    rows = []
+    episode_return = 0.0
+    episode_returns = []
+    for t in range(num_steps):
+        # Act.
+        action = policy.sample(observation[None], noise[t : t + 1])[0]
+        sent = environment_action(action, env.action_space)
+        following, reward, terminated, truncated, _ = env.step(sent)
+        next_observation = checked(following, "observation", t)
+        reward = float(checked(reward, "reward", t))
+
+        # Remember.
+        cut = truncated or (t == num_steps - 1 and not terminated)
+        row = (observation, action, reward, next_observation, terminated, cut)
+        rows.append(row)
+        episode_return += reward
+        observation = next_observation
+
+        # Start the next episode.
+        if terminated or truncated:
+            episode_returns.append(episode_return)
+            episode_return = 0.0
+            observation = checked(env.reset()[0], "observation", t)
+    columns = [onp.array(column) for column in zip(*rows)]  # (N, ...) each
+    return Batch(*columns), onp.array(episode_returns)
+
+
+def environment_action(action: Array, space: Space[Any]) -> Any:
+    """The action as the environment takes it: clipped to a Box, or shifted to start."""
+    clipped = model_actions(action[None], space)[0]
+    if isinstance(space, Discrete):
+        return int(action + space.start)
+    return clipped.astype(space.dtype)
+
+
+def curiosity(
+    bonus: Bonus,
+    batch: Batch,
+    history: tuple[float, ...],
+    rng: Generator,
+    *,
+    eta: float,
+    normalize: bool,
+) -> tuple[Array, Array, tuple[float, ...]]:
+    """r̃ (N,), raw gains (N,), new history; all-zero gains leave the history as it is."""
+    gains = bonus.reward(batch, rng)
+    normalized = gains
+    if normalize and gains.any():
+        normalized, history = normalize_gains(gains, history)
+    return curious_rewards(batch.rewards, normalized, eta), gains, history
+
+
+def improve(
+    policy: Any,
+    value: ValueFunction,
+    batch: Batch,
+    rewards: Array,
+    settings: AgentSettings,
+) -> tuple[Any, ValueFunction]:
+    """One policy step on standardized advantages of r̃; V fitted to values + GAE(λ = 1).
+
+    V's returns are those of r̃, or of r if `curious_values` is false.
+    """
+    gamma = settings.gamma
+    values = value(batch.observations)
+    path = (values, value(batch.next_observations), batch.terminated, batch.truncated)
+
+    # Train the policy.
+    advantages = gae_advantages(rewards, *path, gamma=gamma, lam=settings.lam)
+    scale = spread(advantages)
+    centered = advantages - advantages.mean()
+    standardized = centered / scale if scale else 0.0 * advantages
+    rows = (batch.observations, batch.actions)
+    policy = settings.policy_step(policy, *rows, standardized)
+
+    # Train the value function.
+    fitted = rewards if settings.curious_values else batch.rewards
+    returns = values + gae_advantages(fitted, *path, gamma=gamma, lam=1.0)
+    return policy, value_fit(value, batch.observations, returns)
+
+
+# ------------------------------------------------------------ argument checks
+
+
+def check_fraction(name: str, value: float) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} must be from 0 to 1, got {value}")
+
+
+def check_series(num_rows: int, **columns: Array) -> None:
+    for name, column in columns.items():
+        check_array(name, column, (num_rows,))
+
+
+def checked(values: Any, name: str, step: int) -> Array:
+    """A float64 copy, since environments may reuse arrays; ValueError unless finite."""
+    array = onp.array(values, dtype=float)
+    if not onp.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {array} at step {step}")
+    return array
+
+
+# ------------------------------------------------------------ what `help` shows
+
+__all__ = [
+    "GaussianPolicy", "CategoricalPolicy", "Policy", "policy_init",
+    "discounted_returns", "gae_advantages", "ValueFunction", "value_init", "value_fit",
+    "policy_gradient_step", "trpo_step", "Streams", "AgentSettings", "Iteration",
+    "rollout", "curiosity", "improve", "train",
+]  # fmt: skip
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -1,24 +1,30 @@
-"""How much a transition taught the model of the world, and what that pays.
+"""How much a transition taught the model of the world, and the reward for it.
 
-The gain of a transition is KL[q(θ; φ′) ‖ q(θ; φ)], φ′ being what φ becomes when the model takes the
-transition in. This module knows transitions, but neither environment nor policy: it defines the step
-φ → φ′, the gain in its exact and its Taylor form, the normalisation of gains, the replay pool, and `Vime`,
-the bonus that holds them together.
+    transition_loss, posterior_step, posterior_update          φ → φ′
+    information_gain, information_gain_taylor                  the gain of one step
+    information_gains                                          the gains of a batch
+    normalize_gains, curious_rewards                           r̃ = r + η·gain
+    Batch, ReplayPool, Bonus, NoBonus, Vime, vime_init         the bonus
 
-Axes: N rows (transitions), S posterior samples, D weights; gains are in nats. `step_size` is λ.
+The gain of a transition is KL[q(θ; φ′) ‖ q(θ; φ)], where φ′ is φ after the model has
+taken the transition in. This module knows transitions, but neither environment nor
+policy. Argument checks stand last.
 
-Sources: [VIME] Houthooft et al. 2016, arXiv 1605.09674; [Lecture] "Intrinsic motivation in RL", by slide
-title; the original code is openai/vime.
+Axes: N rows (transitions), S posterior samples, D weights, K observation dimensions.
+Gains are in nats. `step_size` is λ, `eta` is η.
+
+Sources: [VIME] Houthooft et al. 2016, arXiv 1605.09674; [Lecture] "Intrinsic motivation
+in RL", by slide title; the original code is openai/vime. A label such as V5 names the
+equation in docs/lecture.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol, TypedDict, Unpack, get_args
 
 import numpy as np
-from autograd import grad
 from gymnasium.spaces import Box, Discrete, Space
 from numpy.random import Generator
 
@@ -26,7 +32,6 @@ import bnn_ref as bnn
 from bnn_ref import (
     Array,
     DiagNormal,
-    Noise,
     Sigma,
     Sizes,
     Zeta,
@@ -36,36 +41,8 @@ from bnn_ref import (
     check_positive,
 )
 
-# ---------------------------------------------------------------- constants
-
-CHUNK_ROWS = 512  # rows of a fast batch at a time, so that its arrays stay in the processor's cache
-
-# ---------------------------------------------------------------- types
-
 Method = Literal["taylor", "exact"]
 METHODS = get_args(Method)
-
-
-class Batch(NamedTuple):
-    """Transitions in time order, episodes one after another; N rows.
-
-    `actions` holds what the policy sampled; environment and model see it clipped to the action space.
-    """
-
-    observations: Array  # (N, K)
-    actions: Array  # (N, A), or (N,) indices of a discrete space
-    rewards: Array  # (N,)
-    next_observations: Array  # (N, K), the true next ones, also where an episode ends
-    terminated: Array  # (N,) bool: the episode ended in a terminal state
-    truncated: Array  # (N,) bool: it was cut, by a time limit or by the end of sampling
-
-
-class Bonus(Protocol):
-    """Pays for exploring. `reward` changes nothing; `update` returns the bonus that has learned."""
-
-    def reward(self, batch: Batch, rng: Generator) -> Array: ...  # (N,)
-
-    def update(self, batch: Batch, rng: Generator) -> Bonus: ...
 
 
 class ModelSettings(TypedDict):
@@ -75,7 +52,16 @@ class ModelSettings(TypedDict):
     likelihood_sigma: Sigma
 
 
-# ---------------------------------------------------------------- building blocks: one transition
+class UpdateSettings(ModelSettings):
+    """The keywords of `posterior_update`."""
+
+    num_steps: int
+    learning_rate: float
+
+
+Loss = Callable[..., Array]  # `transition_loss` or `transition_loss_local`
+
+# ------------------------------------------------------------ what a transition changes
 
 
 def transition_loss(
@@ -83,16 +69,28 @@ def transition_loss(
     q_old: DiagNormal,
     inputs: Array,
     targets: Array,
-    eps: Noise,
+    eps: Array,
     **settings: Unpack[ModelSettings],
 ) -> Array:
-    """ℓ(φ) = KL[q(φ)‖q(φ_t)] − E_q log p(s′|s, a; θ) of one transition (1, I), (1, O): −ELBO with prior q(φ_t).
+    """ℓ(φ) = KL[q(φ)‖q(φ_t)] − E_q log p(s′ | s, a; θ) of one transition (1, I), (1, O).
 
-    [VIME] section 2.5: the posterior before the transition is the prior of the step.
+    The posterior before the transition is the prior of the step. [VIME] section 2.5.
     """
-    if len(inputs) != 1:
-        raise ValueError(f"inputs must be one transition, got {len(inputs)} rows")
-    return -bnn.elbo(q, q_old, inputs, targets, eps, num_data=1, **settings)
+    check_transition(inputs)
+    return -bnn.elbo(q, q_old, inputs, targets, eps, num_data=1, **settings)  # V1
+
+
+def transition_loss_local(
+    q: DiagNormal,
+    q_old: DiagNormal,
+    inputs: Array,
+    targets: Array,
+    zeta: Zeta,
+    **settings: Unpack[ModelSettings],
+) -> Array:
+    """`transition_loss` under local reparameterization: zeta, one (S, 1, O) per layer."""
+    check_transition(inputs)
+    return -bnn.elbo_local(q, q_old, inputs, targets, zeta, num_data=1, **settings)
 
 
 def transition_loss_grad(
@@ -100,100 +98,214 @@ def transition_loss_grad(
     q_old: DiagNormal,
     inputs: Array,
     targets: Array,
-    eps: Noise,
+    noise: Any,
+    *,
+    loss: Loss = transition_loss,
     **settings: Unpack[ModelSettings],
 ) -> tuple[Array, Array]:
-    """∇ℓ at q, in μ and in ρ, each (D,), by autograd."""
+    """∇ℓ at q, in μ and in ρ, each (D,), by autograd.
 
-    def loss(phi: tuple[Array, Array]) -> Array:
-        return transition_loss(
-            DiagNormal(*phi), q_old, inputs, targets, eps, **settings
-        )
-
-    grad_mu, grad_rho = grad(loss)((q.mu, q.rho))
-    return grad_mu, grad_rho
+    `loss` takes the noise: `transition_loss` eps, `transition_loss_local` zeta.
+    """
+    data = (inputs, targets, noise)
+    return bnn.gradient_at(q, lambda q: loss(q, q_old, *data, **settings))
 
 
 def posterior_step(
     q: DiagNormal,
     inputs: Array,
     targets: Array,
-    eps: Noise,
+    eps: Array,
     *,
     step_size: float,
     **settings: Unpack[ModelSettings],
 ) -> DiagNormal:
-    """φ′ = φ − λ H⁻¹∇ℓ from one transition, H the diagonal `kl_hessian_diag`. [VIME] section 2.5."""
+    """φ′ = φ − λ H⁻¹∇ℓ after one transition. [VIME] section 2.5.
+
+    H is the diagonal `bnn_ref.kl_hessian_diag`; at φ the KL's own gradient is 0.
+    """
+    gradient = transition_loss_grad(q, q, inputs, targets, eps, **settings)
+    return newton_step(q, *gradient, step_size)
+
+
+def posterior_step_local(
+    q: DiagNormal,
+    inputs: Array,
+    targets: Array,
+    zeta: Zeta,
+    *,
+    step_size: float,
+    **settings: Unpack[ModelSettings],
+) -> DiagNormal:
+    """`posterior_step` under local reparameterization."""
+    loss = transition_loss_local
+    gradient = transition_loss_grad(q, q, inputs, targets, zeta, loss=loss, **settings)
+    return newton_step(q, *gradient, step_size)
+
+
+def newton_step(
+    q: DiagNormal, grad_mu: Array, grad_rho: Array, step_size: float
+) -> DiagNormal:
+    """φ − λ H⁻¹∇ℓ, from ∇ℓ (D,) at q."""
     check_positive("step_size", step_size)
-    grad_mu, grad_rho = transition_loss_grad(q, q, inputs, targets, eps, **settings)
     h_mu, h_rho = bnn.kl_hessian_diag(q)
-    return DiagNormal(
-        q.mu - step_size * grad_mu / h_mu, q.rho - step_size * grad_rho / h_rho
-    )
+    mu = q.mu - step_size * grad_mu / h_mu
+    rho = q.rho - step_size * grad_rho / h_rho  # V2
+    return DiagNormal(mu, rho)
 
 
 def posterior_update(
     q: DiagNormal,
     inputs: Array,
     targets: Array,
-    eps: Noise,
+    eps: Array,
+    **settings: Unpack[UpdateSettings],
+) -> DiagNormal:
+    """φ′ after num_steps plain gradient steps on ℓ from φ, with the same noise in each.
+
+    No optimizer state is carried over.
+    """
+    return descended(transition_loss, q, (inputs, targets, eps), **settings)
+
+
+def posterior_update_local(
+    q: DiagNormal,
+    inputs: Array,
+    targets: Array,
+    zeta: Zeta,
+    **settings: Unpack[UpdateSettings],
+) -> DiagNormal:
+    """`posterior_update` under local reparameterization."""
+    return descended(transition_loss_local, q, (inputs, targets, zeta), **settings)
+
+
+def descended(
+    loss: Loss,
+    q: DiagNormal,
+    data: tuple[Array, Array, Any],
     *,
     num_steps: int,
     learning_rate: float,
     **settings: Unpack[ModelSettings],
 ) -> DiagNormal:
-    """φ′ after num_steps plain gradient steps on ℓ from φ, the same noise in each, no state carried over."""
+    """φ ← φ − α∇ℓ(φ), num_steps times from q."""
     check_count("num_steps", num_steps)
     check_positive("learning_rate", learning_rate)
-    q_new = q
+    new = q
     for _ in range(num_steps):
-        grad_mu, grad_rho = transition_loss_grad(
-            q_new, q, inputs, targets, eps, **settings
-        )
-        q_new = DiagNormal(
-            q_new.mu - learning_rate * grad_mu, q_new.rho - learning_rate * grad_rho
-        )
-    return q_new
+        gradient = transition_loss_grad(new, q, *data, loss=loss, **settings)
+        grad_mu, grad_rho = gradient
+        mu = new.mu - learning_rate * grad_mu
+        rho = new.rho - learning_rate * grad_rho  # V3
+        new = DiagNormal(mu, rho)
+    return new
 
 
-transition_loss_local, posterior_step_local = (
-    bnn.with_zeta(transition_loss),
-    bnn.with_zeta(posterior_step),
-)
-posterior_update_local = bnn.with_zeta(posterior_update)
-
-# ---------------------------------------------------------------- building blocks: the gain
+# ------------------------------------------------------------ the gain
 
 
 def information_gain(q_new: DiagNormal, q_old: DiagNormal) -> float:
-    """KL[q_new‖q_old] in nats, exact to 1e-12 relative however small the step from one to the other.
+    """KL[q_new‖q_old] in nats, new first.
 
-    [Lecture], mutual information as expected KL; [VIME] section 2.3.
+    Relative error ≤ 1e-12 however small the step from one to the other. [VIME] section
+    2.3; [Lecture], mutual information as expected KL.
     """
     check_array("q_new.mu", q_new.mu, q_old.mu.shape)
+    mean_move = (q_new.mu - q_old.mu) / q_old.sigma
     sigma_move = bnn.softplus_difference(q_new.rho, q_old.rho) / q_old.sigma
-    return float(
-        bnn.kl_from_moves(
-            (q_new.mu - q_old.mu) / q_old.sigma, sigma_move, q_new.sigma / q_old.sigma
-        )
-    )
+    sigma_ratio = q_new.sigma / q_old.sigma
+    return float(bnn.kl_from_moves(mean_move, sigma_move, sigma_ratio))  # V4
 
 
 def information_gain_taylor(
     q: DiagNormal, grad_mu: Array, grad_rho: Array, *, step_size: float
 ) -> float:
-    """½ λ² ∇ℓᵀ H⁻¹ ∇ℓ in nats from ∇ℓ (D,) at q: `kl_taylor` of the step −λH⁻¹∇ℓ.
+    """½ λ² ∇ℓᵀ H⁻¹ ∇ℓ in nats from ∇ℓ (D,) at q: `bnn_ref.kl_taylor` of −λH⁻¹∇ℓ.
 
-    [VIME] section 2.5. The original code leaves out the ½, which its division by the median hides.
+    [VIME] section 2.5. The original code leaves out the ½; its median hides that.
     """
     check_array("grad_mu", grad_mu, q.mu.shape)
     check_array("grad_rho", grad_rho, q.mu.shape)
     check_positive("step_size", step_size)
     h_mu, h_rho = bnn.kl_hessian_diag(q)
-    return float(0.5 * step_size**2 * np.sum(grad_mu**2 / h_mu + grad_rho**2 / h_rho))
+    form = np.sum(grad_mu**2 / h_mu + grad_rho**2 / h_rho)
+    return float(0.5 * step_size**2 * form)  # V5
 
 
-# ---------------------------------------------------------------- building blocks: what a gain pays
+def information_gains(
+    q: DiagNormal,
+    inputs: Array,
+    targets: Array,
+    eps: Array,
+    *,
+    layer_sizes: Sizes,
+    likelihood_sigma: Sigma,
+    step_size: float,
+    method: Method = "taylor",
+) -> Array:
+    """Gains (N,) in nats of N transitions (N, I), (N, O), each from the same q.
+
+    "exact" is `information_gain(posterior_step(row), q)`; "taylor" is its second-order
+    form. With S samples the Taylor gain is biased upward by ½λ² tr(H⁻¹ Cov ĝ), where ĝ
+    is the S-sample mean gradient. `fast_ref` has the same for many rows at once.
+    """
+    bnn.check_choice("method", method, METHODS)
+    bnn.check_data(inputs, targets, layer_sizes, likelihood_sigma)
+    model = ModelSettings(layer_sizes=layer_sizes, likelihood_sigma=likelihood_sigma)
+
+    def row_gradient(n: int) -> tuple[Array, Array]:
+        row = (inputs[n : n + 1], targets[n : n + 1], eps)
+        return transition_loss_grad(q, q, *row, **model)
+
+    gradients = map(row_gradient, range(len(inputs)))
+    return gains_of_gradients(q, gradients, step_size, method)
+
+
+def information_gains_local(
+    q: DiagNormal,
+    inputs: Array,
+    targets: Array,
+    zeta: Zeta,
+    *,
+    layer_sizes: Sizes,
+    likelihood_sigma: Sigma,
+    step_size: float,
+    method: Method = "taylor",
+) -> Array:
+    """`information_gains` under local reparameterization: zeta, (S, N, O) per layer."""
+    bnn.check_choice("method", method, METHODS)
+    bnn.check_data(inputs, targets, layer_sizes, likelihood_sigma)
+    bnn.check_zeta(zeta, len(inputs), layer_sizes)
+    model = ModelSettings(layer_sizes=layer_sizes, likelihood_sigma=likelihood_sigma)
+
+    def row_gradient(n: int) -> tuple[Array, Array]:
+        noise = [each[:, n : n + 1] for each in zeta]  # (S, 1, O) per layer
+        row = (inputs[n : n + 1], targets[n : n + 1], noise)
+        return transition_loss_grad(q, q, *row, loss=transition_loss_local, **model)
+
+    gradients = map(row_gradient, range(len(inputs)))
+    return gains_of_gradients(q, gradients, step_size, method)
+
+
+def gains_of_gradients(
+    q: DiagNormal,
+    gradients: Iterable[tuple[Array, Array]],
+    step_size: float,
+    method: Method,
+) -> Array:
+    """The gain (N,) of each row's step from q, given each row's ∇ℓ."""
+
+    def gain(grad_mu: Array, grad_rho: Array) -> float:
+        if method == "taylor":
+            return information_gain_taylor(q, grad_mu, grad_rho, step_size=step_size)
+        return information_gain(newton_step(q, grad_mu, grad_rho, step_size), q)
+
+    gains = np.array([gain(*gradient) for gradient in gradients])  # (N,)  V6
+    check_finite("gains", gains)
+    return gains
+
+
+# ------------------------------------------------------------ the curious reward
 
 
 def normalize_gains(
@@ -204,24 +316,25 @@ def normalize_gains(
     statistic: Literal["median", "mean"] = "median",
     include_current: bool = True,
 ) -> tuple[Array, tuple[float, ...]]:
-    """Gains (N,) over the mean of the last `window` batches' medians, and the history with this batch's.
+    """Gains (N,) over the mean of the last `window` medians, and the new history.
 
-    The defaults are the original code's: 10 medians, this batch's included. A zero divisor, or an empty
-    history without this batch, divides by 1. Raises ValueError on a gain that is not finite.
-    [VIME] section 2.5; [Lecture] divides by the "running average over past iterations".
+    The defaults are the original code's: 10 batches, this one included. A zero divisor,
+    or an empty history without this batch, divides by 1. Raises ValueError on a gain
+    that is not finite. [VIME] section 2.5; [Lecture] divides by the "running average
+    over past iterations".
     """
     gains = np.asarray(gains, dtype=float)
     check_finite("gains", gains)
     check_finite("history", np.asarray(history))
+    check_count("number of gains", len(gains))
     check_count("window", window)
     bnn.check_choice("statistic", statistic, ("median", "mean"))
-    if len(gains) == 0:
-        raise ValueError("gains must have at least 1 row, got 0")
-    current = float(np.median(gains) if statistic == "median" else np.mean(gains))
+    average = np.median if statistic == "median" else np.mean
+    current = float(average(gains))
     new_history = (*history, current)[-window:]
     used = new_history if include_current else tuple(history)[-window:]
     divisor = float(np.mean(used)) if used else 0.0
-    return gains / (divisor if divisor != 0.0 else 1.0), new_history
+    return gains / (divisor if divisor != 0.0 else 1.0), new_history  # (N,)  V7
 
 
 def curious_rewards(rewards: Array, gains: Array, eta: float) -> Array:
@@ -230,30 +343,38 @@ def curious_rewards(rewards: Array, gains: Array, eta: float) -> Array:
     >>> curious_rewards(np.array([0.0, 1.0]), np.array([2.0, 4.0]), 0.5)
     array([1., 3.])
     """
-    rewards, gains = np.asarray(rewards, dtype=float), np.asarray(gains, dtype=float)
+    rewards = np.asarray(rewards, dtype=float)
+    gains = np.asarray(gains, dtype=float)
     check_finite("rewards", rewards)
     check_array("gains", gains, rewards.shape)
-    if not (np.isfinite(eta) and eta >= 0):
-        raise ValueError(f"eta must be >= 0 and finite, got {eta}")
-    return rewards + eta * gains
+    check_eta(eta)
+    return rewards + eta * gains  # (T,)  V8
 
 
-# ---------------------------------------------------------------- building blocks: actions and replay
+# ------------------------------------------------------------ transitions and replay
 
 
-def check_indices(name: str, indices: Array, count: int) -> None:
-    if np.any((indices < 0) | (indices >= count) | (indices != np.floor(indices))):
-        raise ValueError(
-            f"{name} must be indices below {count}, got {np.min(indices)} to {np.max(indices)}"
-        )
+class Batch(NamedTuple):
+    """N transitions in time order, episodes one after another.
+
+    `actions` holds what the policy sampled; environment and model see it clipped to the
+    action space. `next_observations` are the true ones, also where an episode ends.
+    """
+
+    observations: Array  # (N, K)
+    actions: Array  # (N, A), or (N,) indices of a discrete space
+    rewards: Array  # (N,)
+    next_observations: Array  # (N, K)
+    terminated: Array  # (N,) bool: the episode ended in a terminal state
+    truncated: Array  # (N,) bool: a time limit or the end of sampling cut it
 
 
 def model_actions(actions: Array, space: Space[Any]) -> Array:
-    """Actions as the model sees them, (N, A): clipped to a Box, or one-hot of a Discrete space."""
+    """Actions as the model sees them, (N, A): clipped to a Box, or one-hot."""
     if isinstance(space, Discrete):
         check_array("actions", actions, (len(actions),))
         check_indices("actions", actions, int(space.n))
-        return np.eye(int(space.n))[actions.astype(int)]
+        return np.eye(int(space.n))[actions.astype(int)]  # (N, A)
     if isinstance(space, Box) and len(space.shape) == 1:
         check_array("actions", actions, (len(actions), *space.shape))
         return np.clip(actions, space.low, space.high).astype(float)
@@ -264,12 +385,13 @@ def model_actions(actions: Array, space: Space[Any]) -> Array:
 
 def action_size(space: Space[Any]) -> int:
     """A: the columns of `model_actions`."""
-    return model_actions(np.zeros((0, *(space.shape or ()))), space).shape[1]
+    nothing = np.zeros((0, *(space.shape or ())))
+    return model_actions(nothing, space).shape[1]
 
 
 @dataclass(frozen=True, eq=False)
 class ReplayPool:
-    """The last `capacity` transitions, each with its own next observation: no row pairs two episodes."""
+    """The last `capacity` transitions. Each row holds its own next observation."""
 
     capacity: int
     observations: Array  # (n, K)
@@ -282,181 +404,59 @@ class ReplayPool:
     def __len__(self) -> int:
         return len(self.observations)
 
+    @property
+    def columns(self) -> tuple[Array, Array, Array]:
+        """Observations, actions, next observations."""
+        return self.observations, self.actions, self.next_observations
+
     def extend(
         self, observations: Array, actions: Array, next_observations: Array
     ) -> ReplayPool:
-        """The pool with these rows behind its own; the oldest beyond the capacity are dropped."""
-        rows = observations, actions, next_observations
-        old = self.observations, self.actions, self.next_observations
-        if len({len(values) for values in rows}) > 1:
-            raise ValueError(
-                f"replay rows must be as many in each array, got {[len(v) for v in rows]}"
-            )
-        joined = [
-            np.concatenate([before, after])[-self.capacity :]
-            for before, after in zip(old, rows)
-        ]
-        return ReplayPool(self.capacity, *joined)
+        """The pool with these rows at its end, the oldest beyond `capacity` dropped."""
+        rows = (observations, actions, next_observations)
+        check_columns(rows)
+        pairs = zip(self.columns, rows)
+        joined = [np.concatenate(pair) for pair in pairs]  # (n + N, ...)
+        return ReplayPool(self.capacity, *(each[-self.capacity :] for each in joined))
 
 
-# ---------------------------------------------------------------- the algorithm: gains of a batch
+def spread(rows: Array) -> Array:
+    """Standard deviation over the rows, exactly 0 where they never vary."""
+    # A mean of equal numbers can be off by rounding.
+    varies = np.ptp(rows, axis=0) > 0  # (K,)
+    return np.where(varies, rows.std(axis=0), 0.0)  # (K,)
 
 
-def noise_of_rows(noise: Noise, rows: slice) -> Noise:
-    """The noise that the rows see: eps (S, D) is shared by all of them, zeta (S, N, O) is each row's own."""
-    return noise if isinstance(noise, np.ndarray) else [zeta[:, rows] for zeta in noise]
+def pool_statistics(pool: ReplayPool, action_space: Space[Any]) -> tuple[Array, Array]:
+    """Mean and standard deviation (K + A,) of observations and actions.
 
-
-def information_gains_by_row(
-    q: DiagNormal,
-    inputs: Array,
-    targets: Array,
-    eps: Noise,
-    *,
-    step_size: float,
-    method: Method = "taylor",
-    **settings: Unpack[ModelSettings],
-) -> Array:
-    """The definition of `information_gains`, (N,) in nats: one autograd gradient a row, each from the same q."""
-
-    def gain(inputs: Array, targets: Array, noise: Noise) -> float:
-        if method == "exact":
-            return information_gain(
-                posterior_step(
-                    q, inputs, targets, noise, step_size=step_size, **settings
-                ),
-                q,
-            )
-        gradient = transition_loss_grad(q, q, inputs, targets, noise, **settings)
-        return information_gain_taylor(q, *gradient, step_size=step_size)
-
-    bnn.check_choice("method", method, METHODS)
-    rows = [slice(n, n + 1) for n in range(len(inputs))]
-    return np.array(
-        [gain(inputs[row], targets[row], noise_of_rows(eps, row)) for row in rows]
-    )
-
-
-def pair_sum(x: Array, metric: Array, y: Array, s: int) -> Array:
-    """Σ_{t ≥ s} (x_s⊙x_t)ᵀ M_t (y_s⊙y_t) of each row, (N,), with the pairs t > s counted twice."""
-    times = np.where(np.arange(s, len(x)) > s, 2.0, 1.0)[:, None, None]
-    return np.einsum("tno,tno->n", (x[s] * x[s:]) @ metric, times * y[s] * y[s:])
-
-
-def taylor_sampled(
-    q: DiagNormal,
-    inputs: Array,
-    targets: Array,
-    eps: Array,
-    layer_sizes: Sizes,
-    likelihood_sigma: Sigma,
-) -> Array:
-    """gᵀH⁻¹g of each row, (N,): Σ_layers Σ_{s,t} (a_s⊙a_t)ᵀ [σ²⊙(1 + ½ ε_s⊙ε_t)] (δ_s⊙δ_t).
-
-    A layer's gradient in one row is the outer product a ⊗ δ of `backward_sampled`; so no row needs one of its own.
+    A dimension that never varied is divided by 1; one-hot actions are left as they are.
     """
-    a, delta = bnn.backward_sampled(
-        q, inputs, targets, eps, layer_sizes, likelihood_sigma
-    )
-    noise, variances = (
-        bnn.layer_blocks(eps, layer_sizes),
-        bnn.layer_blocks(q.sigma**2, layer_sizes),
-    )  # (.., I + 1, O)
-    total = np.zeros(len(inputs))
-    for layer in range(1, len(a)):
-        for s in range(len(eps)):
-            metric = variances[layer] * (
-                1.0 + 0.5 * noise[layer][s] * noise[layer][s:]
-            )  # (S − s, I + 1, O)
-            total += pair_sum(a[layer], metric, delta[layer], s)
-    # All samples see the same inputs, which makes the first layer's double sum over s and t a square.
-    square = a[0][0] ** 2  # (N, I + 1)
-    noisy = delta[0].transpose(2, 1, 0) @ noise[0].transpose(
-        2, 0, 1
-    )  # Σ_s δ_s ε_s, (O, N, I + 1)
-    total += np.sum((square @ variances[0]) * np.sum(delta[0], axis=0) ** 2, axis=-1)
-    return total + 0.5 * np.sum(
-        square * np.einsum("oni,io->ni", noisy**2, variances[0]), axis=-1
-    )
+    rows = np.concatenate([pool.observations, pool.actions], axis=1)  # (n, K + A)
+    center = rows.mean(axis=0)  # (K + A,)
+    scale = spread(rows)
+    scale[scale == 0.0] = 1.0
+    if isinstance(action_space, Discrete):
+        num_observed = pool.observations.shape[1]
+        center[num_observed:] = 0.0
+        scale[num_observed:] = 1.0
+    return center, scale
 
 
-def taylor_local(
-    q: DiagNormal,
-    inputs: Array,
-    targets: Array,
-    zeta: Zeta,
-    layer_sizes: Sizes,
-    likelihood_sigma: Sigma,
-) -> Array:
-    """gᵀH⁻¹g of each row, (N,): Σ_layers Σ_{s,t} (a_s⊙a_t)ᵀσ²(δ_s⊙δ_t) + ½ (a_s²⊙a_t²)ᵀσ⁴(κ_s⊙κ_t).
-
-    a, δ and κ are those of `backward_local`.
-    """
-    a, delta, kappa = bnn.backward_local(
-        q, inputs, targets, zeta, layer_sizes, likelihood_sigma
-    )
-    variances = bnn.layer_blocks(q.sigma**2, layer_sizes)
-    total = np.zeros(len(inputs))
-    for layer, variance in enumerate(variances):
-        for s in range(len(zeta[0])):
-            total += pair_sum(a[layer], variance, delta[layer], s)
-            total += 0.5 * pair_sum(a[layer] ** 2, variance**2, kappa[layer], s)
-    return total
+# ------------------------------------------------------------ bonuses
 
 
-def information_gains(
-    q: DiagNormal,
-    inputs: Array,
-    targets: Array,
-    eps: Noise,
-    *,
-    layer_sizes: Sizes,
-    likelihood_sigma: Sigma,
-    step_size: float,
-    method: Method = "taylor",
-) -> Array:
-    """Gains (N,) in nats of N transitions, each from the same q; inputs (N, I), targets (N, O), eps (S, D).
+class Bonus(Protocol):
+    """Rewards exploration. `reward` changes nothing; `update` returns a new bonus."""
 
-    "exact" is `information_gain(posterior_step(row), q)`; "taylor" is its second-order form, computed for
-    many rows at once. With S samples it is biased upward by ½λ² tr(H⁻¹ Cov ĝ), ĝ the S-sample gradient.
-    """
-    bnn.check_choice("method", method, METHODS)
-    bnn.check_rows(inputs, targets)
-    check_positive("step_size", step_size)
-    bnn.check_likelihood_sigma(likelihood_sigma, layer_sizes[-1])
-    check_array("inputs", inputs, (len(inputs), layer_sizes[0]))
-    check_array("targets", targets, (len(inputs), layer_sizes[-1]))
-    if not isinstance(eps, np.ndarray):
-        bnn.check_zeta(eps, len(inputs), layer_sizes)
-    model: ModelSettings = {
-        "layer_sizes": layer_sizes,
-        "likelihood_sigma": likelihood_sigma,
-    }
-    if method == "exact":
-        return information_gains_by_row(
-            q, inputs, targets, eps, step_size=step_size, method=method, **model
-        )
-    chunks = [
-        slice(start, start + CHUNK_ROWS) for start in range(0, len(inputs), CHUNK_ROWS)
-    ]
-    taylor: Any = taylor_sampled if isinstance(eps, np.ndarray) else taylor_local
-    sums = [
-        taylor(q, inputs[rows], targets[rows], noise_of_rows(eps, rows), **model)
-        for rows in chunks
-    ]
-    gains = 0.5 * step_size**2 * np.concatenate(sums)
-    check_finite("gains", gains)
-    return gains
+    def reward(self, batch: Batch, rng: Generator) -> Array: ...  # (N,)
 
-
-information_gains_local = bnn.with_zeta(information_gains)
-
-# ---------------------------------------------------------------- the algorithm: bonuses
+    def update(self, batch: Batch, rng: Generator) -> Bonus: ...
 
 
 @dataclass(frozen=True)
 class NoBonus:
-    """The plain agent: every transition pays 0."""
+    """The plain agent: a bonus of 0."""
 
     def reward(self, batch: Batch, rng: Generator) -> Array:
         return np.zeros(len(batch.rewards))
@@ -467,66 +467,44 @@ class NoBonus:
 
 @dataclass(frozen=True)
 class VimeSettings:
-    """Settings of `Vime`; defaults are the original code's, where a line does not say otherwise."""
+    """Settings of `Vime`; the defaults are the original code's unless a line says so.
+
+    The three functions belong together: those named `_local` take zeta. `fast_ref` has
+    faster twins of gradient and gains.
+    """
 
     hidden_sizes: tuple[int, ...] = (32,)
-    likelihood_sigma: float = 5.0  # in units of the normalised observation
-    prior_sigma: float = 0.5  # of weights and biases, and of the posterior at the start
+    likelihood_sigma: float = 5.0  # in units of the normalized observation
+    prior_sigma: float = 0.5  # of weights and biases, and of the posterior at first
     num_data: float | None = (
-        50.0  # its KL/5 per minibatch of 10; None: the number of rows in the pool
+        50.0  # its KL/5 per minibatch of 10; None: rows in the pool
     )
     step_size: float = 0.01  # λ of the gain
     method: Method = "taylor"
-    gradient: bnn.Gradient = "autograd"  # of `fit`, or "closed_form"
-    local: bool = False  # noise per weight; the original has noise per unit, one draw for all rows
+    sample_noise: Callable[..., Any] = (
+        bnn.sample_eps
+    )  # original: per unit, shared by rows
+    gradient: Callable[..., tuple[Array, Array]] = bnn.elbo_grad  # that `fit` climbs
+    gains: Callable[..., Array] = information_gains
     num_samples: int = 10
-    num_updates: int = 500  # Adam steps an `update`
+    num_updates: int = 500  # Adam steps per `update`
     batch_size: int = 10
     learning_rate: float = 1e-3
     capacity: int = 100_000  # rows of the replay pool
-    min_rows: int = 500  # in the pool, before the model trains and gains are paid
+    min_rows: int = 500  # rows in the pool before the model trains and gains are paid
 
     def __post_init__(self) -> None:
-        check_count("num_updates", self.num_updates, minimum=0)
-        for name in ("num_samples", "batch_size", "capacity", "min_rows"):
-            check_count(name, getattr(self, name))
-        for name in ("likelihood_sigma", "prior_sigma", "step_size", "learning_rate"):
-            check_positive(name, getattr(self, name))
-        check_positive("num_data", 1.0 if self.num_data is None else self.num_data)
-        bnn.check_choice("method", self.method, METHODS)
-        bnn.check_choice("gradient", self.gradient, tuple(bnn.GRADIENTS))
-        if self.min_rows > self.capacity:
-            raise ValueError(
-                f"min_rows must be <= capacity, got {self.min_rows} > {self.capacity}"
-            )
-
-
-def spread(rows: Array) -> Array:
-    """Standard deviation over the rows, exactly 0 where they never vary (a mean of equals can be off by rounding)."""
-    return np.where(np.ptp(rows, axis=0) > 0, rows.std(axis=0), 0.0)
-
-
-def pool_statistics(pool: ReplayPool, action_space: Space[Any]) -> tuple[Array, Array]:
-    """Mean and standard deviation (K + A,) of observations and actions; 0 and 1 for one-hot actions.
-
-    A dimension that never varied is divided by 1.
-    """
-    rows = np.concatenate([pool.observations, pool.actions], axis=1)
-    center, scale = rows.mean(axis=0), spread(rows)
-    scale[scale == 0.0] = 1.0
-    if isinstance(action_space, Discrete):
-        num_observed = pool.observations.shape[1]
-        center[num_observed:], scale[num_observed:] = 0.0, 1.0
-    return center, scale
+        check_settings(self)
 
 
 @dataclass(frozen=True, eq=False)
 class Vime:
-    """VIME as a bonus: a Bayesian network that predicts s′ from (s, a), and what each transition teaches it.
+    """VIME as a bonus: a Bayesian network predicts s′; each transition's gain is paid.
 
-    `reward` gives raw gains in nats and never trains; it is 0 until the pool holds `min_rows`. `update`
-    takes the batch into the pool, refreshes the statistics and fits. Inputs and targets are normalised by
-    the pool's mean and standard deviation; one-hot actions are not. [VIME] section 2.5; [Lecture] "Algorithm".
+    `reward` gives raw gains in nats and never trains; it is 0 until the pool holds
+    `min_rows`. `update` takes the batch into the pool, refreshes the statistics and
+    fits. Inputs and targets are normalized by the pool's mean and standard deviation.
+    [VIME] section 2.5; [Lecture] "Algorithm".
     """
 
     settings: VimeSettings
@@ -543,65 +521,77 @@ class Vime:
         num_observed = self.pool.observations.shape[1]
         return (len(self.center), *self.settings.hidden_sizes, num_observed)
 
+    @property
+    def model(self) -> ModelSettings:
+        """What the network is: its layers, and σ_l."""
+        sigma = self.settings.likelihood_sigma
+        return {"layer_sizes": self.layer_sizes, "likelihood_sigma": sigma}
+
     def reward(self, batch: Batch, rng: Generator) -> Array:
         """Raw gains (N,) in nats."""
         rows = self.model_rows(batch)
-        if len(self.pool) < self.settings.min_rows:
+        s = self.settings
+        if len(self.pool) < s.min_rows:
             return np.zeros(len(batch.rewards))
         inputs, targets = self.normalized(*rows)
-        s = self.settings
-        noise = bnn.sample_noise(
-            rng, s.num_samples, len(inputs), self.layer_sizes, local=s.local
+        noise = s.sample_noise(rng, s.num_samples, len(inputs), self.layer_sizes)
+        return s.gains(
+            self.q,
+            inputs,
+            targets,
+            noise,
+            **self.model,
+            step_size=s.step_size,
+            method=s.method,
         )
-        return information_gains(
-            self.q, inputs, targets, noise,
-            layer_sizes=self.layer_sizes, likelihood_sigma=s.likelihood_sigma,
-            step_size=s.step_size, method=s.method,
-        )  # fmt: skip
 
     def update(self, batch: Batch, rng: Generator) -> Vime:
-        """Vime with the batch in its pool and, from `min_rows` on, fitted by `num_updates` steps."""
+        """Vime with the batch in its pool, and fitted once the pool holds min_rows."""
         pool = self.pool.extend(*self.model_rows(batch))
         center, scale = pool_statistics(pool, self.action_space)
         new = replace(self, pool=pool, center=center, scale=scale)
         return new.fitted(rng) if len(pool) >= self.settings.min_rows else new
 
     def fitted(self, rng: Generator) -> Vime:
-        inputs, targets = self.normalized(
-            self.pool.observations, self.pool.actions, self.pool.next_observations
-        )
+        """Vime after `num_updates` Adam steps on minibatches from the pool."""
+        inputs, targets = self.normalized(*self.pool.columns)
         s = self.settings
         q, adam = bnn.fit(
-            self.q, self.prior, inputs, targets, rng,
-            layer_sizes=self.layer_sizes, likelihood_sigma=s.likelihood_sigma,
+            self.q,
+            self.prior,
+            inputs,
+            targets,
+            rng,
+            **self.model,
             num_data=len(inputs) if s.num_data is None else s.num_data,
-            num_updates=s.num_updates, batch_size=s.batch_size, num_samples=s.num_samples,
-            learning_rate=s.learning_rate, local=s.local, gradient=s.gradient, adam=self.adam,
-        )  # fmt: skip
+            num_updates=s.num_updates,
+            batch_size=s.batch_size,
+            num_samples=s.num_samples,
+            learning_rate=s.learning_rate,
+            sample_noise=s.sample_noise,
+            gradient=s.gradient,
+            adam=self.adam,
+        )
         return replace(self, q=q, adam=adam)
 
     def model_rows(self, batch: Batch) -> tuple[Array, Array, Array]:
-        """Observations, actions as the model sees them, next observations; ValueError where not finite."""
-        shape = len(batch.rewards), self.pool.observations.shape[1]
+        """The batch's columns as the pool stores them; ValueError unless finite."""
+        shape = (len(batch.rewards), self.pool.observations.shape[1])
         check_array("observations", batch.observations, shape)
         check_array("next_observations", batch.next_observations, shape)
-        return (
-            batch.observations,
-            model_actions(batch.actions, self.action_space),
-            batch.next_observations,
-        )
+        actions = model_actions(batch.actions, self.action_space)
+        return batch.observations, actions, batch.next_observations
 
     def normalized(
         self, observations: Array, actions: Array, next_observations: Array
     ) -> tuple[Array, Array]:
         """The model's inputs (N, K + A) and targets (N, K)."""
         num_observed = observations.shape[1]
-        inputs = (
-            np.concatenate([observations, actions], axis=1) - self.center
-        ) / self.scale
-        return inputs, (next_observations - self.center[:num_observed]) / self.scale[
-            :num_observed
-        ]
+        raw = np.concatenate([observations, actions], axis=1)  # (N, K + A)
+        inputs = (raw - self.center) / self.scale
+        center = self.center[:num_observed]
+        scale = self.scale[:num_observed]
+        return inputs, (next_observations - center) / scale
 
 
 def vime_init(
@@ -610,28 +600,103 @@ def vime_init(
     rng: Generator,
     settings: VimeSettings | None = None,
 ) -> Vime:
-    """Vime with an empty pool: prior N(0, prior_sigma²), μ ~ N(0, 1) as in the original code."""
+    """Vime with an empty pool: prior N(0, prior_sigma²), μ ~ N(0, 1) as in the original."""
     settings = settings or VimeSettings()
-    sizes = (
-        observation_size + action_size(action_space),
-        *settings.hidden_sizes,
-        observation_size,
-    )
+    num_actions = action_size(action_space)
+    num_inputs = observation_size + num_actions
+    sizes = (num_inputs, *settings.hidden_sizes, observation_size)
+
+    # The posterior and its prior have the same widths.
     mu = rng.standard_normal(bnn.num_weights(sizes))
-    rho = bnn.softplus_inverse(np.full(len(mu), settings.prior_sigma))
-    pool = ReplayPool(
-        settings.capacity,
-        np.zeros((0, observation_size)),
-        np.zeros((0, action_size(action_space))),
-        np.zeros((0, observation_size)),
-    )
+    sigma = np.full(len(mu), settings.prior_sigma)
+    rho = bnn.softplus_inverse(sigma)
+
+    no_observations = np.zeros((0, observation_size))
+    no_actions = np.zeros((0, num_actions))
     return Vime(
         settings,
         action_space,
-        DiagNormal(mu, rho),
-        DiagNormal(np.zeros(len(mu)), rho),
-        bnn.adam_init(2 * len(mu)),
-        pool,
-        np.zeros(sizes[0]),
-        np.ones(sizes[0]),
+        q=DiagNormal(mu, rho),
+        prior=DiagNormal(np.zeros(len(mu)), rho),
+        adam=bnn.adam_init(2 * len(mu)),
+        pool=ReplayPool(
+            settings.capacity, no_observations, no_actions, no_observations
+        ),
+        center=np.zeros(num_inputs),
+        scale=np.ones(num_inputs),
     )
+
+
+# ------------------------------------------------------------ argument checks
+
+
+def check_transition(inputs: Array) -> None:
+    if len(inputs) != 1:
+        raise ValueError(f"inputs must be one transition, got {len(inputs)} rows")
+
+
+def check_eta(eta: float) -> None:
+    if not (np.isfinite(eta) and eta >= 0):
+        raise ValueError(f"eta must be >= 0 and finite, got {eta}")
+
+
+def check_indices(name: str, indices: Array, count: int) -> None:
+    whole = indices == np.floor(indices)
+    if not np.all(whole & (indices >= 0) & (indices < count)):
+        given = f"{np.min(indices)} to {np.max(indices)}"
+        raise ValueError(f"{name} must be indices below {count}, got {given}")
+
+
+def check_columns(rows: Sequence[Array]) -> None:
+    lengths = [len(values) for values in rows]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"replay rows must be as many in each array, got {lengths}")
+
+
+def check_settings(settings: VimeSettings) -> None:
+    check_count("num_updates", settings.num_updates, minimum=0)
+    for name in ("num_samples", "batch_size", "capacity", "min_rows"):
+        check_count(name, getattr(settings, name))
+    for name in ("likelihood_sigma", "prior_sigma", "step_size", "learning_rate"):
+        check_positive(name, getattr(settings, name))
+    if settings.num_data is not None:
+        check_positive("num_data", settings.num_data)
+    bnn.check_choice("method", settings.method, METHODS)
+    for name in ("sample_noise", "gradient", "gains"):
+        bnn.check_function(name, getattr(settings, name))
+    if settings.min_rows > settings.capacity:
+        got = f"{settings.min_rows} > {settings.capacity}"
+        raise ValueError(f"min_rows must be <= capacity, got {got}")
+
+
+# ------------------------------------------------------------ what `help` shows
+
+__all__ = [
+    "Batch",
+    "Bonus",
+    "NoBonus",
+    "ReplayPool",
+    "Vime",
+    "VimeSettings",
+    "action_size",
+    "curious_rewards",
+    "information_gain",
+    "information_gain_taylor",
+    "information_gains",
+    "information_gains_local",
+    "model_actions",
+    "normalize_gains",
+    "pool_statistics",
+    "posterior_step",
+    "posterior_step_local",
+    "posterior_update",
+    "posterior_update_local",
+    "transition_loss",
+    "transition_loss_grad",
+    "transition_loss_local",
+    "vime_init",
+]  # fmt: skip
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -21,10 +21,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch_twin
-from common import Problem, median_times, problem
+from common import Problem, local_or_not, median_times, noise_sampler, problem
 
 import bnn_ref as bnn
-import vime_ref as vime
+import fast_ref as fast
 
 NETS = (3, 32, 2), (23, 64, 64, 17)
 NUM_SAMPLES, LIKELIHOOD_SIGMA = 10, 0.5
@@ -34,6 +34,7 @@ MOST_VMAP_BYTES = 1e9  # of all rows' gradients by the sampled weights, which vm
 MINIBATCH, ELBO = 10, {"likelihood_sigma": LIKELIHOOD_SIGMA, "num_data": 500.0}
 FIT = {"batch_size": MINIBATCH, "num_samples": NUM_SAMPLES, "learning_rate": 1e-3}
 MOST_APART = 1e-10
+MODULES = {"autograd": bnn, "by hand": fast}  # whose gradient of the ELBO
 
 
 def apart(x: np.ndarray, y: np.ndarray) -> float:
@@ -71,7 +72,7 @@ def compare_gains(p: Problem, num_runs: int) -> None:
     )
     best = min(trial, key=trial.__getitem__)
     runs = {
-        "here": lambda: vime.information_gains(
+        "here": lambda: fast.information_gains(
             p.q, p.inputs, p.targets, eps, layer_sizes=p.sizes, **settings
         ),
         f"vmap, chunks of {best}": other(num_rows, best),
@@ -94,11 +95,11 @@ def compare_gains(p: Problem, num_runs: int) -> None:
 
 def check_gradients(p: Problem, local: bool) -> None:
     """Both gradients of the ELBO are those of PyTorch on one minibatch."""
-    noise = bnn.sample_noise(
-        np.random.default_rng(2), NUM_SAMPLES, MINIBATCH, p.sizes, local=local
-    )
+    rng = np.random.default_rng(2)
+    noise = noise_sampler(local)(rng, NUM_SAMPLES, MINIBATCH, p.sizes)
     rows = p.inputs[:MINIBATCH], p.targets[:MINIBATCH], noise
-    for gradient in bnn.GRADIENTS.values():
+    for module in MODULES.values():
+        gradient = local_or_not(module, "elbo_grad", local)
         here = np.concatenate(
             gradient(p.q, p.prior, *rows, layer_sizes=p.sizes, **ELBO)
         )
@@ -106,25 +107,27 @@ def check_gradients(p: Problem, local: bool) -> None:
 
 
 def compare_steps(p: Problem, local: bool, num_updates: int, num_runs: int) -> None:
-    settings = {"num_updates": num_updates, "local": local, **FIT}
+    settings = {"num_updates": num_updates, **FIT}
 
-    def fitted(gradient: str) -> np.ndarray:
+    def fitted(name: str) -> np.ndarray:
         data = p.q, p.prior, p.inputs, p.targets, np.random.default_rng(1)
-        q, _ = bnn.fit(
-            *data, gradient=gradient, layer_sizes=p.sizes, **settings, **ELBO
-        )
+        functions = {
+            "sample_noise": noise_sampler(local),
+            "gradient": local_or_not(MODULES[name], "elbo_grad", local),
+        }
+        q, _ = bnn.fit(*data, layer_sizes=p.sizes, **functions, **settings, **ELBO)
         return np.concatenate([q.mu, q.rho])
 
     check_gradients(p, local)
     runs: dict[str, Callable[[], np.ndarray]] = {
         "autograd": lambda: fitted("autograd"),
-        "closed_form": lambda: fitted("closed_form"),
+        "by hand": lambda: fitted("by hand"),
         "torch": lambda: torch_twin.Elbo(p, **ELBO).fit(
-            p, np.random.default_rng(1), **settings
+            p, np.random.default_rng(1), local=local, **settings
         ),
     }
     times, results = median_times(runs, num_runs)
-    for gradient in bnn.GRADIENTS:
+    for gradient in MODULES:
         seconds = [times[name] / num_updates for name in (gradient, "torch")]
         what = f"step: {gradient}, noise per {'unit and row' if local else 'weight'}"
         report(what, p, *seconds, apart(results[gradient], results["torch"]))

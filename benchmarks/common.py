@@ -39,6 +39,16 @@ def problem(sizes: Sizes, num_rows: int) -> Problem:
     )
 
 
+def noise_sampler(local: bool) -> Callable[..., Any]:
+    """Noise per unit and row, or per weight."""
+    return bnn.sample_zeta if local else bnn.sample_eps
+
+
+def local_or_not(module: Any, name: str, local: bool) -> Any:
+    """The module's function of this name, or its form under local reparameterization."""
+    return getattr(module, f"{name}_local" if local else name)
+
+
 def median_times(
     runs: Mapping[Any, Callable[[], Any]], num_runs: int
 ) -> tuple[dict[Any, float], dict[Any, Any]]:

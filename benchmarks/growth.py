@@ -18,10 +18,10 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from common import Problem, Sizes, median_times, problem
+from common import Problem, Sizes, local_or_not, median_times, noise_sampler, problem
 
 import bnn_ref as bnn
-import vime_ref as vime
+import fast_ref as fast
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -33,15 +33,15 @@ CURVES = "gains, noise per weight", "gains, noise per unit and row", "training s
 
 
 def gains_of(p: Problem, num_samples: int, *, local: bool) -> Callable[[], Any]:
-    noise = bnn.sample_noise(
-        np.random.default_rng(1), num_samples, len(p.inputs), p.sizes, local=local
-    )
+    rng = np.random.default_rng(1)
+    noise = noise_sampler(local)(rng, num_samples, len(p.inputs), p.sizes)
+    gains = local_or_not(fast, "information_gains", local)
     settings = {
         "layer_sizes": p.sizes,
         "likelihood_sigma": LIKELIHOOD_SIGMA,
         "step_size": 0.01,
     }
-    return lambda: vime.information_gains(p.q, p.inputs, p.targets, noise, **settings)
+    return lambda: gains(p.q, p.inputs, p.targets, noise, **settings)
 
 
 def steps_of(p: Problem, num_samples: int, minibatch: int) -> Callable[[], Any]:
@@ -53,7 +53,7 @@ def steps_of(p: Problem, num_samples: int, minibatch: int) -> Callable[[], Any]:
     return lambda: bnn.fit(
         p.q, p.prior, p.inputs, p.targets, np.random.default_rng(1),
         num_updates=UPDATES, batch_size=minibatch, num_samples=num_samples,
-        learning_rate=1e-3, gradient="closed_form", **settings,
+        learning_rate=1e-3, gradient=fast.elbo_grad, **settings,
     )  # fmt: skip
 
 

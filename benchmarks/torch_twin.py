@@ -1,12 +1,12 @@
 """Gains and ELBO steps in plain PyTorch, on the numbers of a `Problem`: what `against_torch.py` compares with."""
 
+from typing import Any
+
 import numpy as np
 import torch
-from common import Problem, Sizes
+from common import Problem, Sizes, noise_sampler
 from torch import Tensor
 from torch.nn.functional import softplus
-
-import bnn_ref as bnn
 
 Noise = Tensor | list[Tensor]  # eps (S, D), or one zeta (S, N, O) per layer
 
@@ -15,7 +15,7 @@ def tensor(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(values))
 
 
-def noise_tensors(noise: bnn.Noise) -> Noise:
+def noise_tensors(noise: Any) -> Noise:
     """The same numbers, not copied."""
     return (
         torch.from_numpy(noise)
@@ -27,7 +27,7 @@ def noise_tensors(noise: bnn.Noise) -> Noise:
 def outputs(
     mu: Tensor, sigma: Tensor, inputs: Tensor, noise: Noise, sizes: Sizes
 ) -> Tensor:
-    """Outputs (S, N, O), as `bnn.forward`."""
+    """Outputs (S, N, O), as `bnn.mlp` and `bnn.mlp_local`."""
     h, start = inputs, 0
     theta, variance = (
         (mu, sigma**2) if isinstance(noise, list) else (mu + sigma * noise, None)
@@ -120,7 +120,7 @@ class Elbo:
         self.leaves = [tensor(values).requires_grad_() for values in (p.q.mu, p.q.rho)]
         self.prior = tensor(p.prior.mu), tensor(p.prior.sigma)
 
-    def loss(self, inputs: np.ndarray, targets: np.ndarray, noise: bnn.Noise) -> Tensor:
+    def loss(self, inputs: np.ndarray, targets: np.ndarray, noise: Any) -> Tensor:
         """−ELBO of a minibatch, up to a constant."""
         rows = torch.from_numpy(inputs), torch.from_numpy(targets), noise_tensors(noise)
         phi = self.leaves[0], softplus(self.leaves[1])
@@ -128,7 +128,7 @@ class Elbo:
         return self.num_data / len(inputs) * fit + kl_to_prior(*phi, *self.prior)
 
     def gradient(
-        self, inputs: np.ndarray, targets: np.ndarray, noise: bnn.Noise
+        self, inputs: np.ndarray, targets: np.ndarray, noise: Any
     ) -> np.ndarray:
         """Of the ELBO, in μ and ρ: (2D,)."""
         return torch.cat(
@@ -143,7 +143,7 @@ class Elbo:
         )  # the fastest of its forms here
         for _ in range(num_updates):
             rows = rng.integers(len(p.inputs), size=batch_size)
-            noise = bnn.sample_noise(rng, num_samples, batch_size, p.sizes, local=local)
+            noise = noise_sampler(local)(rng, num_samples, batch_size, p.sizes)
             adam.zero_grad()
             self.loss(p.inputs[rows], p.targets[rows], noise).backward()
             adam.step()

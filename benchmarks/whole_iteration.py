@@ -30,6 +30,7 @@ import torch
 from common import median_times
 
 import agents_ref as agents
+import fast_ref as fast
 import vime_ref as vime
 
 HORIZON, HIDDEN, UPDATES, MINIBATCH, SAMPLES = 200, 32, 500, 10, 10
@@ -44,6 +45,9 @@ class OldInterface(gym.Wrapper):
     def step(self, action: int) -> tuple[np.ndarray, float, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
         return observation, reward, terminated or truncated, info
+
+
+FAST = {"gradient": fast.elbo_grad, "gains": fast.information_gains}
 
 
 def port_iteration(num_steps: int, gain_steps: int) -> Callable[[], None]:
@@ -81,7 +85,9 @@ def port_iteration(num_steps: int, gain_steps: int) -> Callable[[], None]:
     return next_iteration
 
 
-def our_iteration(num_steps: int, gradient: str) -> Callable[[], agents.Iteration]:
+def our_iteration(
+    num_steps: int, functions: dict[str, Any]
+) -> Callable[[], agents.Iteration]:
     """A call that runs this project's next iteration, the first one done."""
     env = gym.make("MountainCar-v0")
     rngs = np.random.default_rng(0).spawn(5)
@@ -89,7 +95,7 @@ def our_iteration(num_steps: int, gradient: str) -> Callable[[], agents.Iteratio
     settings = agents.AgentSettings(batch_steps=num_steps, policy_step=step)
     model = vime.VimeSettings(
         (HIDDEN,),
-        gradient=gradient,
+        **functions,
         num_samples=SAMPLES,
         num_updates=UPDATES,
         batch_size=MINIBATCH,
@@ -125,8 +131,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.manual_seed(0)
     runs = {
-        "here, closed_form": our_iteration(args.steps, "closed_form"),
-        "here, autograd": our_iteration(args.steps, "autograd"),
+        "here, fast": our_iteration(args.steps, FAST),
+        "here, autograd": our_iteration(args.steps, {"gains": fast.information_gains}),
         "port, 1 step a gain": port_iteration(args.steps, 1),
         "port, 5 steps a gain": port_iteration(args.steps, 5),
     }

@@ -1,11 +1,13 @@
 """What Hypothesis draws: standard deviations, posteriors, networks with data and noise, paths."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
 
 import bnn_ref as bnn
+import fast_ref as fast
 
 seeds = st.integers(0, 2**32 - 1)
 layer_sizes = st.lists(st.integers(1, 4), min_size=2, max_size=4).map(tuple)
@@ -69,4 +71,33 @@ def cases(draw: st.DrawFn, max_rows: int = 4, max_samples: int = 3) -> Case:
         draw(st.integers(1, max_samples)),
         draw(seeds),
         draw(log_uniform(0.1, 10.0)),
+    )
+
+
+def noise_of(case: Case, local: bool) -> Any:
+    return case.zeta if local else case.eps
+
+
+def fit_by(local: bool, module: Any = bnn) -> dict[str, Any]:
+    """The keywords of `fit` that choose the noise, and whose gradient takes it."""
+    if local:
+        return {"sample_noise": bnn.sample_zeta, "gradient": module.elbo_grad_local}
+    return {"sample_noise": bnn.sample_eps, "gradient": module.elbo_grad}
+
+
+# Both gradients of the ELBO, by the module that has them.
+GRADIENTS = {
+    "autograd": {False: bnn.elbo_grad, True: bnn.elbo_grad_local},
+    "by hand": {False: fast.elbo_grad, True: fast.elbo_grad_local},
+}
+
+
+def gradient_of(
+    case: Case, local: bool, gradient: Callable[..., Any], **changes: Any
+) -> np.ndarray:
+    """The gradient of the ELBO in (μ, ρ), (2D,)."""
+    given = {"q": case.q, "prior": case.prior, "num_data": 10.0} | case.model | changes
+    noise = {"zeta": case.zeta} if local else {"eps": case.eps}
+    return np.concatenate(
+        gradient(inputs=case.inputs, targets=case.targets, **noise, **given)
     )

@@ -433,6 +433,7 @@ fractions = finite(0.0, 1.0)
 )
 @settings(max_examples=50)
 def test_discounted_returns_against_double_sum(rewards, gamma, last_value):
+    """Equation A5"""
     n = len(rewards)
     oracle = [
         sum(gamma ** (k - t) * rewards[k] for k in range(t, n))
@@ -507,6 +508,7 @@ def slow_advantages(
 @given(path=paths, gamma=fractions, lam=fractions)
 @settings(max_examples=60)
 def test_gae_advantages_against_slow_sums(path, gamma, lam):
+    """Equation A6"""
     advantages = gae_advantages(*path.columns, gamma=gamma, lam=lam)
     assert np.allclose(
         advantages, slow_advantages(path, gamma, lam), rtol=1e-12, atol=1e-12
@@ -641,7 +643,7 @@ ADVANTAGES = np.array([1.0, -0.5, 2.0, 0.3])
 
 @both
 def test_policy_gradient_step_against_differences(make):
-    """Controls: the sum over rows in place of the mean, and an entropy that is a cost."""
+    """Controls: the sum over rows in place of the mean, and an entropy that is a cost. A7"""
     policy, beta = make(10), 0.3
     actions = draw(policy, 11)
 
@@ -722,7 +724,7 @@ def slow_fisher(policy: Any, every: int) -> np.ndarray:
 @pytest.mark.parametrize("every", [1, 3])
 @both
 def test_trpo_step_against_dense_fisher_matrix(make, every):
-    """√(2δ / dᵀFd)·d with Fd = g, F by integration. Controls: the gradient, √(δ / dᵀFd), F of the other rows."""
+    """√(2δ / dᵀFd)·d with Fd = g, F by integration. Controls: the gradient, √(δ / dᵀFd), F of the other rows. A8"""
     policy, damping, max_kl = make(14), 0.1, 1e-8
     actions = draw(policy, 15)
     gradient = slow_gradient(
@@ -1199,11 +1201,11 @@ class Ready:
 
 
 def pay(
-    gains: Any, history: tuple[float, ...] = (4.0,), **keywords: Any
+    gains: Any, history: tuple[float, ...] = (4.0,), normalize: bool = True
 ) -> tuple[np.ndarray, ...]:
     _, batch, _ = roll(3)
     result = curiosity(
-        Ready(gains), batch, history, default_rng(0), AgentSettings(eta=0.5, **keywords)
+        Ready(gains), batch, history, default_rng(0), eta=0.5, normalize=normalize
     )
     assert batch.rewards.tolist() == [1, 2, 3]  # control InputMutation
     return result
@@ -1360,7 +1362,7 @@ def test_train_with_a_count_bonus_and_a_categorical_policy():
 
 
 def test_train_runs_the_four_lines_in_order():
-    """Interact, reward curiosity, train the agent, train the model; the bonus sees the raw batch."""
+    """Interact, reward curiosity, train the agent, train the model; the bonus sees the raw batch. A1 A2 A3 A4"""
     log: list[Any] = []
     all_streams = streams(0)
 

@@ -14,9 +14,19 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
-from strategies import Case, cases, finite, log_uniform, make_case, seeds
+from strategies import (
+    Case,
+    cases,
+    finite,
+    fit_by,
+    log_uniform,
+    make_case,
+    noise_of,
+    seeds,
+)
 
 import bnn_ref as bnn
+import fast_ref as fast
 import vime_ref as vime
 from bnn_ref import DiagNormal
 
@@ -25,12 +35,20 @@ WEIGHTS_AND_LOCAL = pytest.mark.parametrize(
 )
 
 
-def function(name: str, local: bool) -> Callable:
-    return getattr(vime, name + "_local" * local)
+BOTH_MODULES = pytest.mark.parametrize(
+    "module", [vime, fast], ids=["definition", "fast"]
+)
 
 
-def noise_of(case: Case, local: bool) -> np.ndarray | list[np.ndarray]:
-    return case.zeta if local else case.eps
+def function(name: str, local: bool, module: object = vime) -> Callable:
+    return getattr(module, name + "_local" * local)
+
+
+def settings_by(local: bool, module: object = vime) -> dict[str, object]:
+    """The three functions of `VimeSettings`, of one kind."""
+    gradients = fast if module is fast else bnn
+    gains = function("information_gains", local, module)
+    return {**fit_by(local, gradients), "gains": gains}
 
 
 def read_only(values) -> np.ndarray:
@@ -144,6 +162,7 @@ def gain_of_stored(q_new: DiagNormal, q_old: DiagNormal) -> float:
 @given(case=cases(max_rows=1))
 @settings(max_examples=20)
 def test_transition_loss_against_slow_sum(case: Case, local: bool) -> None:
+    """Equation V1"""
     noise = noise_of(case, local)
     loss = function("transition_loss", local)(
         case.q, case.prior, case.inputs, case.targets, noise, **case.model
@@ -196,6 +215,7 @@ linear_cases = st.builds(
 def test_posterior_step_against_closed_form_of_a_linear_model(
     case: Case, step_size: float
 ) -> None:
+    """Equation V2"""
     q, x = (
         case.q,
         np.array([case.inputs[0, 0], 1.0]),
@@ -239,6 +259,7 @@ def slow_update(
 def test_posterior_update_against_slow_loop(
     case: Case, num_steps: int, local: bool
 ) -> None:
+    """Equation V3"""
     noise = noise_of(case, local)
     args = case.q, case.inputs, case.targets, noise
     new = function("posterior_update", local)(
@@ -296,6 +317,7 @@ def moved(weights: list[tuple[float, ...]]) -> tuple[DiagNormal, DiagNormal]:
 @given(weights=moved_weights)
 @settings(max_examples=150)
 def test_information_gain_against_50_digits(weights: list[tuple[float, ...]]) -> None:
+    """Equation V4"""
     q_new, q_old = moved(weights)
     assert vime.information_gain(q_new, q_old) == near(
         gain_of_stored(q_new, q_old), 1e-12
@@ -391,7 +413,7 @@ def test_information_gain_mistakes_fail_the_50_digits(
 def test_information_gain_taylor_against_the_limit_of_the_exact_gain(
     case: Case, seed: int, step_size: float
 ) -> None:
-    """KL[q(φ + tΔ)‖q(φ)]/t² at t = 1e-20 in 80 digits, Δ = −λH⁻¹g; and `kl_taylor` of the same Δ."""
+    """KL[q(φ + tΔ)‖q(φ)]/t² at t = 1e-20 in 80 digits, Δ = −λH⁻¹g; and `kl_taylor` of the same Δ. V5"""
     q, rng = case.q, np.random.default_rng(seed)
     gradient = rng.normal(size=(2, len(q.mu)))
     gain = vime.information_gain_taylor(q, *gradient, step_size=step_size)
@@ -411,9 +433,12 @@ def test_information_gain_taylor_against_the_limit_of_the_exact_gain(
 # ---------------------------------------------------------------- gains of a batch
 
 
-def gains_of(case: Case, local: bool, **settings_: object) -> np.ndarray:
+def gains_of(
+    case: Case, local: bool, module: object = fast, **settings_: object
+) -> np.ndarray:
     args = case.q, case.inputs, case.targets, noise_of(case, local)
-    return function("information_gains", local)(*args, **case.model, **settings_)
+    gains = function("information_gains", local, module)
+    return gains(*args, **case.model, **settings_)
 
 
 @WEIGHTS_AND_LOCAL
@@ -422,38 +447,43 @@ def gains_of(case: Case, local: bool, **settings_: object) -> np.ndarray:
 def test_gains_against_per_row_autograd(
     case: Case, step_size: float, local: bool
 ) -> None:
+    """Equation V6"""
     noise = noise_of(case, local)
     slow = [
         slow_taylor_gain(case, noise, row, step_size) for row in range(len(case.inputs))
     ]
     gains = gains_of(case, local, step_size=step_size)
-    args = case.q, case.inputs, case.targets, noise
-    by_row = vime.information_gains_by_row(*args, step_size=step_size, **case.model)
+    by_row = gains_of(case, local, vime, step_size=step_size)
     assert gains.shape == (len(case.inputs),)
     np.testing.assert_allclose(gains, slow, rtol=1e-12)
     np.testing.assert_allclose(by_row, slow, rtol=1e-12)
     assert not np.allclose(2 * gains, slow, rtol=0.5, atol=0.0), "MissingHalf"
 
 
+@BOTH_MODULES
 @WEIGHTS_AND_LOCAL
 def test_gains_with_a_likelihood_sigma_per_dimension_against_per_row_autograd(
-    local: bool,
+    local: bool, module: object
 ) -> None:
     case = make_case((2, 3, 2), 3, 2, 4, np.array([0.3, 2.0]))
     slow = [slow_taylor_gain(case, noise_of(case, local), row, 0.1) for row in range(3)]
-    np.testing.assert_allclose(gains_of(case, local, step_size=0.1), slow, rtol=1e-12)
+    gains = gains_of(case, local, module, step_size=0.1)
+    np.testing.assert_allclose(gains, slow, rtol=1e-12)
     one_for_both = case._replace(likelihood_sigma=0.3)
     assert not np.allclose(
-        gains_of(one_for_both, local, step_size=0.1), slow, rtol=1e-3
+        gains_of(one_for_both, local, module, step_size=0.1), slow, rtol=1e-3
     )
 
 
+@BOTH_MODULES
 @WEIGHTS_AND_LOCAL
 @given(case=cases())
 @settings(max_examples=15)
-def test_exact_gains_against_50_digits_on_a_slow_step(case: Case, local: bool) -> None:
+def test_exact_gains_against_50_digits_on_a_slow_step(
+    case: Case, local: bool, module: object
+) -> None:
     noise, step_size = noise_of(case, local), 1e-4
-    gains = gains_of(case, local, step_size=step_size, method="exact")
+    gains = gains_of(case, local, module, step_size=step_size, method="exact")
     for row, gain in enumerate(gains):
         gradients = grad(slow_surprise)((case.q.mu, case.q.rho), case, noise, row)
         hessian, q = slow_hessian(case.q), case.q
@@ -468,19 +498,28 @@ def test_exact_gains_against_50_digits_on_a_slow_step(case: Case, local: bool) -
 @given(case=cases())
 @settings(max_examples=15)
 def test_exact_gains_are_those_of_the_posterior_step(case: Case, local: bool) -> None:
-    for n, gain in enumerate(gains_of(case, local, step_size=1e-3, method="exact")):
+    exact = {"step_size": 1e-3, "method": "exact"}
+    at_once = gains_of(case, local, **exact)
+    np.testing.assert_allclose(at_once, gains_of(case, local, vime, **exact), rtol=1e-9)
+    for n, gain in enumerate(gains_of(case, local, vime, **exact)):
         noise = [zeta[:, n : n + 1] for zeta in case.zeta] if local else case.eps
         row = case.q, case.inputs[n : n + 1], case.targets[n : n + 1], noise
         q_new = function("posterior_step", local)(*row, step_size=1e-3, **case.model)
         assert gain == vime.information_gain(q_new, case.q)
 
 
+@BOTH_MODULES
 @WEIGHTS_AND_LOCAL
-def test_taylor_gain_approaches_the_exact_one_like_the_step_size(local: bool) -> None:
+def test_taylor_gain_approaches_the_exact_one_like_the_step_size(
+    local: bool, module: object
+) -> None:
     case, step_sizes = make_case((2, 3, 1), 4, 3, 11, 1.0), np.array([1e-2, 1e-3, 1e-4])
     taylor, exact = (
         np.array(
-            [gains_of(case, local, step_size=s, method=method) for s in step_sizes]
+            [
+                gains_of(case, local, module, step_size=s, method=method)
+                for s in step_sizes
+            ]
         )
         for method in ("taylor", "exact")
     )
@@ -494,8 +533,11 @@ def test_taylor_gain_approaches_the_exact_one_like_the_step_size(local: bool) ->
     np.testing.assert_allclose(missing_half[-1], 2.0, rtol=1e-4)
 
 
+@BOTH_MODULES
 @WEIGHTS_AND_LOCAL
-def test_gradient_is_averaged_over_samples_before_squaring(local: bool) -> None:
+def test_gradient_is_averaged_over_samples_before_squaring(
+    local: bool, module: object
+) -> None:
     case, samples = make_case((2, 3, 2), 3, 4, 5, 1.0), range(4)
     per_sample = [
         gains_of(
@@ -503,12 +545,14 @@ def test_gradient_is_averaged_over_samples_before_squaring(local: bool) -> None:
                 eps=case.eps[s : s + 1], zeta=[z[s : s + 1] for z in case.zeta]
             ),
             local,
+            module,
             step_size=0.1,
         )
         for s in samples
     ]
     slow = [slow_taylor_gain(case, noise_of(case, local), row, 0.1) for row in range(3)]
-    np.testing.assert_allclose(gains_of(case, local, step_size=0.1), slow, rtol=1e-12)
+    gains = gains_of(case, local, module, step_size=0.1)
+    np.testing.assert_allclose(gains, slow, rtol=1e-12)
     assert np.all(np.mean(per_sample, axis=0) > 1.1 * np.array(slow)), (
         "the mean of the squares is larger"
     )
@@ -588,6 +632,7 @@ gain_lists = st.lists(
 def test_normalize_gains_against_slow_history(
     batches, window: int, statistic: str, include_current: bool
 ) -> None:
+    """Equation V7"""
     history, statistics = (), []
     for batch in batches:
         ranked = sorted(batch)
@@ -668,6 +713,7 @@ rewards_and_gains = st.lists(
 @given(pairs=rewards_and_gains, eta=log_uniform(1e-6, 1e2))
 @settings(max_examples=30)
 def test_curious_rewards_against_slow_sum(pairs: np.ndarray, eta: float) -> None:
+    """Equation V8"""
     rewards, gains = read_only(pairs[:, 0]), read_only(pairs[:, 1])
     assert vime.curious_rewards(rewards, gains, eta).tolist() == [
         float(r) + eta * float(g) for r, g in pairs
@@ -852,7 +898,7 @@ def test_vime_reward_against_inputs_normalized_by_hand(
         [make_batch(1, 6, space), make_batch(2, 5, space)],
         make_batch(3, 4, space),
     )
-    bonus = new_vime(space, method=method, local=local)
+    bonus = new_vime(space, method=method, **settings_by(local))
     for rows in pool:
         bonus = bonus.update(rows, np.random.default_rng(8))
     sizes = (5 if isinstance(space, Discrete) else 4, 3, 3)
@@ -861,7 +907,8 @@ def test_vime_reward_against_inputs_normalized_by_hand(
         inputs, targets = normalized_by_hand(batch, seen, space)
         noise = drawn_noise(9, 4, sizes, local)
         settings_ = {"likelihood_sigma": 1.0, "step_size": 0.1, "method": method}
-        return vime.information_gains(
+        gains_by_hand = function("information_gains", local)
+        return gains_by_hand(
             bonus.q, inputs, targets, noise, layer_sizes=sizes, **settings_
         )
 
@@ -881,7 +928,7 @@ def test_vime_update_against_a_fit_on_inputs_normalized_by_hand(
 ) -> None:
     """The statistics are refreshed before the fit; num_data None stands for the rows in the pool."""
     first, second = make_batch(1, 6), make_batch(2, 5)
-    before = new_vime(num_data=num_data, local=local).update(
+    before = new_vime(num_data=num_data, **settings_by(local)).update(
         first, np.random.default_rng(8)
     )
     after = before.update(second, np.random.default_rng(9))
@@ -894,7 +941,7 @@ def test_vime_update_against_a_fit_on_inputs_normalized_by_hand(
         q, _ = bnn.fit(
             before.q, before.prior, inputs, targets, np.random.default_rng(9), layer_sizes=(4, 3, 3),
             likelihood_sigma=1.0, num_data=num_data, num_updates=3, batch_size=4, num_samples=2,
-            learning_rate=1e-3, local=local, adam=before.adam,
+            learning_rate=1e-3, **fit_by(local), adam=before.adam,
         )  # fmt: skip
         return np.array([q.mu, q.rho])
 
@@ -912,28 +959,33 @@ def test_vime_update_against_a_fit_on_inputs_normalized_by_hand(
 
 
 @WEIGHTS_AND_LOCAL
-def test_vime_update_by_the_closed_form_against_autograd(
-    local: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Tolerance: the gradients agree to 1e-15. Control: an update that did not ask for it never meets a wrong one."""
+def test_vime_by_the_fast_functions_against_the_definitions(local: bool) -> None:
+    """Tolerance: the gradients agree to 1e-15. Control: a gradient without the KL."""
+    rows = make_batch(1, 8)
 
-    def learned(**gradient: str) -> np.ndarray:
-        bonus = new_vime(local=local, learning_rate=0.05, **gradient)
-        bonus = bonus.update(make_batch(1, 8), np.random.default_rng(8))
+    def learned(**functions: object) -> vime.Vime:
+        bonus = new_vime(learning_rate=0.05, **functions)
+        return bonus.update(rows, np.random.default_rng(8))
+
+    def parameters(bonus: vime.Vime) -> np.ndarray:
         return np.concatenate([bonus.q.mu, bonus.q.rho])
 
-    expected = learned(gradient="autograd")
-    np.testing.assert_allclose(
-        learned(gradient="closed_form"), expected, rtol=1e-9, atol=1e-9
+    def without_kl(q: DiagNormal, prior: DiagNormal, *rest: object, **options: object):
+        return function("elbo_grad", local, fast)(q, q, *rest, **options)
+
+    by_definition = learned(**settings_by(local))
+    at_once = learned(**settings_by(local, fast))
+    expected = parameters(by_definition)
+    np.testing.assert_allclose(parameters(at_once), expected, rtol=1e-9, atol=1e-9)
+    gains, fast_gains = (
+        bonus.reward(rows, np.random.default_rng(9))
+        for bonus in (by_definition, at_once)
     )
-    wrong = bnn.GRADIENTS["closed_form"]
-    monkeypatch.setitem(
-        bnn.GRADIENTS,
-        "closed_form",
-        lambda q, prior, *rest, **options: wrong(q, q, *rest, **options),
-    )
-    assert np.abs(learned(gradient="closed_form") - expected).max() > 1e-2, "no KL"
-    np.testing.assert_array_equal(learned(), expected)
+    np.testing.assert_allclose(fast_gains, gains, rtol=1e-6)
+    wrong = learned(**settings_by(local, fast) | {"gradient": without_kl})
+    assert np.abs(parameters(wrong) - expected).max() > 1e-2, "no KL"
+    if not local:
+        np.testing.assert_array_equal(parameters(learned()), expected)  # the default
 
 
 def test_vime_scales_a_dimension_that_never_varied_by_1() -> None:
@@ -1161,7 +1213,8 @@ def test_vime_refuses_rows_of_another_shape(column: str, method: str) -> None:
         getattr(bonus, method)(short, np.random.default_rng(0))
 
 
-def test_gains_that_overflow_are_refused() -> None:
+@BOTH_MODULES
+def test_gains_that_overflow_are_rejected(module: object) -> None:
     q = DiagNormal(np.full(2, 1e160), np.zeros(2))
     with (
         np.errstate(all="ignore"),
@@ -1169,7 +1222,7 @@ def test_gains_that_overflow_are_refused() -> None:
             ValueError, match=r"^gains must be finite, got inf at index \(0,\)"
         ),
     ):
-        vime.information_gains(q, COLUMN[:1], COLUMN[:1], EPS, step_size=0.1, **MODEL)
+        module.information_gains(q, COLUMN[:1], COLUMN[:1], EPS, step_size=0.1, **MODEL)
 
 
 def test_no_bonus_pays_nothing() -> None:
@@ -1213,9 +1266,20 @@ def gains(
     noise=EPS,
     **changes: object,
 ) -> Callable:
-    return lambda: vime.information_gains(
-        Q, inputs, targets, noise, **{**MODEL, "step_size": 0.1, **changes}
-    )
+    local = isinstance(noise, list)
+    options = {**MODEL, "step_size": 0.1, **changes}
+
+    def both() -> None:
+        for module in (fast, vime):
+            call = function("information_gains", local, module)
+            with pytest.raises(ValueError, match="must") as error:
+                call(Q, inputs, targets, noise, **options)
+            messages.append(str(error.value))
+        assert messages[0] == messages[1]
+        raise ValueError(messages[0])
+
+    messages: list[str] = []
+    return both
 
 
 def normalized(values: list[float], **options: object) -> Callable:
@@ -1318,15 +1382,9 @@ def actions(values: list, space: object) -> Callable:
         ),
         (
             lambda: vime.VimeSettings(gradient="numeric"),
-            "gradient must be 'autograd' or 'closed_form', got 'numeric'",
+            "gradient must be a function, got 'numeric'",
         ),
-        (
-            lambda: vime.information_gains_by_row(
-                Q, COLUMN, COLUMN, EPS, step_size=0.1, method="both", **MODEL
-            ),
-            "method must be 'taylor' or 'exact', got 'both'",
-        ),
-        (normalized([]), "gains must have at least 1 row, got 0"),
+        (normalized([]), "number of gains must be a whole number >= 1, got 0"),
         (
             curious([1.0, np.nan], [1.0, 1.0]),
             "rewards must be finite, got nan at index (1,)",

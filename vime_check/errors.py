@@ -25,7 +25,9 @@ def difference(
 ) -> tuple[float, str]:
     """The error of the worst array, and why it is infinite if arrays can't be compared."""
     if set(output) != set(expected):
-        return math.inf, shown(f"{names_of(output)} in place of {names_of(expected)}")
+        return math.inf, shown(
+            f"{output_names(output)} in place of {output_names(expected)}"
+        )
     worst = 0.0
     for name, right in expected.items():
         reason = incomparable(output[name], right)
@@ -88,7 +90,7 @@ def by_name(output: Any) -> Arrays:
 # ---------------------------------------------------------------- text
 
 
-def names_of(output: Arrays) -> str:
+def output_names(output: Arrays) -> str:
     if set(output) == {""}:
         return "one array or number without a name"
     names = listed(sorted(map(repr, output)))
@@ -99,3 +101,7 @@ def listed(names: list[str]) -> str:
     """The first few names, and how many more there are."""
     more = len(names) - MAX_NAMES
     return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

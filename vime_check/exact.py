@@ -26,7 +26,7 @@ def exact_output(form: Function, inputs: Inputs) -> Arrays:
     import mpmath
 
     with mpmath.workdps(DIGITS):
-        output = form(**{name: exact(value) for name, value in inputs.items()})
+        output = form(**{name: in_digits(value) for name, value in inputs.items()})
         named = output if isinstance(output, Mapping) else {"": output}
         return {
             name: np.array(values, dtype=object).astype(np.float64)
@@ -34,7 +34,7 @@ def exact_output(form: Function, inputs: Inputs) -> Arrays:
         }
 
 
-def exact(value: Any) -> Any:
+def in_digits(value: Any) -> Any:
     """Floats as numbers of 50 digits; whole numbers, flags and texts as they are."""
     import mpmath
 
@@ -83,7 +83,7 @@ tanh = elementwise("tanh")
 # ---------------------------------------------------------------- forms that several operations use
 
 
-def softplus(rho: Any) -> Any:
+def exact_softplus(rho: Any) -> Any:
     """log(1 + exp ρ)."""
     return log1p(exp(rho))
 
@@ -98,3 +98,7 @@ def kl(mu_q: Any, sigma_q: Any, mu_p: Any, sigma_p: Any) -> Any:
     ratio = sigma_q / sigma_p
     terms = ratio**2 - 1 - 2 * log(ratio) + ((mu_q - mu_p) / sigma_p) ** 2
     return np.sum(terms, axis=-1) / 2
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

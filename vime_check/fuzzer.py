@@ -327,3 +327,7 @@ def drawn_inputs(operation: Operation, draw: Draw, dtype: str = "f64") -> Inputs
     """Valid inputs of an operation, as JSON has them, with the digits that the dtype holds."""
     drawn = operation.draw(draw)
     return {name: rounded(value, [dtype]) for name, value in drawn.items()}
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

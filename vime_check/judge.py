@@ -429,3 +429,7 @@ def run_cases(peer: Peer, cases: Iterable[Vector]) -> Iterator[Outcome]:
             breaks["start" if isinstance(error, StartError) else operation] += 1
             outcome = outcome._replace(message=str(error))
         yield outcome
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -232,3 +232,7 @@ def noise_band(measured: float, allowed: float) -> tuple[float, float]:
 def two_digits(value: float) -> float:
     """The value as a file shows it."""
     return float(f"{value:.1e}")
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -309,3 +309,7 @@ class Draw:
             value + size * scale * self.integer(-8, 8) / 16
             for value, size in zip(values, by)
         ]
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

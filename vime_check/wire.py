@@ -55,15 +55,17 @@ def encode_result(result: Any) -> Any:
     Raises TypeError unless it is an array, a number or a dict of these.
     """
     if isinstance(result, Mapping):
-        return {str(name): encode(checked(values)) for name, values in result.items()}
+        return {
+            str(name): encode(plain_numbers(values)) for name, values in result.items()
+        }
     if isinstance(result, tuple):
         raise TypeError(
             "returned a tuple; an array, a number or a dict of arrays by name is wanted"
         )
-    return encode(checked(result))
+    return encode(plain_numbers(result))
 
 
-def checked(values: Any) -> NDArray[np.float64]:
+def plain_numbers(values: Any) -> NDArray[np.float64]:
     if hasattr(values, "detach"):  # a torch tensor
         values = values.detach().cpu().numpy()
     array = np.asarray(values)
@@ -172,3 +174,7 @@ def shown(value: Any, limit: int = 300) -> str:
     line = "".join(letter if letter.isprintable() else " " for letter in text)
     line = " ".join(line.split())
     return line if len(line) <= limit else line[:limit] + "..."
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -230,3 +230,7 @@ def check_labyrinth(rooms: int, maze_seed: int | None, render_mode: str | None) 
         check_count("maze_seed", maze_seed, 0)
     if render_mode is not None:
         check_choice("render_mode", render_mode, ("rgb_array",))
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

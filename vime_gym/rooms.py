@@ -498,3 +498,7 @@ def checked_means(means: ArrayLike) -> list[float]:
         raise ValueError(f"means must be probabilities (K,), K >= 1, got {means!r}")
     values: list[float] = arms.tolist()
     return values
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

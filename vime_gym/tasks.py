@@ -261,3 +261,7 @@ def checked_force(action: ArrayLike) -> float:
             f"action must be one finite number in an array of shape (1,), got {action!r}"
         )
     return min(max(float(given[0]), -MAX_FORCE), MAX_FORCE)
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

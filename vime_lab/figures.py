@@ -304,3 +304,7 @@ def draw_state_visits(
         mesh, ax=panels, label="share of visited states", fraction=0.05, pad=0.01
     )
     figure.savefig(path, dpi=DPI)
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -265,6 +265,7 @@ def code_of(*modules: str) -> str:
 
 CODE = code_of(
     "bnn_ref",
+    "fast_ref",
     "vime_ref",
     "agents_ref",
     "vime_gym",

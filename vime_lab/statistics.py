@@ -514,3 +514,7 @@ def aligned(table: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
         ).rstrip()
         for line in table
     ]
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -16,6 +16,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.random import Generator
 
+import fast_ref as fast
 import vime_gym
 from agents_ref import (
     AgentSettings,
@@ -87,9 +88,8 @@ class Job(NamedTuple):
 
 # ---------------------------------------------------------------- the tasks
 
-FAST = VimeSettings(
-    gradient="closed_form"
-)  # the original's model, by the faster of the two gradients
+# The original's model, by the fast twins of its functions.
+FAST = VimeSettings(gradient=fast.elbo_grad, gains=fast.information_gains)
 LEARNING = replace(
     FAST, likelihood_sigma=0.5, num_data=1000.0
 )  # a model that comes to predict
@@ -152,10 +152,17 @@ TASKS = {
 
 
 def settings_of(task: Any) -> dict[str, Any]:
-    """A task's settings as JSON knows them; `policy_step` is always `trpo_step` and left out."""
-    plain = asdict(task)
-    del plain["agent"]["policy_step"]
+    """A task's settings as JSON knows them; functions are the same in all runs, and left out."""
+    plain = without_functions(asdict(task))
     return dict(json.loads(json.dumps(plain)))  # tuples become lists
+
+
+def without_functions(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: without_functions(value) if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if not callable(value)
+    }
 
 
 def of_kind(name: str, value: Any, old: Any) -> bool:
@@ -175,7 +182,7 @@ def with_setting(settings: Any, name: str, value: Any) -> Any:
     known = [
         f.name
         for f in fields(settings)
-        if f.name not in ("policy_step", "env_id", "axes")
+        if f.name not in ("env_id", "axes") and not callable(f.default)
     ]
     if head not in known or is_dataclass(getattr(settings, head)) != bool(rest):
         raise ValueError(f"setting must be one of {', '.join(known)}, got {name!r}")
@@ -203,8 +210,15 @@ def with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
 
 def task_from(settings: dict[str, Any]) -> Task:
     """The inverse of `settings_of`."""
-    parts = {"agent": AgentSettings, "trpo": TrpoSettings, "vime": VimeSettings}
-    built = {name: part(**with_tuples(settings[name])) for name, part in parts.items()}
+    parts: dict[str, Any] = {
+        "agent": AgentSettings(),
+        "trpo": TrpoSettings(),
+        "vime": FAST,
+    }
+    built = {
+        name: replace(part, **with_tuples(settings[name]))
+        for name, part in parts.items()
+    }
     return Task(**{**with_tuples(settings), **built})
 
 
@@ -249,3 +263,7 @@ def start(job: Job) -> Start:
     bonus = bonus_init(job.bonus_name, task, env, init)
     settings = replace(task.agent, policy_step=partial(trpo_step, **asdict(task.trpo)))
     return Start(env, policy, bonus, value, Streams(*streams), settings)
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

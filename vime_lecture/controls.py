@@ -43,14 +43,13 @@ class PredictionError:
         # Predict with S samples.
         inputs, targets = model.normalized(*rows)
         bnn.check_rows(inputs, targets)
-        noise = bnn.sample_noise(
-            rng,
-            settings.num_samples,
-            len(inputs),
-            model.layer_sizes,
-            local=settings.local,
-        )
-        outputs = bnn.forward(model.q, inputs, noise, model.layer_sizes)  # (S, N, K)
+        sizes = model.layer_sizes
+        noise = settings.sample_noise(rng, settings.num_samples, len(inputs), sizes)
+        if isinstance(noise, list):
+            outputs = bnn.mlp_local(model.q, inputs, noise, sizes)  # (S, N, K)
+        else:
+            theta = bnn.sample_weights(model.q, noise)  # (S, D)
+            outputs = bnn.mlp(theta, inputs, sizes)  # (S, N, K)
 
         # Compare their mean with what came.
         mean = np.mean(outputs, axis=0)  # (N, K)
@@ -61,3 +60,7 @@ class PredictionError:
     def update(self, batch: Batch, rng: Generator) -> PredictionError:
         """The bonus whose network has learned from the batch."""
         return PredictionError(self.model.update(batch, rng))
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -218,3 +218,7 @@ def check_whole(rows: Array) -> None:
         raise ValueError(
             f"next_observations must be whole numbers or come with a grid, got {rows[rows % 1 != 0][0]}"
         )
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

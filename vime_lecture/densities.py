@@ -405,3 +405,7 @@ def check_within(values: Array, borders: tuple[float, ...], dimension: int) -> N
             f"observations must lie in [{borders[0]}, {borders[-1]}] in dimension {dimension}, "
             f"got {np.min(values)} to {np.max(values)}"
         )
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 import bnn_ref as bnn
 from agents_ref import (
     OUTPUT_SCALE,
-    AgentSettings,
     Streams,
     check_fraction,
     checked,
@@ -68,7 +67,7 @@ from vime_lecture.unreal import (
     sample_reward_windows,
     value_loss,
 )
-from vime_ref import Batch, Bonus, NoBonus
+from vime_ref import Batch, Bonus, NoBonus, check_eta
 
 # ---------------------------------------------------------------- constants
 
@@ -800,7 +799,6 @@ def train_a2c(
     adam = bnn.adam_init(len(theta))
     history: tuple[float, ...] = ()
     replay: Steps | None = None
-    curious = AgentSettings(eta=settings.eta, normalize=settings.normalize)
     for _ in range(num_updates):
         # Interact.
         noise = streams.policy.random((settings.num_steps, len(envs)))
@@ -811,7 +809,12 @@ def train_a2c(
         # Reward curiosity.
         batch = bonus_batch(theta, steps, settings, sizes)
         rewards, gains, history = curiosity(
-            bonus, batch, history, streams.model, curious
+            bonus,
+            batch,
+            history,
+            streams.model,
+            eta=settings.eta,
+            normalize=settings.normalize,
         )
         extra = (rewards - batch.rewards).reshape(len(envs), -1).T  # (T, B)
         steps = steps._replace(bonuses=extra)
@@ -846,7 +849,7 @@ def check_settings(settings: UnrealSettings) -> None:
     check_fraction("control_gamma", settings.control_gamma)
     for name in ("learning_rate", "max_norm", "reward_scale"):
         check_positive(name, getattr(settings, name))
-    AgentSettings(eta=settings.eta, normalize=settings.normalize)
+    check_eta(settings.eta)
     if not isinstance(settings.memory, bool):
         raise ValueError(f"memory must be True or False, got {settings.memory!r}")
 
@@ -877,3 +880,7 @@ def check_window(num_steps: int, length: int) -> None:
         raise ValueError(
             f"num_steps must be from 1 to the replay's {length}, got {num_steps}"
         )
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -286,3 +286,7 @@ def check_probabilities(probabilities: Sequence[float], noise: float) -> None:
         raise ValueError(
             f"probabilities must be >= 0 and sum to 1, got {list(probabilities)}"
         )
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -19,10 +19,10 @@ from gymnasium import Env
 from gymnasium.spaces import Discrete, Space
 from numpy.random import Generator
 
-from agents_ref import AgentSettings, Streams, check_fraction, curiosity
+from agents_ref import Streams, check_fraction, curiosity
 from bnn_ref import Array, check_array, check_count, check_finite, check_positive
 from vime_lecture.strategies import Strategy, check_visits, sample_index
-from vime_ref import Batch, Bonus, NoBonus
+from vime_ref import Batch, Bonus, NoBonus, check_eta
 
 # ---------------------------------------------------------------- types
 
@@ -69,7 +69,7 @@ class TabularSettings:
             check_fraction(name, getattr(self, name))
         check_positive("learning_rate", self.learning_rate)
         check_finite("initial_value", self.initial_value)
-        AgentSettings(eta=self.eta)
+        check_eta(self.eta)
 
 
 class Episode(NamedTuple):
@@ -262,8 +262,14 @@ def q_iteration(
     """The last three lines of the algorithm: new bonus, new history, raw gains (N,). The table changes in place."""
     # Reward curiosity.
     batch = batch_of(steps, features)
-    weights = AgentSettings(eta=settings.eta, normalize=settings.normalize)
-    rewards, gains, history = curiosity(bonus, batch, history, streams.model, weights)
+    rewards, gains, history = curiosity(
+        bonus,
+        batch,
+        history,
+        streams.model,
+        eta=settings.eta,
+        normalize=settings.normalize,
+    )
 
     # Train the agent, then the model.
     learn(table, steps, rewards.tolist(), settings)
@@ -316,3 +322,7 @@ def checked_features(features: Array | None, num_states: int) -> Array:
         )
     check_array("features", features, (num_states, features.shape[1]))
     return features
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

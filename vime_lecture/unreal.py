@@ -511,3 +511,7 @@ def check_lstm(gate_inputs: Array, hidden: Array, cell: Array, weights: Array) -
     check_finite("hidden", hidden)
     check_array("cell", cell, (rows, units))
     check_array("weights", weights, (units, 4 * units))
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -204,7 +204,7 @@ def test_config_holds_every_setting_the_versions_and_the_root_seed():
     }  # where the original has False
     assert settings["vime"] == {
         "hidden_sizes": [4], "likelihood_sigma": 5.0, "prior_sigma": 0.5, "num_data": 50.0, "step_size": 0.01,
-        "method": "taylor", "gradient": "closed_form", "local": False, "num_samples": 2, "num_updates": 5,
+        "method": "taylor", "num_samples": 2, "num_updates": 5,
         "batch_size": 10, "learning_rate": 1e-3, "capacity": 100_000, "min_rows": 500,
     }  # fmt: skip
     packages = (

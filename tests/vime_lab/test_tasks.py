@@ -130,7 +130,7 @@ def test_with_setting_refuses_unknown_names(name):
             ["observation_scale"],
             [2.0, [0.0], [-1.0, 1.0], [1.0, float("inf")], ["a"], [True], None],
         ),
-        *product(["agent.normalize", "vime.local"], [1, 0.0, "yes", None]),
+        *product(["agent.normalize", "agent.curious_values"], [1, 0.0, "yes", None]),
         *product(["vime.method", "vime.gradient"], [1, "guess", None]),
         ("agent.eta", None),
     ],

@@ -10,8 +10,10 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 from gymnasium.wrappers import TimeLimit
 from lecture_helpers import RANDOM, streams_of
+from strategies import fit_by
 
 import bnn_ref as bnn
+import fast_ref as fast
 import vime_ref as vime
 from vime_gym.rooms import NoisyTV
 from vime_lecture import tabular
@@ -120,11 +122,11 @@ def slow_output(
 def test_prediction_error_against_slow_loop(local: bool) -> None:
     """C6"""
     first, second, batch = make_batch(1, 6), make_batch(2, 5), make_batch(3, 4)
-    bonus = new_bonus(local=local)
+    bonus = new_bonus(**fit_by(local))
     for rows in (first, second):
         bonus = bonus.update(rows, np.random.default_rng(8))
     seen = vime.Batch(*map(np.concatenate, zip(first, second)))
-    noise = bnn.sample_noise(np.random.default_rng(9), 2, 4, SIZES, local=local)
+    noise = fit_by(local)["sample_noise"](np.random.default_rng(9), 2, 4, SIZES)
 
     def residuals(seen: vime.Batch) -> np.ndarray:  # (S, N, K)
         inputs, targets = normalized_by_hand(batch, seen)
@@ -165,7 +167,7 @@ def test_prediction_error_pays_for_spread_of_the_posterior_against_closed_form(
 
     Controls: without the spread, and with that of one sample, it is far off.
     """
-    bonus, row = ready_bonus(hidden_sizes=(), local=local), make_batch(3, 1)
+    bonus, row = ready_bonus(hidden_sizes=(), **fit_by(local)), make_batch(3, 1)
     paid = np.array(
         [bonus.reward(row, np.random.default_rng(seed))[0] for seed in range(2000)]
     )
@@ -311,7 +313,8 @@ def mean_pay(noisy: bool, **changes: Any) -> np.ndarray:
     """Mean error and mean gain of 200 fresh rows, (2,) each, after 25 transitions and after 1600."""
     settings = replace(
         SMALL, hidden_sizes=(), min_rows=25, num_updates=200, batch_size=20, num_samples=4, learning_rate=0.02,
-        num_data=None, gradient="closed_form",
+        num_data=None, gradient=fast.elbo_grad,
+    gains=fast.information_gains,
     )  # fmt: skip
     model, fresh, paid = (
         vime.vime_init(1, BOX, np.random.default_rng(0), replace(settings, **changes)),
@@ -385,7 +388,8 @@ def test_watching_the_television_keeps_paying_the_prediction_error_while_the_gai
     of 50 data for ever keeps paying, its first gain 1.5, 1.1 and 0.8 times its last.
     """
     settings = vime.VimeSettings(
-        hidden_sizes=(8,), likelihood_sigma=0.5, prior_sigma=0.5, num_data=None, gradient="closed_form",
+        hidden_sizes=(8,), likelihood_sigma=0.5, prior_sigma=0.5, num_data=None, gradient=fast.elbo_grad,
+    gains=fast.information_gains,
         num_samples=4, num_updates=1000, batch_size=50, learning_rate=0.02, min_rows=1,
     )  # fmt: skip
     walked, _ = television_walks(seed, 48_000)

@@ -691,3 +691,7 @@ def input_statistics_cases() -> Iterator[Case]:
 @draw_of("input_statistics")
 def draw_input_statistics(draw: Draw) -> Inputs:
     return {"rows": draw.numbers(draw.integer(1, 4), draw.integer(1, 3))}
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

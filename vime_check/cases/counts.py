@@ -573,3 +573,7 @@ def draw_image_cts_log_probs(draw: Draw) -> Inputs:
         count - 1, draw.integer(1, 4), draw.integer(1, 2), draw.integer(1, 2)
     )
     return {"images": images, "num_levels": count, "rate": draw.rate()}
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -308,3 +308,7 @@ def draw_q_update(draw: Draw) -> Inputs:
         "learning_rate": draw.integer(1, 16) / 16,
         "gamma": draw.fraction(),
     }
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -299,8 +299,8 @@ def information_gain(
 
 @exact_form("information_gain")
 def exact_gain(mu_new: Any, rho_new: Any, mu_old: Any, rho_old: Any) -> Any:
-    sigma_new = exact.softplus(rho_new)
-    sigma_old = exact.softplus(rho_old)
+    sigma_new = exact.exact_softplus(rho_new)
+    sigma_old = exact.exact_softplus(rho_old)
     return exact.kl(mu_new, sigma_new, mu_old, sigma_old)
 
 
@@ -393,10 +393,6 @@ def gain_with_variances(right: Function, given: Inputs) -> Array:
 
 
 GAINS = "information_gains", "information_gains_local"
-# With zeta; until there is a function of this name, the one with eps takes either.
-TRANSITION_LOSS_GRAD_LOCAL: Any = vars(vime).get(
-    "transition_loss_grad_local", vime.transition_loss_grad
-)
 
 
 def transitions_of(given: Inputs) -> Iterator[tuple[Array, Array, Any]]:
@@ -419,11 +415,10 @@ def model_of(given: Inputs) -> vime.ModelSettings:
 def gradients_of_the_loss(given: Inputs) -> Arrays:
     """∇ℓ of each row at q, (N, D) each, averaged over the samples."""
     q = DiagNormal(given["mu"], given["rho"])
-    loss_grad = (
-        TRANSITION_LOSS_GRAD_LOCAL if "zeta" in given else vime.transition_loss_grad
-    )
-    settings = model_of(given)
-    each = [loss_grad(q, q, *data, **settings) for data in transitions_of(given)]
+    local = "zeta" in given
+    loss = vime.transition_loss_local if local else vime.transition_loss
+    gradient = partial(vime.transition_loss_grad, q, q, loss=loss, **model_of(given))
+    each = [gradient(*data) for data in transitions_of(given)]
     return gradients(*map(np.array, zip(*each, strict=True)))  # (N, D) each
 
 
@@ -715,3 +710,7 @@ def likelihood_gradient_without_half(right: Function, given: Inputs) -> Any:
     """Without the ½ of the square the likelihood's gradient is doubled, as by a σ smaller by √2."""
     sharper = given["likelihood_sigma"] / math.sqrt(2.0)
     return right(**given | {"likelihood_sigma": sharper})
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

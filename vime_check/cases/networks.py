@@ -141,7 +141,7 @@ def model_settings(layer_sizes: Array, likelihood_sigma: Sigma) -> vime.ModelSet
 register(
     "softplus", "elementwise", bnn.softplus, measured=(2.0e-16, 6.7e-08), floor=0.0
 )
-exact_form("softplus")(exact.softplus)
+exact_form("softplus")(exact.exact_softplus)
 
 
 register(
@@ -232,7 +232,7 @@ def kl_hessian_diag(mu: Array, rho: Array) -> Arrays:
 
 @exact_form("kl_hessian_diag")
 def exact_hessian(mu: Any, rho: Any) -> dict[str, Any]:
-    sigma = exact.softplus(rho)
+    sigma = exact.exact_softplus(rho)
     slope = 1 / (1 + exact.exp(-rho))
     return {"h_mu": 1 / sigma**2, "h_rho": 2 * (slope / sigma) ** 2}
 
@@ -685,3 +685,7 @@ def predictive_log_density_cases() -> Iterator[Case]:
 
 
 draw_by_names(draw_model, "predictive_log_density")
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

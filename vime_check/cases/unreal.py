@@ -761,3 +761,7 @@ def draw_lstm_step(draw: Draw) -> Inputs:
         **state,
         "weights": draw.numbers(units, 4 * units),
     }
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -13,7 +13,7 @@ from vime_lab.runs import WorkerError, code_of, versions
 from vime_lab.studies.explorers import EXPLORER_STUDIES
 from vime_lab.studies.frame import COLUMNS, Row, Study, StudyJob, names_of, read_rows
 from vime_lab.studies.labyrinth import LABYRINTH_STUDIES
-from vime_lab.tasks import ROOT_SEED
+from vime_lab.tasks import ROOT_SEED, without_functions
 
 # ---------------------------------------------------------------- constants
 
@@ -72,7 +72,7 @@ def identity(name: str, num_seeds: int) -> dict[str, Any]:
         "task_name": name,
         "bonuses": list(settings.explorers),
         "seeds": num_seeds,
-        "settings": json.loads(json.dumps(asdict(settings))),
+        "settings": json.loads(json.dumps(without_functions(asdict(settings)))),
         "swept": {},
         "versions": versions(),
     }
@@ -103,3 +103,7 @@ def draw_study(path: Path | str, rows: list[Row]) -> None:
     looks = study.draw(figure, rows)
     add_legend(figure, {("", name): look for name, look in looks.items()})
     figure.savefig(path, dpi=DPI)
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

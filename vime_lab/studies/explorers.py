@@ -23,6 +23,7 @@ from gymnasium.wrappers import TransformReward
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 
+import fast_ref as fast
 from agents_ref import Streams
 from bnn_ref import Array
 from vime_gym.rooms import SIGNS, DeepSea, KeyDoorMaze, deep_sea_score, deep_sea_solved
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 
 MODULES = (
     "bnn_ref",
+    "fast_ref",
     "vime_ref",
     "agents_ref",
     "vime_gym",
@@ -96,7 +98,8 @@ EPISODIC = TabularSettings(
     learning_rate=1.0, batch_steps=1000
 )  # 1, for moves are certain; batches of whole episodes
 MODEL = VimeSettings(
-    hidden_sizes=(32,), likelihood_sigma=0.5, prior_sigma=0.1, num_data=None, gradient="closed_form",
+    hidden_sizes=(32,), likelihood_sigma=0.5, prior_sigma=0.1, num_data=None, gradient=fast.elbo_grad,
+    gains=fast.information_gains,
     num_samples=1, num_updates=5, batch_size=32, learning_rate=0.03, capacity=1000, min_rows=1,
 )  # fmt: skip
 MAZE, TV = (
@@ -738,3 +741,7 @@ EXPLORER_STUDIES = {
         run_tv, tv_table, draw_tv, EXPLORER_COLORS, MODULES,
     ),
 }  # fmt: skip
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -221,3 +221,7 @@ def draw_bands(
             alpha=0.12,
             linewidth=0,
         )
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

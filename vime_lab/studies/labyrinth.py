@@ -20,6 +20,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+import fast_ref as fast
 from agents_ref import Streams
 from bnn_ref import Array, check_count
 from vime_gym.labyrinth import LABYRINTH_STEPS
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 
 MODULES = (
     "bnn_ref",
+    "fast_ref",
     "vime_ref",
     "agents_ref",
     "vime_gym",
@@ -89,7 +91,8 @@ AGENT = UnrealSettings(
     learning_rate=3e-3, gamma=0.95
 )  # γ from trial runs, where 0.99 learned later
 MODEL = VimeSettings(
-    likelihood_sigma=0.5, prior_sigma=0.1, num_data=None, gradient="closed_form", num_samples=1, num_updates=5,
+    likelihood_sigma=0.5, prior_sigma=0.1, num_data=None, gradient=fast.elbo_grad,
+    gains=fast.information_gains, num_samples=1, num_updates=5,
     batch_size=32, capacity=1000, min_rows=1000,  # 3 updates: features age
 )  # fmt: skip
 
@@ -403,3 +406,7 @@ LABYRINTH_STUDIES = {
         run_labyrinth, labyrinth_table, draw_labyrinth, AGENT_COLORS, MODULES, height=6.0,
     ),
 }  # fmt: skip
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

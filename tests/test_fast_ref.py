@@ -1,0 +1,264 @@
+"""`fast_ref` against the definitions: every function gives the same numbers."""
+
+import re
+from functools import partial
+from typing import Any
+
+import autograd.extend
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit
+from strategies import (
+    GRADIENTS,
+    Case,
+    cases,
+    fit_by,
+    gradient_of,
+    log_uniform,
+    make_case,
+    noise_of,
+    seeds,
+)
+
+import bnn_ref as bnn
+import fast_ref as fast
+from bnn_ref import DiagNormal
+
+NAN = np.nan
+INF = np.inf
+A1 = np.ones(1)
+A2 = np.ones(2)
+Q2 = DiagNormal(np.zeros(2), np.zeros(2))
+ROWS = np.ones((3, 1))
+EPS = np.zeros((5, 2))
+ZETA = [np.zeros((5, 3, 1))]
+MODEL = {"layer_sizes": (1, 1), "likelihood_sigma": 1.0}
+BY_HAND = GRADIENTS["by hand"]
+AUTOGRAD = GRADIENTS["autograd"]
+
+# ------------------------------------------------------------ the gradient of the ELBO
+
+
+@st.composite
+def gradient_cases(draw: st.DrawFn) -> tuple[Case, dict[str, Any]]:
+    """A case with a prior from 1e-8 to 100 standard deviations off q, and the settings of its ELBO."""
+    case, rng = draw(cases(max_rows=5)), np.random.default_rng(draw(seeds))
+    mean_move, sigma_move = draw(log_uniform(1e-8, 1e2)), draw(log_uniform(1e-8, 1e2))
+    sigma = case.q.sigma * (1.0 + sigma_move) ** rng.choice(
+        [-1.0, 1.0], case.q.sigma.size
+    )
+    prior = DiagNormal(
+        case.q.mu + mean_move * rng.normal(size=sigma.size) * sigma,
+        bnn.softplus_inverse(sigma),
+    )
+    per_output = case.likelihood_sigma * np.arange(1.0, 1.0 + case.layer_sizes[-1])
+    likelihood_sigma = draw(st.sampled_from([case.likelihood_sigma, per_output]))
+    return case, {
+        "prior": prior,
+        "num_data": draw(log_uniform(1e-6, 1e3)),
+        "likelihood_sigma": likelihood_sigma,
+    }
+
+
+def gradient_error(gradient: np.ndarray, expected: np.ndarray) -> float:
+    """The largest error, relative to the largest entry."""
+    return float(np.abs(gradient - expected).max() / np.abs(expected).max())
+
+
+@pytest.mark.parametrize("local", [False, True])
+@settings(max_examples=100)
+@given(drawn=gradient_cases())
+def test_elbo_grad_by_hand_against_autograd(
+    local: bool, drawn: tuple[Case, dict[str, Any]]
+) -> None:
+    """Tolerance: both add the same few hundred products in another order: 1e-14 of the largest, and room to cancel."""
+    case, changes = drawn
+    closed, expected = (
+        gradient_of(case, local, f, **changes)
+        for f in (BY_HAND[local], AUTOGRAD[local])
+    )
+    assert gradient_error(closed, expected) <= 1e-12
+
+
+@autograd.extend.primitive
+def unmasked_relu(x: Any) -> Any:
+    """max(x, 0), with derivative 1 everywhere."""
+    return np.maximum(x, 0.0)
+
+
+autograd.extend.defvjp(unmasked_relu, lambda answer, x: lambda g: g)
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_elbo_grad_by_hand_control_of_mistakes(
+    local: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both oracles of it refuse each mistake: autograd, and the difference along a direction."""
+    case, h = make_case((2, 4, 3, 2), 4, 3, 0, 1.0), 1e-6
+    exact = gradient_of(case, local, AUTOGRAD[local])
+    mu_part, rho_part = np.split(closed := gradient_of(case, local, BY_HAND[local]), 2)
+    wrong = {
+        "no KL": gradient_of(case, local, BY_HAND[local], prior=case.q),
+        "a mean over samples once more": gradient_of(
+            case, local, BY_HAND[local], num_data=10.0 / 3.0
+        ),
+        "NoKLScale": gradient_of(case, local, BY_HAND[local], num_data=4.0),
+        "sigma for sigmoid": np.concatenate(
+            [mu_part, rho_part / expit(case.q.rho) * case.q.sigma]
+        ),
+        "halved": 0.5 * closed,
+    }
+    phi, direction = (
+        np.concatenate([case.q.mu, case.q.rho]),
+        np.random.default_rng(1).normal(size=closed.size),
+    )
+    rest = case.prior, case.inputs, case.targets, noise_of(case, local)
+    elbo = bnn.elbo_local if local else bnn.elbo
+    plus, minus = (
+        elbo(
+            DiagNormal(*np.split(phi + s * h * direction, 2)),
+            *rest,
+            num_data=10.0,
+            **case.model,
+        )
+        for s in (1.0, -1.0)
+    )
+    monkeypatch.setattr(bnn, "relu", unmasked_relu)
+    monkeypatch.setattr(bnn, "mlp", partial(bnn.mlp, hidden=unmasked_relu))
+    wrong["no mask"] = gradient_of(case, local, AUTOGRAD[local])
+
+    def slope_error(gradient: np.ndarray) -> float:
+        return abs(gradient @ direction / ((plus - minus) / (2 * h)) - 1.0)
+
+    assert gradient_error(closed, exact) <= 1e-12
+    assert slope_error(closed) < 1e-6
+    for name, gradient in wrong.items():
+        assert gradient_error(gradient, exact) > 1e-2, name
+        assert slope_error(gradient) > 1e-3, name
+
+
+def test_layer_input_rectifies_behind_the_first_layer_and_appends_1() -> None:
+    z = np.array([[[-1.0, 2.0]]])
+    assert fast.layer_input(z, 0).tolist() == [[[-1.0, 2.0, 1.0]]]
+    assert fast.layer_input(z, 1).tolist() == [[[0.0, 2.0, 1.0]]]
+    assert z.tolist() == [[[-1.0, 2.0]]]
+
+
+def without_kl(q: DiagNormal, prior: DiagNormal, *args: Any, **settings: Any) -> Any:
+    return BY_HAND[isinstance(args[-1], list)](q, q, *args, **settings)
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_fit_by_either_gradient_against_each_other(local: bool) -> None:
+    """Tolerance: the gradients agree to 1e-15, and 30 steps of Adam carry that on without blowing it up."""
+    case = make_case((2, 4, 3, 2), 6, 1, 4, 1.0)
+
+    def fitted(**gradient: Any) -> np.ndarray:
+        q, adam = bnn.fit(
+            case.q, case.prior, case.inputs, case.targets, np.random.default_rng(5), num_updates=30,
+            batch_size=3, num_samples=2, learning_rate=0.05, num_data=6, **case.model, **gradient,
+        )  # fmt: skip
+        return np.concatenate([q.mu, q.rho, adam.mean, adam.square])
+
+    expected = fitted(**fit_by(local))
+    np.testing.assert_allclose(
+        fitted(**fit_by(local, fast)), expected, rtol=1e-9, atol=1e-9
+    )
+    wrong = fitted(**fit_by(local) | {"gradient": without_kl})
+    assert np.abs(wrong - expected).max() > 0.1
+    if not local:
+        np.testing.assert_array_equal(fitted(), expected)  # the default
+
+
+GRADIENT_ERRORS: list[tuple[str, dict[str, Any]]] = [
+    (
+        "inputs must be finite, got nan at index (1, 0)",
+        {"inputs": np.array([[0.0], [NAN], [0.0]])},
+    ),
+    ("targets must be finite", {"targets": np.full((3, 1), INF)}),
+    ("same number of rows >= 1, got 3 and 2", {"targets": np.ones((2, 1))}),
+    (
+        "same number of rows >= 1, got 0 and 0",
+        {"inputs": np.ones((0, 1)), "targets": np.ones((0, 1))},
+    ),
+    ("num_data must be > 0 and finite", {"num_data": 0}),
+    ("num_data must be > 0 and finite", {"num_data": NAN}),
+    ("inputs must have shape (3, 1), got (3, 2)", {"inputs": np.ones((3, 2))}),
+    (
+        "inputs must have shape (3, 1), got (3, 2)",
+        {"inputs": np.ones((3, 2)), "zeta": ZETA},
+    ),
+    ("targets must have shape (3, 1), got (3, 2)", {"targets": np.ones((3, 2))}),
+    (
+        "targets must have shape (3, 1), got (3, 2)",
+        {"targets": np.ones((3, 2)), "zeta": ZETA},
+    ),
+    ("likelihood_sigma must be > 0 and finite", {"likelihood_sigma": 0.0}),
+    ("likelihood_sigma must have shape (1,), got (2,)", {"likelihood_sigma": A2}),
+    ("likelihood_sigma must have shape (1,), got (3, 1)", {"likelihood_sigma": ROWS}),
+    ("eps must have shape (5, 2), got (5, 3)", {"eps": np.zeros((5, 3))}),
+    ("eps must be finite", {"eps": np.full((5, 2), NAN)}),
+    ("samples in eps must be a whole number >= 1, got 0", {"eps": np.zeros((0, 2))}),
+    ("zeta must have one array per layer, 1, got 2", {"zeta": ZETA * 2}),
+    ("zeta must have shape (5, 3, 1), got (5, 4, 1)", {"zeta": [np.zeros((5, 4, 1))]}),
+    ("zeta must be finite", {"zeta": [np.full((5, 3, 1), NAN)]}),
+    (
+        "samples in zeta must be a whole number >= 1, got 0",
+        {"zeta": [np.zeros((0, 3, 1))]},
+    ),
+    ("must have shape (2,), got (1,)", {"q": DiagNormal(A1, A1), "zeta": ZETA}),
+    ("layer_sizes must name inputs and outputs, got (1,)", {"layer_sizes": (1,)}),
+    ("layer_sizes must name inputs and outputs, got ()", {"layer_sizes": ()}),
+    ("layer_sizes must be a whole number >= 1, got 1.0", {"layer_sizes": (1, 1.0)}),
+    (
+        "must have",
+        {"prior": DiagNormal(A1, A1)},
+    ),  # one prior would serve for both weights
+    ("must have", {"prior": DiagNormal(A1, A1), "zeta": ZETA}),
+    ("must have", {"prior": DiagNormal(np.ones(3), np.ones(3))}),
+]
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+@pytest.mark.parametrize(
+    ("message", "changes"), GRADIENT_ERRORS, ids=range(len(GRADIENT_ERRORS))
+)
+def test_both_gradients_reject_the_same_arguments(
+    name: str, message: str, changes: dict[str, Any]
+) -> None:
+    given = {
+        "q": Q2,
+        "prior": Q2,
+        "inputs": ROWS,
+        "targets": ROWS,
+        "num_data": 3,
+    } | MODEL
+    for local, noise in [(False, {"eps": EPS}), (True, {"zeta": ZETA})]:
+        GRADIENTS[name][local](**given, **noise)  # unchanged, they raise nothing
+    local = "zeta" in changes
+    noise = {} if local else {"eps": EPS}
+    with pytest.raises(ValueError, match=re.escape(message)):
+        GRADIENTS[name][local](**given | noise | changes)
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_gradients_that_are_no_numbers_are_rejected(name: str) -> None:
+    """At rho = -700 the variance of a pre-activation is 0 in float64. Control: at -300 both noises have gradients."""
+
+    def size(rho: float, noise: Any) -> float:
+        q = DiagNormal(np.zeros(2), np.full(2, rho))
+        gradient = GRADIENTS[name][isinstance(noise, list)]
+        return float(
+            np.abs(gradient(q, Q2, ROWS, 2.0 * ROWS, noise, num_data=3, **MODEL)).max()
+        )
+
+    zeta = [np.ones((5, 3, 1))]
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(ValueError, match=r"^grad_rho must be finite, got (nan|inf) at"),
+    ):
+        size(-700.0, zeta)
+    assert 1.0 < size(-300.0, zeta) < 100.0
+    assert 1.0 < size(-300.0, np.ones((5, 2))) < 100.0
