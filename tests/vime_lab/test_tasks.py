@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 from agents_ref import trpo_step
-from vime_lab.command_line import MUJOCO_TASKS, swept
 from vime_lab.tasks import (
     BONUSES,
+    MUJOCO_TASKS,
     ROOT_SEED,
     TASKS,
     Job,
     Task,
     settings_of,
     start,
+    swept,
     task_from,
     with_setting,
 )
@@ -28,7 +29,6 @@ from vime_ref import NoBonus, Vime
 TASK = TASKS["SparseMountainCar"]
 OTHER_VALUES = {int: 700, float: 0.75, tuple: (3, 5)}
 CHOICES = {"method": "exact", "gradient": "autograd", "num_data": None}
-
 every_task = pytest.mark.parametrize("name", TASKS)
 
 
