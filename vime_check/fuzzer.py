@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import bnn_ref as bnn
-from vime_check.judge import Vector, difference, judge, load_vectors, selected
+from vime_check.judge import Vector, difference, judge, listed, load_vectors, selected
 from vime_check.programs import (
     DTYPES,
     Answer,
@@ -100,7 +100,12 @@ class FuzzReport:
 
     def __str__(self) -> str:
         lines = [self.implementation]
+        skipped = [each.operation for each in self.findings if each.status == "skipped"]
+        if len(skipped) > 1:
+            lines.append(f"skipped: {listed(skipped)}")
         for finding in self.findings:
+            if finding.status == "skipped" and len(skipped) > 1:
+                continue
             lines.append(f"{finding.operation}: {finding.status}, {finding.message}")
             lines += (
                 [json.dumps(finding.case, ensure_ascii=False)] if finding.case else []

@@ -188,7 +188,7 @@ class Report:
         mode = f"{self.dtype}, strict" if self.strict else self.dtype
         missing = [] if self.offers_nothing else self.not_offered()
         above = [] if self.never_started else [self.table()]
-        above += [f"not offered: {', '.join(missing)}"] if missing else []
+        above += [f"not offered: {listed(missing)}"] if missing else []
         return "\n".join([f"{self.implementation} ({mode})", *above, *self.lines()])
 
     def __repr__(self) -> str:

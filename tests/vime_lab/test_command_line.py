@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import os
 import runpy
+import shlex
 import signal
 import subprocess
 import sys
@@ -30,7 +31,8 @@ finally:
     print("loaded:", [name for name in {HEAVY} if name in sys.modules])
 """
 # A program that tells when it has begun, and never answers.
-SILENT = f'{sys.executable} -c \'open("begun", "w").close(); input()\''
+PROGRAM = "import time; open('begun', 'w').close(); time.sleep(600)"
+SILENT = shlex.join([sys.executable, "-c", PROGRAM])
 # Commands that wait for ever once they have begun.
 WAITING = {
     "run": ["--task", "Bandit", "--seeds", "1", "--jobs", "1", "--out", "out"],
@@ -148,6 +150,20 @@ def interrupted(command: str) -> None:
     else:
         assert lines == ["", "vime-ref: interrupted"]
         assert "numpy" in said
+
+
+def test_ctrl_c_before_a_command_has_begun_takes_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As while it imports."""
+
+    def importing(arguments: Any) -> int:
+        raise KeyboardInterrupt
+
+    for command in COMMANDS:
+        monkeypatch.setitem(COMMANDS, command, importing)
+        assert command_line.main([command]) == command_line.INTERRUPTED
+        assert capsys.readouterr().err == "\nvime-ref: interrupted\n"
 
 
 def test_version_is_the_installed_one(

@@ -312,6 +312,16 @@ def test_watching_against_the_pictures_that_were_seen(explorer) -> None:
         assert math.isnan(pays)
 
 
+def test_relative_bonus_against_means_by_hand() -> None:
+    """1 where the others have 2 and 6. nan with nobody watching, or nothing to pay."""
+    watching = np.array([True, False, False])
+    gains = np.array([1.0, 2.0, 6.0])
+    assert explorer_studies.relative_bonus(gains, watching) == 0.25
+    assert explorer_studies.relative_bonus(gains, ~watching) == 4.0
+    assert math.isnan(explorer_studies.relative_bonus(gains, watching & False))
+    assert math.isnan(explorer_studies.relative_bonus(0.0 * gains, watching))
+
+
 def test_a_run_is_a_function_of_its_seed() -> None:
     for name, explorer in (("Bandit", "UCB-1"), ("KeyDoorMaze", "VIME")):
         assert catalogue.study_rows(job(name, explorer)) == catalogue.study_rows(
