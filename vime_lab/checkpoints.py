@@ -276,12 +276,15 @@ def restored_bonus(
     model = bonus_model(bonus)
     if model is None:
         return bonus
+    # the transitions
     pool = ReplayPool(
         model.pool.capacity,
         arrays["pool_observations"],
         arrays["pool_actions"],
         arrays["pool_next_observations"],
     )
+
+    # the network and its optimiser
     steps = state["adam_steps"]
     model = replace(
         model,

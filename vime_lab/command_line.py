@@ -37,11 +37,14 @@ def run_crosscheck(arguments: argparse.Namespace) -> int:
     check_implementation(arguments)
     from vime_check.programs import UsageError
 
+    # the report
     try:
         report = crosscheck(arguments)
     except UsageError as error:
         arguments.parser.error(str(error))
     print(report)
+
+    # the same as a file
     if arguments.json:
         try:
             arguments.json.write_text(report.to_json())
@@ -75,6 +78,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `vime-ref`; the exit code."""
+    # what is asked for
     given = list(sys.argv[1:] if argv is None else argv)
     parser = command_line()
     if not given:
@@ -83,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     arguments.command_line = given
+
+    # doing it
     try:
         return COMMANDS[arguments.action](arguments)
     except KeyboardInterrupt:

@@ -41,9 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Train or study, write and show; the exit code. An interruption takes one line."""
     check_run(arguments)
     studied = arguments.task[0] in STUDIES
-    goes_on = "the same command with --resume goes on"
-    if studied:
-        goes_on = "nothing is written"
+    resumed = "the same command with --resume goes on"
+    goes_on = "nothing is written" if studied else resumed
+    # whatever breaks it off takes one line
     try:
         return run_studies(arguments) if studied else run_tasks(arguments)
     except WorkerError as error:
@@ -94,9 +94,12 @@ def show_task(
     finished = [result for result in made if not result.failure]
     if not finished:
         return True
+    # the settings, with what failed
     jobs = [result.job for result in made]
     config = results.run_configuration(name, arguments, jobs)
     config["failed"] = [name_of(result.job) for result in made if result.failure]
+
+    # files and tables
     try:
         tables = results.write_results(folder, config, finished)
     except OSError as error:
@@ -109,10 +112,12 @@ def show_task(
 
 def run_studies(arguments: argparse.Namespace) -> int:
     """Run one study after another; 1 if results could not be written."""
+    # all folders are looked at before the first run
     folders = {name: folder_of(name, arguments) for name in arguments.task}
     configs = {name: results.study_configuration(name, arguments) for name in folders}
     for name, folder in folders.items():
         check_folder(folder, configs[name], arguments)
+
     for name, folder in folders.items():
         began = time.perf_counter()
         jobs = catalogue.study_jobs(name, arguments.seeds)
@@ -204,11 +209,14 @@ def remove_checkpoints(paths: Sequence[Path]) -> None:
 
 def figure(arguments: argparse.Namespace) -> int:
     """Lay the results of several folders out side by side, and print their tables."""
+    # which results
     found = sorted(path.parent for path in Path("runs").glob(f"*/{CURVE}"))
     folders = arguments.folders or found
     check_folders(folders, arguments)
     if (folders[0] / STUDY).exists():
         return study_figure(arguments, folders[0] / STUDY)
+
+    # of tasks
     try:
         curves = results.read_curves(folders)
     except ValueError as error:

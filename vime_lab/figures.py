@@ -220,12 +220,15 @@ def draw_learning_curve(path: Path | str, rows: Sequence[Row]) -> None:
     groups = by_curve(rows)
     looks = styles(groups)
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
+
+    # a panel for each statistic
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, (title, statistic) in zip(panels, STATISTICS.items()):
         draw_returns(axes, groups, looks, statistic)
         axes.set_title(title, fontsize="medium")
         axes.set_xlabel("environment steps")
     panels[0].set_ylabel("return of an episode")
+
     figure.suptitle(f"{rows[0]['task']}, {number_of_seeds(rows)}")
     add_legend(figure, looks.values())
     figure.savefig(path, dpi=DPI)
@@ -295,6 +298,7 @@ def draw_diagnosis(
     axes: Axes, column: str, groups: dict[Key, list[Row]], looks: dict[Key, Style]
 ) -> list[Key]:
     """One panel; returns the curves that have numbers in it."""
+    # the curves that have numbers
     drawn = []
     for key, mine in groups.items():
         iteration, values = seed_table(mine, column, axis="iteration")
@@ -303,6 +307,8 @@ def draw_diagnosis(
         if np.isfinite(values).any():
             drawn.append(key)
             draw_seeds(axes, iteration, values, looks[key])
+
+    # the scale
     if column in LOGARITHMIC and axes.lines:
         axes.set_yscale("log")
     if column == "heldout_error_ratio" and axes.lines:

@@ -64,11 +64,12 @@ def process_main(checkpoint: Path) -> int:
 
     It stops at the next iteration on SIGTERM, or when the parent is gone.
     """
-    # Ctrl-C reaches the whole group; the parent passes it on
+    # it is told to stop by its parent alone: Ctrl-C reaches the whole group
     told = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: told.set())
 
+    # the job, of the same code
     given = json.loads(sys.stdin.read())
     parent = given.pop("parent")
     every = given.pop("checkpoint_seconds")
@@ -78,6 +79,7 @@ def process_main(checkpoint: Path) -> int:
         return 1
     job = Job(**{**given, "task": task_from(given["task"])})
 
+    # run it
     def should_stop() -> bool:
         return told.is_set() or os.getppid() != parent
 
@@ -99,6 +101,7 @@ def supervise(job: Job, checkpoint: Path) -> Result:
     """
     rows = []
     visits = np.zeros((0, 2))
+    # run it, and read what it kept
     try:
         failure = failure_of(job, checkpoint)
         if not failure:
@@ -171,6 +174,7 @@ def run_jobs(
     """
     from joblib.parallel import get_active_backend
 
+    # a backend of this machine waits for the processes that it stops
     backend, _ = get_active_backend(prefer="threads")
     local = getattr(backend, "supports_sharedmem", False)
     stopping.clear()
@@ -180,6 +184,7 @@ def run_jobs(
             raise KeyboardInterrupt
         stopping.set()
 
+    # the jobs
     paths = [path.absolute() for path in checkpoints]
     calls = list(zip(jobs, paths, strict=True))
     with on_interrupt(interrupt):

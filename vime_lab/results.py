@@ -53,6 +53,7 @@ def run_configuration(
     task_name: str, arguments: argparse.Namespace, jobs: Sequence[Job]
 ) -> dict[str, Any]:
     """Every setting of a run, the versions of what computed it, and its command."""
+    # the first job tells what all share
     own = identity(jobs[0])
     return {
         "command": command_text(arguments),

@@ -96,6 +96,7 @@ def typed(name: str, cell: str, where: str) -> str | int | float:
         return int(cell)
     if name not in REALS:
         return cell
+    # what is no number at all is rejected like infinity
     try:
         number = float(cell)
     except ValueError:

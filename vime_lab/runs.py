@@ -182,9 +182,11 @@ def row_of(
     job: Job, rows: Sequence[Row], seen: Iteration, diagnosed: dict[str, float]
 ) -> Row:
     """The next row of a learning curve, without its times."""
+    # without an episode that ended there is no return
     returns = seen.episode_returns
     if not len(returns):
         returns = np.array([np.nan])
+
     row: Row = {
         "task": job.task_name,
         "bonus": job.bonus_name,
@@ -198,6 +200,8 @@ def row_of(
         "gain_median": float(np.median(seen.gains)),
         **diagnosed,
     }
+
+    # how fast they change
     for name, slope in zip(TRENDED, TRENDS):
         before = [each[name] for each in rows[-TREND_WINDOW:]]
         row[slope] = trend([*before, row[name]])
@@ -213,24 +217,15 @@ def progressions(job: Job, begun: Start, progress: Progress) -> Iterator[Progres
     if left == 0:
         return
 
-    # training, with a watch around the bonus
     marks: list[float] = []
-    iterations = train(
-        begun.env,
-        progress.policy,
-        Stopwatch(progress.bonus, marks),
-        progress.value,
-        progress.streams,
-        begun.settings,
-        num_iterations=left,
-        history=progress.history,
-    )
+    iterations = timed_training(begun, progress, left, marks)
     num_steps = job.task.iterations * begun.settings.batch_steps
     stride = max(1, num_steps // VISITS)
     wall_s = progress.rows[-1]["wall_s"] if progress.rows else 0.0
 
     began = time.perf_counter()
     for _ in range(left):
+        # the iteration and its row
         marks[:] = [time.perf_counter()]
         seen = next(iterations)
         bonus = seen.bonus.bonus  # type: ignore[attr-defined]  # the stopwatch's
@@ -244,6 +239,7 @@ def progressions(job: Job, begun: Start, progress: Progress) -> Iterator[Progres
         row["wall_s"] = wall_s
         began = ended
 
+        # the run after it
         states = seen.batch.observations[::stride, :2]
         progress = Progress(
             policy=seen.policy,
@@ -255,6 +251,22 @@ def progressions(job: Job, begun: Start, progress: Progress) -> Iterator[Progres
             visits=np.concatenate([progress.visits, states]),  # (n, 2)
         )
         yield progress
+
+
+def timed_training(
+    begun: Start, progress: Progress, num_iterations: int, marks: list[float]
+) -> Iterator[Iteration]:
+    """Training from where the run is, with a stopwatch around its bonus."""
+    return train(
+        begun.env,
+        progress.policy,
+        Stopwatch(progress.bonus, marks),
+        progress.value,
+        progress.streams,
+        begun.settings,
+        num_iterations=num_iterations,
+        history=progress.history,
+    )
 
 
 def diagnosed(

@@ -203,7 +203,10 @@ def improvement_interval(
     if fewest < 2:
         return math.nan, math.nan
 
+    # the bootstrap
     low, high = percentile_interval((x, y), share_of_pairs, level, seed)
+
+    # the least that the exact bound allows
     share = share_of_pairs(x, y)
     bound = ((1.0 - level) / 2.0) ** (1.0 / fewest)
 

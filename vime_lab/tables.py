@@ -63,6 +63,8 @@ def summary(rows: Sequence[Row]) -> str:
         "",
         title,
     ]
+
+    # the lines of each setting, and what they make sure of
     settings = list(dict.fromkeys(setting for setting, _ in groups))
     swept = settings != [""]
     for setting in settings:
@@ -238,16 +240,20 @@ def with_ends(triples: Sequence[Array]) -> list[str]:
     The largest number has three digits. Without ends that are numbers the cell is
     "middle", and blanks under the ends of the others.
     """
+    # the format of all numbers
     numbers = [number for triple in triples for number in triple if np.isfinite(number)]
     largest = max(map(abs, numbers), default=0.0)
     digits = 2 if largest < 10.0 else 1 if largest < 100.0 else 0
     width = max((len(f"{number:z.{digits}f}") for number in numbers), default=0)
+
+    # blanks for ends that are missing
     any_ends = any(not np.isnan(low) for low, *_ in triples)
     blanks = " " * (2 * width + 5) if any_ends else ""
 
     def shown(number: float) -> str:
         return f"{number:z{width}.{digits}f}"
 
+    # the cells
     cells = []
     for low, middle, high in triples:
         if np.isnan(middle):

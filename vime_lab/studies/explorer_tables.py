@@ -63,6 +63,8 @@ def bandit_table(rows: list[Row]) -> str:
         ["regret [quartiles]", *spread_cells(finals)],
         ["per 1000 pulls of the last half", *spread_cells(slopes)],
     ]
+
+    # the title, with UCB-1's bound
     t, bound = curve_of(rows, "UCB-1", "bound")
     title = (
         f"Bandit: pseudo-regret after {t[-1]} pulls, {seeds_in(rows)}; "
@@ -84,6 +86,8 @@ def draw_bandit(figure: Figure, rows: list[Row]) -> dict[str, Style]:
         "linear": "what grows like t is straight",
         "log": "what grows like ln t is straight",
     }
+
+    # the same curves on both axes
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (scale, title) in zip(panels, titles.items()):
         draw_measure(axes, rows, "regret", looks)
@@ -91,6 +95,7 @@ def draw_bandit(figure: Figure, rows: list[Row]) -> dict[str, Style]:
         axes.set(xscale=scale, xlabel="pulls t", ylim=(0.0, None))
         axes.set_title(title, fontsize="medium")
         finish(axes, "no pulls")
+
     figure.axes[0].set_ylabel("pseudo-regret (reward)")
     title = f"regret against pulls, median and quartiles of {seeds_in(rows)}"
     figure.suptitle(f"Bandit: {title}")
@@ -132,6 +137,7 @@ def score_of(rows: list[Row], explorer: str) -> float:
     mine = [
         row for row in rows if (row["explorer"], row["measure"]) == (explorer, "solved")
     ]
+    # a score for each seed
     scores = []
     for seed in {row["seed"] for row in mine}:
         solved = {row["size"]: row["value"] for row in mine if row["seed"] == seed}
@@ -169,6 +175,8 @@ def deep_sea_table(rows: list[Row]) -> str:
         table.append([name, *(episodes_cell(medians.get(size)) for size in sizes)])
         score = "" if name == "random" else f"{score_of(rows, name):.2f}"
         laws.append([name, score, *growth_cells(medians)])
+
+    # both tables, with notes between them
     lines = [
         f"DeepSea: episodes to solve N by N, medians of {seeds_in(rows)}",
         "",
@@ -245,6 +253,7 @@ def maze_table(rows: list[Row]) -> str:
     def values(measure: str) -> list[Array]:
         return [curve_of(rows, name, measure)[1] for name in names]
 
+    # a column for each measure
     late = [last_quarter(rows, name, "return") for name in names]
     columns = [
         ["", *names],
@@ -254,6 +263,7 @@ def maze_table(rows: list[Row]) -> str:
         ["first goal", *(first_cell(each[:, 0]) for each in values("goal"))],
         ["return, last quarter", *spread_cells(late)],
     ]
+
     title = (
         "KeyDoorMaze: share of the states seen, episode of the first key and goal, "
         f"return, {seeds_in(rows)}"
@@ -267,6 +277,7 @@ def draw_maze(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     halves: Any = figure.subfigures(1, 2, width_ratios=(1.0, 1.25))
     left, right = halves
 
+    # learning curves
     titles = {"seen": "share of states seen", "return": "return of an episode"}
     panels = left.subplots(2, 1, sharex=True)
     for axes, (measure, title) in zip(panels, titles.items()):
@@ -277,6 +288,7 @@ def draw_maze(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     title = f"KeyDoorMaze: median and quartiles of {seeds_in(rows)}"
     left.suptitle(title, fontsize="medium")
 
+    # maps
     draw_maps(right, rows, list(looks))
     return looks
 
@@ -319,6 +331,7 @@ def tv_table(rows: list[Row]) -> str:
 
     Over all points and in the last quarter.
     """
+    # over all points, and in the last quarter
     names = explorers_in(rows)
     watching = [curve_of(rows, name, "watching")[1].mean(axis=1) for name in names]
     late = [last_quarter(rows, name, "watching") for name in names]
@@ -329,6 +342,7 @@ def tv_table(rows: list[Row]) -> str:
         ["in the last quarter", *spread_cells(late)],
         ["pays, others 1", *spread_cells(pays)],
     ]
+
     title = (
         "NoisyTV: share of the steps before the screen, "
         f"and what one pays in units of the others, {seeds_in(rows)}"
@@ -341,10 +355,12 @@ def draw_tv(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     looks = looks_of(rows, EXPLORER_COLORS)
     watching, pays = figure.subplots(1, 2)
 
+    # watching, in both panels by episodes
     draw_measure(watching, rows, "watching", looks)
     watching.set_ylabel("share of steps before the screen")
     watching.set_ylim(-0.03, 1.03)
 
+    # what it pays; 1 is as much as anything else
     draw_measure(pays, rows, "pays", looks)
     pays.set_ylabel("mean bonus of such a step, others 1")
     pays.set_yscale("log")

@@ -137,6 +137,7 @@ def strategy_of(job: StudyJob) -> Strategy:
         "UCB": ucb_strategy(settings.alpha),
         "UCB-1": ucb_strategy(),
     }
+    # without a bonus, and with one
     if job.explorer in strategies:
         return strategies[job.explorer]
     if settings.bonus_alpha is None:
@@ -167,10 +168,12 @@ def explorer_bonus(
             pictures = image_cts(task.drawing.shape, len(SIGNS))
             return PseudoCounts(pictures, beta), images, 1.0
         case "VIME" | "L2 error":
-            features = state_features(job.settings, task, rng)
-            model = warm_model(job.settings, env, features, rng)
+            settings: ExplorerSettings = job.settings
+            features = state_features(settings, task, rng)
+            cold = model_init(features.shape[1], env.action_space, rng, settings.vime)
+            model = warmed_up(cold, env, features, rng, settings)
             bonus = model if job.explorer == "VIME" else PredictionError(model)
-            return bonus, features, job.settings.eta
+            return bonus, features, settings.eta
         case _:
             return NoBonus(), None, 1.0
 
@@ -185,13 +188,6 @@ def state_features(settings: ExplorerSettings, task: Any, rng: Generator) -> Arr
     if settings.coordinates:
         return np.array([task.coordinates(state) for state in range(num_states)])
     return codes
-
-
-def warm_model(
-    settings: ExplorerSettings, env: gym.Env[Any, Any], features: Array, rng: Generator
-) -> Vime:
-    model = model_init(features.shape[1], env.action_space, rng, settings.vime)
-    return warmed_up(model, env, features, rng, settings)
 
 
 def warmed_up(
@@ -282,6 +278,7 @@ def run_deep_sea(job: StudyJob) -> Iterator[Value]:
         if not wrong[-1] and (random or deep_sea_solved(wrong)):
             break
 
+    # nan for never
     found = len(wrong) if all(wrong) else wrong.index(False) + 1
     yield "found", 0, math.nan if all(wrong) else float(found)
     solved = None if random else deep_sea_solved(wrong)
@@ -361,6 +358,8 @@ def run_tv(job: StudyJob) -> Iterator[Value]:
     for number, episode in enumerate(played(job, env), 1):
         states += [step.next_state for step in episode.steps]
         gains += episode.gains
+
+        # a point of the curves
         if number in ends:
             watching = np.array(states) % len(room.cells) == room.places["T"]
             yield "watching", number, float(np.mean(watching))

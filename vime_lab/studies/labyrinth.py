@@ -44,6 +44,7 @@ from vime_lab.studies.frame import (
 from vime_lab.tables import aligned, improvement_cell
 from vime_lab.tasks import ROOT_SEED, model_init
 from vime_lecture.unreal import (
+    A2CIteration,
     Control,
     Sizes,
     Steps,
@@ -241,6 +242,22 @@ def frames(actions: list[int], rooms: int, seed: int) -> list[Frame]:
 # ---------------------------------------------------------------- runs
 
 
+def a2c_of(job: StudyJob, num_updates: int) -> tuple[Array, Iterator[A2CIteration]]:
+    """The weights before training, and the training."""
+    agent = agent_of(job)
+    init, *streams = np.random.default_rng([ROOT_SEED, job.seed, job.size]).spawn(5)
+    envs = [labyrinth(job.size) for _ in range(job.settings.num_envs)]
+
+    # the networks, whose weights are drawn in this order
+    theta = unreal_init(agent.sizes(envs[0]), init)
+    bonus = labyrinth_bonus(job, envs[0], init)
+
+    learning = train_a2c(
+        envs, theta, Streams(*streams), agent, num_updates=num_updates, bonus=bonus
+    )
+    return theta, learning
+
+
 def run_labyrinth(job: StudyJob) -> Iterator[Value]:
     """The values of a run, by steps.
 
@@ -249,22 +266,11 @@ def run_labyrinth(job: StudyJob) -> Iterator[Value]:
     episode, after so many updates.
     film: the action of each step.
     """
-    settings = job.settings
     agent = agent_of(job)
-
-    # the networks, whose weights are drawn in this order
-    init, *streams = np.random.default_rng([ROOT_SEED, job.seed, job.size]).spawn(5)
-    envs = [labyrinth(job.size) for _ in range(settings.num_envs)]
-    sizes = agent.sizes(envs[0])
-    theta = unreal_init(sizes, init)
-    bonus = labyrinth_bonus(job, envs[0], init)
-
-    # training, up to the last point
-    update_steps = settings.num_envs * agent.num_steps
-    ends = parts_of(settings.length // update_steps, settings.points)
-    learning = train_a2c(
-        envs, theta, Streams(*streams), agent, num_updates=ends[-1], bonus=bonus
-    )
+    update_steps = job.settings.num_envs * agent.num_steps
+    ends = parts_of(job.settings.length // update_steps, job.settings.points)
+    theta, learning = a2c_of(job, ends[-1])
+    sizes = agent.sizes(labyrinth(job.size))
 
     # what is kept between points: weights, the last episodes' steps, returns
     thetas = deque([theta], maxlen=max(AGES) + 1)
@@ -280,7 +286,8 @@ def run_labyrinth(job: StudyJob) -> Iterator[Value]:
         yield "return", point, float(np.mean(returns))
         returns = []
         if job.explorer == REMEMBERS:
-            for age, share in drifts(thetas, joined(list(recent), axis=0), sizes):
+            steps = joined(list(recent), axis=0)
+            for age, share in drifts(thetas, steps, sizes):
                 yield f"drift {age}", point, share
 
     # the film of the trained agent
@@ -328,6 +335,8 @@ def labyrinth_table(rows: list[Row]) -> str:
         ["last quarter", *spread_cells(late)],
         ["P(more than A2C)", *(more_than_a2c(rows, name) for name in names)],
     ]
+
+    # the title, and the drift below the table
     steps = max(row["point"] for row in rows)
     title = (
         "Labyrinth: return of an episode, median [quartiles]; "
@@ -386,6 +395,8 @@ def draw_aging(axes: Any, rows: list[Row]) -> None:
             look = Style(label, COLORS["vime"], line)
             draw_line(axes, points, median, look, 1.6)
             axes.lines[-1].set_label(label)
+
+    # labels, if anything ages
     if axes.lines:
         axes.legend(fontsize="small", frameon=False)
     axes.set(
