@@ -2,20 +2,25 @@
 
 import csv
 import itertools
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from vime_lab import checkpoints, command_line, figures, processes, runs
 from vime_lab.checkpoints import Progress
-from vime_lab.rows import RUN_NUMBERS, TIMES, Row
+from vime_lab.rows import RUN_COLUMNS, RUN_NUMBERS, STUDY_COLUMNS, TIMES, Row
+from vime_lab.studies.catalogue import STUDIES
+from vime_lab.studies.frame import StudyJob
 from vime_lab.tasks import TASKS, Job, with_setting
+from vime_lecture.unreal import UnrealSettings
 
 # ---------------------------------------------------------------- small runs
-
 
 NAME = "SparseMountainCar"
 SIZES = {
@@ -145,3 +150,107 @@ def usage_error(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) ->
     assert usage[0].startswith(f"usage: {command} ")
     assert pointer == f"try '{command} --help'\n"
     return error
+
+
+# ---------------------------------------------------------------- rows of learning curves that were never run
+
+NAN = math.nan
+Rows = list[dict[str, Any]]
+
+
+def curve_row(
+    bonus: str, seed: int, iteration: int, mean: float = 0.0, **values: Any
+) -> dict[str, Any]:
+    """A row of a learning curve; a plain agent has no model and so no numbers of one."""
+    model = NAN if bonus == "none" else 1.0 + seed + iteration
+    given = {
+        "task": "Hill",
+        "bonus": bonus,
+        "setting": "",
+        "seed": seed,
+        "iteration": iteration,
+        "return_mean": mean,
+    }
+    given |= {
+        "steps": 100 * (iteration + 1),
+        "return_max": mean,
+        "gain_median": 0.0 if bonus == "none" else model,
+    }
+    given |= {
+        "elbo": -model,
+        "kl_prior": model,
+        "heldout_log_likelihood": -2.0 * model,
+        "wall_s": 2.0 * iteration,
+    }
+    given |= {"heldout_error_ratio": 1.0 / model}
+    return dict.fromkeys(RUN_COLUMNS, NAN) | given | values
+
+
+def curve_rows(bonus: str, seed: int, means: list[float], **values: Any) -> Rows:
+    return [
+        curve_row(bonus, seed, iteration, mean, **values)
+        for iteration, mean in enumerate(means)
+    ]
+
+
+def write_table(path: Path, rows: Rows) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+# ---------------------------------------------------------------- studies of a moment, and their rows
+
+SMALL = {
+    "Bandit": {"length": 60, "points": 4, "means": (0.2, 0.8)},
+    "DeepSea": {"length": 30, "sizes": (2, 3, 4), "largest": (("VIME", 3),)},
+    "KeyDoorMaze": {"length": 2, "length_cts": 1, "points": 2},
+    "NoisyTV": {"length": 3, "points": 2, "warmup_episodes": 1, "warmup_updates": 2},
+    "Labyrinth": {
+        "length": 1200,
+        "points": 2,
+        "num_envs": 2,
+        "agent": UnrealSettings(encoded=4, hidden=4),
+    },
+}
+FULL = dict(STUDIES)  # as published
+
+
+def study_job(
+    study: str, explorer: str, seed: int = 0, size: int = 0, **changes: object
+) -> StudyJob:
+    return StudyJob(
+        study, explorer, size, seed, replace(STUDIES[study].settings, **changes)
+    )
+
+
+def study_row(
+    study: str,
+    explorer: str,
+    measure: str,
+    value: float,
+    *,
+    size: int = 0,
+    seed: int = 0,
+    point: int = 0,
+) -> dict:
+    return dict(
+        zip(STUDY_COLUMNS, (study, explorer, size, seed, measure, point, value))
+    )
+
+
+def measured(rows: Sequence[dict], measure: str) -> list[float]:
+    return [each["value"] for each in rows if each["measure"] == measure]
+
+
+def words(line: str) -> str:
+    """The line without the blanks that align it."""
+    return re.sub(r"\[ +", "[", " ".join(line.split()))
+
+
+def drawn_study(study: str, rows: list[dict]) -> Figure:
+    figure = Figure()
+    STUDIES[study].draw(figure, rows)
+    return figure

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from curves import NAN, Rows, run
+from lab import NAN, Rows, curve_rows
 from matplotlib.figure import Figure
 
 from vime_lab import figures
@@ -39,7 +39,7 @@ def some_rows(shift: float = 0.0) -> Rows:
         each
         for bonus, slope in (("vime", 1.0), ("l2", 0.5), ("none", 0.0))
         for seed in range(4)
-        for each in run(
+        for each in curve_rows(
             bonus,
             seed,
             [
@@ -141,7 +141,9 @@ def test_learning_curve_of_a_sweep_has_a_colour_for_each_setting(figure):
 def test_learning_curve_of_one_iteration_is_dots(figure):
     drawn = figure(
         figures.draw_learning_curve,
-        run("vime", 0, [1.0]) + run("luck", 0, [NAN]) + run("lot", 0, [2.0]),
+        curve_rows("vime", 0, [1.0])
+        + curve_rows("luck", 0, [NAN])
+        + curve_rows("lot", 0, [2.0]),
     )
     assert [[line.get_marker() for line in axes.lines] for axes in drawn.axes] == [
         ["o", "o"]
@@ -149,15 +151,15 @@ def test_learning_curve_of_one_iteration_is_dots(figure):
     assert labels(drawn) == ["TRPO + VIME", "luck", "lot"]
     assert len({line.get_color() for line in drawn.legends[0].get_lines()}) == 3
     assert drawn.get_suptitle() == "Hill, 1 seed"
-    longer = figure(figures.draw_learning_curve, run("vime", 0, [1.0, 2.0]))
+    longer = figure(figures.draw_learning_curve, curve_rows("vime", 0, [1.0, 2.0]))
     assert longer.axes[0].lines[0].get_marker() != "o"
 
 
 def test_learning_curve_of_runs_that_broke_off_goes_on_with_the_others(figure):
     rows = (
-        run("vime", 0, [0.0, NAN, 0.0, 0.0])
-        + run("vime", 1, [2.0, NAN])
-        + run("none", 0, [NAN] * 4)
+        curve_rows("vime", 0, [0.0, NAN, 0.0, 0.0])
+        + curve_rows("vime", 1, [2.0, NAN])
+        + curve_rows("none", 0, [NAN] * 4)
     )
     drawn = figure(figures.draw_learning_curve, rows)
     (line,) = drawn.axes[0].lines
@@ -168,7 +170,7 @@ def test_learning_curve_of_runs_that_broke_off_goes_on_with_the_others(figure):
 
 def test_figures_without_numbers_say_so(figure):
     """A panel that says so has no labels of values; the others keep theirs."""
-    rows = run("none", 0, [NAN] * 3)
+    rows = curve_rows("none", 0, [NAN] * 3)
     assert (
         texts(figure(figures.draw_learning_curve, rows)) == [["no episode ended"]] * 2
     )
@@ -190,7 +192,7 @@ def test_results_have_a_column_for_each_task_and_one_legend(figure):
     ]
     drawn = figure(
         figures.draw_results,
-        {"Hill": short, "Lake": some_rows(), "Bay": run("none", 0, [NAN])},
+        {"Hill": short, "Lake": some_rows(), "Bay": curve_rows("none", 0, [NAN])},
     )
     assert [axes.get_title() for axes in drawn.axes[:3]] == [
         "Hill\n1 to 4 seeds",

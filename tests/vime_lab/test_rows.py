@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from curves import NAN, row, write
+from lab import NAN, curve_row, write_table
 
 from vime_lab.rows import RUN_COLUMNS, read_curve, written_rows
 
@@ -12,11 +12,11 @@ elsewhere = pytest.mark.usefixtures("elsewhere")
 
 def test_read_curve_against_what_was_written(tmp_path):
     rows = [
-        row("vime", 1, 2, 0.1 + 0.2, setting="agent.eta=0.1"),
-        row("none", 0, 0, NAN, note="kept"),
+        curve_row("vime", 1, 2, 0.1 + 0.2, setting="agent.eta=0.1"),
+        curve_row("none", 0, 0, NAN, note="kept"),
     ]
     rows[0]["note"] = "ä, b"
-    read = read_curve(write(tmp_path / "curve.csv", rows))
+    read = read_curve(write_table(tmp_path / "curve.csv", rows))
     assert repr(read) == repr(
         [{name: each[name] for name in rows[0]} for each in rows]
     )  # nan and types included
@@ -61,7 +61,9 @@ def test_read_curve_against_what_was_written(tmp_path):
     ],
 )
 def test_read_curve_names_the_file_and_what_is_wrong(change, reason, tmp_path):
-    path = write(tmp_path / "curve.csv", [row("vime", 4, 3), row("none", 0, 0, 7.25)])
+    path = write_table(
+        tmp_path / "curve.csv", [curve_row("vime", 4, 3), curve_row("none", 0, 0, 7.25)]
+    )
     text = change(path.read_text())
     path.unlink() if text is None else path.write_text(text, errors="surrogateescape")
     with pytest.raises(ValueError, match=r"curve\.csv: ") as raised:

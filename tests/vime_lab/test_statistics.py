@@ -6,9 +6,9 @@ import statistics
 
 import numpy as np
 import pytest
-from curves import NAN, run
 from hypothesis import given
 from hypothesis import strategies as st
+from lab import NAN, curve_rows
 from scipy import stats
 
 from vime_lab import statistics as curves
@@ -16,11 +16,15 @@ from vime_lab import statistics as curves
 
 def test_final_returns_against_hand_counted_tenths():
     """Of 25 iterations the last two, of 9 the last one; nan left out. Control: the last iteration alone is another."""
-    rows = run("vime", 2, [0.0] * 23 + [1.0, 2.0]) + run("vime", 0, [0.0] * 8 + [5.0])
-    rows += run("vime", 1, [0.0] * 18 + [3.0, NAN]) + run(
+    rows = curve_rows("vime", 2, [0.0] * 23 + [1.0, 2.0]) + curve_rows(
+        "vime", 0, [0.0] * 8 + [5.0]
+    )
+    rows += curve_rows("vime", 1, [0.0] * 18 + [3.0, NAN]) + curve_rows(
         "vime", 7, [0.0] * 18 + [NAN, NAN]
     )
-    rows += run("vime", 3, [9.0], setting="agent.eta=1") + run("none", 0, [4.0])
+    rows += curve_rows("vime", 3, [9.0], setting="agent.eta=1") + curve_rows(
+        "none", 0, [4.0]
+    )
     found = curves.final_returns(rows[::-1], "vime")
     np.testing.assert_array_equal(found, [5.0, 3.0, 1.5, NAN])
     assert found[2] != rows[24]["return_mean"]

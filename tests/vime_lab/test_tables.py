@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from curves import NAN, row, run
+from lab import NAN, curve_row, curve_rows
 
 from vime_lab import tables
 
@@ -13,12 +13,16 @@ def test_summary_against_its_text():
     rows = [
         each
         for seed in range(4)
-        for each in run("vime", seed, [0.0] * (seed + 1) + [1.0 - (seed == 3) / 2])
+        for each in curve_rows(
+            "vime", seed, [0.0] * (seed + 1) + [1.0 - (seed == 3) / 2]
+        )
     ]
-    rows += run("l2", 0, [0.0, 0.0, 2.0], wall_s=7000.0) + run(
+    rows += curve_rows("l2", 0, [0.0, 0.0, 2.0], wall_s=7000.0) + curve_rows(
         "l2", 1, [0.25], wall_s=120.0
     )
-    rows += run("l2", 2, [0.0, NAN], wall_s=36.0) + run("none", 0, [0.0] * 12)
+    rows += curve_rows("l2", 2, [0.0, NAN], wall_s=36.0) + curve_rows(
+        "none", 0, [0.0] * 12
+    )
     expected = """
 Hill: return at the end, the mean over the last tenth of the iterations
 
@@ -40,21 +44,23 @@ def test_comparison_against_its_text():
     hill = [
         each
         for seed in range(4)
-        for each in run("vime", seed, [0.0] * (seed + 1) + [1.0 - (seed == 3) / 2])
+        for each in curve_rows(
+            "vime", seed, [0.0] * (seed + 1) + [1.0 - (seed == 3) / 2]
+        )
     ]
-    hill += run("l2", 0, [0.0, 0.0, 2.0], wall_s=7000.0) + run(
+    hill += curve_rows("l2", 0, [0.0, 0.0, 2.0], wall_s=7000.0) + curve_rows(
         "l2", 1, [0.25], wall_s=120.0
     )
-    hill += run("none", 0, [0.0] * 12) + run("none", 1, [-1.0] * 12)
+    hill += curve_rows("none", 0, [0.0] * 12) + curve_rows("none", 1, [-1.0] * 12)
     lake = (
-        run("none", 0, [3.0])
-        + run("vime", 0, [NAN])
-        + run("vime", 0, [4.0], setting="eta=1")
+        curve_rows("none", 0, [3.0])
+        + curve_rows("vime", 0, [NAN])
+        + curve_rows("vime", 0, [4.0], setting="eta=1")
     )
     lake += (
-        run("l2", 0, [NAN])
-        + run("l2", 1, [5.0])
-        + run("none", 0, [3.0], setting="eta=1")
+        curve_rows("l2", 0, [NAN])
+        + curve_rows("l2", 1, [5.0])
+        + curve_rows("none", 0, [3.0], setting="eta=1")
     )
     expected = """
                     seeds  iterations    median [quartiles]   IQM [95 % interval]  P(VIME higher)     time a seed
@@ -79,7 +85,7 @@ def test_summary_groups_a_sweep_by_setting():
         for bonus in ("none", "vime")
         for setting in ("", "agent.eta=0.1 vime.likelihood_sigma=0.5")
         for seed in range(2)
-        for each in run(
+        for each in curve_rows(
             bonus,
             seed,
             [-0.001, -12.0 * (bonus == "none")],
@@ -106,12 +112,14 @@ def test_summary_groups_a_sweep_by_setting():
 
 
 def test_summary_of_a_run_without_returns_and_of_no_run():
-    text = tables.summary(run("vime", 0, [NAN]) + run("none", 0, [1.0]))
+    text = tables.summary(curve_rows("vime", 0, [NAN]) + curve_rows("none", 0, [1.0]))
     assert re.search(
         r"^TRPO \+ VIME +0 of 1 +1  never \(0 of 1\) +none +none +0.0 s$", text, re.M
     )
     for means in ([NAN], [1.0]), ([1.0], [NAN]), ([1.0], [1.0]):
-        text = tables.summary(run("vime", 0, means[0]) + run("none", 0, means[1]))
+        text = tables.summary(
+            curve_rows("vime", 0, means[0]) + curve_rows("none", 0, means[1])
+        )
         assert text.endswith("\nP(TRPO + VIME > TRPO)  0.50") == (
             means == ([1.0], [1.0])
         )
@@ -123,9 +131,9 @@ def test_summary_of_a_run_without_returns_and_of_no_run():
 def test_summary_leaves_first_rewards_out_where_all_are_paid_at_once():
     """Control: it tells them of all if one seed of one bonus is paid later."""
     rows = (
-        run("vime", 0, [1.0, 2.0])
-        + run("vime", 1, [3.0, 4.0])
-        + run("none", 0, [0.5, 0.0])
+        curve_rows("vime", 0, [1.0, 2.0])
+        + curve_rows("vime", 1, [3.0, 4.0])
+        + curve_rows("none", 0, [0.5, 0.0])
     )
     head, *lines = tables.summary(rows).splitlines()[2:5]
     assert re.split("  +", head)[1:] == [
@@ -139,7 +147,7 @@ def test_summary_leaves_first_rewards_out_where_all_are_paid_at_once():
         r"TRPO \+ VIME +2 +2 +3.00 \[2.50, 3.50\] +3.00 \[2.00, 4.00\] +2.0 s", lines[0]
     )
     assert "iteration 0.5 (2 of 2)" in tables.summary(
-        [*rows[2:], *run("vime", 0, [0.0, 2.0])]
+        [*rows[2:], *curve_rows("vime", 0, [0.0, 2.0])]
     )
 
 
@@ -160,7 +168,9 @@ def test_tables_fit_120_columns(size):
             {**each, "return_max": float(each["iteration"] > 1000 + each["seed"])}
             for seed in range(10)
             for bonus in ("vime", "l2", "none")
-            for each in run(bonus, seed, [size * (1.0 + seed / 11.0)] * 1012, **seconds)
+            for each in curve_rows(
+                bonus, seed, [size * (1.0 + seed / 11.0)] * 1012, **seconds
+            )
         ]
         return tables.summary(rows) + "\n" + tables.timing(rows)
 
@@ -175,12 +185,12 @@ def test_timing_against_its_text():
     """Medians over seeds and iterations: 2 where the mean is 4. Control: without the slow row they differ."""
     names = ("sampling_s", "gains_s", "policy_s", "model_s", "other_s")
     rows = [
-        row("vime", seed, 0, **dict(zip(names, (sampling, 0.25, 0.5, 3.0, 0.25))))
+        curve_row("vime", seed, 0, **dict(zip(names, (sampling, 0.25, 0.5, 3.0, 0.25))))
         for seed, sampling in enumerate([1.0, 2.0, 9.0])
     ]
     plain = [
-        row("none", 0, 0, **dict(zip(names, (0.5, NAN, 0.125, 0.0, 0.0)))),
-        row("idle", 0, 0, sampling_s=0.0),
+        curve_row("none", 0, 0, **dict(zip(names, (0.5, NAN, 0.125, 0.0, 0.0)))),
+        curve_row("idle", 0, 0, sampling_s=0.0),
     ]
     assert tables.timing(rows + plain).splitlines() == [
         "an iteration  sampling    gains   policy    model    other    all but sampling",

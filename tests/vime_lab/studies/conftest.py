@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from studied import SMALL
+from lab import SMALL
 
 from vime_lab.studies.catalogue import STUDIES
 

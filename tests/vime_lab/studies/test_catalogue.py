@@ -7,8 +7,7 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
-from lab import left_behind, refusal, usage_error
-from studied import SMALL
+from lab import SMALL, left_behind, refusal, usage_error
 
 from vime_lab import command_line
 from vime_lab.results import STUDY_FILES

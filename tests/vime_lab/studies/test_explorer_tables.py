@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from lab import drawn_study, study_row, words
 from matplotlib.axes import Axes
-from studied import drawn, row, words
 
 from vime_gym.tasks import KeyDoorMaze
 from vime_lab.studies.catalogue import STUDIES
@@ -14,7 +14,7 @@ from vime_lab.studies.catalogue import STUDIES
 
 def test_bandit_table_against_lines_by_hand() -> None:
     rows = [
-        row("Bandit", name, measure, slope * t * (seed + 1), seed=seed, point=t)
+        study_row("Bandit", name, measure, slope * t * (seed + 1), seed=seed, point=t)
         for name, slope in (("random", 0.5), ("UCB-1", 0.25))
         for seed in (0, 1, 2)
         for t in (1, 400, 800)
@@ -33,13 +33,14 @@ def test_deep_sea_table_against_rows_by_hand() -> None:
     """Counts take N², UCB 2^N and fails at 30, which 2 of 3 seeds never solve; VIME is tried at one size."""
     sizes = (6, 10, 14, 30)
     rows = [
-        row("DeepSea", name, "solved", float(law(size)) if seed == 0 or size < 30 or name == "counts" else math.nan,
+        study_row("DeepSea", name, "solved",
+            float(law(size)) if seed == 0 or size < 30 or name == "counts" else math.nan,
             size=size, seed=seed)
         for name, law in (("counts", lambda n: n**2), ("UCB", lambda n: 2**n), ("VIME", lambda n: 40))
         for size in (sizes if name != "VIME" else sizes[:1])
         for seed in range(3)
     ]  # fmt: skip
-    rows += [row("DeepSea", "random", "found", 64.0, size=6)]
+    rows += [study_row("DeepSea", "random", "found", 64.0, size=6)]
     lines = STUDIES["DeepSea"].table(rows).splitlines()
     assert [line.split() for line in lines[2:7]] == [
         ["6", "10", "14", "30"],
@@ -58,7 +59,7 @@ def test_deep_sea_table_against_rows_by_hand() -> None:
 
 def test_maze_and_tv_tables_against_rows_by_hand() -> None:
     rows = [
-        row("KeyDoorMaze", "counts", measure, value * (1 + seed), seed=seed, point=point)
+        study_row("KeyDoorMaze", "counts", measure, value * (1 + seed), seed=seed, point=point)
         for seed in (0, 1)
         for measure, value, point in (
             ("seen", 0.1, 5), ("seen", 0.2, 10), ("return", 9.0, 5), ("return", 0.4, 10), ("key", 3.0, 0),
@@ -76,7 +77,7 @@ def test_maze_and_tv_tables_against_rows_by_hand() -> None:
     assert " never " in STUDIES["KeyDoorMaze"].table(never)
     points = {"watching": (0.5, 0.25, 0.75), "pays": (math.nan, 8.0, 2.0)}
     rows = [
-        row("NoisyTV", "L2 error", m, v, point=p)
+        study_row("NoisyTV", "L2 error", m, v, point=p)
         for m, each in points.items()
         for p, v in enumerate(each)
     ]
@@ -120,7 +121,7 @@ def test_pictures_draw_the_medians_of_their_rows(study, measures) -> None:
     }
     explorer = "UCB-1" if study == "Bandit" else "counts"
     rows = [
-        row(
+        study_row(
             study,
             explorer,
             measure,
@@ -134,9 +135,10 @@ def test_pictures_draw_the_medians_of_their_rows(study, measures) -> None:
     ]
     cells = len(KeyDoorMaze("index").cells) if study == "KeyDoorMaze" else 0
     rows += [
-        row(study, explorer, "visits", 1.0 / cells, point=cell) for cell in range(cells)
+        study_row(study, explorer, "visits", 1.0 / cells, point=cell)
+        for cell in range(cells)
     ]
-    panels = drawn(study, rows).axes
+    panels = drawn_study(study, rows).axes
     for axes, measure in zip(panels, measures):
         assert shows(axes, points, [2.0 * height[measure] * point for point in points])
         assert not shows(
@@ -147,12 +149,12 @@ def test_pictures_draw_the_medians_of_their_rows(study, measures) -> None:
 def test_deep_sea_picture_has_a_cross_where_the_median_is_never() -> None:
     """Solved at 6 and 8, not at 10. Controls: no cross at 8, and none where 10 is solved too."""
     rows = [
-        row("DeepSea", "counts", "solved", value, size=size)
+        study_row("DeepSea", "counts", "solved", value, size=size)
         for size, value in ((6, 40.0), (8, 90.0))
     ]
     never, solved = (
-        drawn(
-            "DeepSea", [*rows, row("DeepSea", "counts", "solved", value, size=10)]
+        drawn_study(
+            "DeepSea", [*rows, study_row("DeepSea", "counts", "solved", value, size=10)]
         ).axes[0]
         for value in (math.nan, 200.0)
     )

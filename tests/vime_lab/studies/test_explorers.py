@@ -7,7 +7,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-from studied import FULL, job, values
+from lab import FULL, measured, study_job
 
 from vime_gym.tasks import SIGNS, DeepSea, KeyDoorMaze, NoisyTV
 from vime_lab.studies import catalogue
@@ -58,7 +58,7 @@ def test_strategies_on_a_table_by_hand(study, explorer, expected) -> None:
     alpha = 20.0 if explorer == "UCB" else 1.0
     values_now = [0.0, 0.2, 0.1] if explorer == "UCB-1" else Q_VALUES
     strategy = explorer_studies.strategy_of(
-        job(study, explorer, epsilon=0.3, alpha=alpha)
+        study_job(study, explorer, epsilon=0.3, alpha=alpha)
     )
     assert strategy(values_now, VISITS) == pytest.approx(expected, rel=1e-12)
     if explorer != "random":
@@ -72,7 +72,7 @@ def given_bonus(
     study: str, explorer: str, env: object, seed: int = 0, **changes: object
 ) -> tuple:
     return explorer_studies.explorer_bonus(
-        job(study, explorer, **changes), env, np.random.default_rng(seed)
+        study_job(study, explorer, **changes), env, np.random.default_rng(seed)
     )
 
 
@@ -190,16 +190,18 @@ def test_warming_up_learns_from_random_walks_and_keeps_the_settings(
 
 def test_bandit_regret_against_pulls_of_the_worse_arm() -> None:
     """UCB-1's regret is the gap times a whole number and below its bound; random's is not logarithmic."""
-    rows = catalogue.study_rows(job("Bandit", "UCB-1", length=2000))
-    regret, bound = (np.array(values(rows, name)) for name in ("regret", "bound"))
+    rows = catalogue.study_rows(study_job("Bandit", "UCB-1", length=2000))
+    regret, bound = (np.array(measured(rows, name)) for name in ("regret", "bound"))
     assert np.allclose(regret / 0.6, np.round(regret / 0.6))
     assert np.all(np.diff(regret) >= 0.0)
     assert np.all(regret < bound)
     random = np.array(
-        values(catalogue.study_rows(job("Bandit", "random", length=2000)), "regret")
+        measured(
+            catalogue.study_rows(study_job("Bandit", "random", length=2000)), "regret"
+        )
     )
     assert random[-1] > bound[-1]
-    assert not values(catalogue.study_rows(job("Bandit", "random")), "bound")
+    assert not measured(catalogue.study_rows(study_job("Bandit", "random")), "bound")
 
 
 def test_deep_sea_against_the_return_of_each_episode(monkeypatch) -> None:
@@ -207,10 +209,10 @@ def test_deep_sea_against_the_return_of_each_episode(monkeypatch) -> None:
 
     Control: the episode of the first treasure is another.
     """
-    given = job("DeepSea", "counts", size=6, length=300)
+    given = study_job("DeepSea", "counts", size=6, length=300)
     episodes = explorer_studies.played(given, DeepSea(6, "index"))
     (found,), (solved,) = (
-        values(catalogue.study_rows(given), name) for name in ("found", "solved")
+        measured(catalogue.study_rows(given), name) for name in ("found", "solved")
     )
     returns = [
         episode.episode_return for episode, _ in zip(episodes, range(int(solved)))
@@ -241,19 +243,20 @@ def test_a_run_gives_the_rows_that_are_published() -> None:
 
 def test_random_actions_find_and_never_solve() -> None:
     """Control: with one episode they find nothing at this seed."""
-    rows = catalogue.study_rows(job("DeepSea", "random", size=3, length=1000))
-    assert 1.0 <= values(rows, "found")[0] < 1000.0
-    assert math.isnan(values(rows, "solved")[0])
+    rows = catalogue.study_rows(study_job("DeepSea", "random", size=3, length=1000))
+    assert 1.0 <= measured(rows, "found")[0] < 1000.0
+    assert math.isnan(measured(rows, "solved")[0])
     assert math.isnan(
-        values(
-            catalogue.study_rows(job("DeepSea", "random", size=12, length=1)), "found"
+        measured(
+            catalogue.study_rows(study_job("DeepSea", "random", size=12, length=1)),
+            "found",
         )[0]
     )
 
 
 @pytest.mark.parametrize("explorer", ["random", "pseudo-counts"])
 def test_maze_against_its_own_steps(explorer) -> None:
-    given = job("KeyDoorMaze", explorer, length=3, length_cts=1, points=1)
+    given = study_job("KeyDoorMaze", explorer, length=3, length_cts=1, points=1)
     rows = catalogue.study_rows(given)
     env = gym.make(explorer_studies.MAZE, observation="index", disable_env_checker=True)
     steps = [
@@ -262,15 +265,15 @@ def test_maze_against_its_own_steps(explorer) -> None:
         for step in episode.steps
     ]
     maze = KeyDoorMaze("index")
-    (seen,) = values(rows, "seen")
+    (seen,) = measured(rows, "seen")
     assert seen == len({0} | {step.next_state for step in steps}) / len(
         explorer_studies.reachable(maze)
     )
     cells = [maze.cells[step.next_state % len(maze.cells)] for step in steps]
-    assert values(rows, "visits") == [
+    assert measured(rows, "visits") == [
         cells.count(cell) / len(cells) for cell in maze.cells
     ]
-    assert len(values(rows, "visits")) == len(maze.cells)
+    assert len(measured(rows, "visits")) == len(maze.cells)
     episodes = list(explorer_studies.played(given, env))
     with_key = [
         n
@@ -280,9 +283,9 @@ def test_maze_against_its_own_steps(explorer) -> None:
     at_goal = [n for n, each in enumerate(episodes, 1) if each.steps[-1].terminated]
     for name, arrivals in (("key", with_key), ("goal", at_goal)):
         assert np.array_equal(
-            values(rows, name), arrivals[:1] or [math.nan], equal_nan=True
+            measured(rows, name), arrivals[:1] or [math.nan], equal_nan=True
         )
-    assert values(rows, "return") == [
+    assert measured(rows, "return") == [
         sum(step.reward for step in steps) / len(episodes)
     ]
 
@@ -290,7 +293,7 @@ def test_maze_against_its_own_steps(explorer) -> None:
 @pytest.mark.parametrize("explorer", ["random", "counts", "VIME", "L2 error"])
 def test_watching_against_the_pictures_that_were_seen(explorer) -> None:
     """The screen is dark elsewhere, and one picture in 2⁷ is as dark; the environment pays the agent nothing."""
-    given = job("NoisyTV", explorer, length=4, points=1)
+    given = study_job("NoisyTV", explorer, length=4, points=1)
     env = explorer_studies.silent(
         gym.make(explorer_studies.TV, observation="index", disable_env_checker=True)
     )
@@ -303,7 +306,7 @@ def test_watching_against_the_pictures_that_were_seen(explorer) -> None:
     lit = [gain for step, gain in steps if step.next_state >= len(env.unwrapped.cells)]
     dark = [gain for step, gain in steps if step.next_state < len(env.unwrapped.cells)]
     rows = catalogue.study_rows(given)
-    (watching,), (pays,) = values(rows, "watching"), values(rows, "pays")
+    (watching,), (pays,) = measured(rows, "watching"), measured(rows, "pays")
     assert len(lit) / len(steps) <= watching <= len(lit) / len(steps) + 0.02
     assert {step.reward for step, _ in steps} == {0.0}
     if lit and explorer != "random":
@@ -324,9 +327,9 @@ def test_relative_bonus_against_means_by_hand() -> None:
 
 def test_a_run_is_a_function_of_its_seed() -> None:
     for name, explorer in (("Bandit", "UCB-1"), ("KeyDoorMaze", "VIME")):
-        assert catalogue.study_rows(job(name, explorer)) == catalogue.study_rows(
-            job(name, explorer)
+        assert catalogue.study_rows(study_job(name, explorer)) == catalogue.study_rows(
+            study_job(name, explorer)
         )
-        assert catalogue.study_rows(job(name, explorer)) != catalogue.study_rows(
-            job(name, explorer, seed=1)
+        assert catalogue.study_rows(study_job(name, explorer)) != catalogue.study_rows(
+            study_job(name, explorer, seed=1)
         )

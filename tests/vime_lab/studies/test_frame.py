@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from lab import study_row
 from matplotlib.figure import Figure
-from studied import row
 
 from vime_lab.figures import Style
 from vime_lab.studies import frame
@@ -17,7 +17,7 @@ NAN = math.nan
 def some_rows() -> list[dict]:
     """Two seeds of counts at three points, one of which the second seed lacks."""
     return [
-        row("DeepSea", "counts", "seen", value, seed=seed, point=point, size=size)
+        study_row("DeepSea", "counts", "seen", value, seed=seed, point=point, size=size)
         for seed, point, value, size in (
             (1, 5, 4.0, 6),
             (0, 9, 3.0, 6),
@@ -39,9 +39,9 @@ def test_curve_of_against_rows_by_hand() -> None:
     """Points and seeds in order. Control: other explorers, measures and sizes."""
     rows = some_rows()
     others = [
-        row("DeepSea", "UCB", "seen", 7.0, point=1, size=6),
-        row("DeepSea", "counts", "solved", 7.0, point=1, size=6),
-        row("DeepSea", "counts", "seen", 7.0, point=1, size=8),
+        study_row("DeepSea", "UCB", "seen", 7.0, point=1, size=6),
+        study_row("DeepSea", "counts", "solved", 7.0, point=1, size=6),
+        study_row("DeepSea", "counts", "seen", 7.0, point=1, size=8),
     ]
     points, values = frame.curve_of([*rows, *others], "counts", "seen", 6)
     assert points.tolist() == [1, 5, 9]
@@ -58,7 +58,7 @@ def test_last_quarter_against_medians_by_hand() -> None:
         2: [5.0] * 6 + [NAN] * 2,
     }
     rows = [
-        row("NoisyTV", "VIME", "pays", value, seed=seed, point=point)
+        study_row("NoisyTV", "VIME", "pays", value, seed=seed, point=point)
         for seed, values in columns.items()
         for point, value in enumerate(values)
     ]
@@ -76,7 +76,9 @@ def test_cells_against_their_text() -> None:
 
 
 def test_looks_and_explorers_in_the_order_of_the_rows() -> None:
-    rows = [row("Bandit", name, "regret", 1.0) for name in ("UCB", "counts", "UCB")]
+    rows = [
+        study_row("Bandit", name, "regret", 1.0) for name in ("UCB", "counts", "UCB")
+    ]
     assert frame.explorers_in(rows) == ["UCB", "counts"]
     looks = frame.looks_of(rows, {"counts": "red", "UCB": "blue", "VIME": "green"})
     assert looks == {
