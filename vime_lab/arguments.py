@@ -27,6 +27,7 @@ TASK_DEFAULTS = {
 STUDY_NAMES = ("Bandit", "DeepSea", "KeyDoorMaze", "NoisyTV", "Labyrinth")
 BATCH_STEPS = 5000  # of an iteration
 DTYPE_NAMES = ("f64", "f32")
+INTERRUPTED = 130  # exit code of a command that Ctrl-C ended
 
 # ---------------------------------------------------------------- parsers
 

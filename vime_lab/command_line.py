@@ -16,11 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from vime_lab.arguments import command_line
-
-# ---------------------------------------------------------------- constants
-
-INTERRUPTED = 130  # exit code of a command that Ctrl-C ended
+from vime_lab.arguments import INTERRUPTED, command_line
 
 # ---------------------------------------------------------------- commands
 

@@ -18,10 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from vime_lab import figures, results
-from vime_lab.arguments import Parser, pip_install
+from vime_lab.arguments import INTERRUPTED, Parser, pip_install
 from vime_lab.checkpoints import CheckpointError, read_checkpoint
 from vime_lab.processes import WorkerError, progress_bar, run_jobs
-from vime_lab.results import CURVE, RUN_FILES, STUDY, STUDY_FILES, holds_other_results
+from vime_lab.results import (
+    CURVE,
+    RUN_EXTRA,
+    RUN_FILES,
+    STUDY,
+    STUDY_FILES,
+    holds_other_results,
+)
 from vime_lab.runs import Result
 from vime_lab.studies import catalogue
 from vime_lab.studies.catalogue import STUDIES
@@ -31,7 +38,6 @@ from vime_lab.tasks import BONUSES, MUJOCO_TASKS, TASKS, Job, jobs_of
 # ---------------------------------------------------------------- constants
 
 CHECKPOINTS = "checkpoints"  # folder beside the results, while a run is not complete
-RUN_EXTRA = ("tqdm", "matplotlib", "joblib")
 NOT_OF_STUDIES = ("bonus", "iterations", "eta", "set", "resume")  # arguments of `run`
 
 # ---------------------------------------------------------------- run
@@ -51,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     except KeyboardInterrupt:
         sys.stderr.write(f"\nvime-ref: interrupted; {goes_on}\n")
-        return 130
+        return INTERRUPTED
 
 
 def run_tasks(arguments: argparse.Namespace) -> int:

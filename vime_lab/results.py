@@ -41,8 +41,8 @@ RUN_FILES = (
     "diagnostics.png",
 )
 STUDY_FILES = (STUDY, CONFIG, "study.png")
-# What draws results and shows progress, beside what computes them.
-DRAWN_WITH = ("tqdm", "matplotlib", "joblib")
+# Packages of the extra `run`, which draw results and show progress.
+RUN_EXTRA = ("tqdm", "matplotlib", "joblib")
 # Entries of config.json that make its results.
 MADE_WITH = ("task_name", "bonuses", "seeds", "settings", "swept")
 
@@ -81,7 +81,7 @@ def command_text(arguments: argparse.Namespace) -> str:
 
 
 def drawn_with() -> dict[str, str]:
-    return {name: version(name) for name in DRAWN_WITH}
+    return {name: version(name) for name in RUN_EXTRA}
 
 
 def holds_other_results(folder: Path, config: dict[str, Any]) -> bool:
