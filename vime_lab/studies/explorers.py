@@ -404,13 +404,7 @@ EXPLORER_STUDIES = {
             explorers=(*COMMON, "VIME"),
             length=10_000,  # bsuite
             sizes=(6, 8, 10, 12, 14, 17, 20, 25, 30),
-            largest=(
-                ("random", 17),
-                ("epsilon-greedy", 17),
-                ("Boltzmann", 17),
-                ("UCB", 17),
-                ("VIME", 14),
-            ),
+            largest=(*((name, 17) for name in COMMON[:4]), ("VIME", 14)),
             eta=30.0,
             bonus_alpha=0.03,
         ),

@@ -301,10 +301,7 @@ def run_labyrinth(job: StudyJob) -> Iterator[Value]:
 
 
 def whole_training(rows: list[Row], name: str) -> Array:
-    """Each seed's mean return over all points, (seeds,).
-
-    The more of it, the faster it learned.
-    """
+    """Each seed's mean return over all points: the more, the faster it learned."""
     _, returns = curve_of(rows, name, "return")
     return returns.mean(axis=1)  # (seeds,)
 
@@ -359,10 +356,8 @@ def draw_labyrinth(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     tasks, curiosity, aging = curves.subplots(1, 3)
 
     # the three panels
-    draw_agents(tasks, rows, TAUGHT, looks)
-    tasks.set_title("auxiliary tasks")
-    draw_agents(curiosity, rows, CURIOUS, looks)
-    curiosity.set_title("curiosity")
+    draw_agents(tasks, "auxiliary tasks", rows, TAUGHT, looks)
+    draw_agents(curiosity, "curiosity", rows, CURIOUS, looks)
     curiosity.sharey(tasks)
     draw_aging(aging, rows)
 
@@ -376,12 +371,17 @@ def draw_labyrinth(figure: Figure, rows: list[Row]) -> dict[str, Style]:
 
 
 def draw_agents(
-    axes: Any, rows: list[Row], names: tuple[str, ...], looks: dict[str, Style]
+    axes: Any,
+    title: str,
+    rows: list[Row],
+    names: tuple[str, ...],
+    looks: dict[str, Style],
 ) -> None:
     """The learning curves of these agents."""
     shown = {name: look for name, look in looks.items() if name in names}
     draw_measure(axes, rows, "return", shown)
-    axes.set(xlabel="steps", ylabel="return of an episode", ylim=(0.0, None))
+    axes.set(title=title, xlabel="steps", ylabel="return of an episode")
+    axes.set_ylim(0.0, None)
     finish(axes, "no runs")
 
 
@@ -399,12 +399,8 @@ def draw_aging(axes: Any, rows: list[Row]) -> None:
     # labels, if anything ages
     if axes.lines:
         axes.legend(fontsize="small", frameon=False)
-    axes.set(
-        title="ageing of hidden features",
-        xlabel="steps",
-        ylabel="drift (share of the variance)",
-        yscale="log",
-    )
+    axes.set(title="ageing of hidden features", xlabel="steps", yscale="log")
+    axes.set_ylabel("drift (share of the variance)")
     finish(axes, "no features stored")
 
 
@@ -437,13 +433,10 @@ def draw_film(figure: Any, rows: list[Row]) -> None:
 
 # ---------------------------------------------------------------- the study
 
-LABYRINTH_STUDIES = {
+LABYRINTH_STUDIES = {  # its size is in rooms
     "Labyrinth": Study(
         LabyrinthSettings(
-            explorers=tuple(AGENTS),
-            length=384_000,
-            sizes=(3,),  # rooms
-            points=20,
+            explorers=tuple(AGENTS), length=384_000, sizes=(3,), points=20
         ),
         run_labyrinth,
         labyrinth_table,
