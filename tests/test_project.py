@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import doctest
+import functools
 import graphlib
 import importlib
 import inspect
@@ -37,10 +38,9 @@ FILES = {
 }
 FOLDERS = {*PACKAGES, "tests", "docs", "examples", "benchmarks", "results"}
 COMMANDS = {
-    "vime_lab",
-    "vime_lab.command_line",
-    "vime_check.prove",
-}  # with a command of their own
+    *("vime_lab.__main__", "vime_lab.command_line", "vime_lab.processes"),
+    *("vime_check.prove", "vime_check.programs"),
+}  # modules with a command of their own
 LABEL = r"[A-Z]\d+"
 
 # ------------------------------------------------------------ the house
@@ -237,6 +237,7 @@ def labels_of_code() -> list[tuple[str, str]]:
     ]
 
 
+@functools.cache
 def labels_of_tests() -> dict[str, set[str]]:
     """The tests whose docstring ends in each label."""
     found: dict[str, set[str]] = {}

@@ -18,8 +18,8 @@ import numpy as np
 
 from vime_check.cases import OPERATIONS
 from vime_check.cases.networks import at_kink
-from vime_check.errors import difference
-from vime_check.judge import Vector, Wrong, judge, load_vectors, selected
+from vime_check.errors import difference, listed
+from vime_check.judge import Vector, Wrong, load_vectors, outcome_of, selected
 from vime_check.mistakes import MARGIN, MOST_NOISE, NOISE, noise_band
 from vime_check.operations import (
     NEAR_IDENTITY,
@@ -78,7 +78,12 @@ class FuzzReport:
 
     def __str__(self) -> str:
         lines = [self.implementation]
+        skipped = [each.operation for each in self.findings if each.status == "skipped"]
+        if len(skipped) > 1:
+            lines.append(f"skipped: {listed(skipped)}")
         for finding in self.findings:
+            if finding.status == "skipped" and len(skipped) > 1:
+                continue
             lines.append(f"{finding.operation}: {finding.status}, {finding.message}")
             if finding.case:
                 lines.append(json.dumps(finding.case, ensure_ascii=False))
@@ -241,7 +246,7 @@ class Trial:
 
         # The comparison.
         self.compared += 1
-        outcome = judge(vector, answer, floor_of(vector))
+        outcome = outcome_of(vector, answer, floor_of(vector))
         if outcome.status not in ("failed", "errored"):
             return False
         self.seen = vector, answer
@@ -259,7 +264,7 @@ class Trial:
         # The disagreement with the mistakes that explain it.
         vector, answer = self.seen
         vector = with_mistakes(vector, answer)
-        outcome = judge(vector, answer, floor_of(vector))
+        outcome = outcome_of(vector, answer, floor_of(vector))
         comment = f"Found by fuzz: {outcome.message}."
         case = case_of(vector, comment, outcome.mistakes)
         return Finding(operation, outcome.status, f"{how}: {outcome.message}", case)

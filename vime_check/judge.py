@@ -181,7 +181,7 @@ class Report:
         mode = f"{self.dtype}, strict" if self.strict else self.dtype
         missing = [] if self.offers_nothing else self.not_offered()
         above = [] if self.never_started else [self.table()]
-        above += [f"not offered: {', '.join(missing)}"] if missing else []
+        above += [f"not offered: {listed(missing)}"] if missing else []
         return "\n".join([f"{self.implementation} ({mode})", *above, *self.lines()])
 
     def __repr__(self) -> str:
@@ -222,7 +222,7 @@ def group_line(mistake: str, outcomes: Sequence[Outcome]) -> str:
 # ---------------------------------------------------------------- building blocks: judging an answer
 
 
-def judge(vector: Vector, answer: Answer, floor: float = 0.0) -> Outcome:
+def outcome_of(vector: Vector, answer: Answer, floor: float = 0.0) -> Outcome:
     """What an answer says about a case."""
     outcome = Outcome(vector.id, vector.operation, "passed")
     if answer.get("mutated"):
@@ -421,7 +421,7 @@ def run_cases(peer: Peer, cases: Iterable[Vector]) -> Iterator[Outcome]:
             continue
 
         try:
-            outcome = judge(vector, peer.ask(operation, vector.inputs))
+            outcome = outcome_of(vector, peer.ask(operation, vector.inputs))
             started = True
             breaks["start"] = 0
             breaks[operation] = 0

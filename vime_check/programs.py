@@ -15,6 +15,7 @@ import importlib
 import json
 import operator
 import os
+import re
 import selectors
 import shlex
 import shutil
@@ -45,6 +46,9 @@ CHUNK = 2**16  # bytes read or written at once
 STDERR_KEPT = 4096  # bytes of what a program last wrote to stderr
 # At least, before a program is ready: importing may take longer than a case.
 START_SECONDS = 60.0
+# How a line begins that names an error: "TypeError: ...", "Exception in thread ...",
+# "main.c:3: error: ...", and what stands before that.
+ERROR = re.compile(r"([\w.:-]+:? )*?([\w.$]*(Error|Exception)|error(\[\w+\])?)\b")
 STOP_SECONDS = 1.0  # for a program to end by itself
 
 # ---------------------------------------------------------------- types
@@ -281,8 +285,8 @@ class Child:
             if code >= 0
             else f"ended by signal {signal.Signals(-code).name}"
         )
-        last = self.complaints.decode(errors="replace").strip().rpartition("\n")[2]
-        return f"{how}: {shown(last)}" if last else how
+        said = error_line(self.complaints.decode(errors="replace"))
+        return f"{how}: {shown(said)}" if said else how
 
     def stop(self) -> None:
         """Ask it to stop, and end what is left of it."""
@@ -301,6 +305,16 @@ class Child:
         self.process.wait()
         for stream in (self.stdin, self.stdout, self.stderr):
             stream.close()
+
+
+def error_line(text: str) -> str:
+    """The last line of a program's stderr that names an error, else its last line.
+
+    Python ends with the error; below Node's stands where it was raised.
+    """
+    lines = text.strip().splitlines()
+    errors = [line for line in lines if ERROR.match(line)]
+    return (errors or lines or [""])[-1]
 
 
 def line_of(message: Answer) -> bytes:

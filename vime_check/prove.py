@@ -47,7 +47,7 @@ LOOSE = ("output", "intermediates", "wrong")
 # ---------------------------------------------------------------- proving a case
 
 
-def prove(operation: Operation, case: Case) -> dict[str, Any]:
+def proved(operation: Operation, case: Case) -> dict[str, Any]:
     """The case as it is written; ValueError if it does not show what it is there for."""
     entry: dict[str, Any] = {
         "id": f"{operation.name}/{case.probe}",
@@ -216,7 +216,7 @@ def families() -> list[str]:
 def family_file(family: str) -> dict[str, Any]:
     """A family's operations as their file has them, every case proved."""
     operations = [each for each in OPERATIONS.values() if each.family == family]
-    cases = [prove(each, case) for each in operations for case in each.cases()]
+    cases = [proved(each, case) for each in operations for case in each.cases()]
 
     # The notes of the mistakes in it, and the rest of its head.
     used = {flag for case in cases for flag in (*case["flags"], *case.get("wrong", {}))}

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnn_ref import check_choice, check_count
-from vime_gym.rooms import COLOURS, DRAWN, MOVES, NumberedTask, Step, enlarged
+from vime_gym.rooms import COLOURS, DRAWN, MOVES, NumberedTask, Outcome, enlarged
 
 # ---------------------------------------------------------------- constants
 
@@ -156,7 +156,7 @@ class Labyrinth(NumberedTask):
         place, heading = divmod(drawn, 4)
         return 4 * int(self.free[place]) + heading
 
-    def move(self, state: int, action: int) -> Step:
+    def move(self, state: int, action: int) -> Outcome:
         """The state after a turn or a move, and its reward."""
         # Turn.
         cell, heading = divmod(state, 4)

@@ -71,7 +71,7 @@ TV_ROOM = (
 # ---------------------------------------------------------------- types
 
 # State, reward, terminated, truncated, info.
-Step = tuple[int, float, bool, bool, dict[str, Any]]
+Outcome = tuple[int, float, bool, bool, dict[str, Any]]
 
 # ---------------------------------------------------------------- numbered tasks
 
@@ -125,7 +125,7 @@ class NumberedTask(gym.Env[Any, Any]):
         return 0
 
     @abstractmethod
-    def move(self, state: int, action: int) -> Step:
+    def move(self, state: int, action: int) -> Outcome:
         """What an action does in a state."""
 
     def index(self, state: int) -> int:
@@ -146,7 +146,7 @@ class BernoulliBandit(NumberedTask):
         self.means = checked_means(means)
         super().__init__(len(self.means), {"index": gym.spaces.Discrete(1)}, "index")
 
-    def move(self, state: int, action: int) -> Step:
+    def move(self, state: int, action: int) -> Outcome:
         """The same state and the arm's reward."""
         reward = float(self.np_random.random() < self.means[action])
         return state, reward, True, False, {}
@@ -181,7 +181,7 @@ class Chain(NumberedTask):
         self.steps = 0
         return 1
 
-    def move(self, state: int, action: int) -> Step:
+    def move(self, state: int, action: int) -> Outcome:
         """The state to the left or right, and the reward of an end."""
         self.steps += 1
         new = min(max(state + (1 if action else -1), 0), self.size - 1)
@@ -243,7 +243,7 @@ class DeepSea(NumberedTask):
         }
         super().__init__(2, views, observation)
 
-    def move(self, state: int, action: int) -> Step:
+    def move(self, state: int, action: int) -> Outcome:
         """A row down, and a column to the side that the action goes."""
         size = self.size
         row, column = divmod(state, size)
@@ -354,7 +354,7 @@ class DrawnTask(NumberedTask):
         """The cell of A, on level 0."""
         return self.places["A"]
 
-    def move(self, state: int, action: int) -> Step:
+    def move(self, state: int, action: int) -> Outcome:
         """The cell and the level after a move, as `walk` has them; the goal has reward 1 and terminates."""
         old_level, old = divmod(state, len(self.cells))
         cell, level, info = self.walk(old, self.next_cells[old][action], old_level)

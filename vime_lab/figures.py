@@ -1,30 +1,30 @@
 """Figures of experiments, from the rows of their learning curves.
 
-`rows` are always those of one task; what is drawn of them over the seeds is defined in `vime_lab.statistics`.
+`rows` are always one task's; what is drawn of them over the seeds is defined in
+`vime_lab.statistics`. Pictures of studies share the parts of figures.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from bnn_ref import Array
+from vime_lab.rows import Row
 from vime_lab.statistics import (
-    DEFAULTS,
     STATISTICS,
-    Array,
     Key,
-    Row,
     band,
     by_curve,
-    label,
     quartile_band,
     runs,
     seed_table,
 )
+from vime_lab.tables import DEFAULTS, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,8 +41,8 @@ OTHER_COLORS = (
     "tab:olive",
     "tab:cyan",
 )
-LINES = ("-", "--", ":", "-.")  # of the bonuses, where the colours tell settings apart
-PANELS = {
+LINES = ("-", "--", ":", "-.")  # of the bonuses, if the colours tell settings apart
+DIAGNOSES = {
     "return_mean": "return of an episode",
     "gain_median": "gain, median of an iteration",
     "elbo": "ELBO (nats)",
@@ -57,6 +57,9 @@ DPI = 150  # 1500 pixels a figure, more than a README is wide: sharp screens sho
 
 # ---------------------------------------------------------------- types
 
+# Positions (n,) on an axis, and values (seeds, n).
+Curve = tuple[Array, Array]
+
 
 class Style(NamedTuple):
     """How a curve looks in every panel of a figure."""
@@ -66,54 +69,81 @@ class Style(NamedTuple):
     line: Any
 
 
-# ---------------------------------------------------------------- parts of figures
+# ---------------------------------------------------------------- styles
 
 
 def styles(keys: Iterable[Key]) -> dict[Key, Style]:
-    """A colour for each bonus; where settings differ, a colour for each setting and a kind of line for each bonus."""
-    from matplotlib import colormaps
+    """A colour for each bonus.
 
+    If settings differ, a colour for each setting and a kind of line for each bonus.
+    """
     keys = list(dict.fromkeys(keys))
     settings = list(dict.fromkeys(setting for setting, _ in keys))
     bonuses = list(dict.fromkeys(bonus for _, bonus in keys))
     if len(settings) == 1:
-        others = [bonus for bonus in bonuses if bonus not in COLORS]
-        colors = COLORS | {
-            bonus: OTHER_COLORS[i % len(OTHER_COLORS)] for i, bonus in enumerate(others)
-        }
-        return {key: Style(label(key[1]), colors[key[1]], "-") for key in keys}
-    shades = dict(
-        zip(settings, colormaps["viridis"](np.linspace(0.0, 0.88, len(settings))))
-    )
+        return bonus_styles(keys, bonuses)
+    return setting_styles(keys, settings, bonuses)
+
+
+def bonus_styles(keys: Sequence[Key], bonuses: Sequence[str]) -> dict[Key, Style]:
+    others = [bonus for bonus in bonuses if bonus not in COLORS]
+    colors = dict(COLORS)
+    for place, bonus in enumerate(others):
+        colors[bonus] = OTHER_COLORS[place % len(OTHER_COLORS)]
+    return {key: Style(label(key[1]), colors[key[1]], "-") for key in keys}
+
+
+def setting_styles(
+    keys: Sequence[Key], settings: Sequence[str], bonuses: Sequence[str]
+) -> dict[Key, Style]:
+    from matplotlib import colormaps
+
+    colors = colormaps["viridis"](np.linspace(0.0, 0.88, len(settings)))
+    shades = dict(zip(settings, colors))
     lines = {bonus: LINES[i % len(LINES)] for i, bonus in enumerate(bonuses)}
-    names = {
-        key: [label(key[1])] * (len(bonuses) > 1) + [key[0] or DEFAULTS] for key in keys
-    }
-    return {
-        key: Style(", ".join(names[key]), shades[key[0]], lines[key[1]]) for key in keys
-    }
+    looks = {}
+    for setting, bonus in keys:
+        names = [label(bonus)] if len(bonuses) > 1 else []
+        names.append(setting or DEFAULTS)
+        looks[setting, bonus] = Style(", ".join(names), shades[setting], lines[bonus])
+    return looks
+
+
+# ---------------------------------------------------------------- parts of figures
 
 
 def draw_bands(
-    axes: Axes, groups: dict[Key, list[Row]], looks: dict[Key, Style], statistic: Any
+    axes: Axes,
+    curves: Mapping[Any, Curve],
+    looks: Mapping[Any, Style],
+    statistic: Any,
+    alpha: float,
 ) -> None:
-    """Of each curve the statistic's middle as a line and its ends as a band, over the seeds that have a number."""
-    from matplotlib.ticker import EngFormatter
+    """Each curve's statistic over the seeds that have a number.
 
-    alpha = 0.2 if len(looks) <= 3 else 0.1
-    for key, rows in groups.items():
-        steps, values = seed_table(rows, "return_mean")
+    Its middle is a line, its ends are a band.
+    """
+    for key, (x, values) in curves.items():
         low, middle, high = band(values, statistic)
         seen = np.isfinite(middle)
-        draw_line(axes, steps[seen], middle[seen], looks[key], 1.6)
+        draw_line(axes, x[seen], middle[seen], looks[key], 1.6)
         axes.fill_between(
-            steps[seen],
+            x[seen],
             low[seen],
             high[seen],
             color=looks[key].color,
             alpha=alpha,
             linewidth=0,
         )
+
+
+def draw_returns(
+    axes: Axes, groups: dict[Key, list[Row]], looks: dict[Key, Style], statistic: Any
+) -> None:
+    from matplotlib.ticker import EngFormatter
+
+    curves = {key: seed_table(rows, "return_mean") for key, rows in groups.items()}
+    draw_bands(axes, curves, looks, statistic, alpha=0.2 if len(looks) <= 3 else 0.1)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k, 1M
     finish(axes, "no episode ended")
 
@@ -121,15 +151,14 @@ def draw_bands(
 def draw_line(
     axes: Axes, x: Array, y: Array, look: Style, width: float, alpha: float = 1.0
 ) -> None:
-    """A line, or a dot where there is one point."""
+    """A line, or a dot if there is one point."""
     if len(x):
-        marker = "o" if len(x) == 1 else ""
         axes.plot(
             x,
             y,
             look.line,
             color=look.color,
-            marker=marker,
+            marker="o" if len(x) == 1 else "",
             linewidth=width,
             alpha=alpha,
         )
@@ -141,133 +170,152 @@ def finish(axes: Axes, nothing: str) -> None:
     axes.grid(axis="y", color="0.92")
     axes.set_axisbelow(True)
     if not axes.lines:
-        axes.text(
-            0.5,
-            0.5,
-            nothing,
-            color="0.5",
-            ha="center",
-            va="center",
-            transform=axes.transAxes,
-        )
+        centred: Any = {"ha": "center", "va": "center", "transform": axes.transAxes}
+        axes.text(0.5, 0.5, nothing, color="0.5", **centred)
         axes.grid(visible=False)
         axes.tick_params(bottom=False, labelbottom=False, left=False, labelleft=False)
 
 
-def add_legend(figure: Figure, looks: dict[Key, Style]) -> None:
+def add_legend(figure: Figure, looks: Collection[Style]) -> None:
     """One legend for all panels, below them."""
     from matplotlib.lines import Line2D
 
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=look.color,
-            linestyle=look.line,
-            linewidth=2.0,
-            label=look.label,
-        )
-        for look in looks.values()
-    ]
-    longest = max(len(look.label) for look in looks.values())
-    columns = max(
-        1, min(len(handles), int(figure.get_figwidth() * 11.0) // (longest + 6))
-    )
-    figure.set_figheight(
-        figure.get_figheight() + LEGEND_LINE * math.ceil(len(handles) / columns)
-    )
+    # the lines
+    handles = []
+    for look in looks:
+        line = Line2D([], [], color=look.color, linestyle=look.line, linewidth=2.0)
+        line.set_label(look.label)
+        handles.append(line)
+
+    # as many columns as fit, and room for their lines
+    longest = max(len(look.label) for look in looks)
+    fitting = int(figure.get_figwidth() * 11.0) // (longest + 6)
+    columns = max(1, min(len(handles), fitting))
+    height = LEGEND_LINE * math.ceil(len(handles) / columns)
+    figure.set_figheight(figure.get_figheight() + height)
     figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, frameon=False
     )
 
 
 def number_of_seeds(rows: Iterable[Row]) -> str:
-    """In words: "10 seeds", or "8 to 10 seeds" where the curves differ."""
+    """In words: "10 seeds", or "8 to 10 seeds" if the curves differ."""
     counts = [len(runs(mine)) for mine in by_curve(rows).values()]
-    fewest, most = min(counts), max(counts)
-    return f"{most if fewest == most else f'{fewest} to {most}'} seed{'s' if most > 1 else ''}"
+    fewest = min(counts)
+    most = max(counts)
+    number = str(most) if fewest == most else f"{fewest} to {most}"
+    return f"{number} seed{'s' if most > 1 else ''}"
 
 
 # ---------------------------------------------------------------- figures
 
 
 def draw_learning_curve(path: Path | str, rows: Sequence[Row]) -> None:
-    """Mean returns of one task against steps: median and quartiles; interquartile mean with a bootstrap band."""
+    """Mean returns of one task against steps.
+
+    Left: median and quartiles. Right: interquartile mean with a bootstrap band.
+    """
     from matplotlib.figure import Figure
 
     groups = by_curve(rows)
     looks = styles(groups)
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
+
+    # a panel for each statistic
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, (title, statistic) in zip(panels, STATISTICS.items()):
-        draw_bands(axes, groups, looks, statistic)
+        draw_returns(axes, groups, looks, statistic)
         axes.set_title(title, fontsize="medium")
         axes.set_xlabel("environment steps")
     panels[0].set_ylabel("return of an episode")
+
     figure.suptitle(f"{rows[0]['task']}, {number_of_seeds(rows)}")
-    add_legend(figure, looks)
+    add_legend(figure, looks.values())
     figure.savefig(path, dpi=DPI)
 
 
 def draw_results(path: Path | str, curves: dict[str, list[Row]]) -> None:
-    """All tasks side by side, by name: medians and quartiles above, interquartile means below, one legend."""
+    """All tasks side by side, by name, with one legend.
+
+    Medians and quartiles above, interquartile means below.
+    """
     from matplotlib.figure import Figure
 
     groups_of = {task: by_curve(rows) for task, rows in curves.items()}
     looks = styles(key for groups in groups_of.values() for key in groups)
-    figure = Figure(
-        figsize=(min(WIDTH, 2.8 + 3.2 * len(groups_of)), 5.8), layout="constrained"
-    )
+    width = min(WIDTH, 2.8 + 3.2 * len(groups_of))
+    figure = Figure(figsize=(width, 5.8), layout="constrained")
     panels = figure.subplots(
         2, len(groups_of), sharex="col", sharey="col", squeeze=False
     )
+
+    # a column for each task
     for column, (task, groups) in zip(panels.T, groups_of.items()):
         for axes, statistic in zip(column, STATISTICS.values()):
-            draw_bands(axes, groups, looks, statistic)
-        column[0].set_title(
-            f"{task}\n{number_of_seeds(curves[task])}", fontsize="medium"
-        )
+            draw_returns(axes, groups, looks, statistic)
+        title = f"{task}\n{number_of_seeds(curves[task])}"
+        column[0].set_title(title, fontsize="medium")
+
+    # labels at the edges
     for axes in panels[-1]:
         axes.set_xlabel("environment steps")
     for axes, title in zip(panels[:, 0], STATISTICS):
         axes.set_ylabel(f"return of an episode\n{title}")
-    add_legend(figure, looks)
+    add_legend(figure, looks.values())
     figure.savefig(path, dpi=DPI)
 
 
 def draw_diagnostics(path: Path | str, rows: Sequence[Row]) -> None:
-    """What the models of one task learned, by iteration: each seed thin, the median over the seeds thick.
+    """What the models of one task learned, by iteration.
 
-    Gains and errors are on a logarithmic scale, which leaves out zeros, and with them an agent without a model.
+    Each seed is thin, the median over the seeds thick. Gains and errors are on a
+    logarithmic scale, which leaves out zeros, and with them an agent without a model.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     groups = by_curve(rows)
     looks = styles(groups)
-    drawn: dict[Key, Style] = {}
     figure = Figure(figsize=(1.2 * WIDTH, 6.0), layout="constrained")
     panels = figure.subplots(2, 3, sharex=True)
-    for axes, (column, title) in zip(panels.flat, PANELS.items()):
-        for key, mine in groups.items():
-            iteration, values = seed_table(mine, column, axis="iteration")
-            if column in LOGARITHMIC:
-                values = np.where(values > 0.0, values, np.nan)
-            if np.isfinite(values).any():
-                drawn[key] = looks[key]
-                draw_seeds(axes, iteration, values, looks[key])
-        if column in LOGARITHMIC and axes.lines:
-            axes.set_yscale("log")
-        if column == "heldout_error_ratio" and axes.lines:
-            axes.axhline(1.0, color="0.6", linewidth=0.8, zorder=0)
-        axes.set_title(title, fontsize="medium")
-        finish(axes, "no numbers")
+
+    # a panel for each column, and the curves that have numbers somewhere
+    drawn: dict[Key, Style] = {}
+    for axes, column in zip(panels.flat, DIAGNOSES):
+        for key in draw_diagnosis(axes, column, groups, looks):
+            drawn[key] = looks[key]
+
+    # what all panels share
     for axes in panels[1]:
         axes.set_xlabel("iteration")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(f"{rows[0]['task']}, {number_of_seeds(rows)}")
-    add_legend(figure, drawn or looks)
+    add_legend(figure, (drawn or looks).values())
     figure.savefig(path, dpi=DPI)
+
+
+def draw_diagnosis(
+    axes: Axes, column: str, groups: dict[Key, list[Row]], looks: dict[Key, Style]
+) -> list[Key]:
+    """One panel; returns the curves that have numbers in it."""
+    # the curves that have numbers
+    drawn = []
+    for key, mine in groups.items():
+        iteration, values = seed_table(mine, column, axis="iteration")
+        if column in LOGARITHMIC:
+            values = np.where(values > 0.0, values, np.nan)
+        if np.isfinite(values).any():
+            drawn.append(key)
+            draw_seeds(axes, iteration, values, looks[key])
+
+    # the scale
+    if column in LOGARITHMIC and axes.lines:
+        axes.set_yscale("log")
+    if column == "heldout_error_ratio" and axes.lines:
+        axes.axhline(1.0, color="0.6", linewidth=0.8, zorder=0)
+    axes.set_title(DIAGNOSES[column], fontsize="medium")
+    finish(axes, "no numbers")
+    return drawn
 
 
 def draw_seeds(axes: Axes, x: Array, values: Array, look: Style) -> None:
@@ -282,14 +330,22 @@ def draw_seeds(axes: Axes, x: Array, values: Array, look: Style) -> None:
 def draw_state_visits(
     path: Path | str, visits: dict[str, Array], axis_names: tuple[str, str]
 ) -> None:
-    """Where each agent has been, as the share of its visited states (n, 2) in each cell, all seeds together."""
+    """Where each agent has been, all seeds together.
+
+    The share of its visited states (n, 2) in each cell.
+    """
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.5 * len(visits) + 0.5, 3.8), layout="constrained")
     panels = figure.subplots(1, len(visits), sharex=True, sharey=True, squeeze=False)[0]
-    everything = np.concatenate(list(visits.values()))
-    bounds = np.stack([everything.min(axis=0), everything.max(axis=0)], axis=1)
+
+    # the same cells for all agents
+    everything = np.concatenate(list(visits.values()))  # (n, 2)
+    lowest = everything.min(axis=0)  # (2,)
+    highest = everything.max(axis=0)  # (2,)
+    bounds = np.stack([lowest, highest], axis=1)  # (2, 2)
+
     for axes, (bonus, states) in zip(panels, visits.items()):
         counts, x_edges, y_edges = np.histogram2d(
             states[:, 0], states[:, 1], bins=60, range=bounds
@@ -299,6 +355,7 @@ def draw_state_visits(
             x_edges, y_edges, shares, norm=LogNorm(1e-5, 1e-1), cmap="viridis"
         )
         axes.set(title=label(bonus), xlabel=axis_names[0])
+
     panels[0].set_ylabel(axis_names[1])
     figure.colorbar(
         mesh, ax=panels, label="share of visited states", fraction=0.05, pad=0.01

@@ -1,12 +1,17 @@
 """The tasks of the headline results, their settings, and a run's beginning.
 
-A run is a function of its `Job`: the task's settings, the bonus and the seed. Sources of the settings: the original
-code openai/vime and its author's development history; where those leave a value open, trial runs.
+A run is a function of its `Job`: the task's settings, the bonus and the seed.
+
+Sources of the settings: the original code openai/vime and its author's development
+history; where those leave a value open, trial runs.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from math import inf
@@ -16,7 +21,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.random import Generator
 
-import fast_ref as fast
+import fast_ref
 import vime_gym
 from agents_ref import (
     AgentSettings,
@@ -28,7 +33,7 @@ from agents_ref import (
 )
 from bnn_ref import check_count, check_positive
 from vime_lecture.controls import PredictionError
-from vime_ref import Bonus, NoBonus, VimeSettings, vime_init
+from vime_ref import Bonus, NoBonus, Vime, VimeSettings, vime_init
 
 gym.register_envs(vime_gym)  # its import did; this uses the name
 
@@ -36,13 +41,17 @@ gym.register_envs(vime_gym)  # its import did; this uses the name
 
 ROOT_SEED = 0  # run number s draws from numpy.random.default_rng([ROOT_SEED, s])
 BONUSES = ("vime", "none", "l2")
+FIXED = ("env_id", "axes")  # what makes a task; everything else is a setting
 
 # ---------------------------------------------------------------- types
 
 
 @dataclass(frozen=True)
 class TrpoSettings:
-    """The keywords of `trpo_step` that tasks differ in; the defaults are its own: the original's KL, and every row."""
+    """The keywords of `trpo_step` that tasks differ in.
+
+    The defaults are its own: the original's KL, and every row.
+    """
 
     max_kl: float = 0.01
     fisher_every: int = 1
@@ -57,15 +66,12 @@ class Task:
     """A task's environment and settings, the same for all bonuses and seeds."""
 
     env_id: str
-    axes: tuple[
-        str, str
-    ]  # names of the first two observations, for the picture of visited states
+    axes: tuple[str, str]  # the first two observations, in the picture of states
     iterations: int  # of agent.batch_steps steps
     policy_sizes: tuple[int, ...] = (32,)  # hidden units
     value_sizes: tuple[int, ...] = (32,)
-    observation_scale: tuple[
-        float, ...
-    ] = ()  # what the policy's network sees as 1, by dimension; () for 1 in all
+    # what the policy's network sees as 1, by dimension; () for 1 in all
+    observation_scale: tuple[float, ...] = ()
     agent: AgentSettings = field(default_factory=AgentSettings)
     trpo: TrpoSettings = field(default_factory=TrpoSettings)
     vime: VimeSettings = field(default_factory=VimeSettings)
@@ -79,42 +85,32 @@ class Job(NamedTuple):
 
     task_name: str
     bonus_name: str
-    setting: (
-        str  # what a sweep has set, such as "agent.eta=0.1"; empty where there is none
-    )
+    setting: str  # what a sweep has set, such as "agent.eta=0.1", or ""
     seed: int
     task: Task
 
 
 # ---------------------------------------------------------------- the tasks
 
-# The original's model, by the fast twins of its functions.
-FAST = VimeSettings(gradient=fast.elbo_grad, gains=fast.information_gains)
-LEARNING = replace(
-    FAST, likelihood_sigma=0.5, num_data=1000.0
-)  # a model that comes to predict
-BODY_SCALE = (
-    3.0,
-    0.1,
-    0.3,
-    *[0.5] * 6,
-    1.0,
-    0.6,
-    2.0,
-    *[8.0] * 6,
-)  # x, z, tilt, joints; their speeds
-WALKER_SCALE = (
-    3.0,
-    1.25,
-    *BODY_SCALE[2:],
-)  # whose height is about 1.25, where HalfCheetah's is near 0
+# The original's model, by the faster of the two gradients.
+ORIGINAL = VimeSettings()
+# A model that comes to predict.
+LEARNING = replace(ORIGINAL, likelihood_sigma=0.5, num_data=1000.0)
+
+POSITIONS = (3.0, 0.1, 0.3, *[0.5] * 6)  # x, z, tilt, joints
+SPEEDS = (1.0, 0.6, 2.0, *[8.0] * 6)
+BODY_SCALE = (*POSITIONS, *SPEEDS)
+# The walker's height is about 1.25, where HalfCheetah's is near 0.
+WALKER_SCALE = (3.0, 1.25, *BODY_SCALE[2:])
+
+MUJOCO_TASKS = ("SparseHalfCheetah", "Walker2D")
 TASKS = {
     "SparseMountainCar": Task(
         env_id="vime_ref/SparseMountainCar-v0",
         axes=("position (the goal is at 0.45)", "velocity"),
         iterations=20,
         agent=AgentSettings(eta=1e-4),
-        vime=FAST,
+        vime=ORIGINAL,
     ),
     "SparseCartPoleSwingup": Task(
         env_id="vime_ref/SparseCartPoleSwingup-v0",
@@ -151,54 +147,23 @@ TASKS = {
 # ---------------------------------------------------------------- settings by name
 
 
-def settings_of(task: Any) -> dict[str, Any]:
-    """A task's settings as JSON knows them; functions are the same in all runs, and left out."""
-    plain = without_functions(asdict(task))
-    return dict(json.loads(json.dumps(plain)))  # tuples become lists
+def setting_names(settings: Any) -> list[str]:
+    """All settings of a dataclass except those that are functions."""
+    return [each.name for each in fields(settings) if not callable(each.default)]
 
 
-def without_functions(settings: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: without_functions(value) if isinstance(value, dict) else value
-        for name, value in settings.items()
-        if not callable(value)
-    }
+def settings_of(settings: Any) -> dict[str, Any]:
+    """Settings, and those inside them, as JSON knows them, without functions."""
+    values = {name: getattr(settings, name) for name in setting_names(settings)}
+    text = json.dumps(values, default=settings_of)
+    return dict(json.loads(text))  # tuples become lists
 
 
-def of_kind(name: str, value: Any, old: Any) -> bool:
-    if isinstance(old, tuple):  # sizes, or scales
-        kinds = (int, float) if name == "observation_scale" else (int,)
-        return isinstance(value, tuple) and all(
-            type(number) in kinds and 0 < number < inf for number in value
-        )
-    if isinstance(old, float):
-        return type(value) in (int, float)
-    return type(value) is type(old)
-
-
-def with_setting(settings: Any, name: str, value: Any) -> Any:
-    """The task with one setting, such as "agent.eta", changed; ValueError where name or value does not fit."""
-    head, _, rest = name.partition(".")
-    known = [
-        f.name
-        for f in fields(settings)
-        if f.name not in ("env_id", "axes") and not callable(f.default)
-    ]
-    if head not in known or is_dataclass(getattr(settings, head)) != bool(rest):
-        raise ValueError(f"setting must be one of {', '.join(known)}, got {name!r}")
-    old = getattr(settings, head)
-    if rest:
-        return replace(settings, **{head: with_setting(old, rest, value)})
-    value = tuple(value) if isinstance(value, list) else value
-    if not (
-        of_kind(name, value, 0.0 if name == "num_data" else old)
-        or (name == "num_data" and value is None)
-    ):
-        kind = f"a list of {'finite numbers' if name == 'observation_scale' else 'whole numbers'} > 0"
-        raise ValueError(
-            f"{name} must be {kind if isinstance(old, tuple) else f'of the kind of {old!r}'}, got {value!r}"
-        )
-    return replace(settings, **{head: value})
+def task_from(settings: dict[str, Any]) -> Task:
+    """The inverse of `settings_of`; functions are the defaults."""
+    parts = {"agent": AgentSettings, "trpo": TrpoSettings, "vime": VimeSettings}
+    built = {name: part(**with_tuples(settings[name])) for name, part in parts.items()}
+    return Task(**{**with_tuples(settings), **built})
 
 
 def with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
@@ -208,18 +173,60 @@ def with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def task_from(settings: dict[str, Any]) -> Task:
-    """The inverse of `settings_of`."""
-    parts: dict[str, Any] = {
-        "agent": AgentSettings(),
-        "trpo": TrpoSettings(),
-        "vime": FAST,
-    }
-    built = {
-        name: replace(part, **with_tuples(settings[name]))
-        for name, part in parts.items()
-    }
-    return Task(**{**with_tuples(settings), **built})
+def with_setting(settings: Any, name: str, value: Any) -> Any:
+    """The task with one setting, such as "agent.eta", changed.
+
+    Raises ValueError if the name or the value does not fit.
+    """
+    head, _, rest = name.partition(".")
+    check_name(settings, head, bool(rest), name)
+    old = getattr(settings, head)
+
+    # a setting of a part, such as agent or vime
+    if rest:
+        return replace(settings, **{head: with_setting(old, rest, value)})
+
+    # a setting of this part
+    if isinstance(value, list):
+        value = tuple(value)
+    check_kind(name, value, old)
+    return replace(settings, **{head: value})
+
+
+# ---------------------------------------------------------------- jobs
+
+Change = tuple[str, list[Any]]  # a setting and the values to try
+
+
+def swept(task: Task, changes: Sequence[Change]) -> Iterator[tuple[str, Task]]:
+    """The task with every combination of the changed settings, each with its name."""
+    for values in itertools.product(*(choices for _, choices in changes)):
+        changed = task
+        names = []
+        for (name, choices), value in zip(changes, values):
+            changed = with_setting(changed, name, value)
+            if len(choices) > 1:
+                names.append(f"{name}={json.dumps(value)}")
+        yield " ".join(names), changed
+
+
+def jobs_of(
+    task_name: str,
+    bonuses: Sequence[str],
+    num_seeds: int,
+    changes: Sequence[Change] = (),
+) -> list[Job]:
+    """Every bonus, setting and seed of a task.
+
+    Raises ValueError if a setting does not fit, or is changed twice.
+    """
+    check_changes(changes)
+    return [
+        Job(task_name, bonus, setting, seed, task)
+        for setting, task in swept(TASKS[task_name], changes)
+        for bonus in bonuses
+        for seed in range(num_seeds)
+    ]
 
 
 # ---------------------------------------------------------------- a run's beginning
@@ -230,10 +237,20 @@ def observed(env: gym.Env[Any, Any]) -> int:
     return int(np.prod(env.observation_space.shape or ()))
 
 
+def model_init(
+    num_observed: int, space: Any, rng: Generator, settings: VimeSettings
+) -> Vime:
+    """The model of a bonus, by the fast twins; runs and studies make theirs here."""
+    fast = replace(
+        settings, gradient=fast_ref.elbo_grad, gains=fast_ref.information_gains
+    )
+    return vime_init(num_observed, space, rng, fast)
+
+
 def bonus_init(name: str, task: Task, env: gym.Env[Any, Any], rng: Generator) -> Bonus:
     if name == "none":
         return NoBonus()
-    model = vime_init(observed(env), env.action_space, rng, task.vime)
+    model = model_init(observed(env), env.action_space, rng, task.vime)
     return model if name == "vime" else PredictionError(model)
 
 
@@ -252,17 +269,58 @@ def start(job: Job) -> Start:
     task = job.task
     env = gym.make(task.env_id, disable_env_checker=True)
     init, *streams = np.random.default_rng([ROOT_SEED, job.seed]).spawn(5)
-    policy = policy_init(
-        observed(env),
-        env.action_space,
-        init,
-        task.policy_sizes,
-        task.observation_scale or None,
-    )
-    value = value_init(observed(env), init, task.value_sizes)
+
+    # the networks, whose weights are drawn in this order
+    num_observed = observed(env)
+    scale = task.observation_scale or None
+    policy = policy_init(num_observed, env.action_space, init, task.policy_sizes, scale)
+    value = value_init(num_observed, init, task.value_sizes)
     bonus = bonus_init(job.bonus_name, task, env, init)
-    settings = replace(task.agent, policy_step=partial(trpo_step, **asdict(task.trpo)))
+
+    # the policy's step, which is always TRPO's
+    step = partial(trpo_step, **asdict(task.trpo))
+    settings = replace(task.agent, policy_step=step)
     return Start(env, policy, bonus, value, Streams(*streams), settings)
+
+
+# ---------------------------------------------------------------- argument checks
+
+
+def check_changes(changes: Sequence[Change]) -> None:
+    times = Counter(name for name, _ in changes)
+    if twice := [name for name in times if times[name] > 1]:
+        raise ValueError(f"{twice[0]} is set more than once")
+
+
+def check_name(settings: Any, head: str, has_rest: bool, name: str) -> None:
+    known = [each for each in setting_names(settings) if each not in FIXED]
+    if head not in known or is_dataclass(getattr(settings, head)) != has_rest:
+        raise ValueError(f"setting must be one of {', '.join(known)}, got {name!r}")
+
+
+def check_kind(name: str, value: Any, old: Any) -> None:
+    if name == "num_data":
+        if value is None:  # as many as there are
+            return
+        old = 0.0
+    if of_kind(name, value, old):
+        return
+    kind = f"of the kind of {old!r}"
+    if isinstance(old, tuple):
+        numbers = "finite" if name == "observation_scale" else "whole"
+        kind = f"a list of {numbers} numbers > 0"
+    raise ValueError(f"{name} must be {kind}, got {value!r}")
+
+
+def of_kind(name: str, value: Any, old: Any) -> bool:
+    if isinstance(old, tuple):  # sizes, or scales
+        kinds = (int, float) if name == "observation_scale" else (int,)
+        return isinstance(value, tuple) and all(
+            type(number) in kinds and 0 < number < inf for number in value
+        )
+    if isinstance(old, float):
+        return type(value) in (int, float)
+    return type(value) is type(old)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ Control = Literal["pixel", "feature"]
 View = Literal["pixels", "hidden"]
 
 
-class Sizes(NamedTuple):
+class UnrealSizes(NamedTuple):
     """What the network takes and gives."""
 
     inputs: int  # K: the pixels, or their cells, flat
@@ -141,16 +141,16 @@ class UnrealSettings:
     bonus_sees: View = "pixels"
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        check_unreal_settings(self)
 
-    def sizes(self, env: Env[Any, Any]) -> Sizes:
+    def sizes(self, env: Env[Any, Any]) -> UnrealSizes:
         """The network's sizes for images (H, W, C) of bytes and discrete actions. Raises ValueError on any other."""
         shape, num_actions = checked_spaces(env)
         image = onp.zeros(shape)
         inputs = cell_means(image, self.input_cell).size
         num_cells = cell_means(image, self.control_cell)[..., 0].size
         controls = num_cells if self.control == "pixel" else self.encoded
-        return Sizes(inputs, num_actions, controls, self.encoded, self.hidden)
+        return UnrealSizes(inputs, num_actions, controls, self.encoded, self.hidden)
 
 
 class Steps(NamedTuple):
@@ -176,12 +176,12 @@ class Steps(NamedTuple):
 # ---------------------------------------------------------------- weights
 
 
-def num_weights(sizes: Sizes) -> int:
+def num_parameters(sizes: UnrealSizes) -> int:
     """P, biases included."""
     return sum(i * o for i, o in sizes.layers().values())
 
 
-def layers_of(theta: Array, sizes: Sizes) -> dict[str, Array]:
+def layers_of(theta: Array, sizes: UnrealSizes) -> dict[str, Array]:
     """The weights of each layer from all in one vector (P,). Raises ValueError on another shape."""
     check_theta(theta, sizes)
     blocks = {}
@@ -193,7 +193,7 @@ def layers_of(theta: Array, sizes: Sizes) -> dict[str, Array]:
     return blocks
 
 
-def unreal_init(sizes: Sizes, rng: Generator) -> Array:
+def unreal_init(sizes: UnrealSizes, rng: Generator) -> Array:
     """Weights (P,): Glorot's; biases 0 except the forget gate's; the heads of policy, value and control near 0."""
     blocks = {}
     for name, (i, o) in sizes.layers().items():
@@ -223,7 +223,7 @@ def encode(layers: dict[str, Array], inputs: Array) -> Array:
     return np.tanh(affine(inputs, layers["encoder"]))
 
 
-def gate_inputs(layers: dict[str, Array], rows: Array, sizes: Sizes) -> Array:
+def gate_inputs(layers: dict[str, Array], rows: Array, sizes: UnrealSizes) -> Array:
     """What rows (..., K + A + 1) add to the gates of the LSTM, (..., 4H), all steps at once."""
     encoded = encode(layers, rows[..., : sizes.inputs])
     rest = rows[..., sizes.inputs :]
@@ -232,7 +232,7 @@ def gate_inputs(layers: dict[str, Array], rows: Array, sizes: Sizes) -> Array:
 
 
 def unroll(
-    layers: dict[str, Array], rows: Array, state: Array, mask: Array, sizes: Sizes
+    layers: dict[str, Array], rows: Array, state: Array, mask: Array, sizes: UnrealSizes
 ) -> tuple[Array, Array]:
     """Hidden activations and cells after each step, (T, B, H) each.
 
@@ -253,7 +253,9 @@ def unroll(
     return np.stack(hiddens), np.stack(cells)  # (T, B, H) each
 
 
-def control_values(layers: dict[str, Array], hidden: Array, sizes: Sizes) -> Array:
+def control_values(
+    layers: dict[str, Array], hidden: Array, sizes: UnrealSizes
+) -> Array:
     """Q (..., G, A), a dueling head; [UNREAL] has a deconvolution."""
     lead = hidden.shape[:-1]
     flat = affine(hidden, layers["control_advantage"])  # (..., G·A)
@@ -306,7 +308,7 @@ def replay_window(replay: Steps, num_steps: int, places: Array) -> Steps:
 
 
 def bonus_batch(
-    theta: Array, steps: Steps, settings: UnrealSettings, sizes: Sizes
+    theta: Array, steps: Steps, settings: UnrealSettings, sizes: UnrealSizes
 ) -> Batch:
     """The steps as the bonus sees them, inputs of the encoder or activations of the LSTM as `bonus_sees` says."""
     batch = steps_to_batch(steps, sizes)
@@ -331,7 +333,7 @@ def hidden_batch(batch: Batch, hidden: Array, next_hidden: Array) -> Batch:
 
 
 def hidden_activations(
-    theta: Array, steps: Steps, sizes: Sizes, memory: bool = True
+    theta: Array, steps: Steps, sizes: UnrealSizes, memory: bool = True
 ) -> tuple[Array, Array]:
     """h of each step and of its true next one, (T, B, H) each; from `next_rows` if an episode or the steps end."""
     layers = layers_of(theta, sizes)
@@ -357,7 +359,7 @@ def episode_mask(steps: Steps, memory: bool) -> Array:
     return onp.where(before | (not memory), 0.0, 1.0)
 
 
-def steps_to_batch(steps: Steps, sizes: Sizes) -> Batch:
+def steps_to_batch(steps: Steps, sizes: UnrealSizes) -> Batch:
     """The steps as a bonus takes them, B·T rows: observations are the encoder's inputs, (B·T, K).
 
     The last row of each environment is truncated unless it terminated.
@@ -415,7 +417,7 @@ def stacked(observations: Sequence[Any], step: int) -> NDArray[Any]:
 
 
 def begin_episodes(
-    images: NDArray[Any], settings: UnrealSettings, sizes: Sizes
+    images: NDArray[Any], settings: UnrealSettings, sizes: UnrealSizes
 ) -> Array:
     """Rows (B, K + A + 1) with no last action and no last reward."""
     inputs = network_inputs(images, settings)
@@ -428,7 +430,7 @@ def following_rows(
     actions: Rows,
     rewards: Array,
     settings: UnrealSettings,
-    sizes: Sizes,
+    sizes: UnrealSizes,
 ) -> Array:
     """Rows (B, K + A + 1) after actions and rewards (B,); without memory both stay unseen."""
     rows = begin_episodes(images, settings, sizes)
@@ -445,7 +447,11 @@ def network_inputs(images: NDArray[Any], settings: UnrealSettings) -> Array:
 
 
 def act(
-    layers: dict[str, Array], rows: Array, state: Array, noise: Array, sizes: Sizes
+    layers: dict[str, Array],
+    rows: Array,
+    state: Array,
+    noise: Array,
+    sizes: UnrealSizes,
 ) -> tuple[Rows, Array]:
     """Actions (B,) of one step, the first whose cumulated probability exceeds the noise (B,), and the new state."""
     ones = onp.ones((1, len(rows)))
@@ -503,7 +509,7 @@ def restarted(
     ended: Flags,
     step: int,
     settings: UnrealSettings,
-    sizes: Sizes,
+    sizes: UnrealSizes,
 ) -> Position:
     """The position with a new episode wherever one has ended."""
     if not ended.any():
@@ -524,7 +530,7 @@ def one_step(
     noise: Array,
     step: int,
     settings: UnrealSettings,
-    sizes: Sizes,
+    sizes: UnrealSizes,
 ) -> tuple[Steps, Position]:
     """One step of all environments with noise (B,), without an axis T, and the position after it, nothing reset."""
     # Act.
@@ -619,7 +625,7 @@ def training_batch(
     replay: Steps,
     draws: Draws,
     settings: UnrealSettings,
-    sizes: Sizes,
+    sizes: UnrealSizes,
 ) -> TrainingBatch:
     """All that is constant in the loss of an update; tasks of weight 0 get nothing."""
     # New and old steps side by side, and what the network makes of them.
@@ -692,7 +698,7 @@ def reward_prediction_batch(
 
 
 def batch_losses(
-    theta: Array, batch: TrainingBatch, settings: UnrealSettings, sizes: Sizes
+    theta: Array, batch: TrainingBatch, settings: UnrealSettings, sizes: UnrealSizes
 ) -> Losses:
     """The parts of the loss; 0 for tasks that are off, or have nothing to learn from."""
     # What the network makes of all steps.
@@ -743,7 +749,7 @@ def learning_step(
     adam: bnn.AdamState,
     batch: TrainingBatch,
     settings: UnrealSettings,
-    sizes: Sizes,
+    sizes: UnrealSizes,
 ) -> tuple[Array, bnn.AdamState, Losses]:
     """One step of Adam down `unreal_loss`, through the T steps of the batch and no further back.
 
@@ -833,7 +839,7 @@ def train_a2c(
 # ---------------------------------------------------------------- argument checks
 
 
-def check_settings(settings: UnrealSettings) -> None:
+def check_unreal_settings(settings: UnrealSettings) -> None:
     """Raise ValueError, naming the setting, on one that is not allowed."""
     for name in ("input_cell", "control_cell", "encoded", "hidden"):
         check_count(name, getattr(settings, name))
@@ -867,9 +873,9 @@ def checked_spaces(env: Env[Any, Any]) -> tuple[tuple[int, ...], int]:
     return shape, int(actions.n)
 
 
-def check_theta(theta: Array, sizes: Sizes) -> None:
+def check_theta(theta: Array, sizes: UnrealSizes) -> None:
     """Raise ValueError unless theta has the network's number of weights."""
-    shape = (num_weights(sizes),)
+    shape = (num_parameters(sizes),)
     if onp.shape(theta) != shape:
         raise ValueError(f"theta must have shape {shape}, got {onp.shape(theta)}")
 

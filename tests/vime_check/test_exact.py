@@ -11,7 +11,7 @@ import pytest
 
 from vime_check import exact
 from vime_check.cases import OPERATIONS
-from vime_check.prove import prove
+from vime_check.prove import proved
 
 FORMS = [name for name, each in OPERATIONS.items() if each.exact is not None]
 
@@ -47,7 +47,7 @@ def test_closed_form_controls_of_known_mistakes_and_of_the_ninth_digit(
     )
     for case, function in wrong:
         with pytest.raises(ValueError, match="away from 50 digits"):
-            prove(operation._replace(function=function), case._replace(flags=()))
+            proved(operation._replace(function=function), case._replace(flags=()))
 
 
 def test_a_form_takes_50_digits_and_gives_float64() -> None:

@@ -21,7 +21,8 @@ from check_helpers import (
 
 from vime_check import fuzzer
 from vime_check.cases import OPERATIONS
-from vime_check.judge import Vector, check, judge, load_vectors
+from vime_check.fuzzer import Finding, FuzzReport
+from vime_check.judge import Vector, check, load_vectors, outcome_of
 
 pytestmark = pytest.mark.usefixtures("vectors")
 
@@ -208,10 +209,11 @@ def test_fuzz_without_hypothesis_ends_with_one_line(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert command_line("fuzz") == 2
-    assert (
-        capsys.readouterr().err
-        == "vime-ref fuzz: error: fuzz needs hypothesis: pip install hypothesis\n"
+    *_, error, pointer = capsys.readouterr().err.splitlines()
+    assert error == (
+        "vime-ref fuzz: error: fuzz needs hypothesis: pip install hypothesis"
     )
+    assert pointer == "try 'vime-ref fuzz --help'"
 
 
 def test_draws_of_every_operation_are_valid_inputs_of_the_reference() -> None:
@@ -258,7 +260,7 @@ def test_fuzz_names_rounding_noise_by_its_size_and_writes_its_band() -> None:
     for name, output in answers.items():
         answer = {"result": float(output)}
         known = fuzzer.with_mistakes(vector, answer)
-        named[name] = judge(known, answer).mistakes
+        named[name] = outcome_of(known, answer).mistakes
         band = fuzzer.case_of(known, "Noise.")["wrong"]["NaiveNearIdentity"]["f64"]
         assert 1e-12 <= band["error_from"] < band["error_to"] <= 0.1
     assert named == {"noise": ("NaiveNearIdentity",), "far": ()}
@@ -285,3 +287,17 @@ def test_fuzz_passes_over_a_mistake_that_has_no_output() -> None:
     assert vector is not None
     known = fuzzer.with_mistakes(vector, {"result": [[0.0], [0.0]]})
     assert [wrong.name for wrong in known.wrong].count("TerminalDropped") == 1
+
+
+def test_operations_that_fuzz_skipped_take_one_line() -> None:
+    """Control: one that is alone has its reason."""
+    passed = Finding("mlp", "passed", "no disagreement in 9 examples", None)
+    skipped = [Finding(f"op_{i}", "skipped", f"no op_{i}", None) for i in range(7)]
+    lines = str(FuzzReport("mine", (*skipped, passed))).splitlines()
+    assert lines == [
+        "mine",
+        "skipped: op_0, op_1, op_2, op_3, op_4 and 2 more",
+        "mlp: passed, no disagreement in 9 examples",
+    ]
+    lines = str(FuzzReport("mine", (skipped[0], passed))).splitlines()
+    assert lines[1] == "op_0: skipped, no op_0"

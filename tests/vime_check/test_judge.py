@@ -23,7 +23,7 @@ from check_helpers import (
 )
 
 from vime_check.cases import OPERATIONS
-from vime_check.judge import check
+from vime_check.judge import Outcome, Report, check
 from vime_check.programs import UsageError
 
 pytestmark = pytest.mark.usefixtures("vectors")
@@ -427,7 +427,8 @@ def test_exit_codes_of_check(
     assert command_line("check", module(change), *flags) == code
     out, err = capsys.readouterr()
     assert (out == "") == (code == 2)
-    assert len(err.splitlines()) == (code == 2)
+    named = [line for line in err.splitlines() if line.startswith("vime-ref check: ")]
+    assert len(named) == (code == 2)
 
 
 def test_check_without_an_implementation_checks_the_reference(
@@ -456,7 +457,9 @@ def test_a_bad_flag_of_check_ends_with_one_line_and_code_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command_line("check", *arguments) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    *_, error, pointer = capsys.readouterr().err.splitlines()
+    assert error.startswith("vime-ref check: error: ")
+    assert pointer == "try 'vime-ref check --help'"
 
 
 @pytest.mark.usefixtures("few")
@@ -520,3 +523,13 @@ def test_three_lines_of_pytest_say_what_is_wrong(
     assert done.returncode == 1
     assert "kl_taylor/" in done.stdout
     assert "error 1.0e+00" in done.stdout
+
+
+def test_operations_that_are_not_offered_take_one_short_line() -> None:
+    """Control: a case that is skipped of an operation that is offered adds no line."""
+    names = [f"operation_{number}" for number in range(47)]
+    outcomes = [Outcome(f"{name}/a", name, "skipped") for name in names]
+    outcomes += [Outcome("mlp/a", "mlp", "passed"), Outcome("mlp/b", "mlp", "skipped")]
+    lines = str(Report("mine", "f64", False, tuple(outcomes))).splitlines()
+    assert lines[-1] == f"not offered: {', '.join(names[:5])} and 42 more"
+    assert len(lines) == 5  # name, head, mlp, all

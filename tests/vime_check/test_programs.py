@@ -24,6 +24,7 @@ from vime_check import programs as protocol
 from vime_check import wire
 from vime_check.cases import OPERATIONS, networks
 from vime_check.judge import check
+from vime_check.programs import error_line
 
 pytestmark = pytest.mark.usefixtures("vectors")
 
@@ -285,3 +286,72 @@ def test_the_wire_knows_no_operation_and_no_input_by_name() -> None:
         assert not {name for name in quoted if f'"{name}"' in text}, border
     text = Path(str(networks.__file__)).read_text("utf-8")
     assert {"layer_sizes", "zeta"} <= {name for name in quoted if f'"{name}"' in text}
+
+
+PYTHON = """Traceback (most recent call last):
+  File "mine.py", line 3, in <module>
+    raise ValueError("inner")
+ValueError: inner
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "mine.py", line 5, in <module>
+    raise TypeError("outer: Error: 1")
+TypeError: outer: Error: 1
+"""
+NODE = """/home/somebody/mine.js:3
+  throw new TypeError("five");
+  ^
+
+TypeError: five
+    at Object.<anonymous> (/home/somebody/mine.js:3:9)
+    at Module._compile (node:internal/modules/cjs/loader:1105:14)
+
+Node.js v18.19.0
+"""
+JAVA = """Exception in thread "main" java.lang.IllegalStateException: five
+\tat Mine.main(Mine.java:3)
+"""
+COMPILER = """mine.c:3:5: error: expected ';'
+    3 |     return 0
+      |             ^
+"""
+RUST = """error[E0308]: mismatched types
+ --> mine.rs:3:5
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (PYTHON, "TypeError: outer: Error: 1"),
+        (NODE, "TypeError: five"),
+        (JAVA, 'Exception in thread "main" java.lang.IllegalStateException: five'),
+        (COMPILER, "mine.c:3:5: error: expected ';'"),
+        (RUST, "error[E0308]: mismatched types"),
+        (
+            "Traceback\n\nnumpy.linalg.LinAlgError: Singular\n",
+            "numpy.linalg.LinAlgError: Singular",
+        ),
+        ("AssertionError\n", "AssertionError"),
+        ("warming up\nbye\n", "bye"),
+        ("Errors are rare\nbye\n", "bye"),
+        ("\n", ""),
+        ("", ""),
+    ],
+)
+def test_error_line_against_what_languages_write(text: str, line: str) -> None:
+    """Control: the last line that stands in the text is another, or there is no error."""
+    assert error_line(text) == line
+
+
+def test_the_error_of_a_program_is_shown_and_not_its_last_line(tmp_path: Path) -> None:
+    """What a program writes after its error, as Node does, is not the reason."""
+    (tmp_path / "mine.py").write_text(
+        f"import sys\nsys.stderr.write({NODE!r})\nexit(3)"
+    )
+    command = shlex.join([sys.executable, str(tmp_path / "mine.py")])
+    report = check(command=command, only="softplus")
+    assert "did not start: exited with code 3: TypeError: five" in str(report)
+    assert "Node.js v18" not in str(report)

@@ -17,10 +17,10 @@ from vime_check import wire
 from vime_check.cases import OPERATIONS
 from vime_check.cases.networks import pair
 from vime_check.errors import error
-from vime_check.judge import judge, load_vectors
+from vime_check.judge import load_vectors, outcome_of
 from vime_check.mistakes import NOISE
 from vime_check.operations import Case, Operation, good, tolerance
-from vime_check.prove import prove
+from vime_check.prove import proved
 from vime_check.wire import VECTORS
 
 SCHEMA = jsonschema.Draft202012Validator(
@@ -149,7 +149,7 @@ NEAR = [case for case in STORED if "NaiveNearIdentity" in case["flags"]]
 def named(case: dict[str, Any], dtype: str, factor: float) -> tuple[str, ...] | None:
     """The mistakes named where an output is so many times the right one; None where it passes."""
     (vector,) = [each for each in load_vectors(VECTORS, dtype) if each.id == case["id"]]
-    outcome = judge(vector, {"result": factor * case["output"]})
+    outcome = outcome_of(vector, {"result": factor * case["output"]})
     return None if outcome.status == "passed" else outcome.mistakes
 
 
@@ -276,7 +276,7 @@ CASE = good("one", "A one.", "MissingHalf", x=(1.0, 2.0))
 
 
 def test_writer_takes_a_mistake_that_is_told_apart() -> None:
-    entry = prove(doubling(lambda x: 4.0 * x), CASE)
+    entry = proved(doubling(lambda x: 4.0 * x), CASE)
     assert wire.encode(entry["wrong"]) == {"MissingHalf": {"output": [4.0, 8.0]}}
 
 
@@ -287,7 +287,7 @@ def test_writer_refuses_a_case_whose_wrong_output_is_too_near_or_no_number(
     wrong: Any,
 ) -> None:
     with pytest.raises(ValueError, match="does not tell MissingHalf apart"):
-        prove(doubling(wrong), CASE)
+        proved(doubling(wrong), CASE)
 
 
 def test_writer_takes_no_number_of_a_mistake_that_divides_0_by_0() -> None:
@@ -296,7 +296,7 @@ def test_writer_takes_no_number_of_a_mistake_that_divides_0_by_0() -> None:
     lost = right._replace(
         mistakes={"UnderflowingDensity": right.mistakes["MissingHalf"]}
     )
-    entry = prove(lost, CASE._replace(flags=("UnderflowingDensity",)))
+    entry = proved(lost, CASE._replace(flags=("UnderflowingDensity",)))
     assert wire.encode(entry["wrong"]) == {
         "UnderflowingDensity": {"output": ["NaN", "NaN"]}
     }
@@ -304,14 +304,14 @@ def test_writer_takes_no_number_of_a_mistake_that_divides_0_by_0() -> None:
 
 def test_writer_refuses_a_closed_form_that_disagrees_with_50_digits() -> None:
     operation = doubling(lambda x: 4.0 * x)
-    prove(operation._replace(exact=lambda x: 2 * x), CASE)
+    proved(operation._replace(exact=lambda x: 2 * x), CASE)
     with pytest.raises(ValueError, match="away from 50 digits"):
-        prove(operation._replace(exact=lambda x: 2 * x + x**2 / 10**12), CASE)
+        proved(operation._replace(exact=lambda x: 2 * x + x**2 / 10**12), CASE)
 
 
 def test_writer_refuses_an_invalid_case_that_the_reference_takes() -> None:
     with pytest.raises(ValueError, match="must be refused"):
-        prove(
+        proved(
             doubling(lambda x: x),
             Case("two", "Two.", {"x": np.ones(1)}, why="it is not"),
         )
@@ -320,4 +320,4 @@ def test_writer_refuses_an_invalid_case_that_the_reference_takes() -> None:
 def test_writer_refuses_noise_that_is_not_to_be_seen() -> None:
     near = good("near", "Near.", "NaiveNearIdentity", **pair(3, seed=1))
     with pytest.raises(ValueError, match="NaiveNearIdentity is"):
-        prove(OPERATIONS["kl_diag_normal"], near)
+        proved(OPERATIONS["kl_diag_normal"], near)

@@ -22,21 +22,25 @@ from strategies import seeds
 import bnn_ref as bnn
 from agents_ref import Streams
 from vime_lecture import recurrent, unreal
-from vime_lecture.recurrent import Sizes, Steps, UnrealSettings, unroll
+from vime_lecture.recurrent import Steps, UnrealSettings, UnrealSizes, unroll
 from vime_lecture.unreal import LossWeights
 from vime_ref import Vime, VimeSettings, normalize_gains, vime_init
 
 # ---------------------------------------------------------------- the network
 
-SIZES = Sizes(inputs=3, actions=2, controls=2, encoded=4, hidden=3)
+SIZES = UnrealSizes(inputs=3, actions=2, controls=2, encoded=4, hidden=3)
 
 
-def make_theta(seed: int, sizes: Sizes = SIZES) -> np.ndarray:
-    return np.random.default_rng(seed).normal(0.0, 0.5, recurrent.num_weights(sizes))
+def make_theta(seed: int, sizes: UnrealSizes = SIZES) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0.0, 0.5, recurrent.num_parameters(sizes))
 
 
 def make_steps(
-    seed: int, num_steps: int, num_envs: int, sizes: Sizes = SIZES, ends: float = 0.2
+    seed: int,
+    num_steps: int,
+    num_envs: int,
+    sizes: UnrealSizes = SIZES,
+    ends: float = 0.2,
 ) -> Steps:
     """Any steps; what a state is, is settled by their first row."""
     rng = np.random.default_rng(seed)
@@ -206,7 +210,11 @@ def make_batch(
 
 
 def unroll_cut(
-    layers: dict[str, Any], rows: np.ndarray, state: Any, mask: np.ndarray, sizes: Sizes
+    layers: dict[str, Any],
+    rows: np.ndarray,
+    state: Any,
+    mask: np.ndarray,
+    sizes: UnrealSizes,
 ) -> tuple[Any, Any]:
     """The same activations, with the state before each step a constant."""
     hiddens, cells = [], []
@@ -742,7 +750,7 @@ def test_interact_against_a_walk_by_hand(
     )
     envs = [Clock(), Clock()]
     sizes = settings.sizes(envs[0])
-    theta = np.random.default_rng(1).normal(0.0, 0.3, recurrent.num_weights(sizes))
+    theta = np.random.default_rng(1).normal(0.0, 0.3, recurrent.num_parameters(sizes))
     layers = recurrent.layers_of(theta, sizes)
     noise = np.random.default_rng(2).random((14, 2))
     position = recurrent.begin(envs, settings, np.random.default_rng(0))

@@ -8,11 +8,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from lab import by_fast
 from matplotlib.figure import Figure
 
 from agents_ref import Streams
+from vime_lab.rows import STUDY_COLUMNS
 from vime_lab.studies import labyrinth as lab
-from vime_lab.studies.frame import COLUMNS, StudyJob
+from vime_lab.studies.frame import StudyJob
 from vime_lab.studies.labyrinth import AGENTS, LABYRINTH_STUDIES
 from vime_lab.tasks import ROOT_SEED
 from vime_lecture import recurrent
@@ -36,7 +38,9 @@ def job(explorer: str, seed: int = 0, **changes: Any) -> StudyJob:
 def row(
     explorer: str, measure: str, value: float, seed: int = 0, point: int = 0
 ) -> dict[str, Any]:
-    return dict(zip(COLUMNS, ("Labyrinth", explorer, 3, seed, measure, point, value)))
+    return dict(
+        zip(STUDY_COLUMNS, ("Labyrinth", explorer, 3, seed, measure, point, value))
+    )
 
 
 # ---------------------------------------------------------------- agents
@@ -63,7 +67,7 @@ def test_agents_against_their_names() -> None:
     for name, settings in made.items():
         expected = {
             task: getattr(given, task) if task in on[name] else 0.0
-            for task in lab.TASKS
+            for task in lab.AUXILIARY
         }
         assert settings.weights == replace(given, **expected)
         assert settings.control == ("feature" if "feature" in name else "pixel")
@@ -80,14 +84,14 @@ def test_agents_against_their_names() -> None:
 
 def test_bonuses_against_what_they_see() -> None:
     """75 numbers of 25 cells, 3 hidden units; the study's own model. Control: the others have no bonus."""
-    env = lab.labyrinth(3)
+    env = lab.labyrinth_env(3)
     for name in AGENTS:
-        bonus = lab.bonus_of(job(name), env, np.random.default_rng(0))
+        bonus = lab.labyrinth_bonus(job(name), env, np.random.default_rng(0))
         if "VIME" not in name:
             assert isinstance(bonus, NoBonus)
             continue
         assert isinstance(bonus, Vime)
-        assert bonus.settings == TINY["vime"]
+        assert bonus.settings == by_fast(TINY["vime"])
         assert bonus.pool.observations.shape == (0, 3 if "hidden" in name else 75)
 
 
@@ -116,7 +120,7 @@ def test_drifts_against_the_weights_of_that_age(
 ) -> None:
     """Ages beyond the oldest weights have none. Control: another age has another drift."""
     monkeypatch.setattr(lab, "AGES", (1, 3, 4))
-    envs, agent = [lab.labyrinth(2)], TINY["agent"]
+    envs, agent = [lab.labyrinth_env(2)], TINY["agent"]
     sizes, rng = agent.sizes(envs[0]), np.random.default_rng(0)
     thetas = deque(recurrent.unreal_init(sizes, rng) for _ in range(4))
     position = recurrent.begin(envs, agent, rng)
@@ -150,10 +154,10 @@ def test_a_run_against_training_by_hand(explorer: str) -> None:
     found = list(STUDY.run(given))
     settings, agent = given.settings, lab.agent_of(given)
     init, *streams = np.random.default_rng([ROOT_SEED, 0, 3]).spawn(5)
-    envs = [lab.labyrinth(3) for _ in range(2)]
+    envs = [lab.labyrinth_env(3) for _ in range(2)]
     sizes = agent.sizes(envs[0])
     theta = recurrent.unreal_init(sizes, init)
-    bonus = lab.bonus_of(given, envs[0], init)
+    bonus = lab.labyrinth_bonus(given, envs[0], init)
     learning = recurrent.train_a2c(
         envs, theta, Streams(*streams), agent, num_updates=90, bonus=bonus
     )
@@ -169,7 +173,10 @@ def test_a_run_against_training_by_hand(explorer: str) -> None:
     others = {name for name, *_ in found if name != "return"}
     if explorer == "UNREAL":
         actions = [value for name, _, value in found if name == "film"]
-        assert (others, actions) == ({"film"}, lab.film(seen[-1].theta, agent, 3, 0))
+        assert (others, actions) == (
+            {"film"},
+            lab.filmed_actions(seen[-1].theta, agent, 3, 0),
+        )
     else:
         assert others == {"drift 1", "drift 10"}
         last = recurrent.joined([each.steps for each in seen[75:]], axis=0)
@@ -190,16 +197,16 @@ def test_film_against_the_steps_of_the_agent() -> None:
     """
     agent, size = TINY["agent"], 2
     theta = recurrent.unreal_init(
-        agent.sizes(lab.labyrinth(size)), np.random.default_rng(0)
+        agent.sizes(lab.labyrinth_env(size)), np.random.default_rng(0)
     )
-    actions = lab.film(theta, agent, size, seed=5)
+    actions = lab.filmed_actions(theta, agent, size, seed=5)
     shots = lab.frames(actions, size, seed=5)
-    envs, rng = [lab.labyrinth(size)], np.random.default_rng([ROOT_SEED, 5])
+    envs, rng = [lab.labyrinth_env(size)], np.random.default_rng([ROOT_SEED, 5])
     position = recurrent.begin(envs, agent, rng)
     steps, *_ = recurrent.interact(
-        theta, envs, position, rng.random((lab.FILM, 1)), agent
+        theta, envs, position, rng.random((lab.FILM_STEPS, 1)), agent
     )
-    assert len(shots) == lab.FILM + 1
+    assert len(shots) == lab.FILM_STEPS + 1
     views = recurrent.network_inputs(
         np.array([shot.view for shot in shots[:-1]]), agent
     )
@@ -295,16 +302,16 @@ def test_labyrinth_picture_against_rows_and_film() -> None:
     ]
     shots = lab.frames([2, 0, 3] * 8, 3, seed=1)
     images = [axes.images[0].get_array() for axes in strip]
-    assert len(images) == 2 * lab.PANELS
-    for place in range(lab.PANELS):
+    assert len(images) == 2 * lab.MOMENTS
+    for place in range(lab.MOMENTS):
         assert np.array_equal(images[place], shots[2 * place].maze)
-        assert np.array_equal(images[lab.PANELS + place], shots[2 * place].view)
+        assert np.array_equal(images[lab.MOMENTS + place], shots[2 * place].view)
         assert (
             strip[place].get_title()
             == f"step {2 * place}\nreturn {shots[2 * place].reward:g}"
         )
     assert not np.array_equal(images[0], images[1])
-    assert not np.array_equal(images[lab.PANELS], images[lab.PANELS + 1])
+    assert not np.array_equal(images[lab.MOMENTS], images[lab.MOMENTS + 1])
     plain = [each for each in rows if each["measure"] == "return"]
     _, _, aging, *strip = drawn(plain).axes
     assert not any(axes.images for axes in strip)
@@ -320,4 +327,4 @@ def test_settings_are_checked() -> None:
     ):
         job("A2C", length=1800)
     assert len(list(islice(STUDY.run(job("A2C", num_envs=1, length=600)), 3))) == 2
-    assert isinstance(lab.labyrinth(2), gym.Env)
+    assert isinstance(lab.labyrinth_env(2), gym.Env)

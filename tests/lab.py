@@ -1,0 +1,265 @@
+"""What the tests of the laboratory share: small runs, and what a command leaves and says."""
+
+import csv
+import itertools
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+import fast_ref
+from vime_lab import checkpoints, command_line, figures, processes, runs
+from vime_lab.checkpoints import Progress
+from vime_lab.rows import RUN_COLUMNS, RUN_NUMBERS, STUDY_COLUMNS, TIMES, Row
+from vime_lab.studies.catalogue import STUDIES
+from vime_lab.studies.frame import StudyJob
+from vime_lab.tasks import TASKS, Job, with_setting
+from vime_lecture.recurrent import UnrealSettings
+from vime_ref import VimeSettings
+
+# ---------------------------------------------------------------- small runs
+
+NAME = "SparseMountainCar"
+SIZES = {
+    "agent.batch_steps": 600,
+    "vime.num_updates": 5,
+    "vime.num_samples": 2,
+    "vime.hidden_sizes": [4],
+    "policy_sizes": [4],
+    "value_sizes": [4],
+}
+ITERATIONS = 4
+
+
+def small_job(
+    bonus: str = "vime", seed: int = 0, task_name: str = NAME, **changes: Any
+) -> Job:
+    task = replace(TASKS[task_name], iterations=ITERATIONS)
+    for name, value in {**SIZES, **changes}.items():
+        task = with_setting(task, name, value)
+    return Job(task_name, bonus, "", seed, task)
+
+
+def by_fast(settings: VimeSettings) -> VimeSettings:
+    """The settings of a model that computes by the fast twins, as those of runs do."""
+    return replace(
+        settings, gradient=fast_ref.elbo_grad, gains=fast_ref.information_gains
+    )
+
+
+def same(rows: list[Row]) -> list[Row]:
+    """Rows without their times, as text, which makes nan equal to nan."""
+    return [
+        {name: str(value) for name, value in row.items() if name not in TIMES}
+        for row in rows
+    ]
+
+
+def stop_after(iterations: int) -> Callable[[], bool]:
+    calls = itertools.count(1)
+    return lambda: next(calls) >= iterations
+
+
+Held = tuple[dict[str, Any], dict[str, Any]]
+
+
+def held(path: Path, job: Job) -> Held:
+    """All that a checkpoint holds, but for times, in a form that compares bit by bit."""
+    state, arrays = checkpoints.read_checkpoint(path, job)
+    arrays["rows"] = arrays["rows"][:, [name not in TIMES for name in RUN_NUMBERS]]
+    return state, {
+        name: (array.shape, array.tobytes()) for name, array in arrays.items()
+    }
+
+
+def stream_moved(progress: Progress, name: str) -> Progress:
+    getattr(progress.streams, name).random()
+    return progress
+
+
+def full(*arguments: Any, **keywords: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+# ---------------------------------------------------------------- commands
+
+
+def in_this_process(patch: pytest.MonkeyPatch) -> None:
+    """Jobs start no processes."""
+    patch.setattr(
+        processes, "supervise", lambda job, checkpoint: runs.run_job(job, checkpoint)
+    )
+
+
+def undrawn(patch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "draw_learning_curve",
+        "draw_state_visits",
+        "draw_diagnostics",
+        "draw_results",
+    ):
+        patch.setattr(figures, name, lambda path, *rest: path.touch())
+
+
+def rows_of(folder: str) -> list[dict[str, str]]:
+    """The rows of a learning curve, without the times that they took."""
+    rows = csv.DictReader(Path(folder, "learning_curve.csv").read_text().splitlines())
+    return [
+        {name: value for name, value in row.items() if not name.endswith("_s")}
+        for row in rows
+    ]
+
+
+def run(*arguments: str, out: str = "out") -> list[dict[str, str]]:
+    assert command_line.main(["run", "--jobs", "1", "--out", out, *arguments]) == 0
+    return rows_of(out)
+
+
+def left_behind() -> list[str]:
+    return sorted(str(path) for path in Path().rglob("*"))
+
+
+def column(rows: list[dict[str, str]], name: str, **where: str) -> list[str]:
+    return [
+        row[name]
+        for row in rows
+        if all(row[key] == value for key, value in where.items())
+    ]
+
+
+def ended(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str:
+    """What a command writes to stderr before it ends with code 2."""
+    with pytest.raises(SystemExit) as exit_:
+        command_line.main(arguments)
+    captured = capsys.readouterr()
+    assert exit_.value.code == 2
+    assert captured.out == ""
+    assert captured.err.endswith("\n")
+    return captured.err
+
+
+def refusal(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str:
+    """The one line on stderr that a refused command ends with."""
+    error = ended(capsys, arguments)
+    assert error.count("\n") == 1
+    return error
+
+
+def usage_error(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str:
+    """The line that names the error, between the usage and where to read on."""
+    *usage, error, pointer = ended(capsys, arguments).splitlines(keepends=True)
+    assert usage[0].startswith("usage: vime-ref")
+    assert all(line.startswith(" ") for line in usage[1:])
+    command = error.partition(": error: ")[0]
+    assert usage[0].startswith(f"usage: {command} ")
+    assert pointer == f"try '{command} --help'\n"
+    return error
+
+
+# ---------------------------------------------------------------- rows of learning curves that were never run
+
+NAN = math.nan
+Rows = list[dict[str, Any]]
+
+
+def curve_row(
+    bonus: str, seed: int, iteration: int, mean: float = 0.0, **values: Any
+) -> dict[str, Any]:
+    """A row of a learning curve; a plain agent has no model and so no numbers of one."""
+    model = NAN if bonus == "none" else 1.0 + seed + iteration
+    given = {
+        "task": "Hill",
+        "bonus": bonus,
+        "setting": "",
+        "seed": seed,
+        "iteration": iteration,
+        "return_mean": mean,
+    }
+    given |= {
+        "steps": 100 * (iteration + 1),
+        "return_max": mean,
+        "gain_median": 0.0 if bonus == "none" else model,
+    }
+    given |= {
+        "elbo": -model,
+        "kl_prior": model,
+        "heldout_log_likelihood": -2.0 * model,
+        "wall_s": 2.0 * iteration,
+    }
+    given |= {"heldout_error_ratio": 1.0 / model}
+    return dict.fromkeys(RUN_COLUMNS, NAN) | given | values
+
+
+def curve_rows(bonus: str, seed: int, means: list[float], **values: Any) -> Rows:
+    return [
+        curve_row(bonus, seed, iteration, mean, **values)
+        for iteration, mean in enumerate(means)
+    ]
+
+
+def write_table(path: Path, rows: Rows) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+# ---------------------------------------------------------------- studies of a moment, and their rows
+
+SMALL = {
+    "Bandit": {"length": 60, "points": 4, "means": (0.2, 0.8)},
+    "DeepSea": {"length": 30, "sizes": (2, 3, 4), "largest": (("VIME", 3),)},
+    "KeyDoorMaze": {"length": 2, "length_cts": 1, "points": 2},
+    "NoisyTV": {"length": 3, "points": 2, "warmup_episodes": 1, "warmup_updates": 2},
+    "Labyrinth": {
+        "length": 1200,
+        "points": 2,
+        "num_envs": 2,
+        "agent": UnrealSettings(encoded=4, hidden=4),
+    },
+}
+FULL = dict(STUDIES)  # as published
+
+
+def study_job(
+    study: str, explorer: str, seed: int = 0, size: int = 0, **changes: object
+) -> StudyJob:
+    return StudyJob(
+        study, explorer, size, seed, replace(STUDIES[study].settings, **changes)
+    )
+
+
+def study_row(
+    study: str,
+    explorer: str,
+    measure: str,
+    value: float,
+    *,
+    size: int = 0,
+    seed: int = 0,
+    point: int = 0,
+) -> dict:
+    return dict(
+        zip(STUDY_COLUMNS, (study, explorer, size, seed, measure, point, value))
+    )
+
+
+def measured(rows: Sequence[dict], measure: str) -> list[float]:
+    return [each["value"] for each in rows if each["measure"] == measure]
+
+
+def words(line: str) -> str:
+    """The line without the blanks that align it."""
+    return re.sub(r"\[ +", "[", " ".join(line.split()))
+
+
+def drawn_study(study: str, rows: list[dict]) -> Figure:
+    figure = Figure()
+    STUDIES[study].draw(figure, rows)
+    return figure

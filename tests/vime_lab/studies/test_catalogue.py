@@ -1,0 +1,242 @@
+"""Studies from the command line: files, folders, refusals."""
+
+import csv
+import json
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+from lab import SMALL, left_behind, refusal, usage_error
+
+from vime_lab import command_line
+from vime_lab.results import STUDY_FILES
+from vime_lab.rows import STUDY_COLUMNS
+from vime_lab.studies import catalogue
+from vime_lab.studies.catalogue import STUDIES
+from vime_lab.studies.frame import StudyJob
+
+FILES = sorted(STUDY_FILES)
+
+
+def run(
+    name: str, *arguments: str, seeds: str = "2", out: str = "out"
+) -> list[dict[str, str]]:
+    given = [
+        "run",
+        "--task",
+        name,
+        "--jobs",
+        "1",
+        "--seeds",
+        seeds,
+        "--out",
+        out,
+        *arguments,
+    ]
+    assert command_line.main(given) == 0
+    return list(csv.DictReader(Path(out, "study.csv").read_text().splitlines()))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_writes_three_files_and_figure_draws_them_again(name, capsys) -> None:
+    rows = run(name)
+    assert left_behind() == ["out", *(f"out/{file}" for file in FILES)]
+    settings = STUDIES[name].settings
+    assert {(each["explorer"], int(each["seed"])) for each in rows} == {
+        (e, s) for e in settings.explorers for s in (0, 1)
+    }
+    config = json.loads(Path("out/config.json").read_text())
+    assert (
+        config["command"] == f"vime-ref run --task {name} --jobs 1 --seeds 2 --out out"
+    )
+    assert config["settings"]["length"] == SMALL[name]["length"]
+    assert (config["task_name"], config["seeds"], config["bonuses"]) == (
+        name,
+        2,
+        list(settings.explorers),
+    )
+    shown = capsys.readouterr()
+    table = shown.out.split("\n\nwrote out/ after ")[0].strip()
+    assert max(map(len, shown.out.splitlines())) <= 100
+    assert all(explorer in table for explorer in settings.explorers)
+    picture = matplotlib.image.imread("out/study.png")
+    assert command_line.main(["figure", "out", "--out", "again.png"]) == 0
+    assert capsys.readouterr().out == f"{table}\n\nwrote again.png\n"
+    assert np.array_equal(matplotlib.image.imread("again.png"), picture)
+
+
+def test_the_number_of_processes_changes_no_number(capsys) -> None:
+    """Control: another seed does."""
+    one = run("DeepSea")
+    assert run("DeepSea", "--jobs", "2", out="two") == one
+    first, second = (
+        [
+            {**each, "seed": ""}
+            for each in one
+            if each["seed"] == seed and each["explorer"] == "counts"
+        ]
+        for seed in ("0", "1")
+    )
+    assert len(first) == len(second) > 0
+    assert first != second
+
+
+def test_several_studies_have_a_folder_each() -> None:
+    assert (
+        command_line.main(
+            [
+                "run",
+                "--task",
+                "Bandit",
+                "DeepSea",
+                "--jobs",
+                "1",
+                "--seeds",
+                "1",
+                "--out",
+                "all",
+            ]
+        )
+        == 0
+    )
+    assert left_behind() == sorted(
+        [
+            "all",
+            *(
+                f"all/{n}{f}"
+                for n in ("Bandit", "DeepSea")
+                for f in ("", *(f"/{x}" for x in FILES))
+            ),
+        ]
+    )
+
+
+REFUSED = {
+    "--resume": "argument --resume: Bandit is a study, and has none",
+    "--bonus vime": "argument --bonus: Bandit is a study, and has none",
+    "--iterations 3": "argument --iterations: Bandit is a study, and has none",
+    "--eta 0": "argument --eta: Bandit is a study, and has none",
+    "--set agent.eta=1": "argument --set: Bandit is a study, and has none",
+    "--seeds 0": "argument --seeds: must be a whole number >= 1, got 0",
+    "--task Bandit SparseMountainCar": "argument --task: Bandit is a study, and runs without other tasks",
+}
+
+
+@pytest.mark.parametrize(("given", "reason"), REFUSED.items())
+def test_a_study_refuses_what_it_does_not_have(given, reason, capsys) -> None:
+    line = usage_error(capsys, ["run", "--task", "Bandit", *given.split()])
+    assert line == f"vime-ref run: error: {reason}\n"
+    assert left_behind() == []
+
+
+def test_other_results_are_refused_and_left(capsys) -> None:
+    """Those of another study or number of seeds, and of training; the same may be made again."""
+    first = run("Bandit")
+    before = {path: path.read_bytes() for path in Path("out").iterdir()}
+    line = "vime-ref run: error: out holds the results of other settings: choose another --out, or remove it\n"
+    capsys.readouterr()
+    for given in (
+        "--task Bandit --seeds 1",
+        "--task DeepSea --seeds 2",
+        "--task SparseMountainCar --seeds 2",
+    ):
+        assert refusal(capsys, ["run", *given.split(), "--out", "out"]) == line
+    assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
+    assert run("Bandit") == first
+    Path("out/study.csv").rename("out/learning_curve.csv")
+    capsys.readouterr()
+    assert (
+        refusal(capsys, ["run", "--task", "DeepSea", "--seeds", "2", "--out", "out"])
+        == line
+    )
+
+
+def test_results_that_cannot_be_written_leave_those_before(monkeypatch, capsys) -> None:
+    def full(path: Path, rows: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    run("Bandit")
+    before = {path: path.read_bytes() for path in Path("out").iterdir()}
+    monkeypatch.setattr(catalogue, "draw_study", full)
+    assert (
+        command_line.main(
+            ["run", "--task", "Bandit", "--jobs", "1", "--seeds", "2", "--out", "out"]
+        )
+        == 1
+    )
+    assert capsys.readouterr().err.endswith(
+        "\nvime-ref: can't write to out: No space left on device\n"
+    )
+    assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ArithmeticError("lost"), 1, "ArithmeticError: lost"),
+    ],
+)
+def test_a_run_that_breaks_off_writes_nothing(
+    error, code, line, monkeypatch, capsys
+) -> None:
+    def fail(job: StudyJob) -> list:
+        raise error
+
+    monkeypatch.setattr(catalogue, "study_rows", fail)
+    assert (
+        command_line.main(
+            ["run", "--task", "Bandit", "--jobs", "1", "--seeds", "1", "--out", "out"]
+        )
+        == code
+    )
+    assert (
+        capsys.readouterr().err.splitlines()[-1]
+        == f"vime-ref: {line}; nothing is written"
+    )
+    assert left_behind() == ["out"]
+
+
+def damaged(place: int, old: str, new: str) -> str:
+    lines = Path("out/study.csv").read_text().splitlines()
+    lines[place] = lines[place].replace(old, new, 1)
+    return "\n".join(lines)
+
+
+def test_figure_refuses_a_file_that_is_no_study(monkeypatch, capsys) -> None:
+    run("Bandit")
+    bad = {
+        "": "holds no rows",
+        ",".join(STUDY_COLUMNS): "holds no rows",
+        damaged(0, "size", "width"): "columns missing: size",
+        damaged(
+            2, "Bandit", "DeepSea"
+        ): "must be of one study, Bandit, DeepSea, KeyDoorMaze, NoisyTV, Labyrinth",
+        damaged(2, ",", ""): "row 3 must have 7 cells, got 6",
+        damaged(2, ",0,0,", ",0,x,"): "row 3: seed must be a whole number, got 'x'",
+        damaged(2, "random", "luck"): "explorer must be one of random, ",
+    }
+    capsys.readouterr()
+    for text, reason in bad.items():
+        Path("bad").mkdir(exist_ok=True)
+        Path("bad/study.csv").write_text(text)
+        error = refusal(capsys, ["figure", "bad"])
+        assert error.startswith("vime-ref figure: error: bad/study.csv: ")
+        assert reason in error
+    Path("bad/study.csv").write_bytes(b"\xff")
+    assert "bad/study.csv: is no CSV file: " in refusal(capsys, ["figure", "bad"])
+    with pytest.raises(
+        ValueError, match=r"nowhere/study.csv: can't be read: No such file or directory"
+    ):
+        catalogue.read_study(Path("nowhere/study.csv"))
+    assert "out holds a study, which has a picture of its own" in usage_error(
+        capsys, ["figure", "out", "bad"]
+    )
+    assert "can't write to no/it.png: No such file" in usage_error(
+        capsys, ["figure", "out", "--out", "no/it.png"]
+    )
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "figure needs matplotlib" in refusal(capsys, ["figure", "out"])
+    assert not list(Path().glob("*.png"))

@@ -1,0 +1,68 @@
+"""The arguments of the command line: help texts, values, packages."""
+
+import importlib.metadata
+import re
+
+import pytest
+from lab import NAME
+
+from agents_ref import AgentSettings
+from vime_check.wire import DTYPES
+from vime_lab import arguments, command_line
+from vime_lab.studies.catalogue import STUDIES
+from vime_lab.tasks import BONUSES, TASKS
+
+
+def flags_of(capsys: pytest.CaptureFixture[str], command: str) -> dict[str, str]:
+    """What the help text says of each flag."""
+    with pytest.raises(SystemExit) as exit_:
+        command_line.main([command, "--help"])
+    assert exit_.value.code == 0
+    described = capsys.readouterr().out.split("options:")[1]
+    flags = re.split(r"\n  (?=-)", described)[1:]
+    named = {re.search(r"--\w+", text)[0]: " ".join(text.split()) for text in flags}
+    assert named.pop("--help").startswith("-h, --help")
+    return named
+
+
+def test_help_names_every_flag_with_its_default(capsys):
+    expected = {
+        "--task": NAME, "--bonus": "vime none", "--seeds": "3", "--iterations": "the task's, 20, ",
+        "--eta": "the task's, 0.0001, ", "--set": "the task's", "--jobs": "joblib's configuration, else the number of ",
+        "--resume": "refuse", "--out": "runs/TASK",
+    }  # fmt: skip
+    named = flags_of(capsys, "run")
+    assert list(named) == list(expected)
+    for flag, default in expected.items():
+        assert f"(default: {default}" in named[flag], flag
+    assert all(name in named["--task"] for name in (*TASKS, *STUDIES))
+    assert all(name in named["--bonus"] for name in BONUSES)
+    assert "(default: results.png)" in flags_of(capsys, "figure")["--out"]
+
+
+def test_help_against_what_it_does_not_import():
+    """Names and defaults stand in the help text as text."""
+    assert {
+        name: (str(task.iterations), f"{task.agent.eta:g}")
+        for name, task in TASKS.items()
+    } == arguments.TASK_DEFAULTS
+    assert tuple(STUDIES) == arguments.STUDY_NAMES
+    assert AgentSettings.batch_steps == arguments.BATCH_STEPS
+    assert {task.agent.batch_steps for task in TASKS.values()} == {5000}
+    assert tuple(DTYPES) == arguments.DTYPE_NAMES
+
+
+def test_pip_install_against_the_installed_metadata(monkeypatch):
+    """Control: without metadata, as in a copy, what is missing is named."""
+    wanted = "pip install tqdm 'matplotlib>=3.7' 'joblib>=1.3'"
+    assert arguments.pip_install("run", ["tqdm"]) == wanted
+    mujoco = arguments.pip_install("mujoco", ["mujoco"])
+    assert mujoco == "pip install 'gymnasium[mujoco]'"
+
+    def missing(name: str) -> list[str]:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "requires", missing)
+    assert arguments.pip_install("run", ["tqdm"]) == "pip install tqdm"
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: None)
+    assert arguments.pip_install("run", ["tqdm"]) == "pip install tqdm"

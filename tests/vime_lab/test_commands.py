@@ -1,0 +1,671 @@
+"""The commands `run` and `figure`: what they write and show, and how they refuse."""
+
+import importlib.metadata
+import importlib.util
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+from lab import NAME, column, left_behind, refusal, rows_of, run, usage_error
+
+from vime_lab import command_line, commands, figures, processes, results, runs
+from vime_lab.results import RUN_FILES
+from vime_lab.rows import RUN_COLUMNS
+from vime_lab.runs import Result
+from vime_lab.tasks import TASKS, Job
+
+FILES = sorted(RUN_FILES)
+PICTURES = [name for name in FILES if name.endswith("png")]
+pytestmark = pytest.mark.usefixtures("elsewhere")
+drawn = pytest.mark.usefixtures("small_task")
+small = pytest.mark.usefixtures("small_task", "undrawn_pictures")
+undrawn = pytest.mark.usefixtures("undrawn_pictures")
+
+
+@pytest.fixture
+def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise AssertionError("a run has started")
+
+    monkeypatch.setattr(commands, "run_jobs", fail)
+
+
+PLAIN = ["run", "--jobs", "1", "--out", "out", "--seeds", "1", "--bonus"]
+
+
+@drawn
+def test_run_writes_five_files_and_shows_tables(capsys):
+    rows = run("--iterations", "3", "--seeds", "2")
+    assert left_behind() == ["out", *(f"out/{name}" for name in FILES)]
+    assert Path("out/learning_curve.csv").read_text().splitlines()[0] == ",".join(
+        RUN_COLUMNS
+    )
+    key = [
+        tuple(
+            row[name]
+            for name in ("task", "bonus", "setting", "seed", "iteration", "steps")
+        )
+        for row in rows
+    ]
+    steps = ("550", "1100", "1650")
+    assert key == [
+        (NAME, b, "", s, str(i), steps[i])
+        for b in ("vime", "none")
+        for s in "01"
+        for i in range(3)
+    ]
+    assert set(column(rows, "gain_median", bonus="none")) == {"0.0"}
+    assert column(rows, "gain_median", bonus="vime", iteration="0") == ["0.0", "0.0"]
+    assert all(
+        float(gain) > 0.0
+        for gain in column(rows, "gain_median", bonus="vime", iteration="2")
+    )
+    assert all(
+        0.0 <= float(row["return_mean"]) <= float(row["return_max"]) <= 1.0
+        for row in rows
+    )
+    for name in PICTURES:
+        pixels = matplotlib.image.imread(f"out/{name}")
+        assert pixels.shape[0] > 300
+        assert pixels.std() > 0.0
+    shown = capsys.readouterr()
+    for text in (
+        *FILES,
+        "first reward",
+        "sampling",
+        "gains",
+        "policy",
+        "model",
+        *(f"TRPO{x}" for x in ("", " + VIME")),
+    ):
+        assert text in shown.out
+    assert "wrote out/ after " in shown.out
+    assert "12/12" in shown.err
+    assert re.search(
+        rf"{NAME} (vime|none) seed [01]: .*iteration 2, return \d\.\d\d, gain \d\.\de",
+        shown.err,
+    )
+
+
+@drawn
+def test_a_run_again_gives_the_same_rows_and_pictures():
+    rows, again = (run("--seeds", "1", out=out) for out in ("a", "b"))
+    assert rows == again
+    for name in PICTURES:
+        assert Path("a", name).read_bytes() == Path("b", name).read_bytes()
+
+
+@small
+def test_a_run_is_a_function_of_its_seed():
+    """Whatever runs beside it; control: another seed gives other gains."""
+    rows = run("--seeds", "2")
+    gains = [
+        column(rows, "gain_median", bonus="vime", iteration="1", seed=seed)[0]
+        for seed in "01"
+    ]
+    assert gains[0] != gains[1]
+    assert run("--seeds", "1", "--bonus", "vime", out="alone") == [
+        row for row in rows if (row["bonus"], row["seed"]) == ("vime", "0")
+    ]
+
+
+@small
+def test_eta_0_gives_all_agents_the_same_states(monkeypatch):
+    """Control: with eta = 1 they part, once the gains of the second iteration have paid."""
+    seen: dict[str, Any] = {}
+    write = results.write_results
+
+    def keep(out: Path, config: Any, results: Sequence[Result]) -> str:
+        seen.update({result.job.bonus_name: result.visits for result in results})
+        return write(out, config, results)
+
+    monkeypatch.setattr(results, "write_results", keep)
+    command = [
+        "--bonus",
+        "vime",
+        "l2",
+        "none",
+        "--seeds",
+        "1",
+        "--iterations",
+        "3",
+        "--eta",
+    ]
+    run(*command, "0")
+    assert np.array_equal(seen["vime"], seen["none"])
+    assert np.array_equal(seen["l2"], seen["none"])
+    run(*command, "1", out="paid")
+    assert not np.array_equal(seen["vime"], seen["none"])
+    assert not np.array_equal(seen["l2"], seen["none"])
+
+
+@small
+def test_run_takes_the_defaults_of_the_task_and_writes_to_runs():
+    """A bonus named twice runs once."""
+    assert (
+        command_line.main(
+            ["run", "--jobs", "1", "--seeds", "1", "--bonus", "none", "none"]
+        )
+        == 0
+    )
+    assert left_behind() == [
+        "runs",
+        f"runs/{NAME}",
+        *(f"runs/{NAME}/{name}" for name in FILES),
+    ]
+    config = json.loads(Path("runs", NAME, "config.json").read_text())
+    settings = config["settings"]
+    assert (settings["iterations"], settings["agent"]["eta"], config["bonuses"]) == (
+        2,
+        1e-4,
+        ["none"],
+    )
+
+
+@drawn
+def test_iterations_in_which_no_episode_ends_have_no_return(capsys):
+    rows = run("--seeds", "1", "--set", "agent.batch_steps=20")
+    assert (
+        {row["return_mean"] for row in rows}
+        == {row["return_max"] for row in rows}
+        == {"nan"}
+    )
+    assert capsys.readouterr().out.count("never (0 of 1)") == 2
+
+
+@small
+def test_a_sweep_against_runs_of_each_setting(capsys):
+    """A line of the table for each; names and values as given, from one --set or several."""
+    plain = ["--seeds", "1", "--bonus", "vime", "--iterations", "3"]
+    rows = run(
+        *plain, "--set", "agent.eta=0,0.5", "--set", "vime.hidden_sizes=[3],[2,2]"
+    )
+    tables = capsys.readouterr().out
+    parts = []
+    for eta in ("0", "0.5"):
+        for size in ("[3]", "[2, 2]"):
+            name = f"agent.eta={eta} vime.hidden_sizes={size}"
+            alone = run(
+                *plain, "--eta", eta, "--set", f"vime.hidden_sizes={size}", out=name
+            )
+            assert set(column(alone, "setting")) == {""}
+            parts += [{**row, "setting": name} for row in alone]
+            assert tables.count(f"\n{name}\n") == 1
+    assert rows == parts
+    assert len(set(column(rows, "elbo", iteration="2"))) == 4
+
+
+@small
+def test_several_tasks_have_a_folder_each(monkeypatch, capsys):
+    monkeypatch.setitem(
+        TASKS,
+        "Twin",
+        replace(TASKS[NAME], env_id="vime_ref/SparseCartPoleSwingup-v0"),
+    )
+    command = [
+        "run",
+        "--jobs",
+        "1",
+        "--seeds",
+        "1",
+        "--bonus",
+        "none",
+        "--out",
+        "both",
+        "--task",
+    ]
+    assert command_line.main([*command, NAME, "Twin", NAME]) == 0
+    assert left_behind() == [
+        "both",
+        *(
+            f"both/{t}{n}"
+            for t in (NAME, "Twin")
+            for n in ("", *(f"/{f}" for f in FILES))
+        ),
+    ]
+    assert [
+        {row["task"] for row in rows_of(f"both/{name}")} for name in (NAME, "Twin")
+    ] == [{NAME}, {"Twin"}]
+    assert rows_of(f"both/{NAME}") == run("--seeds", "1", "--bonus", "none", out="one")
+    assert rows_of("both/Twin") != rows_of("one")
+    shown = capsys.readouterr().out
+    assert shown.count("wrote both/") == 2
+
+
+@undrawn
+def test_all_means_every_task(monkeypatch):
+    planned = []
+
+    def run_jobs(jobs: Sequence[Job], *rest: Any) -> list[Result]:
+        planned.extend(jobs)
+        return [Result(job, [], np.zeros((0, 2)), "planned only") for job in jobs]
+
+    monkeypatch.setattr(commands, "run_jobs", run_jobs)
+    assert (
+        command_line.main(
+            ["run", "--task", "all", "--seeds", "2", "--bonus", "vime", "l2", "none"]
+        )
+        == 1
+    )
+    key = [(job.task_name, job.bonus_name, job.seed) for job in planned]
+    assert key == [
+        (task, bonus, seed)
+        for task in TASKS
+        for bonus in ("vime", "l2", "none")
+        for seed in range(2)
+    ]
+    assert all(job.task == TASKS[job.task_name] for job in planned)
+
+
+@pytest.mark.usefixtures("_no_work")
+@pytest.mark.parametrize(
+    ("flag", "values", "reason"),
+    [
+        ("--task", ["Nowhere"], "'Nowhere'"),
+        ("--bonus", ["luck"], "'luck'"),
+        ("--bonus", ["vime", "luck"], "'luck'"),
+        ("--bonus", [], "expected at least one argument"),
+        *(
+            ("--eta", [value], f">= 0, got {value}")
+            for value in ("-1", "nan", "inf", "much")
+        ),
+        *(
+            (flag, [value], f"must be a whole number >= 1, got {value}")
+            for flag in ("--iterations", "--seeds", "--jobs")
+            for value in ("0", "-1", "1.5", "many")
+        ),
+        *(
+            ("--set", values, reason)
+            for values, reason in [
+                (
+                    ["agent.eta"],
+                    "must be NAME=VALUE or NAME=VALUE,VALUE, got agent.eta",
+                ),
+                (
+                    ["agent.eta="],
+                    "must be NAME=VALUE or NAME=VALUE,VALUE, got agent.eta=",
+                ),
+                (["=1"], "setting must be one of iterations, "),
+                (["agent.speed=1"], "setting must be one of eta, "),
+                (["agent.eta=much"], "eta must be of the kind of 0.0001, got 'much'"),
+                (["agent.eta=0,-1"], "eta must be >= 0"),
+                (
+                    ["vime.hidden_sizes=4"],
+                    "hidden_sizes must be a list of whole numbers > 0, got 4",
+                ),
+                (
+                    ["vime.method=guess"],
+                    "method must be 'taylor' or 'exact', got 'guess'",
+                ),
+                (["agent.lam=1", "agent.lam=0.5"], "agent.lam is set more than once"),
+                (
+                    ["agent.lam=1", "--set", "agent.lam=0.5"],
+                    "agent.lam is set more than once",
+                ),
+                (["agent.eta=1,2", "--eta", "3"], "agent.eta is set more than once"),
+                (
+                    ["iterations=1,2", "--iterations", "3"],
+                    "iterations is set more than once",
+                ),
+            ]
+        ),
+        ("--out", ["file/below"], "can't write to file/below"),
+        ("--out", ["file"], "can't write to file"),
+    ],
+)
+def test_a_bad_value_ends_with_one_line_that_names_the_flag(
+    flag, values, reason, capsys
+):
+    Path("file").write_text("in the way")
+    error = usage_error(capsys, ["run", flag, *values])
+    assert re.match(r"vime-ref( run)?: error: ", error)
+    assert f"argument {flag}: " in error
+    assert reason in error
+    assert [name for name in left_behind() if name not in ("runs", f"runs/{NAME}")] == [
+        "file"
+    ]
+
+
+@pytest.mark.usefixtures("_no_work")
+def test_a_folder_without_permission_ends_with_one_line(monkeypatch, capsys):
+    """Simulated, for the superuser may write anywhere."""
+
+    def refuse(dir: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    assert "argument --out: can't write to out: Permission denied" in usage_error(
+        capsys, ["run", "--out", "out"]
+    )
+
+
+RUN_PACKAGES = "tqdm 'matplotlib>=3.7' 'joblib>=1.3'"
+
+
+@pytest.mark.parametrize("missing", [["tqdm"], ["tqdm", "matplotlib", "joblib"]])
+@pytest.mark.usefixtures("_no_work")
+def test_a_missing_extra_ends_with_one_line_that_names_it(missing, monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name in missing else find(name, *rest),
+    )
+    named = f"run needs {', '.join(missing)}: pip install "
+    assert f"error: {named}{RUN_PACKAGES}\n" in refusal(capsys, ["run"])
+    assert left_behind() == []
+
+
+@pytest.mark.usefixtures("_no_work")
+@pytest.mark.parametrize(
+    ("tasks", "named"),
+    [
+        (["SparseHalfCheetah"], "SparseHalfCheetah"),
+        ([NAME, "Walker2D"], "Walker2D"),
+        (["all"], "SparseHalfCheetah"),
+    ],
+)
+def test_missing_mujoco_ends_with_one_line(tasks, named, monkeypatch, capsys):
+    """Control: a task that does not need it starts."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "mujoco" else find(name, *rest),
+    )
+    line = refusal(capsys, ["run", "--task", *tasks])
+    assert f"error: {named} needs mujoco: pip install 'gymnasium[mujoco]'\n" in line
+    assert left_behind() == []
+    with pytest.raises(AssertionError, match="a run has started"):
+        command_line.main(["run", "--task", NAME])
+
+
+UNFINISHED = "vime-ref run: error: out/checkpoints holds an unfinished run: add --resume, or remove that folder\n"
+
+
+@pytest.fixture
+def checkpoint(elsewhere: None, small_task: None) -> Path:
+    """One of a run that was stopped after its first iteration."""
+    path = Path("out/checkpoints/vime-0.npz")
+    path.parent.mkdir(parents=True)
+    assert (
+        runs.run_job(Job(NAME, "vime", "", 0, TASKS[NAME]), path, lambda: True) is None
+    )
+    return path
+
+
+@undrawn
+def test_an_unfinished_run_is_not_begun_again(checkpoint, monkeypatch, capsys):
+    """Nor is another begun over it; --resume goes on to the same figures, and cleans up."""
+    content = checkpoint.read_bytes()
+    for bonus in ("vime", "none"):
+        assert refusal(capsys, [*PLAIN, bonus]) == UNFINISHED
+    assert left_behind() == [
+        "out",
+        "out/checkpoints",
+        "out/checkpoints/vime-0.csv",
+        str(checkpoint),
+    ]
+    assert checkpoint.read_bytes() == content
+    assert command_line.main([*PLAIN, "vime", "--resume"]) == 0
+    assert left_behind() == ["out", *(f"out/{name}" for name in FILES)]
+    assert rows_of("out") == run("--seeds", "1", "--bonus", "vime", out="new")
+
+
+@undrawn
+def test_another_run_beside_an_unfinished_one_leaves_its_checkpoint(checkpoint):
+    content = checkpoint.read_bytes()
+    assert command_line.main([*PLAIN, "none", "--resume"]) == 0
+    assert sorted(path.name for path in Path("out/checkpoints").iterdir()) == [
+        "vime-0.csv",
+        "vime-0.npz",
+    ]
+    assert checkpoint.read_bytes() == content
+
+
+@small
+def test_resume_without_an_unfinished_run_begins(capsys):
+    assert command_line.main([*PLAIN, "vime", "--resume"]) == 0
+    assert rows_of("out") == run("--seeds", "1", "--bonus", "vime", out="new")
+
+
+@pytest.mark.usefixtures("_no_work")
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (
+            ["--eta", "0.5"],
+            "is another run's: its task.agent.eta is 0.0001, here it is 0.5",
+        ),
+        (
+            ["--set", "iterations=7"],
+            "is another run's: its task.iterations is 2, here it is 7",
+        ),
+        ([], "is damaged, or no checkpoint"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_ends_with_one_line(
+    arguments, reason, checkpoint, capsys
+):
+    """It is left as it is. Control: the right one is taken, and the run begins."""
+    command = [*PLAIN, "vime", "--resume", *arguments]
+    content = checkpoint.read_bytes()
+    if not arguments:
+        with pytest.raises(AssertionError, match="a run has started"):
+            command_line.main(command)
+        content = content[:-1]
+        checkpoint.write_bytes(content)
+        capsys.readouterr()
+    assert (
+        refusal(capsys, command)
+        == f"vime-ref run: error: checkpoint {checkpoint} {reason}\n"
+    )
+    assert checkpoint.read_bytes() == content
+
+
+@small
+def test_failed_runs_are_named_by_task_bonus_setting_and_seed(monkeypatch, capsys):
+    """The others' results are written; with no others there are none."""
+
+    def supervise(job: Job, checkpoint: Path) -> Result:
+        if job.bonus_name == "vime" and job.task.agent.eta == 0.5:
+            return Result(job, [], np.zeros((0, 2)), "bad luck")
+        result = runs.run_job(job, checkpoint)
+        assert result
+        return result
+
+    monkeypatch.setattr(processes, "supervise", supervise)
+    command = [
+        "run",
+        "--jobs",
+        "1",
+        "--out",
+        "out",
+        "--seeds",
+        "2",
+        "--bonus",
+        "vime",
+        "none",
+        "--set",
+    ]
+    assert command_line.main([*command, "agent.eta=0,0.5"]) == 1
+    *_, first, second, how = capsys.readouterr().err.splitlines()
+    assert first == f"vime-ref: {NAME} vime agent.eta=0.5 seed 0 failed: bad luck"
+    assert second == f"vime-ref: {NAME} vime agent.eta=0.5 seed 1 failed: bad luck"
+    assert how == "vime-ref: the same command with --resume runs again what failed"
+    assert {(row["bonus"], row["setting"]) for row in rows_of("out")} == {
+        ("vime", "agent.eta=0"), ("none", "agent.eta=0"), ("none", "agent.eta=0.5")
+    }  # fmt: skip
+    config = json.loads(Path("out/config.json").read_text())
+    assert config["failed"] == [
+        f"{NAME} vime agent.eta=0.5 seed {seed}" for seed in range(2)
+    ]
+    assert len(list(Path("out/checkpoints").glob("*.npz"))) == 6
+    assert (
+        command_line.main(
+            ["run", "--jobs", "1", "--out", "no", "--bonus", "vime", "--eta", "0.5"]
+        )
+        == 1
+    )
+    assert left_behind()[0] == "no"
+    assert not Path("no/learning_curve.csv").exists()
+
+
+@small
+def test_resume_runs_what_failed_of_several_tasks_and_nothing_else(monkeypatch):
+    """The tasks that were done keep their checkpoints until all is done; their results are written each time."""
+    monkeypatch.setitem(TASKS, "Twin", TASKS[NAME])
+    trained: list[str] = []
+    progressions, supervise = runs.progressions, processes.supervise
+
+    def train(job: Job, begun: Any, progress: Any) -> Any:
+        trained.extend([job.task_name] * (job.task.iterations - len(progress.rows)))
+        return progressions(job, begun, progress)
+
+    def fail(job: Job, checkpoint: Path) -> Result:
+        return (
+            Result(job, [], np.zeros((0, 2)), "bad luck")
+            if job.task_name == "Twin"
+            else supervise(job, checkpoint)
+        )
+
+    monkeypatch.setattr(runs, "progressions", train)
+    command = [
+        "run",
+        "--jobs",
+        "1",
+        "--out",
+        "out",
+        "--seeds",
+        "1",
+        "--bonus",
+        "none",
+        "--task",
+        NAME,
+        "Twin",
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(processes, "supervise", fail)
+        assert command_line.main(command) == 1
+    assert [str(path) for path in Path("out").rglob("*.npz")] == [
+        f"out/{NAME}/checkpoints/none-0.npz"
+    ]
+    assert (trained, len(rows_of(f"out/{NAME}"))) == ([NAME] * 2, 2)
+    trained.clear()
+    assert command_line.main([*command, "--resume"]) == 0
+    assert trained == ["Twin"] * 2
+    assert left_behind() == [
+        "out",
+        *(
+            f"out/{t}{n}"
+            for t in (NAME, "Twin")
+            for n in ("", *(f"/{f}" for f in FILES))
+        ),
+    ]
+
+
+@pytest.mark.parametrize("where", ["run_jobs", "write_results"])
+@small
+def test_an_interrupted_run_ends_with_code_130_and_one_line(where, monkeypatch, capsys):
+    """Whenever Ctrl-C comes; what is finished is kept, and found with --resume."""
+
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            {"run_jobs": commands, "write_results": results}[where], where, interrupted
+        )
+        assert command_line.main([*PLAIN, "none"]) == 130
+    line = "\nvime-ref: interrupted; the same command with --resume goes on\n"
+    assert capsys.readouterr().err.endswith(line)
+    assert Path("out/checkpoints/none-0.npz").exists() == (where == "write_results")
+    assert command_line.main([*PLAIN, "none", "--resume"]) == 0
+    assert rows_of("out") == run("--seeds", "1", "--bonus", "none", out="new")
+
+
+@pytest.fixture
+def _results(
+    elsewhere: None, small_task: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        for name in ("draw_learning_curve", "draw_state_visits", "draw_diagnostics"):
+            patch.setattr(figures, name, lambda path, *rest: None)
+        patch.setitem(TASKS, "Twin", TASKS[NAME])
+        assert (
+            command_line.main(
+                ["run", "--jobs", "1", "--seeds", "2", "--task", NAME, "Twin"]
+            )
+            == 0
+        )
+
+
+@pytest.mark.usefixtures("_results")
+def test_figure_draws_what_runs_holds_or_the_folders_named(capsys):
+    capsys.readouterr()
+    assert command_line.main(["figure"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.endswith("\nwrote results.png\n")
+    assert [line for line in shown.splitlines() if line in (NAME, "Twin")] == [
+        NAME,
+        "Twin",
+    ]
+    assert shown.count("TRPO + VIME  ") == 2
+    assert command_line.main(["figure", "runs/Twin", "--out", "twin.png"]) == 0
+    assert NAME not in capsys.readouterr().out
+    both, one = (matplotlib.image.imread(name) for name in ("results.png", "twin.png"))
+    assert both.std() > 0.0
+    assert both.shape[1] > one.shape[1] > 300
+
+
+@pytest.mark.usefixtures("_results", "undrawn_pictures")
+def test_figure_tells_two_results_of_one_task_apart(monkeypatch, capsys):
+    drawn = []
+    monkeypatch.setattr(
+        figures, "draw_results", lambda path, curves: drawn.extend(curves)
+    )
+    shutil.copytree("runs/Twin", "again")
+    assert command_line.main(["figure", "runs/Twin", "again", f"runs/{NAME}"]) == 0
+    assert drawn == ["Twin (runs/Twin)", "Twin (again)", NAME]
+    assert set(drawn) < set(capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.usefixtures("_results")
+def test_figure_refuses_with_one_line(capsys):
+    """A folder without results, a file that breaks off in a row, a picture that can't be written."""
+    text = Path("runs/Twin/learning_curve.csv").read_text().splitlines()
+    Path("damaged").mkdir()
+    Path("damaged/learning_curve.csv").write_text("\n".join([*text[:2], text[2][:20]]))
+    reasons = {
+        "nowhere": "nowhere/learning_curve.csv: can't be read: No such file or directory",
+        "damaged": "damaged/learning_curve.csv: row 3 must have ",
+    }
+    capsys.readouterr()
+    for arguments, reason in reasons.items():
+        assert refusal(capsys, ["figure", *arguments.split()]).startswith(
+            f"vime-ref figure: error: {reason}"
+        )
+    error = usage_error(capsys, ["figure", "runs/Twin", "--out", "nowhere/it.png"])
+    reason = "can't write to nowhere/it.png: No such file or directory"
+    assert error == f"vime-ref figure: error: argument --out: {reason}\n"
+    assert not list(Path().rglob("*.png"))
+
+
+def test_figure_without_results_or_matplotlib_ends_with_one_line(monkeypatch, capsys):
+    line = usage_error(capsys, ["figure"])
+    assert (
+        line
+        == "vime-ref figure: error: no results: name folders that hold a learning_curve.csv\n"
+    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(results, "read_curves", lambda folders: {})
+    line = refusal(capsys, ["figure", "somewhere"])
+    needs = f"figure needs matplotlib: pip install {RUN_PACKAGES}"
+    assert line == f"vime-ref figure: error: {needs}\n"

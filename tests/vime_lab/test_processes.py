@@ -1,0 +1,638 @@
+"""Many runs at once: what survives a kill, and what Ctrl-C stops."""
+
+import csv
+import io
+import json
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster, get_task_stream
+from lab import NAME, SIZES, full, in_this_process, same, small_job, undrawn
+
+from vime_lab import checkpoints, command_line, processes, runs
+from vime_lab.checkpoints import CheckpointError
+from vime_lab.results import RUN_FILES
+from vime_lab.rows import RUN_COLUMNS, Row, written_rows
+from vime_lab.runs import Result
+from vime_lab.tasks import TASKS, Job
+
+ROOT = Path(__file__).parent.parent.parent
+PATIENCE = 60.0  # seconds until a process test gives up
+LONG = 12  # iterations, so that a run is under way for a while
+SET = [f"{name}={json.dumps(value)}" for name, value in SIZES.items()]
+COMMAND = [
+    *f"run --task {NAME} --seeds 1 --iterations {LONG} --out out --set".split(),
+    *SET,
+]
+VIME = [*COMMAND, "--bonus", "vime"]
+BOTH = [*COMMAND, "--bonus", "vime", "none"]
+PARENT = """
+import subprocess, sys
+from vime_lab import command_line, processes
+
+class Popen(subprocess.Popen):
+    def __init__(self, *arguments, **keywords):
+        super().__init__(*arguments, **keywords)
+        print(self.pid, flush=True)
+
+subprocess.Popen = Popen
+processes.CHECKPOINT_SECONDS = float(sys.argv[1])
+sys.exit(command_line.main(sys.argv[2:]))
+"""
+INTERRUPTED = "\nvime-ref: interrupted; the same command with --resume goes on\n"
+
+
+def curve(folder: Path = Path("out")) -> list[Row]:
+    with (folder / "learning_curve.csv").open(newline="") as file:
+        return same(list(csv.DictReader(file)))
+
+
+def uninterrupted(folder: Path, arguments: Sequence[str]) -> list[Row]:
+    with pytest.MonkeyPatch.context() as patch:
+        in_this_process(patch)
+        undrawn(patch)
+        assert command_line.main([*arguments, "--jobs", "1", "--out", str(folder)]) == 0
+    return curve(folder)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    return uninterrupted(tmp_path_factory.mktemp("reference"), BOTH)
+
+
+def of_bonus(rows: list[Row], bonus: str) -> list[Row]:
+    return [row for row in rows if row["bonus"] == bonus]
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"in {PATIENCE:g} s not {what}"
+        time.sleep(0.005)
+
+
+def num_rows(name: str = "vime-0") -> int:
+    """The rows that a run has shown so far."""
+    path = Path("out", "checkpoints", f"{name}.csv")
+    return len(written_rows(path)) if path.exists() else 0
+
+
+def num_kept(name: str = "vime-0") -> int:
+    """The rows in a checkpoint, which is whole."""
+    with np.load(Path("out", "checkpoints", f"{name}.npz"), allow_pickle=False) as file:
+        return len(file["rows"])
+
+
+def running(process: int) -> bool:
+    state = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True
+    ).stdout.strip()
+    return state != "" and not state.startswith("Z")
+
+
+@contextmanager
+def started(
+    seconds: float, arguments: Sequence[str]
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The command in a process group of its own, and its first child; both are gone afterwards."""
+    command = [sys.executable, "-c", PARENT, str(seconds), *arguments]
+    with Path("stderr").open("w") as errors:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+        with process:
+            try:
+                assert process.stdout
+                child = int(process.stdout.readline())
+                wait_until(lambda: num_rows() >= 1, "a row")
+                yield process, child
+            finally:
+                for number in (process.pid, child):
+                    if running(number):
+                        os.kill(number, signal.SIGKILL)
+
+
+@pytest.fixture
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    undrawn(monkeypatch)
+
+
+elsewhere = pytest.mark.usefixtures("_elsewhere")
+
+
+def resumed(monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str]) -> list[Row]:
+    """The learning curve after the same command with --resume, run here; the checkpoints are then gone."""
+    in_this_process(monkeypatch)
+    assert command_line.main([*arguments, "--jobs", "1", "--resume"]) == 0
+    assert not Path("out", "checkpoints").exists()
+    return curve()
+
+
+@elsewhere
+@pytest.mark.parametrize(("rows", "delay"), [(2, 0.0), (4, 0.03), (6, 0.08)])
+def test_a_killed_run_against_one_never_stopped(
+    rows, delay, reference, monkeypatch, capsys
+):
+    """SIGKILL to the whole group; a half-written file is of no account. Without --resume nothing is touched."""
+    with started(0.0, VIME) as (process, child):
+        wait_until(lambda: num_rows() >= rows, f"{rows} rows")
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+        wait_until(lambda: not running(child), "ended")
+    Path("out", "checkpoints", "vime-0.1.tmp").write_bytes(b"half")
+    before = {path: path.read_bytes() for path in Path("out").rglob("*.*")}
+    with pytest.raises(SystemExit):
+        command_line.main(VIME)
+    assert (
+        "out/checkpoints holds an unfinished run: add --resume, or remove that folder"
+        in capsys.readouterr().err
+    )
+    assert {path: path.read_bytes() for path in Path("out").rglob("*.*")} == before
+    assert 0 < num_kept() < LONG
+    assert resumed(monkeypatch, VIME) == of_bonus(reference, "vime")
+
+
+@elsewhere
+def test_a_killed_run_resumes_in_processes_as_well(reference):
+    with started(0.0, VIME) as (process, _):
+        wait_until(lambda: num_rows() >= 2, "two rows")
+        os.killpg(process.pid, signal.SIGKILL)
+    done = num_kept()
+    assert 0 < done < LONG
+    assert command_line.main([*VIME, "--resume"]) == 0
+    assert curve() == of_bonus(reference, "vime")
+
+
+@elsewhere
+def test_a_run_whose_parent_is_killed_keeps_what_it_has_and_ends(
+    reference, monkeypatch
+):
+    """The time for a checkpoint never comes: the one there is was written on ending."""
+    with started(1e9, VIME) as (process, child):
+        process.kill()
+        seen = num_rows()
+        wait_until(lambda: not running(child), "ended")
+        assert num_rows() == num_kept() <= seen + 3 < LONG
+    assert resumed(monkeypatch, VIME) == of_bonus(reference, "vime")
+
+
+@elsewhere
+@pytest.mark.parametrize("to_all", [False, True], ids=["parent", "group"])
+def test_ctrl_c_ends_with_a_checkpoint_and_a_line(to_all, reference, monkeypatch):
+    with started(1e9, VIME) as (process, child):
+        (os.killpg if to_all else os.kill)(process.pid, signal.SIGINT)
+        assert process.wait(PATIENCE) == 130
+        assert not running(child)
+        assert num_rows() == num_kept() < LONG
+    assert Path("stderr").read_text().endswith(INTERRUPTED)
+    assert resumed(monkeypatch, VIME) == of_bonus(reference, "vime")
+
+
+class Recorded(subprocess.Popen):
+    """Processes by the name of their checkpoint."""
+
+    numbers: dict[str, int] = {}  # noqa: RUF012  filled by all of them
+
+    def __init__(self, command: Any, **keywords: Any) -> None:
+        super().__init__(command, **keywords)
+        if "vime_lab.processes" in command:
+            self.numbers[Path(command[-1]).stem] = self.pid
+
+
+@pytest.fixture
+def _recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes.subprocess, "Popen", Recorded)
+    Recorded.numbers.clear()
+
+
+def in_background(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+@elsewhere
+@pytest.mark.usefixtures("_recorded")
+def test_a_dead_worker_is_reported_and_the_others_finish(
+    reference, monkeypatch, capsys
+):
+    """Its results come with --resume, and the others' are not computed again."""
+
+    def kill_one() -> None:
+        wait_until(lambda: num_rows() >= 2, "two rows")
+        os.kill(Recorded.numbers["vime-0"], signal.SIGKILL)
+
+    monkeypatch.setattr(processes, "CHECKPOINT_SECONDS", 0.0)
+    thread = in_background(kill_one)
+    assert command_line.main(BOTH) == 1
+    thread.join()
+    report = capsys.readouterr().err.splitlines()[-2:]
+    assert report == [
+        f"vime-ref: {NAME} vime seed 0 failed: its process died of signal 9 (Killed)",
+        "vime-ref: the same command with --resume runs again what failed",
+    ]
+    assert curve() == of_bonus(reference, "none")
+    assert (num_kept("none-0"), num_kept("vime-0") < LONG) == (LONG, True)
+    sampled = []
+    rollout = runs.train
+    monkeypatch.setattr(
+        runs,
+        "train",
+        lambda *a, **k: sampled.append(k["num_iterations"]) or rollout(*a, **k),
+    )
+    assert resumed(monkeypatch, BOTH) == reference
+    assert len(sampled) == 1
+    assert sampled[0] < LONG
+
+
+@elsewhere
+@pytest.mark.usefixtures("_recorded")
+def test_what_goes_wrong_in_a_process_is_its_result(tmp_path):
+    """An environment that is not there, a damaged checkpoint, a SIGTERM; the run beside them succeeds."""
+    jobs = [
+        small_job("none", seed, iterations=400 if seed == 2 else 2) for seed in range(4)
+    ]
+    jobs[0] = jobs[0]._replace(task=replace(jobs[0].task, env_id="Nowhere-v0"))
+    paths = [tmp_path / f"{seed}.npz" for seed in range(4)]
+    paths[1].write_text("no checkpoint")
+
+    def end_one() -> None:
+        wait_until(lambda: paths[2].with_suffix(".csv").exists(), "begun")
+        os.kill(Recorded.numbers["2"], signal.SIGTERM)
+
+    thread = in_background(end_one)
+    broken, damaged, stopped, fine = processes.run_jobs(jobs, paths, 4)
+    thread.join()
+    assert "Nowhere" in broken.failure
+    assert damaged.failure == f"checkpoint {paths[1]} is damaged, or no checkpoint"
+    assert paths[1].read_text() == "no checkpoint"
+    assert stopped.failure == "stopped"
+    assert checkpoints.read_checkpoint(paths[2], jobs[2])[1]["rows"].shape[0] < 400
+    assert [len(result.rows) for result in (broken, damaged, stopped, fine)] == [
+        0,
+        0,
+        0,
+        2,
+    ]
+    assert fine.failure == ""
+    alone = runs.run_job(jobs[3], tmp_path / "alone.npz")
+    assert same(fine.rows) == same(alone.rows)
+    assert np.array_equal(fine.visits, alone.visits)
+
+
+class Troubled(subprocess.Popen):
+    """No memory for the second process, a signal that has no name for the third."""
+
+    def __init__(self, command: Any, **keywords: Any) -> None:
+        if command[-1].endswith("1.npz"):
+            raise OSError(12, "Cannot allocate memory")
+        if command[-1].endswith("2.npz"):
+            command = [
+                sys.executable,
+                "-c",
+                f"import os; os.kill(os.getpid(), {signal.SIGRTMIN + 1})",
+            ]
+        super().__init__(command, **keywords)
+
+
+def test_what_goes_wrong_around_a_process_is_its_result(tmp_path, monkeypatch):
+    """A folder that can't be made, and the above; the run beside them succeeds."""
+    monkeypatch.setattr(processes.subprocess, "Popen", Troubled)
+    (tmp_path / "file").touch()
+    paths = [
+        tmp_path / name for name in ("file/below/0.npz", "1.npz", "2.npz", "3.npz")
+    ]
+    results = processes.run_jobs(
+        [small_job("none", seed, iterations=1) for seed in range(4)], paths, 4
+    )
+    reasons = [
+        "NotADirectoryError(",
+        "OSError(12, 'Cannot allocate memory')",
+        "its process died of signal 35 (",
+        "",
+    ]
+    assert all(
+        result.failure.startswith(reason) for result, reason in zip(results, reasons)
+    )
+    assert [len(result.rows) for result in results] == [0, 0, 0, 1]
+    assert results[3].failure == ""
+
+
+def parent_of(checkpoint: Path) -> int:
+    """The process that watches the one with this checkpoint."""
+    table = subprocess.run(
+        ["ps", "-ww", "-eo", "ppid=,args="], capture_output=True, text=True
+    ).stdout.splitlines()
+    (line,) = [line for line in table if str(checkpoint) in line]
+    return int(line.split()[0])
+
+
+@elsewhere
+def test_a_killed_worker_of_the_backend_ends_with_one_line(
+    reference, monkeypatch, capsys
+):
+    """What it ran finds that it is an orphan, and --resume goes on from there as soon as it has ended."""
+
+    def kill_one() -> None:
+        wait_until(lambda: num_rows() >= 1, "a row")
+        os.kill(
+            parent_of(Path("out/checkpoints/vime-0.npz").absolute()), signal.SIGKILL
+        )
+
+    thread = in_background(kill_one)
+    with joblib.parallel_config(backend="loky", n_jobs=2):
+        assert command_line.main(BOTH) == 1
+    thread.join()
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("vime-ref: TerminatedWorkerError: A worker process")
+    assert line.endswith("; the same command with --resume goes on")
+    assert resumed(monkeypatch, BOTH) == reference
+
+
+@elsewhere
+def test_a_mujoco_run_leaves_nothing_behind_and_needs_no_environment_here(monkeypatch):
+    """The simulator writes a log into the folder where it is loaded: not this one."""
+    monkeypatch.setattr(runs, "start", full)
+    arguments = "--task SparseHalfCheetah --seeds 1 --iterations 1 --bonus none --out out --set agent.batch_steps=50"
+    assert command_line.main(["run", *arguments.split()]) == 0
+    assert [str(path) for path in Path().iterdir()] == ["out"]
+    assert sorted(path.name for path in Path("out").iterdir()) == sorted(RUN_FILES)
+
+
+@elsewhere
+def test_a_copy_that_is_not_installed_runs_itself():
+    """Its code differs from the installed one's, which would be refused; modules that lie around are not touched."""
+    Path("copy").mkdir()
+    for name in ("bnn_ref.py", "vime_ref.py", "agents_ref.py"):
+        shutil.copy(ROOT / name, "copy")
+    for name in ("vime_lecture", "vime_gym", "vime_check", "vime_lab"):
+        shutil.copytree(ROOT / name, Path("copy", name))
+    with Path("copy", "bnn_ref.py").open("a") as file:
+        file.write("# another copy\n")
+    for stray in ("bnn_ref.py", "vime_lab.py", "numpy.py"):
+        Path(stray).write_text("raise SystemExit('stray')\n")
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "vime_lab.command_line",
+        *COMMAND,
+        "--iterations",
+        "1",
+        "--bonus",
+        "none",
+    ]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": "copy"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, len(curve())) == (0, 1), done.stderr
+
+
+def exit_code(
+    job: Job, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any
+) -> int:
+    """The exit code of the file itself with this job, run in this process."""
+    given = {
+        **checkpoints.job_values(job),
+        "parent": os.getppid(),
+        "checkpoint_seconds": 0.0,
+    }
+    monkeypatch.setattr(
+        "sys.stdin",
+        io.StringIO(json.dumps({**given, "code": checkpoints.CODE, **changes})),
+    )
+    monkeypatch.setattr("sys.argv", ["processes.py", str(checkpoint)])
+    handlers = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        with pytest.raises(SystemExit) as exit_:
+            runpy.run_path(processes.__file__, run_name="__main__")
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return exit_.value.code
+
+
+def test_the_exit_code_of_a_process_against_what_became_of_its_job(
+    tmp_path, monkeypatch, capsys
+):
+    """Done; stopped, for its parent is another; begun with other code; with a checkpoint that is none."""
+    job, path = small_job("none", iterations=2), tmp_path / "run.npz"
+    assert exit_code(job, path, monkeypatch, parent=-1) == processes.STOPPED
+    assert len(checkpoints.read_checkpoint(path, job)[1]["rows"]) == 1
+    assert exit_code(job, path, monkeypatch) == 0
+    assert len(checkpoints.read_checkpoint(path, job)[1]["rows"]) == 2
+    assert capsys.readouterr().err == ""
+    assert exit_code(job, path, monkeypatch, code="another") == 1
+    path.write_bytes(b"")
+    assert exit_code(job, path, monkeypatch) == 1
+    changed, damaged = capsys.readouterr().err.splitlines()
+    assert changed == "the code of this project has changed since the command began"
+    assert damaged == f"checkpoint {path} is damaged, or no checkpoint"
+
+
+@elsewhere
+def test_a_checkpoint_lost_at_the_end_is_a_failure(monkeypatch, tmp_path):
+    def lost(path: Path, job: Job) -> Any:
+        raise CheckpointError("lost")
+
+    monkeypatch.setattr(processes, "read_checkpoint", lost)
+    (result,) = processes.run_jobs(
+        [small_job("none", iterations=1)], [tmp_path / "run.npz"], 1
+    )
+    assert (result.failure, result.rows) == ("lost", [])
+
+
+@pytest.mark.usefixtures("_recorded")
+def test_ctrl_c_stops_what_runs_and_what_waits(tmp_path, monkeypatch):
+    """Two of three at once: the third never begins. Ctrl-C means afterwards what it meant before."""
+    jobs = [small_job("none", seed, iterations=400) for seed in range(3)]
+    paths = [tmp_path / f"{seed}.npz" for seed in range(3)]
+    monkeypatch.setattr(processes, "CHECKPOINT_SECONDS", 1e9)
+
+    def interrupt() -> None:
+        wait_until(
+            lambda: all(path.with_suffix(".csv").exists() for path in paths[:2]),
+            "begun",
+        )
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = in_background(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        processes.run_jobs(jobs, paths, 2)
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is before
+    assert [path.exists() for path in paths] == [True, True, False]
+    assert sorted(Recorded.numbers) == ["0", "1"]
+    assert not any(map(running, Recorded.numbers.values()))
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path, monkeypatch):
+    released, began, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def supervise(job: Job, checkpoint: Path) -> Result:
+        began.set()
+        released.wait(10.0)
+        ended.set()
+        return Result(job, [], np.zeros((0, 2)))
+
+    def interrupt() -> None:
+        began.wait(PATIENCE)
+        os.kill(os.getpid(), signal.SIGINT)
+        wait_until(processes.stopping.is_set, "stopping")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(processes, "supervise", supervise)
+    thread = in_background(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        processes.run_jobs([small_job()] * 3, [tmp_path / "run.npz"] * 3, 2)
+    assert not ended.is_set()
+    released.set()
+    thread.join()
+
+
+@pytest.mark.parametrize(("backend", "waits"), [("threading", True), ("loky", False)])
+def test_ctrl_c_waits_for_processes_of_this_machine_only(backend, waits, monkeypatch):
+    """Others hear nothing of it from here: the caller's backend gets the KeyboardInterrupt at once."""
+    finished = []
+
+    class Parallel:
+        def __init__(self, **keywords: Any) -> None:
+            pass
+
+        def __call__(self, tasks: Any) -> list[Any]:
+            signal.raise_signal(signal.SIGINT)
+            finished.append(True)
+            return []
+
+    monkeypatch.setattr(joblib, "Parallel", Parallel)
+    with joblib.parallel_config(backend=backend), pytest.raises(KeyboardInterrupt):
+        processes.run_jobs([], [], None)
+    assert finished == [True] * waits
+
+
+def test_jobs_run_outside_the_main_thread_as_well(tmp_path, monkeypatch):
+    """Where Ctrl-C can't be watched."""
+    in_this_process(monkeypatch)
+    job, results = small_job("none", iterations=1), []
+    in_background(
+        lambda: results.extend(processes.run_jobs([job], [tmp_path / "run.npz"], 1))
+    ).join()
+    assert [len(result.rows) for result in results] == [1]
+
+
+# ---------------------------------------------------------------- many at once
+
+
+SWEEP = [*COMMAND, "agent.eta=0,0.5", "--bonus", "vime", "--iterations", "3"]
+
+
+@pytest.mark.parametrize(
+    ("config", "given", "width"),
+    [(None, None, -1), ({"n_jobs": 1}, None, 1), ({"n_jobs": 3}, None, 3), ({"backend": "threading"}, None, -1),
+     ({"backend": "loky", "n_jobs": 2}, None, 2), ({"n_jobs": 3}, 2, 2), (None, 4, 4)],
+)  # fmt: skip
+def test_the_width_is_the_callers(config, given, width, monkeypatch):
+    """What is given first, then joblib's configuration, then the number of cores."""
+    seen = []
+
+    class Parallel(joblib.Parallel):
+        def __init__(self, n_jobs: Any, **keywords: Any) -> None:
+            seen.append(n_jobs)
+            super().__init__(n_jobs, **keywords)
+
+    monkeypatch.setattr(joblib, "Parallel", Parallel)
+    if config:
+        with joblib.parallel_config(**config):
+            assert processes.run_jobs([], [], given) == []
+    else:
+        assert processes.run_jobs([], [], given) == []
+    assert seen == [width]
+
+
+@elsewhere
+@pytest.mark.parametrize(
+    "config", [{"n_jobs": 1}, {"backend": "loky", "n_jobs": 2}], ids=["one", "loky"]
+)
+def test_a_configured_sweep_against_this_process(config, tmp_path):
+    with joblib.parallel_config(**config):
+        assert command_line.main(SWEEP) == 0
+    assert curve() == uninterrupted(tmp_path / "here", SWEEP)
+    last = {row["setting"]: row["elbo"] for row in curve() if row["iteration"] == "2"}
+    assert list(last) == ["agent.eta=0", "agent.eta=0.5"]
+    assert len(set(last.values())) == 2
+
+
+@elsewhere
+def test_a_sweep_on_two_dask_workers_against_this_process(tmp_path):
+    """Each worker has a process and a thread of its own, and both have run jobs."""
+    sweep = [*SWEEP, "--seeds", "2"]
+    settings = {
+        "n_workers": 2,
+        "threads_per_worker": 1,
+        "processes": True,
+        "dashboard_address": None,
+    }
+    with LocalCluster(**settings) as cluster, Client(cluster) as client:
+        with get_task_stream(client) as tasks, joblib.parallel_config(backend="dask"):
+            assert command_line.main(sweep) == 0
+        workers = {task["worker"] for task in tasks.data}
+    assert len(workers) == 2
+    assert curve() == uninterrupted(tmp_path / "here", sweep)
+
+
+# ---------------------------------------------------------------- the bar
+
+
+@pytest.mark.usefixtures("small_task", "elsewhere")
+def test_the_bar_survives_a_file_that_vanishes_while_it_is_read(monkeypatch, capsys):
+    """And one without a whole row; it shows the other file, and an error of another kind."""
+    row = {**dict.fromkeys(RUN_COLUMNS, "1"), "task": "Elsewhere"}
+
+    def read(path: Path) -> list[dict[str, str]]:
+        if path.name == "gone":
+            path.unlink()
+        path.stat()
+        return [row] if path.name == "there" else []
+
+    monkeypatch.setattr(processes, "written_rows", read)
+    jobs, files = (
+        [Job(NAME, "none", "", 0, TASKS[NAME])],
+        [*map(Path, ("never", "gone", "half", "there"))],
+    )
+    finished = Event()
+    finished.set()
+    for path in files[1:]:
+        path.write_text("rows")
+    processes.show_progress(jobs, files, finished)
+    assert not Path("gone").exists()
+    assert "Elsewhere" in capsys.readouterr().err
+    monkeypatch.setattr(processes, "written_rows", lambda path: [row][1])
+    with pytest.raises(IndexError):
+        processes.show_progress(jobs, files, finished)

@@ -1,0 +1,81 @@
+"""Rows: files that are read back, and what is wrong with those that are not."""
+
+from pathlib import Path
+
+import pytest
+from lab import NAN, curve_row, write_table
+
+from vime_lab.rows import RUN_COLUMNS, read_curve, written_rows
+
+elsewhere = pytest.mark.usefixtures("elsewhere")
+
+
+def test_read_curve_against_what_was_written(tmp_path):
+    rows = [
+        curve_row("vime", 1, 2, 0.1 + 0.2, setting="agent.eta=0.1"),
+        curve_row("none", 0, 0, NAN, note="kept"),
+    ]
+    rows[0]["note"] = "ä, b"
+    read = read_curve(write_table(tmp_path / "curve.csv", rows))
+    assert repr(read) == repr(
+        [{name: each[name] for name in rows[0]} for each in rows]
+    )  # nan and types included
+    assert repr(read) != repr([{**each, "seed": float(each["seed"])} for each in read])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda text: None, "can't be read: No such file"),
+        (lambda text: "", "holds no rows"),
+        (lambda text: text.splitlines()[0], "holds no rows"),
+        (
+            lambda text: text.replace("elbo,", "nats,").replace("steps", "n"),
+            "columns missing: steps, elbo",
+        ),
+        (
+            lambda text: text.replace(",7.25,", ",7.25x,"),
+            "row 3: return_mean must be a finite number or nan, got '7.2",
+        ),
+        (
+            lambda text: text.replace(",7.25,", ",-inf,"),
+            "row 3: return_mean must be a finite number or nan, got '-inf'",
+        ),
+        (
+            lambda text: text.replace("none,,0,0", "none,,0,0.0"),
+            "row 3: iteration must be a whole number, got '0.0'",
+        ),
+        (
+            lambda text: text[: text.rindex(",")],
+            f"row 3 must have {len(RUN_COLUMNS)} cells, got {len(RUN_COLUMNS) - 1}",
+        ),
+        (
+            lambda text: text.replace("Hill,none", "Lake,none"),
+            "must be of one task, got Hill, Lake",
+        ),
+        (
+            lambda text: text + text.splitlines()[1],
+            "iteration 3 of bonus 'vime', seed 4 must come once",
+        ),
+        (lambda text: text.replace("Hill", "H\udcff"), "is no CSV file"),
+    ],
+)
+def test_read_curve_names_the_file_and_what_is_wrong(change, reason, tmp_path):
+    path = write_table(
+        tmp_path / "curve.csv", [curve_row("vime", 4, 3), curve_row("none", 0, 0, 7.25)]
+    )
+    text = change(path.read_text())
+    path.unlink() if text is None else path.write_text(text, errors="surrogateescape")
+    with pytest.raises(ValueError, match=r"curve\.csv: ") as raised:
+        read_curve(path)
+    assert reason in str(raised.value)
+
+
+@elsewhere
+def test_a_row_that_is_being_written_is_left_out():
+    whole = dict.fromkeys(RUN_COLUMNS, "1")
+    line = ",".join(whole.values())
+    Path("rows.csv").write_text(f"{line}\n{line}\n{line[:5]}")
+    assert written_rows(Path("rows.csv")) == [whole, whole]
+    Path("rows.csv").write_text(line)
+    assert written_rows(Path("rows.csv")) == []

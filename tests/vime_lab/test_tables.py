@@ -1,0 +1,208 @@
+"""Tables against their text."""
+
+import re
+
+import pytest
+from lab import NAN, curve_row, curve_rows
+
+from vime_lab import tables
+
+
+def test_summary_against_its_text():
+    """Seeds 0 to 3 of VIME end at 1, 1, 1 and 0.5; a run of L2 broke off, another has no return at the end."""
+    rows = [
+        each
+        for seed in range(4)
+        for each in curve_rows(
+            "vime", seed, [0.0] * (seed + 1) + [1.0 - (seed == 3) / 2]
+        )
+    ]
+    rows += curve_rows("l2", 0, [0.0, 0.0, 2.0], wall_s=7000.0) + curve_rows(
+        "l2", 1, [0.25], wall_s=120.0
+    )
+    rows += curve_rows("l2", 2, [0.0, NAN], wall_s=36.0) + curve_rows(
+        "none", 0, [0.0] * 12
+    )
+    expected = """
+Hill: return at the end, the mean over the last tenth of the iterations
+
+                  seeds  iterations  first reward            median [quartiles]  IQM [95 % interval]  time a seed
+TRPO + VIME           4         2-5  iteration 2.5 (4 of 4)   1.00 [0.88, 1.00]    1.00 [0.50, 1.00]        5.0 s
+TRPO + L2 error  2 of 3         1-3  iteration 1 (2 of 3)     1.12 [0.69, 1.56]    1.12 [0.25, 2.00]      2.0 min
+TRPO                  1          12  never (0 of 1)           0.00                 0.00                    22.0 s
+
+P(TRPO + VIME > TRPO + L2 error)  0.50 [0.00, 1.00]
+P(TRPO + VIME > TRPO)             1.00"""
+    assert tables.summary(rows) == expected[1:]
+
+
+def test_comparison_against_its_text():
+    """The numbers of the summaries, worked out in the test above; half of the pairs beat L2, all the plain agent's.
+
+    Two seeds bound a share of 1 by √0.025 = 0.16. Of the two L2 runs of Lake one has no return at the end.
+    """
+    hill = [
+        each
+        for seed in range(4)
+        for each in curve_rows(
+            "vime", seed, [0.0] * (seed + 1) + [1.0 - (seed == 3) / 2]
+        )
+    ]
+    hill += curve_rows("l2", 0, [0.0, 0.0, 2.0], wall_s=7000.0) + curve_rows(
+        "l2", 1, [0.25], wall_s=120.0
+    )
+    hill += curve_rows("none", 0, [0.0] * 12) + curve_rows("none", 1, [-1.0] * 12)
+    lake = (
+        curve_rows("none", 0, [3.0])
+        + curve_rows("vime", 0, [NAN])
+        + curve_rows("vime", 0, [4.0], setting="eta=1")
+    )
+    lake += (
+        curve_rows("l2", 0, [NAN])
+        + curve_rows("l2", 1, [5.0])
+        + curve_rows("none", 0, [3.0], setting="eta=1")
+    )
+    expected = """
+                    seeds  iterations    median [quartiles]   IQM [95 % interval]  P(VIME higher)     time a seed
+
+Hill
+TRPO + VIME             4         2-5   1.00 [ 0.88,  1.00]   1.00 [ 0.50,  1.00]                           5.0 s
+TRPO + L2 error         2         1-3   1.12 [ 0.69,  1.56]   1.12 [ 0.25,  2.00]  0.50 [0.00, 1.00]     59.3 min
+TRPO                    2          12  -0.50 [-0.75, -0.25]  -0.50 [-1.00,  0.00]  1.00 [0.16, 1.00]       22.0 s
+
+Lake
+TRPO                    1           1                  3.00                  3.00                           0.0 s
+TRPO + VIME        0 of 1           1                  none                  none                           0.0 s
+TRPO + L2 error    1 of 2           1                  5.00                  5.00                           0.0 s
+TRPO + VIME eta=1       1           1                  4.00                  4.00                           0.0 s
+TRPO eta=1              1           1                  3.00                  3.00  1.00                     0.0 s"""
+    assert tables.comparison({"Hill": hill, "Lake": lake}) == expected[1:]
+
+
+def test_summary_groups_a_sweep_by_setting():
+    rows = [
+        each
+        for bonus in ("none", "vime")
+        for setting in ("", "agent.eta=0.1 vime.likelihood_sigma=0.5")
+        for seed in range(2)
+        for each in curve_rows(
+            bonus,
+            seed,
+            [-0.001, -12.0 * (bonus == "none")],
+            setting=setting,
+            wall_s=7200.0,
+        )
+    ]
+    head, *lines = tables.summary(rows).splitlines()[2:]
+    starts = [line.split("  ")[0] for line in lines]
+    probability = "P(TRPO + VIME > TRPO)"
+    assert starts == [
+        *("", "as the task has it", "TRPO", "TRPO + VIME", probability),
+        *(
+            "",
+            "agent.eta=0.1 vime.likelihood_sigma=0.5",
+            "TRPO",
+            "TRPO + VIME",
+            probability,
+        ),
+    ]
+    assert re.search(r" +-12\.0 \[-12\.0, -12\.0\] +-12\.0 +2\.0 h$", lines[2])
+    assert re.search(r" +0\.0 \[ +0\.0, +0\.0\] +0\.0 +2\.0 h$", lines[3])
+    assert len(head) == len(lines[2]) == len(lines[8])
+
+
+def test_summary_of_a_run_without_returns_and_of_no_run():
+    text = tables.summary(curve_rows("vime", 0, [NAN]) + curve_rows("none", 0, [1.0]))
+    assert re.search(
+        r"^TRPO \+ VIME +0 of 1 +1  never \(0 of 1\) +none +none +0.0 s$", text, re.M
+    )
+    for means in ([NAN], [1.0]), ([1.0], [NAN]), ([1.0], [1.0]):
+        text = tables.summary(
+            curve_rows("vime", 0, means[0]) + curve_rows("none", 0, means[1])
+        )
+        assert text.endswith("\nP(TRPO + VIME > TRPO)  0.50") == (
+            means == ([1.0], [1.0])
+        )
+        assert ("P(" in text) == (means == ([1.0], [1.0]))
+    with pytest.raises(ValueError, match="at least one row"):
+        tables.summary([])
+
+
+def test_summary_leaves_first_rewards_out_where_all_are_paid_at_once():
+    """Control: it tells them of all if one seed of one bonus is paid later."""
+    rows = (
+        curve_rows("vime", 0, [1.0, 2.0])
+        + curve_rows("vime", 1, [3.0, 4.0])
+        + curve_rows("none", 0, [0.5, 0.0])
+    )
+    head, *lines = tables.summary(rows).splitlines()[2:5]
+    assert re.split("  +", head)[1:] == [
+        "seeds",
+        "iterations",
+        "median [quartiles]",
+        "IQM [95 % interval]",
+        "time a seed",
+    ]
+    assert re.fullmatch(
+        r"TRPO \+ VIME +2 +2 +3.00 \[2.50, 3.50\] +3.00 \[2.00, 4.00\] +2.0 s", lines[0]
+    )
+    assert "iteration 0.5 (2 of 2)" in tables.summary(
+        [*rows[2:], *curve_rows("vime", 0, [0.0, 2.0])]
+    )
+
+
+@pytest.mark.parametrize("size", [-0.004, 52.0, -520.0, -5200.0])
+def test_tables_fit_120_columns(size):
+    """Returns of up to four digits; the first reward comes late. Control: a summary of six digits is wider."""
+    seconds = {
+        "sampling_s": 1234.5678,
+        "gains_s": 1234.5,
+        "policy_s": 1234.5,
+        "model_s": 1234.5,
+        "other_s": 0.0,
+        "wall_s": 1e5,
+    }
+
+    def text(size: float) -> str:
+        rows = [
+            {**each, "return_max": float(each["iteration"] > 1000 + each["seed"])}
+            for seed in range(10)
+            for bonus in ("vime", "l2", "none")
+            for each in curve_rows(
+                bonus, seed, [size * (1.0 + seed / 11.0)] * 1012, **seconds
+            )
+        ]
+        return tables.summary(rows) + "\n" + tables.timing(rows)
+
+    lines = text(size).splitlines()
+    assert max(map(len, lines)) <= 120
+    assert "iteration 1005.5 (10 of 10)" in lines[3]
+    assert len({len(line) for line in lines[2:6]}) == 1
+    assert max(map(len, text(-520000.0).splitlines())) > 120
+
+
+def test_timing_against_its_text():
+    """Medians over seeds and iterations: 2 where the mean is 4. Control: without the slow row they differ."""
+    names = ("sampling_s", "gains_s", "policy_s", "model_s", "other_s")
+    rows = [
+        curve_row("vime", seed, 0, **dict(zip(names, (sampling, 0.25, 0.5, 3.0, 0.25))))
+        for seed, sampling in enumerate([1.0, 2.0, 9.0])
+    ]
+    plain = [
+        curve_row("none", 0, 0, **dict(zip(names, (0.5, NAN, 0.125, 0.0, 0.0)))),
+        curve_row("idle", 0, 0, sampling_s=0.0),
+    ]
+    assert tables.timing(rows + plain).splitlines() == [
+        "an iteration  sampling    gains   policy    model    other    all but sampling",
+        "TRPO + VIME    2.000 s  0.250 s  0.500 s  3.000 s  0.250 s  2.0 times sampling",
+        "TRPO           0.500 s     none  0.125 s  0.000 s  0.000 s  0.2 times sampling",
+        "idle           0.000 s     none     none     none     none                none",
+    ]
+    assert "1.500 s" in tables.timing(rows[:2])
+    sweep = tables.timing(
+        [*rows[:2], {**rows[2], "setting": "agent.eta=1"}]
+    ).splitlines()[1:]
+    assert [(line[:23].strip(), line[23:].split()[0]) for line in sweep] == [
+        ("TRPO + VIME", "1.500"),
+        ("TRPO + VIME agent.eta=1", "9.000"),
+    ]

@@ -1,0 +1,291 @@
+"""Many runs at once, each in a process of its own.
+
+`run_jobs` gives each job a process, through joblib: a process that dies takes no other
+with it. `python -m vime_lab.processes FILE` is such a process. It reads its job as JSON
+from standard input, and FILE is its checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+
+# One thread a process, because runs share the cores; set before NumPy loads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vime_lab.checkpoints import (
+    CODE,
+    POLL_SECONDS,
+    CheckpointError,
+    job_values,
+    read_checkpoint,
+    restored_rows,
+    rows_file,
+)
+from vime_lab.rows import written_rows
+from vime_lab.runs import CHECKPOINT_SECONDS, Result, run_job
+from vime_lab.tasks import Job, task_from
+
+# ---------------------------------------------------------------- constants
+
+# Exit code of a run that was told to stop and has kept what it had (EX_TEMPFAIL).
+STOPPED = 75
+
+# Set by Ctrl-C: the processes that this one watches are told to stop.
+stopping = threading.Event()
+
+# ---------------------------------------------------------------- types
+
+
+class WorkerError(Exception):
+    """A joblib backend that broke down, such as by the death of a worker.
+
+    What ran there has its checkpoints.
+    """
+
+
+# ---------------------------------------------------------------- the process of a run
+
+
+def process_main(checkpoint: Path) -> int:
+    """Run the job on standard input; the exit code.
+
+    It stops at the next iteration on SIGTERM, or when the parent is gone.
+    """
+    # it is told to stop by its parent alone: Ctrl-C reaches the whole group
+    told = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: told.set())
+
+    # the job, of the same code
+    given = json.loads(sys.stdin.read())
+    parent = given.pop("parent")
+    every = given.pop("checkpoint_seconds")
+    if given.pop("code") != CODE:
+        message = "the code of this project has changed since the command began"
+        sys.stderr.write(f"{message}\n")
+        return 1
+    job = Job(**{**given, "task": task_from(given["task"])})
+
+    # run it
+    def should_stop() -> bool:
+        return told.is_set() or os.getppid() != parent
+
+    try:
+        result = run_job(job, checkpoint, should_stop, checkpoint_seconds=every)
+    except CheckpointError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return STOPPED if result is None else 0
+
+
+# ---------------------------------------------------------------- its parent
+
+
+def supervise(job: Job, checkpoint: Path) -> Result:
+    """What a process of its own made of the job.
+
+    Whatever goes wrong is a failure of this job alone.
+    """
+    rows = []
+    visits = np.zeros((0, 2))
+    # run it, and read what it kept
+    try:
+        failure = failure_of(job, checkpoint)
+        if not failure:
+            _, arrays = read_checkpoint(checkpoint, job)
+            rows = restored_rows(job, arrays)
+            visits = arrays["visits"]
+    except CheckpointError as error:
+        failure = str(error)
+    except Exception as error:
+        failure = repr(error)
+    return Result(job, rows, visits, failure)
+
+
+def failure_of(job: Job, checkpoint: Path) -> str:
+    """Run the job in a process and wait for it; why it failed, or nothing."""
+    if stopping.is_set():
+        return "stopped"
+    given = {
+        **job_values(job),
+        "parent": os.getpid(),
+        "checkpoint_seconds": CHECKPOINT_SECONDS,
+        "code": CODE,
+    }
+    # another machine may do the work, which has no such folder yet
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    code, said = watched(checkpoint, json.dumps(given))
+
+    if code < 0:
+        return f"its process died of signal {-code} ({signal.strsignal(-code)})"
+    last = (said.strip() or "no message").splitlines()[-1]
+    return {0: "", STOPPED: "stopped"}.get(code, last)
+
+
+def watched(checkpoint: Path, given: str) -> tuple[int, str]:
+    """The exit code of the process with this input, and what it wrote to stderr."""
+    command = [sys.executable, "-P", "-m", "vime_lab.processes", str(checkpoint)]
+    # it finds what is found here
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    pipes: dict[str, Any] = {
+        "stdin": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "errors": "replace",
+    }
+    text: str | None = given
+    said = ""
+    # a folder of its own, because MuJoCo leaves a log where it runs
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+        while process.returncode is None:
+            with suppress(subprocess.TimeoutExpired):
+                _, said = process.communicate(text, timeout=POLL_SECONDS)
+            text = None  # it has been sent
+            if stopping.is_set():
+                process.terminate()
+    return process.returncode, said
+
+
+# ---------------------------------------------------------------- many at once
+
+
+def run_jobs(
+    jobs: Sequence[Job], checkpoints: Sequence[Path], num_processes: int | None
+) -> list[Result]:
+    """All jobs, each in a process of its own; results in the order of the jobs.
+
+    Ctrl-C stops the processes, which write their checkpoints, and raises
+    KeyboardInterrupt; a second one does not wait. Raises WorkerError if joblib's
+    backend breaks down.
+    """
+    from joblib.parallel import get_active_backend
+
+    # a backend of this machine waits for the processes that it stops
+    backend, _ = get_active_backend(prefer="threads")
+    local = getattr(backend, "supports_sharedmem", False)
+    stopping.clear()
+
+    def interrupt(number: int, frame: Any) -> None:
+        if stopping.is_set() or not local:
+            raise KeyboardInterrupt
+        stopping.set()
+
+    # the jobs
+    paths = [path.absolute() for path in checkpoints]
+    calls = list(zip(jobs, paths, strict=True))
+    with on_interrupt(interrupt):
+        results = in_parallel(supervise, calls, num_processes, prefer="threads")
+    if stopping.is_set():
+        raise KeyboardInterrupt
+    return results
+
+
+def in_parallel(
+    function: Callable[..., Any],
+    calls: Iterable[tuple[Any, ...]],
+    num_processes: int | None,
+    **keywords: Any,
+) -> list[Any]:
+    """The function's results for each call's arguments, through joblib.
+
+    joblib's parallel_config is honoured. Without one, and without num_processes, there
+    are as many at once as cores. Raises WorkerError if a call or the backend fails.
+    """
+    from joblib import Parallel, delayed
+    from joblib.parallel import get_active_backend
+
+    width = num_processes or get_active_backend()[1] or -1
+    work = (delayed(function)(*arguments) for arguments in calls)
+    try:
+        return list(Parallel(n_jobs=width, **keywords)(work))
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise WorkerError(message) from error
+
+
+@contextmanager
+def on_interrupt(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Have Ctrl-C call the handler while the block runs.
+
+    Nothing changes outside the main thread, where it can't.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# ---------------------------------------------------------------- a bar
+
+
+@contextmanager
+def progress_bar(jobs: Sequence[Job], checkpoints: Sequence[Path]) -> Iterator[None]:
+    """A bar over the iterations of all jobs while the block runs."""
+    finished = threading.Event()
+    files = [rows_file(path) for path in checkpoints]
+    arguments = (jobs, files, finished)
+    watcher = threading.Thread(target=show_progress, args=arguments)
+    watcher.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        watcher.join()
+
+
+def show_progress(
+    jobs: Sequence[Job], files: Sequence[Path], finished: threading.Event
+) -> None:
+    """The iterations done, with the newest one's return and gain, until finished."""
+    from tqdm import tqdm
+
+    counts = dict.fromkeys(files, 0)
+    sizes = dict.fromkeys(files, 0)
+    total = sum(job.task.iterations for job in jobs)
+    with tqdm(total=total, unit="iteration", dynamic_ncols=True) as bar:
+        done = False
+        while not done:
+            done = finished.wait(POLL_SECONDS)
+            for path in files:
+                # a file may not be there yet, or no longer
+                with suppress(FileNotFoundError):
+                    size = path.stat().st_size
+                    if size == sizes[path]:
+                        continue
+                    rows = written_rows(path)
+                    sizes[path] = size
+                    bar.update(len(rows) - counts[path])
+                    counts[path] = len(rows)
+                    if rows:
+                        show_row(bar, rows[-1])
+
+
+def show_row(bar: Any, row: dict[str, str]) -> None:
+    names = (row["task"], row["bonus"], row["setting"], "seed", row["seed"])
+    bar.set_description(" ".join(filter(None, names)), False)
+    mean = float(row["return_mean"])
+    gain = float(row["gain_median"])
+    shown = f"iteration {row['iteration']}, return {mean:.2f}, gain {gain:.1e}"
+    bar.set_postfix_str(shown, False)
+
+
+if __name__ == "__main__":
+    sys.exit(process_main(Path(sys.argv[1])))

@@ -1,0 +1,146 @@
+"""Rows: what a run and a study write down, and the CSV files that hold it.
+
+A run leaves one row for each of its iterations, a study's run one for each value that it
+measures. Both kinds of file share one reader and one writer. nan is a missing number.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+# ---------------------------------------------------------------- constants
+
+# Of a run: what it is, and how far it is.
+TEXTS = ("task", "bonus", "setting")
+PLACES = ("seed", "iteration", "steps")
+# What an iteration shows, and what the bonus's model has learned.
+SEEN = ("return_mean", "return_max", "position_max", "gain_median")
+MODEL_COLUMNS = ("elbo", "kl_prior", "heldout_log_likelihood", "heldout_error_ratio")
+# Change per iteration, lately.
+TRENDED = ("gain_median", *MODEL_COLUMNS)
+TRENDS = tuple(f"{name.removesuffix('_median')}_trend" for name in TRENDED)
+# Seconds: of an iteration's parts, and of the run.
+PHASES = ("sampling_s", "gains_s", "policy_s", "model_s", "other_s")
+TIMES = (*PHASES, "wall_s")
+
+RUN_NUMBERS = (*PLACES, *SEEN, *MODEL_COLUMNS, *TRENDS, *TIMES)
+RUN_COLUMNS = (*TEXTS, *RUN_NUMBERS)
+STUDY_COLUMNS = ("study", "explorer", "size", "seed", "measure", "point", "value")
+COUNTS = (*PLACES, "size", "point")  # whole numbers
+REALS = (*SEEN, *MODEL_COLUMNS, *TRENDS, *TIMES, "value")
+
+# ---------------------------------------------------------------- types
+
+Row = dict[str, Any]
+
+# ---------------------------------------------------------------- files
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_rows(path: Path | str, columns: Sequence[str]) -> list[Row]:
+    """The rows of a file, with at least these columns; others are kept as text.
+
+    Raises ValueError, which names the file and what is wrong with it.
+    """
+    header, *lines = cells(path) or [[]]
+    check_table(path, header, lines, columns)
+    rows = []
+    for place, line in enumerate(lines, start=2):
+        where = f"{path}: row {place}"
+        check_length(where, line, header)
+        row: Row = dict(zip(header, line))
+        rows.append(row | {name: typed(name, row[name], where) for name in columns})
+    return rows
+
+
+def read_curve(path: Path | str) -> list[Row]:
+    """The rows of a task's runs: its learning curves. Raises ValueError."""
+    rows = read_rows(path, RUN_COLUMNS)
+    check_curve(rows, path)
+    return rows
+
+
+def written_rows(path: Path) -> list[dict[str, str]]:
+    """The whole rows of a file that a run is still writing, without a header."""
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    return list(csv.DictReader(whole.splitlines(), RUN_COLUMNS))
+
+
+def cells(path: Path | str) -> list[list[str]]:
+    """The lines of a CSV file. Raises ValueError."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return list(csv.reader(file))
+    except OSError as error:
+        raise ValueError(f"{path}: can't be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: is no CSV file: {error}") from error
+
+
+def typed(name: str, cell: str, where: str) -> str | int | float:
+    """A cell's value; infinity is rejected, because no statistic could use it."""
+    if name in COUNTS:
+        if not cell.isdecimal():
+            raise ValueError(f"{where}: {name} must be a whole number, got {cell!r}")
+        return int(cell)
+    if name not in REALS:
+        return cell
+    # what is no number at all is rejected like infinity
+    try:
+        number = float(cell)
+    except ValueError:
+        number = math.inf
+    if math.isinf(number):
+        wanted = "must be a finite number or nan"
+        raise ValueError(f"{where}: {name} {wanted}, got {cell!r}")
+    return number
+
+
+# ---------------------------------------------------------------- argument checks
+
+
+def check_table(
+    path: Path | str,
+    header: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    columns: Sequence[str],
+) -> None:
+    if not lines:
+        raise ValueError(f"{path}: holds no rows")
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise ValueError(f"{path}: columns missing: {', '.join(missing)}")
+
+
+def check_length(where: str, line: Sequence[str], header: Sequence[str]) -> None:
+    if len(line) != len(header):
+        raise ValueError(f"{where} must have {len(header)} cells, got {len(line)}")
+
+
+def check_curve(rows: Sequence[Row], path: Path | str) -> None:
+    """One task, and each iteration of each run once."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    if len(tasks) > 1:
+        raise ValueError(f"{path}: must be of one task, got {', '.join(tasks)}")
+    seen = set()
+    for row in rows:
+        name = (row["bonus"], row["setting"], row["seed"], row["iteration"])
+        if name in seen:
+            run = f"bonus {name[0]!r}, seed {name[2]}"
+            raise ValueError(f"{path}: iteration {name[3]} of {run} must come once")
+        seen.add(name)
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -1,0 +1,293 @@
+"""Tables of experiments, as text, from the rows of their learning curves.
+
+`rows` are always one task's. What the numbers are is defined in `vime_lab.statistics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from bnn_ref import Array
+from vime_lab.rows import Row
+from vime_lab.statistics import (
+    STATISTICS,
+    Key,
+    band,
+    by_curve,
+    finals_of,
+    improvement_interval,
+    probability_of_improvement,
+    quartile_band,
+    runs,
+)
+
+# ---------------------------------------------------------------- constants
+
+# Of an iteration, each with a column of seconds.
+PARTS = ("sampling", "gains", "policy", "model", "other")
+LABELS = {"vime": "TRPO + VIME", "l2": "TRPO + L2 error", "none": "TRPO"}
+DEFAULTS = "as the task has it"  # the name of the setting ""
+
+# ---------------------------------------------------------------- tables
+
+
+def label(bonus: str) -> str:
+    return LABELS.get(bonus, bonus)
+
+
+def curve_label(key: Key) -> str:
+    return f"{label(key[1])} {key[0]}".strip()
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """The table at the end of a run: a line for each setting and bonus.
+
+    Below them stands how sure it is that VIME ends higher.
+
+    first reward: the first iteration with a positive return, the median over the seeds
+    that have one; left out if every seed is rewarded from its first iteration on.
+    Other numbers: of `final_returns`, quartiles and median, and `interquartile_mean` with
+    its bootstrap interval, to three digits, over the seeds that have a return at the end
+    ("2 of 3" seeds). One seed has no ends, nor has an interval without width.
+
+    120 columns hold returns of up to four digits.
+    """
+    groups = by_curve(rows)
+    finals = finals_of(groups)
+    title, *table = summary_lines(groups, finals)
+    lines = [
+        f"{rows[0]['task']}: return at the end, "
+        "the mean over the last tenth of the iterations",
+        "",
+        title,
+    ]
+
+    # the lines of each setting, and what they make sure of
+    settings = list(dict.fromkeys(setting for setting, _ in groups))
+    swept = settings != [""]
+    for setting in settings:
+        mine = {key: line for key, line in zip(groups, table) if key[0] == setting}
+        sure = improvements({key: finals[key] for key in mine})
+        if swept:
+            lines += ["", setting or DEFAULTS]
+        lines += mine.values()
+        if sure and not swept:
+            lines.append("")
+        lines += sure
+    return "\n".join(lines)
+
+
+def summary_lines(groups: dict[Key, list[Row]], finals: dict[Key, Array]) -> list[str]:
+    """The head of the summary's table, and a line for each curve."""
+    firsts = [first_rewards(mine) for mine in groups.values()]
+    late = any(first != 0 for mine in firsts for first in mine)
+    rewards = [["first reward", *map(first_reward, firsts)]] if late else []
+    columns = [
+        ["", *(label(bonus) for _, bonus in groups)],
+        ["seeds", *map(seeds_counted, finals.values())],
+        ["iterations", *map(iterations, groups.values())],
+        *rewards,
+        *return_columns(finals.values()),
+        ["time a seed", *map(time_a_seed, groups.values())],
+    ]
+    return aligned(list(zip(*columns)), left=(0, 3) if late else (0,))
+
+
+def comparison(curves: dict[str, list[Row]]) -> str:
+    """One table of several tasks, by their titles: a line for each setting and bonus.
+
+    `final_returns` as `summary` has them, and the probability that VIME's is higher with
+    its interval.
+    """
+    table: list[tuple[str, ...]] = []
+    titles = {}
+    for title, rows in curves.items():
+        head, *lines_of_task = comparison_lines(rows)
+        table = table or [head]
+        titles[len(table)] = title
+        table += lines_of_task
+
+    # a blank line and the title, before each task's first line
+    lines = []
+    for place, line in enumerate(aligned(table, (0, 5))):
+        if place in titles:
+            lines += ["", titles[place]]
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def comparison_lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """The head of the comparison's table, and the cells of each curve of a task."""
+    groups = by_curve(rows)
+    finals = finals_of(groups)
+    columns = [
+        ["", *map(curve_label, groups)],
+        ["seeds", *map(seeds_counted, finals.values())],
+        ["iterations", *map(iterations, groups.values())],
+        *return_columns(finals.values()),
+        ["P(VIME higher)", *(improvement(finals, key) for key in groups)],
+        ["time a seed", *map(time_a_seed, groups.values())],
+    ]
+    return list(zip(*columns))
+
+
+# ---------------------------------------------------------------- cells
+
+
+def seeds_counted(finals: Array) -> str:
+    """The number of seeds, "2 of 3" if only two have a return at the end."""
+    counted = np.isfinite(finals).sum()
+    return str(counted) if counted == len(finals) else f"{counted} of {len(finals)}"
+
+
+def return_columns(finals: Collection[Array]) -> list[list[str]]:
+    """Columns of the returns at the end.
+
+    Median with quartiles, and interquartile mean with its interval.
+    """
+    heads = "median [quartiles]", "IQM [95 % interval]"
+    columns = []
+    for head, ends in zip(heads, STATISTICS.values()):
+        triples = [band(values[:, None], ends)[:, 0] for values in finals]  # (3,) each
+        columns.append([head, *with_ends(triples)])
+    return columns
+
+
+def improvement_cell(x: Array, y: Array) -> str:
+    """The cell "0.97 [0.69, 1.00]": `probability_of_improvement` of x over y."""
+    low, high = improvement_interval(x, y)
+    (cell,) = with_ends([np.array([low, probability_of_improvement(x, y), high])])
+    return cell
+
+
+def improvement(finals: dict[Key, Array], key: Key) -> str:
+    """The `improvement_cell` of another bonus's line; empty with nothing to compare."""
+    vime = finals.get((key[0], "vime"), np.zeros(0))
+    vime = vime[np.isfinite(vime)]
+    other = finals[key]
+    other = other[np.isfinite(other)]
+    if key[1] == "vime" or not (len(vime) and len(other)):
+        return ""
+    return improvement_cell(vime, other)
+
+
+def improvements(finals: dict[Key, Array]) -> list[str]:
+    """VIME against the others of its setting."""
+    cells = {key: improvement(finals, key) for key in finals}
+    table = [
+        [f"P({label('vime')} > {label(key[1])})", cell]
+        for key, cell in cells.items()
+        if cell
+    ]
+    return aligned(table, left=(0, 1))
+
+
+def time_a_seed(rows: Sequence[Row]) -> str:
+    seconds = [run[-1]["wall_s"] for run in runs(rows).values()]
+    return duration(float(np.median(seconds)))
+
+
+def iterations(rows: Sequence[Row]) -> str:
+    lengths = [len(run) for run in runs(rows).values()]
+    fewest = min(lengths)
+    most = max(lengths)
+    return str(fewest) if fewest == most else f"{fewest}-{most}"
+
+
+def first_rewards(rows: Sequence[Row]) -> list[int | None]:
+    """Each seed's first iteration with a positive return."""
+    return [
+        next((row["iteration"] for row in run if row["return_max"] > 0.0), None)
+        for run in runs(rows).values()
+    ]
+
+
+def first_reward(firsts: Sequence[int | None]) -> str:
+    rewarded = [first for first in firsts if first is not None]
+    when = f"iteration {np.median(rewarded):g}" if rewarded else "never"
+    return f"{when} ({len(rewarded)} of {len(firsts)})"
+
+
+def timing(rows: Sequence[Row]) -> str:
+    """Median seconds of an iteration's parts, a line for each curve.
+
+    The last column is what learning costs in units of sampling.
+    """
+    table = [["an iteration", *PARTS, "all but sampling"]]
+    for key, mine in by_curve(rows).items():
+        columns = np.array([[row[f"{part}_s"] for part in PARTS] for row in mine])
+        seconds = band(columns, quartile_band)[1]  # (parts,)
+        table.append([curve_label(key), *map(seconds_cell, seconds), times(seconds)])
+    return "\n".join(aligned(table, left=(0,)))
+
+
+def seconds_cell(seconds: float) -> str:
+    return "none" if np.isnan(seconds) else f"{seconds:.3f} s"
+
+
+def times(seconds: Array) -> str:
+    """What all parts but the first cost, in units of the first."""
+    sampling = seconds[0]
+    learning = np.nansum(seconds[1:])
+    return f"{learning / sampling:.1f} times sampling" if sampling > 0.0 else "none"
+
+
+def with_ends(triples: Sequence[Array]) -> list[str]:
+    """Cells "middle [low, high]" of (low, middle, high), aligned.
+
+    The largest number has three digits. Without ends that are numbers the cell is
+    "middle", and blanks under the ends of the others.
+    """
+    # the format of all numbers
+    numbers = [number for triple in triples for number in triple if np.isfinite(number)]
+    largest = max(map(abs, numbers), default=0.0)
+    digits = 2 if largest < 10.0 else 1 if largest < 100.0 else 0
+    width = max((len(f"{number:z.{digits}f}") for number in numbers), default=0)
+
+    # blanks for ends that are missing
+    any_ends = any(not np.isnan(low) for low, *_ in triples)
+    blanks = " " * (2 * width + 5) if any_ends else ""
+
+    def shown(number: float) -> str:
+        return f"{number:z{width}.{digits}f}"
+
+    # the cells
+    cells = []
+    for low, middle, high in triples:
+        if np.isnan(middle):
+            cells.append("none")
+        elif np.isnan(low):
+            cells.append(shown(middle) + blanks)
+        else:
+            cells.append(f"{shown(middle)} [{shown(low)}, {shown(high)}]")
+    return cells
+
+
+def duration(seconds: float) -> str:
+    if seconds < 100.0:
+        return f"{seconds:.1f} s"
+    if seconds < 6000.0:
+        return f"{seconds / 60.0:.1f} min"
+    return f"{seconds / 3600.0:.1f} h"
+
+
+def aligned(table: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
+    """The lines of a table, its columns two blanks apart.
+
+    Columns are flush right, except those in `left`.
+    """
+    widths = [max(map(len, column)) for column in zip(*table)]
+    lines = []
+    for line in table:
+        cells = [
+            cell.ljust(width) if place in left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")
