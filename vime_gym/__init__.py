@@ -5,8 +5,9 @@ Either of these makes one:
     import gymnasium, vime_gym; gymnasium.make("vime_ref/SparseMountainCar-v0")
     import gymnasium; gymnasium.make("vime_gym:vime_ref/SparseMountainCar-v0")
 
-Gymnasium loads no plug-ins since version 1.0, so a bare id needs the import. Registering names the classes by strings:
-a task's module is imported when the task is made.
+Registering names the classes by strings: a task's module is imported when the task is made. The package also declares
+itself as a Gymnasium plug-in (entry point `gymnasium.envs`). Gymnasium 1.0 and later load no plug-ins, so there a bare
+id needs the import.
 """
 
 import gymnasium

@@ -1,5 +1,6 @@
 """The tasks are found by their ids, whichever way the package is imported."""
 
+import importlib.metadata
 import subprocess
 import sys
 
@@ -53,6 +54,12 @@ import vime_gym
 print(sorted(set(sys.modules) - before))
 """
     assert printed(script) == "['vime_gym']\n"
+
+
+def test_the_plug_in_entry_point_registers_the_tasks() -> None:
+    """What a Gymnasium that loads plug-ins would call."""
+    (entry,) = importlib.metadata.entry_points(group="gymnasium.envs", name="vime_ref")
+    assert entry.load() is register_tasks
 
 
 def test_registering_again_changes_nothing() -> None:
