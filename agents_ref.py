@@ -226,8 +226,8 @@ def gae_advantages(
 ) -> Array:
     """A_t = δ_t + γλ A_{t+1}, δ_t = r_t + γ V(s_{t+1}) − V(s_t), (T,).
 
-    V(s_{t+1}), of the true next state, counts as 0 only where the episode terminated;
-    the sum over t is cut where it ended either way. [GAE] section 3.
+    V(s_{t+1}), of the true next state, counts as 0 only if the episode terminated;
+    the sum over t ends with the episode, however it ended. [GAE] section 3.
     """
     check_series(
         len(rewards),
@@ -288,7 +288,7 @@ def value_fit(
     *,
     max_iterations: int = 20,
 ) -> ValueFunction:
-    """V fitted to returns (N,) by least squares: L-BFGS from where it was."""
+    """V fitted to returns (N,) by least squares: L-BFGS from the old weights."""
     check_array("returns", returns, (len(observations),))
 
     # Inputs and outputs in units of their spread.
@@ -504,7 +504,7 @@ def rollout(
 ) -> tuple[Batch, Array]:
     """num_steps transitions from a fresh reset, and the returns of ended episodes.
 
-    The last row is marked truncated where sampling cuts an episode. Raises ValueError,
+    The last row is marked truncated if sampling cuts its episode. Raises ValueError,
     naming the step, on an observation or reward that is not finite.
     """
     check_count("num_steps", num_steps)

@@ -104,7 +104,7 @@ def normal_log_density(x: Array, mean: Array, sigma: Sigma) -> Array:
 
 
 def kl_textbook(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
-    """KL[q‖p] as textbooks have it. Its terms cancel where q and p almost agree.
+    """KL[q‖p] as textbooks have it. Its terms cancel if q and p almost agree.
 
     [Lecture], the slide on the KL, leaves out the −1: its value is D/2 for q = p.
     """
@@ -117,7 +117,7 @@ def kl_textbook(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Arr
 def kl_diag_normal(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
     """KL[q‖p] in nats, summed over the last axis: (...) from arguments (..., D).
 
-    The sum of `kl_textbook`, but relative error ≤ 1e-12 also where q and p almost
+    The sum of `kl_textbook`, but with relative error ≤ 1e-12 even if q and p almost
     agree. Raises ValueError unless all are finite and both sigmas > 0.
 
     >>> one, zero = np.array([1.0]), np.array([0.0])

@@ -141,7 +141,7 @@ def elbo_grad_local(
 ) -> tuple[Array, Array]:
     """`bnn_ref.elbo_grad_local`: ∂ℓ/∂μ = Σ a⊗δ and ∂ℓ/∂σ = σ⊙Σ a²⊗κ.
 
-    Raises ValueError where the variance of a pre-activation is 0 in float64.
+    Raises ValueError if the variance of a pre-activation is 0 in float64.
     """
     check_gradient(q, prior, inputs, targets, settings)
     sizes = settings["layer_sizes"]

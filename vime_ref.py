@@ -358,7 +358,7 @@ class Batch(NamedTuple):
     """N transitions in time order, episodes one after another.
 
     `actions` holds what the policy sampled; environment and model see it clipped to the
-    action space. `next_observations` are the true ones, also where an episode ends.
+    action space. `next_observations` are the true ones, also at the end of an episode.
     """
 
     observations: Array  # (N, K)
@@ -421,7 +421,7 @@ class ReplayPool:
 
 
 def spread(rows: Array) -> Array:
-    """Standard deviation over the rows, exactly 0 where they never vary."""
+    """Standard deviation over the rows, exactly 0 for a constant dimension."""
     # A mean of equal numbers can be off by rounding.
     varies = np.ptp(rows, axis=0) > 0  # (K,)
     return np.where(varies, rows.std(axis=0), 0.0)  # (K,)
@@ -491,7 +491,7 @@ class VimeSettings:
     batch_size: int = 10
     learning_rate: float = 1e-3
     capacity: int = 100_000  # rows of the replay pool
-    min_rows: int = 500  # rows in the pool before the model trains and gains are paid
+    min_rows: int = 500  # rows in the pool before the model trains and gains exceed 0
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -499,7 +499,7 @@ class VimeSettings:
 
 @dataclass(frozen=True, eq=False)
 class Vime:
-    """VIME as a bonus: a Bayesian network predicts s′; each transition's gain is paid.
+    """VIME as a bonus: a Bayesian network predicts s′; the bonus is each gain.
 
     `reward` gives raw gains in nats and never trains; it is 0 until the pool holds
     `min_rows`. `update` takes the batch into the pool, refreshes the statistics and

@@ -53,7 +53,7 @@ def tracked() -> list[str]:
             ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
         )
         return listed.stdout.splitlines()
-    made = {"PKG-INFO", "vime_ref.egg-info", "dist", "build"}
+    made = {"PKG-INFO", "vime_ref.egg-info", "dist", "build", "__pycache__"}
     return [path.name for path in ROOT.iterdir() if path.name not in made]
 
 
