@@ -239,6 +239,8 @@ def gae_advantages(
     )
     check_fraction("gamma", gamma)
     check_fraction("lam", lam)
+
+    # Backward in time: δ_t, and the discounted sum of all that follow.
     advantages = onp.zeros(len(rewards))
     following = 0.0
     for t in reversed(range(len(rewards))):
@@ -379,6 +381,7 @@ def trpo_step(
         new = replace(policy, theta=theta)
         return np.mean(policy.kl(new, observations[::every]))
 
+    # The natural-gradient step, halved until it is accepted.
     step = natural_step(
         policy.theta,
         grad(surrogate),

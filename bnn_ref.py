@@ -242,8 +242,7 @@ def mlp(
 
 def sample_weights(q: DiagNormal, eps: Array) -> Array:
     """Weights (S, D) from standard normal eps (S, D). [Lecture], reparameterization."""
-    check_count("samples in eps", len(eps))
-    check_array("eps", eps, (len(eps), len(q.mu)))
+    check_eps(eps, len(q.mu))
     return q.mu + q.sigma * eps  # (S, D)  B7
 
 
@@ -462,6 +461,7 @@ def fit(
     check_count("num_updates", num_updates, minimum=0)
     check_count("batch_size", batch_size)
     check_count("num_samples", num_samples)
+    check_function("sample_noise", sample_noise)
     check_function("gradient", gradient)
     phi = np.concatenate([q.mu, q.rho])  # (2D,)
     adam = adam or adam_init(len(phi))
@@ -607,6 +607,14 @@ def check_sizes(layer_sizes: Sizes) -> None:
         raise ValueError(f"layer_sizes must name inputs and outputs, got {given}")
     for size in layer_sizes:
         check_count("layer_sizes", size)
+
+
+def check_eps(eps: Array, size: int) -> None:
+    if isinstance(eps, list) and any(onp.ndim(each) > 1 for each in eps):
+        got = f"a list of {len(eps)} arrays"
+        raise ValueError(f"eps must be an array (S, {size}), got {got}")
+    check_count("samples in eps", len(eps))
+    check_array("eps", eps, (len(eps), size))
 
 
 def check_zeta(zeta: Zeta, num_rows: int, layer_sizes: Sizes) -> None:

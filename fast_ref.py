@@ -2,7 +2,7 @@
 
 `elbo_grad` and `elbo_grad_local` are those of `bnn_ref` with the backward pass by hand;
 `information_gains` and `information_gains_local` are those of `vime_ref` for a batch of
-rows at once. Signatures, errors and results are the definitions', to rounding.
+rows at once. Signatures are the definitions', and so are results, to rounding.
 
 Symbols: a is what enters a layer, with a trailing 1 for the bias; z = a·θ; δ = ∂ℓ/∂z with
 ℓ = −mean_S log p; v is the variance of a pre-activation and κ = δ⊙ζ/√v = 2 ∂ℓ/∂v. So a
@@ -12,7 +12,7 @@ layer's gradient in one row and sample is the outer product a ⊗ δ.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Unpack
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import expit
@@ -21,7 +21,6 @@ import bnn_ref as bnn
 from bnn_ref import (
     Array,
     DiagNormal,
-    ElboSettings,
     Sigma,
     Sizes,
     Zeta,
@@ -115,12 +114,16 @@ def elbo_grad(
     inputs: Array,
     targets: Array,
     eps: Array,
-    **settings: Unpack[ElboSettings],
+    *,
+    layer_sizes: Sizes,
+    likelihood_sigma: Sigma,
+    num_data: float,
 ) -> tuple[Array, Array]:
     """`bnn_ref.elbo_grad`: ∂ℓ/∂μ = Σ a⊗δ and ∂ℓ/∂σ = Σ ε⊙(a⊗δ), rows and samples."""
-    check_gradient(q, prior, inputs, targets, settings)
-    sizes = settings["layer_sizes"]
-    a, delta = backward(q, inputs, targets, eps, sizes, settings["likelihood_sigma"])
+    check_gradient(prior, inputs, targets, layer_sizes, likelihood_sigma, num_data)
+    a, delta = backward(q, inputs, targets, eps, layer_sizes, likelihood_sigma)
+
+    # Sum over rows first, then over samples.
     outer = [
         (x.swapaxes(1, 2) @ d).reshape(len(eps), -1)  # (S, (I + 1)·O)
         for x, d in zip(a, delta)
@@ -128,7 +131,7 @@ def elbo_grad(
     each = np.concatenate(outer, axis=1)  # (S, D)
     by_mu = each.sum(axis=0)  # (D,)
     by_sigma = (eps * each).sum(axis=0)  # (D,)
-    return uphill(q, prior, by_mu, by_sigma, settings["num_data"] / len(inputs))
+    return uphill(q, prior, by_mu, by_sigma, num_data / len(inputs))
 
 
 def elbo_grad_local(
@@ -137,29 +140,33 @@ def elbo_grad_local(
     inputs: Array,
     targets: Array,
     zeta: Zeta,
-    **settings: Unpack[ElboSettings],
+    *,
+    layer_sizes: Sizes,
+    likelihood_sigma: Sigma,
+    num_data: float,
 ) -> tuple[Array, Array]:
     """`bnn_ref.elbo_grad_local`: ∂ℓ/∂μ = Σ a⊗δ and ∂ℓ/∂σ = σ⊙Σ a²⊗κ.
 
     Raises ValueError if the variance of a pre-activation is 0 in float64.
     """
-    check_gradient(q, prior, inputs, targets, settings)
-    sizes = settings["layer_sizes"]
+    check_gradient(prior, inputs, targets, layer_sizes, likelihood_sigma, num_data)
     a, delta, kappa = backward_local(
-        q, inputs, targets, zeta, sizes, settings["likelihood_sigma"]
+        q, inputs, targets, zeta, layer_sizes, likelihood_sigma
     )
+
+    # Sum over rows and samples at once.
     by_mu = flat_sums(a, delta)  # (D,)
     by_variance = flat_sums([x**2 for x in a], kappa)  # (D,)
     by_sigma = q.sigma * by_variance
-    return uphill(q, prior, by_mu, by_sigma, settings["num_data"] / len(inputs))
+    return uphill(q, prior, by_mu, by_sigma, num_data / len(inputs))
 
 
 def flat_sums(a: list[Array], delta: list[Array]) -> Array:
     """Σ a⊗δ over samples and rows, all layers in a row, (D,)."""
     rows = ((0, 1), (0, 1))
     sums = [np.tensordot(x, d, rows) for x, d in zip(a, delta)]  # (I + 1, O) each
-    sums = [each.ravel() for each in sums]
-    return np.concatenate(sums)  # (D,)
+    flat = [each.ravel() for each in sums]  # ((I + 1)·O,) each
+    return np.concatenate(flat)  # (D,)
 
 
 def uphill(
@@ -189,11 +196,12 @@ def information_gains(
     layer_sizes: Sizes,
     likelihood_sigma: Sigma,
     step_size: float,
-    method: str = "taylor",
+    method: Literal["taylor", "exact"] = "taylor",
 ) -> Array:
     """`vime_ref.information_gains` (N,), many rows at once."""
-    check_gains(inputs, targets, layer_sizes, likelihood_sigma, step_size, method)
+    check_gains(q, inputs, targets, layer_sizes, likelihood_sigma, step_size, method)
 
+    # The gains of some of the rows.
     def passed(rows: slice) -> Any:
         data = (inputs[rows], targets[rows])
         return backward(q, *data, eps, layer_sizes, likelihood_sigma)
@@ -223,12 +231,13 @@ def information_gains_local(
     layer_sizes: Sizes,
     likelihood_sigma: Sigma,
     step_size: float,
-    method: str = "taylor",
+    method: Literal["taylor", "exact"] = "taylor",
 ) -> Array:
     """`vime_ref.information_gains_local` (N,), many rows at once."""
-    check_gains(inputs, targets, layer_sizes, likelihood_sigma, step_size, method)
+    check_gains(q, inputs, targets, layer_sizes, likelihood_sigma, step_size, method)
     bnn.check_zeta(zeta, len(inputs), layer_sizes)
 
+    # The gains of some of the rows.
     def passed(rows: slice) -> Any:
         data = (inputs[rows], targets[rows], [each[:, rows] for each in zeta])
         return backward_local(q, *data, layer_sizes, likelihood_sigma)
@@ -318,11 +327,15 @@ def stepped_gains(
         np.einsum("sni,sno->nio", x, d)  # (N, I + 1, O)
         for x, d in zip(a, delta)
     ]
+
+    # The step of each row.
     h_mu, h_rho = bnn.kl_hessian_diag(q)
     delta_mu = -step_size * flat_rows(outer) / h_mu  # (N, D)
     rho = q.rho - step_size * by_sigma * expit(q.rho) / h_rho  # (N, D)
     check_finite("rho", rho)
     bnn.check_rho(rho)
+
+    # The KL of each step.
     sigma_move = bnn.softplus_difference(rho, q.rho) / q.sigma
     return bnn.kl_from_moves(
         delta_mu / q.sigma, sigma_move, bnn.softplus(rho) / q.sigma
@@ -339,19 +352,20 @@ def flat_rows(blocks: list[Array]) -> Array:
 
 
 def check_gradient(
-    q: DiagNormal,
     prior: DiagNormal,
     inputs: Array,
     targets: Array,
-    settings: ElboSettings,
+    layer_sizes: Sizes,
+    likelihood_sigma: Sigma,
+    num_data: float,
 ) -> None:
-    sizes = settings["layer_sizes"]
-    check_positive("num_data", settings["num_data"])
-    check_array("prior.mu", prior.mu, (bnn.num_weights(sizes),))
-    bnn.check_data(inputs, targets, sizes, settings["likelihood_sigma"])
+    check_positive("num_data", num_data)
+    check_array("prior.mu", prior.mu, (bnn.num_weights(layer_sizes),))
+    bnn.check_data(inputs, targets, layer_sizes, likelihood_sigma)
 
 
 def check_gains(
+    q: DiagNormal,
     inputs: Array,
     targets: Array,
     layer_sizes: Sizes,
@@ -362,6 +376,7 @@ def check_gains(
     bnn.check_choice("method", method, ("taylor", "exact"))
     check_positive("step_size", step_size)
     bnn.check_data(inputs, targets, layer_sizes, likelihood_sigma)
+    bnn.check_curved(q.sigma)
 
 
 # ------------------------------------------------------------ what `help` shows

@@ -533,6 +533,8 @@ class Vime:
         s = self.settings
         if len(self.pool) < s.min_rows:
             return np.zeros(len(batch.rewards))
+
+        # Each row's gain, from the same posterior.
         inputs, targets = self.normalized(*rows)
         noise = s.sample_noise(rng, s.num_samples, len(inputs), self.layer_sizes)
         return s.gains(
@@ -556,6 +558,8 @@ class Vime:
         """Vime after `num_updates` Adam steps on minibatches from the pool."""
         inputs, targets = self.normalized(*self.pool.columns)
         s = self.settings
+
+        # Go on from the posterior and the optimizer's state as they are.
         q, adam = bnn.fit(
             self.q,
             self.prior,
@@ -654,6 +658,7 @@ def check_columns(rows: Sequence[Array]) -> None:
 
 
 def check_settings(settings: VimeSettings) -> None:
+    # Counts and sizes.
     check_count("num_updates", settings.num_updates, minimum=0)
     for name in ("num_samples", "batch_size", "capacity", "min_rows"):
         check_count(name, getattr(settings, name))
@@ -661,6 +666,8 @@ def check_settings(settings: VimeSettings) -> None:
         check_positive(name, getattr(settings, name))
     if settings.num_data is not None:
         check_positive("num_data", settings.num_data)
+
+    # Choices.
     bnn.check_choice("method", settings.method, METHODS)
     for name in ("sample_noise", "gradient", "gains"):
         bnn.check_function(name, getattr(settings, name))

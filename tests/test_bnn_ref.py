@@ -1480,6 +1480,18 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
         lambda: call_fit(num_samples=2.5),
     ),
     (
+        "sample_noise must be a function, got 3",
+        lambda: call_fit(sample_noise=3),
+    ),
+    (
+        "eps must be an array (S, 2), got a list of 1 arrays",
+        lambda: call_fit(sample_noise=bnn.sample_zeta),
+    ),
+    (
+        "eps must be an array (S, 2), got a list of 1 arrays",
+        lambda: bnn.sample_weights(Q2, ZETA),
+    ),
+    (
         "gradient must be a function, got 'numeric'",
         lambda: call_fit(gradient="numeric"),
     ),

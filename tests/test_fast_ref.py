@@ -1,5 +1,6 @@
 """`fast_ref` against the definitions: every function gives the same numbers."""
 
+import inspect
 import re
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from strategies import (
 
 import bnn_ref as bnn
 import fast_ref as fast
+import vime_ref as vime
 from bnn_ref import DiagNormal
 
 NAN = np.nan
@@ -262,3 +264,67 @@ def test_gradients_that_are_no_numbers_are_rejected(name: str) -> None:
         size(-700.0, zeta)
     assert 1.0 < size(-300.0, zeta) < 100.0
     assert 1.0 < size(-300.0, np.ones((5, 2))) < 100.0
+
+
+# ------------------------------------------------------------ twins
+
+DEFINITIONS = {
+    "elbo_grad": bnn.elbo_grad,
+    "elbo_grad_local": bnn.elbo_grad_local,
+    "information_gains": vime.information_gains,
+    "information_gains_local": vime.information_gains_local,
+}
+
+
+@pytest.mark.parametrize("name", fast.__all__)
+def test_a_twin_has_the_arguments_of_its_definition(name: str) -> None:
+    """The definition of a gradient passes its settings on to `elbo`."""
+    twin = inspect.signature(getattr(fast, name)).parameters
+    definition = inspect.signature(DEFINITIONS[name]).parameters
+    settings = inspect.signature(bnn.elbo).parameters if "elbo" in name else {}
+    expected = {**definition, **{each: settings[each] for each in list(settings)[5:]}}
+    expected.pop("settings", None)
+    assert list(twin) == list(expected)
+    assert [p.kind for p in twin.values()] == [p.kind for p in expected.values()]
+    assert [p.default for p in twin.values()] == [p.default for p in expected.values()]
+
+
+@pytest.mark.parametrize("module", [bnn, fast])
+def test_gradients_reject_unknown_and_missing_settings(module: Any) -> None:
+    given = (Q2, Q2, ROWS, ROWS, EPS)
+    with pytest.raises(TypeError, match="speed"):
+        module.elbo_grad(*given, num_data=3, speed=1, **MODEL)
+    with pytest.raises(TypeError, match="num_data"):
+        module.elbo_grad(*given, **MODEL)
+
+
+@pytest.mark.parametrize("module", [vime, fast])
+def test_a_step_below_the_range_of_rho_is_rejected(module: Any) -> None:
+    """Control: a smaller step passes."""
+    rows = (Q2, 3.0 * ROWS, -50.0 * ROWS, np.ones((5, 2)))
+    with pytest.raises(ValueError, match=r"rho must be >= -700"):
+        module.information_gains(*rows, step_size=1e4, method="exact", **MODEL)
+    gains = module.information_gains(*rows, step_size=1e-4, method="exact", **MODEL)
+    assert np.all(gains > 0.0)
+
+
+@pytest.mark.parametrize("module", [vime, fast])
+@pytest.mark.parametrize("method", ["taylor", "exact"])
+def test_gains_reject_a_posterior_too_narrow_for_its_curvature(
+    module: Any, method: str
+) -> None:
+    narrow = DiagNormal(np.zeros(2), np.full(2, -400.0))
+    with pytest.raises(ValueError, match=r"sigma must be >= 1e-150 for 1/sigma²"):
+        module.information_gains(
+            narrow, ROWS, ROWS, EPS, step_size=0.1, method=method, **MODEL
+        )
+
+
+@pytest.mark.parametrize("module", [vime, fast])
+def test_gains_reject_noise_of_more_rows_than_there_are(module: Any) -> None:
+    """512 rows fill a chunk of the fast twin, which takes as many of the noise."""
+    rows = np.ones((512, 1))
+    with pytest.raises(ValueError, match=r"zeta must have shape \(1, 512, 1\)"):
+        module.information_gains_local(
+            Q2, rows, rows, [np.zeros((1, 600, 1))], step_size=0.1, **MODEL
+        )

@@ -213,6 +213,32 @@ def test_functions_are_short() -> None:
         assert sum(size > measures.MAX_FUNCTION for size in sizes) <= 1, name
 
 
+def own_comments(module: measures.Module, function: ast.FunctionDef) -> int:
+    lines = module.source.splitlines()[function.lineno : function.end_lineno]
+    return sum(line.lstrip().startswith("#") for line in lines)
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_long_functions_name_their_steps(name: str) -> None:
+    """A function of the core whose body has over 12 lines of code has a comment per step."""
+    module = MODULES[name]
+    code = measures.code_lines(module)
+    for function in measures.functions(module):
+        body = range(function.body[0].lineno, function.end_lineno + 1)
+        if sum(line in code for line in body) > 12 and function.name != "__post_init__":
+            assert own_comments(module, function) > 0, function.name
+
+
+def test_the_core_stays_small() -> None:
+    """At 49 characters a line it had 925 code lines; with fast_ref, at 38 a line, it has 1500."""
+    code = [
+        line for name in CORE for line in measures.code_lines(MODULES[name]).values()
+    ]
+    assert len(code) < 1550
+    lines = [line for name in CORE for line in MODULES[name].source.splitlines()]
+    assert sum(bool(line.strip()) for line in lines) < 1950
+
+
 SHAPES = r"\.reshape\(|concatenate\(|matmul\(|einsum\(|tensordot\(|transpose\(| @ |swapaxes\(|axis="
 
 
