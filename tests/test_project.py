@@ -1,31 +1,19 @@
 """What holds for the project as a whole: the rules of the house, README and pages, style."""
 
 import ast
-import contextlib
 import doctest
 import functools
 import graphlib
 import importlib
-import inspect
-import io
-import itertools
-import operator
 import pkgutil
 import pydoc
 import re
-import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import measures
 import pytest
 from measures import CORE, PACKAGES, ROOT
-
-from vime_check.cases import OPERATIONS
-from vime_check.mistakes import NOTES
-from vime_lab.command_line import main
-from vime_lab.tasks import TASKS
 
 README = (ROOT / "README.md").read_text()
 LECTURE = (ROOT / "docs" / "lecture.md").read_text()
@@ -322,78 +310,12 @@ def identities() -> list[list[str]]:
     ]
 
 
-# ------------------------------------------------------------ README and modules
+# ------------------------------------------------------------ modules
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_doctests_of_the_modules(module: str) -> None:
     assert doctest.testmod(importlib.import_module(module)).failed == 0
-
-
-def blocks() -> list[tuple[str, str]]:
-    """Language and text of each fenced block."""
-    return re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-
-
-def printed(language: str, code: str, names: dict[str, object]) -> str:
-    """What a block prints: a file is written, Python is run, and so is a command of this project."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        if language == "sh":
-            main(shlex.split(code)[1:])
-        elif named := re.match(r"# (\w+\.py)\n", code):
-            Path(named[1]).write_text(code)
-        else:
-            exec(code, names)
-    return out.getvalue()
-
-
-def test_examples_of_readme_print_what_readme_shows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("results").symlink_to(ROOT / "results")
-    names: dict[str, object] = {}
-    shown = 0
-    for (language, code), (next_language, text) in itertools.pairwise(
-        [*blocks(), ("", "")]
-    ):
-        if language == "python" or code.startswith("vime-ref"):
-            expected = text if next_language == "text" else ""
-            assert printed(language, code, names) == expected
-            shown += bool(expected)
-    assert shown >= 4
-
-
-def test_operations_of_readme_are_those_of_the_vectors() -> None:
-    lines = []
-    for name, each in OPERATIONS.items():
-        output = each.function(
-            **next(case for case in each.cases() if not case.why).inputs
-        )
-        results = f" -> {', '.join(output)}" if isinstance(output, dict) else ""
-        lines.append(
-            f"{name}({', '.join(inspect.signature(each.function).parameters)}){results}"
-        )
-    (shown,) = [text for _, text in blocks() if text.startswith("softplus(rho)")]
-    assert sorted(lines) == sorted(shown.splitlines())
-
-
-def test_mistakes_of_readme_are_those_of_the_vectors() -> None:
-    named = {
-        name for row in rows("Mistakes found elsewhere") for name in row[0].split(", ")
-    }
-    assert named == set(NOTES)
-
-
-def rows(heading: str) -> list[list[str]]:
-    """The cells of the table under a heading, without its two head lines."""
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    table = [line for line in section.splitlines() if line.startswith("|")]
-    return [
-        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        for line in table[2:]
-    ]
 
 
 def code_names(cell: str) -> list[str]:
@@ -410,22 +332,6 @@ def defined_tests() -> set[str]:
     }
 
 
-def test_deviations_of_readme_name_tests_that_exist() -> None:
-    table = rows("Where this departs from paper, lecture and original code")
-    assert len(table) >= 10
-    for *_, tests in table:
-        assert set(code_names(tests)) <= defined_tests(), tests
-
-
-def test_ci_runs_the_test_command_of_readme() -> None:
-    (command,) = [
-        text.strip()
-        for language, text in blocks()
-        if language == "sh" and "pytest" in text
-    ]
-    assert command in (ROOT / ".ci" / "run").read_text().splitlines()
-
-
 @pytest.mark.parametrize(
     "command",
     [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]],
@@ -436,24 +342,3 @@ def test_checkers_are_clean(command: list[str]) -> None:
         [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_pictures_and_files_of_readme_exist() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert all(
-        (ROOT / link).exists() for link in links if not link.startswith("http")
-    ), links
-
-
-def test_settings_of_readme_are_those_of_the_tasks() -> None:
-    table = [row for row in rows("Experiments") if row[0].startswith("`")]
-    assert len(table) >= 8
-    for name, *cells, _source in table:
-        values = [operator.attrgetter(name.strip("`"))(task) for task in TASKS.values()]
-        shown = [
-            ", ".join(map(str, value)) or "none"
-            if isinstance(value, tuple)
-            else f"{value}"
-            for value in values
-        ]
-        assert cells == [text.removesuffix(".0") for text in shown], name

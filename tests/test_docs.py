@@ -1,0 +1,218 @@
+"""README and the pages of docs/: what they show is executed, what they name exists."""
+
+import contextlib
+import inspect
+import io
+import itertools
+import operator
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from measures import CORE, ROOT
+
+import agents_ref
+import bnn_ref
+import fast_ref
+import vime_ref
+from vime_check.cases import OPERATIONS
+from vime_lab.command_line import main
+from vime_lab.tasks import TASKS
+
+PAGES = {
+    path.name: path
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+}
+EXCERPTS = "reading.md"
+every_page = pytest.mark.parametrize("name", PAGES)
+
+
+def text_of(name: str) -> str:
+    return PAGES[name].read_text()
+
+
+def blocks(name: str) -> list[tuple[str, str]]:
+    """Language and text of each fenced block."""
+    return re.findall(r"^```(\w+)\n(.*?)^```", text_of(name), re.DOTALL | re.MULTILINE)
+
+
+def rows(name: str, heading: str) -> list[list[str]]:
+    """The cells of the tables under a heading, without their heads."""
+    section = re.split(rf"^##+ {heading}$", text_of(name), flags=re.MULTILINE)[1]
+    section = re.split(r"^##+ ", section, flags=re.MULTILINE)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines
+    ]
+
+
+# ------------------------------------------------------------ what pages show
+
+
+def printed(language: str, code: str, names: dict[str, object]) -> str:
+    """What a block prints: a file is written, Python is run, and so is a command of this project."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        if language == "sh":
+            main(shlex.split(code)[1:])
+        elif named := re.match(r"# (\w+\.py)\n", code):
+            Path(named[1]).write_text(code)
+        else:
+            exec(code, names)
+    return out.getvalue()
+
+
+def executed(name: str) -> Iterator[tuple[str, str, str]]:
+    """Language, code and what the page shows below, of each block that is executed.
+
+    A command is executed if its output is shown.
+    """
+    for (language, code), (below, text) in itertools.pairwise(
+        [*blocks(name), ("", "")]
+    ):
+        shown = text if below == "text" else ""
+        command = language == "sh" and code.startswith("vime-ref ") and shown
+        if language == "python" or command:
+            yield language, code, shown
+
+
+@every_page
+def test_blocks_print_what_the_page_shows(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("results").symlink_to(ROOT / "results")
+    names: dict[str, object] = {"__name__": "page"}
+    for language, code, shown in executed(name):
+        assert printed(language, code, names) == shown, code
+
+
+def test_the_pages_that_show_code_show_enough_of_it() -> None:
+    """The test above would pass on a page without blocks."""
+    shown = {name: sum(bool(text) for *_, text in executed(name)) for name in PAGES}
+    assert shown["README.md"] >= 2
+    assert shown["check.md"] >= 3
+    assert shown["derivations.md"] >= 6
+    assert shown["experiments.md"] >= 1
+    assert shown["studies.md"] >= 5
+
+
+def test_excerpts_are_the_code() -> None:
+    """Control: a changed excerpt is none."""
+    sources = [(ROOT / f"{name}.py").read_text() for name in CORE]
+    excerpts = [code for language, code in blocks(EXCERPTS) if language == "py"]
+    assert len(excerpts) >= 10
+    for code in excerpts:
+        assert any(code in source for source in sources), code
+        assert not any(code.replace("=", "==", 1) in source for source in sources)
+
+
+# ------------------------------------------------------------ what pages name
+
+
+def defined_tests() -> set[str]:
+    paths = (ROOT / "tests").rglob("test_*.py")
+    return {
+        name
+        for path in paths
+        for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+
+
+@every_page
+def test_tests_that_a_page_names_exist(name: str) -> None:
+    files = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    named = set(
+        re.findall(
+            r"\btest_\w+", re.sub(r"```.*?```", "", text_of(name), flags=re.DOTALL)
+        )
+    )
+    assert named <= defined_tests() | files
+
+
+@every_page
+def test_links_lead_to_files_that_exist(name: str) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text_of(name))
+    local = [link for link in links if not link.startswith("http")]
+    assert all((PAGES[name].parent / link).exists() for link in local), local
+
+
+def test_operations_of_the_page_are_those_of_the_kit() -> None:
+    lines = []
+    for name, each in OPERATIONS.items():
+        case = next(case for case in each.cases() if not case.why)
+        output = each.function(**case.inputs)
+        results = f" -> {', '.join(output)}" if isinstance(output, dict) else ""
+        parameters = ", ".join(inspect.signature(each.function).parameters)
+        lines.append(f"{name}({parameters}){results}")
+    (shown,) = [
+        code for _, code in blocks("check.md") if code.startswith("softplus(rho)")
+    ]
+    assert sorted(lines) == sorted(shown.splitlines())
+
+
+def test_settings_of_the_page_are_those_of_the_tasks() -> None:
+    table = [
+        row for row in rows("experiments.md", "Settings") if row[0].startswith("`")
+    ]
+    assert len(table) >= 8
+    for name, *cells, _source in table:
+        values = [operator.attrgetter(name.strip("`"))(task) for task in TASKS.values()]
+        shown = [
+            ", ".join(map(str, value)) or "none"
+            if isinstance(value, tuple)
+            else f"{value}"
+            for value in values
+        ]
+        assert cells == [text.removesuffix(".0") for text in shown], name
+
+
+def test_every_departure_names_its_test_or_says_that_there_is_none() -> None:
+    lines = [
+        line for line in text_of("departures.md").splitlines() if line.startswith("|")
+    ]
+    last = [re.split(r"(?<!\\)\|", line)[-2].strip() for line in lines]
+    cells = [
+        cell
+        for cell in last
+        if cell not in ("test", "tests") and not re.fullmatch(r"[-: ]+", cell)
+    ]
+    assert len(cells) >= 40
+    for cell in cells:
+        assert re.search(r"`test_\w+`|no test", cell), cell
+
+
+def test_derivations_and_functions_name_each_other() -> None:
+    """Each derivation names functions, and the docstring of one of them at least leads back."""
+    page = text_of("derivations.md")
+    modules = [bnn_ref, vime_ref, agents_ref, fast_ref]
+    docstrings = [
+        inspect.getdoc(value) or ""
+        for module in modules
+        for _, value in inspect.getmembers(module, inspect.isfunction)
+    ]
+    numbers = re.findall(r"^## (\d)\. ", page, re.MULTILINE)
+    assert numbers == list("123456")
+    for number in numbers:
+        assert any(f"docs/derivations.md, {number}" in text for text in docstrings), (
+            number
+        )
+
+
+# ------------------------------------------------------------ README
+
+
+def test_readme_is_read_in_one_sitting() -> None:
+    assert len(text_of("README.md").splitlines()) <= 200
+
+
+def test_ci_runs_the_test_command_of_readme() -> None:
+    (command,) = [
+        code.strip()
+        for language, code in blocks("README.md")
+        if language == "sh" and "pytest" in code
+    ]
+    assert command in (ROOT / ".ci" / "run").read_text().splitlines()
