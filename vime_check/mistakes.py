@@ -1,7 +1,11 @@
-"""Known mistakes: what each is, what it does, where it was seen; and which of them give rounding noise."""
+"""Known mistakes: what each is, what it does, where it was seen; and which of them give rounding noise.
+
+`python -m vime_check.mistakes` prints them as the page `docs/mistakes.md`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 # ---------------------------------------------------------------- constants
@@ -234,5 +238,45 @@ def two_digits(value: float) -> float:
     return float(f"{value:.1e}")
 
 
+# ---------------------------------------------------------------- the page
+
+PAGE = """# Mistakes that the checker knows
+
+`vime-ref check` compares your numbers with the right ones, and with the numbers that each of
+these mistakes would give. If yours match a mistake, the report names it.
+[Check your implementation](check.md) shows such a report.
+
+- **Seen in** names public code as it was when it was read. The projects may have fixed it since.
+- *All codes*, *many codes* and *everywhere* mean most of the code that was read. Four ports, for
+  example, do not add 1e-8: matthewlujp, deligentfool, justheuristic and rejax.
+- **Operations** are the ones for which the checker can name the mistake.
+- Each mistake has a mutant: an implementation with exactly this mistake. The checker names all
+  of them; [`results/mistakes.txt`](../results/mistakes.txt) is the table.
+
+`python -m vime_check.mistakes > docs/mistakes.md` writes this page from
+[`vime_check/mistakes.py`](../vime_check/mistakes.py).
+"""
+HEAD = ("name", "what it is", "what it does", "seen in", "operations")
+
+
+def page() -> str:
+    """The page `docs/mistakes.md`."""
+    from vime_check.cases import OPERATIONS  # the notes alone need no reference
+
+    lines = [table_row(HEAD), table_row(["---"] * len(HEAD))]
+    for name, note in NOTES.items():
+        named = [
+            f"`{key}`" for key, each in OPERATIONS.items() if name in each.mistakes
+        ]
+        # The checker itself looks for changed inputs, whatever the operation.
+        operations = ", ".join(named) or "all"
+        lines.append(table_row([f"`{name}`", *note, operations]))
+    return "\n".join([PAGE, *lines, ""])
+
+
+def table_row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
 if __name__ == "__main__":
-    raise SystemExit("import this module; the command is vime-ref")
+    print(page(), end="")

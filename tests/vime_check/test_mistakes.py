@@ -1,10 +1,21 @@
 """Known mistakes: each has a note, is hunted and told apart; and the band of errors that looks like noise."""
 
+import subprocess
+import sys
+
 import pytest
 from check_helpers import ROOT, STORED, variants
 
 from vime_check.cases import OPERATIONS
-from vime_check.mistakes import MOST_NOISE, NOISE, NOISY, NOTES, UNDEFINED, noise_band
+from vime_check.mistakes import (
+    MOST_NOISE,
+    NOISE,
+    NOISY,
+    NOTES,
+    UNDEFINED,
+    noise_band,
+    page,
+)
 
 README = (ROOT / "README.md").read_text("utf-8")
 
@@ -45,6 +56,27 @@ def test_mistakes_of_operations_and_of_rules_have_notes() -> None:
     made = {flag for each in OPERATIONS.values() for flag in each.mistakes}
     assert made | {"InputMutation"} == set(NOTES)
     assert {*NOISE, *UNDEFINED, *NOISY} <= set(NOTES)
+
+
+def test_page_is_what_the_command_prints() -> None:
+    """`python -m vime_check.mistakes` by another process, whose notes are of a module named __main__."""
+    done = subprocess.run(
+        [sys.executable, "-m", "vime_check.mistakes"], capture_output=True, check=True
+    )
+    assert done.stdout.decode("utf-8") == page()
+    assert (ROOT / "docs" / "mistakes.md").read_text("utf-8") == page()
+
+
+def test_page_names_operations_of_each_mistake() -> None:
+    rows = {
+        name: row
+        for row in page().splitlines()
+        for name in NOTES
+        if row.startswith(f"| `{name}` |")
+    }
+    assert set(rows) == set(NOTES)
+    assert rows["PriorFloor"].endswith("| `elbo`, `elbo_grad` |")
+    assert rows["InputMutation"].endswith("| all |")
 
 
 @pytest.mark.parametrize(
