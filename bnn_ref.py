@@ -107,6 +107,7 @@ def kl_textbook(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Arr
     """KL[q‖p] as textbooks have it. Its terms cancel if q and p almost agree.
 
     [Lecture], the slide on the KL, leaves out the −1: its value is D/2 for q = p.
+    Derivation: docs/derivations.md, 3.
     """
     ratio = sigma_q / sigma_p
     move = (mu_q - mu_p) / sigma_p
@@ -119,6 +120,8 @@ def kl_diag_normal(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> 
 
     The sum of `kl_textbook`, but with relative error ≤ 1e-12 even if q and p almost
     agree. Raises ValueError unless all are finite and both sigmas > 0.
+
+    Derivation: docs/derivations.md, 3.
 
     >>> one, zero = np.array([1.0]), np.array([0.0])
     >>> float(kl_diag_normal(1e-9 * one, one, zero, one))
@@ -167,6 +170,7 @@ def kl_hessian_diag(q: DiagNormal) -> tuple[Array, Array]:
     """Second derivatives of KL[q(φ + Δ)‖q(φ)] at Δ = 0, in μ and in ρ, each (D,).
 
     All mixed derivatives are 0. Raises ValueError if 1/σ² overflows. [VIME] section 2.5.
+    Derivation: docs/derivations.md, 3.
     """
     check_curved(q.sigma)
     h_mu = q.sigma**-2.0
@@ -175,7 +179,10 @@ def kl_hessian_diag(q: DiagNormal) -> tuple[Array, Array]:
 
 
 def kl_taylor(q: DiagNormal, delta_mu: Array, delta_rho: Array) -> Array:
-    """KL[q(φ + Δ)‖q(φ)] ≈ ½ ΔᵀHΔ, a scalar in nats; delta_mu and delta_rho (D,)."""
+    """KL[q(φ + Δ)‖q(φ)] ≈ ½ ΔᵀHΔ, a scalar in nats; delta_mu and delta_rho (D,).
+
+    Derivation: docs/derivations.md, 4.
+    """
     check_array("delta_mu", delta_mu, q.mu.shape)
     check_array("delta_rho", delta_rho, q.rho.shape)
     h_mu, h_rho = kl_hessian_diag(q)
@@ -241,7 +248,10 @@ def mlp(
 
 
 def sample_weights(q: DiagNormal, eps: Array) -> Array:
-    """Weights (S, D) from standard normal eps (S, D). [Lecture], reparameterization."""
+    """Weights (S, D) from standard normal eps (S, D). [Lecture], reparameterization.
+
+    Derivation: docs/derivations.md, 5.
+    """
     check_eps(eps, len(q.mu))
     return q.mu + q.sigma * eps  # (S, D)  B7
 
@@ -251,6 +261,7 @@ def mlp_local(q: DiagNormal, inputs: Array, zeta: Zeta, layer_sizes: Sizes) -> A
 
     zeta: one standard normal (S, N, O) per layer, so that the noise differs between
     samples, rows and units. [Local] section 2; [VIME] section 2.5.
+    Derivation: docs/derivations.md, 5.
     """
     check_zeta(zeta, len(inputs), layer_sizes)
     check_array("inputs", inputs, (len(inputs), layer_sizes[0]))
@@ -303,6 +314,7 @@ def elbo(
     inputs (B, I) and targets (B, O) are a minibatch that stands for n = num_data rows;
     eps (S, D). [VIME] section 2.3. [Lecture] "Lower bound" ends in + log p(z) after a
     line with − log p(z); "BNNs" maximises E p(s′), without logarithm and KL.
+    Derivation: docs/derivations.md, 2.
     """
     check_rows(inputs, targets)
     outputs = mlp(sample_weights(q, eps), inputs, layer_sizes)  # (S, B, O)
@@ -331,7 +343,10 @@ def elbo_local(
 def lower_bound(
     q: DiagNormal, prior: DiagNormal, log_p: Array, num_data: float
 ) -> Array:
-    """The bound from the log likelihoods (S, B) of a minibatch."""
+    """The bound from the log likelihoods (S, B) of a minibatch.
+
+    Derivation: docs/derivations.md, 2.
+    """
     check_positive("num_data", num_data)
     row_means = np.mean(log_p, axis=0)  # (B,)
     evidence = num_data / len(row_means) * np.sum(row_means)

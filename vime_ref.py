@@ -146,7 +146,10 @@ def posterior_step_local(
 def newton_step(
     q: DiagNormal, grad_mu: Array, grad_rho: Array, step_size: float
 ) -> DiagNormal:
-    """φ − λ H⁻¹∇ℓ, from ∇ℓ (D,) at q."""
+    """φ − λ H⁻¹∇ℓ, from ∇ℓ (D,) at q.
+
+    Derivation: docs/derivations.md, 4.
+    """
     check_positive("step_size", step_size)
     h_mu, h_rho = bnn.kl_hessian_diag(q)
     mu = q.mu - step_size * grad_mu / h_mu
@@ -209,6 +212,7 @@ def information_gain(q_new: DiagNormal, q_old: DiagNormal) -> float:
 
     Relative error ≤ 1e-12 however small the step from one to the other. [VIME] section
     2.3; [Lecture], mutual information as expected KL.
+    Derivation: docs/derivations.md, 1.
     """
     check_array("q_new.mu", q_new.mu, q_old.mu.shape)
     mean_move = (q_new.mu - q_old.mu) / q_old.sigma
@@ -223,6 +227,7 @@ def information_gain_taylor(
     """½ λ² ∇ℓᵀ H⁻¹ ∇ℓ in nats from ∇ℓ (D,) at q: `bnn_ref.kl_taylor` of −λH⁻¹∇ℓ.
 
     [VIME] section 2.5. The original code leaves out the ½; its median hides that.
+    Derivation: docs/derivations.md, 4.
     """
     check_array("grad_mu", grad_mu, q.mu.shape)
     check_array("grad_rho", grad_rho, q.mu.shape)
@@ -248,6 +253,7 @@ def information_gains(
     "exact" is `information_gain(posterior_step(row), q)`; "taylor" is its second-order
     form. With S samples the Taylor gain is biased upward by ½λ² tr(H⁻¹ Cov ĝ), where ĝ
     is the S-sample mean gradient. `fast_ref` has the same for many rows at once.
+    Derivation: docs/derivations.md, 6.
     """
     bnn.check_choice("method", method, METHODS)
     bnn.check_data(inputs, targets, layer_sizes, likelihood_sigma)

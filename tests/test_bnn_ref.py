@@ -137,6 +137,7 @@ def test_softplus_round_trip(rho: float) -> None:
 def test_softplus_difference_against_50_digits(
     low: float, gap: float, sign: float
 ) -> None:
+    """Derivation: docs/derivations.md, 3."""
     rho_q, rho_p = (low + gap, low) if sign > 0 else (low, low + gap)
     exact = exact_softplus(rho_q) - exact_softplus(rho_p)
     value = bnn.softplus_difference(np.array(rho_q), np.array(rho_p))
@@ -211,6 +212,7 @@ def test_normal_log_density_against_scipy_and_integration(
 def test_kl_diag_normal_against_50_digits(
     seed: int, size: int, mean_move: float, sigma_move: float
 ) -> None:
+    """Derivation: docs/derivations.md, 3."""
     rng = np.random.default_rng(seed)
     sigma_p = np.exp(rng.uniform(np.log(1e-6), np.log(1e3), size))
     ratio = (1.0 + sigma_move) ** rng.choice([-1.0, 1.0], size)
@@ -266,7 +268,10 @@ def log_normal(x: float, mean: float, sigma: float) -> float:
 def test_kl_textbook_against_50_digits_and_the_stable_form(
     rows: list[tuple[float, float]], ratio: float
 ) -> None:
-    """To 1e-12 where widths differ by a fifth or more; near identity its terms cancel (control). B3"""
+    """To 1e-12 where widths differ by a fifth or more; near identity its terms cancel (control).
+
+    Derivation: docs/derivations.md, 3. B3
+    """
     mu_p, sigma_p = np.array(rows).T
     moments = (mu_p + 0.5 * sigma_p, ratio * sigma_p, mu_p, sigma_p)
     value = bnn.kl_textbook(*moments)
@@ -283,6 +288,8 @@ def test_kl_textbook_against_50_digits_and_the_stable_form(
 def test_kl_diag_normal_against_integration(
     mu_q: float, sigma_q: float, mu_p: float, sigma_p: float
 ) -> None:
+    """Derivation: docs/derivations.md, 3."""
+
     def integrand(t: float) -> float:  # over t = (x − μ_q)/σ_q
         x = mu_q + sigma_q * t
         log_ratio = log_normal(x, mu_q, sigma_q) - log_normal(x, mu_p, sigma_p)
@@ -430,7 +437,7 @@ def exact_kl_of_moved(q: DiagNormal, delta: Any) -> Any:
 def test_kl_hessian_diag_against_second_differences_at_50_digits(
     rho: tuple[float, float],
 ) -> None:
-    """Equation B4"""
+    """Derivation: docs/derivations.md, 3. B4"""
     q = DiagNormal(np.array([0.3, -2.0]), np.array(rho))
     h = mp.mpf(
         "1e-12"
@@ -458,7 +465,10 @@ def test_kl_hessian_diag_against_second_differences_at_50_digits(
 @settings(max_examples=30)
 @given(seeds)
 def test_kl_taylor_against_50_digits(seed: int) -> None:
-    """The ratio to the exact KL tends to 1, its error falling as the step; MissingHalf tends to 2. B5"""
+    """The ratio to the exact KL tends to 1, its error falling as the step; MissingHalf tends to 2.
+
+    Derivation: docs/derivations.md, 4. B5
+    """
     rng = np.random.default_rng(seed)
     # Where σ ≈ e^ρ, a positive move's cubic term is positive: it can't cancel and leave a quadratic error.
     q = DiagNormal(rng.normal(size=3), rng.uniform(-3.0, -1.0, 3))
@@ -673,7 +683,10 @@ def test_pre_activations_of_both_reparameterizations_against_closed_form(
 
 
 def test_second_layer_of_both_reparameterizations_against_closed_form() -> None:
-    """For one row the hidden units are independent normals either way; E relu and E relu² are known. 4 s.e."""
+    """For one row the hidden units are independent normals either way; E relu and E relu² are known. 4 s.e.
+
+    Derivation: docs/derivations.md, 5.
+    """
     case, num_samples = make_case((2, 3, 2), 1, 1, 5, 1.0), 200_000
     rng = np.random.default_rng(7)
     (m1, m1_bias), (m2, m2_bias) = bnn.unflatten(case.q.mu, case.layer_sizes)
@@ -709,7 +722,10 @@ def test_second_layer_of_both_reparameterizations_against_closed_form() -> None:
 
 
 def test_noise_is_independent_per_row_and_layer_within_4_standard_errors() -> None:
-    """SharedRowNoise: equal rows get equal outputs from weight samples. SameLayerNoise: equal seeds per layer."""
+    """SharedRowNoise: equal rows get equal outputs from weight samples. SameLayerNoise: equal seeds per layer.
+
+    Derivation: docs/derivations.md, 5.
+    """
     num_samples, sizes = 10_000, (1, 1, 1)
     standard_error = 1.0 / num_samples**0.5
     q, inputs = DiagNormal(np.full(4, 2.0), np.zeros(4)), np.ones((2, 1))
@@ -975,7 +991,10 @@ def test_predict_takes_a_sigma_for_each_output_of_a_deep_network() -> None:
 def test_elbo_of_minibatches_averages_to_that_of_the_data(
     seed: int, sizes: tuple[int, ...]
 ) -> None:
-    """A batch of 2 of the 4 rows stands for all 4. PerBatchKL: it stands for itself."""
+    """A batch of 2 of the 4 rows stands for all 4. PerBatchKL: it stands for itself.
+
+    Derivation: docs/derivations.md, 2.
+    """
     case = make_case(sizes, 4, 2, seed, 1.0)
 
     def value(rows: list[int], num_data: float) -> tuple[float, float]:

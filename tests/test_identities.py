@@ -283,8 +283,8 @@ def test_mutual_information_is_expected_information_gain_by_quadrature(
 ) -> None:
     """The lecture's "need proof for that last line?": E KL[p(θ|s′)‖p(θ)] = H(θ) − E H(θ|s′) = H(s′) − E H(s′|θ).
 
-    And all three are ½ log(1 + x²σ²/σ_l²), to which the mean of `information_gain` over s′ comes as well.
-    """
+       And all three are ½ log(1 + x²σ²/σ_l²), to which the mean of `information_gain` over s′ comes as well.
+    Derivation: docs/derivations.md, 1."""
     assume(x * sigma < 5 * sigma_l)  # so that the grid resolves the posterior
     thetas, outcome_sigma = mean + sigma * GRID, np.hypot(x * sigma, sigma_l)
     outcomes = x * mean + outcome_sigma * GRID
@@ -321,7 +321,10 @@ def test_mutual_information_is_expected_information_gain_by_quadrature(
 def test_mutual_information_identity_by_quadrature_where_nothing_is_gaussian(
     gap, share, x
 ) -> None:
-    """Two bumps as a prior: here H(θ|s′) depends on s′, so only its mean over s′ makes the identity hold."""
+    """Two bumps as a prior: here H(θ|s′) depends on s′, so only its mean over s′ makes the identity hold.
+
+    Derivation: docs/derivations.md, 1.
+    """
     thetas, outcomes = np.linspace(-13, 13, 501), np.linspace(-30, 30, 501)
     prior = share * norm.pdf(thetas, -gap, 0.5) + (1 - share) * norm.pdf(
         thetas, gap, 1.0
@@ -394,6 +397,7 @@ def test_posterior_and_evidence_by_quadrature_against_the_conjugate_ones(
 def test_log_evidence_is_elbo_plus_kl_to_the_exact_posterior(
     problem: Problem, q: DiagNormal
 ) -> None:
+    """Derivation: docs/derivations.md, 2."""
     mean, cov = problem.posterior()
     gap, log_evidence = kl_full(*full(q), mean, cov), problem.log_evidence()
     assert problem.elbo(q) + gap == pytest.approx(log_evidence, rel=1e-10, abs=1e-10)
@@ -529,6 +533,7 @@ def moments_of_first_layer(case: Case) -> dict[str, tuple[np.ndarray, np.ndarray
 def test_local_reparameterization_and_weight_sampling_agree_in_mean_and_variance(
     case: Case,
 ) -> None:
+    """Derivation: docs/derivations.md, 5."""
     moments = moments_of_first_layer(case)
     for weights, local in zip(moments["weights"], moments["local"]):
         np.testing.assert_allclose(local, weights, rtol=1e-10, atol=1e-13)

@@ -215,7 +215,7 @@ linear_cases = st.builds(
 def test_posterior_step_against_closed_form_of_a_linear_model(
     case: Case, step_size: float
 ) -> None:
-    """Equation V2"""
+    """Derivation: docs/derivations.md, 4. V2"""
     q, x = (
         case.q,
         np.array([case.inputs[0, 0], 1.0]),
@@ -413,7 +413,10 @@ def test_information_gain_mistakes_fail_the_50_digits(
 def test_information_gain_taylor_against_the_limit_of_the_exact_gain(
     case: Case, seed: int, step_size: float
 ) -> None:
-    """KL[q(φ + tΔ)‖q(φ)]/t² at t = 1e-20 in 80 digits, Δ = −λH⁻¹g; and `kl_taylor` of the same Δ. V5"""
+    """KL[q(φ + tΔ)‖q(φ)]/t² at t = 1e-20 in 80 digits, Δ = −λH⁻¹g; and `kl_taylor` of the same Δ.
+
+    Derivation: docs/derivations.md, 4. V5
+    """
     q, rng = case.q, np.random.default_rng(seed)
     gradient = rng.normal(size=(2, len(q.mu)))
     gain = vime.information_gain_taylor(q, *gradient, step_size=step_size)
@@ -513,6 +516,7 @@ def test_exact_gains_are_those_of_the_posterior_step(case: Case, local: bool) ->
 def test_taylor_gain_approaches_the_exact_one_like_the_step_size(
     local: bool, module: object
 ) -> None:
+    """Derivation: docs/derivations.md, 4."""
     case, step_sizes = make_case((2, 3, 1), 4, 3, 11, 1.0), np.array([1e-2, 1e-3, 1e-4])
     taylor, exact = (
         np.array(
@@ -538,6 +542,7 @@ def test_taylor_gain_approaches_the_exact_one_like_the_step_size(
 def test_gradient_is_averaged_over_samples_before_squaring(
     local: bool, module: object
 ) -> None:
+    """Derivation: docs/derivations.md, 6."""
     case, samples = make_case((2, 3, 2), 3, 4, 5, 1.0), range(4)
     per_sample = [
         gains_of(
@@ -588,7 +593,10 @@ def test_gains_do_not_depend_on_chunks_or_on_the_order_of_rows(local: bool) -> N
 
 @pytest.mark.parametrize("num_samples", [1, 2, 3])
 def test_taylor_bias_against_enumeration_of_two_point_noise(num_samples: int) -> None:
-    """Over all ε in {−1, 1}², a linear model: E gain − gain of the mean gradient = ½λ² tr(H⁻¹ Cov ĝ), which is 1/S."""
+    """Over all ε in {−1, 1}², a linear model: E gain − gain of the mean gradient = ½λ² tr(H⁻¹ Cov ĝ), which is 1/S.
+
+    Derivation: docs/derivations.md, 6.
+    """
     case, step_size = make_case((1, 1), 1, 1, 3, 0.7), 0.1
     x, signs = (
         np.array([case.inputs[0, 0], 1.0]),
@@ -693,7 +701,10 @@ def test_normalize_gains_keeps_ten_medians_by_default() -> None:
 def test_scale_of_gains_cancels_where_the_current_batch_is_the_only_history(
     gains: list[float], factor: float
 ) -> None:
-    """MissingHalf and λ are invisible after the division; a median from before shows them."""
+    """MissingHalf and λ are invisible after the division; a median from before shows them.
+
+    Derivation: docs/derivations.md, 4.
+    """
     gains = np.array(gains)
     (plain, history), (scaled, _) = (
         vime.normalize_gains(k * gains, ()) for k in (1.0, factor)
@@ -1147,7 +1158,10 @@ def test_vime_starts_from_the_prior_of_the_original_code() -> None:
 
 
 def test_default_num_data_is_the_posterior_of_the_original_loss() -> None:
-    """Its loss, KL/5 − Σ log p over a minibatch of 10, is −ELBO/5 of 50 rows; NoKLScale would take another."""
+    """Its loss, KL/5 − Σ log p over a minibatch of 10, is −ELBO/5 of 50 rows; NoKLScale would take another.
+
+    Derivation: docs/derivations.md, 2.
+    """
     case = make_case((2, 3, 1), 10, 2, 0, 5.0)
     num_data = vime.VimeSettings().num_data
 

@@ -17,8 +17,6 @@ from vime_check.mistakes import (
     page,
 )
 
-README = (ROOT / "README.md").read_text("utf-8")
-
 
 @pytest.mark.parametrize("flag", NOTES)
 def test_each_mistake_is_hunted_by_two_cases(flag: str) -> None:
@@ -40,16 +38,6 @@ def test_each_mistake_of_an_operation_is_told_apart_by_two_cases(
     told = max((len(variants(case["wrong"][flag])) for case in cases), default=0)
     assert len(cases) >= 2
     assert told == len(OPERATIONS[name].mistakes[flag])
-
-
-def test_mistakes_of_readme_have_notes() -> None:
-    table = README.split("\n## Mistakes found elsewhere\n")[1].split("\n## ")[0]
-    rows = [
-        line.split("|")[1].strip()
-        for line in table.splitlines()
-        if line.startswith("|")
-    ][2:]
-    assert {name for row in rows for name in row.split(", ")} <= set(NOTES)
 
 
 def test_mistakes_of_operations_and_of_rules_have_notes() -> None:
