@@ -197,7 +197,6 @@ def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     ("given", "reason"),
     [
         ([], "which command? run, figure, check, fuzz"),
-        (["--"], "which command? run, figure, check, fuzz"),
         (["--bogus"], "unrecognized arguments: --bogus"),
         (["fly"], "'fly'"),
         (["run", "--speed", "9"], "--speed 9"),
