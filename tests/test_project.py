@@ -241,14 +241,26 @@ def test_lines_that_change_a_shape_say_so(name: str) -> None:
 # ------------------------------------------------------------ labels
 
 
-def labels_of_code() -> list[tuple[str, str]]:
-    """Label and module of each line of code that ends in a label."""
+def labels_of_code() -> list[tuple[str, tuple[str, int]]]:
+    """Label, and module and number, of each line of code that ends in a label."""
     return [
-        (label, name)
+        (label, (name, number))
         for name, module in MODULES.items()
-        for comment in measures.trailing_comments(module.source).values()
+        for number, comment in measures.trailing_comments(module.source).items()
         for label in re.findall(rf"(?:# |  )({LABEL})$", comment)
     ]
+
+
+def places_of(name: str) -> list[tuple[str, int]]:
+    """Module and number of each line of a function or method, such as vime_ref.Vime.update."""
+    module = max((each for each in MODULES if name.startswith(f"{each}.")), key=len)
+    node: ast.AST = MODULES[module].tree
+    for part in name.removeprefix(f"{module}.").split("."):
+        inner = ast.FunctionDef | ast.ClassDef
+        assert isinstance(node, ast.Module | ast.ClassDef), name
+        (node,) = [n for n in node.body if isinstance(n, inner) and n.name == part]
+    assert isinstance(node, ast.FunctionDef), name
+    return [(module, number) for number in measures.lines_of(node)]
 
 
 @functools.cache
@@ -278,14 +290,14 @@ def equations() -> dict[str, list[str]]:
 
 
 def test_each_equation_has_one_line_of_code_and_a_test() -> None:
-    in_code = labels_of_code()
-    assert len({label for label, _ in in_code}) == len(in_code), (
-        "a label stands on two lines"
-    )
-    assert set(dict(in_code)) == set(equations()) == set(labels_of_tests())
+    """The line stands in a function that the page names. Control: the next function is another."""
+    in_code = dict(labels_of_code())
+    assert len(in_code) == len(labels_of_code()), "a label stands on two lines"
+    assert set(in_code) == set(equations()) == set(labels_of_tests())
+    assert in_code["B1"] not in places_of("bnn_ref.softplus_inverse")
     for label, (*_, functions, tests) in equations().items():
-        modules = {name.rpartition(".")[0] for name in code_names(functions)}
-        assert any(each.startswith(dict(in_code)[label]) for each in modules), label
+        named = [places_of(name) for name in code_names(functions)]
+        assert any(in_code[label] in places for places in named), label
         assert labels_of_tests()[label] & set(code_names(tests)), label
 
 

@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vime_check.cases import OPERATIONS
-from vime_check.cases.networks import at_kink
-from vime_check.errors import difference, listed
+from vime_check.errors import by_name, difference, listed
 from vime_check.judge import Vector, Wrong, load_vectors, outcome_of, selected
 from vime_check.mistakes import MARGIN, MOST_NOISE, NOISE, noise_band
 from vime_check.operations import (
@@ -29,15 +28,8 @@ from vime_check.operations import (
     Operation,
     rounded,
 )
-from vime_check.programs import (
-    Answer,
-    Peer,
-    ProtocolError,
-    UsageError,
-    answer_of,
-    peer_of,
-)
-from vime_check.wire import Arrays, Inputs, decode_outputs, encode, shown
+from vime_check.programs import Answer, Peer, ProtocolError, UsageError, peer_of
+from vime_check.wire import Arrays, Inputs, decode_inputs, decode_outputs, encode, shown
 
 # ---------------------------------------------------------------- constants
 
@@ -45,6 +37,13 @@ from vime_check.wire import Arrays, Inputs, decode_outputs, encode, shown
 FACTOR = 100.0
 
 # ---------------------------------------------------------------- types
+
+
+class Drawn(NamedTuple):
+    """Drawn inputs with the reference's output: as a case, whose inputs are as they are sent, and decoded."""
+
+    vector: Vector
+    given: Inputs  # as functions take them, in float64
 
 
 class Finding(NamedTuple):
@@ -93,17 +92,19 @@ class FuzzReport:
 # ---------------------------------------------------------------- vectors of drawn inputs
 
 
-def drawn_vector(sample: Vector, inputs: Inputs) -> Vector | None:
+def drawn_vector(sample: Vector, inputs: Inputs) -> Drawn | None:
     """A vector with these inputs; None if the reference rejects them or rounding decides its answer."""
     operation = OPERATIONS[sample.operation]
-    right = None if at_kink(inputs) else reference_output(operation, inputs)
+    given = decode_inputs(inputs, operation.kinds, "f64")
+    undecided = operation.undecided(given)
+    right = None if undecided else reference_output(operation, given)
     if right is None:
         return None
 
     # Near identity no more is demanded than the specification does.
     near = sample.dtype == "f64" and any(flag in NOISE for flag in operation.mistakes)
     least = NEAR_IDENTITY if near else 0.0
-    return sample._replace(
+    vector = sample._replace(
         id=f"{sample.operation}/drawn",
         inputs=inputs,
         why="",
@@ -111,42 +112,46 @@ def drawn_vector(sample: Vector, inputs: Inputs) -> Vector | None:
         wrong=(),
         tolerance=max(FACTOR * sample.tolerance, least),
     )
+    return Drawn(vector, given)
 
 
-def reference_output(operation: Operation, inputs: Inputs) -> Arrays | None:
+def reference_output(operation: Operation, given: Inputs) -> Arrays | None:
     """What the reference gives; None if it rejects the inputs or overflows."""
     with np.errstate(over="raise", invalid="raise", divide="raise"):
-        return output_of(operation.function, operation, inputs, "f64")
+        return output_of(operation.function, given)
 
 
-def output_of(
-    function: Function, operation: Operation, inputs: Inputs, dtype: str
-) -> Arrays | None:
-    """What a function of the operation's inputs gives; None if there are no numbers."""
-    answer = answer_of(function, inputs, operation.kinds, dtype)
-    return decode_outputs(answer["result"]) if "result" in answer else None
+def output_of(function: Function, given: Inputs) -> Arrays | None:
+    """The function's output; None if there are no numbers."""
+    try:
+        return by_name(function(**given))
+    except Exception:  # a mistake may break in any way
+        return None
 
 
-def with_mistakes(vector: Vector, answer: Answer) -> Vector:
+def with_mistakes(drawn: Drawn, answer: Answer) -> Vector:
     """The vector with the known mistakes whose outputs lie well away from the right one, so that no other is named."""
+    vector = drawn.vector
     reached = reach(vector, answer)
     mistakes = OPERATIONS[vector.operation].mistakes
     found = [
         wrong
         for flag, functions in mistakes.items()
         for function in functions
-        for wrong in wrong_of_drawn(vector, flag, function, reached)
+        for wrong in wrong_of_drawn(drawn, flag, function, reached)
     ]
     return vector._replace(wrong=tuple(found))
 
 
 def wrong_of_drawn(
-    vector: Vector, flag: str, function: Function, reached: float
+    drawn: Drawn, flag: str, function: Function, reached: float
 ) -> Iterator[Wrong]:
     """The mistake's output, if it is told apart; its band of errors, if it gives rounding noise."""
-    operation = OPERATIONS[vector.operation]
-    dtype = vector.dtype if flag in NOISE else "f64"
-    output = output_of(function, operation, vector.inputs, dtype)
+    vector, given = drawn
+    if flag in NOISE and vector.dtype != "f64":  # the noise is that of the precision
+        kinds = OPERATIONS[vector.operation].kinds
+        given = decode_inputs(vector.inputs, kinds, vector.dtype)
+    output = output_of(function, given)
     off = 0.0 if output is None else distance(output, vector)
     if output is None or off <= MARGIN * vector.tolerance:
         return
@@ -227,13 +232,14 @@ class Trial:
     sample: Vector  # says how errors are measured
     compared: int = 0
     skipped: str = "no inputs that the reference takes"
-    seen: tuple[Vector, Answer] | None = None
+    seen: tuple[Drawn, Answer] | None = None
 
     def disagrees(self, inputs: Inputs) -> bool:
         """Whether the answer is wrong; ends the search if there is none."""
-        vector = drawn_vector(self.sample, inputs)
-        if vector is None:
+        drawn = drawn_vector(self.sample, inputs)
+        if drawn is None:
             return False
+        vector = drawn.vector
 
         # The answer, unless there is none.
         try:
@@ -249,7 +255,7 @@ class Trial:
         outcome = outcome_of(vector, answer, floor_of(vector))
         if outcome.status not in ("failed", "errored"):
             return False
-        self.seen = vector, answer
+        self.seen = drawn, answer
         return True
 
     def finding(self, how: str) -> Finding:
@@ -262,8 +268,8 @@ class Trial:
             return Finding(operation, "passed", message, None)
 
         # The disagreement with the mistakes that explain it.
-        vector, answer = self.seen
-        vector = with_mistakes(vector, answer)
+        drawn, answer = self.seen
+        vector = with_mistakes(drawn, answer)
         outcome = outcome_of(vector, answer, floor_of(vector))
         comment = f"Found by fuzz: {outcome.message}."
         case = case_of(vector, comment, outcome.mistakes)

@@ -25,7 +25,8 @@ from vime_check.wire import DTYPES, Inputs, Kinds
 
 BOTH = tuple(DTYPES)
 FLOORS = {"f64": 2e-15, "f32": 1e-6}  # of the tolerances: ten units in the last place
-NEAR_IDENTITY = 1e-12  # in float64: what SPEC 2.1 demands there, and no more
+# The relative error that is demanded of a KL in float64 where q′ is close to q, against 50 digits.
+NEAR_IDENTITY = 1e-12
 # Halvings that bring two drawn distributions together, at most. In float32 an honest code that subtracts two σ has an
 # error of 1e-7 over the move: no move is less than 2^-8 there.
 NEAREST = {"f64": 16, "f32": 4}
@@ -52,6 +53,10 @@ def no_inputs(draw: Draw) -> Inputs:
     return {}
 
 
+def never(given: Inputs) -> bool:
+    return False
+
+
 class Operation(NamedTuple):
     """All that is known of an operation."""
 
@@ -69,6 +74,7 @@ class Operation(NamedTuple):
     intermediates: Function | None = None  # from the inputs, values on the way
     exact: Function | None = None  # the same with 50 digits
     draw: Callable[[Draw], Inputs] = no_inputs
+    undecided: Callable[[Inputs], bool] = never  # rounding decides the output there
 
     @property
     def names(self) -> list[str]:
@@ -205,6 +211,19 @@ def draw_by_names(draw: Callable[..., Inputs], *names: str, **settings: Any) -> 
     for name in names:
         inputs = OPERATIONS[name].names
         draw_of(name)(partial(draw, names=inputs, **settings))
+
+
+def undecided_for(
+    *names: str,
+) -> Callable[[Callable[[Inputs], bool]], Callable[[Inputs], bool]]:
+    """Register whether rounding decides these operations' outputs at decoded inputs."""
+
+    def decorate(undecided: Callable[[Inputs], bool]) -> Callable[[Inputs], bool]:
+        for name in names:
+            OPERATIONS[name] = OPERATIONS[name]._replace(undecided=undecided)
+        return undecided
+
+    return decorate
 
 
 # ---------------------------------------------------------------- writing cases

@@ -224,6 +224,7 @@ def family_file(family: str) -> dict[str, Any]:
         {
             "schema": 1,
             "family": family,
+            # Its name until 0.1.0: the files stay byte-identical until the next edition.
             "generator": "vectors_ref",
             "notes": {
                 flag: note._asdict() for flag, note in NOTES.items() if flag in used

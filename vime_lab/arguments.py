@@ -63,20 +63,21 @@ def installed_version() -> str:
         return "of a copy that is not installed"
 
 
-def pip_install(extra: str, missing: Sequence[str]) -> str:
-    """The command that installs an extra's packages, whatever vime-ref came from."""
+def pip_install(extra: str, needed: Sequence[str]) -> str:
+    """The command that installs needed packages of an extra, whatever vime-ref came from."""
     from importlib.metadata import PackageNotFoundError, requires
 
     try:
         stated = requires("vime-ref") or []
     except PackageNotFoundError:
         stated = []
-    wanted = [
+    of_extra = [
         requirement.partition(";")[0].strip()
         for requirement in stated
         if requirement.endswith(f'extra == "{extra}"')
     ]
-    return shlex.join(["pip", "install", *(wanted or missing)])
+    wanted = [each for each in of_extra if any(name in each for name in needed)]
+    return shlex.join(["pip", "install", *(wanted or needed)])
 
 
 def command_line() -> Parser:
@@ -87,9 +88,8 @@ def command_line() -> Parser:
     top.add_argument(
         "--version", action=ShowVersion, nargs=0, help="show the version and exit"
     )
-    commands = top.add_subparsers(
-        dest="action", required=True, metavar="COMMAND", parser_class=Parser
-    )
+    top.set_defaults(parser=top)  # unless a command is named, which has its own
+    commands = top.add_subparsers(dest="action", metavar="COMMAND", parser_class=Parser)
     add_run(commands)
     add_figure(commands)
     add_check(commands)

@@ -77,11 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # what is asked for
     given = list(sys.argv[1:] if argv is None else argv)
     parser = command_line()
-    if not given:
-        parser.error(f"which command? {', '.join(COMMANDS)}")
     arguments, unknown = parser.parse_known_args(given)
     if unknown:
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if arguments.action is None:
+        parser.error(f"which command? {', '.join(COMMANDS)}")
     arguments.command_line = given
 
     # doing it

@@ -325,7 +325,7 @@ def check_packages(
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         needs = f"{what} needs {', '.join(missing)}"
-        arguments.parser.reject(f"{needs}: {pip_install(extra, missing)}")
+        arguments.parser.reject(f"{needs}: {pip_install(extra, names)}")
 
 
 def check_folder(

@@ -288,4 +288,8 @@ def show_row(bar: Any, row: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(process_main(Path(sys.argv[1])))
+    match sys.argv[1:]:
+        case [file]:
+            sys.exit(process_main(Path(file)))
+        case _:
+            sys.exit("usage: python -m vime_lab.processes FILE")

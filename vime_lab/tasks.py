@@ -31,7 +31,7 @@ from agents_ref import (
     trpo_step,
     value_init,
 )
-from bnn_ref import check_count, check_positive
+from bnn_ref import check_count, check_positive, sample_eps, sample_zeta
 from vime_lecture.controls import PredictionError
 from vime_ref import Bonus, NoBonus, Vime, VimeSettings, vime_init
 
@@ -42,6 +42,18 @@ gym.register_envs(vime_gym)  # its import did; this uses the name
 ROOT_SEED = 0  # run number s draws from numpy.random.default_rng([ROOT_SEED, s])
 BONUSES = ("vime", "none", "l2")
 FIXED = ("env_id", "axes")  # what makes a task; everything else is a setting
+
+# The functions of a model, by its noise; gradients and gains are the fast twins.
+PER_WEIGHT: dict[str, Any] = {
+    "sample_noise": sample_eps,
+    "gradient": fast_ref.elbo_grad,
+    "gains": fast_ref.information_gains,
+}
+LOCAL: dict[str, Any] = {
+    "sample_noise": sample_zeta,
+    "gradient": fast_ref.elbo_grad_local,
+    "gains": fast_ref.information_gains_local,
+}
 
 # ---------------------------------------------------------------- types
 
@@ -75,6 +87,8 @@ class Task:
     agent: AgentSettings = field(default_factory=AgentSettings)
     trpo: TrpoSettings = field(default_factory=TrpoSettings)
     vime: VimeSettings = field(default_factory=VimeSettings)
+    # noise per unit and row, drawn anew for each row; else noise per weight
+    local: bool = False
 
     def __post_init__(self) -> None:
         check_count("iterations", self.iterations)
@@ -92,7 +106,7 @@ class Job(NamedTuple):
 
 # ---------------------------------------------------------------- the tasks
 
-# The original's model, by the faster of the two gradients.
+# The original's model.
 ORIGINAL = VimeSettings()
 # A model that comes to predict.
 LEARNING = replace(ORIGINAL, likelihood_sigma=0.5, num_data=1000.0)
@@ -153,7 +167,11 @@ def setting_names(settings: Any) -> list[str]:
 
 
 def settings_of(settings: Any) -> dict[str, Any]:
-    """Settings, and those inside them, as JSON knows them, without functions."""
+    """Settings, and those inside them, as JSON knows them, without functions.
+
+    Raises ValueError if a function is not its default, because it would be lost.
+    """
+    check_functions(settings)
     values = {name: getattr(settings, name) for name in setting_names(settings)}
     text = json.dumps(values, default=settings_of)
     return dict(json.loads(text))  # tuples become lists
@@ -238,19 +256,23 @@ def observed(env: gym.Env[Any, Any]) -> int:
 
 
 def model_init(
-    num_observed: int, space: Any, rng: Generator, settings: VimeSettings
+    num_observed: int,
+    space: Any,
+    rng: Generator,
+    settings: VimeSettings,
+    *,
+    local: bool = False,
 ) -> Vime:
-    """The model of a bonus, by the fast twins; runs and studies make theirs here."""
-    fast = replace(
-        settings, gradient=fast_ref.elbo_grad, gains=fast_ref.information_gains
-    )
-    return vime_init(num_observed, space, rng, fast)
+    """The model of a bonus, with this noise; runs and studies make theirs here."""
+    functions = LOCAL if local else PER_WEIGHT
+    return vime_init(num_observed, space, rng, replace(settings, **functions))
 
 
 def bonus_init(name: str, task: Task, env: gym.Env[Any, Any], rng: Generator) -> Bonus:
     if name == "none":
         return NoBonus()
-    model = model_init(observed(env), env.action_space, rng, task.vime)
+    space = env.action_space
+    model = model_init(observed(env), space, rng, task.vime, local=task.local)
     return model if name == "vime" else PredictionError(model)
 
 
@@ -284,6 +306,13 @@ def start(job: Job) -> Start:
 
 
 # ---------------------------------------------------------------- argument checks
+
+
+def check_functions(settings: Any) -> None:
+    for each in fields(settings):
+        value = getattr(settings, each.name)
+        if callable(each.default) and value is not each.default:
+            raise ValueError(f"{each.name} must be its default, got {value!r}")
 
 
 def check_changes(changes: Sequence[Change]) -> None:

@@ -21,8 +21,9 @@ from check_helpers import (
 
 from vime_check import fuzzer
 from vime_check.cases import OPERATIONS
-from vime_check.fuzzer import Finding, FuzzReport
-from vime_check.judge import Vector, check, load_vectors, outcome_of
+from vime_check.fuzzer import Drawn, Finding, FuzzReport
+from vime_check.judge import check, load_vectors, outcome_of
+from vime_check.wire import decode_inputs
 
 pytestmark = pytest.mark.usefixtures("vectors")
 
@@ -221,7 +222,8 @@ def test_draws_of_every_operation_are_valid_inputs_of_the_reference() -> None:
     for name, operation in OPERATIONS.items():
         draw = draw_of_seed(0)
         drawn = [fuzzer.drawn_inputs(operation, draw) for _ in range(20)]
-        results = [fuzzer.reference_output(operation, inputs) for inputs in drawn]
+        decoded = [decode_inputs(each, operation.kinds, "f64") for each in drawn]
+        results = [fuzzer.reference_output(operation, given) for given in decoded]
         assert sum(result is not None for result in results) >= 10, name
         assert list(drawn[0]) == operation.names
 
@@ -239,27 +241,27 @@ def test_fuzz_names_a_mistake_of_lists_of_arrays(flag: str) -> None:
     assert flag in finding.case["flags"]
 
 
-def near_identity() -> Vector:
+def near_identity() -> Drawn:
     """A move of 2^-16 σ, drawn."""
     sigma = 0.7 * (1.0 + 2.0**-16)
     given = {"mu_q": [0.0], "sigma_q": [sigma], "mu_p": [0.0], "sigma_p": [0.7]}
     samples = {v.operation: v for v in load_vectors(None, "f64")}
-    vector = fuzzer.drawn_vector(samples["kl_diag_normal"], given)
-    assert vector is not None
-    assert vector.tolerance == 1e-12
-    return vector
+    drawn = fuzzer.drawn_vector(samples["kl_diag_normal"], given)
+    assert drawn is not None
+    assert drawn.vector.tolerance == 1e-12
+    return drawn
 
 
 def test_fuzz_names_rounding_noise_by_its_size_and_writes_its_band() -> None:
     """Control: the right output, 30 % off, is no noise."""
-    vector = near_identity()
+    drawn = near_identity()
     (textbook,) = OPERATIONS["kl_diag_normal"].mistakes["NaiveNearIdentity"]
-    given = {name: np.array(value) for name, value in vector.inputs.items()}
-    answers = {"noise": textbook(**given), "far": 1.3 * vector.output[""]}
+    given = {name: np.array(value) for name, value in drawn.vector.inputs.items()}
+    answers = {"noise": textbook(**given), "far": 1.3 * drawn.vector.output[""]}
     named = {}
     for name, output in answers.items():
         answer = {"result": float(output)}
-        known = fuzzer.with_mistakes(vector, answer)
+        known = fuzzer.with_mistakes(drawn, answer)
         named[name] = outcome_of(known, answer).mistakes
         band = fuzzer.case_of(known, "Noise.")["wrong"]["NaiveNearIdentity"]["f64"]
         assert 1e-12 <= band["error_from"] < band["error_to"] <= 0.1
@@ -270,7 +272,7 @@ def test_an_answer_without_numbers_is_no_measure_of_how_near_a_mistake_has_to_be
     None
 ):
     """Control: one that is off by little asks for outputs that are ten times nearer."""
-    vector = near_identity()
+    vector = near_identity().vector
     for answer in ({"error": "no"}, {"result": "text"}):
         assert fuzzer.reach(vector, answer) == vector.tolerance
     result = float(vector.output[""] * (1.0 + 2e-12))
@@ -283,9 +285,9 @@ def test_fuzz_passes_over_a_mistake_that_has_no_output() -> None:
     samples = {v.operation: v for v in load_vectors(None, "f64")}
     given = {"rewards": [[1.0], [2.0]], "next_values": [[0.0], [3.0]]}
     given |= {"terminated": [[True], [False]], "truncated": [[False], [False]]}
-    vector = fuzzer.drawn_vector(samples["n_step_returns"], given | {"gamma": 0.5})
-    assert vector is not None
-    known = fuzzer.with_mistakes(vector, {"result": [[0.0], [0.0]]})
+    drawn = fuzzer.drawn_vector(samples["n_step_returns"], given | {"gamma": 0.5})
+    assert drawn is not None
+    known = fuzzer.with_mistakes(drawn, {"result": [[0.0], [0.0]]})
     assert [wrong.name for wrong in known.wrong].count("TerminalDropped") == 1
 
 
@@ -301,3 +303,36 @@ def test_operations_that_fuzz_skipped_take_one_line() -> None:
     ]
     lines = str(FuzzReport("mine", (skipped[0], passed))).splitlines()
     assert lines[1] == "op_0: skipped, no op_0"
+
+
+def test_drawn_inputs_are_decoded_once_for_all_functions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Control: rounding noise of float32 is that of inputs in float32, decoded once more for it."""
+    decoded = []
+
+    def decode(inputs: dict[str, Any], kinds: Any, dtype: str) -> dict[str, Any]:
+        decoded.append(dtype)
+        return decode_inputs(inputs, kinds, dtype)
+
+    monkeypatch.setattr(fuzzer, "decode_inputs", decode)
+    drawn = near_identity()
+    fuzzer.with_mistakes(drawn, {"result": 1.0})
+    assert decoded == ["f64"]
+    assert list(drawn.given) == list(drawn.vector.inputs)
+    assert all(isinstance(value, np.ndarray) for value in drawn.given.values())
+    single = drawn._replace(vector=drawn.vector._replace(dtype="f32"))
+    fuzzer.with_mistakes(single, {"result": 1.0})
+    assert decoded == ["f64", "f32"]
+
+
+def test_the_fuzzer_passes_over_inputs_at_which_rounding_decides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever the operation says of itself. Control: other inputs are compared."""
+    operation = OPERATIONS["softplus"]
+    at_0 = operation._replace(undecided=lambda given: bool(np.any(given["rho"] == 0.0)))
+    monkeypatch.setitem(OPERATIONS, "softplus", at_0)
+    sample = {v.operation: v for v in load_vectors(None, "f64")}["softplus"]
+    assert fuzzer.drawn_vector(sample, {"rho": [1.0, 0.0]}) is None
+    assert fuzzer.drawn_vector(sample, {"rho": [1.0, 2.0]}) is not None

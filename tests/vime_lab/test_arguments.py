@@ -9,6 +9,7 @@ from lab import NAME
 from agents_ref import AgentSettings
 from vime_check.wire import DTYPES
 from vime_lab import arguments, command_line
+from vime_lab.results import RUN_EXTRA
 from vime_lab.studies.catalogue import STUDIES
 from vime_lab.tasks import BONUSES, TASKS
 
@@ -53,9 +54,11 @@ def test_help_against_what_it_does_not_import():
 
 
 def test_pip_install_against_the_installed_metadata(monkeypatch):
-    """Control: without metadata, as in a copy, what is missing is named."""
+    """Control: without metadata, as in a copy, what is needed is named."""
     wanted = "pip install tqdm 'matplotlib>=3.7' 'joblib>=1.3'"
-    assert arguments.pip_install("run", ["tqdm"]) == wanted
+    assert arguments.pip_install("run", RUN_EXTRA) == wanted
+    figure = arguments.pip_install("run", ["matplotlib"])
+    assert figure == "pip install 'matplotlib>=3.7'"
     mujoco = arguments.pip_install("mujoco", ["mujoco"])
     assert mujoco == "pip install 'gymnasium[mujoco]'"
 

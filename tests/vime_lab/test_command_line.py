@@ -54,7 +54,7 @@ sys.exit(command_line.main(sys.argv[1:]))
 """
 MISSING = {
     "run": ("tqdm", "pip install tqdm 'matplotlib>=3.7' 'joblib>=1.3'"),
-    "figure": ("matplotlib", "pip install tqdm 'matplotlib>=3.7' 'joblib>=1.3'"),
+    "figure": ("matplotlib", "pip install 'matplotlib>=3.7'"),
     "fuzz": ("hypothesis", "pip install hypothesis"),
 }
 
@@ -197,6 +197,7 @@ def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     ("given", "reason"),
     [
         ([], "which command? run, figure, check, fuzz"),
+        (["--bogus"], "unrecognized arguments: --bogus"),
         (["fly"], "'fly'"),
         (["run", "--speed", "9"], "--speed 9"),
     ],

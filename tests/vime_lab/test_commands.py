@@ -667,5 +667,5 @@ def test_figure_without_results_or_matplotlib_ends_with_one_line(monkeypatch, ca
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(results, "read_curves", lambda folders: {})
     line = refusal(capsys, ["figure", "somewhere"])
-    needs = f"figure needs matplotlib: pip install {RUN_PACKAGES}"
+    needs = "figure needs matplotlib: pip install 'matplotlib>=3.7'"
     assert line == f"vime-ref figure: error: {needs}\n"

@@ -456,6 +456,14 @@ def test_the_exit_code_of_a_process_against_what_became_of_its_job(
     assert damaged == f"checkpoint {path} is damaged, or no checkpoint"
 
 
+@pytest.mark.parametrize("given", [[], ["one.npz", "two.npz"]])
+def test_a_process_without_its_one_file_shows_the_usage(given, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["processes.py", *given])
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_path(processes.__file__, run_name="__main__")
+    assert exit_.value.code == "usage: python -m vime_lab.processes FILE"
+
+
 @elsewhere
 def test_a_checkpoint_lost_at_the_end_is_a_failure(monkeypatch, tmp_path):
     def lost(path: Path, job: Job) -> Any:

@@ -65,6 +65,22 @@ def test_a_continued_run_of_each_task_against_one_never_stopped(
     assert whole.rows[-1]["gain_median"] > 0.0
 
 
+@pytest.mark.parametrize("bonus", ["vime", "l2"])
+def test_a_continued_run_with_local_noise_against_one_never_stopped(
+    bonus, finished, tmp_path
+):
+    """Control: with noise per weight the same seed gives other rows."""
+    job = small_job(bonus, local=True)
+    whole = runs.run_job(job, tmp_path / "whole.npz")
+    path = tmp_path / "run.npz"
+    assert runs.run_job(job, path, stop_after(2)) is None
+    assert same(runs.run_job(job, path).rows) == same(whole.rows)
+    assert held(path, job) == held(tmp_path / "whole.npz", job)
+    plain, _, rows = finished[bonus]
+    assert plain.task == replace(job.task, local=False)
+    assert same(rows)[-1]["elbo"] != same(whole.rows)[-1]["elbo"]
+
+
 def test_the_rows_file_holds_the_rows(finished, tmp_path):
     job, reference, rows = finished["vime"]
     (tmp_path / "run.npz").write_bytes(reference.read_bytes())

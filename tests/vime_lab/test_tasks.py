@@ -9,6 +9,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+import bnn_ref as bnn
+import fast_ref
 from agents_ref import trpo_step
 from vime_lab.tasks import (
     BONUSES,
@@ -65,6 +67,22 @@ def test_settings_survive_json(name):
     text = json.dumps(settings_of(task))
     assert task_from(json.loads(text)) == task
     assert task_from(settings_of(replace(task, iterations=task.iterations + 1))) != task
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "function"),
+    [
+        ("vime", "sample_noise", bnn.sample_zeta),
+        ("vime", "gradient", fast_ref.elbo_grad),
+        ("vime", "gains", fast_ref.information_gains),
+        ("agent", "policy_step", max),
+    ],
+)
+def test_settings_with_another_function_are_rejected(part, name, function):
+    """JSON would lose it, and `start` sets another."""
+    changed = replace(getattr(TASK, part), **{name: function})
+    with pytest.raises(ValueError, match=f"{name} must be its default, got <"):
+        settings_of(replace(TASK, **{part: changed}))
 
 
 @pytest.mark.parametrize("name", setting_names())
@@ -218,6 +236,37 @@ def test_start_against_the_settings(bonus, kind):
     assert model is None or model.layer_sizes == (3, 4, 2)
     assert (begun.policy.layer_sizes, begun.value.layer_sizes) == ((2, 5, 1), (2, 6, 1))
     assert np.array_equal(begun.policy.observation_scale, [3.0, 0.1])
+    begun.env.close()
+
+
+@pytest.mark.parametrize(
+    ("local", "functions"),
+    [
+        (
+            False,
+            (bnn.sample_eps, fast_ref.elbo_grad, fast_ref.information_gains),
+        ),
+        (
+            True,
+            (
+                bnn.sample_zeta,
+                fast_ref.elbo_grad_local,
+                fast_ref.information_gains_local,
+            ),
+        ),
+    ],
+)
+@pytest.mark.parametrize("bonus", ["vime", "l2"])
+def test_the_noise_of_a_task_chooses_all_three_functions(bonus, local, functions):
+    """The other settings of the model are the task's."""
+    task = with_setting(TASK, "local", local)
+    begun = start(Job("SparseMountainCar", bonus, "", 0, task))
+    model: Any = getattr(begun.bonus, "model", None) if bonus == "l2" else begun.bonus
+    chosen = model.settings
+    assert (chosen.sample_noise, chosen.gradient, chosen.gains) == functions
+    names = ("sample_noise", "gradient", "gains")
+    own = {name: getattr(task.vime, name) for name in names}
+    assert replace(chosen, **own) == task.vime
     begun.env.close()
 
 

@@ -21,6 +21,7 @@ from bnn_ref import Array, DiagNormal, Sigma, Zeta
 from vime_check import exact
 from vime_check.cases.networks import (
     NETWORK,
+    at_kink,
     draw_model,
     lost_to_fudge,
     lost_to_fudged_log,
@@ -47,6 +48,7 @@ from vime_check.operations import (
     mistake,
     numbers,
     operation,
+    undecided_for,
     with_nan,
 )
 from vime_check.wire import Arrays, Inputs
@@ -283,6 +285,7 @@ def bound_cases() -> Iterator[Case]:
 
 
 draw_by_names(draw_model, *BOUNDS)
+undecided_for(*BOUNDS)(at_kink)
 
 
 # ---------------------------------------------------------------- family gain
@@ -549,6 +552,7 @@ def information_gains_cases() -> Iterator[Case]:
 
 
 draw_by_names(draw_model, *GAINS)
+undecided_for(*GAINS)(at_kink)
 
 
 # ---------------------------------------------------------------- family posterior
@@ -682,6 +686,7 @@ def posterior_updates_cases() -> Iterator[Case]:
 
 draw_by_names(draw_model, "posterior_step", "posterior_step_local", rows=1)
 draw_by_names(draw_model, "posterior_updates")
+undecided_for("posterior_step", "posterior_step_local", "posterior_updates")(at_kink)
 
 
 # ---------------------------------------------------------------- mistakes that families share
