@@ -127,7 +127,7 @@ def test_small_tasks_take_no_step_after_the_last(task, actions):
     [
         (
             lambda: BernoulliBandit([]),
-            r"means must be probabilities \(K,\), K >= 1, got",
+            r"means must be probabilities \(K,\) with K >= 1, got",
         ),
         (lambda: BernoulliBandit([[0.5]]), "means must be"),
         (lambda: BernoulliBandit([0.5, 1.1]), "means must be"),

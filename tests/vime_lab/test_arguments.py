@@ -29,7 +29,7 @@ def test_help_names_every_flag_with_its_default(capsys):
     expected = {
         "--task": NAME, "--bonus": "vime none", "--seeds": "3", "--iterations": "the task's, 20, ",
         "--eta": "the task's, 0.0001, ", "--set": "the task's", "--jobs": "joblib's configuration, else the number of ",
-        "--resume": "refuse", "--out": "runs/TASK",
+        "--resume": "exit without", "--out": "runs/TASK",
     }  # fmt: skip
     named = flags_of(capsys, "run")
     assert list(named) == list(expected)

@@ -162,7 +162,7 @@ def test_another_runs_checkpoint_is_refused_by_what_differs(place, kept, tmp_pat
     other, theirs, mine = OTHERS[place]
     message = refused(tmp_path / "run.npz", kept["vime"][1], other)
     assert message.endswith(
-        f"is another run's: its {place} is {theirs}, here it is {mine}"
+        f"belongs to another run: its {place} is {theirs}, here {mine}"
     )
 
 
@@ -230,8 +230,8 @@ def test_what_is_no_checkpoint_is_refused_and_no_pickle_is_opened(tmp_path):
         plain,
         npz(a=np.zeros(3)),
     ):
-        assert "no checkpoint" in refused(path, content, job)
-        assert "no checkpoint" in refused(path, with_digest(content), job)
+        assert "not a checkpoint" in refused(path, content, job)
+        assert "not a checkpoint" in refused(path, with_digest(content), job)
     assert not folder.exists()
     np.load(io.BytesIO(trap), allow_pickle=True)["json"]
     assert folder.exists()

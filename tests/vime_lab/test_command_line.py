@@ -146,7 +146,7 @@ def interrupted(command: str) -> None:
     assert "Traceback" not in error
     lines = error.splitlines()
     if command == "run":  # which shows a bar
-        assert lines[-1] == "vime-ref: interrupted; nothing is written"
+        assert lines[-1] == "vime-ref: interrupted; nothing was written"
     else:
         assert lines == ["", "vime-ref: interrupted"]
         assert "numpy" in said
@@ -182,7 +182,7 @@ def test_version_is_the_installed_one(
     with pytest.raises(SystemExit) as exit_:
         command_line.main(["--version"])
     assert exit_.value.code == 0
-    assert capsys.readouterr().out == "vime-ref of a copy that is not installed\n"
+    assert capsys.readouterr().out == "vime-ref unknown (not installed)\n"
 
 
 @pytest.fixture
@@ -254,8 +254,11 @@ def test_a_check_that_cannot_be_made_or_reported_ends_with_one_line(
         ("src/my_vime.py", "did you mean src.my_vime?"),
         ("src/my_vime", "did you mean src.my_vime?"),
         ("my_vime.py:Mine", "did you mean my_vime:Mine?"),
-        ("../my_vime.py", "did you mean my_vime, in the folder that holds it?"),
-        ("a-b/my_vime.py:x", "did you mean my_vime:x, in the folder that holds it?"),
+        ("../my_vime.py", "did you mean my_vime, run from the folder that holds it?"),
+        (
+            "a-b/my_vime.py:x",
+            "did you mean my_vime:x, run from the folder that holds it?",
+        ),
     ],
 )
 @pytest.mark.parametrize("command", ["check", "fuzz"])

@@ -442,13 +442,13 @@ def test_resume_without_an_unfinished_run_begins(capsys):
     [
         (
             ["--eta", "0.5"],
-            "is another run's: its task.agent.eta is 0.0001, here it is 0.5",
+            "belongs to another run: its task.agent.eta is 0.0001, here 0.5",
         ),
         (
             ["--set", "iterations=7"],
-            "is another run's: its task.iterations is 2, here it is 7",
+            "belongs to another run: its task.iterations is 2, here 7",
         ),
-        ([], "is damaged, or no checkpoint"),
+        ([], "is damaged or not a checkpoint"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_ends_with_one_line(
@@ -499,7 +499,7 @@ def test_failed_runs_are_named_by_task_bonus_setting_and_seed(monkeypatch, capsy
     *_, first, second, how = capsys.readouterr().err.splitlines()
     assert first == f"vime-ref: {NAME} vime agent.eta=0.5 seed 0 failed: bad luck"
     assert second == f"vime-ref: {NAME} vime agent.eta=0.5 seed 1 failed: bad luck"
-    assert how == "vime-ref: the same command with --resume runs again what failed"
+    assert how == "vime-ref: repeat the command with --resume to rerun the failed runs"
     assert {(row["bonus"], row["setting"]) for row in rows_of("out")} == {
         ("vime", "agent.eta=0"), ("none", "agent.eta=0"), ("none", "agent.eta=0.5")
     }  # fmt: skip
@@ -584,7 +584,7 @@ def test_an_interrupted_run_ends_with_code_130_and_one_line(where, monkeypatch, 
             {"run_jobs": commands, "write_results": results}[where], where, interrupted
         )
         assert command_line.main([*PLAIN, "none"]) == 130
-    line = "\nvime-ref: interrupted; the same command with --resume goes on\n"
+    line = "\nvime-ref: interrupted; repeat the command with --resume to continue\n"
     assert capsys.readouterr().err.endswith(line)
     assert Path("out/checkpoints/none-0.npz").exists() == (where == "write_results")
     assert command_line.main([*PLAIN, "none", "--resume"]) == 0
@@ -662,7 +662,7 @@ def test_figure_without_results_or_matplotlib_ends_with_one_line(monkeypatch, ca
     line = usage_error(capsys, ["figure"])
     assert (
         line
-        == "vime-ref figure: error: no results: name folders that hold a learning_curve.csv\n"
+        == "vime-ref figure: error: no results: name folders that contain a learning_curve.csv\n"
     )
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(results, "read_curves", lambda folders: {})

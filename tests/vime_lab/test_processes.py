@@ -54,7 +54,7 @@ subprocess.Popen = Popen
 processes.CHECKPOINT_SECONDS = float(sys.argv[1])
 sys.exit(command_line.main(sys.argv[2:]))
 """
-INTERRUPTED = "\nvime-ref: interrupted; the same command with --resume goes on\n"
+INTERRUPTED = "\nvime-ref: interrupted; repeat the command with --resume to continue\n"
 
 
 def curve(folder: Path = Path("out")) -> list[Row]:
@@ -249,8 +249,8 @@ def test_a_dead_worker_is_reported_and_the_others_finish(
     thread.join()
     report = capsys.readouterr().err.splitlines()[-2:]
     assert report == [
-        f"vime-ref: {NAME} vime seed 0 failed: its process died of signal 9 (Killed)",
-        "vime-ref: the same command with --resume runs again what failed",
+        f"vime-ref: {NAME} vime seed 0 failed: its process was killed by signal 9 (Killed)",
+        "vime-ref: repeat the command with --resume to rerun the failed runs",
     ]
     assert curve() == of_bonus(reference, "none")
     assert (num_kept("none-0"), num_kept("vime-0") < LONG) == (LONG, True)
@@ -285,7 +285,7 @@ def test_what_goes_wrong_in_a_process_is_its_result(tmp_path):
     broken, damaged, stopped, fine = processes.run_jobs(jobs, paths, 4)
     thread.join()
     assert "Nowhere" in broken.failure
-    assert damaged.failure == f"checkpoint {paths[1]} is damaged, or no checkpoint"
+    assert damaged.failure == f"checkpoint {paths[1]} is damaged or not a checkpoint"
     assert paths[1].read_text() == "no checkpoint"
     assert stopped.failure == "stopped"
     assert checkpoints.read_checkpoint(paths[2], jobs[2])[1]["rows"].shape[0] < 400
@@ -329,7 +329,7 @@ def test_what_goes_wrong_around_a_process_is_its_result(tmp_path, monkeypatch):
     reasons = [
         "NotADirectoryError(",
         "OSError(12, 'Cannot allocate memory')",
-        "its process died of signal 35 (",
+        "its process was killed by signal 35 (",
         "",
     ]
     assert all(
@@ -366,7 +366,7 @@ def test_a_killed_worker_of_the_backend_ends_with_one_line(
     thread.join()
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("vime-ref: TerminatedWorkerError: A worker process")
-    assert line.endswith("; the same command with --resume goes on")
+    assert line.endswith("; repeat the command with --resume to continue")
     assert resumed(monkeypatch, BOTH) == reference
 
 
@@ -453,7 +453,7 @@ def test_the_exit_code_of_a_process_against_what_became_of_its_job(
     assert exit_code(job, path, monkeypatch) == 1
     changed, damaged = capsys.readouterr().err.splitlines()
     assert changed == "the code of this project has changed since the command began"
-    assert damaged == f"checkpoint {path} is damaged, or no checkpoint"
+    assert damaged == f"checkpoint {path} is damaged or not a checkpoint"
 
 
 @elsewhere

@@ -122,7 +122,7 @@ def test_results_of_other_settings_are_refused_and_left(monkeypatch, capsys):
     """So are those of which nothing is known. Control: the same settings may be run again, in another way."""
     run(*MADE)
     before = {path: path.read_bytes() for path in Path("out").iterdir()}
-    line = "vime-ref run: error: out holds the results of other settings: choose another --out, or remove it\n"
+    line = "vime-ref run: error: out holds results of other settings: choose another --out, or remove it\n"
     capsys.readouterr()
     for arguments in OTHERS.values():
         assert refusal(capsys, ["run", "--out", "out", *arguments]) == line
@@ -159,7 +159,7 @@ def test_results_that_cannot_be_written_leave_those_before_and_the_checkpoints(
     with monkeypatch.context() as patch:
         patch.setattr(figures, "draw_diagnostics", full)
         assert command_line.main([*PLAIN, "none"]) == 1
-    line = "vime-ref: can't write to out: No space left on device; the same command with --resume tries again"
+    line = "vime-ref: can't write to out: No space left on device; repeat the command with --resume to try again"
     shown = capsys.readouterr().err.splitlines()
     assert (
         [text for text in shown if text.startswith("vime-ref")] == [shown[-1]] == [line]

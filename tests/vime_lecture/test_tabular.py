@@ -476,7 +476,7 @@ class BoxEnv(Faulty):
         (Faulty(), {"table": tabular.Table([[0.0]], [[0, 0]])}, "q_values must have shape (1, 2), got (1, 1)"),
         (Faulty(), {"table": tabular.Table([[0.0, 0.0]], [[0, -1]])}, "counts must be whole numbers >= 0, got -1.0"),
         (Faulty(), {"strategy": lambda q, n: [0.5, 0.6]}, "probabilities must be >= 0 and sum to 1, got [0.5, 0.6]"),
-        (Faulty(), {"strategy": lambda q, n: [1.0]}, "the strategy must give 2 probabilities, got 1"),
+        (Faulty(), {"strategy": lambda q, n: [1.0]}, "strategy must return 2 probabilities, got 1"),
     ],
 )  # fmt: skip
 def test_q_learning_refuses_bad_input_and_names_the_step(
