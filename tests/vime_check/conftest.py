@@ -17,6 +17,6 @@ def vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def few(vectors: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The few vectors in place of the project's own."""
+    """The few vectors instead of the project's own."""
     monkeypatch.setattr(judge, "VECTORS", vectors)
     return vectors

@@ -32,7 +32,7 @@ def a_little_larger(output: Any) -> Any:
 def test_closed_form_controls_of_known_mistakes_and_of_the_ninth_digit(
     name: str,
 ) -> None:
-    """50 digits take no wrong output for the right one: the mistakes' outputs in place of the reference's."""
+    """50 digits take no wrong output for the right one: the mistakes' outputs instead of the reference's."""
     operation = OPERATIONS[name]
     valid = [case for case in operation.cases() if not case.why]
     wrong = [

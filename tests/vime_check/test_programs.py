@@ -53,13 +53,13 @@ IN_A_CALL = {
     "hang": ("while True: pass", "no answer within 1 s"),
     "os._exit": ("import os; os._exit(7)", "exited with code 7"),
     "sys.exit": ("import sys; sys.exit(3)", "SystemExit: 3"),
-    "signal": ("import os; os.kill(os.getpid(), 11)", "ended by signal SIGSEGV"),
+    "signal": ("import os; os.kill(os.getpid(), 11)", "killed by signal SIGSEGV"),
     "interrupt": (
         "raise KeyboardInterrupt",
-        "ended by signal SIGINT: KeyboardInterrupt",
+        "killed by signal SIGINT: KeyboardInterrupt",
     ),
     "recursion": ("return softplus(rho)", "RecursionError"),
-    "huge": ("return np.zeros(300_000)", "answer of more than 1 MiB"),
+    "huge": ("return np.zeros(300_000)", "answer longer than 1 MiB"),
     "closes": (
         "import os; os.closerange(3, 20); import time; time.sleep(60)",
         "closed its stdin or stdout",
@@ -114,7 +114,7 @@ def test_a_module_that_breaks_at_import_is_tried_once(
     assert line.startswith("did not start: ")
     assert reason in line
     assert {each.message for each in report.outcomes[1:]} == {
-        "not tried, for the implementation did not start"
+        "not tried, because the implementation did not start"
     }
 
 
@@ -144,20 +144,20 @@ BABBLE = {
     "long": ("print('1' * 10**5, flush=True)", "not JSON: 111"),
     "binary": ("os.write(1, bytes(range(128, 256)) + b'\\n')", "not JSON: "),
     "empty": ("print(flush=True)", "not JSON: "),
-    "seq": ("say(seq=q['seq'] + 1, result=1.0)", "in place of "),
+    "seq": ("say(seq=q['seq'] + 1, result=1.0)", "instead of "),
     "text seq": (
         "say(seq=str(q['seq']), result=1.0)",
-        "answered number '1' in place of 1",
+        "answered number '1' instead of 1",
     ),
-    "no seq": ("say(result=1.0)", "answered number None in place of "),
+    "no seq": ("say(result=1.0)", "answered number None instead of "),
     "twice": (
         "say(seq=q['seq'], result=[0.0]); say(seq=q['seq'], result=[0.0])",
-        "answered number 1 in place of 2",
+        "answered number 1 instead of 2",
     ),
     "nothing": ("say(seq=q['seq'])", "no result in {'seq': "),
     "endless line": (
         "os.set_blocking(1, True)\n        while True: os.write(1, b'x' * 65536)",
-        "more than 1 MiB",
+        "longer than 1 MiB",
     ),
     "endless lines": ("while True: print('x')", "not JSON: x"),
     "exit": ("sys.exit('bye')", "exited with code 1: bye"),
@@ -192,13 +192,13 @@ def test_answers_that_are_too_long_are_breaks_and_one_that_is_not_is_read(
         module("\ndef softplus(rho): return np.zeros(300_000)"), vectors=folder
     )
     assert [each.message for each in report.outcomes[:3]] == [
-        "answer of more than 1 MiB"
+        "answer longer than 1 MiB"
     ] * 3
     assert all("not tried" in each.message for each in report.outcomes[3:])
     report = check(
         module("\ndef softplus(rho): return np.zeros(100_000)", "short"), vectors=folder
     )
-    assert report.lines() == ["softplus/0 and 4 more: shape (100000,) in place of (1,)"]
+    assert report.lines() == ["softplus/0 and 4 more: shape (100000,) instead of (1,)"]
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_another_versions_checkpoint_is_refused_by_what_differs(
         monkeypatch.setattr(checkpoints.sys, "version", "9.9.9 (elsewhere)")
     message = refused(tmp_path / "run.npz", kept["vime"][1], kept["vime"][0])
     assert f"its versions.{package} is '" in message
-    assert message.endswith("here it is '9.9.9'")
+    assert message.endswith("here '9.9.9'")
 
 
 @pytest.mark.parametrize(

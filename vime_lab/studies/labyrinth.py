@@ -404,7 +404,7 @@ def draw_aging(axes: Any, rows: list[Row]) -> None:
     # labels, if there is any drift
     if axes.lines:
         axes.legend(fontsize="small", frameon=False)
-    axes.set(title="ageing of hidden features", xlabel="steps", yscale="log")
+    axes.set(title="drift of hidden features", xlabel="steps", yscale="log")
     axes.set_ylabel("drift (share of the variance)")
     finish(axes, "no features stored")
 
