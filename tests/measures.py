@@ -210,7 +210,7 @@ ABBREVIATIONS = r"\b(e\.g|i\.e|et al|cf|vs|resp|approx|Fig|Sec|Eq)\."
 
 def pages(root: Path = ROOT) -> dict[str, Path]:
     """README and the pages of docs/, by path relative to the root."""
-    paths = [root / "README.md", *sorted((root / "docs").glob("**/*.md"))]
+    paths = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
     return {str(path.relative_to(root)): path for path in paths}
 
 
@@ -263,7 +263,7 @@ def english(page: str) -> English:
     return English(
         len(texts),
         median(lengths),
-        lengths[int(0.9 * (len(lengths) - 1))],
+        lengths[(9 * len(lengths) - 1) // 10],
         sum(text.count(",") for text in texts) / hundreds,
         sum(word in RELATIVES for word in bare) / hundreds,
     )

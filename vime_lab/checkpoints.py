@@ -288,7 +288,7 @@ def restored_bonus(
         arrays["pool_next_observations"],
     )
 
-    # the network and its optimiser
+    # the network and its optimizer
     steps = state["adam_steps"]
     model = replace(
         model,

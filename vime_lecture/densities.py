@@ -3,7 +3,7 @@
 A density model is immutable. `model.log_prob(x)` is the log-probability before learning x, `model.update(x)` is the
 model after learning x, and `model.update(x).log_prob(x)` is the log-probability after it.
 
-Axes: P pixels, K symbols (grey levels), N rows. Log-probabilities are in nats.
+Axes: P pixels, K symbols (gray levels), N rows. Log-probabilities are in nats.
 
 Sources: [Lecture] "Intrinsic motivation in RL", count-based density models; [Counts] Bellemare et al. 2016, arXiv
 1606.01868; [CTS] Veness et al. 2012, arXiv 1111.3182, and its C++ in mgbellemare/SkipCTS.

@@ -344,8 +344,8 @@ def reachable(env: KeyDoorMaze) -> set[int]:
 def run_tv(job: StudyJob) -> Iterator[Value]:
     """How much an explorer watches noise, over the episodes since the last point.
 
-    watching: share of steps that end in front of the screen.
-    pays: mean bonus of such a step in units of the other steps' mean; nan if that is 0.
+    `watching`: share of steps that end in front of the screen.
+    `pays`: mean bonus of such a step in units of the other steps' mean; nan if that is 0.
 
     The environment gives no reward.
     """
