@@ -37,7 +37,7 @@ class Measures(NamedTuple):
     lines: int
     mean_line: float  # characters of a code line
     tuples: float  # share of the assignments whose both sides are tuples
-    comments: int  # own lines
+    comments: int  # on lines of their own
     long_functions: int
 
 
@@ -52,7 +52,7 @@ class English(NamedTuple):
 
 
 def modules(root: Path = ROOT) -> dict[str, Module]:
-    """The modules of the root and of the packages by dotted name, in that order."""
+    """The modules of the root and of the packages, by dotted name, in that order."""
     paths = sorted(root.glob("*_ref.py"))
     for package in PACKAGES:
         paths += sorted((root / package).rglob("*.py"))
@@ -147,7 +147,7 @@ def defined(module: Module) -> Iterator[str]:
 def defined_twice(found: dict[str, Module]) -> dict[str, list[str]]:
     """Names that two or more modules define, with the modules.
 
-    Fast twins and the kit's operations bear their definitions' names on purpose; a program has its `main`.
+    Fast twins and the kit's operations have their definitions' names on purpose; a program has its `main`.
     """
 
     def of_kit(module: Module) -> bool:
@@ -163,7 +163,7 @@ def defined_twice(found: dict[str, Module]) -> dict[str, list[str]]:
 
 
 def imported(module: Module, found: dict[str, Module], top: bool = False) -> set[str]:
-    """What a module imports, anywhere or at its top level: dotted if of this project."""
+    """The imports of a module, anywhere or at its top level; dotted if they belong to this project."""
     nodes = module.tree.body if top else list(ast.walk(module.tree))
     names = []
     for node in nodes:

@@ -615,7 +615,7 @@ def test_taylor_bias_against_enumeration_of_two_point_noise(num_samples: int) ->
     assert bias > 0.01 * without  # so an unbiased gain would fail
 
 
-# ---------------------------------------------------------------- what a gain pays
+# ---------------------------------------------------------------- curiosity rewards
 
 gain_lists = st.lists(
     st.one_of(st.just(0.0), log_uniform(1e-6, 1e3)), min_size=1, max_size=5
@@ -917,7 +917,7 @@ def test_vime_reward_against_inputs_normalized_by_hand(
         gains, by_hand(pool), rtol=1e-8
     )  # the constant column cancels to 1e-17 in 0.1
     assert not np.allclose(gains, by_hand([batch]), rtol=1e-3), (
-        "the batch's statistics in place of the pool's"
+        "the batch's statistics instead of the pool's"
     )
 
 
@@ -926,7 +926,7 @@ def test_vime_reward_against_inputs_normalized_by_hand(
 def test_vime_update_against_a_fit_on_inputs_normalized_by_hand(
     num_data: float | None, local: bool
 ) -> None:
-    """The statistics are refreshed before the fit; num_data None stands for the rows in the pool."""
+    """The statistics are refreshed before the fit; num_data None means the rows in the pool."""
     first, second = make_batch(1, 6), make_batch(2, 5)
     before = new_vime(num_data=num_data, **settings_by(local)).update(
         first, np.random.default_rng(8)

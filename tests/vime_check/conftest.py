@@ -10,7 +10,7 @@ from vime_check import judge
 
 @pytest.fixture
 def vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A few vectors; what is under test stands in the current folder."""
+    """A few vectors; the implementation under test is in the current folder."""
     monkeypatch.chdir(tmp_path)
     return write_vectors(tmp_path / "few", CASES)
 

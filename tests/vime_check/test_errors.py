@@ -1,4 +1,4 @@
-"""Errors of outputs, against numbers by hand."""
+"""Errors of outputs, against hand-computed numbers."""
 
 import math
 from typing import Any

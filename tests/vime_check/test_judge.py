@@ -1,4 +1,4 @@
-"""The runner of the cross-checks: what it says of honest and of mistaken implementations, and how it is asked."""
+"""The runner of cross-checks: verdicts on correct and mistaken implementations, and its arguments."""
 
 import json
 import re
@@ -133,7 +133,7 @@ ACCEPTS = (
 def test_a_known_mistake_that_divides_0_by_0_is_named_by_its_nan(
     result: str, names: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """Control: NaN where the mistake has a number."""
+    """Control: NaN at an index with a number in the mistake's output."""
     wrong = {"MissingHalf": {"output": ["NaN", "NaN"]}}
     folder = write_vectors(
         tmp_path / "nan", [case("softplus", "two", {"rho": [1.0, -1.0]}, wrong=wrong)]
@@ -256,7 +256,7 @@ def test_an_exception_of_any_kind_refuses_an_invalid_input_but_an_unusable_resul
 def test_failures_share_a_line_where_they_share_a_mistake_or_a_message(
     tmp_path: Path,
 ) -> None:
-    """Three cases are twice the right output; the second of them is another mistake's output as well."""
+    """Three cases are twice the correct output; the second is also another mistake's output."""
     wrong = [
         {"Half": {"output": 4.0}},
         {"Other": {"output": 4.0}, "Half": {"output": 4.0}},
@@ -292,7 +292,7 @@ class swapped:
 
 
 def test_an_unknown_mistake_stays_unnamed_on_the_vectors_of_the_project() -> None:
-    """Each operation is scaled by a factor that is no mistake of anyone's; the swapped KL is named."""
+    """Each operation is scaled by a factor that matches no known mistake; the swapped KL is named."""
     Path("unknown.py").write_text(UNKNOWN)
     bad = check("unknown:scaled").bad()
     assert {each.operation for each in bad} == {"kl_diag_normal", "information_gains"}
@@ -526,7 +526,7 @@ def test_three_lines_of_pytest_say_what_is_wrong(
 
 
 def test_operations_that_are_not_offered_take_one_short_line() -> None:
-    """Control: a case that is skipped of an operation that is offered adds no line."""
+    """Control: a skipped case of an offered operation adds no line."""
     names = [f"operation_{number}" for number in range(47)]
     outcomes = [Outcome(f"{name}/a", name, "skipped") for name in names]
     outcomes += [Outcome("mlp/a", "mlp", "passed"), Outcome("mlp/b", "mlp", "skipped")]

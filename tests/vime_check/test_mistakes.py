@@ -1,4 +1,4 @@
-"""Known mistakes: each has a note, is hunted and told apart; and the band of errors that looks like noise."""
+"""Known mistakes: each has a note and a case that must detect it; and the band of errors that looks like noise."""
 
 import pytest
 from check_helpers import ROOT, STORED, variants
@@ -58,5 +58,5 @@ def test_mistakes_of_operations_and_of_rules_have_notes() -> None:
 def test_noise_band_against_numbers_by_hand(
     measured: float, allowed: float, band: tuple[float, float]
 ) -> None:
-    """A hundredth to thirty times; beyond the tolerance, not empty, and no more than a tenth."""
+    """From 1/100 to 30 times; above the tolerance, not empty, and at most 1/10."""
     assert noise_band(measured, allowed) == pytest.approx(band)

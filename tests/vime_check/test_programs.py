@@ -1,4 +1,4 @@
-"""Programs under test: broken and hostile ones are reported as that, and nothing of theirs gets beyond the protocol."""
+"""Programs under test: broken and hostile ones are reported, and only protocol lines reach the checker."""
 
 import os
 import shlex
@@ -83,7 +83,7 @@ def test_a_module_that_breaks_in_a_call_is_reported_as_that_and_the_rest_goes_on
     raised = name in (
         "sys.exit",
         "recursion",
-    )  # which the worker outlives, so that an invalid input is refused
+    )  # the worker survives, so that an invalid input is rejected
     assert statuses(report, "softplus") == (
         {"errored": 2, "refused": 1} if raised else {"errored": 3}
     ), str(report)
@@ -179,7 +179,7 @@ def test_a_program_that_babbles_is_reported_as_that_and_the_rest_goes_on(
     assert bad, str(report)
     assert any(reason in each.message for each in bad), str(report)
     others = [each.status for each in report.outcomes if each.operation != "softplus"]
-    late = name == "twice"  # what is too much is seen with the next answer
+    late = name == "twice"  # extra output is noticed with the next answer
     assert Counter(others) == Counter(skipped=len(others) - late, errored=int(late))
 
 
@@ -218,7 +218,7 @@ def test_a_program_that_does_not_start_is_an_error_of_every_case(
 def test_children_that_a_program_leaves_in_its_process_group_are_ended(
     ending: str, vectors: Path
 ) -> None:
-    """The child holds stdout open, and writes a line a moment while it lives."""
+    """The child keeps stdout open, and writes lines as long as it lives."""
     spawn = "import subprocess, sys, os, time; subprocess.Popen(['sh', '-c', 'echo $$ > pid; sleep 600'])"
     wait = "\n    while not os.path.exists('pid') or not open('pid').read(): time.sleep(0.01)\n    "
     end = {
@@ -237,7 +237,7 @@ def test_children_that_a_program_leaves_in_its_process_group_are_ended(
 
 
 def alive(pid: int) -> bool:
-    """Whether the process still runs, given a moment to end; one that nobody waited for does not."""
+    """Whether the process still runs after a moment to exit; a zombie does not."""
     for _ in range(100):
         try:
             state = subprocess.run(
@@ -276,7 +276,7 @@ def test_nothing_is_given_to_a_shell(vectors: Path) -> None:
 
 
 def test_the_wire_knows_no_operation_and_no_input_by_name() -> None:
-    """Except "inputs", which is the protocol's word too. Control: the file of an operation names its inputs."""
+    """Except "inputs", which is also the protocol's word. Control: the file of an operation names its inputs."""
     quoted = {
         *OPERATIONS,
         *(name for each in OPERATIONS.values() for name in each.names),
@@ -342,12 +342,12 @@ RUST = """error[E0308]: mismatched types
     ],
 )
 def test_error_line_against_what_languages_write(text: str, line: str) -> None:
-    """Control: the last line that stands in the text is another, or there is no error."""
+    """Control: the text's last line is another one, or there is no error."""
     assert error_line(text) == line
 
 
 def test_the_error_of_a_program_is_shown_and_not_its_last_line(tmp_path: Path) -> None:
-    """What a program writes after its error, as Node does, is not the reason."""
+    """Text after a program's error, as Node writes it, is not the reason."""
     (tmp_path / "mine.py").write_text(
         f"import sys\nsys.stderr.write({NODE!r})\nexit(3)"
     )

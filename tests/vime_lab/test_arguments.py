@@ -14,7 +14,7 @@ from vime_lab.tasks import BONUSES, TASKS
 
 
 def flags_of(capsys: pytest.CaptureFixture[str], command: str) -> dict[str, str]:
-    """What the help text says of each flag."""
+    """The help text of each flag."""
     with pytest.raises(SystemExit) as exit_:
         command_line.main([command, "--help"])
     assert exit_.value.code == 0
@@ -41,7 +41,7 @@ def test_help_names_every_flag_with_its_default(capsys):
 
 
 def test_help_against_what_it_does_not_import():
-    """Names and defaults stand in the help text as text."""
+    """The help text repeats names and defaults as text."""
     assert {
         name: (str(task.iterations), f"{task.agent.eta:g}")
         for name, task in TASKS.items()
@@ -53,7 +53,7 @@ def test_help_against_what_it_does_not_import():
 
 
 def test_pip_install_against_the_installed_metadata(monkeypatch):
-    """Control: without metadata, as in a copy, what is missing is named."""
+    """Control: without metadata, as in a copy, it names the missing packages."""
     wanted = "pip install tqdm 'matplotlib>=3.7' 'joblib>=1.3'"
     assert arguments.pip_install("run", ["tqdm"]) == wanted
     mujoco = arguments.pip_install("mujoco", ["mujoco"])

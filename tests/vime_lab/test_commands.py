@@ -1,4 +1,4 @@
-"""The commands `run` and `figure`: what they write and show, and how they refuse."""
+"""The commands `run` and `figure`: files, output and errors."""
 
 import importlib.metadata
 import importlib.util
@@ -104,7 +104,7 @@ def test_a_run_again_gives_the_same_rows_and_pictures():
 
 @small
 def test_a_run_is_a_function_of_its_seed():
-    """Whatever runs beside it; control: another seed gives other gains."""
+    """A run does not depend on parallel runs. Control: another seed gives other gains."""
     rows = run("--seeds", "2")
     gains = [
         column(rows, "gain_median", bonus="vime", iteration="1", seed=seed)[0]
@@ -118,7 +118,7 @@ def test_a_run_is_a_function_of_its_seed():
 
 @small
 def test_eta_0_gives_all_agents_the_same_states(monkeypatch):
-    """Control: with eta = 1 they part, once the gains of the second iteration have paid."""
+    """Control: with eta = 1 they differ, once the second iteration's gains have been rewarded."""
     seen: dict[str, Any] = {}
     write = results.write_results
 
@@ -335,7 +335,7 @@ def test_a_bad_value_ends_with_one_line_that_names_the_flag(
 
 @pytest.mark.usefixtures("_no_work")
 def test_a_folder_without_permission_ends_with_one_line(monkeypatch, capsys):
-    """Simulated, for the superuser may write anywhere."""
+    """Simulated, because the superuser may write anywhere."""
 
     def refuse(dir: Path) -> None:
         raise PermissionError(13, "Permission denied", str(dir))
@@ -392,7 +392,7 @@ UNFINISHED = "vime-ref run: error: out/checkpoints holds an unfinished run: add 
 
 @pytest.fixture
 def checkpoint(elsewhere: None, small_task: None) -> Path:
-    """One of a run that was stopped after its first iteration."""
+    """The checkpoint of a run that was stopped after its first iteration."""
     path = Path("out/checkpoints/vime-0.npz")
     path.parent.mkdir(parents=True)
     assert (
@@ -403,7 +403,7 @@ def checkpoint(elsewhere: None, small_task: None) -> Path:
 
 @undrawn
 def test_an_unfinished_run_is_not_begun_again(checkpoint, monkeypatch, capsys):
-    """Nor is another begun over it; --resume goes on to the same figures, and cleans up."""
+    """No other run may overwrite it; --resume continues to the same numbers, and cleans up."""
     content = checkpoint.read_bytes()
     for bonus in ("vime", "none"):
         assert refusal(capsys, [*PLAIN, bonus]) == UNFINISHED
@@ -454,7 +454,7 @@ def test_resume_without_an_unfinished_run_begins(capsys):
 def test_a_checkpoint_that_does_not_fit_ends_with_one_line(
     arguments, reason, checkpoint, capsys
 ):
-    """It is left as it is. Control: the right one is taken, and the run begins."""
+    """The file does not change. Control: the correct one is accepted, and the run starts."""
     command = [*PLAIN, "vime", "--resume", *arguments]
     content = checkpoint.read_bytes()
     if not arguments:
@@ -472,7 +472,7 @@ def test_a_checkpoint_that_does_not_fit_ends_with_one_line(
 
 @small
 def test_failed_runs_are_named_by_task_bonus_setting_and_seed(monkeypatch, capsys):
-    """The others' results are written; with no others there are none."""
+    """The other runs' results are written; without other runs there are none."""
 
     def supervise(job: Job, checkpoint: Path) -> Result:
         if job.bonus_name == "vime" and job.task.agent.eta == 0.5:
@@ -520,7 +520,7 @@ def test_failed_runs_are_named_by_task_bonus_setting_and_seed(monkeypatch, capsy
 
 @small
 def test_resume_runs_what_failed_of_several_tasks_and_nothing_else(monkeypatch):
-    """The tasks that were done keep their checkpoints until all is done; their results are written each time."""
+    """Finished tasks keep their checkpoints until all are finished; their results are written each time."""
     monkeypatch.setitem(TASKS, "Twin", TASKS[NAME])
     trained: list[str] = []
     progressions, supervise = runs.progressions, processes.supervise
@@ -574,7 +574,7 @@ def test_resume_runs_what_failed_of_several_tasks_and_nothing_else(monkeypatch):
 @pytest.mark.parametrize("where", ["run_jobs", "write_results"])
 @small
 def test_an_interrupted_run_ends_with_code_130_and_one_line(where, monkeypatch, capsys):
-    """Whenever Ctrl-C comes; what is finished is kept, and found with --resume."""
+    """At any time of Ctrl-C, finished runs are kept and found with --resume."""
 
     def interrupted(*arguments: Any) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Rows: files that are read back, and what is wrong with those that are not."""
+"""Rows: round trips of files, and errors of invalid files."""
 
 from pathlib import Path
 

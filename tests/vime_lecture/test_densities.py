@@ -387,7 +387,7 @@ def test_image_cts_against_all_stay_and_split_sequences(
 
 
 def test_image_cts_against_other_contexts() -> None:
-    """The order of the neighbours matters, and the right pixel is none of them."""
+    """The order of the neighbors matters, and the right neighbor is not among them."""
     images = np.random.default_rng(1).integers(0, 2, (5, 3, 3))
     probabilities = dict.fromkeys(["right", "above first", "mirrored"], 1.0)
     for row, column in product(range(3), repeat=2):
@@ -412,7 +412,7 @@ def test_image_cts_against_other_contexts() -> None:
 
 
 def test_image_cts_sees_its_neighbours() -> None:
-    """A pixel that copies its left neighbour, above or diagonals: learned, where independent pixels cannot."""
+    """A pixel that copies its left, upper or diagonal neighbor is learned; independent pixels can't learn it."""
     rng = np.random.default_rng(0)
     for move in ((0, 1), (1, 0), (1, 1), (1, -1)):
         cts, pixels = densities.image_cts((4, 4), 2), densities.dirichlet(2, 0.5, 16)

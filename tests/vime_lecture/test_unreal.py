@@ -350,7 +350,7 @@ def test_sample_reward_windows_against_their_mistakes() -> None:
 
 
 def test_sample_reward_windows_of_the_last_place_against_the_last_window() -> None:
-    """Of either kind. A place that is cast after the number of rewards is added to it can lie behind the end."""
+    """Windows of either kind. A place cast after adding the number of rewards can lie beyond the end."""
     no_end, place, behind = np.zeros(10, dtype=bool), np.nextafter(1.0, 0.0), 0
     for paid, unpaid in product(range(1, 5), repeat=2):
         rewards = np.array([0.0, 0.0, *[1.0] * paid, *[0.0] * unpaid])

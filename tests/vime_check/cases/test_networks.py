@@ -20,7 +20,7 @@ def test_a_drawn_network_is_at_a_kink_if_a_hidden_unit_is_near_0() -> None:
 
 
 def test_draws_of_networks_hold_only_the_inputs_that_have_a_name() -> None:
-    """One row, if one is asked for."""
+    """One row, if requested."""
     drawn = networks.draw_model(draw_of_seed(0), ["inputs", "zeta", "mu"], rows=1)
     assert list(drawn) == ["inputs", "zeta", "mu"]
     assert len(drawn["inputs"]) == len(drawn["zeta"][0][0]) == 1

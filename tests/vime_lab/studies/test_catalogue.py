@@ -1,4 +1,4 @@
-"""Studies from the command line: files, folders, refusals."""
+"""Studies from the command line: files, folders, errors."""
 
 import csv
 import json
@@ -131,7 +131,7 @@ def test_a_study_refuses_what_it_does_not_have(given, reason, capsys) -> None:
 
 
 def test_other_results_are_refused_and_left(capsys) -> None:
-    """Those of another study or number of seeds, and of training; the same may be made again."""
+    """Results of another study, of another number of seeds, and of training; the same study may run again."""
     first = run("Bandit")
     before = {path: path.read_bytes() for path in Path("out").iterdir()}
     line = "vime-ref run: error: out holds results of other settings: choose another --out, or remove it\n"
