@@ -305,7 +305,7 @@ def replay_window(replay: Steps, num_steps: int, places: Array) -> Steps:
     return Steps(*windows)
 
 
-# ---------------------------------------------------------------- what a bonus sees
+# ---------------------------------------------------------------- the view of a bonus
 
 
 def bonus_batch(
