@@ -1,4 +1,4 @@
-"""What the benchmarks share: a posterior with data to measure on, and medians of times taken in turn."""
+"""Shared parts of the benchmarks: a posterior with data, and median times of alternating runs."""
 
 import statistics
 import time
@@ -13,7 +13,7 @@ Sizes = tuple[int, ...]
 
 
 class Problem(NamedTuple):
-    """A posterior and a prior, and rows with targets."""
+    """A posterior, a prior, and rows with targets."""
 
     sizes: Sizes
     q: bnn.DiagNormal
@@ -40,19 +40,19 @@ def problem(sizes: Sizes, num_rows: int) -> Problem:
 
 
 def noise_sampler(local: bool) -> Callable[..., Any]:
-    """Noise per unit and row, or per weight."""
+    """The noise, per unit and row, or per weight."""
     return bnn.sample_zeta if local else bnn.sample_eps
 
 
 def local_or_not(module: Any, name: str, local: bool) -> Any:
-    """The module's function of this name, or its form under local reparameterization."""
+    """The module's function with this name, or its form under local reparameterization."""
     return getattr(module, f"{name}_local" if local else name)
 
 
 def median_times(
     runs: Mapping[Any, Callable[[], Any]], num_runs: int
 ) -> tuple[dict[Any, float], dict[Any, Any]]:
-    """Median seconds of each, run in turn, and what each returned last."""
+    """Each function's median seconds, run in turn, and its last result."""
     times: dict[Any, list[float]] = {name: [] for name in runs}
     results = {}
     for _ in range(num_runs):

@@ -1,11 +1,11 @@
-"""How the time of gains and of a training step grows with rows, width, samples and number of weights.
+"""Measure how the time of gains and of a training step grows with rows, width, samples and number of weights.
 
     python benchmarks/growth.py growth.png
 
-Each curve changes one thing and leaves the others at the base. Its slope, in the legend and in the printed table, is
-that of the least-squares line through the larger half of its points on log-log axes, where overhead no longer rules;
-dashed is theory, with the slope over the same points: linear, but for gains in samples, which need all S(S + 1)/2
-pairs. Needs matplotlib.
+Each curve varies one size and keeps the others at the base. Its slope is in the legend and in the printed table: the
+slope of a least-squares line on log-log axes through the larger half of the points, which overhead does not dominate.
+Dashed lines are theory, with the slope over the same points. Theory is linear, except for gains in samples, which need
+all S(S + 1)/2 pairs. Needs matplotlib.
 """
 
 import os
@@ -59,7 +59,7 @@ def steps_of(p: Problem, num_samples: int, minibatch: int) -> Callable[[], Any]:
 
 def seconds(num_runs: int, *, rows: int = ROWS, minibatch: int = MINIBATCH, samples: int = SAMPLES,
             sizes: Sizes = SIZES) -> list[float]:  # fmt: skip
-    """Of one call to each of CURVES."""
+    """Median seconds of one call to each of CURVES."""
     p = problem(sizes, rows)
     runs = [
         gains_of(p, samples, local=False),
@@ -81,7 +81,7 @@ def pairs(samples: np.ndarray) -> np.ndarray:
 
 
 def grown(factor: int) -> dict[str, tuple[list[int], list[dict[str, Any]]]]:
-    """For each panel what its axis shows, and what `seconds` is given."""
+    """For each panel, the values on its axis and the arguments of `seconds`."""
     doubled = [2**k for k in range(factor)]
     widths = [(16, 16 * k, 16) for k in doubled]
     depths = [(16, *(64,) * k, 16) for k in doubled[:5]]
@@ -104,12 +104,17 @@ def grown(factor: int) -> dict[str, tuple[list[int], list[dict[str, Any]]]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Growth of time with rows, width, samples and weights."
+        description="Measure the growth of time with rows, width, samples and weights."
     )
     parser.add_argument("picture", nargs="?", default="growth.png")
-    parser.add_argument("--runs", type=int, default=5, help="the median is taken of")
     parser.add_argument(
-        "--doublings", type=int, default=8, help="points of the longest curves"
+        "--runs", type=int, default=5, help="number of runs for the median"
+    )
+    parser.add_argument(
+        "--doublings",
+        type=int,
+        default=8,
+        help="number of points on the longest curves",
     )
     args = parser.parse_args()
     figure, panels = plt.subplots(

@@ -1,9 +1,9 @@
-"""How many steps a second a table learns from: Q-learning on DeepSea, random actions and all, and its updates alone.
+"""Measure Q-learning updates per second on DeepSea with random actions: the whole loop, and the updates only.
 
     python benchmarks/tabular.py --size 20 --episodes 500
 
-Each line gives the updates a second, the median of some runs in turn. Nothing is compared: the first line has the
-environment, the strategy and the checks of each step, the second only `learn` on the steps of the first.
+Each line shows updates per second, the median of alternating runs. The first line includes the environment, the
+strategy and the checks of each step. The second line is only `learn` on the same steps.
 """
 
 import os
@@ -24,7 +24,7 @@ SETTINGS = tabular.TabularSettings()
 
 
 def walked(size: int, num_episodes: int) -> list[tabular.Step]:
-    """The steps of one run of Q-learning that acts at random."""
+    """The steps of one run of Q-learning with random actions."""
     episodes = tabular.q_learning(
         DeepSea(size, "index"), strategies.epsilon_greedy_strategy(1.0), NoBonus(),
         Streams(*np.random.default_rng(0).spawn(4)), SETTINGS, num_episodes=num_episodes,
@@ -36,10 +36,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size", type=int, default=20, help="cells a side of DeepSea")
-    parser.add_argument("--episodes", type=int, default=500, help="of a run")
+    parser.add_argument("--size", type=int, default=20, help="side of DeepSea in cells")
+    parser.add_argument("--episodes", type=int, default=500, help="episodes per run")
     parser.add_argument(
-        "--runs", type=int, default=5, help="that the median is taken of"
+        "--runs", type=int, default=5, help="number of runs for the median"
     )
     args = parser.parse_args()
     steps = walked(args.size, args.episodes)

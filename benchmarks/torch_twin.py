@@ -1,4 +1,4 @@
-"""Gains and ELBO steps in plain PyTorch, on the numbers of a `Problem`: what `against_torch.py` compares with."""
+"""Gains and ELBO steps in plain PyTorch on the numbers of a `Problem`, for `against_torch.py`."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def noise_tensors(noise: Any) -> Noise:
 def outputs(
     mu: Tensor, sigma: Tensor, inputs: Tensor, noise: Noise, sizes: Sizes
 ) -> Tensor:
-    """Outputs (S, N, O), as `bnn.mlp` and `bnn.mlp_local`."""
+    """Outputs (S, N, O), like `bnn_ref.mlp` and `bnn_ref.mlp_local`."""
     h, start = inputs, 0
     theta, variance = (
         (mu, sigma**2) if isinstance(noise, list) else (mu + sigma * noise, None)
@@ -81,7 +81,7 @@ def gains(
     chunk_size: int | None,
     loop: bool,
 ) -> np.ndarray:
-    """½λ² gᵀH⁻¹g of each row, by vmap or by a loop. The KL is left out of the loss: its gradient is 0 here."""
+    """Taylor gain ½λ² gᵀH⁻¹g of each row, by vmap or by a loop. The loss omits the KL, whose gradient is 0 here."""
     mu, rho, inputs, targets, noise = map(
         tensor, (p.q.mu, p.q.rho, p.inputs, p.targets, eps)
     )
@@ -109,7 +109,7 @@ def gains(
 
 
 class Elbo:
-    """A posterior on its way up the ELBO: leaves mu and rho, and the prior."""
+    """A posterior that maximizes the ELBO: the leaves mu and rho, and the prior."""
 
     def __init__(self, p: Problem, likelihood_sigma: float, num_data: float) -> None:
         self.sizes, self.likelihood_sigma, self.num_data = (
@@ -130,7 +130,7 @@ class Elbo:
     def gradient(
         self, inputs: np.ndarray, targets: np.ndarray, noise: Any
     ) -> np.ndarray:
-        """Of the ELBO, in μ and ρ: (2D,)."""
+        """The gradient (2D,) of the ELBO in μ and ρ."""
         return torch.cat(
             torch.autograd.grad(-self.loss(inputs, targets, noise), self.leaves)
         ).numpy()
@@ -140,7 +140,7 @@ class Elbo:
         """μ and ρ (2D,) after Adam steps on the rows and noise that `bnn.fit` draws."""
         adam = torch.optim.Adam(
             self.leaves, lr=learning_rate, fused=True
-        )  # the fastest of its forms here
+        )  # its fastest form here
         for _ in range(num_updates):
             rows = rng.integers(len(p.inputs), size=batch_size)
             noise = noise_sampler(local)(rng, num_samples, batch_size, p.sizes)

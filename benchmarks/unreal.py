@@ -1,8 +1,8 @@
-"""How many steps of the labyrinth a second each agent learns from, with its environments, and in units of A2C's.
+"""Measure each labyrinth agent's steps per second, environments included, and its time in units of A2C's.
 
     python benchmarks/unreal.py --updates 30
 
-The agents of `vime_lab.studies.labyrinth`; each number is the median of some runs in turn.
+The agents are those of `vime_lab.studies.labyrinth`. Each number is the median of alternating runs.
 """
 
 import os
@@ -34,10 +34,10 @@ def main() -> None:
         "--updates",
         type=int,
         default=30,
-        help="of a run, a multiple of 15, which are an episode",
+        help="updates per run, a multiple of 15 (one episode)",
     )
     parser.add_argument(
-        "--runs", type=int, default=5, help="that the median is taken of"
+        "--runs", type=int, default=5, help="number of runs for the median"
     )
     args = parser.parse_args()
     if args.updates % 15:

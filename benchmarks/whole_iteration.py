@@ -1,15 +1,15 @@
-"""One whole iteration (interact, gains, policy, model) against a public PyTorch port, on one thread each, in turn.
+"""Compare one whole iteration (interact, gains, policy, model) with a public PyTorch port, on one thread each, in turn.
 
-The port is alec-tschantz/vime at commit 28f9ebc9ec5cfa18db2b27bba300a0e6297d919e; README.md says why this one. It is
-not part of this project: give the folder that holds it. What it needs to run today is mended here, from outside.
+The port is alec-tschantz/vime at commit 28f9ebc9ec5cfa18db2b27bba300a0e6297d919e; README.md explains this choice. It is
+not part of this project: pass the folder of a copy. This script patches the port from outside so that it runs today.
 
     pip install torch tqdm matplotlib && python benchmarks/whole_iteration.py FOLDER
 
 Equal: MountainCar-v0, episodes of 200 steps, 5000 steps an iteration, hidden layers of 32 in model and policy,
-REINFORCE, 10 samples of the weights, 500 Adam steps on 10 rows. Not equal, for that is how they are made: the port
-takes the gain of each row from 5 Adam steps in a loop (also timed with 1), sees a discrete action as one number and
-computes in float32; this project takes the Taylor gains of all rows at once, sees actions one-hot, fits a value
-function and computes in float64.
+REINFORCE, 10 samples of the weights, 500 Adam steps on 10 rows. Not equal by design: the port computes each row's gain
+from 5 Adam steps in a loop (also timed with 1), encodes a discrete action as one number, and computes in float32. This
+project computes the Taylor gains of all rows at once, encodes actions one-hot, fits a value function, and computes in
+float64.
 """
 
 import os
@@ -37,7 +37,7 @@ HORIZON, HIDDEN, UPDATES, MINIBATCH, SAMPLES = 200, 32, 500, 10, 10
 
 
 class OldInterface(gym.Wrapper):
-    """`reset` and `step` as gym had them."""
+    """An environment with the old gym interface of `reset` and `step`."""
 
     def reset(self) -> np.ndarray:
         return self.env.reset()[0]
@@ -51,7 +51,7 @@ FAST = {"gradient": fast.elbo_grad, "gains": fast.information_gains}
 
 
 def port_iteration(num_steps: int, gain_steps: int) -> Callable[[], None]:
-    """A call that runs the port's next iteration, without its logs; the first one, which pays no gains, is done."""
+    """A function that runs the port's next iteration without logs; the first one, without gains, is already done."""
     import bnn
     import experiment
     import policy
@@ -67,7 +67,7 @@ def port_iteration(num_steps: int, gain_steps: int) -> Callable[[], None]:
         n_train_batches=UPDATES, train_batch_size=MINIBATCH,
     )  # fmt: skip
 
-    # It steps after each path, below graphs that are still to be used; PyTorch let this pass before version 1.5.
+    # The port steps after each path and so changes weights of graphs still in use, which PyTorch rejects since 1.5.
     weights, policy_step = tuple(run.policy.parameters()), run.policy_opt.optimizer.step
 
     def unchecked_step() -> None:
@@ -88,7 +88,7 @@ def port_iteration(num_steps: int, gain_steps: int) -> Callable[[], None]:
 def our_iteration(
     num_steps: int, functions: dict[str, Any]
 ) -> Callable[[], agents.Iteration]:
-    """A call that runs this project's next iteration, the first one done."""
+    """A function that runs this project's next iteration; the first one is already done."""
     env = gym.make("MountainCar-v0")
     rngs = np.random.default_rng(0).spawn(5)
     step = partial(agents.policy_gradient_step, learning_rate=0.01, entropy_weight=0.0)
@@ -119,15 +119,19 @@ def our_iteration(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
-        description="One whole iteration against a public PyTorch port."
+        description="Compare one whole iteration with a public PyTorch port."
     )
-    parser.add_argument("folder", type=Path, help="that holds alec-tschantz/vime")
+    parser.add_argument(
+        "folder", type=Path, help="folder of a copy of alec-tschantz/vime"
+    )
     parser.add_argument("--steps", type=int, default=5000)
-    parser.add_argument("--runs", type=int, default=3, help="the median is taken of")
+    parser.add_argument(
+        "--runs", type=int, default=3, help="number of runs for the median"
+    )
     args = parser.parse_args()
     sys.path.insert(0, str(args.folder))
     mpl.use("Agg")
-    np.float = float  # NumPy had this name when the port was written
+    np.float = float  # NumPy had this name at the time of the port
     torch.set_num_threads(1)
     torch.manual_seed(0)
     runs = {

@@ -1,9 +1,9 @@
-"""VIME's operations on torch.distributions and torch.func, written from the definitions alone.
+"""VIME's operations with torch.distributions and torch.func, written from the definitions only.
 
-`vime-ref check examples.torch_adapter` compares them with the vectors. Functions bear the operations' names, take
-NumPy inputs by keyword, compute in the inputs' dtype and return NumPy arrays or dicts of them; what they can't
-accept raises ValueError. Nothing of the reference is imported: gradients and the metric of the posterior step come
-from torch.func, densities from torch.distributions.
+`vime-ref check examples.torch_adapter` compares them with the vectors. Functions have the operations' names, take
+NumPy inputs by keyword, compute in the inputs' dtype, and return NumPy arrays or dicts of them. Invalid inputs raise
+ValueError. The adapter does not import the reference: gradients and the metric of the posterior step come from
+torch.func, densities from torch.distributions.
 
 Axes: N rows, S posterior samples, D weights, I and O inputs and outputs of a layer. Information is in nats.
 """
@@ -31,25 +31,25 @@ from torch.nn import functional
 
 # ---------------------------------------------------------------- constants
 
-LINEAR_FROM = (
-    50.0  # log(1 + e^ρ) is ρ to the last digit beyond, and e^ρ still fits float32
-)
+LINEAR_FROM = 50.0  # above it, log(1 + e^ρ) rounds to ρ, and e^ρ still fits float32
 NEAR = 0.5  # |log(σ_q/σ_p)| below which torch's own KL loses digits
-MIN_RHO = -700.0  # σ leaves the normal numbers of float64 below
-PRECISION = torch.float64  # of models that learn whole numbers, which name no precision
-SERIES_TERMS = 18  # of e^x − 1 − x for |x| ≤ 1: what follows is under 1e-17 of it
+MIN_RHO = -700.0  # below it, σ is subnormal in float64
+PRECISION = (
+    torch.float64
+)  # for models of whole numbers, which have no precision of their own
+SERIES_TERMS = 18  # of e^x − 1 − x for |x| ≤ 1: the remainder is below 1e-17 of it
 
 # ---------------------------------------------------------------- types
 
 Noise = Tensor | list[Tensor]  # eps (S, D), or zeta, one (S, N, O) per layer
 Parameters = tuple[Tensor, Tensor]  # mu and rho, (D,) each
-Likelihood = Tensor | float  # a standard deviation for all outputs, or one for each
+Likelihood = Tensor | float  # one standard deviation for all outputs, or one for each
 
 # ---------------------------------------------------------------- building blocks: in and out
 
 
 def to_torch(value: Any) -> Any:
-    """A tensor that shares no memory for an array, the same for each array of a list, anything else as it is."""
+    """The value as a tensor that shares no memory if it is an array or a list of arrays, else unchanged."""
     if isinstance(value, np.ndarray):
         return torch.tensor(value)
     return [to_torch(entry) for entry in value] if isinstance(value, list) else value
@@ -62,7 +62,7 @@ def to_numpy(value: Any) -> Any:
 
 
 def operation(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function on NumPy inputs, by keyword."""
+    """The function with NumPy inputs by keyword."""
 
     @wraps(function)
     def on_numpy(**inputs: Any) -> Any:
@@ -74,7 +74,7 @@ def operation(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def local(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The operation with zeta, one (S, N, O) per layer, in place of eps."""
+    """The operation with zeta, one (S, N, O) per layer, instead of eps."""
 
     def with_zeta(*, zeta: list[Any], **inputs: Any) -> Any:
         return function(eps=list(zeta), **inputs)
@@ -82,7 +82,7 @@ def local(function: Callable[..., Any]) -> Callable[..., Any]:
     return with_zeta
 
 
-# ---------------------------------------------------------------- building blocks: what is refused
+# ---------------------------------------------------------------- building blocks: argument checks
 
 
 def require(condition: bool, message: str) -> None:
@@ -164,7 +164,7 @@ def check_model(
     sizes: list[int],
     sigma: Likelihood,
 ) -> None:
-    """What the operations on a network and its data have in common."""
+    """Check the shared arguments of operations on a network and its data."""
     check_posterior(mu, rho)
     shaped((num_weights(sizes),), mu=mu)
     require(
@@ -185,7 +185,7 @@ def sigma_of(rho: Tensor) -> Tensor:
 
 
 def sigma_difference(rho_q: Tensor, rho_p: Tensor) -> Tensor:
-    """σ(ρ_q) − σ(ρ_p): the logarithm of (1 + e^b)/(1 + e^a) with b − a taken out, or b − a with what is left."""
+    """σ(ρ_q) − σ(ρ_p) without cancellation: log of (1 + e^b)/(1 + e^a), or b − a plus a correction."""
     a, b = torch.minimum(rho_q, rho_p), torch.maximum(rho_q, rho_p)
     near = torch.log1p(torch.sigmoid(a) * torch.expm1((b - a).clamp(max=LINEAR_FROM)))
     far = torch.where(
@@ -195,7 +195,7 @@ def sigma_difference(rho_q: Tensor, rho_p: Tensor) -> Tensor:
 
 
 def exp_excess(x: Tensor) -> Tensor:
-    """e^x − 1 − x, by its series where the difference would cancel."""
+    """e^x − 1 − x, by its series if the difference would cancel."""
     small = x.clamp(-1.0, 1.0)
     total = torch.zeros_like(x)
     for k in range(SERIES_TERMS, 1, -1):
@@ -211,7 +211,7 @@ def kl_terms(mean_move: Tensor, log_ratio: Tensor) -> Tensor:
 def kl_normal(
     mu_q: Tensor, sigma_q: Tensor, mu_p: Tensor, sigma_p: Tensor, sigma_move: Tensor
 ) -> Tensor:
-    """KL of each weight: torch's where the deviations differ much, kl_terms of their difference where they don't."""
+    """KL of each weight: torch's if the standard deviations differ much, else kl_terms of their difference."""
     move = sigma_move / sigma_p
     near = kl_terms((mu_q - mu_p) / sigma_p, torch.log1p(move.clamp(min=-NEAR)))
     far = kl_divergence(Normal(mu_q, sigma_q), Normal(mu_p, sigma_p))
@@ -219,7 +219,7 @@ def kl_normal(
 
 
 def kl_plain(q: Parameters, p: Parameters) -> Tensor:
-    """KL[q‖p], as torch.distributions has it; a gradient passes through."""
+    """KL[q‖p] from torch.distributions, differentiable."""
     new, old = (Normal(mu, sigma_of(rho), validate_args=False) for mu, rho in (q, p))
     return kl_divergence(new, old).sum()
 
@@ -530,7 +530,7 @@ def surprise_grads(
 
 
 def stepped(q: Parameters, gradient: Parameters, step_size: float) -> Parameters:
-    """φ − λH⁻¹g, also of one g per row."""
+    """φ − λH⁻¹g, for one g or one g per row."""
     h_mu, h_rho = metric(*q)
     return q[0] - step_size * gradient[0] / h_mu, q[1] - step_size * gradient[1] / h_rho
 
@@ -661,7 +661,7 @@ def curious_rewards(rewards: Tensor, gains: Tensor, eta: float) -> Tensor:
 
 @operation
 def discounted_returns(rewards: Tensor, gamma: float, last_value: float) -> Tensor:
-    """Σ_k γ^k r_{t+k} as a product with a triangular matrix of powers."""
+    """Σ_k γ^k r_{t+k}, as a product with a triangular matrix of powers."""
     finite(rewards=rewards, last_value=last_value)
     require(0 <= gamma <= 1, "gamma must be from 0 to 1")
     step = torch.arange(len(rewards) + 1, dtype=rewards.dtype)
@@ -753,7 +753,7 @@ def categorical_entropy(logits: Tensor) -> Tensor:
 
 @operation
 def categorical_kl(logits_old: Tensor, logits_new: Tensor) -> Tensor:
-    """Σ p_old (log p_old − log p_new); torch's own is infinite as soon as a probability underflows."""
+    """Σ p_old (log p_old − log p_new); torch's own KL is infinite if a probability underflows."""
     old, new = categorical(logits_old).logits, categorical(logits_new).logits
     shaped(old.shape, logits_new=new)
     return functional.kl_div(new, old, reduction="none", log_target=True).sum(-1)
@@ -824,7 +824,7 @@ def epsilon_greedy(q_values: Tensor, epsilon: float) -> Tensor:
 
 @operation
 def boltzmann(q_values: Tensor, temperature: float | None) -> Tensor:
-    """Values in units of their range, so that the square of a huge one fits."""
+    """Values in units of their range, so that squares do not overflow."""
     check_values(q_values=q_values)
     if temperature is not None:
         positive(temperature=temperature)
@@ -882,7 +882,7 @@ def q_update(
 
 
 def over_expm1(factor: Tensor | float, x: Tensor) -> Tensor:
-    """factor/(e^x − 1), infinite where nothing was gained."""
+    """factor/(e^x − 1), infinite if there is no gain."""
     return torch.where(x > 0, factor * torch.exp(-x) / -torch.expm1(-x), math.inf)
 
 
@@ -914,7 +914,7 @@ def check_symbols(symbols: Tensor, count: int, ndim: int) -> Tensor:
     require(symbols.ndim == ndim, f"observations must have {ndim} axes")
     require(
         bool(((symbols >= 0) & (symbols < count) & (symbols == symbols.floor())).all()),
-        f"no index below {count}",
+        f"observations must be indices below {count}",
     )
     return symbols.long()
 
@@ -949,7 +949,7 @@ def dirichlet_log_prob(counts: Tensor, alpha: float, observation: Tensor) -> Ten
 
 @operation
 def dirichlet_pseudo_counts(symbols: Tensor, num_symbols: int, alpha: float) -> Tensor:
-    """All at once: row t has seen what the rows above it have in common with it."""
+    """All rows at once: row t counts the earlier rows with the same symbols."""
     rows = check_symbols(symbols, whole("num_symbols", num_symbols), 2)
     times = torch.arange(len(rows))
     above = times[:, None] > times
@@ -961,14 +961,14 @@ def dirichlet_pseudo_counts(symbols: Tensor, num_symbols: int, alpha: float) -> 
 
 
 class Context(NamedTuple):
-    """What was seen in a context, and the weights of its own estimator and of its child."""
+    """A context's symbol counts, and the weights of its own estimator and of its child."""
 
     counts: Tensor  # (K,)
     weights: Tensor  # (2,)
 
 
 class ContextTree:
-    """The symbols of one place, each in a context of others, nearest first."""
+    """A context tree for one pixel's symbols; contexts list the nearest symbol first."""
 
     def __init__(self, num_symbols: int, rate: float | None) -> None:
         require(rate is None or 0 <= rate <= 0.5, "rate must be from 0 to 0.5")
@@ -982,7 +982,7 @@ class ContextTree:
         self.rate, self.seen = rate, 0
 
     def learn(self, context: Sequence[int], symbol: int) -> Tensor:
-        """log P(symbol | context) before it is learned: from the leaf up, each node mixes itself with its child."""
+        """log P(symbol | context) before learning it: from the leaf up, nodes mix their estimate with the child's."""
         self.seen += 1
         a = 1 / (self.seen + 1) if self.rate is None else self.rate
         switch = torch.tensor([[1 - a, a], [a, 1 - a]], dtype=PRECISION)
@@ -1044,7 +1044,7 @@ def image_cts_log_probs(images: Tensor, num_levels: int, rate: float | None) -> 
 
 @operation
 def pixel_control_rewards(observations: Tensor, cell_size: int) -> Tensor:
-    """Bytes are cast before they are subtracted; a cell is a window of average pooling."""
+    """Bytes are cast before subtracting; a cell is a window of average pooling."""
     require(
         observations.ndim == 4 and len(observations) > 1,
         "observations must be (T+1, H, W, C), T >= 1",
@@ -1078,7 +1078,7 @@ def check_flags(name: str, flags: Tensor) -> Tensor:
 
 
 def over_cells(name: str, flags: Tensor, rewards: Tensor) -> Tensor:
-    """Flags of the leading axes of rewards, with an axis of 1 for each other."""
+    """Flags for the leading axes of rewards, with an axis of length 1 for each remaining axis."""
     flags = check_flags(name, flags)
     require(
         flags.shape == rewards.shape[: flags.ndim],
@@ -1163,7 +1163,7 @@ def reward_class(rewards: Tensor) -> Tensor:
 
 
 def window_ends(ended: Tensor) -> Tensor:
-    """Where neither of the two rows before ended an episode, and there are two."""
+    """Flags of rows whose two previous rows exist and did not end an episode."""
     fits = torch.zeros_like(ended)
     fits[2:] = ~(ended[:-2] | ended[1:-1])
     return fits
@@ -1200,7 +1200,7 @@ def sample_reward_windows(
 def lstm_step(
     gate_inputs: Tensor, hidden: Tensor, cell: Tensor, weights: Tensor
 ) -> dict[str, Tensor]:
-    """torch.lstm_cell, whose gates come in the order i, f, g, o and whose matrix is transposed."""
+    """torch.lstm_cell, which has the gate order i, f, g, o and a transposed matrix."""
     require(hidden.ndim == 2, "hidden must be (B, H)")
     rows, units = hidden.shape
     shaped((rows, units), hidden=hidden, cell=cell)

@@ -1,15 +1,15 @@
-// VIME's operations in plain JavaScript over JSON lines; gradients by backpropagation written out.
+// VIME's operations in plain JavaScript over JSON lines, with gradients by hand-written backpropagation.
 //
 //   vime-ref check --exec "node examples/vime_adapter.js"
 //
-// Arrays are nested lists, flat weights hold layer by layer the matrix (I, O) in C order, then the biases. The bias
-// is so the row I of its layer's matrix, and every layer's input here carries a trailing 1 for it.
+// Arrays are nested lists. Flat weights hold, layer by layer, the matrix (I, O) in C order, then the biases. So the
+// bias is row I of its layer's matrix, and every layer's input has a trailing 1.
 "use strict";
 
 const LOG_2PI = Math.log(2 * Math.PI);
 const MIN_RHO = -700;
 
-// ---------------------------------------------------------------- what is refused
+// ---------------------------------------------------------------- argument checks
 
 class Refused extends Error {}
 
@@ -98,7 +98,7 @@ function pairs(values) {
   return values.slice(1).map((next, k) => [values[k], next]);
 }
 
-// The function of numbers on nested lists, which are broadcast from the last axis as NumPy does.
+// The function of numbers, applied to nested lists with NumPy's broadcasting.
 function each(f, ...args) {
   const depths = args.map((x) => shape(x, "input").length);
   const depth = Math.max(...depths);
@@ -141,7 +141,7 @@ function softplusInverse(sigma) {
   return sigma > 1 ? sigma + Math.log1p(-Math.exp(-sigma)) : Math.log(Math.expm1(sigma));
 }
 
-// softplus(q) − softplus(p), the quotient (1 + e^b)/(1 + e^a) taken apart so that nothing cancels.
+// softplus(q) − softplus(p), with (1 + e^b)/(1 + e^a) rearranged so that nothing cancels.
 function softplusDifference(q, p) {
   const [a, b] = q < p ? [q, p] : [p, q];
   const near = Math.log1p(sigmoid(a) * Math.expm1(b - a));
@@ -185,12 +185,12 @@ function normalLogDensity(x, mean, sigma) {
 
 // ---------------------------------------------------------------- building blocks: the network
 
-// One layer with fixed weights: z_o = Σ_i a_i w_io, the bias being row I.
+// One layer with fixed weights: z_o = Σ_i a_i w_io, with the bias in row I.
 function affine(a, weights, start, units) {
   return Array.from({ length: units }, (_, o) => sum(a.map((x, i) => x * weights[start + i * units + o])));
 }
 
-// Outputs of one row and what backward needs of each layer; `unit` gives a layer's pre-activations.
+// Outputs of one row, and each layer's values for the backward pass; `unit` returns a layer's pre-activations.
 function forward(x, sizes, unit) {
   const tape = [];
   let [z, start] = [x, 0];
@@ -225,7 +225,7 @@ function numSamples({ eps, zeta }) {
   return (eps || zeta[0]).length;
 }
 
-// The pass of sample s on row n.
+// The forward pass of sample s on row n.
 function forwardOf(m, sigma, n, s) {
   const zetaOf = (layer) => m.zeta[layer][s][n];
   const unit = m.eps ? sampledUnit(thetaOf(m.mu, sigma, m.eps[s])) : localUnit(m.mu, sigma, zetaOf);
@@ -246,7 +246,7 @@ function logDensities(m) {
   return Array.from({ length: numSamples(m) }, (_, s) => m.inputs.map((_, n) => one(n, s)));
 }
 
-// Adds weight · ∂log p/∂(μ, σ) of one sample on one row to the sums, layer by layer from the last.
+// Add weight · ∂log p/∂(μ, σ) of one sample on one row to the sums, layer by layer from the last.
 function backward(m, sigma, n, s, weight, sums) {
   const { output, tape } = forwardOf(m, sigma, n, s);
   let delta = output.map((z, o) => (weight * (m.targets[n][o] - z)) / sigmaAt(m.likelihood_sigma, o) ** 2);
@@ -513,7 +513,7 @@ function epsilonGreedy({ q_values, epsilon }) {
   return best.map((isBest) => epsilon / best.length + (isBest ? share : 0));
 }
 
-// In units of the largest distance from the best, so that the square of a huge one fits.
+// In units of the largest distance from the maximum, so that squares do not overflow.
 function deviation(values) {
   const unit = Math.max(...values) - Math.min(...values);
   const mean = sum(values.map((x) => x / unit)) / values.length;
@@ -561,7 +561,7 @@ function qUpdate({ value, reward, next_values, terminated, learning_rate, gamma 
 
 // ---------------------------------------------------------------- the algorithm: counts and densities
 
-// factor/(e^x − 1), which is infinite where nothing was gained.
+// factor/(e^x − 1), infinite if there is no gain.
 function overExpm1(factor, x) {
   return x > 0 ? (factor * Math.exp(-x)) / -Math.expm1(-x) : Infinity;
 }
@@ -626,7 +626,7 @@ function dirichletPseudoCounts({ symbols, num_symbols, alpha }) {
   });
 }
 
-// A context tree: by context, the symbols seen in it, and the weight w of its own estimator; its child has 1 − w.
+// A context tree: each context's symbol counts, and the weight w of its own estimator; its child has weight 1 − w.
 function contextTree(numSymbols, rate) {
   require_(rate === null || (rate >= 0 && rate <= 0.5), `rate must be from 0 to 0.5, got ${rate}`);
   const nodes = new Map();
@@ -636,7 +636,7 @@ function contextTree(numSymbols, rate) {
     if (!nodes.has(key)) nodes.set(key, { counts: new Map(), total: 0, w: 0.5 });
     return nodes.get(key);
   };
-  // log P(symbol | context), nearest symbol first; learns it.
+  // Return log P(symbol | context), nearest symbol first, and learn the symbol.
   return (context, symbol) => {
     seen += 1;
     const a = rate ?? 1 / (seen + 1);
@@ -710,7 +710,7 @@ function checkFlags(flags, name) {
   for (const flag of flags.flat(Infinity)) require_(Number(flag) === 0 || Number(flag) === 1, `${name} has ${flag}`);
 }
 
-// Flags have the leading axes of rewards: one of an environment holds for all its cells.
+// Flags have the leading axes of rewards: an environment's flag holds for all its cells.
 function stepBack(gamma, reward, beyond, over, cut, following) {
   const at = (x, k) => (Array.isArray(x) ? x[k] : x);
   if (!Array.isArray(reward)) return reward + gamma * (Number(over) ? 0 : Number(cut) ? beyond : following);
@@ -774,7 +774,7 @@ function windowEnds(ended) {
   return ended.map((row, t) => (t < 2 ? none(row) : fits(row, ended[t - 1], ended[t - 2])));
 }
 
-// Places of all entries in order of the first axis, then of the second.
+// Indices of all entries, ordered by the first axis, then by the second.
 function placesOf(values) {
   return Array.isArray(values) ? values.flatMap((x, k) => placesOf(x).map((place) => [k, ...place])) : [[]];
 }
@@ -932,7 +932,7 @@ const OPERATIONS = {
 
 const WORDS = { NaN: NaN, Infinity: Infinity, "-Infinity": -Infinity };
 
-// JSON has no number that is not finite: they travel as words.
+// JSON has no non-finite numbers, so they are sent as strings.
 function decoded(key, value) {
   return typeof value === "string" && Object.hasOwn(WORDS, value) ? WORDS[value] : value;
 }

@@ -32,7 +32,7 @@ HALF = {
 def case(
     operation: str, name: str, inputs: dict[str, Any], **rest: Any
 ) -> dict[str, Any]:
-    """A valid case with the reference's output, or an invalid one where `why` is given."""
+    """A valid case with the reference's output, or an invalid one if `why` is given."""
     kind: dict[str, Any] = {"result": "invalid"}
     if "why" not in rest:
         kinds = OPERATIONS[operation].kinds
@@ -116,7 +116,7 @@ def curious_rewards(rewards, gains, eta):
 
 
 def module(change: str = "", name: str = "mine") -> str:
-    """The name of a module in the current folder: the honest one with a change at its end."""
+    """The name of a module in the current folder: the correct one with a change appended."""
     Path(f"{name}.py").write_text(HONEST + change)
     return name
 
@@ -135,7 +135,7 @@ GOOD = {"passed": 5, "refused": 3}
 
 
 def assert_rest_is_good(report: Report, operation: str = "softplus") -> None:
-    """All cases of the other operations came out right."""
+    """Assert that all cases of the other operations passed."""
     rest = [each.status for each in report.outcomes if each.operation != operation]
     assert len(rest) == len(CASES) - NUMBER_OF[operation]
     assert set(rest) <= {"passed", "refused"}, report
@@ -162,7 +162,7 @@ def command_line(*arguments: str) -> int:
     """The exit code of `vime-ref`."""
     with contextlib.suppress(SystemExit):
         return experiments.main(list(arguments))
-    return 2  # what the parser ends with, as other tests show
+    return 2  # the parser exits; other tests check its message
 
 
 # ---------------------------------------------------------------- the project's own vectors
@@ -180,7 +180,7 @@ def variants(entry: Any) -> list[Any]:
 
 
 def inputs_of(case: dict[str, Any]) -> dict[str, Any]:
-    """A stored case's inputs as the reference has them."""
+    """A stored case's inputs in the reference's types."""
     kinds = OPERATIONS[case["operation"]].kinds
     return wire.decode_inputs(case["inputs"], kinds, "f64")
 
@@ -189,7 +189,7 @@ def inputs_of(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def operations_of(module: ModuleType) -> dict[str, Operation]:
-    """Those whose cases stand in the module."""
+    """The operations whose cases the module defines."""
     return {
         name: each
         for name, each in OPERATIONS.items()
@@ -198,7 +198,7 @@ def operations_of(module: ModuleType) -> dict[str, Operation]:
 
 
 def assert_complete(module: ModuleType, *families: str) -> None:
-    """Each operation of the families stands in the module with all that belongs to it."""
+    """Assert that the module defines each operation of the families with all its parts."""
     operations = operations_of(module)
     assert {each.family for each in operations.values()} == set(families)
     for name, each in operations.items():

@@ -1,4 +1,4 @@
-"""Settings that hold in every test: reproducible examples, and no silent overflow or NaN."""
+"""Settings of all tests: reproducible examples, and no silent overflow or NaN."""
 
 from collections.abc import Iterator
 

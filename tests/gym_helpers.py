@@ -1,4 +1,4 @@
-"""What the tests of the tasks share: ids, ways to walk, a task in a given state."""
+"""Helpers for the tests of the tasks: ids, ways to walk, a task in a given state."""
 
 from vime_gym.rooms import NumberedTask
 

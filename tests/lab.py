@@ -1,4 +1,4 @@
-"""What the tests of the laboratory share: small runs, and what a command leaves and says."""
+"""Helpers for the tests of the laboratory: small runs, and a command's files and output."""
 
 import csv
 import itertools
@@ -46,7 +46,7 @@ def small_job(
 
 
 def by_fast(settings: VimeSettings) -> VimeSettings:
-    """The settings of a model that computes by the fast twins, as those of runs do."""
+    """The settings of a model that uses the fast twins, as in runs."""
     return replace(
         settings, gradient=fast_ref.elbo_grad, gains=fast_ref.information_gains
     )
@@ -69,7 +69,7 @@ Held = tuple[dict[str, Any], dict[str, Any]]
 
 
 def held(path: Path, job: Job) -> Held:
-    """All that a checkpoint holds, but for times, in a form that compares bit by bit."""
+    """The contents of a checkpoint except times, in a form for bit-identical comparison."""
     state, arrays = checkpoints.read_checkpoint(path, job)
     arrays["rows"] = arrays["rows"][:, [name not in TIMES for name in RUN_NUMBERS]]
     return state, {
@@ -90,7 +90,7 @@ def full(*arguments: Any, **keywords: Any) -> None:
 
 
 def in_this_process(patch: pytest.MonkeyPatch) -> None:
-    """Jobs start no processes."""
+    """Make jobs run in this process."""
     patch.setattr(
         processes, "supervise", lambda job, checkpoint: runs.run_job(job, checkpoint)
     )
@@ -107,7 +107,7 @@ def undrawn(patch: pytest.MonkeyPatch) -> None:
 
 
 def rows_of(folder: str) -> list[dict[str, str]]:
-    """The rows of a learning curve, without the times that they took."""
+    """The rows of a learning curve, without times."""
     rows = csv.DictReader(Path(folder, "learning_curve.csv").read_text().splitlines())
     return [
         {name: value for name, value in row.items() if not name.endswith("_s")}
@@ -133,7 +133,7 @@ def column(rows: list[dict[str, str]], name: str, **where: str) -> list[str]:
 
 
 def ended(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str:
-    """What a command writes to stderr before it ends with code 2."""
+    """A command's stderr before it exits with code 2."""
     with pytest.raises(SystemExit) as exit_:
         command_line.main(arguments)
     captured = capsys.readouterr()
@@ -144,14 +144,14 @@ def ended(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str:
 
 
 def refusal(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str:
-    """The one line on stderr that a refused command ends with."""
+    """The one line on stderr with which a command exits that can't be carried out."""
     error = ended(capsys, arguments)
     assert error.count("\n") == 1
     return error
 
 
 def usage_error(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str:
-    """The line that names the error, between the usage and where to read on."""
+    """The line that names the error, between the usage and the pointer to --help."""
     *usage, error, pointer = ended(capsys, arguments).splitlines(keepends=True)
     assert usage[0].startswith("usage: vime-ref")
     assert all(line.startswith(" ") for line in usage[1:])
@@ -170,7 +170,7 @@ Rows = list[dict[str, Any]]
 def curve_row(
     bonus: str, seed: int, iteration: int, mean: float = 0.0, **values: Any
 ) -> dict[str, Any]:
-    """A row of a learning curve; a plain agent has no model and so no numbers of one."""
+    """A row of a learning curve; a plain agent has no model, so its model's numbers are nan."""
     model = NAN if bonus == "none" else 1.0 + seed + iteration
     given = {
         "task": "Hill",

@@ -1,4 +1,4 @@
-"""What several tests of the lecture's modules share."""
+"""Helpers for the tests of the lecture's modules."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -54,7 +54,7 @@ def naive_pseudo_count(before: float, after: float) -> float:
 def slow_return(
     t: int, rewards: list[float], values: list[float], ends: list[int], gamma: float
 ) -> float:
-    """Σ γᵏ r_{t+k} to the end of the episode or the path, and what is bootstrapped there."""
+    """Σ γᵏ r_{t+k} to the end of the episode or path, plus the bootstrap value there."""
     last = next((k for k in range(t, len(rewards)) if ends[k]), len(rewards) - 1)
     total = math.fsum(gamma ** (k - t) * rewards[k] for k in range(t, last + 1))
     return total if ends[last] == 1 else total + gamma ** (last - t + 1) * values[last]

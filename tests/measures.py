@@ -1,7 +1,9 @@
-"""Measures of how the code reads, as a table: `python tests/measures.py [ROOT]`.
+"""Measures of how code and pages read, as tables: `python tests/measures.py [--english] [ROOT]`.
 
-A code line is one that is not blank, a docstring, a comment of its own or an import; its length counts the
-indentation, not a comment behind it.
+Code lines exclude blank lines, docstrings, comments on lines of their own, and imports. The length of a code line
+includes its indentation, but not a trailing comment.
+
+`--english` measures README and docs/. Sentences exclude headings, tables, code and displayed math.
 """
 
 import ast
@@ -12,7 +14,7 @@ import tokenize
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
@@ -30,17 +32,27 @@ class Module(NamedTuple):
 
 
 class Measures(NamedTuple):
-    """Of one module."""
+    """How one module reads."""
 
     lines: int
     mean_line: float  # characters of a code line
     tuples: float  # share of the assignments whose both sides are tuples
-    comments: int  # own lines
+    comments: int  # on lines of their own
     long_functions: int
 
 
+class English(NamedTuple):
+    """How the sentences of a text read."""
+
+    sentences: int
+    median: float  # words per sentence
+    percentile_90: float  # words per sentence
+    commas: float  # per 100 words
+    relatives: float  # what, which, that, where; per 100 words
+
+
 def modules(root: Path = ROOT) -> dict[str, Module]:
-    """The modules of the root and of the packages by dotted name, in that order."""
+    """The modules of the root and of the packages, by dotted name, in that order."""
     paths = sorted(root.glob("*_ref.py"))
     for package in PACKAGES:
         paths += sorted((root / package).rglob("*.py"))
@@ -135,7 +147,7 @@ def defined(module: Module) -> Iterator[str]:
 def defined_twice(found: dict[str, Module]) -> dict[str, list[str]]:
     """Names that two or more modules define, with the modules.
 
-    Fast twins and the kit's operations bear their definitions' names on purpose; a program has its `main`.
+    Fast twins and the kit's operations have their definitions' names on purpose; a program has its `main`.
     """
 
     def of_kit(module: Module) -> bool:
@@ -151,7 +163,7 @@ def defined_twice(found: dict[str, Module]) -> dict[str, list[str]]:
 
 
 def imported(module: Module, found: dict[str, Module], top: bool = False) -> set[str]:
-    """What a module imports, anywhere or at its top level: dotted if of this project."""
+    """The imports of a module, anywhere or at its top level; dotted if they belong to this project."""
     nodes = module.tree.body if top else list(ast.walk(module.tree))
     names = []
     for node in nodes:
@@ -190,6 +202,85 @@ def first_equation(module: Module) -> int:
     return 0
 
 
+# ------------------------------------------------------------ English
+
+RELATIVES = ("what", "which", "that", "where")
+ABBREVIATIONS = r"\b(e\.g|i\.e|et al|cf|vs|resp|approx|Fig|Sec|Eq)\."
+
+
+def pages(root: Path = ROOT) -> dict[str, Path]:
+    """README and the pages of docs/, by path relative to the root."""
+    paths = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    return {str(path.relative_to(root)): path for path in paths}
+
+
+def without_code(page: str) -> str:
+    """A Markdown page without front matter, comments, fenced blocks and math; inline code becomes `code`."""
+    text = re.sub(r"\A---\n.*?\n---\n", "", page, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"^ *(`{3,}|~{3,}).*?^ *\1 *$", "\n", text, flags=re.M | re.DOTALL)
+    text = re.sub(r"(`+)[^`]+?\1", "`code`", text)
+    text = re.sub(r"\$\$.*?\$\$", "\n\n", text, flags=re.DOTALL)
+    text = re.sub(r"(?<!\\)\$[^$]+?\$", "math", text)
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text)
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    return re.sub(r"<[^>\n]+>", "", text)
+
+
+def paragraphs(page: str) -> list[str]:
+    """The running text of a Markdown page: its paragraphs and list items."""
+    lines = []
+    for line in without_code(page).splitlines():
+        if re.match(r"\s*(\||#|:::|\[[^\]]+\]: |[-=]{3,}\s*$)", line):
+            line = ""  # table, heading, directive, link target
+        line = re.sub(r"^[\s>]*([-*+]|\d+[.)]) ", "\n\n", line)
+        lines.append(line.strip(" >"))
+    blocks = re.split(r"\n\s*\n", "\n".join(lines))
+    return [" ".join(block.split()) for block in blocks if block.strip()]
+
+
+def words(text: str) -> list[str]:
+    return [each for each in text.split() if re.search(r"\w", each)]
+
+
+def sentences(page: str) -> list[str]:
+    """The sentences of a Markdown page."""
+    found = []
+    for block in paragraphs(page):
+        marked = re.sub(ABBREVIATIONS, lambda match: match[0][:-1] + "\0", block)
+        for each in re.split(r"(?<=[.!?])[*_\"”’)]*\s+(?=[^a-z\s])", marked):
+            found.append(each.replace("\0", "."))
+    return [each for each in found if words(each)]
+
+
+def english(page: str) -> English:
+    """Measures of a Markdown page's sentences."""
+    texts = sentences(page)
+    lengths = sorted(len(words(text)) for text in texts) or [0]
+    everything = [word for text in texts for word in words(text)]
+    bare = [word.strip("*_(),.;:!?\"“”’'").lower() for word in everything]
+    hundreds = max(len(everything), 1) / 100
+    return English(
+        len(texts),
+        median(lengths),
+        lengths[(9 * len(lengths) - 1) // 10],
+        sum(text.count(",") for text in texts) / hundreds,
+        sum(word in RELATIVES for word in bare) / hundreds,
+    )
+
+
+def print_english(root: Path) -> None:
+    print(
+        "page                  sentences  median  90 %  commas  what/which/that/where"
+    )
+    for name, path in pages(root).items():
+        each = english(path.read_text())
+        print(
+            f"{name:20} {each.sentences:10}  {each.median:6g}  {each.percentile_90:4g}"
+            f"  {each.commas:6.1f}  {each.relatives:21.1f}"
+        )
+
+
 def main(root: Path) -> None:
     found = modules(root)
     rows = {name: measures(module) for name, module in found.items()}
@@ -221,4 +312,6 @@ def main(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT)
+    given = [each for each in sys.argv[1:] if each != "--english"]
+    shown = print_english if "--english" in sys.argv else main
+    shown(Path(given[0]) if given else ROOT)

@@ -1,8 +1,8 @@
-"""Implementations with exactly one known mistake each: what the check has to fail, and to name.
+"""Mutants: implementations with exactly one known mistake each, which the check must fail and name.
 
-`mutants:MissingHalf` offers every operation as the reference has it, but for those it gets wrong. They are written
-out here once more, with loops, other libraries or 50 digits; what follows a "_" tells variants of a mistake apart.
-`python tests/mutants.py` prints the matrix: which mistake is detected, and which is named.
+`mutants:MissingHalf` offers every operation of the reference, except that it gets some wrong. The wrong operations are
+written independently here, with loops, other libraries or 50 digits. A suffix after "_" distinguishes variants of a
+mistake. `python tests/mutants.py` prints the matrix of detected and named mistakes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from autograd.scipy.special import logsumexp
 from autograd.scipy.stats import norm
 from scipy import special, stats
 
-# Before tests/, whose folders bear the packages' names.
+# Before tests/, whose folders have the packages' names.
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from vime_check.cases import OPERATIONS
@@ -39,7 +39,7 @@ Bound = Callable[["Model", Inputs], Array]
 
 
 class Model(NamedTuple):
-    """A posterior with the data and the noise of its network; noise is eps, or zeta where that is a list."""
+    """A posterior with its network's data and noise; noise is eps, or zeta if it is a list."""
 
     mu: Array
     sigma: Array
@@ -69,7 +69,7 @@ WRONG: dict[str, list[str]] = {}  # the operations that each gets wrong
 
 
 def mistake(name: str, *operations: str) -> Callable[[Function], Function]:
-    """The function stands for these operations in the mutant; what the reference refuses is refused as well."""
+    """Use the function for these operations in the mutant; it also rejects the inputs that the reference rejects."""
 
     def register(function: Function) -> Function:
         right = {operation: entry.function for operation, entry in OPERATIONS.items()}
@@ -121,7 +121,7 @@ def textbook_kl(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Arr
 
 
 def exact_kl(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
-    """KL[q‖p] (...,), right, with 50 digits, of which those of the arguments may be some."""
+    """The correct KL[q‖p] (...,) with 50 digits; arguments may have 50 digits too."""
 
     def one(mu_q: Any, sigma_q: Any, mu_p: Any, sigma_p: Any) -> Any:
         ratio, move = mp.mpf(sigma_q) / sigma_p, (mp.mpf(mu_q) - mu_p) / sigma_p
@@ -215,13 +215,13 @@ def evidence(model: Model, n: int) -> Array:
 
 
 def loss_grad(inputs: Inputs, n: int) -> tuple[Array, Array]:
-    """Gradient of −evidence in mu and in rho, which is that of the transition loss at q."""
+    """Gradient of −evidence in mu and in rho, equal to the transition loss's gradient at q."""
     return grad(lambda phi: -evidence(model_of(*phi, inputs), n))(
         (inputs["mu"], inputs["rho"])
     )
 
 
-# ---------------------------------------------------------------- building blocks: right but for their arguments
+# ---------------------------------------------------------------- building blocks: correct except for their arguments
 
 
 def kl_to_prior(model: Model, inputs: Inputs) -> Array:
@@ -282,7 +282,7 @@ def gains(
 
 
 def updates(inputs: Inputs, *, decay: float = 0.0) -> dict[str, Array]:
-    """Gradient steps with a velocity that decays, and survives the reset of the parameters before each row."""
+    """Gradient steps with a decaying velocity that survives the reset of the parameters before each row."""
     start, velocity, rows = onp.concatenate([inputs["mu"], inputs["rho"]]), 0.0, []
     size, old = (
         len(inputs["mu"]),
@@ -353,7 +353,7 @@ def kl_mean(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
 
 
 def kl_of_roots(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
-    """What is given is taken for variances."""
+    """The given standard deviations are used as variances."""
     return exact_kl(mu_q, onp.sqrt(sigma_q), mu_p, onp.sqrt(sigma_p))
 
 
@@ -647,7 +647,7 @@ def noise_of_row_0(zeta: Sequence[Array]) -> list[Array]:
 
 
 def noise_of_layer_0(zeta: Sequence[Array]) -> list[Array]:
-    """In every layer that is as wide."""
+    """The same noise in every layer of equal width."""
     return [zeta[0] if layer.shape == zeta[0].shape else layer for layer in zeta]
 
 
@@ -724,7 +724,7 @@ def rows_of(triples: Any) -> dict[str, Array]:
 def transitions_across_episodes(
     observations: list[Array], actions: list[Array]
 ) -> dict[str, Array]:
-    """Each row takes the next one's observation, whatever its episode; the last has none and is left out."""
+    """Each row uses the next row's observation, also across episodes; the last row has none and is left out."""
     pool = [
         pair for seen, done in zip(observations, actions) for pair in zip(seen, done)
     ]
@@ -847,12 +847,12 @@ def q_update_cut_at_time_limits(
 
 
 def quotient(rho: Array, rho_after: Array) -> Array:
-    """N̂ of two probabilities, in the kind of number that they are."""
+    """N̂ from two probabilities, in their number type."""
     return rho * (1 - rho_after) / (rho_after - rho)
 
 
 def naive_where_lost(log_prob: float, log_prob_after: float) -> float:
-    """Floats where the one before has lost its digits, 50 digits elsewhere."""
+    """Floats if the first probability has lost its digits, else 50 digits."""
     with mp.workdps(50):
         if onp.exp(log_prob) < 1e-307:
             return float(quotient(onp.exp(log_prob), onp.exp(log_prob_after)))
@@ -868,7 +868,7 @@ def pseudo_count_of_floats(log_prob: Array, log_prob_after: Array) -> Array:
 
 
 def chances_of(rows: Any, row: Array, num_symbols: int, alpha: float) -> list[Fraction]:
-    """What each pixel's Dirichlet says of its symbol after these rows."""
+    """Each pixel's Dirichlet probability of its symbol after these rows."""
     a = Fraction(alpha)
     return [
         (sum(seen[p] == x for seen in rows) + a) / (len(rows) + num_symbols * a)
@@ -887,7 +887,7 @@ def log_of_the_product(counts: Array, alpha: float, observation: Array) -> Array
 
 @mistake("UnderflowingDensity", "dirichlet_pseudo_counts")
 def pseudo_counts_of_products(symbols: Array, num_symbols: int, alpha: float) -> Array:
-    """Products in floats; 50 digits where these hold them."""
+    """Products in floats, or in 50 digits if floats hold them."""
 
     def one(t: int) -> float:
         chances = [
@@ -905,7 +905,7 @@ def pseudo_counts_of_products(symbols: Array, num_symbols: int, alpha: float) ->
 
 @mistake("OffByOnePseudoCount", "dirichlet_pseudo_counts")
 def pseudo_counts_one_too_late(symbols: Array, num_symbols: int, alpha: float) -> Array:
-    """As if the observation had come once more before it is scored."""
+    """The observation is learned once more before it is scored."""
 
     def one(t: int) -> float:
         seen = [*symbols[: t + 1]]
@@ -919,7 +919,7 @@ def pseudo_counts_one_too_late(symbols: Array, num_symbols: int, alpha: float) -
 
 
 class Suffixes:
-    """A context tree in fractions; `late` puts the new weight for staying into the one for splitting."""
+    """A context tree in fractions; with `late`, the split weight uses the new stay weight."""
 
     def __init__(
         self, num_symbols: int, rate: float | None, *, late: bool = False
@@ -936,7 +936,7 @@ class Suffixes:
         learn: bool,
         above: tuple[int, ...] = (),
     ) -> Fraction:
-        """The probability of the symbol in the context, of which `above` are the symbols already gone by."""
+        """The probability of the symbol in the context; `above` holds the context symbols already used."""
         counts = self.counts.setdefault(above, [0] * self.num_symbols)
         weights = self.weights.setdefault(above, [Fraction(1, 2), Fraction(1, 2)])
         own = Fraction(2 * counts[symbol] + 1, 2 * sum(counts) + self.num_symbols)
@@ -995,7 +995,7 @@ def bits_of_late_weights(bits: Array, depth: int, rate: float | None) -> Array:
 
 @mistake("OffByOnePseudoCount", "cts_log_probs")
 def bits_already_learned(bits: Array, depth: int, rate: float | None) -> Array:
-    """The bit is learned, and then scored as the one that follows itself."""
+    """The bit is learned, and then scored as its own successor."""
     tree, values = Suffixes(2, rate), []
     steps = bits_in_context(bits, depth)
     for context, bit in steps:
@@ -1007,7 +1007,7 @@ def bits_already_learned(bits: Array, depth: int, rate: float | None) -> Array:
 def image_chances(
     images: Array, trees: list[Suffixes], *, again: bool = False
 ) -> list[list[Fraction]]:
-    """The probability of each pixel of each image, or that of the same pixel once more, after it was learned."""
+    """Each pixel's probability in each image, or the same pixel's probability after it was learned."""
     rows = []
     for image in images:
         steps = list(zip(trees, pixels_in_context(image)))
@@ -1172,7 +1172,7 @@ for flag, follow in FOLLOWS.items():
 
 @mistake("TerminalDropped", "n_step_returns", "n_step_q_targets")
 def returns_of_rows_that_go_on(**path: Any) -> Array:
-    """The rows that end an episode are left out, and the one before has nothing behind it; right side by side."""
+    """Rows that end an episode are left out, and the row before has no continuation; correct in parallel."""
     path = rewards_of(path)
     over, beyond = path["terminated"], path.pop("next_values")
     if over.ndim > 1:
@@ -1206,7 +1206,7 @@ def returns_of_columns(
     truncated: Array,
     gamma: float,
 ) -> Array:
-    """Step after step of one environment is taken for environment after environment; right for one alone."""
+    """The time axis is used as the environment axis; correct for one environment only."""
     columns = [rewards, next_values, terminated, truncated]
     if terminated.ndim == 1:
         return walked_back(*columns, gamma, right_follow)
@@ -1262,7 +1262,7 @@ def sampled_windows(
     places: Array,
     fits: Callable[[Array, int], bool],
 ) -> Array:
-    """Rows of which half are paid, by the windows that are thought to fit."""
+    """Rows of which half have a reward, from the windows assumed to fit."""
     table = window_rows(ended, fits)
     rows = [place for place in onp.ndindex(table.shape) if table[place]]
     paid = [row for row in rows if rewards[row] != 0]
@@ -1309,13 +1309,13 @@ def lstm_of_another_order(
 
 
 class Verdict(NamedTuple):
-    """What the check says of an operation of a mutant: its cases that failed, and how many got the right name."""
+    """The check's verdict on a mutant's operation: failed cases, and how many have the right name."""
 
     mutant: str
     operation: str
     failed: int
     named: int
-    others: tuple[str, ...]  # what else was named, or the failures that were not
+    others: tuple[str, ...]  # other names, or failures without a name
 
 
 def verdicts(mutant: str) -> list[Verdict]:
@@ -1352,7 +1352,7 @@ def line(verdict: Verdict) -> str:
 
 
 def matrix() -> Iterator[str]:
-    """Mistake × operation × detected × named, and failures under another name or none."""
+    """Print mistake × operation × detected × named, and failures under another name or none."""
     yield f"{'mistake':28} {'operation':26} detected named    otherwise"
     for mutant in MUTANTS:
         yield from map(line, verdicts(mutant))

@@ -1,4 +1,4 @@
-"""What Hypothesis draws: standard deviations, posteriors, networks with data and noise, paths."""
+"""Hypothesis strategies: standard deviations, posteriors, networks with data and noise, paths."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -79,7 +79,7 @@ def noise_of(case: Case, local: bool) -> Any:
 
 
 def fit_by(local: bool, module: Any = bnn) -> dict[str, Any]:
-    """The keywords of `fit` that choose the noise, and whose gradient takes it."""
+    """The keywords of `fit` that choose the noise, and the module whose gradient uses it."""
     if local:
         return {"sample_noise": bnn.sample_zeta, "gradient": module.elbo_grad_local}
     return {"sample_noise": bnn.sample_eps, "gradient": module.elbo_grad}

@@ -1,4 +1,4 @@
-"""The check on implementations that are right, in two other languages, and on one mutant for every mistake."""
+"""The check on correct implementations in two other languages, and on one mutant per mistake."""
 
 import importlib.util
 import re

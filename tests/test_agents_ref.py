@@ -1,4 +1,4 @@
-"""Policies, returns, policy steps and the loop of `agents_ref`, each against an oracle of its own."""
+"""Policies, returns, policy steps and the loop of `agents_ref`, each against its own oracle."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -83,9 +83,9 @@ def slow_log_density(
 
 
 def support(policy: Any, observation: np.ndarray) -> tuple[np.ndarray, float]:
-    """Actions (M, A) or (M,) that a sum over stands for an integral with, and the volume of their cells.
+    """Actions (M, A) or (M,) whose sum approximates an integral, and the volume of their cells.
 
-    A grid of ½σ out to 9σ: the trapezoidal rule on a Gaussian errs by e^(−2π²/0.25) and its tail, below 1e-17.
+    A grid of ½σ out to 9σ: the trapezoidal rule on a Gaussian has an error of e^(−2π²/0.25) plus its tail, below 1e-17.
     """
     if isinstance(policy, CategoricalPolicy):
         return np.arange(policy.layer_sizes[-1]), 1.0
@@ -233,7 +233,7 @@ def test_categorical_sample_against_probabilities_over_even_noise(seed, num_poin
 @given(logits=st.lists(finite(-40.0, 40.0), min_size=1, max_size=7))
 @settings(max_examples=50)
 def test_categorical_sample_at_the_edges_of_noise(logits):
-    """Noise next to 1 stays in range although the rounded probabilities may add up to less; 0 takes the first."""
+    """Noise near 1 stays in range, although rounded probabilities may sum to less; noise 0 gives the first action."""
     policy = CategoricalPolicy(np.array([0.0] * len(logits) + logits), (1, len(logits)))
     first, last = policy.sample(
         np.zeros((2, 1)), np.array([0.0, np.nextafter(1.0, 0.0)])
@@ -242,14 +242,14 @@ def test_categorical_sample_at_the_edges_of_noise(logits):
 
 
 def test_categorical_sample_is_not_the_whole_running_sum():
-    """Ten times 0.1 adds up to less than 1 in float64: a running sum over all of them would pick an eleventh action."""
+    """Ten times 0.1 sums to less than 1 in float64: a running sum over all of them would choose an eleventh action."""
     policy, noise = CategoricalPolicy(np.zeros(20), (1, 10)), np.nextafter(1.0, 0.0)
     assert np.sum(np.cumsum(np.full(10, 0.1)) <= noise) == 10
     assert policy.sample(np.zeros((1, 1)), np.array([noise])).tolist() == [9]
 
 
 def test_categorical_sample_takes_the_next_action_at_a_bound():
-    """Probabilities ½, ½ and noise ½; and probability 0, as it rounds, is not drawn by noise 0."""
+    """Probabilities ½, ½ with noise ½; and noise 0 does not draw an action whose probability rounds to 0."""
     halves, never = (
         CategoricalPolicy(np.array([0.0, 0.0, logit, 0.0]), (1, 2))
         for logit in (0.0, -800.0)
@@ -315,7 +315,7 @@ def test_policy_init_refuses_other_action_spaces(space):
 
 @pytest.mark.parametrize("space", [Box(-1.0, 1.0, (2,)), Discrete(3)])
 def test_a_scaled_policy_sees_the_observations_in_units_of_their_scale(space):
-    """Its weights, mean, KL and actions are those of the plain policy on observations divided beforehand."""
+    """Weights, mean, KL and actions agree with the plain policy's on observations divided beforehand."""
     scale, rng = np.array([4.0, 0.1]), default_rng(9)
     observations, noise = (
         rng.normal(size=(6, 2)) * scale,
@@ -416,7 +416,7 @@ TWO, COLUMN = np.zeros(2), np.arange(4.0)[:, None]
     ],
 )
 def test_rows_that_do_not_match_or_are_not_finite_raise(name, call):
-    """Each of these would broadcast, or go through as NaN, to a number that means nothing."""
+    """Each of these would broadcast or pass NaN on, and give a meaningless number."""
     with pytest.raises(ValueError, match=f"^{name} must "):
         call()
 
@@ -452,7 +452,7 @@ def test_discounted_returns_discounts_the_last_value_once_more_than_the_last_rew
 
 @dataclass(frozen=True)
 class Path:
-    """The columns of a batch that advantages are made of; the last row may or may not end an episode."""
+    """The columns of a batch that advantages need; the last row may or may not end an episode."""
 
     rewards: np.ndarray
     values: np.ndarray
@@ -537,9 +537,9 @@ def test_gae_advantages_keep_the_value_behind_a_time_limit():
 @given(path=paths, gamma=fractions)
 @settings(max_examples=40)
 def test_gae_with_lambda_1_and_0_against_returns_and_differences(path, gamma):
-    """λ = 1: V + A are the discounted returns of each segment behind V(next); λ = 0: A is δ alone.
+    """λ = 1: V + A are each segment's discounted returns, bootstrapped with V(next). λ = 0: A is δ.
 
-    Within a segment V of the next state is the next row's V, so that the sum telescopes.
+    Within a segment, V of the next state is the next row's V, so the sum telescopes.
     """
     inner = ~(path.terminated | path.truncated)[:-1]
     path.next_values[:-1][inner] = path.values[1:][inner]
@@ -568,7 +568,7 @@ def test_gae_with_lambda_1_and_0_against_returns_and_differences(path, gamma):
 @given(path=paths, gamma=fractions, lam=fractions)
 @settings(max_examples=40)
 def test_gae_of_a_batch_equals_its_segments_one_by_one(path, gamma, lam):
-    """Nothing flows across an end, as where parallel environments lie one after another."""
+    """Nothing flows across an end, for example between parallel environments one after another."""
     parts = [
         gae_advantages(*path[rows].columns, gamma=gamma, lam=lam)
         for rows in path.segments
@@ -643,7 +643,7 @@ ADVANTAGES = np.array([1.0, -0.5, 2.0, 0.3])
 
 @both
 def test_policy_gradient_step_against_differences(make):
-    """Controls: the sum over rows in place of the mean, and an entropy that is a cost. A7"""
+    """Controls: the sum over rows instead of the mean, and an entropy with the wrong sign. A7"""
     policy, beta = make(10), 0.3
     actions = draw(policy, 11)
 
@@ -751,7 +751,7 @@ def test_trpo_step_against_dense_fisher_matrix(make, every):
     length = np.linalg.norm(oracle)
     assert np.allclose(
         step, oracle, rtol=0, atol=1e-6 * length
-    )  # what the differences leave
+    )  # error of the differences
     assert np.linalg.norm(step - oracle / np.sqrt(2)) > 0.1 * length
     assert np.linalg.norm(step - dense(4 - every) / 2**halvings) > 0.01 * length
     assert (
@@ -762,7 +762,7 @@ def test_trpo_step_against_dense_fisher_matrix(make, every):
 
 @both
 def test_trpo_step_solves_for_the_direction_to_its_tolerance(make):
-    """F·step is parallel to g, F the dense Hessian of the KL by autograd; a tolerance of 1e-5 would leave it askew."""
+    """F·step is parallel to g, with F the dense Hessian of the KL by autograd; a tolerance of 1e-5 is too large."""
     policy, damping = make(24), 10.0
     actions = draw(policy, 25)
     weights = ADVANTAGES / len(ADVANTAGES)
@@ -809,7 +809,7 @@ def test_trpo_step_against_slow_kl_and_surrogate(make, seed):
         lambda s, a: slow_log_density(policy, s, a) - slow_log_density(new, s, a),
     ).mean()
     ratio = np.exp(slow_log_probs(new, actions) - slow_log_probs(policy, actions))
-    assert 0.0 < kl <= 0.01 + 1e-12  # what the integration rounds
+    assert 0.0 < kl <= 0.01 + 1e-12  # rounding of the integration
     assert np.mean(ratio * advantages) > np.mean(advantages)
 
 
@@ -875,7 +875,7 @@ def test_trpo_step_on_zero_advantages_returns_the_policy(make):
 
 
 def test_trpo_step_returns_the_policy_where_the_line_search_fails():
-    """p = (0.9, 0.1), and the second action pays: the true KL of a long step is beyond its quadratic form."""
+    """p = (0.9, 0.1), and the second action has a reward: a long step's true KL exceeds its quadratic form."""
     policy = CategoricalPolicy(np.array([0.0, 0.0, np.log(9.0), 0.0]), (1, 2))
     rows = np.zeros((2, 1)), np.array([0, 1]), np.array([-1.0, 1.0])
     assert trpo_step(policy, *rows, max_kl=0.5, backtracks=1) is policy
@@ -888,7 +888,7 @@ def test_trpo_step_returns_the_policy_where_the_line_search_fails():
 
 
 def test_value_fit_against_a_smooth_function():
-    """Starts at 0, and after two fits of a sine leaves less than 1 % of the variance, which the mean leaves whole."""
+    """The value starts at 0; two fits of a sine leave less than 1 % of the variance; a constant leaves all of it."""
     observations = np.linspace(-3.0, 7.0, 200)[:, None]
     returns = 50.0 + 20.0 * np.sin(observations[:, 0] / 2)
     value = value_init(1, default_rng(18), (16,))
@@ -922,7 +922,7 @@ def test_value_fit_on_constant_returns_gives_the_constant_everywhere(
 @pytest.mark.parametrize("constant", [0.0, 0.1])
 @pytest.mark.parametrize("num_rows", [10, 100])
 def test_value_fit_divides_a_constant_dimension_by_1(constant, num_rows):
-    """A billionth beside a constant changes next to nothing; 0.1 has a rounded mean, and no true spread either."""
+    """A variation of 1e-9 around a constant has almost no effect; 0.1 has a rounded mean but no true spread."""
     rows = np.stack(
         [np.linspace(-1.0, 1.0, num_rows), np.full(num_rows, constant)], axis=1
     )
@@ -936,7 +936,7 @@ def test_value_fit_divides_a_constant_dimension_by_1(constant, num_rows):
 
 
 def test_value_fit_against_least_squares_written_out():
-    """20 iterations of L-BFGS on standardised rows and returns, whatever their units; 21 end elsewhere."""
+    """20 iterations of L-BFGS on standardized rows and returns, in any units. Control: 21 iterations end elsewhere."""
     rows = default_rng(22).normal([3.0, -2.0], [5.0, 0.2], size=(30, 2))
     returns = 1e-6 * np.sin(rows[:, 0]) + 2e-6 * rows[:, 1] ** 2
     start = value_init(2, default_rng(23), (4,))
@@ -986,7 +986,7 @@ def test_categorical_policy_counts_actions_by_its_outputs():
 
 
 class Scripted(gym.Env[np.ndarray, Any]):
-    """Observation (episode, step); the script names each episode's rewards and how it ends. Keeps what it is given."""
+    """Environment with observation (episode, step) and scripted rewards and ends; it records its actions."""
 
     def __init__(
         self,
@@ -1050,7 +1050,7 @@ def roll(
     "reuse", [False, True], ids=["fresh arrays", "one array for all observations"]
 )
 def test_rollout_against_the_script(reuse):
-    """True next observations at both ends, no row from one episode to the next, returns of ended episodes alone."""
+    """True next observations at both kinds of end, no row across episodes, and returns of ended episodes only."""
     env, batch, episode_returns = roll(7, reuse=reuse)
     assert batch.observations.tolist() == [
         [0, 0],
@@ -1185,7 +1185,7 @@ def test_rollout_is_a_function_of_its_streams_and_leaves_the_policy_alone():
 
 @dataclass(frozen=True)
 class Ready:
-    """A bonus that pays what it is given and learns nothing."""
+    """A bonus that returns given numbers and learns nothing."""
 
     gains: Any
 
@@ -1212,7 +1212,7 @@ def pay(
 
 
 def test_curiosity_against_hand_computed_rewards():
-    """r + ½·gain/mean(4, 2), added to the reward (control FilterReplacesReward), a gain over 1000 not clipped."""
+    """r + ½·gain/mean(4, 2) is added to the reward (control FilterReplacesReward); gains over 1000 are not clipped."""
     rewards, gains, history = pay([2.0, 0.0, 6000.0])
     assert np.allclose(rewards, [1 + 0.5 * 2 / 3, 2.0, 3 + 0.5 * 6000 / 3], rtol=1e-15)
     assert gains.tolist() == [2.0, 0.0, 6000.0]
@@ -1226,7 +1226,7 @@ def test_curiosity_pays_a_ready_reward_as_it_is():
 
 
 def test_curiosity_leaves_the_history_alone_while_nothing_is_paid():
-    """Control: a median of 0 taken in would double the next reward."""
+    """Control: a median of 0 in the history would double the next reward."""
     rewards, _, history = pay(0.0)
     assert rewards.tolist() == [1, 2, 3]
     assert history == (4.0,)
@@ -1300,7 +1300,7 @@ def run(
 
 
 def test_train_with_eta_0_equals_the_plain_agent_bit_for_bit():
-    """Control: eta = 1 ends elsewhere, so gains are paid."""
+    """Control: eta = 1 ends elsewhere, so gains have an effect."""
     env = gym.make("vime_ref/SparseMountainCar-v0")
     small = vime.VimeSettings(
         hidden_sizes=(4,), num_updates=5, min_rows=200, num_samples=2
@@ -1323,7 +1323,7 @@ def test_train_with_eta_0_equals_the_plain_agent_bit_for_bit():
 
 @dataclass(frozen=True)
 class Counts:
-    """A count bonus: one over the root of how often a rounded observation has been met before."""
+    """A count bonus: one over the square root of a rounded observation's earlier visits."""
 
     counts: dict[tuple[float, ...], int] = field(default_factory=dict)
 
@@ -1418,7 +1418,7 @@ def test_train_runs_the_four_lines_in_order():
 
 
 class Bandit(gym.Env[np.ndarray, Any]):
-    """One state, one step; arm i pays its number."""
+    """One state, one step; each arm has its own reward."""
 
     def __init__(self, *pays: float) -> None:
         self.observation_space, self.action_space, self.pays = (
@@ -1447,7 +1447,7 @@ def reinforce(sign: float) -> AgentSettings:
 
 
 def test_train_with_reinforce_learns_a_bandit():
-    """Control: downhill, the best arm is lost."""
+    """Control: steps in the opposite direction lose the best arm."""
 
     def best_arm(sign: float) -> float:
         last = run(
@@ -1476,7 +1476,7 @@ def test_train_leaves_a_policy_alone_whose_actions_all_pay_the_same(
 
 
 def test_train_fits_values_to_the_curious_returns():
-    """A bonus of 1 a step, eta ½: V = ½ without reward, 2½ beside a reward of 2, and 2 where the task's is fitted."""
+    """A bonus of 1 per step, eta ½: V = ½ without reward, 2½ with reward 2, and 2 if V fits only the task's reward."""
     agent = AgentSettings(eta=0.5, batch_steps=4, normalize=False)
     seen = run(Bandit(0.0, 0.0), Ready(1.0), agent, 1)[0]
     assert seen.value(np.ones((1, 1)))[0] == pytest.approx(0.5, rel=1e-15)
@@ -1498,7 +1498,7 @@ def test_train_fits_values_to_the_curious_returns():
     start = run(Bandit(0.0, 0.0), Ready(0.0), agent, 1)[0].policy.theta
     assert np.array_equal(
         varied[0].policy.theta, varied[1].policy.theta
-    )  # both act on r̃, for V was 0
+    )  # both act on r̃, because V was 0
     assert not np.array_equal(varied[0].policy.theta, start)
 
 
@@ -1512,7 +1512,7 @@ def test_train_fits_values_to_the_curious_returns():
 )
 @pytest.mark.parametrize("curious", [True, False])
 def test_train_fits_values_to_returns_behind_the_true_next_value(end, returns, curious):
-    """V(s) = step, rewards 1, γ = ½: 1 + ½·3 behind a cut, 1 behind a terminal state, whatever λ the policy has."""
+    """V(s) = step, rewards 1, γ = ½: target 1 + ½·3 before a cut, 1 before a terminal state, for any λ."""
     steps = replace(
         value_init(2, default_rng(0), ()), theta=np.array([0.0, 1.0, 0.0]), scale=1.0
     )
@@ -1560,7 +1560,7 @@ def test_train_refuses_other_than_a_whole_number_of_iterations(num_iterations):
 
 
 def test_train_with_trpo_learns_cart_pole():
-    """From about 20 steps an episode to over 160 on six seeds; a policy that never steps stays below 60 (control)."""
+    """From about 20 steps per episode to over 160 on six seeds; a policy that never learns stays below 60 (control)."""
     env, agent = gym.make("CartPole-v1"), AgentSettings(batch_steps=1000)
     learned = run(env, vime.NoBonus(), agent, 20, hidden=(16,))[-3:]
     idle = run(

@@ -772,7 +772,7 @@ def test_log_likelihood_against_scipy(sigma: Any) -> None:
 
 
 class Linear:
-    """A linear network: the exact posterior of each output's weights and bias is a normal distribution."""
+    """A linear network, in which each output's weights and bias have an exact normal posterior."""
 
     def __init__(self, case: Case, sigma: Any = None) -> None:
         self.case, self.sigma = case, case.likelihood_sigma if sigma is None else sigma
@@ -827,7 +827,7 @@ class Linear:
         return total
 
     def exact_q(self) -> DiagNormal:
-        """The posterior, for one output and where it factorises."""
+        """The exact posterior for one output, if it factorizes."""
         mean, precision = self.posterior(0)
         return DiagNormal(mean, bnn.softplus_inverse(np.diag(precision) ** -0.5))
 
@@ -862,7 +862,7 @@ def factorising() -> Linear:
 @settings(max_examples=60)
 @given(linear_models())
 def test_elbo_against_exact_posterior(model: Linear) -> None:
-    """log p(D) = ELBO + KL[q‖posterior], whichever the reparameterization."""
+    """log p(D) = ELBO + KL[q‖posterior], with either reparameterization."""
     log_evidence, gap = model.log_evidence(), model.kl_to_posterior(model.case.q)
     for value in model.elbos():
         assert value <= log_evidence
@@ -991,7 +991,7 @@ def test_predict_takes_a_sigma_for_each_output_of_a_deep_network() -> None:
 def test_elbo_of_minibatches_averages_to_that_of_the_data(
     seed: int, sizes: tuple[int, ...]
 ) -> None:
-    """A batch of 2 of the 4 rows stands for all 4. PerBatchKL: it stands for itself.
+    """A batch of 2 rows represents all 4. PerBatchKL: it represents only itself.
 
     Derivation: docs/derivations.md, 2.
     """

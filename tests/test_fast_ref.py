@@ -97,7 +97,7 @@ autograd.extend.defvjp(unmasked_relu, lambda answer, x: lambda g: g)
 def test_elbo_grad_by_hand_control_of_mistakes(
     local: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both oracles of it refuse each mistake: autograd, and the difference along a direction."""
+    """Both oracles, autograd and the difference along a direction, reject each mistake."""
     case, h = make_case((2, 4, 3, 2), 4, 3, 0, 1.0), 1e-6
     exact = gradient_of(case, local, AUTOGRAD[local])
     mu_part, rho_part = np.split(closed := gradient_of(case, local, BY_HAND[local]), 2)
@@ -154,7 +154,7 @@ def without_kl(q: DiagNormal, prior: DiagNormal, *args: Any, **settings: Any) ->
 
 @pytest.mark.parametrize("local", [False, True])
 def test_fit_by_either_gradient_against_each_other(local: bool) -> None:
-    """Tolerance: the gradients agree to 1e-15, and 30 steps of Adam carry that on without blowing it up."""
+    """Tolerance: gradients agree to 1e-15, and 30 Adam steps do not amplify the difference much."""
     case = make_case((2, 4, 3, 2), 6, 1, 4, 1.0)
 
     def fitted(**gradient: Any) -> np.ndarray:

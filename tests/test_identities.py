@@ -50,7 +50,7 @@ class Problem(NamedTuple):
         )
 
     def outcome(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and covariance of the targets before they are seen."""
+        """Prior predictive mean and covariance of the targets."""
         noise = self.likelihood_sigma**2 * np.eye(len(self.inputs))
         return self.design @ self.prior.mu, self.design @ np.diag(
             self.prior.sigma**2
@@ -99,7 +99,7 @@ def diag_normal(mean, sigma) -> DiagNormal:
 
 
 def converged(problem: Problem) -> DiagNormal:
-    """The maximiser of the ELBO, by BFGS on its own gradient."""
+    """The maximizer of the ELBO, by BFGS on its own gradient."""
 
     def loss(phi: np.ndarray) -> tuple[float, np.ndarray]:
         q = DiagNormal(*np.split(phi, 2))
@@ -237,7 +237,7 @@ def test_kl_against_the_integral_of_q_log_q_over_p(
 
 
 class Information(NamedTuple):
-    """Of s′ = xθ + noise, by quadrature on a grid of s′ and θ; nats."""
+    """Entropies and gains of s′ = xθ + noise in nats, by quadrature on a grid of s′ and θ."""
 
     outcomes: np.ndarray  # s′, (M,)
     evidence: np.ndarray  # p(s′)
@@ -428,7 +428,7 @@ def test_elbo_is_log_evidence_at_an_exact_posterior_that_factorises(
     mean, cov = tilted.posterior()
     best = tilted.elbo(
         diag_normal(mean, np.diag(np.linalg.inv(cov)) ** -0.5)
-    )  # the best that factorises
+    )  # the best factorized posterior
     assert best < tilted.log_evidence() - 1e-6
 
 
@@ -464,7 +464,7 @@ def test_mean_field_gain_against_the_exact_one_where_weight_and_bias_correlate(
     """One transition at x = 1, prior N(0, 1) twice: with a = x²σ_w²/σ_l², b = σ_b²/σ_l² the exact gain is higher by
     ½[ab(2 + a + b)/((1 + a + b)(1 + a)(1 + b)) + log((1 + a + b)/((1 + a)(1 + b)))], whatever s′.
 
-    So the mean-field gain is too low where one transition says little, and too high where it says much.
+    So the mean-field gain is too low if one transition carries little information, and too high if it carries much.
     """
     problem = Problem(
         diag_normal([0.0, 0.0], [1.0, 1.0]),
@@ -538,7 +538,7 @@ def test_local_reparameterization_and_weight_sampling_agree_in_mean_and_variance
     for weights, local in zip(moments["weights"], moments["local"]):
         np.testing.assert_allclose(local, weights, rtol=1e-10, atol=1e-13)
     matrix, bias = bnn.unflatten(bnn.softplus(case.q.rho), case.layer_sizes)[0]
-    wrong = np.abs(case.inputs) @ matrix**2 + bias**2  # h·σ² in place of h²·σ²
+    wrong = np.abs(case.inputs) @ matrix**2 + bias**2  # h·σ² instead of h²·σ²
     assert not np.allclose(moments["local"][1], wrong, rtol=1e-6)
 
 

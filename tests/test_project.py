@@ -1,4 +1,4 @@
-"""What holds for the project as a whole: the rules of the house, README and pages, style."""
+"""Rules of the whole project: structure, README and pages, style."""
 
 import ast
 import doctest
@@ -35,7 +35,7 @@ LABEL = r"[A-Z]\d+"
 
 
 def tracked() -> list[str]:
-    """The files that git tracks, or in an unpacked sdist those that are there."""
+    """The files that git tracks, or all files in an unpacked sdist."""
     if (ROOT / ".git").exists():
         listed = subprocess.run(
             ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -131,7 +131,7 @@ def test_no_module_bears_the_name_of_what_it_exports() -> None:
 
 @pytest.mark.parametrize("name", CORE)
 def test_argument_checks_stand_last(name: str) -> None:
-    """From the first `check_` on, a core module holds checks and what serves them alone."""
+    """After its first `check_` function, a core module contains only checks and their helpers."""
     names = [each for each in measures.defined(MODULES[name]) if each != "__all__"]
     first = next(place for place, each in enumerate(names) if each.startswith("check_"))
     behind = {each for each in names[first:] if not each.startswith("check_")}
@@ -165,7 +165,7 @@ def test_help_begins_with_the_functions() -> None:
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in COMMANDS])
 def test_no_module_is_silent_when_it_is_run(name: str) -> None:
-    """A module without a command of its own says where the command is, and does not succeed."""
+    """A module without a command names the command `vime-ref` and exits with an error."""
     if name in PACKAGES or MODULES[name].path.name == "__init__.py":
         return  # Python itself says that a package can't be run
     assert MODULES[name].source.rstrip().splitlines()[-2:] == [

@@ -52,7 +52,7 @@ def settings_by(local: bool, module: object = vime) -> dict[str, object]:
 
 
 def read_only(values) -> np.ndarray:
-    """A copy that raises when written to, so a function that mutates its input fails loudly (InputMutation)."""
+    """A read-only copy, so that a function that mutates its input raises (InputMutation)."""
     copy = np.array(values)
     copy.setflags(write=False)
     return copy
@@ -71,7 +71,7 @@ def relative_gap(value: float, truth: float) -> float:
 
 
 def slow_outputs(mu, rho, inputs, noise, layer_sizes):
-    """(S, N, O), one network after another; what autograd traces goes through."""
+    """(S, N, O), one network after another; autograd can trace it."""
     local, sigma, outputs = isinstance(noise, list), anp.log1p(anp.exp(rho)), []
     for s in range(len(noise[0] if local else noise)):
         h, start = inputs, 0
@@ -243,7 +243,7 @@ def test_posterior_step_against_closed_form_of_a_linear_model(
 def slow_update(
     case: Case, noises, learning_rate: float, *, velocity=0.0, momentum: float = 0.0
 ):
-    """Gradient descent on ℓ, one step per noise, and the velocity that an optimiser with memory would keep."""
+    """Gradient descent on ℓ, one step per noise, and the velocity that an optimizer with state would keep."""
     start = phi = np.array([case.q.mu, case.q.rho])
     for noise in noises:
         velocity = momentum * velocity + np.array(
@@ -623,7 +623,7 @@ def test_taylor_bias_against_enumeration_of_two_point_noise(num_samples: int) ->
     assert bias > 0.01 * without  # so an unbiased gain would fail
 
 
-# ---------------------------------------------------------------- what a gain pays
+# ---------------------------------------------------------------- curiosity rewards
 
 gain_lists = st.lists(
     st.one_of(st.just(0.0), log_uniform(1e-6, 1e3)), min_size=1, max_size=5
@@ -790,7 +790,7 @@ def test_pool_never_pairs_two_episodes() -> None:
     assert np.all(pool.next_observations == pool.observations + 1)
     shifted = observations[
         1:
-    ]  # a pool that keeps observations alone and takes the row behind as successor
+    ]  # a pool that stores only observations and uses the next row as successor
     assert np.sum(shifted != observations[:-1] + 1) == 2, "CrossEpisode"
 
 
@@ -809,7 +809,7 @@ SMALL = vime.VimeSettings(
 
 
 def make_batch(seed: int, num_rows: int, space: Box | Discrete = BOX) -> vime.Batch:
-    """Observations with a mean and a scale of their own, the last of three dimensions constant."""
+    """Observations with their own mean and scale; the last of three dimensions is constant."""
     rng = np.random.default_rng(seed)
     discrete = isinstance(space, Discrete)
     actions = (
@@ -928,7 +928,7 @@ def test_vime_reward_against_inputs_normalized_by_hand(
         gains, by_hand(pool), rtol=1e-8
     )  # the constant column cancels to 1e-17 in 0.1
     assert not np.allclose(gains, by_hand([batch]), rtol=1e-3), (
-        "the batch's statistics in place of the pool's"
+        "the batch's statistics instead of the pool's"
     )
 
 
@@ -937,7 +937,7 @@ def test_vime_reward_against_inputs_normalized_by_hand(
 def test_vime_update_against_a_fit_on_inputs_normalized_by_hand(
     num_data: float | None, local: bool
 ) -> None:
-    """The statistics are refreshed before the fit; num_data None stands for the rows in the pool."""
+    """The statistics are refreshed before the fit; num_data None means the rows in the pool."""
     first, second = make_batch(1, 6), make_batch(2, 5)
     before = new_vime(num_data=num_data, **settings_by(local)).update(
         first, np.random.default_rng(8)
@@ -1000,7 +1000,7 @@ def test_vime_by_the_fast_functions_against_the_definitions(local: bool) -> None
 
 
 def test_vime_scales_a_dimension_that_never_varied_by_1() -> None:
-    """Its standard deviation is not 0 but rounding: dividing by it would blow up the first change by 1e16."""
+    """Its standard deviation is rounding, not 0: dividing by it would multiply the first change by 1e16."""
     seen = make_batch(1, 7)
     bonus = new_vime().update(seen, np.random.default_rng(0))
     assert bonus.scale[2] == 1.0
@@ -1075,7 +1075,7 @@ def test_vime_pays_a_huge_action_like_the_clipped_one() -> None:
 
 
 def test_vime_pays_the_last_step_of_an_episode_for_its_own_next_observation() -> None:
-    """Changing that observation changes that gain and no other (CopiedLastGain would change none)."""
+    """Changing that observation changes only that gain (CopiedLastGain would change none)."""
     bonus, batch = (
         new_vime().update(make_batch(1, 8), np.random.default_rng(0)),
         make_batch(2, 4),
@@ -1092,7 +1092,7 @@ def test_vime_pays_the_last_step_of_an_episode_for_its_own_next_observation() ->
 
 
 def test_vime_gains_fall_on_a_system_it_has_learned() -> None:
-    """s′ = 0.8 s + 0.5 a without noise: after training on it the mean gain is under a hundredth of what it was."""
+    """s′ = 0.8 s + 0.5 a without noise: training on it reduces the mean gain by a factor over 100."""
     rng = np.random.default_rng(3)
     observations, actions = rng.normal(size=(64, 1)), rng.uniform(-1, 1, (64, 1))
     flags = np.zeros(64, dtype=bool)

@@ -1,10 +1,10 @@
-"""The cross-check kit: does another implementation give the reference's numbers?
+"""The cross-check kit: does another implementation return the reference's numbers?
 
 >>> from vime_check import check
 >>> check(only="softplus").ok
 True
 
-Importing it takes NumPy; the reference is loaded when it is asked for.
+Importing it needs only NumPy. The reference is imported on first use.
 """
 
 from __future__ import annotations

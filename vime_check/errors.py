@@ -1,4 +1,4 @@
-"""The error of an output against the right one, as tolerances have it."""
+"""Errors of an output relative to the correct one, in the units of tolerances."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from vime_check.wire import Arrays, shown
 
 # ---------------------------------------------------------------- constants and types
 
-MAX_NAMES = 5  # of those that a message lists
-Error = Literal["elementwise", "arraywise"]  # relative to each element, or the largest
+MAX_NAMES = 5  # names that a message lists
+Error = Literal[
+    "elementwise", "arraywise"
+]  # relative to each element, or to the largest
 
 
 # ---------------------------------------------------------------- errors
@@ -23,10 +25,10 @@ Error = Literal["elementwise", "arraywise"]  # relative to each element, or the 
 def difference(
     output: Arrays, expected: Arrays, kind: Error, floor: float = 0.0
 ) -> tuple[float, str]:
-    """The error of the worst array, and why it is infinite if arrays can't be compared."""
+    """The error of the worst array, and the reason if it is infinite."""
     if set(output) != set(expected):
         return math.inf, shown(
-            f"{output_names(output)} in place of {output_names(expected)}"
+            f"{output_names(output)} instead of {output_names(expected)}"
         )
     worst = 0.0
     for name, right in expected.items():
@@ -38,10 +40,10 @@ def difference(
 
 
 def incomparable(output: NDArray[np.float64], right: NDArray[np.float64]) -> str:
-    """Why there is no error of the output; empty if there is one."""
+    """The reason why an output can't be compared; empty if it can."""
     nothing = output.size + right.size == 0  # JSON has no shape (0, 2)
     if output.shape != right.shape and not nothing:
-        return f"shape {output.shape} in place of {right.shape}"
+        return f"shape {output.shape} instead of {right.shape}"
     if nothing:
         return ""
     # A known mistake's output may hold NaN.
@@ -52,16 +54,16 @@ def incomparable(output: NDArray[np.float64], right: NDArray[np.float64]) -> str
 def array_error(
     output: NDArray[np.float64], right: NDArray[np.float64], kind: Error, floor: float
 ) -> float:
-    """max |o − e|/|e|, or max |o − e|/max |e| if arraywise; absolute if that would divide by 0."""
+    """The error max |o − e|/|e|, or max |o − e|/max |e| if arraywise; absolute if the divisor is 0."""
     if not right.size:
         return 0.0
 
-    # NaN equals NaN here, and an infinity equals one of its sign.
+    # NaN equals NaN here, and infinities of equal sign are equal.
     same = (output == right) | (np.isnan(output) & np.isnan(right))
     if np.all(same):
         return 0.0
 
-    # What the error is relative to.
+    # The divisor of the error.
     size = np.maximum(np.abs(right), floor)
     if kind == "arraywise":
         size = np.max(size[np.isfinite(size)], initial=0.0)
@@ -74,7 +76,7 @@ def array_error(
 
 
 def error(kind: Error, output: Any, expected: Any) -> float:
-    """The error of a function's output; infinite if there is NaN, which equals nothing here."""
+    """The error of a function's output; infinite if it contains NaN."""
     named = by_name(output)
     if any(np.isnan(values).any() for values in named.values()):
         return math.inf

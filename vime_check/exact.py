@@ -1,6 +1,6 @@
-"""Fifty digits: operations on object arrays of mpmath's numbers.
+"""50-digit arithmetic: operations on object arrays of mpmath numbers.
 
-mpmath is imported when a form runs, so that only proving needs it.
+mpmath is imported when a form runs, so that only writing vectors needs it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DIGITS = 50
 
 
 def exact_output(form: Function, inputs: Inputs) -> Arrays:
-    """What 50 digits give for these inputs, rounded to float64 at the end, by name."""
+    """The form's 50-digit results for these inputs, by name, rounded to float64 at the end."""
     import mpmath
 
     with mpmath.workdps(DIGITS):
@@ -35,7 +35,7 @@ def exact_output(form: Function, inputs: Inputs) -> Arrays:
 
 
 def in_digits(value: Any) -> Any:
-    """Floats as numbers of 50 digits; whole numbers, flags and texts as they are."""
+    """Floats as 50-digit numbers; whole numbers, flags and texts unchanged."""
     import mpmath
 
     if isinstance(value, float):
@@ -46,7 +46,7 @@ def in_digits(value: Any) -> Any:
     return value
 
 
-# ---------------------------------------------------------------- numbers and functions of one
+# ---------------------------------------------------------------- numbers and functions of one number
 
 
 def one() -> Any:
@@ -80,21 +80,21 @@ sqrt = elementwise("sqrt")
 tanh = elementwise("tanh")
 
 
-# ---------------------------------------------------------------- forms that several operations use
+# ---------------------------------------------------------------- forms shared by operations
 
 
 def exact_softplus(rho: Any) -> Any:
-    """log(1 + exp ρ)."""
+    """Softplus, log(1 + exp ρ)."""
     return log1p(exp(rho))
 
 
 def log_density(x: Any, mean: Any, sigma: Any) -> Any:
-    """−½ log 2π − log σ − ½((x − μ)/σ)²."""
+    """Normal log density, −½ log 2π − log σ − ½((x − μ)/σ)²."""
     return -log_two_pi() / 2 - log(sigma) - ((x - mean) / sigma) ** 2 / 2
 
 
 def kl(mu_q: Any, sigma_q: Any, mu_p: Any, sigma_p: Any) -> Any:
-    """½ Σ σ_q²/σ_p² − 1 − 2 log(σ_q/σ_p) + ((μ_q − μ_p)/σ_p)²."""
+    """KL[q‖p] = ½ Σ σ_q²/σ_p² − 1 − 2 log(σ_q/σ_p) + ((μ_q − μ_p)/σ_p)²."""
     ratio = sigma_q / sigma_p
     terms = ratio**2 - 1 - 2 * log(ratio) + ((mu_q - mu_p) / sigma_p) ** 2
     return np.sum(terms, axis=-1) / 2

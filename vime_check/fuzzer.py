@@ -1,7 +1,7 @@
-"""Fuzzing: random valid inputs for an implementation of VIME, and the smallest ones on which it departs.
+"""Fuzzing: random valid inputs for an implementation of VIME, and the smallest inputs on which it disagrees.
 
-`fuzz` draws inputs of each operation with Hypothesis, compares with the reference, shrinks a disagreement,
-and gives it as a case that can go into a vector file as it stands.
+`fuzz` draws inputs for each operation with Hypothesis, compares the results with the reference, and shrinks a
+disagreement to a case that can be copied into a vector file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from vime_check.wire import Arrays, Inputs, decode_inputs, decode_outputs, encod
 
 # ---------------------------------------------------------------- constants
 
-# Times the tolerance of the cases: drawn inputs are worse conditioned than picked ones.
+# Multiple of the cases' tolerance: random inputs are worse conditioned than chosen ones.
 FACTOR = 100.0
 
 # ---------------------------------------------------------------- types
@@ -47,7 +47,7 @@ class Drawn(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What `fuzz` saw of an operation: passed, failed, skipped or errored, and the smallest case that shows it."""
+    """The result of `fuzz` on an operation: passed, failed, skipped or errored, and the smallest such case."""
 
     operation: str
     status: str
@@ -57,7 +57,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class FuzzReport:
-    """What was found of each operation; as text a line each, with the smallest case of a disagreement."""
+    """The findings of all operations; as text a line for each, with the smallest case of a disagreement."""
 
     implementation: str
     findings: tuple[Finding, ...]
@@ -93,7 +93,7 @@ class FuzzReport:
 
 
 def drawn_vector(sample: Vector, inputs: Inputs) -> Drawn | None:
-    """A vector with these inputs; None if the reference rejects them or rounding decides its answer."""
+    """A vector with these inputs, or None if the reference rejects them or rounding decides its result."""
     operation = OPERATIONS[sample.operation]
     given = decode_inputs(inputs, operation.kinds, "f64")
     undecided = operation.undecided(given)
@@ -101,7 +101,7 @@ def drawn_vector(sample: Vector, inputs: Inputs) -> Drawn | None:
     if right is None:
         return None
 
-    # Near identity no more is demanded than the specification does.
+    # Near identity, the specification's tolerance applies.
     near = sample.dtype == "f64" and any(flag in NOISE for flag in operation.mistakes)
     least = NEAR_IDENTITY if near else 0.0
     vector = sample._replace(
@@ -116,13 +116,13 @@ def drawn_vector(sample: Vector, inputs: Inputs) -> Drawn | None:
 
 
 def reference_output(operation: Operation, given: Inputs) -> Arrays | None:
-    """What the reference gives; None if it rejects the inputs or overflows."""
+    """The reference's results, or None if it rejects the inputs or overflows."""
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         return output_of(operation.function, given)
 
 
 def output_of(function: Function, given: Inputs) -> Arrays | None:
-    """The function's output; None if there are no numbers."""
+    """The function's results, or None if they are not numbers."""
     try:
         return by_name(function(**given))
     except Exception:  # a mistake may break in any way
@@ -130,7 +130,7 @@ def output_of(function: Function, given: Inputs) -> Arrays | None:
 
 
 def with_mistakes(drawn: Drawn, answer: Answer) -> Vector:
-    """The vector with the known mistakes whose outputs lie well away from the right one, so that no other is named."""
+    """The vector with the known mistakes whose outputs are far from the correct one, so that no other is named."""
     vector = drawn.vector
     reached = reach(vector, answer)
     mistakes = OPERATIONS[vector.operation].mistakes
@@ -146,7 +146,7 @@ def with_mistakes(drawn: Drawn, answer: Answer) -> Vector:
 def wrong_of_drawn(
     drawn: Drawn, flag: str, function: Function, reached: float
 ) -> Iterator[Wrong]:
-    """The mistake's output, if it is told apart; its band of errors, if it gives rounding noise."""
+    """The mistake's output if it can be distinguished, or its band of errors if it is rounding noise."""
     vector, given = drawn
     if flag in NOISE and vector.dtype != "f64":  # the noise is that of the precision
         kinds = OPERATIONS[vector.operation].kinds
@@ -163,10 +163,10 @@ def wrong_of_drawn(
 
 
 def reach(vector: Vector, answer: Answer) -> float:
-    """How near a wrong output has to be: MARGIN times nearer than the right one."""
+    """The maximum distance to a wrong output: MARGIN times nearer than the correct one."""
     try:
         off = distance(decode_outputs(answer["result"]), vector)
-    except (KeyError, ValueError):  # no result, or no numbers in it
+    except (KeyError, ValueError):  # no result, or not numbers
         return vector.tolerance
     return min(vector.tolerance, off / MARGIN) if off > 0.0 else vector.tolerance
 
@@ -180,7 +180,7 @@ def floor_of(vector: Vector) -> float:
 
 
 def case_of(vector: Vector, comment: str, flags: tuple[str, ...] = ()) -> Any:
-    """A vector of drawn inputs as a file has it."""
+    """A vector of drawn inputs in the format of a file."""
     wrong: dict[str, list[Any]] = {}
     for each in vector.wrong:
         wrong.setdefault(each.name, []).append(wrong_entry_of(each, vector.dtype))
@@ -217,7 +217,7 @@ def unnamed(output: Arrays) -> Any:
 
 
 class StopSearch(BaseException):
-    """Ends a search at once. It is no Exception, because a search looks for those."""
+    """Ends a search at once; not an Exception, because Hypothesis searches for those."""
 
     def __init__(self, message: str, vector: Vector) -> None:
         super().__init__(message)
@@ -226,16 +226,16 @@ class StopSearch(BaseException):
 
 @dataclass
 class Trial:
-    """What came of the drawn inputs of an operation: the last disagreement, how many were compared, why not."""
+    """Trials of an operation: the last disagreement, the number of comparisons, or the reason for none."""
 
     peer: Peer
-    sample: Vector  # says how errors are measured
+    sample: Vector  # defines how errors are measured
     compared: int = 0
-    skipped: str = "no inputs that the reference takes"
+    skipped: str = "no inputs that the reference accepts"
     seen: tuple[Drawn, Answer] | None = None
 
     def disagrees(self, inputs: Inputs) -> bool:
-        """Whether the answer is wrong; ends the search if there is none."""
+        """Whether the answer is wrong; ends the search if there is no answer."""
         drawn = drawn_vector(self.sample, inputs)
         if drawn is None:
             return False
@@ -259,7 +259,7 @@ class Trial:
         return True
 
     def finding(self, how: str) -> Finding:
-        """The disagreement, or that there was none."""
+        """The finding: a disagreement, or none."""
         operation = self.sample.operation
         if self.seen is None and self.compared == 0:
             return Finding(operation, "skipped", self.skipped, None)
@@ -287,10 +287,10 @@ def fuzz(
     timeout: float = 10.0,
     vectors: Path | str | None = None,
 ) -> FuzzReport:
-    """Draw inputs of each operation, compare with the reference, and shrink the first disagreement.
+    """Draw inputs for each operation, compare with the reference, and shrink the first disagreement.
 
-    A disagreement is an error of more than FACTOR times the tolerance of the cases.
-    Arguments as for `check`; `only` holds families and operations.
+    A disagreement is an error above FACTOR times the tolerance of the cases.
+    Arguments are those of `check`, except that `only` holds families and operations.
     Raises UsageError if Hypothesis is missing.
     """
     if importlib.util.find_spec("hypothesis") is None:
@@ -303,7 +303,7 @@ def fuzz(
 
 
 def search(trial: Trial, examples: int, seed: int) -> Finding:
-    """The smallest disagreement about an operation."""
+    """The finding for an operation, with the smallest disagreement."""
     from hypothesis import find, settings, strategies
     from hypothesis.errors import Flaky, NoSuchExample
 
@@ -317,13 +317,13 @@ def search(trial: Trial, examples: int, seed: int) -> Finding:
 
         return drawn_inputs(OPERATIONS[operation], Draw(integer, NEAREST[dtype]), dtype)
 
-    # Find an example on which they disagree, and shrink it.
+    # Find a disagreement, and shrink it.
     limits = settings(max_examples=examples, database=None, deadline=None)
     how = "smallest disagreement"
     try:
         find(inputs_of(), trial.disagrees, settings=limits, random=random.Random(seed))
     except NoSuchExample:
-        pass  # the trial says whether any were compared
+        pass  # the trial records whether any were compared
     except StopSearch as stop:
         if trial.seen is None:
             case = case_of(stop.vector, "Drawn by fuzz.")
@@ -335,7 +335,7 @@ def search(trial: Trial, examples: int, seed: int) -> Finding:
 
 
 def drawn_inputs(operation: Operation, draw: Draw, dtype: str = "f64") -> Inputs:
-    """Valid inputs of an operation, as JSON has them, with the digits that the dtype holds."""
+    """Valid inputs of an operation in JSON types, with the digits that the dtype holds."""
     drawn = operation.draw(draw)
     return {name: rounded(value, [dtype]) for name, value in drawn.items()}
 

@@ -1,7 +1,7 @@
-"""Cross-checks: does another implementation of VIME give the reference's numbers, and if not, which mistake is it?
+"""Cross-checks: does another implementation of VIME return the reference's numbers, and if not, which mistake is it?
 
-`check` puts the cases of `vectors/*.json` to an implementation, which `vime_check.programs` keeps at arm's length,
-and names a known mistake by the output that it gives.
+`check` runs the cases of `vectors/*.json` on an implementation, which `vime_check.programs` isolates in a process. It
+identifies a known mistake by its output.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from vime_check.wire import (
 
 # ---------------------------------------------------------------- constants
 
-MAX_BREAKS = 3  # in a row, of one operation or of the start
-# InputMutation, if a file has no note of it.
+MAX_BREAKS = 3  # consecutive failures of one operation or of the start
+# InputMutation, if a file has no note for it.
 IN_PLACE = "the caller's arrays are changed in place"
 STATUSES = ("passed", "failed", "refused", "lenient", "skipped", "errored")
 
@@ -44,9 +44,9 @@ STATUSES = ("passed", "failed", "refused", "lenient", "skipped", "errored")
 
 
 class Wrong(NamedTuple):
-    """A known mistake's output, and the errors against it that show the mistake.
+    """A known mistake's output, and the range of errors relative to it that shows the mistake.
 
-    One that gives rounding noise has the right output, and a least error.
+    A mistake that causes rounding noise has the correct output and a minimum error.
     """
 
     name: str
@@ -56,36 +56,36 @@ class Wrong(NamedTuple):
 
 
 class Vector(NamedTuple):
-    """A case with what its file says about its operation; outputs are decoded, inputs as they are sent."""
+    """A case with its file's data on the operation; outputs are decoded, inputs are in JSON types."""
 
     id: str
     operation: str
     family: str
     dtype: str
     inputs: Inputs
-    why: str  # inputs are invalid; empty if they are valid
+    why: str  # reason why inputs are invalid; empty if they are valid
     output: Arrays
     wrong: tuple[Wrong, ...]
     error: Error
     tolerance: float
-    notes: dict[str, dict[str, str]]  # of the known mistakes
+    notes: dict[str, dict[str, str]]  # notes of the known mistakes
 
 
 class Outcome(NamedTuple):
-    """What became of a case: one of STATUSES, the error if outputs could be compared, and why."""
+    """The outcome of a case: one of STATUSES, the error if outputs could be compared, and the reason."""
 
     id: str
     operation: str
     status: str
     error: float | None = None
     message: str = ""
-    mistakes: tuple[str, ...] = ()  # those that the output equals, nearest first
-    texts: tuple[str, ...] = ()  # what these are, as the message ends with
+    mistakes: tuple[str, ...] = ()  # mistakes whose output this is, nearest first
+    texts: tuple[str, ...] = ()  # their descriptions, at the end of the message
 
     def with_mistakes(
         self, vector: Vector, reason: str, mistakes: Iterable[str]
     ) -> Outcome:
-        """Failed, for a reason and with these known mistakes."""
+        """This outcome as failed, with a reason and these known mistakes."""
         names = tuple(mistakes)
         texts = tuple(mistake_text(vector, name) for name in names)
         return self._replace(
@@ -101,7 +101,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """All outcomes of a check; as text its table and a line for each kind of failure and error."""
+    """All outcomes of a check; as text a table, and a line for each kind of failure and error."""
 
     implementation: str
     dtype: str
@@ -110,7 +110,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Something was offered and nothing failed or errored; if strict, nothing was lenient either."""
+        """True if a case ran and none failed or errored; if strict, also none was lenient."""
         return not self.bad() and not self.offers_nothing
 
     @property
@@ -125,7 +125,7 @@ class Report:
         return ordered(outcome.operation for outcome in self.outcomes)
 
     def not_offered(self) -> list[str]:
-        """The operations of which every case was skipped."""
+        """The operations whose cases were all skipped."""
         offered = {o.operation for o in self.outcomes if o.status != "skipped"}
         return [name for name in self.operations() if name not in offered]
 
@@ -134,7 +134,7 @@ class Report:
         return [outcome for outcome in self.outcomes if outcome.status in wanted]
 
     def lines(self) -> list[str]:
-        """A line for each mistake in an operation, and for each message of cases that show no known mistake."""
+        """A line for each mistake in an operation, and for each message of cases without a known mistake."""
         if self.never_started:
             return [self.outcomes[0].message]
         if self.offers_nothing:
@@ -146,7 +146,7 @@ class Report:
             (each.operation, name) for each in bad for name in each.mistakes
         )
 
-        # Each case goes to its mistake that explains the most.
+        # Each case goes to the mistake that explains the most cases.
         groups: dict[tuple[str, str, str], list[Outcome]] = defaultdict(list)
         for each in bad:
             counts = {name: found[each.operation, name] for name in each.mistakes}
@@ -156,7 +156,7 @@ class Report:
         return [group_line(mistake, group) for (_, mistake, _), group in groups.items()]
 
     def table(self) -> str:
-        """A line for each operation that is offered, and one for all."""
+        """The table: a line for each offered operation, and one for all."""
         missing = self.not_offered()
         operations = [name for name in self.operations() if name not in missing]
         width = max(map(len, ["operation", *operations]))
@@ -185,7 +185,7 @@ class Report:
         return "\n".join([f"{self.implementation} ({mode})", *above, *self.lines()])
 
     def __repr__(self) -> str:
-        """One line, which is what pytest shows of it."""
+        """One line, which pytest shows."""
         found = Counter(outcome.status for outcome in self.outcomes)
         counts = ", ".join(f"{found[each]} {each}" for each in STATUSES if found[each])
         return f"<{self.implementation}: {'; '.join([counts, *self.lines()[:1]])}>"
@@ -204,7 +204,7 @@ def table_line(name: str, width: int, cells: Iterable[str], last: str) -> str:
 
 
 def group_line(mistake: str, outcomes: Sequence[Outcome]) -> str:
-    """The first case with its message; if more make the same mistake, how many, and the worst error."""
+    """The first case with its message; if more show the same mistake, their number and the worst error."""
     first = outcomes[0]
     more = len(outcomes) - 1
     if not more:
@@ -223,7 +223,7 @@ def group_line(mistake: str, outcomes: Sequence[Outcome]) -> str:
 
 
 def outcome_of(vector: Vector, answer: Answer, floor: float = 0.0) -> Outcome:
-    """What an answer says about a case."""
+    """The outcome of a case, from the program's answer."""
     outcome = Outcome(vector.id, vector.operation, "passed")
     if answer.get("mutated"):
         reason = f"inputs changed by the call: {shown(answer['mutated'])}"
@@ -233,7 +233,7 @@ def outcome_of(vector: Vector, answer: Answer, floor: float = 0.0) -> Outcome:
     if vector.why:
         return judge_invalid(vector, answer, outcome)
     if "refused" in answer:
-        message = f"refused a valid input: {shown(answer['refused'])}"
+        message = f"rejected a valid input: {shown(answer['refused'])}"
         return outcome._replace(status="failed", message=message)
     if "result" not in answer:
         return outcome._replace(status="errored", message=no_result(answer))
@@ -241,15 +241,15 @@ def outcome_of(vector: Vector, answer: Answer, floor: float = 0.0) -> Outcome:
 
 
 def judge_invalid(vector: Vector, answer: Answer, outcome: Outcome) -> Outcome:
-    """The outcome of a case that has to be rejected, in whichever way."""
+    """The outcome of a case that must be rejected, by any kind of error."""
     if "refused" in answer:
         return outcome._replace(status="refused", message=shown(answer["refused"]))
     if "error" in answer:
-        message = f"refused by an error: {shown(answer['error'])}"
+        message = f"rejected by an error: {shown(answer['error'])}"
         return outcome._replace(status="refused", message=message)
     if "result" not in answer:
         return outcome._replace(status="errored", message=no_result(answer))
-    message = f"accepted an input that should be refused: {vector.why}"
+    message = f"accepted an input that should be rejected: {vector.why}"
     return outcome._replace(status="lenient", message=message)
 
 
@@ -278,7 +278,7 @@ def judge_result(
 
 
 def matching_mistakes(vector: Vector, output: Arrays, floor: float) -> tuple[str, ...]:
-    """The known mistakes whose output this is, nearest first."""
+    """The known mistakes that this output matches, nearest first."""
     errors: dict[str, float] = {}
     for wrong in vector.wrong:
         error, _ = difference(output, wrong.output, vector.error, floor)
@@ -300,11 +300,11 @@ def mistake_text(vector: Vector, name: str) -> str:
 
 
 def load_vectors(folder: Path | str | None, dtype: str) -> list[Vector]:
-    """The cases of all files in the folder that hold for the dtype."""
+    """The cases of all files in the folder that apply to the dtype."""
     if dtype not in DTYPES:
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
 
-    # Its files, the schema not being one of them.
+    # Its files, except the schema.
     folder = Path(folder or VECTORS)
     files = [
         path for path in sorted(folder.glob("*.json")) if path.name != "schema.json"
@@ -319,7 +319,7 @@ def load_vectors(folder: Path | str | None, dtype: str) -> list[Vector]:
 
 
 def vectors_of(content: dict[str, Any], dtype: str) -> Iterator[Vector]:
-    """The cases of a file that hold for the dtype."""
+    """The cases of a file that apply to the dtype."""
     for case in content["cases"]:
         if dtype in case["dtypes"]:
             operation = case["operation"]
@@ -345,7 +345,7 @@ def vectors_of(content: dict[str, Any], dtype: str) -> Iterator[Vector]:
 def wrong_of(
     case: dict[str, Any], dtype: str, right: Arrays, tolerance: float
 ) -> Iterator[Wrong]:
-    """The outputs of a case's known mistakes; one of rounding noise has a band of errors instead."""
+    """The outputs of a case's known mistakes; a rounding-noise mistake has a band of errors instead."""
     for name, variants in case.get("wrong", {}).items():
         for entry in variants if isinstance(variants, list) else [variants]:
             if dtype in entry:
@@ -357,7 +357,7 @@ def wrong_of(
 
 
 def selected(vectors: Sequence[Vector], only: str | None) -> list[Vector]:
-    """The vectors whose operation, family or id is among the comma-separated names; all if there are none."""
+    """The vectors whose operation, family or id is among the comma-separated names; all if no names are given."""
     if only is None:
         return list(vectors)
     names = {name.strip() for name in only.split(",")}
@@ -389,13 +389,13 @@ def check(
     timeout: float = 10.0,
     vectors: Path | str | None = None,
 ) -> Report:
-    """Put the cases to a Python implementation, to the program of a command, or to the reference itself.
+    """Check a Python implementation, a command's program, or the reference itself against the cases.
 
     impl: "module" or "module:object".
-    only: families, operations or ids, comma-separated.
-    timeout: seconds for a case.
-    vectors: a folder to use instead of the project's own.
-    Raises UsageError, a ValueError, if asked for what does not exist.
+    only: comma-separated families, operations or ids.
+    timeout: seconds per case.
+    vectors: a folder to use instead of the project's own vectors.
+    Raises UsageError, a ValueError, if an argument names something that does not exist.
     """
     cases = selected(load_vectors(vectors, dtype), only)
     with peer_of(impl, command, dtype, timeout) as peer:
@@ -403,16 +403,16 @@ def check(
 
 
 def run_cases(peer: Peer, cases: Iterable[Vector]) -> Iterator[Outcome]:
-    """The outcome of each case; what broke three times in a row is not tried again."""
+    """The outcome of each case; an operation that breaks three times in a row is not tried again."""
     breaks: Counter[str] = Counter()
     started = False
     for vector in cases:
         operation = vector.operation
         outcome = Outcome(vector.id, operation, "errored")
 
-        # What is not tried.
+        # Cases that are not tried.
         if breaks["start"] >= (MAX_BREAKS if started else 1):
-            message = "not tried, for the implementation did not start"
+            message = "not tried, because the implementation did not start"
             yield outcome._replace(message=message)
             continue
         if breaks[operation] >= MAX_BREAKS:

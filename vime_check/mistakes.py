@@ -1,4 +1,4 @@
-"""Known mistakes: what each is, what it does, where it was seen; and which of them give rounding noise.
+"""Known mistakes: their descriptions, effects and sources, and which of them cause rounding noise.
 
 `python -m vime_check.mistakes` prints them as the page `docs/mistakes.md`.
 """
@@ -11,13 +11,13 @@ from typing import NamedTuple
 # ---------------------------------------------------------------- constants
 
 OWN = "found by thought, not in the wild"
-NOISE = ("NaiveNearIdentity",)  # mistakes that give rounding noise
-UNDEFINED = ("UnderflowingDensity",)  # mistakes that divide 0 by 0, and are known by it
-# Mistakes that hold some noise: how far off they may lie, by their effect and near identity.
+NOISE = ("NaiveNearIdentity",)  # mistakes that cause rounding noise
+UNDEFINED = ("UnderflowingDensity",)  # mistakes that divide 0 by 0
+# Mistakes with some noise: their own tolerance, by effect and near identity.
 NOISY = {"FudgedDenominator": (0.01, 0.25)}
-# A tolerance is this many measured errors, a wrong output this many tolerances from the right one.
+# A tolerance is this many measured errors; a wrong output is this many tolerances from the correct one.
 MARGIN = 10.0
-# Times its measured error: what looks like the noise of another way to write the same sum.
+# Multiple of the measured error: looks like the noise of another form of the same sum.
 BAND = (0.01, 30.0)
 MOST_NOISE = 0.1  # a larger error has another reason
 
@@ -25,7 +25,7 @@ MOST_NOISE = 0.1  # a larger error has another reason
 
 
 class Note(NamedTuple):
-    """What a mistake is, what it does, and where it was seen."""
+    """A mistake's description, its effect, and where it was seen."""
 
     what: str
     effect: str
@@ -224,9 +224,9 @@ NOTES = {
 
 
 def noise_band(measured: float, allowed: float) -> tuple[float, float]:
-    """The errors that look like noise of this size, from and to.
+    """The band (low, high) of errors that look like noise of this size.
 
-    They are never within the tolerance, and the band is never empty.
+    It never overlaps the tolerance and is never empty.
     """
     least, most = (factor * measured for factor in BAND)
     most = min(max(most, MARGIN * allowed), MOST_NOISE)
@@ -234,7 +234,7 @@ def noise_band(measured: float, allowed: float) -> tuple[float, float]:
 
 
 def two_digits(value: float) -> float:
-    """The value as a file shows it."""
+    """The value, rounded for a file."""
     return float(f"{value:.1e}")
 
 

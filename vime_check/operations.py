@@ -1,8 +1,8 @@
-"""Operations for cross-checking: all that is known of one, and how its parts are registered.
+"""Operations for cross-checking, and the registration of their parts.
 
-An operation is one function with keyword inputs, named as other implementations are to name it. The modules of
-`vime_check.cases` define them. Everything about an operation stands in one of them: the function, its form in 50
-digits, its known mistakes (each with the same inputs and the wrong output), its cases, how to draw inputs for it.
+An operation is a function with keyword inputs; other implementations offer it under the same name. Each operation is
+defined in one module of `vime_check.cases`: the function, its 50-digit form, its known mistakes (functions of the same
+inputs with a wrong output), its cases, and how to draw inputs.
 """
 
 from __future__ import annotations
@@ -24,21 +24,23 @@ from vime_check.wire import DTYPES, Inputs, Kinds
 # ---------------------------------------------------------------- constants
 
 BOTH = tuple(DTYPES)
-FLOORS = {"f64": 2e-15, "f32": 1e-6}  # of the tolerances: ten units in the last place
+FLOORS = {"f64": 2e-15, "f32": 1e-6}  # minimum tolerances: ten units in the last place
 # The relative error that is demanded of a KL in float64 where q′ is close to q, against 50 digits.
 NEAR_IDENTITY = 1e-12
-# Halvings that bring two drawn distributions together, at most. In float32 an honest code that subtracts two σ has an
-# error of 1e-7 over the move: no move is less than 2^-8 there.
+# Maximum number of halvings that bring two drawn distributions together. In float32, correct code that subtracts two σ
+# has a relative error of 1e-7 divided by the move, so moves are at least 2^-8 there.
 NEAREST = {"f64": 16, "f32": 4}
 NO_KINDS: Kinds = {}  # every input is an array of numbers
 
 # ---------------------------------------------------------------- types
 
-Function = Callable[..., Any]  # keyword inputs; an array, a number, or named arrays
+Function = Callable[
+    ..., Any
+]  # from keyword inputs to an array, a number, or named arrays
 
 
 class Case(NamedTuple):
-    """One example: inputs and the mistakes it hunts, or why they have to be rejected."""
+    """One example: inputs, and the mistakes that it must detect or the reason why inputs must be rejected."""
 
     probe: str  # with the operation's name, the case's id
     comment: str
@@ -46,7 +48,7 @@ class Case(NamedTuple):
     flags: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = BOTH
     why: str = ""  # empty if the inputs are valid
-    needs: frozenset[str] = frozenset()  # inputs without which the case says nothing
+    needs: frozenset[str] = frozenset()  # inputs without which the case has no meaning
 
 
 def no_inputs(draw: Draw) -> Inputs:
@@ -58,27 +60,27 @@ def never(given: Inputs) -> bool:
 
 
 class Operation(NamedTuple):
-    """All that is known of an operation."""
+    """An operation with its mistakes, cases, 50-digit form and drawn inputs."""
 
     name: str
     family: str
     error: Error
     function: Function
-    mistakes: dict[str, tuple[Function, ...]]  # by flag, which may have variants
+    mistakes: dict[str, tuple[Function, ...]]  # by name, which may have variants
     cases: Callable[[], Iterator[Case]]
-    # The largest errors of honest implementations, in float64 and in float32.
+    # The largest errors of correct implementations, in float64 and in float32.
     measured: tuple[float, float] = (0.0, 0.0)
     kinds: Kinds = NO_KINDS
-    # Errors of drawn inputs are relative to no less than this: terms of order 1 may cancel.
+    # Errors on drawn inputs are relative to at least this, because terms of order 1 may cancel.
     floor: float = 1.0
-    intermediates: Function | None = None  # from the inputs, values on the way
+    intermediates: Function | None = None  # intermediate values, from the inputs
     exact: Function | None = None  # the same with 50 digits
     draw: Callable[[Draw], Inputs] = no_inputs
     undecided: Callable[[Inputs], bool] = never  # rounding decides the output there
 
     @property
     def names(self) -> list[str]:
-        """Of the inputs."""
+        """The names of the operation's inputs."""
         return list(inspect.signature(self.function).parameters)
 
 
@@ -102,12 +104,12 @@ def register(
     kinds: Kinds | None = None,
     floor: float = 1.0,
 ) -> None:
-    """Register a function as the operation that bears its name.
+    """Register a function as the operation of the same name.
 
-    measured: the largest errors of honest implementations, in float64 and in float32: of both adapters in examples/,
-    and of the reference against 50 digits. If all inputs are whole numbers, the adapter in torch computes in float64;
-    for this it did in float32.
-    kinds: those of the inputs that are no arrays of numbers; other names count for nothing.
+    measured: the largest errors of correct implementations, in float64 and in float32. They are those of both adapters
+    in examples/, and of the reference compared with 50 digits. If all inputs are whole numbers, the torch adapter
+    normally computes in float64; it was measured in float32.
+    kinds: the kinds of the inputs that are not arrays of numbers; other names are ignored.
     """
     name = function.__name__
     new = Operation(name, family, error, function, {}, no_cases, measured, floor=floor)
@@ -132,7 +134,7 @@ def operation(
 
 
 def mistake(flag: str, *names: str) -> Callable[[Function], Function]:
-    """Register wrong(right, given) as a mistake of these operations; right is the reference."""
+    """Register wrong(right, given) as a mistake of these operations; right is the reference's function."""
 
     def decorate(wrong: Function) -> Function:
         for name in names:
@@ -149,7 +151,7 @@ def called(wrong: Function, right: Function, **given: Any) -> Any:
 
 
 def intermediates_of(*names: str) -> Callable[[Function], Function]:
-    """Register a function of the inputs that gives named values on the way to these operations' outputs."""
+    """Register a function from the inputs to named intermediate values of these operations."""
 
     def decorate(parts: Function) -> Function:
         for name in names:
@@ -172,7 +174,7 @@ def exact_form(name: str) -> Callable[[Function], Function]:
 def cases_of(
     *names: str,
 ) -> Callable[[Callable[[], Iterator[Case]]], Callable[[], Iterator[Case]]]:
-    """Register the cases of these operations; each takes those whose inputs it has."""
+    """Register the cases of these operations; each operation takes the cases whose inputs it has."""
 
     def decorate(cases: Callable[[], Iterator[Case]]) -> Callable[[], Iterator[Case]]:
         for name in names:
@@ -184,7 +186,7 @@ def cases_of(
 
 
 def fitting(name: str, cases: Callable[[], Iterator[Case]]) -> Iterator[Case]:
-    """The cases that this operation can show, their inputs in its order and the flags that it has."""
+    """The cases that apply to this operation, with its inputs in its order and its mistakes."""
     names = OPERATIONS[name].names
     known = (*OPERATIONS[name].mistakes, "InputMutation")
     for case in cases():
@@ -197,7 +199,7 @@ def fitting(name: str, cases: Callable[[], Iterator[Case]]) -> Iterator[Case]:
 def draw_of(
     name: str,
 ) -> Callable[[Callable[[Draw], Inputs]], Callable[[Draw], Inputs]]:
-    """Register how valid inputs of an operation are drawn."""
+    """Register how to draw valid inputs of an operation."""
 
     def decorate(draw: Callable[[Draw], Inputs]) -> Callable[[Draw], Inputs]:
         OPERATIONS[name] = OPERATIONS[name]._replace(draw=draw)
@@ -232,25 +234,25 @@ def undecided_for(
 def good(
     probe: str, comment: str, *flags: str, dtypes: tuple[str, ...] = BOTH, **inputs: Any
 ) -> Case:
-    """A case of valid inputs."""
+    """A case with valid inputs."""
     return Case(probe, comment, arrays(inputs), flags, dtypes)
 
 
 def bad(probe: str, why: str, base: Inputs, **changes: Any) -> Case:
-    """A case that has to be rejected: valid inputs, except for these changes."""
+    """A case that must be rejected: valid inputs except for these changes."""
     comment = f"Has to be refused: {why}."
     inputs = arrays(base | changes)
     return Case(probe, comment, inputs, why=why, needs=frozenset(changes))
 
 
 def by_convention(case: Case) -> Case:
-    """A case that others may take with good reason."""
+    """A case that other implementations may accept for good reasons."""
     rule = "Refused by the reference's own convention, which is no law"
     return case._replace(comment=f"{rule}: {case.why}.")
 
 
 def arrays(inputs: Inputs) -> Inputs:
-    """Tuples stand for arrays."""
+    """The inputs with tuples turned into arrays."""
     return {
         name: np.array(value) if isinstance(value, tuple) else value
         for name, value in inputs.items()
@@ -258,7 +260,7 @@ def arrays(inputs: Inputs) -> Inputs:
 
 
 def rounded(value: Any, dtypes: Sequence[str]) -> Any:
-    """What float32 can hold of a value, if it is meant for float32 too."""
+    """The value, rounded to float32 if the case is also meant for float32."""
     if "f32" not in dtypes:
         return value
     if isinstance(value, list):
@@ -269,7 +271,7 @@ def rounded(value: Any, dtypes: Sequence[str]) -> Any:
 
 
 def numbers(*shape: int, seed: int) -> NDArray[np.float64]:
-    """Well-mixed 64ths from −2 to 2: short, exact in float32, and from no generator whose stream might change."""
+    """Well-mixed multiples of 1/64 from −2 to 2: short, exact in float32, and independent of any random generator."""
     i = np.arange(1, math.prod(shape) + 1) + 17 * seed
     return ((i * i * i + 91 * i * i + 55 * i) % 257 - 128).reshape(shape) / 64.0
 
@@ -288,9 +290,9 @@ def with_nan(
 
 @dataclass(frozen=True)
 class Draw:
-    """Inputs from drawn integers: sixteenths, which float32 holds, and which shrink to 0, 1 and short lists."""
+    """Inputs from drawn integers: multiples of 1/16, exact in float32, which shrink to 0, 1 and short lists."""
 
-    integer: Callable[[int, int], int]  # from the first to the second, both included
+    integer: Callable[[int, int], int]  # both ends included
     nearest: int = NEAREST["f64"]
 
     def filled(self, one: Callable[[], Any], shape: tuple[int, ...]) -> Any:
@@ -299,11 +301,11 @@ class Draw:
         )
 
     def numbers(self, *shape: int) -> Any:
-        """From −3 to 3."""
+        """Numbers from −3 to 3."""
         return self.filled(lambda: self.integer(-48, 48) / 16, shape)
 
     def positives(self, *shape: int) -> Any:
-        """From 1/4 to 4, near enough."""
+        """Positive numbers from about 1/4 to 4."""
         return self.filled(
             lambda: 2.0 ** self.integer(-2, 1) * (1 + self.integer(0, 16) / 16), shape
         )
@@ -318,11 +320,11 @@ class Draw:
         return self.integer(0, 16) / 16
 
     def rate(self) -> float | None:
-        """Of a context tree's switching: to ½, or its own."""
+        """A context tree's switching rate: up to ½, or None for its default."""
         return self.integer(0, 8) / 16 if self.integer(0, 1) else None
 
     def near(self, values: list[float], by: list[float]) -> list[float]:
-        """The values, moved by at most half of `by`, and if moved, by no less than 2^-(4 + nearest) of it."""
+        """The values, moved by at most `by`/2, and if moved, by at least `by`·2^-(4 + nearest)."""
         scale = 2.0 ** -self.integer(0, self.nearest)
         return [
             value + size * scale * self.integer(-8, 8) / 16

@@ -1,10 +1,10 @@
-"""Implementations under test: lines of JSON to a program, and a program's answers, whatever it does.
+"""Implementations under test, as isolated programs that exchange lines of JSON with the checker.
 
-A Python module is served in a child process by `python -m vime_check.programs serve IMPL`; any other program may
-answer the same lines. Nothing but these lines reaches the checker: a program that hangs, crashes or babbles
-is ended with its process group and reported as that, and started again for the next case.
+`python -m vime_check.programs serve IMPL` serves a Python module in a child process; any other program may answer the
+same lines. If a program hangs, crashes or prints anything else, the checker kills its process group, reports the
+fault, and restarts the program for the next case.
 
-Needs process groups and pipes as POSIX has them.
+Needs POSIX process groups and pipes.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ from vime_check.wire import (
 # ---------------------------------------------------------------- constants
 
 PROTOCOL_VERSION = 1
-LINE_LIMIT = 2**20  # bytes of an answer: 700 times the longest of the vectors
+LINE_LIMIT = 2**20  # maximum bytes of an answer: 700 times the longest of the vectors
 CHUNK = 2**16  # bytes read or written at once
-STDERR_KEPT = 4096  # bytes of what a program last wrote to stderr
-# At least, before a program is ready: importing may take longer than a case.
+STDERR_KEPT = 4096  # bytes kept of a program's stderr
+# Minimum time limit for the start, because importing may take longer than a case.
 START_SECONDS = 60.0
-# How a line begins that names an error: "TypeError: ...", "Exception in thread ...",
-# "main.c:3: error: ...", and what stands before that.
+# The beginning of a line that names an error, with any prefix: "TypeError: ...",
+# "Exception in thread ...", "main.c:3: error: ...".
 ERROR = re.compile(r"([\w.:-]+:? )*?([\w.$]*(Error|Exception)|error(\[\w+\])?)\b")
-STOP_SECONDS = 1.0  # for a program to end by itself
+STOP_SECONDS = 1.0  # for a program to exit by itself
 
 # ---------------------------------------------------------------- types
 
@@ -57,19 +57,19 @@ Answer = dict[str, Any]  # a line of the protocol
 
 
 class UsageError(ValueError):
-    """What was asked for does not exist; the message is one line."""
+    """An argument names something that does not exist; the message is one line."""
 
 
 class ProtocolError(Exception):
-    """A program did not answer as the protocol says; the message tells how."""
+    """A program violated the protocol; the message says how."""
 
 
 class StartError(ProtocolError):
-    """A program was never ready for cases."""
+    """A program did not start."""
 
 
 class Peer(Protocol):
-    """Who answers cases; `ask` raises ProtocolError if there is none."""
+    """An implementation that answers cases; `ask` raises ProtocolError if there is no answer."""
 
     name: str
 
@@ -80,15 +80,15 @@ class Peer(Protocol):
 
 
 def load(impl: str) -> Any:
-    """The module, or the object in it, that "module" or "module:object" names; UsageError if there is none."""
+    """The module or object named by "module" or "module:object". Raises UsageError if it does not exist."""
     module, _, path = impl.partition(":")
-    # Not before, so that no file there hides what the protocol needs.
+    # Append, so that no file there shadows a module that the protocol needs.
     sys.path.insert(0, os.getcwd())
     try:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if not f"{module}.".startswith(f"{error.name}."):
-            raise  # it was found, but not what it needs
+            raise  # the module exists, but one of its imports does not
         raise UsageError(not_an_impl(impl, error)) from error
     try:
         return operator.attrgetter(path)(loaded) if path else loaded
@@ -112,7 +112,7 @@ def respond(implementation: Any, operation: str, inputs: Inputs, dtype: str) -> 
 def answer_of(
     function: Callable[..., Any], inputs: Inputs, kinds: Kinds, dtype: str
 ) -> Answer:
-    """The function's answer to inputs, with the names of those that the call changed."""
+    """The function's answer, with the names of the inputs that the call changed."""
     arguments = decode_inputs(inputs, kinds, dtype)
     before = copy.deepcopy(arguments)
     answer = call(function, arguments)
@@ -156,7 +156,7 @@ def serve(impl: str) -> None:
         if question["cmd"] == "stop":
             return
 
-        # Whatever it raises is an answer.
+        # Any exception is an answer.
         try:
             if question["cmd"] == "start":
                 implementation = load(impl)
@@ -176,7 +176,7 @@ def serve(impl: str) -> None:
 
 
 def take_streams() -> tuple[BinaryIO, BinaryIO]:
-    """stdin and stdout for the protocol alone: what else reads finds nothing, what else prints goes to stderr."""
+    """Reserve stdin and stdout for the protocol: other reads find nothing, other prints go to stderr."""
     questions = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -188,7 +188,7 @@ def take_streams() -> tuple[BinaryIO, BinaryIO]:
 
 
 class Child:
-    """One running program that answers lines of JSON, in a process group of its own."""
+    """A running program that answers lines of JSON, in its own process group."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self.process = subprocess.Popen(
@@ -213,7 +213,7 @@ class Child:
         self.complaints = b""
 
     def exchange(self, message: Answer, seconds: float) -> Answer:
-        """Send a message, and return the answer that bears its number."""
+        """Send a message, and return the answer with the same number."""
         self.sequence += 1
         line = self.converse(line_of({"seq": self.sequence, **message}), seconds)
         text = shown(line[:200].decode(errors="replace"), 60)
@@ -225,12 +225,12 @@ class Child:
             raise ProtocolError(f"not a JSON object: {text}")
         if answer.get("seq") != self.sequence:
             raise ProtocolError(
-                f"answered number {shown(repr(answer.get('seq')), 60)} in place of {self.sequence}"
+                f"answered number {shown(repr(answer.get('seq')), 60)} instead of {self.sequence}"
             )
         return answer
 
     def converse(self, unsent: bytes, seconds: float) -> bytes:
-        """Write a line and read one, neither of which may wait for the other, within so many seconds."""
+        """Write a line and read one within the time limit; neither waits for the other."""
         end = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
             selector.register(self.stdin, selectors.EVENT_WRITE)
@@ -263,10 +263,10 @@ class Child:
             raise ProtocolError(self.how_it_ended())
         self.received += chunk
         if len(self.received) > LINE_LIMIT:
-            raise ProtocolError(f"answer of more than {LINE_LIMIT // 2**20} MiB")
+            raise ProtocolError(f"answer longer than {LINE_LIMIT // 2**20} MiB")
 
     def read_complaints(self) -> bool:
-        """Take what is on stderr, so that the program never waits for a reader; false at its end."""
+        """Read the available stderr, so that the program never blocks; return False at its end."""
         chunk = os.read(self.stderr.fileno(), CHUNK)
         self.complaints = (self.complaints + chunk)[-STDERR_KEPT:]
         return bool(chunk)
@@ -277,19 +277,19 @@ class Child:
         except subprocess.TimeoutExpired:
             return "closed its stdin or stdout"
         with contextlib.suppress(BlockingIOError):
-            for _ in range(100):  # a child that it left behind may write for ever
+            for _ in range(100):  # a child that it left behind may write forever
                 if not self.read_complaints():
                     break
         how = (
             f"exited with code {code}"
             if code >= 0
-            else f"ended by signal {signal.Signals(-code).name}"
+            else f"killed by signal {signal.Signals(-code).name}"
         )
         said = error_line(self.complaints.decode(errors="replace"))
         return f"{how}: {shown(said)}" if said else how
 
     def stop(self) -> None:
-        """Ask it to stop, and end what is left of it."""
+        """Ask the program to stop, and kill it if it does not."""
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             os.write(
                 self.stdin.fileno(), line_of({"seq": self.sequence + 1, "cmd": "stop"})
@@ -299,7 +299,7 @@ class Child:
         self.end()
 
     def end(self) -> None:
-        """End the process and its group, which is all that it started but what left the group."""
+        """Kill the process and its group: all its children except those that left the group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -310,7 +310,7 @@ class Child:
 def error_line(text: str) -> str:
     """The last line of a program's stderr that names an error, else its last line.
 
-    Python ends with the error; below Node's stands where it was raised.
+    Python prints the error last; Node prints the stack below it.
     """
     lines = text.strip().splitlines()
     errors = [line for line in lines if ERROR.match(line)]
@@ -322,7 +322,7 @@ def line_of(message: Answer) -> bytes:
 
 
 class Program:
-    """A program under test: started once, and again after it broke; `served` is a Python module served here."""
+    """A program under test, restarted after it breaks; `served` is a Python module served by this package."""
 
     def __init__(
         self, name: str, words: Sequence[str], dtype: str, timeout: float, served: bool
@@ -335,12 +335,12 @@ class Program:
         self.child: Child | None = None
         self.never_started = ""
 
-        # The same Python finds what it finds here; another program's Python may be another.
+        # The same Python imports the same modules; another program may use another Python.
         path = os.pathsep.join(filter(None, sys.path))
         self.environment = {"PYTHONPATH": path} if served else {}
 
     def prepare(self) -> None:
-        """Start before the first case; UsageError if the module does not exist."""
+        """Start before the first case. Raises UsageError if the module does not exist."""
         try:
             self.child = self.start()
         except StartError as error:
@@ -358,7 +358,9 @@ class Program:
             self.end()
             raise
         if not self.served:
-            answer.pop("mutated", None)  # only `respond` is trusted to have looked
+            answer.pop(
+                "mutated", None
+            )  # only `respond` is trusted to have searched for the module
         return answer
 
     def start(self) -> Child:
@@ -393,10 +395,12 @@ class Program:
 
 
 class Reference:
-    """The reference itself, in this process and in float64, whichever dtype the cases are for."""
+    """The reference itself, in this process and in float64, for cases of any dtype."""
 
     def __init__(self, dtype: str = "f64") -> None:
-        from vime_check.cases import OPERATIONS  # a check of others needs no reference
+        from vime_check.cases import (
+            OPERATIONS,
+        )  # checking other implementations needs no reference
 
         self.name = "the reference" if dtype == "f64" else "the reference, in float64"
         functions = {name: each.function for name, each in OPERATIONS.items()}
@@ -410,7 +414,7 @@ class Reference:
 def peer_of(
     impl: str | None, command: str | None, dtype: str, timeout: float
 ) -> Iterator[Peer]:
-    """The implementation under test, ended with its process group when done; UsageError if there is none."""
+    """The implementation under test; kills its process group at the end. Raises UsageError if there is none."""
     if impl is None and command is None:
         yield Reference(dtype)
         return
@@ -426,7 +430,7 @@ def peer_of(
 
 
 def command_of(impl: str | None, command: str | None) -> list[str]:
-    """The words of the command that serves an implementation; UsageError if there can't be one."""
+    """The command that serves an implementation, as a list of words. Raises UsageError if arguments are invalid."""
     if impl is not None and command is not None:
         raise UsageError("IMPL and --exec exclude each other")
 

@@ -1,7 +1,8 @@
-"""Test vectors: what each operation gives, what its known mistakes give, and the inputs that tell them apart.
+"""Test vectors: each operation's outputs, its known mistakes' outputs, and inputs that distinguish them.
 
-`python -m vime_check.prove` proves every case and writes `vectors/*.json`, one file a family, and `inputs.json`;
-`python -m vime_check.prove --verify` compares the files with what it would write. Both need mpmath.
+`python -m vime_check.prove` verifies every case against 50 digits and writes `vectors/*.json`, one file per family,
+and `inputs.json`. `python -m vime_check.prove --verify` compares the files with the ones it would write. Both need
+mpmath.
 """
 
 from __future__ import annotations
@@ -40,15 +41,15 @@ from vime_check.wire import DTYPES, INPUTS, VECTORS, encode
 # ---------------------------------------------------------------- constants
 
 BAND_KEYS = ("error_from", "error_to")
-# What differs a little from one machine to another.
+# Entries that differ slightly between machines.
 LOOSE = ("output", "intermediates", "wrong")
 
 
-# ---------------------------------------------------------------- proving a case
+# ---------------------------------------------------------------- verifying a case
 
 
 def proved(operation: Operation, case: Case) -> dict[str, Any]:
-    """The case as it is written; ValueError if it does not show what it is there for."""
+    """The case in the format of a file. Raises ValueError if the case does not detect its mistakes."""
     entry: dict[str, Any] = {
         "id": f"{operation.name}/{case.probe}",
         "operation": operation.name,
@@ -61,17 +62,17 @@ def proved(operation: Operation, case: Case) -> dict[str, Any]:
         prove_refusal(operation, case)
         return entry | {"result": "invalid", "why": case.why}
 
-    # The right output.
+    # The correct output.
     output = operation.function(**case.inputs)
     if operation.exact is not None:
         prove_output(operation, case, output, operation.exact)
 
-    # A tolerance, if it is the case's own.
+    # The tolerance, if the case has its own.
     allowed_here = allowed(operation, case, "f64")
     if "f64" in case.dtypes and allowed_here > tolerance(operation, "f64"):
         entry["tolerance"] = {"f64": allowed_here}
 
-    # The values on the way, and the wrong outputs.
+    # Intermediate values and wrong outputs.
     entry |= {"result": "valid", "output": output}
     if operation.intermediates is not None:
         entry["intermediates"] = operation.intermediates(case.inputs)
@@ -79,17 +80,17 @@ def proved(operation: Operation, case: Case) -> dict[str, Any]:
 
 
 def prove_refusal(operation: Operation, case: Case) -> None:
-    """ValueError unless the operation raises one."""
+    """Raise ValueError unless the operation rejects the case."""
     name = f"{operation.name}/{case.probe}"
     try:
         output = operation.function(**case.inputs)
     except ValueError:
         return
-    raise ValueError(f"{name}: must be refused, but gives {output}")
+    raise ValueError(f"{name}: must be rejected, but returns {output}")
 
 
 def prove_output(operation: Operation, case: Case, output: Any, form: Function) -> None:
-    """ValueError unless the output agrees with 50 digits."""
+    """Raise ValueError unless the output agrees with 50 digits."""
     name = f"{operation.name}/{case.probe}"
     off = error(operation.error, by_name(output), exact_output(form, case.inputs))
     if off > tolerance(operation, "f64"):
@@ -102,13 +103,13 @@ def allowed(operation: Operation, case: Case, dtype: str) -> float:
     return max(tolerance(operation, dtype), NEAR_IDENTITY if near else 0.0)
 
 
-# ---------------------------------------------------------------- proving its mistakes
+# ---------------------------------------------------------------- verifying its mistakes
 
 
 def wrong_outputs(operation: Operation, case: Case, right: Any) -> dict[str, Any]:
-    """The output of each mistake that the case tells from the right one and from those before it.
+    """The output of each mistake that the case distinguishes from the correct one and from earlier mistakes.
 
-    ValueError if a mistake that the case hunts is not among them.
+    Raises ValueError if a mistake that the case must detect is not among them.
     """
     noise = [flag for flag in case.flags if flag in NOISE]
     wrong: dict[str, Any] = {}
@@ -121,12 +122,12 @@ def wrong_outputs(operation: Operation, case: Case, right: Any) -> dict[str, Any
 
 
 def told_outputs(operation: Operation, case: Case, right: Any) -> dict[str, list[Any]]:
-    """By flag, the outputs that the case tells apart; the mistakes that it hunts come first."""
+    """For each mistake, an output that the case distinguishes; mistakes that it must detect come first."""
     hunted = [f for f in case.flags if f in operation.mistakes and f not in NOISE]
     others = [f for f in operation.mistakes if f not in (*hunted, *NOISE)]
     found: dict[str, list[Any]] = {}
     for flag in [*hunted, *others]:
-        # The precisions that have to tell it apart.
+        # The precisions that must distinguish it.
         enough = all if flag in hunted else any
         before = [right, *(output for outputs in found.values() for output in outputs)]
         told: list[Any] = []
@@ -141,12 +142,12 @@ def told_outputs(operation: Operation, case: Case, right: Any) -> dict[str, list
             found[flag] = told
         elif flag in hunted:
             name = f"{operation.name}/{case.probe}"
-            raise ValueError(f"{name}: does not tell {flag} apart")
+            raise ValueError(f"{name}: does not detect {flag}")
     return found
 
 
 def wrong_output(mistake: Function, case: Case, flag: str) -> Any:
-    """None if the mistake has no output, or one that is not a number, which only UNDEFINED ones have."""
+    """A mistake's output, or None if it has none or one that is not finite; only UNDEFINED mistakes may return NaN."""
     inputs = case.inputs if "f64" in case.dtypes else cast(case.inputs, "f32")
     with np.errstate(all="ignore"):
         try:
@@ -158,7 +159,7 @@ def wrong_output(mistake: Function, case: Case, flag: str) -> Any:
 
 
 def told_apart(operation: Operation, case: Case, output: Any, other: Any) -> list[bool]:
-    """Whether two outputs differ by enough, in each precision of the case."""
+    """Whether two outputs differ enough in each precision of the case."""
     off = error(operation.error, output, other)
     return [off > MARGIN * allowed(operation, case, dtype) for dtype in case.dtypes]
 
@@ -166,7 +167,7 @@ def told_apart(operation: Operation, case: Case, output: Any, other: Any) -> lis
 def wrong_entry(
     operation: Operation, flag: str, output: Any, right: Any, noise: Sequence[str]
 ) -> dict[str, Any]:
-    """A wrong output as it is written, with a tolerance of its own if the mistake holds noise."""
+    """A wrong output in the format of a file, with its own tolerance if the mistake has noise."""
     if flag not in NOISY:
         return {"output": output}
     share = NOISY[flag][1 if noise else 0]
@@ -178,9 +179,9 @@ def wrong_entry(
 def noise_bands(
     operation: Operation, case: Case, flag: str, right: Any
 ) -> dict[str, dict[str, float]]:
-    """By precision, the errors that look like the mistake's rounding noise.
+    """For each precision, the band of errors that looks like the mistake's rounding noise.
 
-    ValueError unless the noise is plain to see in the lowest precision, and nowhere too large to be noise.
+    Raises ValueError unless the noise is visible in the lowest precision and nowhere too large to be noise.
     """
     name = f"{operation.name}/{case.probe}"
     (mistake,) = operation.mistakes[flag]
@@ -214,11 +215,11 @@ def families() -> list[str]:
 
 
 def family_file(family: str) -> dict[str, Any]:
-    """A family's operations as their file has them, every case proved."""
+    """A family's operations in the format of its file, with every case verified."""
     operations = [each for each in OPERATIONS.values() if each.family == family]
     cases = [proved(each, case) for each in operations for case in each.cases()]
 
-    # The notes of the mistakes in it, and the rest of its head.
+    # The notes of its mistakes, and the rest of its header.
     used = {flag for case in cases for flag in (*case["flags"], *case.get("wrong", {}))}
     return encode(
         {
@@ -245,12 +246,12 @@ def tolerances(operation: Operation) -> dict[str, dict[str, float]]:
 
 
 def inputs_file() -> dict[str, Any]:
-    """By operation, the kinds of inputs that are no arrays of numbers."""
+    """For each operation, the kinds of the inputs that are not arrays of numbers."""
     return {each.name: each.kinds for each in OPERATIONS.values() if each.kinds}
 
 
 def layout(value: Any, depth: int = 0) -> str:
-    """JSON with a line for each key of a file, note and case, and all that lies deeper on that line."""
+    """JSON with one line for each key of a file, note and case; deeper levels stay on that line."""
     if (
         depth == 4
         or not isinstance(value, dict | list)
@@ -270,7 +271,7 @@ def layout(value: Any, depth: int = 0) -> str:
 
 
 def any_nested(value: Any, depth: int) -> bool:
-    """Whether it is worth a line for each entry: the file, its tables and cases, but no array."""
+    """Whether each entry gets a line: true for the file, its tables and cases, false for arrays."""
     return depth < 3 and (
         isinstance(value, dict) or any(isinstance(each, dict) for each in value)
     )
@@ -282,7 +283,7 @@ def any_nested(value: Any, depth: int) -> bool:
 def differences(
     stored: Any, fresh: Any, allowed: float, place: str = ""
 ) -> Iterator[str]:
-    """Where two files differ: in structure, in a text, or in a number by more than is allowed."""
+    """The places where two files differ: in structure, in a text, or in a number by more than the tolerance."""
     if isinstance(stored, dict) and isinstance(fresh, dict):
         if list(stored) != list(fresh):
             yield f"{place}: {list(stored)} is {list(fresh)}"
@@ -293,7 +294,7 @@ def differences(
                 yield from differences(stored[name], fresh[name], allowed, there)
             elif (
                 not 0.1 < stored[name] / fresh[name] < 10.0
-            ):  # noise, and so another machine's differs
+            ):  # noise differs between machines
                 yield f"{there}: {stored[name]} is {fresh[name]}"
     elif (
         isinstance(stored, list)
@@ -310,7 +311,7 @@ def differences(
 
 
 def case_differences(stored: dict[str, Any], fresh: dict[str, Any]) -> Iterator[str]:
-    """Where two files of a family differ; outputs may by the tolerance of float64."""
+    """The places where two files of a family differ; outputs may differ by the float64 tolerance."""
     ids, new_ids = ([case["id"] for case in file["cases"]] for file in (stored, fresh))
     head = {**stored, "cases": ids}
     new_head = {**fresh, "cases": new_ids}
@@ -340,7 +341,7 @@ def write(folder: Path) -> None:
 
 
 def verify(folder: Path) -> Iterator[str]:
-    """Where the files of a folder, and `inputs.json`, differ from what would be written now."""
+    """The places where a folder's files and `inputs.json` differ from the ones that would be written now."""
     for family in families():
         stored = json.loads((folder / f"{family}.json").read_text(encoding="utf-8"))
         yield from case_differences(stored, family_file(family))
@@ -355,16 +356,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--verify",
         action="store_true",
-        help="compare the files with what would be written",
+        help="compare the files with the ones that would be written",
     )
     parser.add_argument(
-        "--folder", type=Path, default=VECTORS, help="of the vectors (%(default)s)"
+        "--folder",
+        type=Path,
+        default=VECTORS,
+        help="folder of the vectors (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
 
     if options.verify:
         found = list(verify(options.folder))
-        print("\n".join(found) if found else "the vectors are as they would be written")
+        print("\n".join(found) if found else "the vectors are up to date")
         return 1 if found else 0
 
     write(options.folder)

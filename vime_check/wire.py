@@ -1,6 +1,6 @@
-"""Numbers on the wire: JSON in files and messages, NumPy arrays everywhere else.
+"""Encoding and decoding of values: JSON in files and messages, NumPy arrays everywhere else.
 
-An input is an array of numbers unless its operation declares another kind. `vime_check.prove` writes the
+An input is an array of numbers unless its operation declares another kind. `vime_check.prove` writes these
 declarations to `inputs.json`, so that decoding needs neither the operations nor the reference.
 """
 
@@ -25,7 +25,7 @@ SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}  # not
 
 # ---------------------------------------------------------------- types
 
-# Whole numbers in every precision, bytes, flags: each if the values allow it. Or a list of arrays.
+# Whole numbers in every precision, bytes, flags (each if the values allow it), or a list of arrays.
 Kind = Literal["wholes", "bytes", "flags", "arrays"]
 Kinds = dict[str, Kind]  # by the name of the input
 Inputs = dict[str, Any]
@@ -36,7 +36,7 @@ Arrays = dict[str, NDArray[np.float64]]  # by name; one without a name has the n
 
 
 def encode(value: Any) -> Any:
-    """The value as JSON has it: nested lists, and numbers that are not finite as strings."""
+    """The value in JSON types: arrays as nested lists, non-finite numbers as strings."""
     if isinstance(value, Mapping):
         return {str(name): encode(each) for name, each in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -50,9 +50,9 @@ def encode(value: Any) -> Any:
 
 
 def encode_result(result: Any) -> Any:
-    """What an implementation returned: a number, nested lists, or these by name.
+    """An implementation's result in JSON types: a number, nested lists, or a dict of these.
 
-    Raises TypeError unless it is an array, a number or a dict of these.
+    Raises TypeError unless the result is an array, a number or a dict of these.
     """
     if isinstance(result, Mapping):
         return {
@@ -60,7 +60,7 @@ def encode_result(result: Any) -> Any:
         }
     if isinstance(result, tuple):
         raise TypeError(
-            "returned a tuple; an array, a number or a dict of arrays by name is wanted"
+            "result must be an array, a number or a dict of arrays by name, got a tuple"
         )
     return encode(plain_numbers(result))
 
@@ -71,7 +71,7 @@ def plain_numbers(values: Any) -> NDArray[np.float64]:
     array = np.asarray(values)
     if array.dtype.kind not in "fiu":
         raise TypeError(
-            f"returned {type(values).__name__} of {array.dtype}; numbers are wanted"
+            f"result must be numbers, got {type(values).__name__} of {array.dtype}"
         )
     return array.astype(float)
 
@@ -81,13 +81,13 @@ def plain_numbers(values: Any) -> NDArray[np.float64]:
 
 @functools.cache
 def declared_kinds() -> dict[str, Kinds]:
-    """By operation, the inputs that are no array of numbers."""
+    """For each operation, the inputs that are not arrays of numbers."""
     kinds: dict[str, Kinds] = json.loads(INPUTS.read_text("utf-8"))
     return kinds
 
 
 def decode_inputs(inputs: Inputs, kinds: Kinds, dtype: str) -> Inputs:
-    """Inputs as a Python implementation takes them: arrays, lists of arrays, plain scalars."""
+    """Inputs decoded for a Python implementation: arrays, lists of arrays, plain scalars."""
     return {
         name: decode_input(value, kinds.get(name, ""), dtype)
         for name, value in inputs.items()
@@ -104,11 +104,11 @@ def decode_input(value: Any, kind: Kind | Literal[""], dtype: str) -> Any:
 
 
 def to_array(value: Any, dtype: str) -> NDArray[Any]:
-    """Flags as flags, numbers in the precision of the dtype."""
+    """The array of an input: flags as booleans, numbers in the precision of the dtype."""
     array = np.array(value)
     if array.dtype == bool:
         return array
-    if array.dtype.kind == "U":  # some are strings of SPECIAL
+    if array.dtype.kind == "U":  # some may be strings of SPECIAL
         array = np.array(value, dtype=float)
     with np.errstate(over="ignore"):
         return array.astype(DTYPES[dtype])
@@ -124,7 +124,7 @@ def as_bytes(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def as_flags(array: NDArray[Any]) -> NDArray[Any]:
-    """No values are no flags; any others show by themselves whether they are flags."""
+    """Whether the values are flags; an empty list is not."""
     return array if array.size else array.astype(bool)
 
 
@@ -138,7 +138,7 @@ OF_KIND: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 
 def decode_outputs(result: Any) -> Arrays:
-    """A result as arrays by name; ValueError if it holds anything but numbers."""
+    """A result as arrays by name. Raises ValueError if it holds anything except numbers."""
     named = result if isinstance(result, dict) else {"": result}
     return {name: decode_output(value) for name, value in named.items()}
 
@@ -146,7 +146,7 @@ def decode_outputs(result: Any) -> Arrays:
 def decode_output(value: Any) -> NDArray[np.float64]:
     try:
         check_numbers(value)
-        return np.array(value, dtype=float)  # which reads the strings of SPECIAL
+        return np.array(value, dtype=float)  # also reads the strings of SPECIAL
     except (RecursionError, OverflowError):
         raise ValueError("not an array of numbers") from None
     except ValueError as error:
@@ -158,7 +158,7 @@ def check_numbers(value: Any) -> None:
         for each in value:
             check_numbers(each)
     elif value not in SPECIAL if isinstance(value, str) else not is_number(value):
-        raise ValueError(f"{json.dumps(value)} stands where a number should")
+        raise ValueError(f"result must hold numbers, got {json.dumps(value)}")
 
 
 def is_number(value: Any) -> bool:
@@ -169,7 +169,7 @@ def is_number(value: Any) -> bool:
 
 
 def shown(value: Any, limit: int = 300) -> str:
-    """What a program sent as one line that is safe to print."""
+    """A program's text as one line that is safe to print."""
     text = str(value)[: 2 * limit]
     line = "".join(letter if letter.isprintable() else " " for letter in text)
     line = " ".join(line.split())

@@ -1,19 +1,17 @@
-"""VIME and Gymnasium: the tasks, registered under `vime_ref/` when this package is imported.
+"""VIME's tasks for Gymnasium, registered under `vime_ref/` when this package is imported.
 
-Either of these makes one:
+Either line makes a task:
 
     import gymnasium, vime_gym; gymnasium.make("vime_ref/SparseMountainCar-v0")
     import gymnasium; gymnasium.make("vime_gym:vime_ref/SparseMountainCar-v0")
 
-Registering names the classes by strings: a task's module is imported when the task is made. The package also declares
-itself as a Gymnasium plug-in (entry point `gymnasium.envs`). Gymnasium 1.0 and later load no plug-ins, so there a bare
-id needs the import.
+A task's module is imported when the task is made. The package also declares itself as a Gymnasium plug-in (entry point
+`gymnasium.envs`). Gymnasium 1.0 and later ignore plug-ins, so a bare id needs the import there.
 """
 
 import gymnasium
 
-# The module of each task, and the steps after which an episode is truncated.
-# None: the task ends its episodes itself.
+# Each task's module and time limit in steps. None: the task ends its episodes itself.
 ENTRIES = {
     "SparseMountainCar": ("tasks", 500),
     "SparseCartPoleSwingup": ("tasks", 500),
@@ -29,7 +27,7 @@ ENTRIES = {
 
 
 def register_tasks() -> None:
-    """Register each task with Gymnasium, unless its id is registered already."""
+    """Register each task with Gymnasium, unless its id is already registered."""
     for name, (module, max_episode_steps) in ENTRIES.items():
         env_id = f"vime_ref/{name}-v0"
         if env_id not in gymnasium.registry:

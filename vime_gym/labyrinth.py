@@ -1,4 +1,4 @@
-"""A labyrinth of pixels: it shows what is near and nothing else, so its agent has to remember.
+"""A labyrinth of pixels, partially observed: only nearby cells are visible, so the agent must remember.
 
 Axes: H, W height and width of the maze in cells.
 
@@ -19,18 +19,18 @@ from vime_gym.rooms import COLOURS, DRAWN, MOVES, NumberedTask, Outcome, enlarge
 
 # ---------------------------------------------------------------- constants
 
-# A map holds the numbers of these signs, a picture their colours.
+# A map holds these symbols' numbers, a picture their colors.
 FLOOR, WALL, APPLE, GOAL = range(4)
 LABYRINTH_COLOURS = (COLOURS[" "], COLOURS["#"], (250, 150, 0), COLOURS["G"])
 
 NUM_APPLES = 4
 APPLE_REWARD = 1.0
 GOAL_REWARD = 10.0
-LABYRINTH_STEPS = 300  # of an episode
-VIEW = 5  # cells a side of what the agent sees
+LABYRINTH_STEPS = 300  # per episode
+VIEW = 5  # side of the agent's view, in cells
 
-# What the line from the centre of a 5 by 5 window to each of its cells goes through: the cell at half the offset, or
-# the two at either side, got by rounding to the centre and away from it.
+# The cells on the line from the center of a 5 by 5 window to each of its cells: the cell at half the offset, or the two
+# cells beside it, found by rounding toward the center and away from it.
 BETWEEN = (
     np.ix_([1, 2, 2, 2, 3], [1, 2, 2, 2, 3]),
     np.ix_([1, 1, 2, 3, 3], [1, 1, 2, 3, 3]),
@@ -40,24 +40,25 @@ BETWEEN = (
 
 
 def carve_maze(rooms: int, order: Sequence[int]) -> NDArray[np.bool_]:
-    """Walls (H, W) of a maze, H = W = 2 · `rooms` + 1, with exactly one way between any two of its free cells.
+    """Walls (H, W) of a maze, H = W = 2 · `rooms` + 1, with exactly one path between any two free cells.
 
-    The cells with odd row and odd column are its rooms. The walls between neighbouring rooms, in reading order, are
-    tried as `order` says; one goes if that joins rooms which were not joined (Kruskal's algorithm).
+    The cells with odd row and odd column are rooms. The walls between neighboring rooms are numbered in reading order
+    and tried in the order `order`. A wall is removed if it separates rooms that are not yet connected (Kruskal's
+    algorithm).
 
-    Raises ValueError unless `order` is a permutation of the numbers of those walls, 2 · rooms · (rooms − 1) of them.
+    Raises ValueError unless `order` is a permutation of these 2 · rooms · (rooms − 1) wall numbers.
     """
     size = 2 * rooms + 1
     inner = range(1, size - 1)
     between = [(r, c) for r in inner for c in inner if (r + c) % 2]
     check_order(order, len(between))
 
-    # Rooms only, each a part of its own: joined rooms have the same number.
+    # Separate rooms, each its own component: connected rooms share a number.
     walls = np.ones((size, size), bool)
     walls[1::2, 1::2] = False
     part = np.arange(size * size).reshape(size, size)  # (H, W)
 
-    # Join.
+    # Connect rooms.
     for r, c in (between[n] for n in order):
         sideways = r % 2 == 1
         one = part[r, c - 1] if sideways else part[r - 1, c]
@@ -72,26 +73,29 @@ def carve_maze(rooms: int, order: Sequence[int]) -> NDArray[np.bool_]:
 
 
 class Labyrinth(NumberedTask):
-    """A maze with apples and a goal, of which the agent sees only what is near, turned the way it faces.
+    """A maze with apples and a goal; the agent sees only nearby cells, rotated to its heading.
 
-    Actions: 0 turns left, 1 turns right, 2 goes a cell forward, 3 a cell back: turns rather than four moves, so that
-    no view tells north, as in the first person. A move into a wall goes nowhere. An apple has reward 1 and is gone. The
-    goal has reward 10; it puts the apples back and the agent on a random free cell (no wall, apple or goal) with a
-    random heading, where each episode starts as well. An episode never terminates and is truncated after 300 steps.
+    Actions: 0 turns left, 1 turns right, 2 moves one cell forward, 3 moves one cell back. The view rotates with the
+    agent, so no view shows which way is north. A move into a wall has no effect.
+    Rewards: an apple gives 1 and disappears. The goal gives 10, restores the apples, and moves the agent to a random
+    free cell (no wall, apple or goal) with a random heading. Each episode starts in the same way.
+    An episode never terminates and is truncated after 300 steps.
 
-    Observation: uint8 pixels (20, 20, 3) of the 5 by 5 cells around the agent, 4 by 4 pixels each, what is ahead on
-    top; the agent itself, in the centre, is not drawn. Beyond the maze all is wall, and so looks what walls hide: a
-    cell is seen only if the middle of the line from the centre to it touches a free cell, at an edge or a corner too.
-    Different places look alike, so that the observation is no state. `state` is 4 · cell + heading, cells numbered in
-    reading order, walls included, headings as in `MOVES`; `maze` (H, W) tells which apples are left.
-    `render_mode="rgb_array"` draws the whole maze and the agent, pointing where it faces, a cell as 16 by 16 pixels.
+    Observation: uint8 pixels (20, 20, 3) of the 5 by 5 cells around the agent, 4 by 4 pixels each, with the agent's
+    front at the top. The agent, in the center, is not drawn. Cells beyond the maze and hidden cells look like walls.
+    A cell is visible if the middle of the line from the center to it touches a free cell, even at an edge or corner.
+    Different places look alike, so the observation is not a Markov state.
+    `state` is 4 · cell + heading, with cells (walls included) numbered in reading order and headings as in `MOVES`.
+    `maze` (H, W) shows which apples are left.
+    `render_mode="rgb_array"` draws the whole maze and an arrow for the agent, 16 by 16 pixels per cell.
 
-    Each reset draws walls, goal and 4 apples from `np_random`, or from `maze_seed`, which makes them always the same;
-    where the agent starts comes from `np_random` either way. The original is larger and seen in the first person.
-    Sizes, number of apples and horizon are own choice.
+    Each reset draws walls, goal and 4 apples from `np_random`. With `maze_seed` they are always the same. The agent's
+    start always comes from `np_random`.
+    `rooms` is the number of rooms per row and column, so the maze is 2 · rooms + 1 cells high and wide.
+    Departure: the original is larger and shown in first person. Sizes, number of apples and horizon are our choice.
 
-    Raises ValueError unless `rooms`, in a row and in a column, is a whole number ≥ 2, which makes the maze
-    2 · rooms + 1 cells high and wide, and `maze_seed` None or a whole number ≥ 0, or for another `render_mode`.
+    Raises ValueError unless `rooms` is a whole number ≥ 2 and `maze_seed` is None or a whole number ≥ 0.
+    Raises ValueError on another `render_mode`.
     Source: [UNREAL], [Lecture].
     """
 
@@ -110,12 +114,12 @@ class Labyrinth(NumberedTask):
         self.render_mode = render_mode
         self.size = 2 * rooms + 1
 
-        # Places in the flat maze: steps to the next cell by heading, apples, free cells.
+        # Indices into the flat maze: offset of the next cell by heading, apples, free cells.
         self.ahead = [down * self.size + right for down, right in MOVES]
         self.apples = np.zeros(0, int)
         self.free = np.zeros(0, int)
 
-        # The maze, two cells of wall around it, and where each state's window is in it.
+        # The maze with two cells of wall around it, and the indices of each state's window.
         shape = (self.size + VIEW - 1, self.size + VIEW - 1)
         self.surroundings = np.full(shape, WALL, np.uint8)
         self.cells = windows_of_states(shape)
@@ -126,14 +130,14 @@ class Labyrinth(NumberedTask):
 
     @property
     def maze(self) -> NDArray[np.uint8]:
-        """(H, W), FLOOR, WALL, APPLE or GOAL; a view, so that writing into it changes the labyrinth.
+        """The maze (H, W) of FLOOR, WALL, APPLE and GOAL; a view, so that writing into it changes the labyrinth.
 
-        Made anew each time, because a deep or pickled copy of the labyrinth parts a kept view from what it shows.
+        Each access makes a new view, because a stored one would not follow a deep or pickled copy of the labyrinth.
         """
         return self.surroundings[2:-2, 2:-2]
 
     def start(self) -> int:
-        """A new maze, or that of `maze_seed`; the state in which the episode begins."""
+        """Draw a new maze, or the maze of `maze_seed`; return the first state of the episode."""
         rng = self.np_random
         if self.maze_seed is not None:
             rng = np.random.default_rng(self.maze_seed)
@@ -150,14 +154,14 @@ class Labyrinth(NumberedTask):
         return self.respawn()
 
     def respawn(self) -> int:
-        """Put the apples back; the state in which the agent goes on."""
+        """Restore the apples; return the state in which the agent continues."""
         self.maze.flat[self.apples] = APPLE
         drawn = int(self.np_random.integers(4 * len(self.free)))
         place, heading = divmod(drawn, 4)
         return 4 * int(self.free[place]) + heading
 
     def move(self, state: int, action: int) -> Outcome:
-        """The state after a turn or a move, and its reward."""
+        """The state after a turn or a move, and the reward."""
         # Turn.
         cell, heading = divmod(state, 4)
         if action < 2:
@@ -179,7 +183,7 @@ class Labyrinth(NumberedTask):
         return new_state, 0.0, False, False, {}
 
     def image(self, state: int) -> NDArray[np.uint8]:
-        """What the agent sees, pixels (20, 20, 3)."""
+        """The agent's view, pixels (20, 20, 3)."""
         window = self.surroundings.ravel()[self.cells[state]]  # (5, 5)
         one, other = (window[cells] == WALL for cells in BETWEEN)
         seen = np.where(one & other, WALL, window)
@@ -193,7 +197,7 @@ class Labyrinth(NumberedTask):
         cell, heading = divmod(self.state, 4)
         row, column = divmod(cell, self.size)
 
-        # An arrow in the agent's cell, which points up before it is turned.
+        # An arrow in the agent's cell; it points up before rotation.
         steps = np.arange(16)
         arrow = np.abs(2 * steps - 15) <= steps[:, None]  # (16, 16)
         square = picture[16 * row :, 16 * column :][:16, :16]  # (16, 16, 3), a view
@@ -202,7 +206,7 @@ class Labyrinth(NumberedTask):
 
 
 def windows_of_states(shape: tuple[int, int]) -> NDArray[np.int_]:
-    """Each state's 5 by 5 window as places in the flat surroundings, turned the way it faces, (4·H·W, 5, 5)."""
+    """Each state's 5 by 5 window as indices into the flat padded maze, rotated to the heading, (4·H·W, 5, 5)."""
     places = np.arange(shape[0] * shape[1]).reshape(shape)  # (H + 4, W + 4)
     slide = np.lib.stride_tricks.sliding_window_view
     windows = slide(places, (VIEW, VIEW))  # (H, W, 5, 5)
@@ -216,7 +220,7 @@ def windows_of_states(shape: tuple[int, int]) -> NDArray[np.int_]:
 
 
 def check_order(order: Sequence[int], num_walls: int) -> None:
-    """Raise ValueError unless the order is a permutation of the numbers of the walls."""
+    """Raise ValueError unless the order is a permutation of the wall numbers."""
     if sorted(order) != [*range(num_walls)]:
         raise ValueError(
             f"order must be a permutation of 0 to {num_walls - 1}, got {order!r}"
@@ -224,7 +228,7 @@ def check_order(order: Sequence[int], num_walls: int) -> None:
 
 
 def check_labyrinth(rooms: int, maze_seed: int | None, render_mode: str | None) -> None:
-    """Raise ValueError unless a labyrinth can be made of these."""
+    """Raise ValueError unless these arguments describe a labyrinth."""
     check_count("rooms", rooms, 2)
     if maze_seed is not None:
         check_count("maze_seed", maze_seed, 0)

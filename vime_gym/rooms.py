@@ -1,7 +1,7 @@
-"""Small tasks to explore by counting.
+"""Small tasks for count-based exploration.
 
-`BernoulliBandit`, `Chain`, `DeepSea`, `KeyDoorMaze` and `NoisyTV` have numbered states, a table's index; `observation`
-shows the state as numbers or as an image instead, for a network.
+`BernoulliBandit`, `Chain`, `DeepSea`, `KeyDoorMaze` and `NoisyTV` have numbered states, so that a table can index them.
+The argument `observation` shows the state as a vector or an image instead, for a network.
 
 Axes: H, W height and width of a drawing in cells.
 
@@ -24,24 +24,24 @@ from bnn_ref import check_choice, check_count
 
 # ---------------------------------------------------------------- constants
 
-# DeepSea, by bsuite's rule.
+# DeepSea, by bsuite's rules.
 DEEP_SEA_SIZES = range(10, 51, 2)
-MOVE_COST = 0.01  # of N moves to the right together
+MOVE_COST = 0.01  # total cost of N moves to the right
 
-# Drawn rooms: an image holds the place of each sign in SIGNS, a picture its colour.
+# Drawn rooms: an image holds each symbol's index in SIGNS, a picture its color.
 COLOURS = {
     " ": (255, 255, 255),  # floor
     "#": (60, 60, 60),  # wall
     "K": (240, 200, 0),  # key
     "D": (140, 80, 20),  # door
     "G": (0, 160, 0),  # goal
-    "T": (170, 210, 255),  # place before the television
+    "T": (170, 210, 255),  # cell in front of the television
     "A": (210, 0, 0),  # agent
-    "*": (0, 0, 255),  # lit piece of the screen
+    "*": (0, 0, 255),  # lit screen cell
 }
 SIGNS = "".join(COLOURS)
 
-# Metadata of what can be drawn.
+# Metadata of tasks that can be rendered.
 DRAWN = {"render_modes": ["rgb_array"], "render_fps": 10}
 
 # (row, column) of the actions: 0 up, 1 right, 2 down, 3 left.
@@ -59,7 +59,7 @@ KEY_DOOR_MAZE = (
     "#########",
 )
 TV_ROOM = (
-    "#######",  # the screen: 7 pieces, each lit or not
+    "#######",  # the screen: 7 cells, each lit or dark
     "#T    #",
     "##### #",
     "#  A  #",
@@ -77,12 +77,12 @@ Outcome = tuple[int, float, bool, bool, dict[str, Any]]
 
 
 class NumberedTask(gym.Env[Any, Any]):
-    """What the small tasks share: a state that is a number, actions that are numbers, and views of the state.
+    """Base class of the small tasks: numbered states, numbered actions, and views of the state.
 
-    A view's name is that of the method that shows it; `views` gives the space of each.
+    A view is a method of the same name; `views` holds each view's space.
 
-    Raises ValueError for an unknown view or an action out of range; gymnasium.error.ResetNeeded by a step before the
-    first reset or after the end of an episode.
+    Raises ValueError if the view is unknown or an action is out of range.
+    Raises gymnasium.error.ResetNeeded on a step before the first reset or after the end of an episode.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  as in gymnasium.Env
@@ -101,14 +101,14 @@ class NumberedTask(gym.Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """The view of the first state of an episode."""
+        """The observation of an episode's first state."""
         super().reset(seed=seed)
         self.state = self.start()
         self.ended = False
         return self.view(self.state), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """The view of the next state, the reward, and how the episode ended, if it did."""
+        """The next observation, the reward, terminated, truncated, and info."""
         if self.ended:
             raise ResetNeeded(
                 f"{type(self).__name__} must be reset before its first step and after its last"
@@ -121,25 +121,25 @@ class NumberedTask(gym.Env[Any, Any]):
         return self.view(self.state), reward, terminated, truncated, info
 
     def start(self) -> int:
-        """The state in which an episode begins."""
+        """The first state of an episode."""
         return 0
 
     @abstractmethod
     def move(self, state: int, action: int) -> Outcome:
-        """What an action does in a state."""
+        """The transition from a state by an action."""
 
     def index(self, state: int) -> int:
-        """The state itself."""
+        """The state's number."""
         return state
 
 
 class BernoulliBandit(NumberedTask):
-    """K arms: the reward of arm a is 1 with probability `means[a]`, else 0, and that is the whole episode.
+    """A bandit with K arms; arm a gives reward 1 with probability `means[a]`, else 0. An episode is one step.
 
-    Observation: 0, always. Action: the arm, 0 to K − 1. Every step terminates.
+    Observation: always 0. Action: the arm, 0 to K − 1. Every step terminates.
 
-    Raises ValueError unless `means` is (K,) with K ≥ 1 and all of it in [0, 1].
-    Source: Auer, Cesa-Bianchi, Fischer 2002, whose bounds hold for such rewards.
+    Raises ValueError unless `means` is (K,) with K ≥ 1 and all means in [0, 1].
+    Source: Auer, Cesa-Bianchi, Fischer 2002; their bounds hold for rewards in [0, 1].
     """
 
     def __init__(self, means: ArrayLike) -> None:
@@ -147,22 +147,22 @@ class BernoulliBandit(NumberedTask):
         super().__init__(len(self.means), {"index": gym.spaces.Discrete(1)}, "index")
 
     def move(self, state: int, action: int) -> Outcome:
-        """The same state and the arm's reward."""
+        """The only state, and the arm's reward."""
         reward = float(self.np_random.random() < self.means[action])
         return state, reward, True, False, {}
 
 
 class Chain(NumberedTask):
-    """N states in a row, the start second from the left: a small reward is near, a large one far.
+    """N states in a row, starting second from the left: a small reward is near, a large one far.
 
-    Action 0 goes left, 1 right, and at an end nowhere. A step to the left from the left end has reward 0.001, one
-    to the right from the right end 1. An episode never terminates and is truncated after N + 8 steps, so that the best
-    return is 10, by going right. Deterministic.
+    Action 0 moves left, 1 moves right. At an end, a move outward has no effect on the state. A move left at the left
+    end has reward 0.001, a move right at the right end has reward 1. An episode never terminates and is truncated
+    after N + 8 steps. The maximum return is 10, by always moving right. Deterministic.
 
-    `observation`: "index", 0 to N − 1; "onehot" (N,); "coordinates" (1,), the state from 0 to 1.
+    `observation`: "index", 0 to N − 1; "onehot" (N,); "coordinates" (1,), the state scaled to [0, 1].
 
-    Raises ValueError unless `size`, N, is a whole number ≥ 3.
-    Source: [Chain]; the number of steps is that of facebookresearch/RandomizedValueFunctions.
+    Raises ValueError unless `size` (N) is a whole number ≥ 3.
+    Source: [Chain]; the number of steps is from facebookresearch/RandomizedValueFunctions.
     """
 
     def __init__(self, size: int, observation: str = "index") -> None:
@@ -177,12 +177,12 @@ class Chain(NumberedTask):
         super().__init__(2, views, observation)
 
     def start(self) -> int:
-        """The state second from the left."""
+        """The start, second from the left."""
         self.steps = 0
         return 1
 
     def move(self, state: int, action: int) -> Outcome:
-        """The state to the left or right, and the reward of an end."""
+        """The state to the left or right, and the reward."""
         self.steps += 1
         new = min(max(state + (1 if action else -1), 0), self.size - 1)
         end_reward = 1.0 if action else 0.001
@@ -195,7 +195,7 @@ class Chain(NumberedTask):
         return np.eye(1, self.size, state)[0]
 
     def coordinates(self, state: int) -> NDArray[np.float64]:
-        """The state from 0 to 1, (1,)."""
+        """The state scaled to [0, 1], (1,)."""
         return np.array([state / (self.size - 1)])
 
 
@@ -203,21 +203,22 @@ class Chain(NumberedTask):
 
 
 class DeepSea(NumberedTask):
-    """A diver sinks through N by N cells, a row a step, and finds the treasure only by N moves to the right.
+    """A diver sinks one row per step through N by N cells and reaches the treasure only by N moves to the right.
 
-    The start is row 0, column 0. Each step goes a row down and a column to the right, which costs 0.01/N, or to the
-    left, which is free; at a wall it goes straight down. A move to the right in the last column has 1 more. The best
-    return is 0.99; a random walk gets it with probability 2⁻ᴺ. An episode terminates after N steps. Deterministic.
+    The start is row 0, column 0. Each step moves one row down and one column right or left; at a wall it moves straight
+    down. A move to the right costs 0.01/N; a move to the left is free. A move to the right in the last column also
+    gives 1. The maximum return is 0.99. A random walk reaches it with probability 2⁻ᴺ. An episode terminates after N
+    steps. Deterministic.
 
-    Which of the actions 0 and 1 goes right is drawn for each cell by `mapping_seed`, with bsuite's generator and, by
-    default, its seed; with `randomize_actions=False` it is 1 everywhere. `info["wrong"]` is True from the first move
-    of the episode that leaves the diagonal.
+    `mapping_seed` draws, for each cell, which of the actions 0 and 1 moves right. It uses bsuite's generator and, by
+    default, bsuite's seed. With `randomize_actions=False`, action 1 moves right everywhere. `info["wrong"]` is True
+    from the episode's first move off the diagonal.
 
-    `observation`: "index", N·row + column, N² after the last step wherever that ended; "onehot" (N²,), all zeros at
-    the end as in bsuite; "coordinates" (2,), (row, column)/N, (1, 0) at the end.
+    `observation`: "index", N·row + column, and N² after the last step; "onehot" (N²,), all zeros at the end as in
+    bsuite; "coordinates" (2,), (row, column)/N, and (1, 0) at the end.
 
-    Raises ValueError unless `size`, N, is a whole number ≥ 2.
-    Source: bsuite, without its variant with noise.
+    Raises ValueError unless `size` (N) is a whole number ≥ 2.
+    Source: bsuite, without its stochastic variant.
     """
 
     def __init__(
@@ -231,7 +232,7 @@ class DeepSea(NumberedTask):
         check_count("size", size, 2)
         self.size = size
 
-        # The action that goes right in each cell, (N²,).
+        # The action that moves right in each cell, (N²,).
         drawn = np.random.RandomState(mapping_seed).binomial(1, 0.5, size * size)
         ones = [1] * size * size
         self.right: list[int] = drawn.tolist() if randomize_actions else ones
@@ -244,12 +245,12 @@ class DeepSea(NumberedTask):
         super().__init__(2, views, observation)
 
     def move(self, state: int, action: int) -> Outcome:
-        """A row down, and a column to the side that the action goes."""
+        """The state one row down and one column left or right, and the reward."""
         size = self.size
         row, column = divmod(state, size)
         right = action == self.right[state]
 
-        # Below the diagonal nothing leads back to it.
+        # Off the diagonal no move leads back to it.
         wrong = column < row or not right
         treasure = float(column == size - 1)
         reward = treasure - MOVE_COST / size if right else 0.0
@@ -272,8 +273,8 @@ class DeepSea(NumberedTask):
 def deep_sea_solved(wrong: Sequence[bool], *, threshold: float = 0.9) -> int | None:
     """The first episode, counted from 1, after which the share of episodes with a wrong move is < `threshold`.
 
-    `wrong` tells of each episode whether it had one, `info["wrong"]` of its last step; None if the share never is.
-    0.9 is the threshold that bsuite's figures name; the default in its code is 0.8.
+    `wrong` holds, for each episode, `info["wrong"]` of its last step. Returns None if the share never falls below.
+    The default 0.9 is the threshold named in bsuite's figures; the default in its code is 0.8.
     Raises ValueError unless the threshold is in (0, 1].
 
     >>> deep_sea_solved([True] * 9 + [False]), deep_sea_solved([True] * 9 + [False] * 2)
@@ -290,11 +291,11 @@ def deep_sea_solved(wrong: Sequence[bool], *, threshold: float = 0.9) -> int | N
 
 
 def deep_sea_score(solved: Mapping[int, int | None]) -> float:
-    """Share of the sizes N that were solved before episode 2ᴺ + 100, up to which a random walk expects one success.
+    """Share of the sizes N that were solved before episode 2ᴺ + 100, by which a random walk expects one success.
 
-    `solved[N]` is what `deep_sea_solved` says of size N. The published score takes `DEEP_SEA_SIZES`, with at most
+    `solved[N]` is the result of `deep_sea_solved` for size N. The published score uses `DEEP_SEA_SIZES`, with at most
     10 000 episodes each.
-    Raises ValueError without any size.
+    Raises ValueError if there is no size.
     """
     if not solved:
         raise ValueError("solved must have at least one size, got none")
@@ -309,13 +310,13 @@ def deep_sea_score(solved: Mapping[int, int | None]) -> float:
 
 
 class DrawnTask(NumberedTask):
-    """What the rooms share: a walk from A over the cells of a drawing, # being wall; G has reward 1 and terminates.
+    """Base class of the drawn rooms: a walk from A over the free cells; # is wall; G has reward 1 and terminates.
 
-    The actions are `MOVES`; a move into a wall goes nowhere. Beside the cell, a state has a level, from 0 up: the key
-    in the hand, the picture on the screen. State = cells · level + cell, the cells numbered in reading order.
+    The actions are `MOVES`; a move into a wall has no effect. A state has a cell and a level ≥ 0: the key that the
+    agent holds, or the picture on the screen. State = cells · level + cell, with cells numbered in reading order.
 
-    `observation`: "image" (H, W), places in `SIGNS`; "index", the state; "coordinates" (3,), row, column and level,
-    each from 0 to 1. `render_mode="rgb_array"` draws a cell as 16 by 16 pixels.
+    `observation`: "image" (H, W), indices into `SIGNS`; "index", the state; "coordinates" (3,), row, column and level,
+    each scaled to [0, 1]. `render_mode="rgb_array"` draws a cell as 16 by 16 pixels.
     """
 
     metadata: dict[str, Any] = DRAWN
@@ -331,7 +332,7 @@ class DrawnTask(NumberedTask):
             check_choice("render_mode", render_mode, ("rgb_array",))
         self.render_mode = render_mode
 
-        # The free cells, the cell of each sign, and the cell that each move leads to.
+        # The free cells, each symbol's cell, and the cell that each move leads to.
         self.cells = free_cells(drawing)
         self.places = {drawing[r][c]: n for n, (r, c) in enumerate(self.cells)}
         self.next_cells = neighbours(self.cells)
@@ -355,7 +356,7 @@ class DrawnTask(NumberedTask):
         return self.places["A"]
 
     def move(self, state: int, action: int) -> Outcome:
-        """The cell and the level after a move, as `walk` has them; the goal has reward 1 and terminates."""
+        """The state after a move, from `walk`; the goal has reward 1 and terminates."""
         old_level, old = divmod(state, len(self.cells))
         cell, level, info = self.walk(old, self.next_cells[old][action], old_level)
         goal = cell == self.places["G"]
@@ -363,14 +364,14 @@ class DrawnTask(NumberedTask):
 
     @abstractmethod
     def walk(self, old: int, new: int, level: int) -> tuple[int, int, dict[str, Any]]:
-        """The cell and the level after a move from cell `old` towards `new`, and what `info` says."""
+        """The cell and the level after a move from cell `old` toward `new`, and `info`."""
 
     @abstractmethod
     def draw_level(self, image: NDArray[np.uint8], level: int) -> None:
-        """Draw into the image what the level changes in it."""
+        """Draw the level's changes into the image."""
 
     def image(self, state: int) -> NDArray[np.uint8]:
-        """The room with the agent in it, places in `SIGNS`, (H, W)."""
+        """The room with the agent in it, indices into `SIGNS`, (H, W)."""
         level, cell = divmod(state, len(self.cells))
         image = self.drawing.copy()
         self.draw_level(image, level)
@@ -378,7 +379,7 @@ class DrawnTask(NumberedTask):
         return image
 
     def coordinates(self, state: int) -> NDArray[np.float64]:
-        """Row, column and level, each from 0 to 1, (3,)."""
+        """Row, column and level, each scaled to [0, 1], (3,)."""
         level, cell = divmod(state, len(self.cells))
         return np.array([*self.cells[cell], level]) / self.largest
 
@@ -391,12 +392,12 @@ class DrawnTask(NumberedTask):
 
 
 class KeyDoorMaze(DrawnTask):
-    """A maze whose goal is behind a door, and the door opens to those who have the key.
+    """A maze whose goal is behind a door that opens only if the agent has the key.
 
-    Rules, actions and observations are those of `DrawnTask` on `KEY_DOOR_MAZE`, 9 by 9. Stepping on K takes the key:
-    it leaves the image, the level goes from 0 to 1, and the door, a wall until then, is a cell like others. The
-    shortest way takes 24 steps; of random walks, 1.8 % arrive in the 200 steps after which an episode is truncated.
-    Deterministic. Own design, after the key and the door of Montezuma's Revenge in [Counts], arXiv 1606.01868.
+    Rules, actions and observations are those of `DrawnTask` on `KEY_DOOR_MAZE`, 9 by 9. Stepping on K takes the key: it
+    disappears from the image, the level changes from 0 to 1, and the door, a wall until then, becomes a free cell.
+    The shortest path takes 24 steps. An episode is truncated after 200 steps, in which 1.8 % of random walks arrive.
+    Deterministic. Our design, inspired by the key and door of Montezuma's Revenge in [Counts], arXiv 1606.01868.
     """
 
     def __init__(
@@ -412,22 +413,22 @@ class KeyDoorMaze(DrawnTask):
         return cell, int(has_key), {}
 
     def draw_level(self, image: NDArray[np.uint8], level: int) -> None:
-        """Without the key that the agent has taken."""
+        """Remove the key from the image once the agent has taken it."""
         if level:
             image[self.cells[self.places["K"]]] = SIGNS.index(" ")
 
 
 class NoisyTV(DrawnTask):
-    """A room with a goal at one end and, as far off at the other, a television that shows nothing but noise.
+    """A room with a goal at one end and a noisy television at the other, equally far from the start.
 
     Rules, actions and observations are those of `DrawnTask` on `TV_ROOM`, 7 by 7. The level is the picture on the
-    screen, the top row of the image: 7 pieces, lit or not. An agent on T sees at every step one of 2⁷ pictures, all
-    equally likely, whatever was done or seen before; elsewhere the screen is dark, level 0. `info["watching"]` is True
+    screen, the top row of the image: 7 cells, each lit or dark. On T, the agent sees one of 2⁷ equally likely pictures
+    at every step, independent of everything before. Elsewhere the screen is dark, level 0. `info["watching"]` is True
     if a step ends on T. An episode is truncated after 100 steps. Everything except the screen is deterministic.
 
-    The pictures come from a generator of their own, which each reset seeds from `np_random` and each step advances,
-    watched or not: they repeat with the seed, and an explorer with the same seed does not share them.
-    Source: [TV], whose television stands in a maze and changes on demand; here it changes by itself.
+    The pictures come from a separate generator. Each reset seeds it from `np_random`, and each step advances it,
+    watched or not. So the pictures repeat with the seed, and an explorer with the same seed does not share them.
+    Source: [TV]. Departure: the source's television is in a maze and changes on demand; this one changes by itself.
     """
 
     def __init__(
@@ -438,24 +439,24 @@ class NoisyTV(DrawnTask):
         super().__init__(TV_ROOM, self.num_pictures, observation, render_mode)
 
     def start(self) -> int:
-        """The cell of A, before a screen with pictures of its own."""
+        """The cell of A, after seeding the screen's generator."""
         self.screen = np.random.default_rng(self.np_random.integers(2**32, size=4))
         return super().start()
 
     def walk(self, old: int, new: int, level: int) -> tuple[int, int, dict[str, Any]]:
-        """Each cell but walls can be entered; on T the level is a new picture."""
+        """The cell and the level after a move; on T the level is a new picture."""
         picture = int(self.screen.integers(self.num_pictures))
         watching = new == self.places["T"]
         return new, picture if watching else 0, {"watching": watching}
 
     def draw_level(self, image: NDArray[np.uint8], level: int) -> None:
-        """The lit pieces of the screen, bits of the level."""
+        """Draw the lit screen cells, the bits of the level."""
         lit = level >> np.arange(image.shape[1]) & 1  # (W,)
         image[0, lit == 1] = SIGNS.index("*")
 
 
 def free_cells(drawing: Sequence[str]) -> list[tuple[int, int]]:
-    """Row and column of each cell that is no wall, in reading order."""
+    """Row and column of each free cell, in reading order."""
     return [
         (r, c)
         for r, line in enumerate(drawing)
@@ -465,7 +466,7 @@ def free_cells(drawing: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def neighbours(cells: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """For each cell the number of the cell that each of `MOVES` leads to; its own if that is no cell."""
+    """For each cell, the number of the cell that each of `MOVES` leads to; its own number if blocked."""
     number = {cell: n for n, cell in enumerate(cells)}
     return [
         [number.get((r + down, c + right), n) for down, right in MOVES]
@@ -474,7 +475,7 @@ def neighbours(cells: Sequence[tuple[int, int]]) -> list[list[int]]:
 
 
 def enlarged(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The picture with `side` by `side` pixels for each of its own, (H, W, 3) -> (side·H, side·W, 3)."""
+    """The picture enlarged by the factor `side`, (H, W, 3) -> (side·H, side·W, 3)."""
     tall = picture.repeat(side, axis=0)  # (side·H, W, 3)
     return tall.repeat(side, axis=1)  # (side·H, side·W, 3)
 
@@ -483,7 +484,7 @@ def enlarged(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def check_action(action: Any, num_actions: int) -> None:
-    """Raise ValueError unless the action is a whole number below the number of actions."""
+    """Raise ValueError unless the action is a whole number from 0 to num_actions − 1."""
     is_whole = isinstance(action, (int, np.integer))
     if not (is_whole and 0 <= action < num_actions):
         raise ValueError(
@@ -495,7 +496,7 @@ def checked_means(means: ArrayLike) -> list[float]:
     """The means of K arms. Raises ValueError unless they are probabilities (K,) with K ≥ 1."""
     arms = np.array(means, dtype=float)
     if arms.ndim != 1 or arms.size == 0 or not np.all((arms >= 0) & (arms <= 1)):
-        raise ValueError(f"means must be probabilities (K,), K >= 1, got {means!r}")
+        raise ValueError(f"means must be probabilities (K,) with K >= 1, got {means!r}")
     values: list[float] = arms.tolist()
     return values
 

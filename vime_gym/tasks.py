@@ -1,9 +1,9 @@
-"""The paper's tasks.
+"""The VIME paper's tasks.
 
-`SparseHalfCheetah` and `Walker2D` need MuJoCo: pip install 'gymnasium[mujoco]'. The others need nothing more.
+`SparseHalfCheetah` and `Walker2D` need MuJoCo: pip install 'gymnasium[mujoco]'.
 
 Sources: [VIME] Houthooft et al. 2016, arXiv 1605.09674, and the original code openai/vime, for the reward rules;
-rllab, on which the original runs, for the cart and the pole.
+rllab, on which the original code runs, for the cart and the pole.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from numpy.typing import ArrayLike, NDArray
 
 # ---------------------------------------------------------------- constants
 
-# Cart and pole: masses and length are those of rllab's model and of CartPole-v1, gravity is CartPole-v1's.
+# Cart and pole: masses and length agree with rllab's model and CartPole-v1; gravity is CartPole-v1's.
 CART_MASS = 1.0  # kg
-POLE_MASS = 0.1  # kg, spread evenly along the pole
-POLE_HALF_LENGTH = 0.5  # m, from the pivot to the centre of mass
+POLE_MASS = 0.1  # kg, uniform along the pole
+POLE_HALF_LENGTH = 0.5  # m, from the pivot to the center of mass
 GRAVITY = 9.8  # m/s²
 
-# By the original's rule.
+# From the original code.
 MAX_FORCE = 10.0  # N
 STEP_SECONDS = 0.05
 MAX_DISTANCE = 3.0  # m
@@ -42,7 +42,7 @@ CartPoleState = tuple[float, float, float, float]
 
 
 class SparseMountainCar(gym.Wrapper[Any, Any, Any, Any]):
-    """MountainCarContinuous-v0 with a reward of 1 on reaching the goal and 0 otherwise; no cost of action.
+    """MountainCarContinuous-v0 with reward 1 on reaching the goal, else 0; actions cost nothing.
 
     Observation (2,): position from −1.2 to 0.6 and velocity from −0.07 to 0.07. Action (1,): force from −1 to 1.
     An episode terminates at the goal, position ≥ 0.45 and not moving left, and is truncated after 500 steps.
@@ -53,7 +53,7 @@ class SparseMountainCar(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(Continuous_MountainCarEnv(**kwargs))
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """The observation, 1 at the goal, and the rest of MountainCarContinuous-v0's step."""
+        """MountainCarContinuous-v0's step with the reward replaced: 1 at the goal, else 0."""
         observation, _, terminated, truncated, info = self.env.step(action)
         reward = float(terminated)
         return observation, reward, terminated, truncated, info
@@ -65,20 +65,20 @@ class SparseMountainCar(gym.Wrapper[Any, Any, Any, Any]):
 def cart_pole_acceleration(
     theta: float, theta_velocity: float, force: float
 ) -> tuple[float, float]:
-    """(ẍ, θ̈) in m/s² and rad/s² of a cart on a track with a thin pole on a pivot, both without friction.
+    """Accelerations ẍ (m/s²) and θ̈ (rad/s²) of a cart on a track with a thin pole on a pivot, without friction.
 
-    The tip is at x + 2l sin θ and height 2l cos θ, M and m are the masses of cart and pole, F pushes the cart along x:
+    The tip is at x + 2l sin θ and height 2l cos θ. M and m are the masses of cart and pole. F pushes the cart along x:
 
         L = ½(M + m)ẋ² + m l ẋ θ̇ cos θ + ⅔ m l² θ̇² − m g l cos θ
         (M + m)ẍ + m l (θ̈ cos θ − θ̇² sin θ) = F        (d/dt ∂L/∂ẋ − ∂L/∂x = F)
         ⁴⁄₃ l θ̈ + ẍ cos θ − g sin θ = 0                 (d/dt ∂L/∂θ̇ − ∂L/∂θ = 0, divided by m l)
 
-    The second line gives θ̈; put into the first it gives ẍ.
+    The code solves the last equation for θ̈ and substitutes it into the one before.
     """
     cos = math.cos(theta)
     sin = math.sin(theta)
 
-    # What the pole does to the cart: its pull, and the mass it adds.
+    # The pole's effect on the cart: its pull, and the mass it adds.
     swing = POLE_HALF_LENGTH * theta_velocity * theta_velocity
     pull = POLE_MASS * (swing - 0.75 * GRAVITY * cos) * sin
     mass = CART_MASS + POLE_MASS - 0.75 * POLE_MASS * cos * cos
@@ -90,11 +90,11 @@ def cart_pole_acceleration(
 
 
 def cart_pole_step(state: CartPoleState, force: float, seconds: float) -> CartPoleState:
-    """The state after `seconds` under a constant force (N): one step of the classical fourth-order Runge-Kutta rule."""
+    """The state after `seconds` under a constant force (N), by one classical fourth-order Runge-Kutta step."""
     x, v1, theta, w1 = state
     half = 0.5 * seconds
 
-    # Velocities and accelerations at the beginning, twice in the middle, and at the end.
+    # Velocities and accelerations at the start, twice at the midpoint, and at the end.
     a1, b1 = cart_pole_acceleration(theta, w1, force)
     v2 = v1 + half * a1
     w2 = w1 + half * b1
@@ -117,18 +117,20 @@ def cart_pole_step(state: CartPoleState, force: float, seconds: float) -> CartPo
 
 
 class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
-    """A pole that hangs from a cart and has to be swung up: reward 1 for a step that ends with cos θ > 0.8, else 0.
+    """A pole that hangs from a cart and must be swung up: reward 1 for a step that ends with cos θ > 0.8, else 0.
 
-    Observation (5,): x (m), ẋ (m/s), cos θ, sin θ, θ̇ (rad/s), with θ measured from upright. Action (1,): the force on
-    the cart from −10 to 10 N, clipped to that. A step is 0.05 s. An episode terminates, with reward 0, at |x| > 3 m and
-    is truncated after 500 steps. A policy that begins with a force of about 1 N never sees a reward.
+    Observation (5,): x (m), ẋ (m/s), cos θ, sin θ, θ̇ (rad/s), with θ measured from upright.
+    Action (1,): the force on the cart, clipped to −10 to 10 N. A step is 0.05 s.
+    An episode terminates with reward 0 at |x| > 3 m and is truncated after 500 steps.
+    A policy whose initial forces are about 1 N never sees a reward.
 
-    `start_width` (4,) is the half width of the uniform start around x = ẋ = θ̇ = 0, θ = π; its default, hanging nearly
-    at rest, is CartPole-v1's. Departures from the original: it starts from the widths (1, 2, 1, 3), observes θ itself,
-    and lets Box2D move cart and pole, with a little friction.
+    `start_width` (4,) is the half width of the uniform start around x = ẋ = θ̇ = 0, θ = π. The default is
+    CartPole-v1's: the pole hangs nearly at rest.
+    Departures: the original starts from the widths (1, 2, 1, 3), observes θ itself, and simulates cart and pole in
+    Box2D with a little friction.
 
-    Raises ValueError unless `start_width` is 4 finite numbers ≥ 0 and every action one finite number in an array (1,);
-    gymnasium.error.ResetNeeded by a step before the first reset.
+    Raises ValueError unless `start_width` is 4 finite numbers ≥ 0 and every action is one finite number in an array
+    (1,). Raises gymnasium.error.ResetNeeded on a step before the first reset.
     Source: CartpoleSwingupEnvX in openai/vime.
     """
 
@@ -144,7 +146,7 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
-        """The first observation (5,) of an episode that hangs nearly at rest."""
+        """The first observation (5,) of an episode; the pole hangs nearly at rest."""
         super().reset(seed=seed)
         width = self.start_width
         start = self.np_random.uniform(-width, width).tolist()
@@ -155,7 +157,7 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
     def step(
         self, action: ArrayLike
     ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
-        """The observation (5,), the reward and whether the cart has left the track; never truncated here."""
+        """The observation (5,), the reward, and terminated if the cart has left the track; never truncated here."""
         if self.state is None:
             raise ResetNeeded(
                 "SparseCartPoleSwingup must be reset before its first step"
@@ -179,11 +181,11 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
 
 
 class SparseHalfCheetah(gym.Wrapper[Any, Any, Any, Any]):
-    """HalfCheetah-v5 with a reward of 1 for a step that ends with the torso at x > 5 m, else 0; no cost of action.
+    """HalfCheetah-v5 with reward 1 for a step that ends with the torso at x > 5 m, else 0; actions cost nothing.
 
     Observation (18,): positions, the torso's x first, then velocities. Action (6,): torques from −1 to 1.
     A step is 0.01 s of physics (frame_skip 1). An episode never terminates and is truncated after 500 steps.
-    Departure: the original reads x from the centre of mass of the whole robot.
+    Departure: the original uses x of the whole robot's center of mass.
     Source: HalfCheetahEnvX in openai/vime.
     """
 
@@ -198,16 +200,16 @@ class SparseHalfCheetah(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(robot)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """The observation, 1 beyond 5 m, and the rest of HalfCheetah-v5's step."""
+        """HalfCheetah-v5's step with the reward replaced: 1 beyond 5 m, else 0."""
         observation, _, terminated, truncated, info = self.env.step(action)
         reward = float(info["x_position"] > CHEETAH_GOAL)
         return observation, reward, terminated, truncated, info
 
 
 class Walker2D(gym.Wrapper[Any, Any, Any, Any]):
-    """Walker2d-v5 without a reward for standing.
+    """Walker2d-v5 without the reward for staying upright.
 
-        (x′ − x)/Δt − 0.001·‖a‖²: forward speed (m/s) less cost of action
+        r = (x′ − x)/Δt − 0.001·‖a‖²: forward speed (m/s) minus control cost
 
     Observation (18,): positions, the torso's x first, then velocities clipped to ±10. Action (6,): torques, −1 to 1.
     A step is Δt = 0.008 s of physics (frame_skip 4). An episode terminates on a fall, torso height outside (0.8, 2) m
@@ -226,7 +228,7 @@ class Walker2D(gym.Wrapper[Any, Any, Any, Any]):
 def mujoco_env(task: str, module: str, name: str, **kwargs: Any) -> gym.Env[Any, Any]:
     """Gymnasium's MuJoCo robot `name`, with its x in the observation.
 
-    Raises gymnasium.error.DependencyNotInstalled, which names the task and what to install, if MuJoCo is missing.
+    Raises gymnasium.error.DependencyNotInstalled, naming the task and the package to install, if MuJoCo is missing.
     """
     try:
         robots = import_module(f"gymnasium.envs.mujoco.{module}")

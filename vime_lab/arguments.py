@@ -1,6 +1,7 @@
 """The arguments of the command line: parsers, help texts, values.
 
-It imports the standard library alone: help, version and usage errors cost no more.
+This module imports only the standard library, so that help, version and usage errors are
+fast.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any, NoReturn
 
 # ---------------------------------------------------------------- constants
 
-# What the help text says of tasks and studies, without importing them: the iterations
-# and η of each task.
+# The iterations and η of each task and the names of the studies, for the help text,
+# without importing them.
 TASK_DEFAULTS = {
     "SparseMountainCar": ("20", "0.0001"),
     "SparseCartPoleSwingup": ("300", "0.001"),
@@ -25,29 +26,29 @@ TASK_DEFAULTS = {
     "Walker2D": ("100", "0.001"),
 }
 STUDY_NAMES = ("Bandit", "DeepSea", "KeyDoorMaze", "NoisyTV", "Labyrinth")
-BATCH_STEPS = 5000  # of an iteration
+BATCH_STEPS = 5000  # per iteration
 DTYPE_NAMES = ("f64", "f32")
-INTERRUPTED = 130  # exit code of a command that Ctrl-C ended
+INTERRUPTED = 130  # exit code after Ctrl-C
 
 # ---------------------------------------------------------------- parsers
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, whose errors say where to read on."""
+    """argparse's parser, with errors that point to --help."""
 
     def error(self, message: str) -> NoReturn:
-        """End a command that was called in a wrong way."""
+        """Exit because of a usage error."""
         self.print_usage(sys.stderr)
         pointer = f"try '{self.prog} --help'"
         self.exit(2, f"{self.prog}: error: {message}\n{pointer}\n")
 
     def reject(self, message: str) -> NoReturn:
-        """End a command that was called in a right way, but can't be done, in one line."""
+        """Exit with one line because a valid command can't be carried out."""
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 class ShowVersion(argparse.Action):
-    """Print the installed version, and end."""
+    """Print the installed version and exit."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         print(f"vime-ref {installed_version()}")
@@ -60,11 +61,11 @@ def installed_version() -> str:
     try:
         return version("vime-ref")
     except PackageNotFoundError:
-        return "of a copy that is not installed"
+        return "unknown (not installed)"
 
 
 def pip_install(extra: str, needed: Sequence[str]) -> str:
-    """The command that installs needed packages of an extra, whatever vime-ref came from."""
+    """The pip command that installs needed packages of an extra, independent of vime-ref's origin."""
     from importlib.metadata import PackageNotFoundError, requires
 
     try:
@@ -83,7 +84,7 @@ def pip_install(extra: str, needed: Sequence[str]) -> str:
 def command_line() -> Parser:
     top = Parser(
         prog="vime-ref",
-        description="VIME, the reference: run its experiments, check implementations.",
+        description="The reference implementation of VIME: run experiments, check implementations.",
     )
     top.add_argument(
         "--version", action=ShowVersion, nargs=0, help="show the version and exit"
@@ -103,7 +104,7 @@ def add_run(commands: Any) -> None:
         help="train with and without curiosity, and compare",
         description="Train an agent for each task, bonus, setting and seed; write "
         "learning_curve.csv, config.json, learning_curve.png, state_visits.png and "
-        "diagnostics.png, and print tables. Of a study, write study.csv, config.json and "
+        "diagnostics.png, and print tables. For a study, write study.csv, config.json and "
         "study.png, and print its table.",
     )
     add_agents(run)
@@ -118,14 +119,14 @@ def add_agents(run: Parser) -> None:
         nargs="+",
         default=["SparseMountainCar"],
         metavar="TASK",
-        help=f"what to solve: {', '.join(TASK_DEFAULTS)}, or all; or what to study, "
-        f"without the flags of training: {', '.join(STUDY_NAMES)} "
+        help=f"tasks to solve: {', '.join(TASK_DEFAULTS)}, or all; or studies, "
+        f"which take no training flags: {', '.join(STUDY_NAMES)} "
         "(default: SparseMountainCar)",
     )
     run.add_argument(
         "--bonus",
         nargs="+",
-        help="which agents to train: vime, none or l2, which rewards prediction errors "
+        help="bonuses to train with: vime, none, or l2 (rewards prediction errors) "
         "(default: vime none)",
     )
     run.add_argument(
@@ -133,7 +134,7 @@ def add_agents(run: Parser) -> None:
         type=count,
         default=3,
         metavar="N",
-        help="runs of each agent, seeds 0 to N-1 (default: %(default)s)",
+        help="runs per agent, with seeds 0 to N-1 (default: %(default)s)",
     )
 
 
@@ -143,14 +144,14 @@ def add_settings(run: Parser) -> None:
         "--iterations",
         type=count,
         metavar="N",
-        help=f"times to sample {BATCH_STEPS} steps and to learn "
+        help=f"number of iterations; each samples {BATCH_STEPS} steps and learns "
         f"(default: the task's, {iterations})",
     )
     run.add_argument(
         "--eta",
         type=weight,
         metavar="X",
-        help="reward for a gain of the running median, in units of reward "
+        help="curiosity reward for a gain equal to the running median, in units of reward "
         f"(default: the task's, {etas})",
     )
     run.add_argument(
@@ -161,7 +162,7 @@ def add_settings(run: Parser) -> None:
         default=[],
         metavar="NAME=VALUES",
         help="settings to change, such as agent.eta=0.1 (names as in config.json); "
-        "several comma-separated values are all tried, in all combinations "
+        "comma-separated values are tried in all combinations "
         "(default: the task's)",
     )
 
@@ -171,26 +172,26 @@ def add_place(run: Parser) -> None:
         "--jobs",
         type=count,
         metavar="N",
-        help="parallel processes (default: joblib's configuration, else the number of "
+        help="number of parallel processes (default: joblib's configuration, else the number of "
         f"cores, {os.cpu_count()})",
     )
     run.add_argument(
         "--resume",
         action="store_true",
-        help="go on where an interrupted run stopped (default: refuse to overwrite it)",
+        help="continue an interrupted run (default: exit without overwriting it)",
     )
     run.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="folder of the results (default: runs/TASK; of several tasks, runs)",
+        help="folder for the results (default: runs/TASK; for several tasks, runs)",
     )
 
 
 def add_figure(commands: Any) -> None:
     figure = commands.add_parser(
         "figure",
-        help="lay results out side by side",
+        help="show results side by side",
         description="Draw the learning curves of several tasks in one figure, or one "
         "study's picture, and print their tables.",
     )
@@ -199,14 +200,14 @@ def add_figure(commands: Any) -> None:
         nargs="*",
         type=Path,
         metavar="DIR",
-        help="folders of results (default: runs/*)",
+        help="folders with results (default: runs/*)",
     )
     figure.add_argument(
         "--out",
         type=Path,
         default=Path("results.png"),
         metavar="FILE",
-        help="the picture (default: %(default)s)",
+        help="file for the picture (default: %(default)s)",
     )
     figure.set_defaults(parser=figure)
 
@@ -214,23 +215,23 @@ def add_figure(commands: Any) -> None:
 def add_check(commands: Any) -> None:
     parser = commands.add_parser(
         "check",
-        help="put the test vectors to an implementation",
-        description="Put the test vectors to an implementation, the reference itself by "
-        "default; print a table, and a line for each case that fails, with the known "
+        help="check an implementation against the test vectors",
+        description="Check an implementation (default: the reference itself) against the "
+        "test vectors. Print a table, and for each failed case a line with the known "
         "mistake that it matches.",
     )
     add_implementation(parser)
     parser.add_argument(
-        "--strict", action="store_true", help="accepting what should be rejected fails"
+        "--strict", action="store_true", help="fail if an invalid input is accepted"
     )
 
 
 def add_fuzz(commands: Any) -> None:
     parser = commands.add_parser(
         "fuzz",
-        help="compare an implementation with the reference on drawn inputs",
-        description="Draw inputs of each operation, compare an implementation with the "
-        "reference, and print the smallest disagreement as a test vector.",
+        help="compare an implementation with the reference on random inputs",
+        description="Draw random inputs for each operation, compare an implementation with "
+        "the reference, and print the smallest disagreement as a test vector.",
     )
     add_implementation(parser)
     parser.add_argument(
@@ -238,14 +239,14 @@ def add_fuzz(commands: Any) -> None:
         type=count,
         default=100,
         metavar="N",
-        help="inputs of each operation (default: %(default)s)",
+        help="number of inputs per operation (default: %(default)s)",
     )
     parser.add_argument(
         "--seed",
         type=int,
         default=0,
         metavar="N",
-        help="of the inputs (default: %(default)s)",
+        help="seed of the inputs (default: %(default)s)",
     )
 
 
@@ -254,37 +255,37 @@ def add_implementation(parser: Parser) -> None:
         "impl",
         nargs="?",
         metavar="IMPL",
-        help="Python module, or module:object, with functions named as operations",
+        help="Python module or module:object with functions named like the operations",
     )
     parser.add_argument(
         "--exec",
         metavar="CMD",
         dest="command",
-        help="a program that answers lines of JSON instead",
+        help="command of a program that answers lines of JSON, instead of IMPL",
     )
     parser.add_argument(
         "--only",
         metavar="NAMES",
-        help="comma-separated families, operations or ids of cases",
+        help="comma-separated families, operations or case ids",
     )
     parser.add_argument(
         "--dtype",
         choices=DTYPE_NAMES,
         default="f64",
-        help="of arrays (default: %(default)s)",
+        help="precision of arrays (default: %(default)s)",
     )
     parser.add_argument(
         "--timeout",
         type=seconds,
         default=10.0,
         metavar="S",
-        help="seconds for an answer (default: %(default)g)",
+        help="time limit for an answer in seconds (default: %(default)g)",
     )
     parser.add_argument(
         "--json",
         type=Path,
         metavar="FILE",
-        help="write the report to this file as well",
+        help="also write the report to this file",
     )
     parser.set_defaults(parser=parser)
 

@@ -1,8 +1,8 @@
-"""Checkpoints: a run between two iterations, kept safe in one file.
+"""Checkpoints: the state of a run between two iterations, in one file.
 
-A checkpoint is one NPZ file: arrays, and what else there is as JSON. It holds no pickle.
-Behind the archive stands the SHA-256 of its bytes. Only the same run takes it up again:
-the same job, root seed, code and versions.
+A checkpoint is one NPZ file. It holds arrays, and everything else as JSON; it holds no
+pickle. The SHA-256 of the archive's bytes is appended to it. Only the same run resumes
+from it: the same job, root seed, code and versions.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from vime_ref import Bonus, ReplayPool, Vime
 
 # ---------------------------------------------------------------- constants
 
-# Between looks at files and processes: a person sees no delay, and a core no load.
+# Seconds between polls of files and processes: no visible delay, and no load.
 POLL_SECONDS = 0.2
-# For a process whose parent was killed to end: it sees that after its iteration.
+# Seconds for an orphaned process to exit; it notices after its iteration.
 CLAIM_SECONDS = 20.0
 FORMAT = "vime-ref checkpoint 1"
 PACKAGES = ("vime-ref", "numpy", "scipy", "autograd", "gymnasium", "mujoco")
 DIGEST_BYTES = 32  # of a SHA-256
-# Whose code makes the rows of a run.
+# Modules whose code computes the rows of a run.
 RUN_MODULES = (
     "bnn_ref",
     "fast_ref",
@@ -60,11 +60,11 @@ RUN_MODULES = (
 
 
 class CheckpointError(Exception):
-    """A checkpoint that can't be written, or that is damaged or another run's."""
+    """A checkpoint that can't be written, is damaged, or belongs to another run."""
 
 
 class Progress(NamedTuple):
-    """A run between two iterations: all that the next one depends on, and its rows."""
+    """A run between two iterations: everything the next one depends on, and its rows."""
 
     policy: Any
     value: ValueFunction
@@ -84,7 +84,7 @@ def beginning(begun: Start) -> Progress:
 
 
 def bonus_model(bonus: Bonus) -> Vime | None:
-    """The Bayesian network of a bonus that has one."""
+    """The bonus's Bayesian network, or None."""
     if isinstance(bonus, PredictionError):
         return bonus.model
     return bonus if isinstance(bonus, Vime) else None
@@ -101,7 +101,7 @@ def installed(package: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what computes a result."""
+    """The versions of Python and the packages that compute a result."""
     packages = {name: installed(name) for name in PACKAGES}
     return {"python": sys.version.split()[0], **packages}
 
@@ -123,12 +123,12 @@ CODE = code_of(*RUN_MODULES)
 
 
 def job_values(job: Job) -> dict[str, Any]:
-    """The job as JSON knows it."""
+    """The job in JSON types."""
     return {**job._asdict(), "task": settings_of(job.task)}
 
 
 def identity(job: Job) -> dict[str, Any]:
-    """What has to be equal for a run to be the same run."""
+    """The identity of a run: runs are the same if and only if these are equal."""
     return {
         "format": FORMAT,
         "root_seed": ROOT_SEED,
@@ -144,9 +144,9 @@ def identity(job: Job) -> dict[str, Any]:
 def write_checkpoint(path: Path, job: Job, progress: Progress) -> None:
     """Replace the checkpoint atomically.
 
-    Raises CheckpointError if it can't be written, and leaves the one before.
+    Raises CheckpointError if it can't be written; the previous one then remains.
     """
-    # its own name, beside a process that outlives its parent a little
+    # a unique name, because another process may briefly outlive its parent
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -170,12 +170,12 @@ def checkpoint_bytes(job: Job, progress: Progress) -> bytes:
     np.savez(file, allow_pickle=False, **arrays)
     content = file.getvalue()
 
-    # behind the end of the archive, where NumPy does not look
+    # after the end of the archive, which NumPy ignores
     return content + hashlib.sha256(content).digest()
 
 
 def progress_state(job: Job, progress: Progress) -> dict[str, Any]:
-    """Everything that is not an array."""
+    """The parts of a run that are not arrays."""
     model = bonus_model(progress.bonus)
     streams = progress.streams._asdict()
     return {
@@ -220,9 +220,9 @@ def model_arrays(model: Vime) -> dict[str, Array]:
 
 
 def read_checkpoint(path: Path, job: Job) -> tuple[dict[str, Any], dict[str, Array]]:
-    """What a checkpoint of this very run holds.
+    """The contents of this run's checkpoint.
 
-    Raises CheckpointError if it is damaged or another run's.
+    Raises CheckpointError if it is damaged or belongs to another run.
     """
     content = checked_content(path)
     try:
@@ -230,13 +230,15 @@ def read_checkpoint(path: Path, job: Job) -> tuple[dict[str, Any], dict[str, Arr
             arrays = {name: file[name] for name in file.files}
         state = json.loads(arrays.pop("json").tobytes())
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"checkpoint {path} is no checkpoint: {error}") from error
+        raise CheckpointError(
+            f"checkpoint {path} is not a checkpoint: {error}"
+        ) from error
     check_identity(path, state, job)
     return state, arrays
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one, with names joined by dots."""
+    """Nested dicts as one dict, with names joined by dots."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
@@ -249,7 +251,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def restored(
     job: Job, begun: Start, state: dict[str, Any], arrays: dict[str, Array]
 ) -> Progress:
-    """The run as it was when its checkpoint was written."""
+    """The run at the time its checkpoint was written."""
     # the streams, in place
     for name, generator_state in state["streams"].items():
         getattr(begun.streams, name).bit_generator.state = generator_state
@@ -265,7 +267,7 @@ def restored(
     )
     bonus = restored_bonus(begun.bonus, state, arrays)
 
-    # what has been seen
+    # rows and visited states
     history = tuple(state["history"])
     rows = restored_rows(job, arrays)
     visits = arrays["visits"]
@@ -286,7 +288,7 @@ def restored_bonus(
         arrays["pool_next_observations"],
     )
 
-    # the network and its optimiser
+    # the network and its optimizer
     steps = state["adam_steps"]
     model = replace(
         model,
@@ -315,16 +317,16 @@ def restored_numbers(line: Array) -> Row:
 
 
 def rows_file(checkpoint: Path) -> Path:
-    """Where a run's rows appear as they come."""
+    """The file to which a run appends its rows."""
     return checkpoint.with_suffix(".csv")
 
 
 @contextmanager
 def claimed(checkpoint: Path, should_stop: Callable[[], bool]) -> Iterator[TextIO]:
-    """The rows file, locked: its holder alone may go on from the checkpoint.
+    """Lock the rows file; only the process that holds it may continue from the checkpoint.
 
-    Waits a while, so that `--resume` right after a crash need not be repeated, then
-    raises CheckpointError.
+    Waits a while, so that `--resume` works right after a crash.
+    Raises CheckpointError if the file stays locked.
     """
     with rows_file(checkpoint).open("a", newline="") as file:
         end = time.monotonic() + CLAIM_SECONDS
@@ -343,7 +345,7 @@ def claimed(checkpoint: Path, should_stop: Callable[[], bool]) -> Iterator[TextI
 
 
 def checked_content(path: Path) -> bytes:
-    """The bytes of a checkpoint whose digest is right."""
+    """The bytes of a checkpoint, without its digest. Raises CheckpointError if it is wrong."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -352,7 +354,7 @@ def checked_content(path: Path) -> bytes:
     archive = content[:-DIGEST_BYTES]
     digest = content[-DIGEST_BYTES:]
     if hashlib.sha256(archive).digest() != digest:
-        raise CheckpointError(f"checkpoint {path} is damaged, or no checkpoint")
+        raise CheckpointError(f"checkpoint {path} is damaged or not a checkpoint")
     return content
 
 
@@ -362,8 +364,10 @@ def check_identity(path: Path, state: dict[str, Any], job: Job) -> None:
     for place, mine in own.items():
         theirs = others.get(place)
         if theirs != mine:
-            differs = f"its {place} is {theirs!r}, here it is {mine!r}"
-            raise CheckpointError(f"checkpoint {path} is another run's: {differs}")
+            differs = f"its {place} is {theirs!r}, here {mine!r}"
+            raise CheckpointError(
+                f"checkpoint {path} belongs to another run: {differs}"
+            )
 
 
 if __name__ == "__main__":

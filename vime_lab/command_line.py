@@ -1,10 +1,10 @@
 """The command line `vime-ref`: train agents with and without curiosity, check code.
 
-`vime-ref run` trains every bonus on every seed, or makes a study, and writes tables,
-settings and pictures. `vime-ref figure` lays several results out side by side. `vime-ref
-check` and `fuzz` are those of `vime_check`.
+`vime-ref run` trains every bonus on every seed, or runs a study, and writes tables,
+settings and pictures. `vime-ref figure` shows several results side by side. `vime-ref
+check` and `vime-ref fuzz` call `vime_check`.
 
-Each command imports what it needs, because that takes seconds.
+Each command imports only what it needs, because imports take seconds.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from vime_lab.arguments import INTERRUPTED, command_line
 
 
 def run_lab(arguments: argparse.Namespace) -> int:
-    """Run or draw; the exit code."""
+    """Execute `run` or `figure`; return the exit code."""
     from vime_lab import commands
 
     return {"run": commands.run, "figure": commands.figure}[arguments.action](arguments)
 
 
 def run_crosscheck(arguments: argparse.Namespace) -> int:
-    """Check or fuzz, and print the report; the exit code."""
+    """Execute `check` or `fuzz` and print the report; return the exit code."""
     check_implementation(arguments)
     from vime_check.programs import UsageError
 
@@ -40,7 +40,7 @@ def run_crosscheck(arguments: argparse.Namespace) -> int:
         arguments.parser.error(str(error))
     print(report)
 
-    # the same as a file
+    # the same report as a file
     if arguments.json:
         try:
             arguments.json.write_text(report.to_json())
@@ -73,8 +73,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `vime-ref`; the exit code."""
-    # what is asked for
+    """Run the command `vime-ref`; return the exit code."""
+    # parse the arguments
     given = list(sys.argv[1:] if argv is None else argv)
     parser = command_line()
     arguments, unknown = parser.parse_known_args(given)
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"which command? {', '.join(COMMANDS)}")
     arguments.command_line = given
 
-    # doing it
+    # execute the command
     try:
         return COMMANDS[arguments.action](arguments)
     except KeyboardInterrupt:
@@ -96,18 +96,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def check_implementation(arguments: argparse.Namespace) -> None:
-    """End with what was probably meant if IMPL is a file."""
+    """Exit with a suggestion if IMPL is a file."""
     if arguments.impl is None:
         return
     path, colon, name = arguments.impl.partition(":")
     if not path.endswith(".py") and os.sep not in path:
         return
-    # relative to this folder, where modules are looked for
+    # relative to this folder, where Python looks for modules
     parts = PurePath(os.path.relpath(path)).with_suffix("").parts
     meant = ".".join(parts) + colon + name
     hint = f"did you mean {meant}?"
     if not all(part.isidentifier() for part in parts):
-        hint = f"did you mean {parts[-1]}{colon}{name}, in the folder that holds it?"
+        hint = (
+            f"did you mean {parts[-1]}{colon}{name}, run from the folder that holds it?"
+        )
     wanted = "IMPL must be a module or module:object"
     arguments.parser.error(f"{wanted}, got {arguments.impl!r}: {hint}")
 

@@ -1,7 +1,7 @@
-"""The commands `run` and `figure`: what they check, what they do, what they say.
+"""The commands `run` and `figure`: argument checks, execution, messages.
 
 A run is a function of its settings and seed: neither the number of processes nor an
-interruption changes a number. Arguments are those of `vime_lab.arguments`.
+interruption changes its numbers. `vime_lab.arguments` defines the arguments.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from vime_lab.tasks import BONUSES, MUJOCO_TASKS, TASKS, Job, jobs_of
 
 # ---------------------------------------------------------------- constants
 
-CHECKPOINTS = "checkpoints"  # folder beside the results, while a run is not complete
+CHECKPOINTS = "checkpoints"  # folder inside the results until a run is complete
 NOT_OF_STUDIES = ("bonus", "iterations", "eta", "set", "resume")  # arguments of `run`
 
 # ---------------------------------------------------------------- run
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train or study, write and show; the exit code. An interruption takes one line."""
+    """Execute `run`; return the exit code. An interruption prints one line."""
     check_run(arguments)
     studied = arguments.task[0] in STUDIES
-    resumed = "the same command with --resume goes on"
-    goes_on = "nothing is written" if studied else resumed
-    # whatever breaks it off takes one line
+    resumed = "repeat the command with --resume to continue"
+    goes_on = "nothing was written" if studied else resumed
+    # an interruption prints one line
     try:
         return run_studies(arguments) if studied else run_tasks(arguments)
     except WorkerError as error:
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_tasks(arguments: argparse.Namespace) -> int:
-    """Train, write, show; 1 if a run failed, or its results could not be written."""
+    """Train, write, print; return 1 if a run failed or results could not be written."""
     began = time.perf_counter()
     planned = plan(arguments)
     jobs = list(planned)
@@ -69,19 +69,19 @@ def run_tasks(arguments: argparse.Namespace) -> int:
     with progress_bar(jobs, paths):
         made = run_jobs(jobs, paths, arguments.jobs)
 
-    # what succeeded, task by task
+    # the successful runs, task by task
     written = True
     for name in arguments.task:
         mine = [result for result in made if result.job.task_name == name]
         folder = planned[mine[0].job].parent.parent
         written = show_task(folder, name, arguments, mine, began) and written
 
-    # what did not
+    # the failed runs
     failed = [result for result in made if result.failure]
     for result in failed:
         sys.stderr.write(f"vime-ref: {name_of(result.job)} failed: {result.failure}\n")
     if failed:
-        again = "the same command with --resume runs again what failed"
+        again = "repeat the command with --resume to rerun the failed runs"
         sys.stderr.write(f"vime-ref: {again}\n")
     if failed or not written:
         return 1
@@ -96,11 +96,11 @@ def show_task(
     made: Sequence[Result],
     began: float,
 ) -> bool:
-    """Write and print what a task's runs have come to; false if it can't be written."""
+    """Write and print the results of a task's runs; return False if writing fails."""
     finished = [result for result in made if not result.failure]
     if not finished:
         return True
-    # the settings, with what failed
+    # the settings, and the failed runs
     jobs = [result.job for result in made]
     config = results.run_configuration(name, arguments, jobs)
     config["failed"] = [name_of(result.job) for result in made if result.failure]
@@ -109,7 +109,7 @@ def show_task(
     try:
         tables = results.write_results(folder, config, finished)
     except OSError as error:
-        again = "the same command with --resume tries again"
+        again = "repeat the command with --resume to try again"
         sys.stderr.write(f"{cannot_write(folder, error)}; {again}\n")
         return False
     print(f"\n{tables}\n\n{wrote(folder, began, RUN_FILES)}")
@@ -117,8 +117,8 @@ def show_task(
 
 
 def run_studies(arguments: argparse.Namespace) -> int:
-    """Run one study after another; 1 if results could not be written."""
-    # all folders are looked at before the first run
+    """Run one study after another; return 1 if results could not be written."""
+    # check all folders before the first run
     folders = {name: folder_of(name, arguments) for name in arguments.task}
     configs = {name: results.study_configuration(name, arguments) for name in folders}
     for name, folder in folders.items():
@@ -139,7 +139,7 @@ def run_studies(arguments: argparse.Namespace) -> int:
 
 
 def folder_of(name: str, arguments: argparse.Namespace) -> Path:
-    """Where a task's or a study's results go: of several, each has a folder."""
+    """The folder for a task's or a study's results; with several, each has its own."""
     out: Path = arguments.out
     return out if len(arguments.task) == 1 else out / name
 
@@ -157,9 +157,9 @@ def cannot_write(folder: Path, error: OSError) -> str:
 
 
 def plan(arguments: argparse.Namespace) -> dict[Job, Path]:
-    """The jobs of all tasks with their checkpoints.
+    """The jobs of all tasks, with their checkpoints.
 
-    Ends with one line if what is there already is not theirs.
+    Exits with one line if the folder holds results or checkpoints of other runs.
     """
     planned: dict[Job, Path] = {}
     for name in arguments.task:
@@ -198,9 +198,9 @@ def name_of(job: Job) -> str:
 
 
 def remove_checkpoints(paths: Sequence[Path]) -> None:
-    """Remove what finished runs kept.
+    """Remove the checkpoints of finished runs.
 
-    Another run's checkpoints stay, and with them the folder.
+    Keeps another run's checkpoints, and then also the folder.
     """
     for path in paths:
         for file in path.parent.glob(f"{glob.escape(path.stem)}.*"):
@@ -214,15 +214,15 @@ def remove_checkpoints(paths: Sequence[Path]) -> None:
 
 
 def figure(arguments: argparse.Namespace) -> int:
-    """Lay the results of several folders out side by side, and print their tables."""
-    # which results
+    """Show the results of several folders side by side, and print their tables."""
+    # find the results
     found = sorted(path.parent for path in Path("runs").glob(f"*/{CURVE}"))
     folders = arguments.folders or found
     check_folders(folders, arguments)
     if (folders[0] / STUDY).exists():
         return study_figure(arguments, folders[0] / STUDY)
 
-    # of tasks
+    # draw tasks
     try:
         curves = results.read_curves(folders)
     except ValueError as error:
@@ -236,7 +236,7 @@ def figure(arguments: argparse.Namespace) -> int:
 
 
 def study_figure(arguments: argparse.Namespace, path: Path) -> int:
-    """Draw a study again from its rows, and print its table."""
+    """Redraw a study from its rows, and print its table."""
     try:
         rows = catalogue.read_study(path)
     except ValueError as error:
@@ -250,7 +250,7 @@ def study_figure(arguments: argparse.Namespace, path: Path) -> int:
 
 
 def show_figure(arguments: argparse.Namespace, draw: Callable[[], str]) -> int:
-    """Draw the figure and print its table, which `draw` returns."""
+    """Draw the figure, and print the table that `draw` returns."""
     check_packages("figure", ["matplotlib"], "run", arguments)
     try:
         table = draw()
@@ -265,7 +265,7 @@ def show_figure(arguments: argparse.Namespace, draw: Callable[[], str]) -> int:
 
 
 def check_run(arguments: argparse.Namespace) -> None:
-    """Fill in what was not given; end with one line if a run could not succeed."""
+    """Fill in defaults; exit with one line if a run could not succeed."""
     # tasks and bonuses, each once
     check_choices("task", arguments.task, [*TASKS, "all", *STUDIES], arguments)
     tasks = TASKS if "all" in arguments.task else arguments.task
@@ -305,17 +305,17 @@ def check_choices(
 
 
 def check_studies(arguments: argparse.Namespace) -> None:
-    """End if a study is asked for together with what it does not have."""
+    """Exit if a study is given together with other tasks or training flags."""
     named = [name for name in arguments.task if name in STUDIES]
     if not named:
         return
     if len(named) < len(arguments.task):
-        alone = f"{named[0]} is a study, and runs without other tasks"
+        alone = f"{named[0]} is a study and must be the only task"
         arguments.parser.error(f"argument --task: {alone}")
     default = arguments.parser.get_default
     for flag in NOT_OF_STUDIES:
         if getattr(arguments, flag) != default(flag):
-            without = f"{named[0]} is a study, and has none"
+            without = f"not allowed, because {named[0]} is a study"
             arguments.parser.error(f"argument --{flag}: {without}")
 
 
@@ -332,14 +332,14 @@ def check_folder(
     folder: Path, config: dict[str, Any], arguments: argparse.Namespace
 ) -> None:
     if holds_other_results(folder, config):
-        found = f"{folder} holds the results of other settings"
+        found = f"{folder} holds results of other settings"
         arguments.parser.reject(f"{found}: choose another --out, or remove it")
 
 
 def check_checkpoints(
     planned: Mapping[Job, Path], arguments: argparse.Namespace
 ) -> None:
-    """End if there is an unfinished run, or one that is not to be taken up."""
+    """Exit if there is an unfinished run without --resume, or one that can't be resumed."""
     folders = {path.parent: 0 for path in planned.values()}
     there = [path for folder in folders for path in sorted(folder.glob("*.npz"))]
     if there and not arguments.resume:
@@ -355,12 +355,12 @@ def check_checkpoints(
 
 def check_folders(folders: Sequence[Path], arguments: argparse.Namespace) -> None:
     if not folders:
-        wanted = f"name folders that hold a {CURVE}"
+        wanted = f"name folders that contain a {CURVE}"
         arguments.parser.error(f"no results: {wanted}")
     studied = [folder for folder in folders if (folder / STUDY).exists()]
     if studied and len(folders) > 1:
-        own = "holds a study, which has a picture of its own"
-        arguments.parser.error(f"{studied[0]} {own}: name it alone")
+        own = "holds a study, which has its own picture"
+        arguments.parser.error(f"{studied[0]} {own}: name only this folder")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Figures of experiments, from the rows of their learning curves.
 
-`rows` are always one task's; what is drawn of them over the seeds is defined in
-`vime_lab.statistics`. Pictures of studies share the parts of figures.
+`rows` always belong to one task. `vime_lab.statistics` defines the statistics over seeds.
+Pictures of studies share the parts of figures.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OTHER_COLORS = (
     "tab:olive",
     "tab:cyan",
 )
-LINES = ("-", "--", ":", "-.")  # of the bonuses, if the colours tell settings apart
+LINES = ("-", "--", ":", "-.")  # line style of each bonus, if colors show settings
 DIAGNOSES = {
     "return_mean": "return of an episode",
     "gain_median": "gain, median of an iteration",
@@ -53,7 +53,7 @@ DIAGNOSES = {
 LOGARITHMIC = ("gain_median", "heldout_error_ratio")
 WIDTH = 10.0  # inches, of a figure
 LEGEND_LINE = 0.21  # inches, the height of a line of the legend
-DPI = 150  # 1500 pixels a figure, more than a README is wide: sharp screens show them
+DPI = 150  # 1500 pixels per figure, wider than a README, for high-resolution screens
 
 # ---------------------------------------------------------------- types
 
@@ -62,7 +62,7 @@ Curve = tuple[Array, Array]
 
 
 class Style(NamedTuple):
-    """How a curve looks in every panel of a figure."""
+    """A curve's style in every panel of a figure."""
 
     label: str
     color: Any
@@ -73,9 +73,9 @@ class Style(NamedTuple):
 
 
 def styles(keys: Iterable[Key]) -> dict[Key, Style]:
-    """A colour for each bonus.
+    """The style of each curve: a color for each bonus.
 
-    If settings differ, a colour for each setting and a kind of line for each bonus.
+    If settings differ, a color for each setting and a line style for each bonus.
     """
     keys = list(dict.fromkeys(keys))
     settings = list(dict.fromkeys(setting for setting, _ in keys))
@@ -119,9 +119,9 @@ def draw_bands(
     statistic: Any,
     alpha: float,
 ) -> None:
-    """Each curve's statistic over the seeds that have a number.
+    """Draw each curve's statistic over the seeds with a number.
 
-    Its middle is a line, its ends are a band.
+    The middle is a line, the interval a band.
     """
     for key, (x, values) in curves.items():
         low, middle, high = band(values, statistic)
@@ -151,7 +151,7 @@ def draw_returns(
 def draw_line(
     axes: Axes, x: Array, y: Array, look: Style, width: float, alpha: float = 1.0
 ) -> None:
-    """A line, or a dot if there is one point."""
+    """Draw a line, or a dot if there is one point."""
     if len(x):
         axes.plot(
             x,
@@ -165,7 +165,7 @@ def draw_line(
 
 
 def finish(axes: Axes, nothing: str) -> None:
-    """Faint lines to read values by; in an empty panel the reason in grey."""
+    """Draw a faint grid; in an empty panel, write the reason in gray."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.92")
     axes.set_axisbelow(True)
@@ -177,7 +177,7 @@ def finish(axes: Axes, nothing: str) -> None:
 
 
 def add_legend(figure: Figure, looks: Collection[Style]) -> None:
-    """One legend for all panels, below them."""
+    """Draw one legend for all panels, below them."""
     from matplotlib.lines import Line2D
 
     # the lines
@@ -199,7 +199,7 @@ def add_legend(figure: Figure, looks: Collection[Style]) -> None:
 
 
 def number_of_seeds(rows: Iterable[Row]) -> str:
-    """In words: "10 seeds", or "8 to 10 seeds" if the curves differ."""
+    """The number of seeds in words: "10 seeds", or "8 to 10 seeds" if curves differ."""
     counts = [len(runs(mine)) for mine in by_curve(rows).values()]
     fewest = min(counts)
     most = max(counts)
@@ -211,7 +211,7 @@ def number_of_seeds(rows: Iterable[Row]) -> str:
 
 
 def draw_learning_curve(path: Path | str, rows: Sequence[Row]) -> None:
-    """Mean returns of one task against steps.
+    """Draw mean returns of one task against steps.
 
     Left: median and quartiles. Right: interquartile mean with a bootstrap band.
     """
@@ -235,7 +235,7 @@ def draw_learning_curve(path: Path | str, rows: Sequence[Row]) -> None:
 
 
 def draw_results(path: Path | str, curves: dict[str, list[Row]]) -> None:
-    """All tasks side by side, by name, with one legend.
+    """Draw all tasks side by side, by name, with one legend.
 
     Medians and quartiles above, interquartile means below.
     """
@@ -266,10 +266,10 @@ def draw_results(path: Path | str, curves: dict[str, list[Row]]) -> None:
 
 
 def draw_diagnostics(path: Path | str, rows: Sequence[Row]) -> None:
-    """What the models of one task learned, by iteration.
+    """Draw diagnostics of one task's models, by iteration.
 
-    Each seed is thin, the median over the seeds thick. Gains and errors are on a
-    logarithmic scale, which leaves out zeros, and with them an agent without a model.
+    Thin lines are seeds, thick lines medians over seeds. Gains and errors are on a
+    logarithmic scale, which omits zeros, and so also agents without a model.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -279,13 +279,13 @@ def draw_diagnostics(path: Path | str, rows: Sequence[Row]) -> None:
     figure = Figure(figsize=(1.2 * WIDTH, 6.0), layout="constrained")
     panels = figure.subplots(2, 3, sharex=True)
 
-    # a panel for each column, and the curves that have numbers somewhere
+    # a panel for each column, and the curves with a number in any panel
     drawn: dict[Key, Style] = {}
     for axes, column in zip(panels.flat, DIAGNOSES):
         for key in draw_diagnosis(axes, column, groups, looks):
             drawn[key] = looks[key]
 
-    # what all panels share
+    # the shared title and legend
     for axes in panels[1]:
         axes.set_xlabel("iteration")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -297,8 +297,8 @@ def draw_diagnostics(path: Path | str, rows: Sequence[Row]) -> None:
 def draw_diagnosis(
     axes: Axes, column: str, groups: dict[Key, list[Row]], looks: dict[Key, Style]
 ) -> list[Key]:
-    """One panel; returns the curves that have numbers in it."""
-    # the curves that have numbers
+    """Draw one panel; return the curves with numbers in it."""
+    # the curves with numbers
     drawn = []
     for key, mine in groups.items():
         iteration, values = seed_table(mine, column, axis="iteration")
@@ -330,9 +330,9 @@ def draw_seeds(axes: Axes, x: Array, values: Array, look: Style) -> None:
 def draw_state_visits(
     path: Path | str, visits: dict[str, Array], axis_names: tuple[str, str]
 ) -> None:
-    """Where each agent has been, all seeds together.
+    """Draw the states that each agent visited, over all seeds.
 
-    The share of its visited states (n, 2) in each cell.
+    A cell's color is the share of visited states (n, 2) in it.
     """
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure

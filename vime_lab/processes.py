@@ -1,15 +1,15 @@
-"""Many runs at once, each in a process of its own.
+"""Parallel runs, each in a separate process.
 
-`run_jobs` gives each job a process, through joblib: a process that dies takes no other
-with it. `python -m vime_lab.processes FILE` is such a process. It reads its job as JSON
-from standard input, and FILE is its checkpoint.
+`run_jobs` gives each job a process through joblib, so that a crash affects only one job.
+`python -m vime_lab.processes FILE` is such a process. It reads its job as JSON from
+standard input; FILE is its checkpoint.
 """
 
 from __future__ import annotations
 
 import os
 
-# One thread a process, because runs share the cores; set before NumPy loads.
+# One thread per process, because runs share the cores; set before NumPy loads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
@@ -40,19 +40,19 @@ from vime_lab.tasks import Job, task_from
 
 # ---------------------------------------------------------------- constants
 
-# Exit code of a run that was told to stop and has kept what it had (EX_TEMPFAIL).
+# Exit code of a run that was told to stop and wrote its checkpoint (EX_TEMPFAIL).
 STOPPED = 75
 
-# Set by Ctrl-C: the processes that this one watches are told to stop.
+# Set by Ctrl-C: this process then tells its child processes to stop.
 stopping = threading.Event()
 
 # ---------------------------------------------------------------- types
 
 
 class WorkerError(Exception):
-    """A joblib backend that broke down, such as by the death of a worker.
+    """A joblib backend failed, for example because a worker died.
 
-    What ran there has its checkpoints.
+    The runs on it have their checkpoints.
     """
 
 
@@ -60,16 +60,16 @@ class WorkerError(Exception):
 
 
 def process_main(checkpoint: Path) -> int:
-    """Run the job on standard input; the exit code.
+    """Run the job from standard input; return the exit code.
 
-    It stops at the next iteration on SIGTERM, or when the parent is gone.
+    Stops at the next iteration on SIGTERM, or when the parent is gone.
     """
-    # it is told to stop by its parent alone: Ctrl-C reaches the whole group
+    # ignore Ctrl-C, which reaches the whole group: only the parent says when to stop
     told = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: told.set())
 
-    # the job, of the same code
+    # the job, if the code is the same
     given = json.loads(sys.stdin.read())
     parent = given.pop("parent")
     every = given.pop("checkpoint_seconds")
@@ -91,17 +91,17 @@ def process_main(checkpoint: Path) -> int:
     return STOPPED if result is None else 0
 
 
-# ---------------------------------------------------------------- its parent
+# ---------------------------------------------------------------- the parent process
 
 
 def supervise(job: Job, checkpoint: Path) -> Result:
-    """What a process of its own made of the job.
+    """The result of running the job in a separate process.
 
-    Whatever goes wrong is a failure of this job alone.
+    Any error is a failure of this job only.
     """
     rows = []
     visits = np.zeros((0, 2))
-    # run it, and read what it kept
+    # run it, and read its checkpoint
     try:
         failure = failure_of(job, checkpoint)
         if not failure:
@@ -116,7 +116,7 @@ def supervise(job: Job, checkpoint: Path) -> Result:
 
 
 def failure_of(job: Job, checkpoint: Path) -> str:
-    """Run the job in a process and wait for it; why it failed, or nothing."""
+    """Run the job in a process and wait for it; return the reason for a failure, or ""."""
     if stopping.is_set():
         return "stopped"
     given = {
@@ -125,20 +125,20 @@ def failure_of(job: Job, checkpoint: Path) -> str:
         "checkpoint_seconds": CHECKPOINT_SECONDS,
         "code": CODE,
     }
-    # another machine may do the work, which has no such folder yet
+    # another machine may run the job, where the folder does not exist yet
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     code, said = watched(checkpoint, json.dumps(given))
 
     if code < 0:
-        return f"its process died of signal {-code} ({signal.strsignal(-code)})"
+        return f"its process was killed by signal {-code} ({signal.strsignal(-code)})"
     last = (said.strip() or "no message").splitlines()[-1]
     return {0: "", STOPPED: "stopped"}.get(code, last)
 
 
 def watched(checkpoint: Path, given: str) -> tuple[int, str]:
-    """The exit code of the process with this input, and what it wrote to stderr."""
+    """Run a process with this input; return its exit code and its stderr."""
     command = [sys.executable, "-P", "-m", "vime_lab.processes", str(checkpoint)]
-    # it finds what is found here
+    # it imports the same modules as this process
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     pipes: dict[str, Any] = {
         "stdin": subprocess.PIPE,
@@ -148,33 +148,33 @@ def watched(checkpoint: Path, given: str) -> tuple[int, str]:
     }
     text: str | None = given
     said = ""
-    # a folder of its own, because MuJoCo leaves a log where it runs
+    # a temporary folder, because MuJoCo writes a log into the current one
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(command, cwd=folder, env=environment, **pipes)
         while process.returncode is None:
             with suppress(subprocess.TimeoutExpired):
                 _, said = process.communicate(text, timeout=POLL_SECONDS)
-            text = None  # it has been sent
+            text = None  # the input has been sent
             if stopping.is_set():
                 process.terminate()
     return process.returncode, said
 
 
-# ---------------------------------------------------------------- many at once
+# ---------------------------------------------------------------- in parallel
 
 
 def run_jobs(
     jobs: Sequence[Job], checkpoints: Sequence[Path], num_processes: int | None
 ) -> list[Result]:
-    """All jobs, each in a process of its own; results in the order of the jobs.
+    """Run each job in a separate process; return results in the order of the jobs.
 
-    Ctrl-C stops the processes, which write their checkpoints, and raises
-    KeyboardInterrupt; a second one does not wait. Raises WorkerError if joblib's
-    backend breaks down.
+    Ctrl-C tells the processes to write their checkpoints and stop. A second Ctrl-C does
+    not wait for them.
+    Raises KeyboardInterrupt after Ctrl-C, and WorkerError if joblib's backend fails.
     """
     from joblib.parallel import get_active_backend
 
-    # a backend of this machine waits for the processes that it stops
+    # a local backend waits for the processes that it stops
     backend, _ = get_active_backend(prefer="threads")
     local = getattr(backend, "supports_sharedmem", False)
     stopping.clear()
@@ -202,8 +202,9 @@ def in_parallel(
 ) -> list[Any]:
     """The function's results for each call's arguments, through joblib.
 
-    joblib's parallel_config is honoured. Without one, and without num_processes, there
-    are as many at once as cores. Raises WorkerError if a call or the backend fails.
+    joblib's parallel_config applies. Without it and without num_processes, as many calls
+    run in parallel as there are cores.
+    Raises WorkerError if a call or the backend fails.
     """
     from joblib import Parallel, delayed
     from joblib.parallel import get_active_backend
@@ -219,9 +220,9 @@ def in_parallel(
 
 @contextmanager
 def on_interrupt(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Have Ctrl-C call the handler while the block runs.
+    """Make Ctrl-C call the handler while the block runs.
 
-    Nothing changes outside the main thread, where it can't.
+    Has no effect outside the main thread, because Python allows it only there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -233,12 +234,12 @@ def on_interrupt(handler: Callable[[int, Any], None]) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-# ---------------------------------------------------------------- a bar
+# ---------------------------------------------------------------- progress bar
 
 
 @contextmanager
 def progress_bar(jobs: Sequence[Job], checkpoints: Sequence[Path]) -> Iterator[None]:
-    """A bar over the iterations of all jobs while the block runs."""
+    """Show a progress bar over the iterations of all jobs while the block runs."""
     finished = threading.Event()
     files = [rows_file(path) for path in checkpoints]
     arguments = (jobs, files, finished)
@@ -254,7 +255,7 @@ def progress_bar(jobs: Sequence[Job], checkpoints: Sequence[Path]) -> Iterator[N
 def show_progress(
     jobs: Sequence[Job], files: Sequence[Path], finished: threading.Event
 ) -> None:
-    """The iterations done, with the newest one's return and gain, until finished."""
+    """Update the bar with the iterations done and the newest return and gain."""
     from tqdm import tqdm
 
     counts = dict.fromkeys(files, 0)
@@ -265,7 +266,7 @@ def show_progress(
         while not done:
             done = finished.wait(POLL_SECONDS)
             for path in files:
-                # a file may not be there yet, or no longer
+                # a file may not exist yet, or no longer
                 with suppress(FileNotFoundError):
                     size = path.stat().st_size
                     if size == sizes[path]:

@@ -1,7 +1,7 @@
-"""The files of results: what a folder holds of a task's runs or of a study.
+"""Result files: the folder of a task's runs or of a study.
 
-`config.json` tells how to make the rest again. Files replace those before all at once,
-each whole.
+`config.json` holds everything needed to reproduce the other files. New files replace old
+ones atomically.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ RUN_FILES = (
 STUDY_FILES = (STUDY, CONFIG, "study.png")
 # Packages of the extra `run`, which draw results and show progress.
 RUN_EXTRA = ("tqdm", "matplotlib", "joblib")
-# Entries of config.json that make its results.
+# Entries of config.json that determine the results.
 MADE_WITH = ("task_name", "bonuses", "seeds", "settings", "swept")
 
 # ---------------------------------------------------------------- configurations
@@ -52,8 +52,8 @@ MADE_WITH = ("task_name", "bonuses", "seeds", "settings", "swept")
 def run_configuration(
     task_name: str, arguments: argparse.Namespace, jobs: Sequence[Job]
 ) -> dict[str, Any]:
-    """Every setting of a run, the versions of what computed it, and its command."""
-    # the first job tells what all share
+    """Every setting of a run, the versions that computed it, and its command."""
+    # all jobs share the first job's settings
     own = identity(jobs[0])
     return {
         "command": command_text(arguments),
@@ -70,7 +70,7 @@ def run_configuration(
 
 
 def study_configuration(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """What makes a study's results again: its identity, command and versions."""
+    """The data to reproduce a study: its identity, command and versions."""
     own = catalogue.study_identity(name, arguments.seeds)
     all_versions = own["versions"] | drawn_with()
     return {"command": command_text(arguments), **own, "versions": all_versions}
@@ -85,9 +85,9 @@ def drawn_with() -> dict[str, str]:
 
 
 def holds_other_results(folder: Path, config: dict[str, Any]) -> bool:
-    """Whether the folder holds results that this run would not make again.
+    """Whether the folder holds results that this run would not reproduce.
 
-    Also if nothing is known of them.
+    Also true if nothing is known about them.
     """
     if not any((folder / name).exists() for name in (CURVE, STUDY)):
         return False
@@ -103,21 +103,21 @@ def holds_other_results(folder: Path, config: dict[str, Any]) -> bool:
 
 @contextmanager
 def whole_files(out: Path) -> Iterator[Path]:
-    """A folder whose files are in `out` after the block, each whole.
+    """A temporary folder; after the block its files move to `out`, each atomically.
 
-    None of them is if the block fails.
+    If the block fails, none of them does.
     """
     with tempfile.TemporaryDirectory(dir=out, prefix=".") as folder:
         yield Path(folder)
-        # in alphabetical order config.json comes first: no table is without it
+        # in alphabetical order, config.json comes first: no table lacks it
         for made in sorted(Path(folder).iterdir()):
             os.replace(made, out / made.name)
 
 
 def write_results(out: Path, config: dict[str, Any], results: Sequence[Result]) -> str:
-    """The files of a task's runs in the folder `out`; returns the tables.
+    """Write the files of a task's runs to the folder `out`; return the tables.
 
-    The picture of visited states is that of a sweep's first setting.
+    In a sweep, the picture of visited states shows the first setting.
     """
     rows = [row for result in results for row in result.rows]
     visits = visits_of(results, config["bonuses"])
@@ -133,7 +133,7 @@ def write_results(out: Path, config: dict[str, Any], results: Sequence[Result]) 
 
 
 def visits_of(results: Sequence[Result], bonuses: Sequence[str]) -> dict[str, Array]:
-    """By bonus the states that the runs of the first setting visited, (n, 2)."""
+    """For each bonus, the states (n, 2) that the first setting's runs visited."""
     first = results[0].job.setting
     visits = {}
     for bonus in reversed(bonuses):
@@ -148,7 +148,7 @@ def visits_of(results: Sequence[Result], bonuses: Sequence[str]) -> dict[str, Ar
 
 
 def write_study(out: Path, config: dict[str, Any], rows: Sequence[Row]) -> str:
-    """The files of a study in the folder `out`; returns the table."""
+    """Write the files of a study to the folder `out`; return the table."""
     with whole_files(out) as folder:
         table, settings, picture = (folder / name for name in STUDY_FILES)
         write_rows(table, STUDY_COLUMNS, rows)
@@ -165,9 +165,9 @@ def json_text(config: dict[str, Any]) -> str:
 
 
 def read_curves(folders: Sequence[Path]) -> dict[str, list[Row]]:
-    """The learning curves of several folders, by titles that tell them apart.
+    """The learning curves of several folders, by unique titles.
 
-    Raises ValueError, which names the file and what is wrong with it.
+    Raises ValueError, naming the file and the fault, if a file is invalid.
     """
     curves = {folder: read_curve(folder / CURVE) for folder in folders}
     tasks = [rows[0]["task"] for rows in curves.values()]

@@ -1,7 +1,7 @@
-"""Rows: what a run and a study write down, and the CSV files that hold it.
+"""Rows: the records of runs and studies, and their CSV files.
 
-A run leaves one row for each of its iterations, a study's run one for each value that it
-measures. Both kinds of file share one reader and one writer. nan is a missing number.
+A run writes one row per iteration; a study's run writes one row per measured value. Both
+kinds of file share one reader and one writer. nan is a missing number.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 
 # ---------------------------------------------------------------- constants
 
-# Of a run: what it is, and how far it is.
+# A run's identity and progress.
 TEXTS = ("task", "bonus", "setting")
 PLACES = ("seed", "iteration", "steps")
-# What an iteration shows, and what the bonus's model has learned.
+# An iteration's results, and diagnostics of the bonus's model.
 SEEN = ("return_mean", "return_max", "position_max", "gain_median")
 MODEL_COLUMNS = ("elbo", "kl_prior", "heldout_log_likelihood", "heldout_error_ratio")
-# Change per iteration, lately.
+# Recent change per iteration.
 TRENDED = ("gain_median", *MODEL_COLUMNS)
 TRENDS = tuple(f"{name.removesuffix('_median')}_trend" for name in TRENDED)
-# Seconds: of an iteration's parts, and of the run.
+# Seconds of an iteration's parts, and of the run.
 PHASES = ("sampling_s", "gains_s", "policy_s", "model_s", "other_s")
 TIMES = (*PHASES, "wall_s")
 
@@ -48,9 +48,9 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
 
 
 def read_rows(path: Path | str, columns: Sequence[str]) -> list[Row]:
-    """The rows of a file, with at least these columns; others are kept as text.
+    """The rows of a file with at least these columns; other columns are kept as text.
 
-    Raises ValueError, which names the file and what is wrong with it.
+    Raises ValueError, naming the file and the fault, if the file is invalid.
     """
     header, *lines = cells(path) or [[]]
     check_table(path, header, lines, columns)
@@ -64,28 +64,28 @@ def read_rows(path: Path | str, columns: Sequence[str]) -> list[Row]:
 
 
 def read_curve(path: Path | str) -> list[Row]:
-    """The rows of a task's runs: its learning curves. Raises ValueError."""
+    """The rows of a task's runs: its learning curves. Raises like `read_rows`."""
     rows = read_rows(path, RUN_COLUMNS)
     check_curve(rows, path)
     return rows
 
 
 def written_rows(path: Path) -> list[dict[str, str]]:
-    """The whole rows of a file that a run is still writing, without a header."""
+    """The complete rows of a file without a header that a run is still writing."""
     text = path.read_text()
     whole = text[: text.rfind("\n") + 1]
     return list(csv.DictReader(whole.splitlines(), RUN_COLUMNS))
 
 
 def cells(path: Path | str) -> list[list[str]]:
-    """The lines of a CSV file. Raises ValueError."""
+    """The lines of a CSV file. Raises ValueError if it can't be read."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
             return list(csv.reader(file))
     except OSError as error:
         raise ValueError(f"{path}: can't be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: is no CSV file: {error}") from error
+        raise ValueError(f"{path}: is not a CSV file: {error}") from error
 
 
 def typed(name: str, cell: str, where: str) -> str | int | float:
@@ -96,7 +96,7 @@ def typed(name: str, cell: str, where: str) -> str | int | float:
         return int(cell)
     if name not in REALS:
         return cell
-    # what is no number at all is rejected like infinity
+    # text that is not a number is rejected like infinity
     try:
         number = float(cell)
     except ValueError:
@@ -129,7 +129,7 @@ def check_length(where: str, line: Sequence[str], header: Sequence[str]) -> None
 
 
 def check_curve(rows: Sequence[Row], path: Path | str) -> None:
-    """One task, and each iteration of each run once."""
+    """Raise ValueError unless there is one task and each iteration of a run appears once."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     if len(tasks) > 1:
         raise ValueError(f"{path}: must be of one task, got {', '.join(tasks)}")
@@ -138,7 +138,7 @@ def check_curve(rows: Sequence[Row], path: Path | str) -> None:
         name = (row["bonus"], row["setting"], row["seed"], row["iteration"])
         if name in seen:
             run = f"bonus {name[0]!r}, seed {name[2]}"
-            raise ValueError(f"{path}: iteration {name[3]} of {run} must come once")
+            raise ValueError(f"{path}: iteration {name[3]} of {run} must appear once")
         seen.add(name)
 
 

@@ -1,7 +1,7 @@
-"""One run: an agent that is trained, measured, and kept safe.
+"""One run: training and measuring one agent, with checkpoints.
 
-`run_job` trains one agent and writes a checkpoint from time to time. It goes on from the
-one that it finds, to results that are bit-identical, except for times.
+`run_job` trains one agent and writes a checkpoint from time to time. It resumes from an
+existing checkpoint; the results are bit-identical, except for times.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from vime_ref import Batch, Bonus, Vime
 
 # ---------------------------------------------------------------- constants
 
-# Iterations: a trend is the slope of the least-squares line through the last ten.
+# Iterations of a trend, the slope of a least-squares line.
 TREND_WINDOW = 10
-# Rows of a diagnosis: a tenth of a batch, cheap beside the thousands of training.
+# Rows of a diagnosis: a tenth of a batch, cheap compared with training.
 DIAGNOSED_ROWS = 500
-# Of the noise and rows of diagnoses, which the training never sees.
+# Seed of the diagnoses' noise and rows, separate from the training's.
 DIAGNOSIS_SEED = 1
-# Visited states that a run keeps, about: five for each of the picture's 60 x 60 cells.
+# Approximate number of visited states kept: five per cell of the picture's 60 x 60.
 VISITS = 20_000
-# Of work that a crash may cost; writing a checkpoint takes a fraction of a second.
+# Seconds of work that a crash may lose; writing a checkpoint takes a fraction of one.
 CHECKPOINT_SECONDS = 20.0
 
 # ---------------------------------------------------------------- types
@@ -52,19 +52,19 @@ Places = NDArray[np.int64]  # of rows
 
 
 class Result(NamedTuple):
-    """What a run has come to."""
+    """The result of a run."""
 
     job: Job
     rows: list[Row]
     visits: Array  # (n, 2), the first two observations of visited states
-    failure: str = ""  # why it failed, if it did
+    failure: str = ""  # the reason, if it failed
 
 
 @dataclass
 class Stopwatch:
-    """A bonus that notes when it is called.
+    """A bonus that records the times of its calls.
 
-    Its marks separate an iteration's sampling, gains, policy and model.
+    They separate an iteration's sampling, gains, policy and model.
     """
 
     bonus: Bonus
@@ -89,15 +89,15 @@ class Stopwatch:
 def diagnosis(
     before: Bonus, after: Bonus, batch: Batch, rng: Generator
 ) -> dict[str, float]:
-    """What the model has learned, and how well it foresaw the batch before that.
+    """Diagnostics of the model, and of its predictions for the batch before training on it.
 
-    elbo, kl_prior: on rows of the pool, and to the prior, in nats.
-    heldout_log_likelihood: of a transition of the batch, in nats.
-    heldout_error_ratio: squared error of the predictive mean over that of the pool's
-    mean, which knows nothing of (s, a): 1 is useless, 0 perfect.
+    elbo: on rows of the pool, in nats. kl_prior: KL to the prior, in nats.
+    heldout_log_likelihood: per transition of the batch, in nats.
+    heldout_error_ratio: squared error of the predictive mean divided by the squared error
+    of the pool's mean, which ignores (s, a): 1 is useless, 0 perfect.
 
-    Densities are those of the observation, not of the normalised one, whose unit moves
-    with the pool. nan without a model, or before it has learned.
+    Densities are those of the raw observation, because the unit of a normalized one
+    changes with the pool. nan without a model, or before it has learned.
     """
     old = bonus_model(before)
     new = bonus_model(after)
@@ -131,7 +131,7 @@ def learned(model: Vime, drawn: Places, eps: Array) -> dict[str, float]:
 
 
 def foreseen(model: Vime, batch: Batch, held: Places, eps: Array) -> dict[str, float]:
-    """Log likelihood and error ratio of rows that the model has not learned from."""
+    """Log likelihood and error ratio on rows that the model has not learned from."""
     columns = model.model_rows(batch)
     inputs, targets = model.normalized(*(column[held] for column in columns))
     network = network_of(model)
@@ -145,7 +145,7 @@ def foreseen(model: Vime, batch: Batch, held: Places, eps: Array) -> dict[str, f
 
 
 def network_of(model: Vime) -> dict[str, Any]:
-    """The keywords that say which network the weights are of."""
+    """The keywords that describe the model's network."""
     return {
         "layer_sizes": model.layer_sizes,
         "likelihood_sigma": model.settings.likelihood_sigma,
@@ -155,15 +155,15 @@ def network_of(model: Vime) -> dict[str, Any]:
 def log_unit(model: Vime) -> float:
     """Σ log scale over the observation's dimensions.
 
-    A log density loses it when s′ is no longer normalised.
+    Subtract it from the log density of a normalized s′ to get that of the raw s′.
     """
     return float(np.sum(np.log(model.scale[: model.layer_sizes[-1]])))
 
 
 def trend(values: Sequence[float]) -> float:
-    """Slope a step of the least-squares line through the last `TREND_WINDOW` values.
+    """Slope per step of the least-squares line through the last `TREND_WINDOW` values.
 
-    Only values that are finite count; nan below two of them.
+    Only finite values count; nan with fewer than two.
 
     >>> trend([1.0, 3.0, 5.0])
     2.0
@@ -182,7 +182,7 @@ def row_of(
     job: Job, rows: Sequence[Row], seen: Iteration, diagnosed: dict[str, float]
 ) -> Row:
     """The next row of a learning curve, without its times."""
-    # without an episode that ended there is no return
+    # there is no return if no episode ended
     returns = seen.episode_returns
     if not len(returns):
         returns = np.array([np.nan])
@@ -201,7 +201,7 @@ def row_of(
         **diagnosed,
     }
 
-    # how fast they change
+    # the trends
     for name, slope in zip(TRENDED, TRENDS):
         before = [each[name] for each in rows[-TREND_WINDOW:]]
         row[slope] = trend([*before, row[name]])
@@ -212,7 +212,7 @@ def row_of(
 
 
 def progressions(job: Job, begun: Start, progress: Progress) -> Iterator[Progress]:
-    """The run after each of its iterations that are left."""
+    """The run after each of its remaining iterations."""
     left = job.task.iterations - len(progress.rows)
     if left == 0:
         return
@@ -231,7 +231,7 @@ def progressions(job: Job, begun: Start, progress: Progress) -> Iterator[Progres
         bonus = seen.bonus.bonus  # type: ignore[attr-defined]  # the stopwatch's
         row = row_of(job, progress.rows, seen, diagnosed(job, progress, bonus, seen))
 
-        # sampling, gains, policy and model, by the marks; what is left over is other
+        # sampling, gains, policy and model, by the recorded times; the rest is other
         ended = time.perf_counter()
         phases = [*np.diff(marks), marks[0] - began + ended - marks[-1]]
         row.update(zip(PHASES, map(float, phases)))
@@ -256,7 +256,7 @@ def progressions(job: Job, begun: Start, progress: Progress) -> Iterator[Progres
 def timed_training(
     begun: Start, progress: Progress, num_iterations: int, marks: list[float]
 ) -> Iterator[Iteration]:
-    """Training from where the run is, with a stopwatch around its bonus."""
+    """Training from the run's current iteration, with a stopwatch around its bonus."""
     return train(
         begun.env,
         progress.policy,
@@ -272,7 +272,7 @@ def timed_training(
 def diagnosed(
     job: Job, progress: Progress, bonus: Bonus, seen: Iteration
 ) -> dict[str, float]:
-    """The diagnosis of an iteration, with noise of its own."""
+    """The diagnosis of an iteration, with separate noise."""
     own = [ROOT_SEED, DIAGNOSIS_SEED, job.seed, len(progress.rows)]
     return diagnosis(progress.bonus, bonus, seen.batch, np.random.default_rng(own))
 
@@ -284,22 +284,23 @@ def run_job(
     *,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Result | None:
-    """Train one agent, on from its checkpoint if there is one.
+    """Train one agent, from its checkpoint if there is one.
 
-    The checkpoint is written every `checkpoint_seconds`, on stopping and at the end.
-    Returns None if the run was told to stop before its end. Raises CheckpointError.
+    Writes the checkpoint every `checkpoint_seconds`, when told to stop, and at the end.
+    Returns None if told to stop before the end.
+    Raises CheckpointError if a checkpoint can't be read or written.
     """
     begun = start(job)
     progress = beginning(begun)
     with claimed(checkpoint, should_stop) as file:
-        # where it stopped
+        # its state when it stopped
         if checkpoint.exists():
             progress = restored(job, begun, *read_checkpoint(checkpoint, job))
         file.truncate(0)
         writer = csv.DictWriter(file, RUN_COLUMNS)
         writer.writerows(progress.rows)
 
-        # the iterations that are left
+        # the remaining iterations
         saved = time.perf_counter()
         for now in progressions(job, begun, progress):
             progress = now

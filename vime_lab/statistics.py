@@ -1,16 +1,16 @@
 """Statistics over seeds, from the rows of learning curves.
 
-A run of an experiment leaves one row for each iteration of each seed. This module knows
-nothing of what made them. `rows` are always one task's; nan is a missing number; a curve
-is the rows of one setting and bonus.
+An experiment writes one row per iteration of each seed. This module does not depend on
+how rows are made. `rows` always belong to one task. nan is a missing number. A curve is
+the rows of one setting and bonus.
 
 Sources:
 [Agarwal] Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical
 Precipice", arXiv 2108.13264, for ways to compare agents on few seeds: the interquartile
 mean, the bootstrap over seeds and the probability of improvement.
 [Clopper] Clopper and Pearson 1934, "The use of confidence or fiducial limits illustrated
-in the case of the binomial", Biometrika 26, for the bound on a share that is 1 in every
-trial.
+in the case of the binomial", Biometrika 26, for the bound on a probability after
+successes in all trials.
 [VIME] Houthooft et al. 2016, arXiv 1605.09674, which draws quartiles over seeds.
 """
 
@@ -29,7 +29,7 @@ from vime_lab.rows import Row
 
 # ---------------------------------------------------------------- constants
 
-RESAMPLES = 2000  # the ends of a 95 % interval then rest on 50 resamples each
+RESAMPLES = 2000  # 50 resamples beyond each end of a 95 % interval
 LEVEL = 0.95
 
 # ---------------------------------------------------------------- types
@@ -40,9 +40,10 @@ Key = tuple[str, str]  # setting and bonus: a curve
 
 
 def by_curve(rows: Iterable[Row]) -> dict[Key, list[Row]]:
-    """The rows of each setting and bonus, in the order they first appear.
+    """The rows of each setting and bonus, in order of first appearance.
 
-    The curves of a setting stand together. Raises ValueError if there is no row.
+    Curves of one setting are adjacent.
+    Raises ValueError if there is no row.
     """
     groups: dict[Key, list[Row]] = {}
     for row in rows:
@@ -56,7 +57,7 @@ def by_curve(rows: Iterable[Row]) -> dict[Key, list[Row]]:
 
 
 def runs(rows: Iterable[Row]) -> dict[int, list[Row]]:
-    """The rows of each seed, seeds and iterations in order."""
+    """Each seed's rows, with seeds and iterations in order."""
     groups: dict[int, list[Row]] = {}
     for row in sorted(rows, key=lambda row: (row["seed"], row["iteration"])):
         groups.setdefault(row["seed"], []).append(row)
@@ -68,7 +69,7 @@ def seed_table(
 ) -> tuple[Array, Array]:
     """A column of one curve: its positions (n,) on the axis, and values (seeds, n).
 
-    nan where a seed has none.
+    A missing value is nan.
     """
     places = [float(row[axis]) for row in rows]
     positions, where = np.unique(places, return_inverse=True)
@@ -81,8 +82,8 @@ def seed_table(
 def final_returns(rows: Iterable[Row], bonus: str, setting: str = "") -> Array:
     """Each seed's mean of `return_mean` over the last max(1, n // 10) of n iterations.
 
-    An iteration in which no episode ended is left out; a seed that has no other there
-    gives nan. A run that broke off counts with its own last tenth. Shape (seeds,).
+    Iterations in which no episode ended are left out; a seed without any other gives nan.
+    An incomplete run counts with its own last tenth. Shape (seeds,).
     Raises ValueError if there is no row of this bonus and setting.
     """
     key = (bonus, setting)
@@ -115,7 +116,7 @@ def quartiles(values: ArrayLike) -> tuple[float, float, float]:
 
 
 def interquartile_mean(values: ArrayLike, axis: int = 0) -> Any:
-    """Mean of n values without the ⌊n/4⌋ smallest and the ⌊n/4⌋ largest. [Agarwal].
+    """Mean of n values without the ⌊n/4⌋ smallest and the ⌊n/4⌋ largest. [Agarwal]
 
     >>> float(interquartile_mean([0.0, 1.0, 2.0, 100.0]))
     1.5
@@ -134,9 +135,9 @@ def bootstrap_interval(
 
     values: (n,) or (n, m), seeds first. Returns low and high, scalars or (m,).
 
-    Seeds are drawn n at a time with replacement, RESAMPLES times, from
-    `numpy.random.default_rng(seed)`, the same draws in each column. One seed, like equal
-    values, says nothing of how seeds differ: nan.
+    Resamples n seeds with replacement, RESAMPLES times, from
+    `numpy.random.default_rng(seed)`, with the same draws in each column. nan for one seed
+    or equal values, because they do not show how seeds differ.
     """
     array = finite_sample("values", values)
     if len(array) == 1:
@@ -150,7 +151,7 @@ def bootstrap_interval(
 def percentile_interval(
     samples: Sequence[Array], statistic: Callable[..., Any], level: float, seed: int
 ) -> tuple[Any, Any]:
-    """`scipy.stats.bootstrap`, which resamples each sample on its own."""
+    """`scipy.stats.bootstrap`, which resamples each sample independently."""
     found = stats.bootstrap(
         samples,
         statistic,
@@ -166,7 +167,9 @@ def percentile_interval(
 
 
 def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> float:
-    """P(X > Y) + ½ P(X = Y) over all pairs of a seed of x (n,) and a seed of y (m,).
+    """Probability of improvement, over all pairs of a seed of x (n,) and a seed of y (m,).
+
+        P(X > Y) + ½ P(X = Y)
 
     Source: [Agarwal].
 
@@ -185,17 +188,17 @@ def share_of_pairs(x: Array, y: Array, axis: int = -1) -> Any:
 def improvement_interval(
     x: ArrayLike, y: ArrayLike, level: float = LEVEL, *, seed: int = 0
 ) -> tuple[float, float]:
-    """Interval of `probability_of_improvement`: a bootstrap, and widened.
+    """Interval of `probability_of_improvement`: a bootstrap interval, widened.
 
-    The seeds of x and of y are resampled apart. If all pairs agree, so does every
-    resample. But if one pair agrees with probability p, all do with p^k at most, because
-    k = min(n, m) of them share no seed. So p ≥ ((1 − level)/2)^(1/k), the exact bound of
-    [Clopper]. No larger one holds for all distributions: p^k is reached if the seeds of
-    the larger side are equal.
+    The seeds of x and of y are resampled independently. If x wins in all pairs, it wins
+    in every resample, and the bootstrap has no width. An exact bound remains. If one pair
+    is won with probability p, all pairs are won with probability p^k at most, because
+    k = min(n, m) of them share no seed. So p ≥ ((1 − level)/2)^(1/k) [Clopper]. No larger
+    bound holds for all distributions: p^k is reached if the larger side's seeds are equal.
 
-    With s the share, the interval goes down to s times the bound and up to 1 − (1 − s)
-    times it, at least: a lost pair never makes it narrower than none. nan with fewer than
-    two seeds on a side.
+    Let s be the share of pairs won. The interval reaches at least from s·bound to
+    1 − (1 − s)·bound, so a lost pair never makes it narrower. nan with fewer than two
+    seeds on a side.
     """
     x = finite_sample("x", x)
     y = finite_sample("y", y)
@@ -216,10 +219,10 @@ def improvement_interval(
 
 
 def band(values: Array, statistic: Callable[[Array], Any]) -> Array:
-    """`statistic`, (seeds, m) to three rows of m, of the numbers in each column: (3, n).
+    """Low, middle and high (3, n) of each column, by `statistic`, (seeds, m) -> 3 rows (m,).
 
-    nan where there are none. One number is the middle row; the ends, which would claim
-    certainty, are nan.
+    Missing values are ignored; a column without numbers gives nan. With one number, the
+    middle is that number, and the ends are nan, because they would claim certainty.
     """
     ordered = np.sort(values, axis=0)  # nan last
     counts = np.isfinite(values).sum(axis=0)  # (n,)

@@ -1,6 +1,6 @@
 """Tables of experiments, as text, from the rows of their learning curves.
 
-`rows` are always one task's. What the numbers are is defined in `vime_lab.statistics`.
+`rows` always belong to one task. `vime_lab.statistics` defines the numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vime_lab.statistics import (
 
 # ---------------------------------------------------------------- constants
 
-# Of an iteration, each with a column of seconds.
+# Parts of an iteration, each with a column of seconds.
 PARTS = ("sampling", "gains", "policy", "model", "other")
 LABELS = {"vime": "TRPO + VIME", "l2": "TRPO + L2 error", "none": "TRPO"}
 DEFAULTS = "as the task has it"  # the name of the setting ""
@@ -44,15 +44,15 @@ def curve_label(key: Key) -> str:
 def summary(rows: Sequence[Row]) -> str:
     """The table at the end of a run: a line for each setting and bonus.
 
-    Below them stands how sure it is that VIME ends higher.
+    Below the lines, the probability that VIME ends higher.
 
-    first reward: the first iteration with a positive return, the median over the seeds
-    that have one; left out if every seed is rewarded from its first iteration on.
-    Other numbers: of `final_returns`, quartiles and median, and `interquartile_mean` with
-    its bootstrap interval, to three digits, over the seeds that have a return at the end
-    ("2 of 3" seeds). One seed has no ends, nor has an interval without width.
+    first reward: the first iteration with a positive return, as the median over the seeds
+    that have one. Left out if every seed is rewarded from its first iteration on.
+    Other numbers: median and quartiles of `final_returns`, and `interquartile_mean` with
+    its bootstrap interval, to three digits, over the seeds with a return at the end
+    ("2 of 3" seeds). One seed has no ends, and neither has an interval of width 0.
 
-    120 columns hold returns of up to four digits.
+    Returns of up to four digits fit into 120 columns.
     """
     groups = by_curve(rows)
     finals = finals_of(groups)
@@ -64,7 +64,7 @@ def summary(rows: Sequence[Row]) -> str:
         title,
     ]
 
-    # the lines of each setting, and what they make sure of
+    # each setting's lines, and the probabilities below them
     settings = list(dict.fromkeys(setting for setting, _ in groups))
     swept = settings != [""]
     for setting in settings:
@@ -96,10 +96,10 @@ def summary_lines(groups: dict[Key, list[Row]], finals: dict[Key, Array]) -> lis
 
 
 def comparison(curves: dict[str, list[Row]]) -> str:
-    """One table of several tasks, by their titles: a line for each setting and bonus.
+    """One table for several tasks, by title: a line for each setting and bonus.
 
-    `final_returns` as `summary` has them, and the probability that VIME's is higher with
-    its interval.
+    `final_returns` as in `summary`, and the probability that VIME's is higher, with its
+    interval.
     """
     table: list[tuple[str, ...]] = []
     titles = {}
@@ -137,13 +137,13 @@ def comparison_lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
 
 
 def seeds_counted(finals: Array) -> str:
-    """The number of seeds, "2 of 3" if only two have a return at the end."""
+    """The number of seeds, such as "2 of 3" if only two have a return at the end."""
     counted = np.isfinite(finals).sum()
     return str(counted) if counted == len(finals) else f"{counted} of {len(finals)}"
 
 
 def return_columns(finals: Collection[Array]) -> list[list[str]]:
-    """Columns of the returns at the end.
+    """The table's columns for the returns at the end.
 
     Median with quartiles, and interquartile mean with its interval.
     """
@@ -163,7 +163,7 @@ def improvement_cell(x: Array, y: Array) -> str:
 
 
 def improvement(finals: dict[Key, Array], key: Key) -> str:
-    """The `improvement_cell` of another bonus's line; empty with nothing to compare."""
+    """The `improvement_cell` in another bonus's line; empty if there is no comparison."""
     vime = finals.get((key[0], "vime"), np.zeros(0))
     vime = vime[np.isfinite(vime)]
     other = finals[key]
@@ -174,7 +174,7 @@ def improvement(finals: dict[Key, Array], key: Key) -> str:
 
 
 def improvements(finals: dict[Key, Array]) -> list[str]:
-    """VIME against the others of its setting."""
+    """VIME compared with the other bonuses of its setting."""
     cells = {key: improvement(finals, key) for key in finals}
     table = [
         [f"P({label('vime')} > {label(key[1])})", cell]
@@ -213,7 +213,7 @@ def first_reward(firsts: Sequence[int | None]) -> str:
 def timing(rows: Sequence[Row]) -> str:
     """Median seconds of an iteration's parts, a line for each curve.
 
-    The last column is what learning costs in units of sampling.
+    The last column is the cost of learning in units of sampling.
     """
     table = [["an iteration", *PARTS, "all but sampling"]]
     for key, mine in by_curve(rows).items():
@@ -228,17 +228,17 @@ def seconds_cell(seconds: float) -> str:
 
 
 def times(seconds: Array) -> str:
-    """What all parts but the first cost, in units of the first."""
+    """The cost of all parts except the first, in units of the first."""
     sampling = seconds[0]
     learning = np.nansum(seconds[1:])
     return f"{learning / sampling:.1f} times sampling" if sampling > 0.0 else "none"
 
 
 def with_ends(triples: Sequence[Array]) -> list[str]:
-    """Cells "middle [low, high]" of (low, middle, high), aligned.
+    """Aligned cells "middle [low, high]" of (low, middle, high).
 
-    The largest number has three digits. Without ends that are numbers the cell is
-    "middle", and blanks under the ends of the others.
+    The largest number has three digits. If the ends are nan, the cell is "middle" and
+    blanks.
     """
     # the format of all numbers
     numbers = [number for triple in triples for number in triple if np.isfinite(number)]
@@ -274,9 +274,9 @@ def duration(seconds: float) -> str:
 
 
 def aligned(table: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
-    """The lines of a table, its columns two blanks apart.
+    """The lines of a table, with columns two blanks apart.
 
-    Columns are flush right, except those in `left`.
+    Columns are aligned right, except those in `left`.
     """
     widths = [max(map(len, column)) for column in zip(*table)]
     lines = []

@@ -1,9 +1,9 @@
-"""The tasks of the headline results, their settings, and a run's beginning.
+"""The tasks of the headline results, their settings, and the initial state of a run.
 
 A run is a function of its `Job`: the task's settings, the bonus and the seed.
 
 Sources of the settings: the original code openai/vime and its author's development
-history; where those leave a value open, trial runs.
+history, and trial runs for values that those leave open.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from bnn_ref import check_count, check_positive, sample_eps, sample_zeta
 from vime_lecture.controls import PredictionError
 from vime_ref import Bonus, NoBonus, Vime, VimeSettings, vime_init
 
-gym.register_envs(vime_gym)  # its import did; this uses the name
+gym.register_envs(vime_gym)  # the import registers tasks; this line uses the name
 
 # ---------------------------------------------------------------- constants
 
-ROOT_SEED = 0  # run number s draws from numpy.random.default_rng([ROOT_SEED, s])
+ROOT_SEED = 0  # run s draws from numpy.random.default_rng([ROOT_SEED, s])
 BONUSES = ("vime", "none", "l2")
-FIXED = ("env_id", "axes")  # what makes a task; everything else is a setting
+FIXED = ("env_id", "axes")  # the fields that identify a task; all others are settings
 
 # The functions of a model, by its noise; gradients and gains are the fast twins.
 PER_WEIGHT: dict[str, Any] = {
@@ -60,9 +60,9 @@ LOCAL: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class TrpoSettings:
-    """The keywords of `trpo_step` that tasks differ in.
+    """The keywords of `trpo_step` in which tasks differ.
 
-    The defaults are its own: the original's KL, and every row.
+    The defaults are those of `trpo_step`: the original's KL, and every row.
     """
 
     max_kl: float = 0.01
@@ -78,11 +78,11 @@ class Task:
     """A task's environment and settings, the same for all bonuses and seeds."""
 
     env_id: str
-    axes: tuple[str, str]  # the first two observations, in the picture of states
+    axes: tuple[str, str]  # the first two observations, for the picture of states
     iterations: int  # of agent.batch_steps steps
     policy_sizes: tuple[int, ...] = (32,)  # hidden units
     value_sizes: tuple[int, ...] = (32,)
-    # what the policy's network sees as 1, by dimension; () for 1 in all
+    # divisors of the policy's inputs, by dimension; () means 1
     observation_scale: tuple[float, ...] = ()
     agent: AgentSettings = field(default_factory=AgentSettings)
     trpo: TrpoSettings = field(default_factory=TrpoSettings)
@@ -99,7 +99,7 @@ class Job(NamedTuple):
 
     task_name: str
     bonus_name: str
-    setting: str  # what a sweep has set, such as "agent.eta=0.1", or ""
+    setting: str  # a sweep's setting, such as "agent.eta=0.1", or ""
     seed: int
     task: Task
 
@@ -108,13 +108,13 @@ class Job(NamedTuple):
 
 # The original's model.
 ORIGINAL = VimeSettings()
-# A model that comes to predict.
+# A model that learns to predict.
 LEARNING = replace(ORIGINAL, likelihood_sigma=0.5, num_data=1000.0)
 
 POSITIONS = (3.0, 0.1, 0.3, *[0.5] * 6)  # x, z, tilt, joints
 SPEEDS = (1.0, 0.6, 2.0, *[8.0] * 6)
 BODY_SCALE = (*POSITIONS, *SPEEDS)
-# The walker's height is about 1.25, where HalfCheetah's is near 0.
+# The walker's height is about 1.25; HalfCheetah's is near 0.
 WALKER_SCALE = (3.0, 1.25, *BODY_SCALE[2:])
 
 MUJOCO_TASKS = ("SparseHalfCheetah", "Walker2D")
@@ -162,12 +162,12 @@ TASKS = {
 
 
 def setting_names(settings: Any) -> list[str]:
-    """All settings of a dataclass except those that are functions."""
+    """All settings of a dataclass except functions."""
     return [each.name for each in fields(settings) if not callable(each.default)]
 
 
 def settings_of(settings: Any) -> dict[str, Any]:
-    """Settings, and those inside them, as JSON knows them, without functions.
+    """Settings and nested settings in JSON types, without functions.
 
     Raises ValueError if a function is not its default, because it would be lost.
     """
@@ -178,7 +178,7 @@ def settings_of(settings: Any) -> dict[str, Any]:
 
 
 def task_from(settings: dict[str, Any]) -> Task:
-    """The inverse of `settings_of`; functions are the defaults."""
+    """The inverse of `settings_of`; functions get their defaults."""
     parts = {"agent": AgentSettings, "trpo": TrpoSettings, "vime": VimeSettings}
     built = {name: part(**with_tuples(settings[name])) for name, part in parts.items()}
     return Task(**{**with_tuples(settings), **built})
@@ -194,17 +194,17 @@ def with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
 def with_setting(settings: Any, name: str, value: Any) -> Any:
     """The task with one setting, such as "agent.eta", changed.
 
-    Raises ValueError if the name or the value does not fit.
+    Raises ValueError if the name is unknown or the value has the wrong type.
     """
     head, _, rest = name.partition(".")
     check_name(settings, head, bool(rest), name)
     old = getattr(settings, head)
 
-    # a setting of a part, such as agent or vime
+    # a nested setting, such as one of agent or vime
     if rest:
         return replace(settings, **{head: with_setting(old, rest, value)})
 
-    # a setting of this part
+    # a setting of this dataclass
     if isinstance(value, list):
         value = tuple(value)
     check_kind(name, value, old)
@@ -217,7 +217,7 @@ Change = tuple[str, list[Any]]  # a setting and the values to try
 
 
 def swept(task: Task, changes: Sequence[Change]) -> Iterator[tuple[str, Task]]:
-    """The task with every combination of the changed settings, each with its name."""
+    """The task with every combination of the changed settings, each with a name."""
     for values in itertools.product(*(choices for _, choices in changes)):
         changed = task
         names = []
@@ -234,9 +234,9 @@ def jobs_of(
     num_seeds: int,
     changes: Sequence[Change] = (),
 ) -> list[Job]:
-    """Every bonus, setting and seed of a task.
+    """The jobs of a task: every bonus, setting and seed.
 
-    Raises ValueError if a setting does not fit, or is changed twice.
+    Raises ValueError if a setting is invalid or is changed twice.
     """
     check_changes(changes)
     return [
@@ -247,7 +247,7 @@ def jobs_of(
     ]
 
 
-# ---------------------------------------------------------------- a run's beginning
+# ---------------------------------------------------------------- start of a run
 
 
 def observed(env: gym.Env[Any, Any]) -> int:
@@ -263,7 +263,7 @@ def model_init(
     *,
     local: bool = False,
 ) -> Vime:
-    """The model of a bonus, with this noise; runs and studies make theirs here."""
+    """The bonus's model, with the fast twins, for runs and studies."""
     functions = LOCAL if local else PER_WEIGHT
     return vime_init(num_observed, space, rng, replace(settings, **functions))
 
@@ -277,7 +277,7 @@ def bonus_init(name: str, task: Task, env: gym.Env[Any, Any], rng: Generator) ->
 
 
 class Start(NamedTuple):
-    """All that `train` needs; equal seeds start from equal policies."""
+    """The arguments of `train`; equal seeds start from equal policies."""
 
     env: gym.Env[Any, Any]
     policy: Any
@@ -292,14 +292,14 @@ def start(job: Job) -> Start:
     env = gym.make(task.env_id, disable_env_checker=True)
     init, *streams = np.random.default_rng([ROOT_SEED, job.seed]).spawn(5)
 
-    # the networks, whose weights are drawn in this order
+    # the networks; weights are drawn in this order
     num_observed = observed(env)
     scale = task.observation_scale or None
     policy = policy_init(num_observed, env.action_space, init, task.policy_sizes, scale)
     value = value_init(num_observed, init, task.value_sizes)
     bonus = bonus_init(job.bonus_name, task, env, init)
 
-    # the policy's step, which is always TRPO's
+    # the policy's step, always TRPO
     step = partial(trpo_step, **asdict(task.trpo))
     settings = replace(task.agent, policy_step=step)
     return Start(env, policy, bonus, value, Streams(*streams), settings)
@@ -329,7 +329,7 @@ def check_name(settings: Any, head: str, has_rest: bool, name: str) -> None:
 
 def check_kind(name: str, value: Any, old: Any) -> None:
     if name == "num_data":
-        if value is None:  # as many as there are
+        if value is None:  # the same number of entries
             return
         old = 0.0
     if of_kind(name, value, old):

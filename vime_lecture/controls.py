@@ -1,4 +1,4 @@
-"""The bonus that VIME is compared with: the L2 prediction error of VIME's own network.
+"""The control that VIME must beat: the L2 prediction error of VIME's own network as a bonus.
 
 Axes: N rows (transitions), S posterior samples, K observation dimensions.
 
@@ -19,21 +19,22 @@ from vime_ref import Batch, Vime
 
 @dataclass(frozen=True, eq=False)
 class PredictionError:
-    """The bonus for wrong predictions of VIME's own network, with VIME's pool and training.
+    """The bonus that rewards prediction errors of VIME's own network, with VIME's pool and training.
 
         ‖s′ − mean_S f(s, a; θ)‖²
 
-    Unlike a gain it does not end when nothing is left to learn: noise in s′ adds its variance to the bonus for ever.
-    With S samples the bonus is, in the mean over their noise, ‖s′ − E_q f‖² + tr Var_q f / S: the posterior's spread
+    A gain vanishes once nothing is left to learn. This bonus does not: noise in s′ adds its variance forever.
+    The expected bonus over the noise of S samples is ‖s′ − E_q f‖² + tr Var_q f / S, so the posterior's spread
     counts too.
-    `update` is that of `Vime`. Raises ValueError where `Vime` does.
+    `update` is inherited from `Vime`.
+    Raises ValueError in the same cases as `Vime`.
     Source: [VIME] section 3.
     """
 
     model: Vime
 
     def reward(self, batch: Batch, rng: Generator) -> Array:
-        """Squared errors (N,), summed over K, in units of the normalised s′; 0 until the pool holds `min_rows`."""
+        """Squared errors (N,), summed over K, in units of the normalized s′; 0 until the pool holds `min_rows`."""
         model = self.model
         settings = model.settings
         rows = model.model_rows(batch)
@@ -51,14 +52,14 @@ class PredictionError:
             theta = bnn.sample_weights(model.q, noise)  # (S, D)
             outputs = bnn.mlp(theta, inputs, sizes)  # (S, N, K)
 
-        # Compare their mean with what came.
+        # Compare their mean with the observed s′.
         mean = np.mean(outputs, axis=0)  # (N, K)
         errors = np.sum((targets - mean) ** 2, axis=-1)  # (N,)  C6
         check_finite("errors", errors)
         return errors
 
     def update(self, batch: Batch, rng: Generator) -> PredictionError:
-        """The bonus whose network has learned from the batch."""
+        """The bonus after its network has learned from the batch."""
         return PredictionError(self.model.update(batch, rng))
 
 

@@ -1,6 +1,6 @@
-"""Visit counts and pseudo-counts, and the bonuses made of them.
+"""Visit counts, pseudo-counts, and the bonuses computed from them.
 
-A bonus is as `vime_ref` has it: `reward` changes nothing, `update` returns the bonus that has learned.
+Bonuses follow the interface of `vime_ref`: `reward` changes nothing, `update` returns the bonus after learning.
 
 Axes: N rows (transitions). Log-probabilities and gains are in nats.
 
@@ -26,11 +26,11 @@ from vime_ref import Batch
 
 
 def count_bonus(counts: ArrayLike, beta: float) -> Array:
-    """The bonus of visit counts N, elementwise.
+    """The bonus for visit counts N, elementwise.
 
         β (N + 0.01)^−½
 
-    The bonus of N = inf is 0.
+    N = inf gives 0.
     Raises ValueError if a count is negative or NaN.
     Source: [Counts].
     """
@@ -45,8 +45,9 @@ def pseudo_count(log_prob: ArrayLike, log_prob_after: ArrayLike) -> Array:
 
         N̂ = ρ(1 − ρ′)/(ρ′ − ρ) = (1 − ρ′)/(e^PG − 1), PG = log ρ′ − log ρ
 
-    log ρ may be −inf: N̂ = 0. PG ≤ 0 gives inf. The arguments' own rounding costs about |log ρ|·1e-16/PG of N̂.
-    Raises ValueError on NaN, log ρ > 0, log ρ′ > 0 or −inf, and unequal shapes.
+    log ρ = −inf gives N̂ = 0. PG ≤ 0 gives inf. Rounding of the arguments causes a relative error of about
+    |log ρ|·1e-16/PG in N̂.
+    Raises ValueError if a value is NaN, if log ρ > 0, if log ρ′ > 0 or is −inf, or if shapes differ.
     Source: [Counts].
 
     >>> float(np.round(pseudo_count(np.log(3 / 10), np.log(4 / 11)), 12))
@@ -64,12 +65,12 @@ def pseudo_count(log_prob: ArrayLike, log_prob_after: ArrayLike) -> Array:
 
 
 def pixel_cnn_pseudo_count(gain: ArrayLike, num_seen: int, c: float = 0.1) -> Array:
-    """The pseudo-count N̂ from PG in nats and n observations so far, elementwise.
+    """The pseudo-count N̂ from PG (nats) and the number n of observations so far, elementwise.
 
         N̂ = 1/(exp(c n^−½ PG₊) − 1), inf if PG ≤ 0
 
-    c = 0.1 is the value of [PixelCNN].
-    Raises ValueError on NaN, n < 1 or c ≤ 0.
+    The default c = 0.1 is the value in [PixelCNN].
+    Raises ValueError if a value is NaN, if n < 1, or if c ≤ 0.
     Source: [PixelCNN].
     """
     gain = np.asarray(gain, dtype=float)
@@ -81,7 +82,7 @@ def pixel_cnn_pseudo_count(gain: ArrayLike, num_seen: int, c: float = 0.1) -> Ar
 
 
 def over_expm1(numerator: Array, x: Array) -> Array:
-    """numerator/(e^x − 1) if x > 0, without overflow, and inf elsewhere; elementwise."""
+    """numerator/(e^x − 1) without overflow if x > 0, else inf; elementwise."""
     positive = np.where(x > 0, x, 1.0)
     with np.errstate(over="ignore"):  # a subnormal x
         quotient = numerator * np.exp(-positive) / -np.expm1(-positive)
@@ -89,7 +90,7 @@ def over_expm1(numerator: Array, x: Array) -> Array:
 
 
 def prediction_gain(model: DensityModel, observation: ArrayLike) -> float:
-    """The prediction gain of an observation, in nats; the model stays as it is.
+    """The prediction gain of an observation, in nats; the model does not change.
 
         PG = log ρ′(x) − log ρ(x)
 
@@ -105,27 +106,27 @@ def prediction_gain(model: DensityModel, observation: ArrayLike) -> float:
 
 @dataclass(frozen=True, eq=False)
 class VisitCounts:
-    """The bonus β(N(s′) + 0.01)^−½, N the visits of s′ before this one.
+    """The bonus β(N(s′) + 0.01)^−½, with N the number of earlier visits to s′.
 
-    The rows of a batch are counted one after another, as [Counts] does online: a row's N includes the rows above it,
-    although `reward` keeps none of them. The bonus of s′ rewards the action that led there, at ends of episodes too;
-    the source has s.
+    Rows of a batch are counted one after another, as [Counts] does online. A row's N includes the rows above it,
+    although `reward` stores none of them. The bonus depends on s′, so it rewards the action that led there, also at
+    the end of an episode. Departure: the source counts s.
     Source: [Counts].
     """
 
     beta: float = 0.05  # [Counts], with DQN
 
-    # For continuous observations; without a grid they must be whole numbers.
+    # Cells for continuous observations; without a grid, observations must be whole numbers.
     grid: Grid | None = None
 
-    # Visits by the symbols of an observation.
+    # Visits, keyed by an observation's symbols.
     counts: Mapping[tuple[float, ...], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_positive("beta", self.beta)
 
     def visited(self, batch: Batch) -> tuple[Array, dict[tuple[float, ...], int]]:
-        """N of each row (N,) before its own visit, and the counts after the batch."""
+        """Each row's count (N,) before its own visit, and the counts after the batch."""
         before = []
         counts = dict(self.counts)
         for row in discrete_rows(batch, self.grid):
@@ -140,30 +141,30 @@ class VisitCounts:
         return count_bonus(before, self.beta)
 
     def update(self, batch: Batch, rng: Generator) -> VisitCounts:
-        """The bonus that has counted the batch."""
+        """The bonus after counting the batch."""
         _, counts = self.visited(batch)
         return replace(self, counts=counts)
 
 
 @dataclass(frozen=True, eq=False)
 class PseudoCounts:
-    """The bonus β(N̂(s′) + 0.01)^−½, N̂ the pseudo-count of a density model; 0 if PG ≤ 0.
+    """The bonus β(N̂(s′) + 0.01)^−½, with N̂ the pseudo-count of a density model; 0 if PG ≤ 0.
 
-    Rows follow one another as in `VisitCounts`: each is scored by the model that has learned from those above it.
+    Rows follow one another as in `VisitCounts`: the model scores each row after learning from the rows above it.
     Source: [Counts].
     """
 
     model: DensityModel
     beta: float = 0.05  # [Counts], with DQN
 
-    # The model then sees cells; without a grid the observations must be whole numbers.
+    # With a grid the model sees cells; without one, observations must be whole numbers.
     grid: Grid | None = None
 
     def __post_init__(self) -> None:
         check_positive("beta", self.beta)
 
     def pseudo_counts(self, batch: Batch) -> Array:
-        """N̂ of each row, (N,)."""
+        """Each row's pseudo-count N̂, (N,)."""
         model = self.model
         log_probs = []
         for row in discrete_rows(batch, self.grid):
@@ -178,16 +179,16 @@ class PseudoCounts:
         return count_bonus(self.pseudo_counts(batch), self.beta)
 
     def update(self, batch: Batch, rng: Generator) -> PseudoCounts:
-        """The bonus whose model has learned from the batch, row by row."""
+        """The bonus after its model has learned from the batch, row by row."""
         rows = discrete_rows(batch, self.grid)
         model = reduce(lambda model, row: model.update(row), rows, self.model)
         return replace(self, model=model)
 
 
 def discrete_rows(batch: Batch, grid: Grid | None) -> Array | Symbols:
-    """What a counting bonus sees of each row: s′, or its cell.
+    """The observation that a counting bonus counts for each row: s′, or the cell of s′.
 
-    Raises ValueError unless s′ is finite, and in whole numbers if there is no grid.
+    Raises ValueError if s′ is not finite, or not in whole numbers without a grid.
     """
     rows = np.asarray(batch.next_observations)
     check_finite("next_observations", rows)
@@ -201,19 +202,19 @@ def discrete_rows(batch: Batch, grid: Grid | None) -> Array | Symbols:
 
 
 def check_counts(counts: Array) -> None:
-    """Raise ValueError unless all counts are ≥ 0."""
+    """Raise ValueError if a count is negative."""
     if not np.all(counts >= 0):
         raise ValueError(f"counts must be >= 0, got min {np.min(counts)}")
 
 
 def check_log_probs(name: str, values: Array) -> None:
-    """Raise ValueError unless all values are ≤ 0."""
+    """Raise ValueError if a value is positive."""
     if not np.all(values <= 0):
         raise ValueError(f"{name} must be <= 0, got max {np.max(values)}")
 
 
 def check_whole(rows: Array) -> None:
-    """Raise ValueError unless all are whole numbers."""
+    """Raise ValueError if an observation is not in whole numbers."""
     if np.any(rows != np.floor(rows)):
         raise ValueError(
             f"next_observations must be whole numbers or come with a grid, got {rows[rows % 1 != 0][0]}"

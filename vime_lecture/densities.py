@@ -1,9 +1,9 @@
-"""Density models of observations: Dirichlet, context-tree switching, and grids that make cells of numbers.
+"""Density models of observations: Dirichlet, context-tree switching, and grids that map continuous values to cells.
 
-A density model is immutable: `model.log_prob(x)` is the probability before, `model.update(x)` the model after, and
-`model.update(x).log_prob(x)` the probability after. Scoring leaves nothing behind.
+A density model is immutable. `model.log_prob(x)` is the log-probability before learning x, `model.update(x)` is the
+model after learning x, and `model.update(x).log_prob(x)` is the log-probability after it.
 
-Axes: P pixels, K symbols (grey levels), N rows. Log-probabilities are in nats.
+Axes: P pixels, K symbols (gray levels), N rows. Log-probabilities are in nats.
 
 Sources: [Lecture] "Intrinsic motivation in RL", count-based density models; [Counts] Bellemare et al. 2016, arXiv
 1606.01868; [CTS] Veness et al. 2012, arXiv 1111.3182, and its C++ in mgbellemare/SkipCTS.
@@ -27,11 +27,11 @@ Symbols = NDArray[np.int_]
 
 
 class DensityModel(Protocol):
-    """ρ_n, the probability of the next observation after n of them. [Counts]"""
+    """A density model ρ_n: the probability of the next observation after n observations. [Counts]"""
 
     def log_prob(self, observation: ArrayLike) -> float: ...
 
-    # ρ_{n+1}; the model itself stays as it is.
+    # ρ_{n+1}; the model itself does not change.
     def update(self, observation: ArrayLike) -> DensityModel: ...
 
 
@@ -40,12 +40,13 @@ class DensityModel(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Dirichlet:
-    """P independent pixels of K symbols each; P = 1 is the tabular model.
+    """Dirichlet model of P independent pixels with K symbols each; P = 1 is the tabular model.
 
         ρ(x) = Π_p (N_p(x_p) + α)/(n + Kα)
 
-    For P = 1 its pseudo-count is N + α, whatever K. α = 0 is the empirical model: `log_prob` raises ValueError before
-    the first observation, and is −inf for what it has not seen.
+    For P = 1 the pseudo-count is N + α for every K. α = 0 is the empirical model: `log_prob` is −inf for an unseen
+    symbol.
+    Raises ValueError if α = 0 and nothing has been observed yet.
     """
 
     counts: Array  # (P, K), N_p(k); each row sums to n
@@ -55,7 +56,7 @@ class Dirichlet:
         check_dirichlet(self.counts, self.alpha)
 
     def log_prob(self, observation: ArrayLike) -> float:
-        """log ρ(x) of P symbols, in any shape."""
+        """log ρ(x) in nats; x holds P symbols in any shape."""
         num_pixels, num_symbols = self.counts.shape
         symbols = as_symbols(observation, num_pixels, num_symbols)  # (P,)
         total = np.sum(self.counts[0]) + num_symbols * self.alpha
@@ -68,7 +69,7 @@ class Dirichlet:
             return float(np.sum(np.log(probabilities)))
 
     def update(self, observation: ArrayLike) -> Dirichlet:
-        """The model that has seen the observation too."""
+        """The model after the observation."""
         num_pixels, num_symbols = self.counts.shape
         symbols = as_symbols(observation, num_pixels, num_symbols)  # (P,)
         counts = self.counts.copy()
@@ -77,7 +78,7 @@ class Dirichlet:
 
 
 def dirichlet(num_symbols: int, alpha: float, num_pixels: int = 1) -> Dirichlet:
-    """The model before any observation, of P independent pixels of K symbols each."""
+    """The model before any observation, for P independent pixels with K symbols each."""
     check_count("num_symbols", num_symbols)
     check_count("num_pixels", num_pixels)
     return Dirichlet(np.zeros((num_pixels, num_symbols)), alpha)
@@ -87,33 +88,35 @@ def dirichlet(num_symbols: int, alpha: float, num_pixels: int = 1) -> Dirichlet:
 
 
 class Node(NamedTuple):
-    """One context. Its weights are those of its own estimator and of its children, given the data: their sum is 1."""
+    """One context: symbol counts, children, and the posterior weights of stopping here or splitting, which sum to 1."""
 
     counts: tuple[int, ...]  # (K,) symbols seen in this context
     log_stay: float
     log_split: float
 
-    # (K,) by the context's next symbol; None if nothing was seen.
+    # (K,) by the context's next symbol; None before the first visit.
     children: tuple[Node | None, ...]
 
 
 @dataclass(frozen=True)
 class ContextTree:
-    """P(symbol | context), a switching mixture of all suffix trees up to `depth`, contexts nearest symbol first.
+    """P(symbol | context), a switching mixture of all suffix trees up to `depth`.
 
-    A node predicts by its own estimator and by the child that the context leads to; a leaf by its own alone:
+    Contexts list the nearest symbol first.
+
+    A node mixes its own estimator with the child that the context selects. A leaf has only its own estimator:
 
         stay·ρ_KT + split·ρ_child, ρ_KT = (N(x) + α)/(n + Kα), α = ½ (KT)
 
-    Both weights are ½ at first. After the tree's t-th symbol, with a = `rate`, leaf to root and both from the old
-    weights:
+    Both weights start at ½. After the tree's t-th symbol, with a = `rate`, the weights change from leaf to root.
+    Both new weights use the old ones:
 
         stay′ ∝ (1 − a)·stay·ρ_KT + a·split·ρ_child
         split′ ∝ (1 − a)·split·ρ_child + a·stay·ρ_KT
 
-    The original C++ does so, too; its Python puts the new stay′ into split′. `rate` is in [0, ½], or 1/(t + 1) if None.
-    Rate 0 is context-tree weighting. [CTS] has α = ½ and 1/(t + 1) for K = 2; the C++ of SkipCTS has α = 1/16,
-    1/(t + 2), stay 0.075 and decaying counts.
+    The original C++ does the same; its Python version uses the new stay′ in split′.
+    `rate` is in [0, ½]; None means 1/(t + 1). Rate 0 is context-tree weighting.
+    [CTS] has α = ½ and 1/(t + 1) for K = 2. The C++ of SkipCTS has α = 1/16, 1/(t + 2), stay 0.075 and decaying counts.
     """
 
     depth: int
@@ -132,13 +135,13 @@ class ContextTree:
     def log_prob(self, context: tuple[int, ...], symbol: int) -> float:
         """log P(symbol | context).
 
-        Raises ValueError unless both hold symbols below K, the context `depth` of them.
+        Raises ValueError unless all symbols are below K and the context holds `depth` of them.
         """
         check_context(context, symbol, self.depth, self.num_symbols)
         return self.node_log_prob(self.root, context, symbol)
 
     def update(self, context: tuple[int, ...], symbol: int) -> ContextTree:
-        """The tree that has seen the symbol in this context; it shares what has not changed. Errors as `log_prob`."""
+        """The tree after this symbol in this context; unchanged nodes are shared. Raises like `log_prob`."""
         check_context(context, symbol, self.depth, self.num_symbols)
         t = 1 + (0 if self.root is None else sum(self.root.counts))
         rate = 1 / (t + 1) if self.rate is None else self.rate
@@ -150,7 +153,7 @@ class ContextTree:
     def node_log_prob(
         self, node: Node | None, context: tuple[int, ...], symbol: int
     ) -> float:
-        """The log-probability that a node gives to the symbol, by what is left of the context."""
+        """A node's log-probability of the symbol, given the rest of the context."""
         if node is None:
             return -math.log(self.num_symbols)
         own = self.log_estimate(node.counts, symbol)
@@ -167,7 +170,7 @@ class ContextTree:
         log_switch: float,
         log_keep: float,
     ) -> tuple[Node, float]:
-        """The node after the symbol, and the log-probability it gave before."""
+        """The node after the symbol, and its log-probability of the symbol before."""
         # The node's own estimator.
         node = node or self.new_node()
         own = self.log_estimate(node.counts, symbol)
@@ -175,7 +178,7 @@ class ContextTree:
         if not context:
             return node._replace(counts=counts), own
 
-        # The child that the context leads to.
+        # The child that the context selects.
         child, below = self.node_update(
             node.children[context[0]], context[1:], symbol, log_switch, log_keep
         )
@@ -206,7 +209,7 @@ def log_add(x: float, y: float) -> float:
 
 
 def replaced(values: tuple[Any, ...], index: int, value: object) -> tuple[Any, ...]:
-    """The values with another one at the index."""
+    """The values with the one at the index replaced."""
     return (*values[:index], value, *values[index + 1 :])
 
 
@@ -215,9 +218,10 @@ def replaced(values: tuple[Any, ...], index: int, value: object) -> tuple[Any, .
 
 @dataclass(frozen=True)
 class BinaryCts:
-    """Context-tree switching on one sequence of bits, each in the context of the `depth` before it; 0 before the first.
+    """Context-tree switching on one sequence of bits.
 
-    ρ′ is the probability that the same bit comes once more, after itself.
+    A bit's context is the `depth` bits before it, padded with 0 before the first bit.
+    ρ′ is the probability that the same bit follows itself.
     Source: [CTS].
     """
 
@@ -225,12 +229,12 @@ class BinaryCts:
     history: tuple[int, ...]  # newest first
 
     def log_prob(self, observation: ArrayLike) -> float:
-        """log-probability that the next bit is this one."""
+        """Log-probability that the next bit is this one."""
         bit = int(as_symbols(observation, 1, 2)[0])
         return self.tree.log_prob(self.history, bit)
 
     def update(self, observation: ArrayLike) -> BinaryCts:
-        """The model that has seen the bit too."""
+        """The model after the bit."""
         bit = int(as_symbols(observation, 1, 2)[0])
         tree = self.tree.update(self.history, bit)
         return BinaryCts(tree, (bit, *self.history)[: tree.depth])
@@ -247,7 +251,7 @@ class ImageCts:
 
         ρ(image) = Π_p P_p(x_p | its L-shaped context)
 
-    [Counts] has 42 by 42 pixels of 8 levels; this tree of tuples is for small images of few levels.
+    [Counts] uses 42 by 42 pixels with 8 levels. This tree of tuples is meant for small images with few levels.
     Source: [Counts].
     """
 
@@ -255,14 +259,14 @@ class ImageCts:
     shape: tuple[int, int]
 
     def log_prob(self, observation: ArrayLike) -> float:
-        """log ρ of an image (H, W), or of its H·W symbols in a row."""
+        """log ρ of an image (H, W), or of its H·W symbols flattened."""
         return math.fsum(
             tree.log_prob(context, symbol)
             for tree, context, symbol in self.parts(observation)
         )
 
     def update(self, observation: ArrayLike) -> ImageCts:
-        """The model that has seen the image too."""
+        """The model after the image."""
         trees = [
             tree.update(context, symbol)
             for tree, context, symbol in self.parts(observation)
@@ -272,7 +276,7 @@ class ImageCts:
     def parts(
         self, observation: ArrayLike
     ) -> list[tuple[ContextTree, tuple[int, ...], int]]:
-        """Tree, context and symbol of each pixel."""
+        """Each pixel's tree, context and symbol."""
         check_image(observation, self.shape)
         symbols = as_symbols(observation, len(self.trees), self.trees[0].num_symbols)
         image = symbols.reshape(self.shape)  # (H, W)
@@ -290,9 +294,10 @@ def image_cts(
 
 
 def l_shaped_contexts(image: Symbols) -> list[tuple[int, ...]]:
-    """Left, above, above left and above right of each pixel of an image (H, W), 0 beyond its border: P = H·W tuples.
+    """Context of each pixel of an image (H, W): left, above, above left, above right, as P = H·W tuples.
 
-    Which symbol stands beyond the border makes no difference to `ImageCts`: a pixel sees it always or never.
+    Neighbors beyond the border are 0. Their value does not matter to `ImageCts`, because a pixel always or never sees
+    them.
     """
     padded = np.pad(image, ((1, 0), (1, 1)))  # (H + 1, W + 2)
     left = padded[1:, :-2]  # (H, W)
@@ -309,10 +314,11 @@ def l_shaped_contexts(image: Symbols) -> list[tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells for continuous observations (N, dimensions): `edges` holds each dimension's increasing cell borders.
+    """Cells for continuous observations (N, dimensions); `edges` holds each dimension's increasing cell borders.
 
-    A value on a border belongs to the cell above it, on the last one to the last cell. A value outside raises
-    ValueError, or counts as the nearest cell's if `clip`.
+    A value on a border belongs to the cell above it, except on the last border, where it belongs to the last cell.
+    With `clip`, a value outside counts in the nearest cell.
+    Raises ValueError if a value lies outside and `clip` is False.
     """
 
     edges: tuple[tuple[float, ...], ...]
@@ -323,11 +329,11 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Cells of each dimension; their product is the number of symbols."""
+        """Number of cells in each dimension; their product is the number of symbols."""
         return tuple(len(borders) - 1 for borders in self.edges)
 
     def index(self, observations: ArrayLike) -> Symbols:
-        """The cell of each row, (N,), numbered in C order."""
+        """Each row's cell (N,), numbered in C order."""
         observations = np.asarray(observations, dtype=float)
         check_array("observations", observations, (len(observations), len(self.edges)))
         cells = []
@@ -344,7 +350,7 @@ class Grid:
 
 
 def as_symbols(observation: ArrayLike, num_pixels: int, num_symbols: int) -> Symbols:
-    """The observation as whole numbers (P,) below K; ValueError if it is anything else."""
+    """The observation as whole numbers (P,) below K. Raises ValueError on any other."""
     symbols = np.ravel(observation)  # (P,)
     check_array("observation", symbols, (num_pixels,))
     check_indices("observation", symbols, num_symbols)
@@ -352,13 +358,13 @@ def as_symbols(observation: ArrayLike, num_pixels: int, num_symbols: int) -> Sym
 
 
 def check_dirichlet(counts: Array, alpha: float) -> None:
-    """Raise ValueError unless α ≥ 0 and the counts are (P, K), ≥ 0, with the same sum in each row."""
+    """Raise ValueError unless α ≥ 0 and counts are (P, K), nonnegative, with equal row sums."""
     if not (np.isfinite(alpha) and alpha >= 0):
         raise ValueError(f"alpha must be >= 0 and finite, got {alpha}")
     check_finite("counts", counts)
     if np.ndim(counts) != 2 or np.size(counts) == 0:
         raise ValueError(
-            f"counts must have shape (P, K), P and K >= 1, got {np.shape(counts)}"
+            f"counts must have shape (P, K) with P and K >= 1, got {np.shape(counts)}"
         )
     if np.min(counts) < 0 or np.ptp(np.sum(counts, axis=1)) > 0:
         raise ValueError(
@@ -369,7 +375,7 @@ def check_dirichlet(counts: Array, alpha: float) -> None:
 def check_context(
     context: tuple[int, ...], symbol: int, depth: int, num_symbols: int
 ) -> None:
-    """Raise ValueError unless the context is `depth` symbols, and all are indices below K."""
+    """Raise ValueError unless the context holds `depth` symbols, and all symbols are indices below K."""
     if len(context) != depth:
         raise ValueError(f"context must have {depth} symbols, got {len(context)}")
     if not all(value in range(num_symbols) for value in (*context, symbol)):
@@ -387,19 +393,19 @@ def check_image(observation: ArrayLike, shape: tuple[int, int]) -> None:
 
 
 def check_edges(edges: tuple[tuple[float, ...], ...]) -> None:
-    """Raise ValueError unless each dimension, one at least, has two or more increasing borders."""
+    """Raise ValueError unless there is a dimension and each has two or more increasing borders."""
     if not edges:
-        raise ValueError("edges must hold one dimension or more, got none")
+        raise ValueError("edges must hold at least one dimension, got none")
     for borders in edges:
         check_finite("edges", np.array(borders))
         if len(borders) < 2 or np.any(np.diff(borders) <= 0):
             raise ValueError(
-                f"edges must be 2 or more increasing numbers a dimension, got {borders}"
+                f"edges must be 2 or more increasing numbers per dimension, got {borders}"
             )
 
 
 def check_within(values: Array, borders: tuple[float, ...], dimension: int) -> None:
-    """Raise ValueError unless all values are from the first border to the last."""
+    """Raise ValueError if a value is below the first border or above the last."""
     if np.any((values < borders[0]) | (values > borders[-1])):
         raise ValueError(
             f"observations must lie in [{borders[0]}, {borders[-1]}] in dimension {dimension}, "

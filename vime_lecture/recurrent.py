@@ -1,15 +1,15 @@
-"""An actor-critic that remembers, and learns from the auxiliary tasks of UNREAL.
+"""A recurrent actor-critic (A2C with an LSTM) that learns from UNREAL's auxiliary tasks.
 
-A small dense encoder, an LSTM, parallel environments, experience replay; gradients by autograd, truncated through time.
-`train_a2c` is a loop in the manner of `agents_ref.train`, and takes the same bonuses.
+It has a small dense encoder, an LSTM, parallel environments and experience replay. Gradients are by autograd, with
+truncated backpropagation through time. `train_a2c` is a loop like `agents_ref.train` and takes the same bonuses.
 
 Axes: T time steps, B environments, N rows, H, W, C height, width and channels of an image, A actions, G controlled
-quantities (cells or hidden units), K numbers the encoder sees. Of the LSTM, H is the number of units. Time comes first.
+quantities (cells or hidden units), K encoder inputs. For the LSTM, H is the number of units. Time comes first.
 Rewards belong to the step they end: row t holds o_t, a_t, r_t and whether the episode ended with r_t.
 
 Sources: [UNREAL] Jaderberg et al. 2016, arXiv 1611.05397; [A3C] Mnih et al. 2016, arXiv 1602.01783; [Port]
-miyosuda/unreal, a public implementation; [Lecture] "Intrinsic motivation in RL", UNREAL and the curiosity in hidden
-states. [UNREAL] averages over threads, this agent over environments.
+miyosuda/unreal, a public implementation; [Lecture] "Intrinsic motivation in RL", UNREAL and curiosity in hidden
+states. Departure: [UNREAL] averages over threads, this agent over environments.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
 import autograd.numpy as np
-import numpy as onp  # for what no gradient passes through
+import numpy as onp  # plain NumPy, for values without gradients
 from autograd.differential_operators import make_vjp
 from gymnasium import Env
 from gymnasium.spaces import Discrete
@@ -71,8 +71,8 @@ from vime_ref import Batch, Bonus, NoBonus, check_eta
 
 # ---------------------------------------------------------------- constants
 
-FORGET_BIAS = 1.0  # of a new LSTM, which begins by remembering: Jozefowicz et al. 2015
-BRIGHTEST = 255.0  # pixels over this are the network's inputs
+FORGET_BIAS = 1.0  # a new LSTM remembers: Jozefowicz et al. 2015
+BRIGHTEST = 255.0  # the network's inputs are pixels divided by this
 
 # ---------------------------------------------------------------- types
 
@@ -81,16 +81,16 @@ View = Literal["pixels", "hidden"]
 
 
 class UnrealSizes(NamedTuple):
-    """What the network takes and gives."""
+    """The network's input, hidden and output sizes."""
 
-    inputs: int  # K: the pixels, or their cells, flat
+    inputs: int  # K: the flattened pixels or cells
     actions: int  # A
     controls: int  # G
     encoded: int = 64
     hidden: int = 64  # units of the LSTM
 
     def layers(self) -> dict[str, tuple[int, int]]:
-        """Shapes of the weights, (I + 1, O), the last row being the biases; `recurrent` has none, (H, 4H)."""
+        """Shapes of the weights: (I + 1, O) with biases in the last row, except `recurrent` (H, 4H), which has none."""
         return {
             "encoder": (self.inputs + 1, self.encoded),
             "lstm": (self.encoded + self.actions + 1 + 1, 4 * self.hidden),
@@ -105,46 +105,46 @@ class UnrealSizes(NamedTuple):
 
 @dataclass(frozen=True)
 class UnrealSettings:
-    """Settings of the agent. [UNREAL] draws some at random for each run, from ranges that [Port] names."""
+    """Settings of the agent. [UNREAL] draws some settings at random for each run; [Port] names the ranges."""
 
     weights: LossWeights = field(default_factory=LossWeights)
-    num_steps: int = 20  # between updates, and of a replayed window: [UNREAL], [Port]
+    num_steps: int = 20  # per update and replayed window: [UNREAL], [Port]
     gamma: float = 0.99  # [Port]
-    control_gamma: float = 0.9  # of the pseudo-rewards, [Port]
-    control: Control = "pixel"  # or "feature": the activations of the encoder
+    control_gamma: float = 0.9  # discount of the pseudo-rewards, [Port]
+    control: Control = "pixel"  # or "feature": the encoder's activations
 
-    # Side of the cells whose means the encoder sees, 1 for the pixels themselves.
+    # Side of the cells whose means the encoder sees; 1 means the pixels themselves.
     input_cell: int = 4
-    control_cell: int = 4  # side of the cells to control, [UNREAL]
+    control_cell: int = 4  # side of the controlled cells, [UNREAL]
     encoded: int = 64  # [UNREAL] has 256 for 84 by 84 pixels
     hidden: int = 64
 
-    # False: each step is the first one, and last action and reward stay unseen.
+    # False: no state is carried over, and last action and reward are hidden.
     memory: bool = True
-    replay_steps: int = 500  # of each environment; [Port] has 2000 of each of 8 threads
+    replay_steps: int = 500  # per environment; [Port]: 2000 for each of 8 threads
 
-    # Predicted in an update; [Port] predicts 1 in each of 8 threads.
+    # Rewards predicted per update; [Port] predicts 1 in each of 8 threads.
     reward_windows: int = 16
 
-    # Amid the 1e-4 to 5e-3 that [Port] names; Adam, not shared RMSProp.
+    # Inside the range 1e-4 to 5e-3 of [Port]; Adam, not shared RMSProp.
     learning_rate: float = 1e-3
 
-    # Of the gradient, as OpenAI baselines have it for means; [Port] clips sums at 40.
+    # Maximum gradient norm, from OpenAI baselines for means; [Port] clips sums at 40.
     max_norm: float = 0.5
 
-    # Of what is learned and seen: a goal of 10 is 1. [Port] clips what it replays to 1.
+    # Scales learned and observed rewards: a goal of 10 becomes 1. [Port] clips replayed rewards to 1.
     reward_scale: float = 0.1
     eta: float = 0.0  # weight of a bonus
-    normalize: bool = True  # its gains
+    normalize: bool = True  # whether to normalize its gains
 
-    # The encoder's inputs, or "hidden": the activations of the LSTM.
+    # The encoder's inputs, or "hidden": the LSTM's activations.
     bonus_sees: View = "pixels"
 
     def __post_init__(self) -> None:
         check_unreal_settings(self)
 
     def sizes(self, env: Env[Any, Any]) -> UnrealSizes:
-        """The network's sizes for images (H, W, C) of bytes and discrete actions. Raises ValueError on any other."""
+        """The network's sizes for byte images (H, W, C) and discrete actions. Raises ValueError on other spaces."""
         shape, num_actions = checked_spaces(env)
         image = onp.zeros(shape)
         inputs = cell_means(image, self.input_cell).size
@@ -154,19 +154,19 @@ class UnrealSettings:
 
 
 class Steps(NamedTuple):
-    """T steps of B environments. A row is what the network sees: inputs, last action one-hot, last reward."""
+    """T steps of B environments. A row is the network's input: encoder inputs, one-hot last action, last reward."""
 
     rows: Array  # (T, B, K + A + 1)
     actions: Rows  # (T, B), from 0
     rewards: Array  # (T, B) of the environment
-    bonuses: Array  # (T, B), added to the rewards that values are about
+    bonuses: Array  # (T, B), added to the rewards that the values predict
     control_rewards: Array  # (T, B, G)
 
-    # (T, B, K + A + 1), the true next ones, also at the end of an episode.
+    # (T, B, K + A + 1), the true next rows, also at the end of an episode.
     next_rows: Array
     terminated: Flags  # (T, B)
     truncated: Flags  # (T, B)
-    states: Array  # (T, B, 2H), of the LSTM before each step, as the agent had it then
+    states: Array  # (T, B, 2H), the LSTM state before each step, at the time of acting
 
     @property
     def ended(self) -> Flags:
@@ -177,12 +177,12 @@ class Steps(NamedTuple):
 
 
 def num_parameters(sizes: UnrealSizes) -> int:
-    """P, biases included."""
+    """The number of weights P, biases included."""
     return sum(i * o for i, o in sizes.layers().values())
 
 
 def layers_of(theta: Array, sizes: UnrealSizes) -> dict[str, Array]:
-    """The weights of each layer from all in one vector (P,). Raises ValueError on another shape."""
+    """Each layer's weights from one flat vector (P,). Raises ValueError on another shape."""
     check_theta(theta, sizes)
     blocks = {}
     begin = 0
@@ -194,14 +194,14 @@ def layers_of(theta: Array, sizes: UnrealSizes) -> dict[str, Array]:
 
 
 def unreal_init(sizes: UnrealSizes, rng: Generator) -> Array:
-    """Weights (P,): Glorot's; biases 0 except the forget gate's; the heads of policy, value and control near 0."""
+    """Initial weights (P,): Glorot; biases 0 except the forget gate's; policy, value and control heads near 0."""
     blocks = {}
     for name, (i, o) in sizes.layers().items():
         num_inputs = i - (name != "recurrent")
         weights = network_init((num_inputs, o), rng)
         blocks[name] = weights[: i * o].reshape(i, o)  # (I + 1, O)
 
-    # Remember at first, and prefer nothing.
+    # Remember at first, and prefer no action.
     blocks["lstm"][-1, sizes.hidden : 2 * sizes.hidden] = FORGET_BIAS
     for name in ("policy", "value", "control_value", "control_advantage"):
         blocks[name] *= OUTPUT_SCALE
@@ -212,19 +212,19 @@ def unreal_init(sizes: UnrealSizes, rng: Generator) -> Array:
 
 
 def affine(inputs: Array, weights: Array) -> Array:
-    """(..., I) by weights (I + 1, O), as one product of matrices: many small ones would take several times as long."""
+    """Linear layer: (..., I) and weights (I + 1, O) -> (..., O), as one matrix product because many are slow."""
     flat = np.reshape(inputs, (-1, inputs.shape[-1]))  # (N, I)
     outputs = np.dot(flat, weights[:-1]) + weights[-1]  # (N, O)
     return np.reshape(outputs, (*inputs.shape[:-1], weights.shape[-1]))  # (..., O)
 
 
 def encode(layers: dict[str, Array], inputs: Array) -> Array:
-    """(..., K) -> (..., encoded)."""
+    """Encoder activations, (..., K) -> (..., encoded)."""
     return np.tanh(affine(inputs, layers["encoder"]))
 
 
 def gate_inputs(layers: dict[str, Array], rows: Array, sizes: UnrealSizes) -> Array:
-    """What rows (..., K + A + 1) add to the gates of the LSTM, (..., 4H), all steps at once."""
+    """The rows' contribution to the LSTM gates, (..., K + A + 1) -> (..., 4H), all steps at once."""
     encoded = encode(layers, rows[..., : sizes.inputs])
     rest = rows[..., sizes.inputs :]
     seen = np.concatenate([encoded, rest], axis=-1)  # (..., encoded + A + 1)
@@ -236,8 +236,9 @@ def unroll(
 ) -> tuple[Array, Array]:
     """Hidden activations and cells after each step, (T, B, H) each.
 
-    rows (T, B, K + A + 1); state (B, 2H): hidden and cell before the first step; mask (T, B): what is left of the state
-    before each step, 0 if an episode begins.
+    rows: (T, B, K + A + 1).
+    state (B, 2H): hidden and cell before the first step.
+    mask (T, B): factor on the state before each step, 0 if an episode begins there.
     """
     inputs = gate_inputs(layers, rows, sizes)
     hidden = state[:, : sizes.hidden]  # (B, H)
@@ -256,7 +257,7 @@ def unroll(
 def control_values(
     layers: dict[str, Array], hidden: Array, sizes: UnrealSizes
 ) -> Array:
-    """Q (..., G, A), a dueling head; [UNREAL] has a deconvolution."""
+    """Q (..., G, A) of the controlled quantities, by a dueling head; [UNREAL] uses a deconvolution."""
     lead = hidden.shape[:-1]
     flat = affine(hidden, layers["control_advantage"])  # (..., G·A)
     advantages = np.reshape(flat, (*lead, sizes.controls, sizes.actions))  # (..., G, A)
@@ -264,7 +265,7 @@ def control_values(
 
 
 def reward_logits(layers: dict[str, Array], frames: Array) -> Array:
-    """(N, 3) from the frames (N, 3, K): three encoders that share their weights, and no memory."""
+    """Reward logits (N, 3) from frames (N, 3, K): three encoders with shared weights, and no memory."""
     encoded = encode(layers, frames)
     flat = np.reshape(encoded, (len(frames), -1))  # (N, 3·encoded)
     return affine(flat, layers["reward"])
@@ -274,7 +275,7 @@ def reward_logits(layers: dict[str, Array], frames: Array) -> Array:
 
 
 def joined(parts: Sequence[Steps], axis: int) -> Steps:
-    """One after another along time (axis 0), or side by side (axis 1)."""
+    """Join steps one after another in time (axis 0), or side by side (axis 1)."""
     columns: list[Any] = [
         onp.concatenate(column, axis=axis)  # (ΣT, B, ...) or (T, ΣB, ...)
         for column in zip(*parts)
@@ -283,16 +284,16 @@ def joined(parts: Sequence[Steps], axis: int) -> Steps:
 
 
 def extended(replay: Steps | None, steps: Steps, capacity: int) -> Steps:
-    """The replay with these steps behind its own, and the oldest beyond the capacity dropped."""
+    """The replay with these steps appended, and the oldest steps beyond the capacity dropped."""
     both = steps if replay is None else joined([replay, steps], axis=0)
     columns: list[Any] = [column[-capacity:] for column in both]
     return Steps(*columns)
 
 
 def replay_window(replay: Steps, num_steps: int, places: Array) -> Steps:
-    """num_steps successive steps of each environment, from where places (B,), uniform in [0, 1), say.
+    """A window of num_steps successive steps of each environment; noise `places` (B,) in [0, 1) selects its start.
 
-    Raises ValueError on other places, and if the replay has fewer steps.
+    Raises ValueError if places are not in [0, 1), or the replay has fewer steps.
     """
     check_noise("places", places, replay.rewards.shape[1:])
     check_window(num_steps, len(replay.rewards))
@@ -304,13 +305,13 @@ def replay_window(replay: Steps, num_steps: int, places: Array) -> Steps:
     return Steps(*windows)
 
 
-# ---------------------------------------------------------------- what a bonus sees
+# ---------------------------------------------------------------- the view of a bonus
 
 
 def bonus_batch(
     theta: Array, steps: Steps, settings: UnrealSettings, sizes: UnrealSizes
 ) -> Batch:
-    """The steps as the bonus sees them, inputs of the encoder or activations of the LSTM as `bonus_sees` says."""
+    """The steps as the bonus sees them: encoder inputs or LSTM activations, as `bonus_sees` selects."""
     batch = steps_to_batch(steps, sizes)
     if settings.bonus_sees == "pixels":
         return batch
@@ -323,8 +324,8 @@ def hidden_batch(batch: Batch, hidden: Array, next_hidden: Array) -> Batch:
 
         (h, a) → h′
 
-    [Lecture] has it if states are not observed: state = hidden activation. What a bonus has stored is of old weights,
-    and ages as the agent learns: `vime_lab.studies.labyrinth.drifts` measures it.
+    [Lecture] proposes this for unobserved states: state = hidden activation. Activations that a bonus has stored come
+    from old weights and become stale as the agent learns. `vime_lab.studies.labyrinth.drifts` measures this drift.
     Source: [Lecture].
     """
     check_array("next_hidden", next_hidden, hidden.shape)
@@ -335,13 +336,13 @@ def hidden_batch(batch: Batch, hidden: Array, next_hidden: Array) -> Batch:
 def hidden_activations(
     theta: Array, steps: Steps, sizes: UnrealSizes, memory: bool = True
 ) -> tuple[Array, Array]:
-    """h of each step and of its true next one, (T, B, H) each; from `next_rows` if an episode or the steps end."""
+    """Activations h of each step and of its true next step, (T, B, H) each; `next_rows` gives h′ at an end."""
     layers = layers_of(theta, sizes)
     mask = episode_mask(steps, memory)
     hidden, cell = unroll(layers, steps.rows, steps.states[0], mask, sizes)
     following = onp.concatenate([hidden[1:], hidden[:1]])  # (T, B, H)
 
-    # The N steps without a true next one among the steps.
+    # The N steps whose true next step is not in the batch.
     late = steps.ended.copy()
     late[-1] = True
     state = memory * onp.concatenate([hidden[late], cell[late]], axis=-1)  # (N, 2H)
@@ -353,16 +354,16 @@ def hidden_activations(
 
 
 def episode_mask(steps: Steps, memory: bool) -> Array:
-    """The argument `mask` of `unroll`, (T, B): 0 after an episode's end, or everywhere without memory."""
+    """The argument `mask` (T, B) of `unroll`: 0 after an episode's end, and everywhere without memory."""
     before = onp.zeros(steps.rewards.shape, dtype=bool)
     before[1:] = steps.ended[:-1]
     return onp.where(before | (not memory), 0.0, 1.0)
 
 
 def steps_to_batch(steps: Steps, sizes: UnrealSizes) -> Batch:
-    """The steps as a bonus takes them, B·T rows: observations are the encoder's inputs, (B·T, K).
+    """The steps as a `Batch` of B·T rows; its observations (B·T, K) are the encoder's inputs.
 
-    The last row of each environment is truncated unless it terminated.
+    The last row of each environment is marked truncated unless it terminated.
     """
     cut = steps.truncated.copy()
     cut[-1] |= ~steps.terminated[-1]
@@ -378,7 +379,7 @@ def steps_to_batch(steps: Steps, sizes: UnrealSizes) -> Batch:
 
 
 def by_environment(column: NDArray[Any]) -> NDArray[Any]:
-    """(T, B, ...) -> (B·T, ...), one environment after another."""
+    """Flatten to one environment after another: (T, B, ...) -> (B·T, ...)."""
     turned = onp.swapaxes(column, 0, 1)  # (B, T, ...)
     return turned.reshape(-1, *column.shape[2:])  # (B·T, ...)
 
@@ -387,18 +388,18 @@ def by_environment(column: NDArray[Any]) -> NDArray[Any]:
 
 
 class Position(NamedTuple):
-    """The point between two steps that B environments, and the agent's memory of them, have reached."""
+    """The state of B environments and of the agent's memory between two steps."""
 
     images: NDArray[Any]  # (B, H, W, C)
     rows: Array  # (B, K + A + 1)
     state: Array  # (B, 2H)
-    returns: Array  # (B,) rewards of the running episodes
+    returns: Array  # (B,) returns so far of the running episodes
 
 
 def begin(
     envs: Sequence[Env[Any, Any]], settings: UnrealSettings, rng: Generator
 ) -> Position:
-    """All environments reset, each by its own seed. Raises ValueError without any environment."""
+    """The position after resetting each environment with its own seed. Raises ValueError if there is none."""
     if not envs:
         raise ValueError("envs must be at least 1, got 0")
     sizes = settings.sizes(envs[0])
@@ -411,7 +412,7 @@ def begin(
 
 
 def stacked(observations: Sequence[Any], step: int) -> NDArray[Any]:
-    """The images of all environments, (B, H, W, C). Raises ValueError, naming the step, unless finite."""
+    """All environments' images, (B, H, W, C). Raises ValueError, naming the step, unless finite."""
     images = [checked(each, "observation", step) for each in observations]
     return onp.stack(images)  # (B, H, W, C)
 
@@ -419,7 +420,7 @@ def stacked(observations: Sequence[Any], step: int) -> NDArray[Any]:
 def begin_episodes(
     images: NDArray[Any], settings: UnrealSettings, sizes: UnrealSizes
 ) -> Array:
-    """Rows (B, K + A + 1) with no last action and no last reward."""
+    """Rows (B, K + A + 1) at the start of an episode: last action and last reward are 0."""
     inputs = network_inputs(images, settings)
     nothing = onp.zeros((len(images), sizes.actions + 1))
     return onp.concatenate([inputs, nothing], axis=1)  # (B, K + A + 1)
@@ -432,7 +433,7 @@ def following_rows(
     settings: UnrealSettings,
     sizes: UnrealSizes,
 ) -> Array:
-    """Rows (B, K + A + 1) after actions and rewards (B,); without memory both stay unseen."""
+    """Rows (B, K + A + 1) after actions and rewards (B,), which are 0 if the agent has no memory."""
     rows = begin_episodes(images, settings, sizes)
     if settings.memory:
         rows[:, sizes.inputs : -1] = onp.eye(sizes.actions)[actions]  # (B, A)
@@ -441,7 +442,7 @@ def following_rows(
 
 
 def network_inputs(images: NDArray[Any], settings: UnrealSettings) -> Array:
-    """The means of the images' cells from 0 to 1, (B, K)."""
+    """Encoder inputs (B, K): means of the images' cells, scaled to [0, 1]."""
     cells = cell_means(images, settings.input_cell)
     return cells.reshape(len(images), -1) / BRIGHTEST  # (B, K)
 
@@ -453,7 +454,7 @@ def act(
     noise: Array,
     sizes: UnrealSizes,
 ) -> tuple[Rows, Array]:
-    """Actions (B,) of one step, the first whose cumulated probability exceeds the noise (B,), and the new state."""
+    """Actions (B,), the first whose cumulative probability exceeds the noise (B,); and the new LSTM state."""
     ones = onp.ones((1, len(rows)))
     hidden, cell = unroll(layers, rows[None], state, ones, sizes)
     logits = affine(hidden[0], layers["policy"])  # (B, A)
@@ -468,7 +469,7 @@ def stepped(
 ) -> tuple[NDArray[Any], Array, Flags, Flags]:
     """Images (B, H, W, C), rewards (B,), terminated (B,) and truncated (B,) after actions (B,).
 
-    Raises ValueError, naming the step, on an observation or reward that is not finite.
+    Raises ValueError, naming the step, if an observation or reward is not finite.
     """
     results = [
         env.step(environment_action(action, env.action_space))
@@ -490,9 +491,9 @@ def controlled(
     next_rows: Array,
     settings: UnrealSettings,
 ) -> Array:
-    """Pseudo-rewards (B, G) of one step, times 1 − γ, so that Q is a discounted mean: of pixels it stays in [0, 1].
+    """Pseudo-rewards (B, G) of one step times 1 − γ, so that Q is a discounted mean; for pixels it stays in [0, 1].
 
-    As large as they are, their sums drive the LSTM into saturation before anything is learned.
+    Unscaled sums saturate the LSTM before it learns anything.
     """
     if settings.control == "feature":
         num_inputs = len(layers["encoder"]) - 1
@@ -511,7 +512,7 @@ def restarted(
     settings: UnrealSettings,
     sizes: UnrealSizes,
 ) -> Position:
-    """The position with a new episode wherever one has ended."""
+    """The position with a new episode in each environment whose episode has ended."""
     if not ended.any():
         return position
     images, rows, state, returns = (column.copy() for column in position)
@@ -532,14 +533,14 @@ def one_step(
     settings: UnrealSettings,
     sizes: UnrealSizes,
 ) -> tuple[Steps, Position]:
-    """One step of all environments with noise (B,), without an axis T, and the position after it, nothing reset."""
+    """One step of all environments with noise (B,), without an axis T; and the position after it, before any reset."""
     # Act.
     images, rows, state, returns = position
     state = state * settings.memory
     actions, next_state = act(layers, rows, state, noise, sizes)
     next_images, rewards, terminated, truncated = stepped(envs, actions, step)
 
-    # What the network sees next, and the pseudo-rewards.
+    # The network's next inputs, and the pseudo-rewards.
     next_rows = following_rows(next_images, actions, rewards, settings, sizes)
     control = controlled(layers, images, next_images, next_rows, settings)
 
@@ -566,11 +567,11 @@ def interact(
     noise: Array,
     settings: UnrealSettings,
 ) -> tuple[Steps, Position, Array]:
-    """T steps of all environments with noise (T, B): the steps, the new position, returns of the episodes that ended.
+    """Interact for T steps with noise (T, B); return the steps, the new position and the returns of finished episodes.
 
     An environment whose episode ends is reset at once; the true next observation stays in `next_rows`.
-    Raises ValueError on noise that is not (T, B) in [0, 1) with T ≥ 1, and, naming the step, on an observation or
-    reward that is not finite.
+    Raises ValueError unless noise is (T, B) in [0, 1) with T ≥ 1. Raises ValueError, naming the step, if an
+    observation or reward is not finite.
     """
     check_noise("noise", noise, (len(noise), len(envs)))
     check_count("steps of noise", len(noise))
@@ -588,23 +589,23 @@ def interact(
     return Steps(*columns), position, ended_returns
 
 
-# ---------------------------------------------------------------- what an update learns from
+# ---------------------------------------------------------------- the data of an update
 
 
 class Draws(NamedTuple):
-    """Noise of one update, each uniform in [0, 1)."""
+    """The noise of one update, uniform in [0, 1)."""
 
-    value_places: Array  # (B,) where the replayed windows begin
+    value_places: Array  # (B,) starts of the replayed windows
     control_places: Array  # (B,)
     coins: Array  # (N,) of `sample_reward_windows`
     places: Array  # (N,)
 
 
 class TrainingBatch(NamedTuple):
-    """What an update learns from: steps side by side, the targets of each, frames to predict rewards from."""
+    """The data of an update: steps side by side, their targets, and frames for reward prediction."""
 
-    steps: Steps  # the new ones (T, B), then those for value replay, then those for control
-    parts: dict[str, slice]  # the columns of each
+    steps: Steps  # new steps (T, B), then value replay's, then control's
+    parts: dict[str, slice]  # each group's columns
     advantages: Array  # (T, all columns)
     returns: Array  # (T, all columns)
     control_targets: Array  # (T, columns for control, G)
@@ -613,7 +614,7 @@ class TrainingBatch(NamedTuple):
 
 
 def draw(rng: Generator, num_envs: int, settings: UnrealSettings) -> Draws:
-    """The noise of one update, as much of it whichever tasks are on."""
+    """Draw the noise of one update; the amount does not depend on which tasks are on."""
     windows = settings.reward_windows
     counts = num_envs, num_envs, windows, windows
     return Draws(*(rng.random(count) for count in counts))
@@ -627,20 +628,20 @@ def training_batch(
     settings: UnrealSettings,
     sizes: UnrealSizes,
 ) -> TrainingBatch:
-    """All that is constant in the loss of an update; tasks of weight 0 get nothing."""
-    # New and old steps side by side, and what the network makes of them.
+    """The constants in an update's loss; tasks with weight 0 get no data."""
+    # New and old steps side by side, and the network's outputs for them.
     everything, parts = side_by_side(steps, replay, draws, settings.weights)
     layers = layers_of(theta, sizes)
     hidden, following = hidden_activations(theta, everything, sizes, settings.memory)
     values = affine(hidden, layers["value"])[..., 0]  # (T, columns)
     next_values = affine(following, layers["value"])[..., 0]  # (T, columns)
 
-    # Returns, of rewards and bonuses.
+    # Returns of rewards and bonuses.
     rewards = settings.reward_scale * (everything.rewards + everything.bonuses)
     ends = everything.terminated, everything.truncated
     returns = n_step_returns(rewards, next_values, *ends, gamma=settings.gamma)
 
-    # Targets of control, in its columns.
+    # Control targets, in their columns.
     columns = parts.get("control", slice(0, 0))
     control_targets = n_step_q_targets(
         everything.control_rewards[:, columns],
@@ -649,7 +650,7 @@ def training_batch(
         gamma=settings.control_gamma,
     )
 
-    # Frames to predict rewards from.
+    # Frames for reward prediction.
     frames = onp.zeros((0, FRAMES, sizes.inputs))
     classes = onp.zeros(0, int)
     if settings.weights.reward_prediction:
@@ -683,7 +684,7 @@ def side_by_side(
 def reward_prediction_batch(
     replay: Steps, draws: Draws, num_inputs: int
 ) -> tuple[Array, Rows]:
-    """Frames (N, 3, K) and the classes (N,) of the rewards that followed; of none if no window fits."""
+    """Frames (N, 3, K) and the classes (N,) of the rewards that followed; N = 0 if no window fits."""
     ends = sample_reward_windows(
         replay.rewards, replay.ended, draws.coins, draws.places
     )
@@ -700,8 +701,8 @@ def reward_prediction_batch(
 def batch_losses(
     theta: Array, batch: TrainingBatch, settings: UnrealSettings, sizes: UnrealSizes
 ) -> Losses:
-    """The parts of the loss; 0 for tasks that are off, or have nothing to learn from."""
-    # What the network makes of all steps.
+    """The parts of the loss; 0 for tasks that are off or have no data."""
+    # The network's outputs for all steps.
     layers = layers_of(theta, sizes)
     steps = batch.steps
     mask = episode_mask(steps, settings.memory)
@@ -738,7 +739,7 @@ def batch_losses(
 
 
 def clipped(gradient: Array, max_norm: float) -> Array:
-    """The gradient, shortened to max_norm if it is longer. Raises ValueError unless it is finite."""
+    """The gradient, scaled down to norm max_norm if it is longer. Raises ValueError unless it is finite."""
     check_finite("gradient", gradient)
     norm = onp.linalg.norm(gradient)
     return gradient * (max_norm / norm) if norm > max_norm else gradient
@@ -751,7 +752,7 @@ def learning_step(
     settings: UnrealSettings,
     sizes: UnrealSizes,
 ) -> tuple[Array, bnn.AdamState, Losses]:
-    """One step of Adam down `unreal_loss`, through the T steps of the batch and no further back.
+    """Take one Adam step on `unreal_loss`, with gradients through the batch's T steps only.
 
     Raises ValueError if the gradient is not finite.
     """
@@ -759,7 +760,7 @@ def learning_step(
     def parts_of_loss(theta: Array) -> Array:
         return np.array(list(batch_losses(theta, batch, settings, sizes)))  # (6,)
 
-    # The loss is linear in its parts, so its gradient is their weights times their Jacobian.
+    # The loss is linear in its parts, so its gradient is the weights times the parts' Jacobian.
     vjp, losses = make_vjp(parts_of_loss)(theta)
     gradient = clipped(vjp(settings.weights.vector()), settings.max_norm)  # (P,)
     theta, adam = bnn.adam_step(
@@ -772,14 +773,14 @@ def learning_step(
 
 
 class A2CIteration(NamedTuple):
-    """What `train_a2c` yields: new weights and bonus, and what was seen."""
+    """One iteration of `train_a2c`: new weights, new bonus, and the steps."""
 
     theta: Array  # (P,)
     bonus: Bonus
     steps: Steps
     losses: Losses  # before the step
     gains: Array  # (B·T,) raw, one environment after another
-    episode_returns: Array  # of the episodes that ended in these steps
+    episode_returns: Array  # returns of the episodes that ended in these steps
 
 
 def train_a2c(
@@ -791,11 +792,11 @@ def train_a2c(
     num_updates: int,
     bonus: Bonus | None = None,
 ) -> Iterator[A2CIteration]:
-    """Interact, reward curiosity, remember, learn, train the bonus's model, again and again.
+    """Repeat: interact, reward curiosity, store in the replay, train the agent, train the bonus's model.
 
-    The environments are alike; theta is from `unreal_init`; the bonus is none if not given. The agent draws from
-    streams.policy, its replay's windows too, so that a bonus that draws from streams.model and streams.replay does not
-    move it.
+    The environments have equal spaces. theta comes from `unreal_init`. Without a bonus, `NoBonus` is used.
+    The agent draws from streams.policy, also for its replay's windows. A bonus draws from streams.model and
+    streams.replay, so its draws do not change the agent's.
     Source: [UNREAL]; [Lecture] "Algorithm" for the bonus.
     """
     check_count("num_updates", num_updates)
@@ -825,7 +826,7 @@ def train_a2c(
         extra = (rewards - batch.rewards).reshape(len(envs), -1).T  # (T, B)
         steps = steps._replace(bonuses=extra)
 
-        # Remember and learn.
+        # Store in the replay, and train the agent.
         replay = extended(replay, steps, settings.replay_steps)
         draws = draw(streams.policy, len(envs), settings)
         training = training_batch(theta, steps, replay, draws, settings, sizes)
@@ -840,7 +841,7 @@ def train_a2c(
 
 
 def check_unreal_settings(settings: UnrealSettings) -> None:
-    """Raise ValueError, naming the setting, on one that is not allowed."""
+    """Raise ValueError, naming the setting, if a setting is out of range."""
     for name in ("input_cell", "control_cell", "encoded", "hidden"):
         check_count(name, getattr(settings, name))
     for name in ("num_steps", "replay_steps", "reward_windows"):
@@ -861,7 +862,7 @@ def check_unreal_settings(settings: UnrealSettings) -> None:
 
 
 def checked_spaces(env: Env[Any, Any]) -> tuple[tuple[int, ...], int]:
-    """The shape of the images and the number of actions. Raises ValueError unless (H, W, C) of uint8 and discrete."""
+    """The images' shape and the number of actions. Raises ValueError unless uint8 (H, W, C) and discrete."""
     space = env.observation_space
     actions = env.action_space
     shape = space.shape or ()
@@ -881,7 +882,7 @@ def check_theta(theta: Array, sizes: UnrealSizes) -> None:
 
 
 def check_window(num_steps: int, length: int) -> None:
-    """Raise ValueError unless a replay of this length holds so many steps."""
+    """Raise ValueError unless num_steps is from 1 to the replay's length."""
     if not 1 <= num_steps <= length:
         raise ValueError(
             f"num_steps must be from 1 to the replay's {length}, got {num_steps}"

@@ -1,4 +1,4 @@
-"""Strategies: from values and visit counts to probabilities of actions, and a bandit's regret.
+"""Strategies, which turn values and visit counts into action probabilities; and a bandit's regret.
 
 Axes: A actions or arms, R runs, T pulls.
 
@@ -20,24 +20,24 @@ from bnn_ref import Array, check_array, check_finite, check_positive
 
 # ---------------------------------------------------------------- constants
 
-SUM_TOLERANCE = 1e-9  # how far from 1 probabilities may sum; rounding stays far below
+SUM_TOLERANCE = 1e-9  # of probabilities around 1, far above rounding errors
 
 # ---------------------------------------------------------------- types
 
-# From the A values and the A visit counts of one state to the probabilities of its actions.
-# Plain lists, because they are short and one step of a table must cost microseconds.
-# `greedy_shares` makes probabilities of scores.
+# A function from one state's A values and A visit counts to its A action probabilities.
+# It uses plain lists because they are short and a tabular step must cost microseconds.
+# `greedy_shares` turns scores into probabilities.
 Strategy = Callable[[list[float], list[int]], Sequence[float]]
 
 # ---------------------------------------------------------------- epsilon-greedy
 
 
 def epsilon_greedy(q_values: ArrayLike, epsilon: float) -> Array:
-    """Probabilities (A,) of actions from their values (A,), epsilon-greedy.
+    """Epsilon-greedy action probabilities (A,) from action values (A,).
 
         π(a) = ε/A + (1 − ε)·[Q(a) = max Q]/(number of best actions)
 
-    Raises ValueError unless values are finite, A ≥ 1 and 0 ≤ ε ≤ 1.
+    Raises ValueError unless values are finite, A ≥ 1, and 0 ≤ ε ≤ 1.
     Source: [Lecture], epsilon-greedy.
 
     >>> epsilon_greedy([0.0, 2.0, 2.0, 1.0], 0.2)
@@ -49,13 +49,13 @@ def epsilon_greedy(q_values: ArrayLike, epsilon: float) -> Array:
 
 
 def epsilon_greedy_shares(q: Sequence[float], epsilon: float) -> list[float]:
-    """`epsilon_greedy` on a list, without checks."""
+    """`epsilon_greedy` on a list, without argument checks."""
     each = epsilon / len(q)
     return [each + (1.0 - epsilon) * share for share in greedy_shares(q)]  # S1
 
 
 def greedy_shares(scores: Sequence[float]) -> list[float]:
-    """Probabilities (A,) of the argmax: the best scores share 1 equally.
+    """Greedy probabilities (A,): the highest scores share 1 equally.
 
     >>> greedy_shares([1.0, 3.0, 3.0])
     [0.0, 0.5, 0.5]
@@ -70,12 +70,13 @@ def greedy_shares(scores: Sequence[float]) -> list[float]:
 
 
 def boltzmann(q_values: ArrayLike, temperature: float | None = None) -> Array:
-    """Probabilities (A,) of actions from their values (A,), by a Boltzmann distribution.
+    """Boltzmann action probabilities (A,) from action values (A,).
 
         π(a) = softmax(Q/temperature)
 
-    The temperature has the unit of Q. None is std(Q), over A and not A − 1; if that is 0, probabilities are equal.
-    Raises ValueError unless values are finite, A ≥ 1 and the temperature > 0.
+    The temperature has the unit of Q. None means std(Q), with divisor A, not A − 1. If std(Q) = 0, all probabilities
+    are equal.
+    Raises ValueError unless values are finite, A ≥ 1, and the temperature is > 0.
     Source: [Lecture], Boltzmann.
 
     >>> boltzmann([0.0, np.log(3.0)], 1.0).round(12)
@@ -88,23 +89,23 @@ def boltzmann(q_values: ArrayLike, temperature: float | None = None) -> Array:
 
 
 def boltzmann_shares(q: Sequence[float], temperature: float | None) -> list[float]:
-    """`boltzmann` on a list, without checks."""
+    """`boltzmann` on a list, without argument checks."""
     weights = [math.exp(logit) for logit in boltzmann_logits(q, temperature)]
     total = sum(weights)
     return [weight / total for weight in weights]  # S2
 
 
 def boltzmann_logits(q: Sequence[float], temperature: float | None) -> list[float]:
-    """(Q − max Q)/temperature, (A,), 0 at most.
+    """(Q − max Q)/temperature, (A,), never positive.
 
-    Differences are those of halves, because a difference of huge numbers can overflow. For the standard deviation
-    they are in units of their span, in which no square overflows or vanishes: Q/std(Q) has no unit.
+    Values are halved before subtracting, because a difference of huge numbers can overflow. The standard deviation is
+    computed in units of the values' range, so that no square overflows or underflows.
     """
     half_best = 0.5 * max(q)
     below = [0.5 * value - half_best for value in q]
     span = -min(below)
 
-    # A given temperature, or values that are all equal.
+    # With a given temperature, or if all values are equal.
     if temperature is not None:
         return [2.0 * (value / temperature) for value in below]
     if span == 0.0:
@@ -125,8 +126,9 @@ def ucb1(means: ArrayLike, counts: ArrayLike, t: int) -> Array:
 
         mean_a + √(2 ln t / n_a), inf if n_a = 0
 
-    The lecture draws the arm "in proportion to" the score. The bound on the regret needs rewards in [0, 1].
-    Raises ValueError unless means are finite, A ≥ 1, counts whole numbers ≥ 0 and t their sum.
+    Departure: the lecture says that the arm is chosen "in proportion to" the score. The regret bound assumes rewards
+    in [0, 1].
+    Raises ValueError unless means are finite, A ≥ 1, counts are whole numbers ≥ 0, and t is their sum.
     Source: [Lecture], UCB-1; [UCB].
 
     >>> ucb1([0.5, 1.0, 0.0], [4, 1, 0], 5).round(3)
@@ -140,11 +142,11 @@ def ucb1(means: ArrayLike, counts: ArrayLike, t: int) -> Array:
 
 
 def ucb_state_action(q_values: ArrayLike, counts: ArrayLike, alpha: float) -> Array:
-    """Scores (A,) of the actions of one state, in units of Q; the next action is the argmax.
+    """UCB scores (A,) of one state's actions, in units of Q; the next action is the argmax.
 
-        Q(s, a) + α √(2 ln N_s / n_sa), N_s = Σ_a n_sa, inf if n_sa = 0, whatever α
+        Q(s, a) + α √(2 ln N_s / n_sa), N_s = Σ_a n_sa, inf if n_sa = 0, for every α
 
-    Raises ValueError unless values (A,) are finite, A ≥ 1, counts (A,) whole numbers ≥ 0 and α ≥ 0.
+    Raises ValueError unless values (A,) are finite, A ≥ 1, counts (A,) are whole numbers ≥ 0, and α ≥ 0.
     Source: [Lecture], UCB over state-action pairs.
     """
     q_values = check_values("q_values", q_values)
@@ -156,7 +158,7 @@ def ucb_state_action(q_values: ArrayLike, counts: ArrayLike, alpha: float) -> Ar
 def ucb_scores(
     values: Sequence[float], counts: Sequence[int], alpha: float
 ) -> list[float]:
-    """`ucb_state_action` on lists, without checks."""
+    """`ucb_state_action` on lists, without argument checks."""
     log_total = math.log(max(sum(counts), 1))
     return [
         v + alpha * math.sqrt(2.0 * log_total / n) if n else math.inf  # S4
@@ -168,7 +170,7 @@ def ucb_scores(
 
 
 def epsilon_greedy_strategy(epsilon: float = 0.1) -> Strategy:
-    """The strategy that acts by `epsilon_greedy`; ε = 0.1 is that of [SB] example 6.5."""
+    """The strategy that acts by `epsilon_greedy`; the default ε = 0.1 is from [SB] example 6.5."""
     check_fraction("epsilon", epsilon)
     return lambda q, counts: epsilon_greedy_shares(q, epsilon)
 
@@ -187,9 +189,9 @@ def ucb_strategy(alpha: float = 1.0) -> Strategy:
 
 
 def sample_index(probabilities: Sequence[float], noise: float) -> int:
-    """First index whose cumulated probability exceeds the noise, uniform in [0, 1).
+    """Sample an index: the first whose cumulative probability exceeds the noise, uniform in [0, 1).
 
-    Raises ValueError unless the probabilities are ≥ 0 and sum to 1, and the noise is in its interval.
+    Raises ValueError unless the probabilities are ≥ 0 and sum to 1, and the noise is in [0, 1).
     """
     check_probabilities(probabilities, noise)
     for index, probability in enumerate(probabilities):
@@ -197,7 +199,7 @@ def sample_index(probabilities: Sequence[float], noise: float) -> int:
         if noise < 0.0:
             return index
 
-    # The probabilities sum to a little less than the noise.
+    # Reached if rounding makes the probabilities sum to less than the noise.
     return list(probabilities).index(max(probabilities))
 
 
@@ -205,12 +207,12 @@ def sample_index(probabilities: Sequence[float], noise: float) -> int:
 
 
 def bandit_regret(means: ArrayLike, strategy: Strategy, noise: Array) -> Array:
-    """Pseudo-regret (R, T) of a strategy on Bernoulli arms of means μ (A,).
+    """Pseudo-regret (R, T) of a strategy on Bernoulli arms with means μ (A,).
 
         Σ_{u ≤ t} (μ* − μ_{a_u})
 
-    noise: uniform in [0, 1), (R, T, 2), for the choice of the arm and for its reward.
-    Raises ValueError unless means are from 0 to 1 and noise is in its interval.
+    noise (R, T, 2): uniform in [0, 1), for the choice of the arm and for its reward.
+    Raises ValueError if a mean is not from 0 to 1, or noise is not in [0, 1).
     Source: [Lecture], UCB-1; [UCB] section 1.
     """
     means = check_values("means", means)
@@ -228,7 +230,7 @@ def bandit_regret(means: ArrayLike, strategy: Strategy, noise: Array) -> Array:
 def bandit_arms(
     means: Sequence[float], strategy: Strategy, noise: Sequence[Sequence[float]]
 ) -> list[int]:
-    """The T arms of one run; the strategy sees each arm's count and mean reward so far, 0 before its first."""
+    """The T arms of one run. The strategy sees each arm's count and mean reward so far, 0 before its first pull."""
     estimates = [0.0] * len(means)
     counts = [0] * len(means)
     arms = []
@@ -245,7 +247,7 @@ def bandit_arms(
 
 
 def check_values(name: str, values: ArrayLike) -> Array:
-    """The values of one state's actions as an array (A,); ValueError unless finite and at least one."""
+    """One state's action values as an array (A,). Raises ValueError unless A ≥ 1 and all are finite."""
     array = np.asarray(values, dtype=float)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name} must have shape (A,) with A >= 1, got {array.shape}")
@@ -254,7 +256,7 @@ def check_values(name: str, values: ArrayLike) -> Array:
 
 
 def check_visits(counts: ArrayLike, shape: tuple[int, ...]) -> Array:
-    """Visit counts as an array of this shape; ValueError unless they are whole numbers ≥ 0."""
+    """Visit counts as an array of this shape. Raises ValueError unless they are whole numbers ≥ 0."""
     array = np.asarray(counts, dtype=float)
     check_array("counts", array, shape)
     wrong = array[(array < 0) | (array != np.floor(array))]
@@ -270,7 +272,7 @@ def check_alpha(alpha: float) -> None:
 
 
 def check_range(name: str, values: Array, high: float) -> None:
-    """Raise ValueError unless all values are from 0 to `high`."""
+    """Raise ValueError if a value is not from 0 to `high`."""
     if np.any((values < 0) | (values > high)):
         raise ValueError(
             f"{name} must be from 0 to {high:g}, got {np.min(values)} to {np.max(values)}"

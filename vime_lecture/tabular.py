@@ -1,4 +1,4 @@
-"""Tabular Q-learning with any strategy and any bonus.
+"""Tabular Q-learning with an arbitrary strategy and bonus.
 
 Axes: A actions, N rows (transitions), K features of a state.
 
@@ -28,14 +28,14 @@ from vime_ref import Batch, Bonus, NoBonus, check_eta
 
 
 class Table(NamedTuple):
-    """What a tabular agent knows of each state: a list of A values Q(s, a) and a list of A visit counts n(s, a)."""
+    """A tabular agent's knowledge: for each state a list of A values Q(s, a) and a list of A visit counts n(s, a)."""
 
     q_values: list[list[float]]
     counts: list[list[int]]
 
 
 class Step(NamedTuple):
-    """One transition, states and actions counted from 0; `truncated` means cut by a time limit."""
+    """One transition, with states and actions counted from 0. `truncated` means cut by a time limit."""
 
     state: int
     action: int
@@ -53,15 +53,15 @@ class TabularSettings:
 
     # α = learning_rate/n(s, a)^power. Q converges for ½ < power ≤ 1 [Q].
     learning_rate_power: float = 0.0
-    gamma: float = 0.99  # that of `AgentSettings`
+    gamma: float = 0.99  # the default of `AgentSettings`
     initial_value: float = 0.0
 
-    # Steps between two updates, fewer if an episode ends; 1 is Q-learning as [Q] has it.
+    # Steps between updates, fewer if an episode ends; 1 is the Q-learning of [Q].
     batch_steps: int = 1
 
-    # Weight of the bonus; 1 leaves it to the bonus's own, such as β of a count.
+    # Weight of the bonus; 1 if the bonus has its own, like β of a count.
     eta: float = 1.0
-    normalize: bool = False  # True for gains, with batches of more than a few steps
+    normalize: bool = False  # True for gains, in batches of more than a few steps
 
     def __post_init__(self) -> None:
         check_count("batch_steps", self.batch_steps)
@@ -73,17 +73,17 @@ class TabularSettings:
 
 
 class Episode(NamedTuple):
-    """What `q_learning` yields. The table is the learner's own and changes later: read it before the next episode."""
+    """One episode of `q_learning`. The learner changes the table in place: read it before the next episode."""
 
     table: Table
     bonus: Bonus
     history: tuple[float, ...]  # of `normalize_gains`
     steps: list[Step]  # with the environment's rewards
-    gains: list[float]  # raw, one a step
+    gains: list[float]  # raw, one per step
 
     @property
     def episode_return(self) -> float:
-        """Sum of the environment's rewards, not discounted."""
+        """The undiscounted sum of the environment's rewards."""
         return math.fsum(step.reward for step in self.steps)
 
 
@@ -103,7 +103,7 @@ def q_updated(
 
         Q(s, a) + α (r + γ max_a′ Q(s′, a′) − Q(s, a))
 
-    max_a′ Q is 0 if the episode terminated. A truncated episode ends in no terminal state: the values of s′ count.
+    max_a′ Q is 0 if the episode terminated. It is not 0 if the episode was truncated, because s′ is not terminal.
     Source: [Q].
     """
     following = 0.0 if terminated else max(next_values)
@@ -116,9 +116,9 @@ def learn(
     rewards: Sequence[float],
     settings: TabularSettings,
 ) -> None:
-    """Count the steps and move their values, one after another, in the table itself.
+    """Count the steps and update their values one after another, in place.
 
-    Raises ValueError, naming state and action, on a value that is not finite.
+    Raises ValueError, naming state and action, if a value becomes infinite or NaN.
     """
     q = table.q_values
     counts = table.counts
@@ -143,7 +143,7 @@ def learn(
 
 
 def table_init(env: Env[Any, Any], initial_value: float = 0.0) -> Table:
-    """Q(s, a) = initial_value and n(s, a) = 0 everywhere; ValueError unless both spaces are Discrete."""
+    """A table with Q(s, a) = initial_value and n(s, a) = 0. Raises ValueError unless both spaces are Discrete."""
     num_states = int(discrete("observation_space", env.observation_space).n)
     num_actions = int(discrete("action_space", env.action_space).n)
     return Table(
@@ -159,9 +159,9 @@ def walk(
     rng: Generator,
     seed: int | None,
 ) -> Iterator[Step]:
-    """The steps of one episode, each chosen by what the table holds when the step is asked for.
+    """The steps of one episode; each action depends on the table at the time the step is requested.
 
-    Raises ValueError, naming the step, on a reward that is not finite or an observation outside the space.
+    Raises ValueError, naming the step, if a reward is not finite or an observation lies outside the space.
     """
     first_state = int(discrete("observation_space", env.observation_space).start)
     first_action = int(discrete("action_space", env.action_space).start)
@@ -170,7 +170,7 @@ def walk(
     ended = False
     state = state_index(env.reset(seed=seed)[0], first_state, len(q), t)
     while not ended:
-        # Choose.
+        # Choose an action.
         probabilities = strategy(q[state], counts[state])
         check_length(probabilities, len(q[state]))
         action = sample_index(probabilities, rng.random())
@@ -184,16 +184,16 @@ def walk(
             state, action, float(reward), next_state, bool(terminated), bool(truncated)
         )
 
-        # Go on.
+        # Move to the next state.
         state = next_state
         t += 1
         ended = terminated or truncated
 
 
 def batch_of(steps: Sequence[Step], features: Array) -> Batch:
-    """The steps as a bonus sees them, N rows, each state by its row (K,) of features (states, K).
+    """The steps as a bonus sees them, in N rows; a state is its row (K,) of features (states, K).
 
-    The last row is marked as truncated unless it terminated.
+    The last row is marked truncated unless it terminated.
     """
     columns = [np.array(column) for column in zip(*steps)]  # (N,) each
     states, actions, rewards, next_states, terminated, truncated = columns
@@ -222,9 +222,11 @@ def q_learning(
 ) -> Iterator[Episode]:
     """Episodes of [Lecture] "Algorithm" on a table [Q]: interact, reward curiosity, train the agent, train the model.
 
-    The four lines repeat every `batch_steps` steps. env has Discrete observations and actions. A bonus sees a state as
-    its row of features (states, K), or as its index, K = 1. A given table is learned on in place.
-    Raises ValueError on other spaces, on a table or features that do not fit or are not finite, and as `walk` does.
+    The four lines repeat every `batch_steps` steps. env has Discrete observations and actions.
+    A bonus sees a state as its row of features (states, K), or as its index with K = 1. A given table is updated in
+    place.
+    Raises ValueError if a space is not Discrete, or if the table or features do not fit or are not finite. Raises like
+    `walk`.
     """
     check_count("num_episodes", num_episodes)
     new = table_init(env, settings.initial_value)
@@ -259,7 +261,7 @@ def q_iteration(
     streams: Streams,
     settings: TabularSettings,
 ) -> tuple[Bonus, tuple[float, ...], list[float]]:
-    """The last three lines of the algorithm: new bonus, new history, raw gains (N,). The table changes in place."""
+    """Run the algorithm's last three lines; return bonus, history and raw gains (N,). Changes the table in place."""
     # Reward curiosity.
     batch = batch_of(steps, features)
     rewards, gains, history = curiosity(
@@ -281,14 +283,14 @@ def q_iteration(
 
 
 def discrete(name: str, space: Space[Any]) -> Discrete[Any]:
-    """The space; ValueError unless it is Discrete."""
+    """The space. Raises ValueError unless it is Discrete."""
     if not isinstance(space, Discrete):
         raise ValueError(f"{name} must be Discrete, got {space}")
     return space
 
 
 def state_index(observation: Any, start: int, num_states: int, step: int) -> int:
-    """The state, counted from 0; ValueError, naming the step, unless the observation is one of them."""
+    """The observation's state, counted from 0. Raises ValueError, naming the step, if it is not in the space."""
     state = observation - start
     if not (0 <= state < num_states and state == int(state)):
         raise ValueError(
@@ -298,22 +300,22 @@ def state_index(observation: Any, start: int, num_states: int, step: int) -> int
 
 
 def check_length(probabilities: Sequence[float], num_actions: int) -> None:
-    """Raise ValueError unless the strategy has given a probability for each action."""
+    """Raise ValueError unless the strategy has returned one probability per action."""
     if len(probabilities) != num_actions:
         raise ValueError(
-            f"the strategy must give {num_actions} probabilities, got {len(probabilities)}"
+            f"strategy must return {num_actions} probabilities, got {len(probabilities)}"
         )
 
 
 def check_table(table: Table, new: Table) -> None:
-    """Raise ValueError unless the table has the shapes of a new one, finite values and whole counts ≥ 0."""
+    """Raise ValueError unless the table has the right shapes, finite values, and whole counts ≥ 0."""
     q_values = np.array(table.q_values, dtype=float)
     check_array("q_values", q_values, np.shape(new.q_values))
     check_visits(table.counts, np.shape(new.counts))
 
 
 def checked_features(features: Array | None, num_states: int) -> Array:
-    """The features (states, K), the index of each state if None; ValueError unless they are that and finite."""
+    """The features (states, K); None means each state's index. Raises ValueError on a wrong shape or unless finite."""
     if features is None:
         features = np.arange(num_states, dtype=float)[:, None]  # (states, 1)
     if features.ndim != 2:

@@ -1,7 +1,7 @@
-"""UNREAL: auxiliary tasks that teach an actor-critic's network between rewards, as functions of arrays.
+"""UNREAL's auxiliary tasks, which train an actor-critic's network while rewards are rare, as functions of arrays.
 
-Pseudo-rewards for control of pixels and of hidden units, n-step targets, the dueling head, reward prediction, the loss
-with its weights, a step of the LSTM. `vime_lecture.recurrent` is the agent that uses them all.
+Pixel control and feature control, n-step targets, the dueling head, reward prediction, the weighted loss, and a step
+of the LSTM. `vime_lecture.recurrent` is the agent that uses them.
 
 Axes: T time steps, B environments, N rows, H, W, C height, width and channels of an image, A actions, G controlled
 quantities (cells or hidden units). Time comes first. Rewards belong to the step they end: row t holds o_t, a_t, r_t and
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import autograd.numpy as np
-import numpy as onp  # for what no gradient passes through
+import numpy as onp  # plain NumPy, for values without gradients
 from autograd.scipy.special import expit, logsumexp
 from numpy.typing import ArrayLike, NDArray
 
@@ -28,7 +28,7 @@ from vime_ref import check_indices
 
 # ---------------------------------------------------------------- constants
 
-FRAMES = 3  # that reward prediction sees, [UNREAL]
+FRAMES = 3  # frames that reward prediction sees, [UNREAL]
 CLASSES = 3  # negative, zero, positive
 
 # ---------------------------------------------------------------- types
@@ -44,7 +44,7 @@ def pixel_control_rewards(observations: ArrayLike, cell_size: int) -> Array:
 
         r_t = mean |o_{t+1} − o_t| over each cell
 
-    Raises ValueError unless finite, with H and W multiples of cell_size.
+    Raises ValueError unless observations are finite, with H and W multiples of cell_size.
     Source: [UNREAL], cells of 4 by 4.
 
     >>> pixel_control_rewards(onp.array([[[[3], [0]]], [[[0], [2]]]], dtype=onp.uint8), 1)
@@ -59,9 +59,9 @@ def pixel_control_rewards(observations: ArrayLike, cell_size: int) -> Array:
 
 
 def pixel_changes(before: ArrayLike, after: ArrayLike, cell_size: int) -> Array:
-    """mean |after − before| over the pixels and channels of each cell, (..., H/cell, W/cell), in units of the pixels.
+    """Mean |after − before| over the pixels and channels of each cell, (..., H/cell, W/cell), in units of the pixels.
 
-    Images (..., H, W, C) of any number type, cast before they are subtracted (uint8 would wrap around).
+    Images (..., H, W, C) of any number type are cast before subtracting, because uint8 would wrap around.
     """
     before = onp.asarray(before, dtype=float)
     after = onp.asarray(after, dtype=float)
@@ -71,14 +71,14 @@ def pixel_changes(before: ArrayLike, after: ArrayLike, cell_size: int) -> Array:
 
 
 def cell_means(images: ArrayLike, cell_size: int) -> Array:
-    """Mean of each cell of cell_size by cell_size pixels: (..., H, W, C) -> (..., H/cell, W/cell, C)."""
+    """Mean over each cell of cell_size by cell_size pixels: (..., H, W, C) -> (..., H/cell, W/cell, C)."""
     images = onp.asarray(images, dtype=float)
     check_cells(images, cell_size)
     *lead, height, width, channels = images.shape
     down = height // cell_size
     right = width // cell_size
 
-    # Add the lines of pixels of each cell, then the pixels of each line.
+    # Sum over the rows of pixels in each cell, then over the pixels of each row.
     lines = images.reshape(*lead, down, cell_size, width * channels)  # (..., W·C)
     rows = lines.sum(axis=-2)  # (..., H/cell, W·C)
     pixels = rows.reshape(*lead, down, right, cell_size, channels)  # (..., cell, C)
@@ -91,9 +91,8 @@ def feature_control_rewards(activations: ArrayLike) -> Array:
 
         r_t = h_{t+1}
 
-    [UNREAL] has the agent activate each unit of a layer as much as it can. The activation itself is the reward, not its
-    change.
-    Raises ValueError unless finite and (T+1, G) with T ≥ 1.
+    In [UNREAL] the agent learns to activate each unit of a layer. The reward is the activation, not its change.
+    Raises ValueError unless activations are finite and (T+1, G) with T ≥ 1.
     Source: [UNREAL].
     """
     activations = onp.asarray(activations, dtype=float)
@@ -113,13 +112,14 @@ def n_step_returns(
     *,
     gamma: float,
 ) -> Array:
-    """n-step returns (T, ...) of rewards and next_values (T, ...), the values of the true next states.
+    """n-step returns (T, ...) from rewards and next_values (T, ...), the values of the true next states.
 
         R_t = r_t + γ·(0 if terminated, V(s_{t+1}) if truncated or in the last row, R_{t+1} otherwise)
 
-    terminated and truncated: each (T,) or more of the same leading axes. The transition into a terminal state counts:
-    its target is its reward. [A3C] has these targets, and value replay in [UNREAL].
-    Raises ValueError unless all are finite and the flags true or false.
+    terminated and truncated: (T,), or more of the leading axes of rewards.
+    The transition into a terminal state is included; its target is its reward. [A3C] and value replay in [UNREAL] use
+    these targets.
+    Raises ValueError unless all values are finite and flags are true or false.
     Source: [A3C], [UNREAL].
 
     >>> n_step_returns([0.0, 1.0, 2.0], [7.0, 7.0, 4.0], [0, 1, 0], [0, 0, 0], gamma=0.5)
@@ -131,7 +131,7 @@ def n_step_returns(
     ends = flags_over("terminated", terminated, rewards.shape)
     cuts = flags_over("truncated", truncated, rewards.shape)
 
-    # Backwards in time: what follows a step is 0, V or the return just found.
+    # Backward in time: a step's continuation is 0, V, or the return computed last.
     returns = onp.zeros(rewards.shape)
     following = next_values[-1]
     for t in reversed(range(len(rewards))):
@@ -154,8 +154,8 @@ def n_step_q_targets(
 
         `n_step_returns` with V(s) = max_a Q(s, a)
 
-    The maximum is taken where a target bootstraps; the actions between are those taken.
-    Raises ValueError as `n_step_returns` does, and unless there is an action at least.
+    Only the bootstrap value takes the maximum; the actions before it are the recorded ones.
+    Raises ValueError like `n_step_returns`, and if A = 0.
     Source: [UNREAL].
     """
     next_q_values = onp.asarray(next_q_values, dtype=float)
@@ -170,7 +170,7 @@ def dueling(values: Array, advantages: Array) -> Array:
 
         Q = V + A − mean_a A
 
-    Raises ValueError unless the shapes agree, with an action at least, and all are finite.
+    Raises ValueError unless the shapes agree, A ≥ 1, and all values are finite.
     Source: [Dueling], [UNREAL].
 
     >>> dueling(onp.array(1.0), onp.array([0.0, 4.0]))
@@ -185,7 +185,7 @@ def dueling(values: Array, advantages: Array) -> Array:
 
 
 def reward_class(rewards: ArrayLike) -> Rows:
-    """The class that reward prediction predicts: 0 if negative, 1 if zero, 2 if positive. [UNREAL]
+    """The class of a reward, which reward prediction predicts: 0 if negative, 1 if zero, 2 if positive. [UNREAL]
 
     >>> reward_class([-0.5, 0.0, 10.0])
     array([0, 1, 2])
@@ -196,10 +196,10 @@ def reward_class(rewards: ArrayLike) -> Rows:
 
 
 def reward_prediction_windows(ended: ArrayLike) -> Flags:
-    """A flag for each of (T, ...) rows: o_{t−2}, o_{t−1}, o_t are of one episode, so that they can predict r_t.
+    """Flags (T, ...): true if o_{t−2}, o_{t−1}, o_t belong to one episode, so that they can predict r_t.
 
-    ended: the episode was over, terminated or truncated, with that row's reward.
-    Raises ValueError on a flag that is neither true nor false.
+    ended (T, ...): true if the episode terminated or was truncated with that row's reward.
+    Raises ValueError if a flag is neither true nor false.
     """
     ended = checked_flags("ended", ended)
     fits = onp.zeros(ended.shape, dtype=bool)
@@ -213,13 +213,13 @@ def reward_prediction_windows(ended: ArrayLike) -> Flags:
 def sample_reward_windows(
     rewards: ArrayLike, ended: ArrayLike, coins: ArrayLike, places: ArrayLike
 ) -> Rows:
-    """Rows t to predict r_t for, as indices (N, axes of rewards), from rewards and ended (T, ...).
+    """Sample the rows t whose r_t is predicted, as indices (N, axes of rewards), from rewards and ended (T, ...).
 
         P(r_t ≠ 0) = ½, each half uniform over its windows
 
-    coins, places: noise (N,) uniform in [0, 1). A coin below ½ asks for a reward other than zero, a place for which
-    one. Without a window of one kind all come from the other; without any, there are no rows.
-    Raises ValueError on noise outside [0, 1) and on NaN.
+    coins, places (N,): noise, uniform in [0, 1). A coin below ½ selects a nonzero reward, and a place selects the
+    window. If one kind has no window, all rows come from the other. If no window exists, there are no rows.
+    Raises ValueError if noise is outside [0, 1) or NaN.
     Source: [UNREAL].
     """
     rewards = onp.asarray(rewards, dtype=float)
@@ -234,7 +234,7 @@ def sample_reward_windows(
     if not len(paid) + len(unpaid):
         return unpaid
 
-    # The coin says which kind, the place which window; cast first, because a sum may round up.
+    # The coin selects the kind, the place the window; cast first, because a sum may round up.
     wants_paid = ((coins < 0.5) | (len(unpaid) == 0)) & (len(paid) > 0)  # (N,)  U7
     place = (places * onp.where(wants_paid, len(paid), len(unpaid))).astype(int)
     index = place + onp.where(wants_paid, 0, len(paid))
@@ -245,12 +245,12 @@ def sample_reward_windows(
 
 
 def policy_loss(logits: Array, actions: Rows, advantages: Array) -> Array:
-    """The loss of the policy, of logits (..., A), actions and advantages (...).
+    """The policy loss, from logits (..., A), actions (...) and advantages (...).
 
         −mean(Â·log π(a|s))
 
     The advantages are constants.
-    Raises ValueError unless the shapes are these, no axis is empty, and all are finite.
+    Raises ValueError unless the shapes fit, no axis is empty, and all values are finite.
     Source: [A3C].
     """
     check_last_axes("logits", logits, "A")
@@ -260,9 +260,9 @@ def policy_loss(logits: Array, actions: Rows, advantages: Array) -> Array:
 
 
 def policy_entropy(logits: Array) -> Array:
-    """mean H(π(·|s)) in nats, of logits (..., A).
+    """The mean entropy H(π(·|s)) in nats, from logits (..., A).
 
-    Raises ValueError if an axis is empty, and unless all are finite.
+    Raises ValueError if an axis is empty or a logit is not finite.
     Source: [A3C].
     """
     check_last_axes("logits", logits, "A")
@@ -272,9 +272,9 @@ def policy_entropy(logits: Array) -> Array:
 
 
 def value_loss(values: Array, returns: Array) -> Array:
-    """½ mean (R − V)², both (...), on new steps or, as value replay, on old ones.
+    """The value loss ½ mean (R − V)², both (...), on new steps, or on replayed steps for value replay.
 
-    Raises ValueError unless the shapes are these, no axis is empty, and all are finite.
+    Raises ValueError unless the shapes fit, no axis is empty, and all values are finite.
     Source: [A3C], [UNREAL].
     """
     check_last_axes("values", values)
@@ -283,12 +283,12 @@ def value_loss(values: Array, returns: Array) -> Array:
 
 
 def control_loss(q_values: Array, actions: NDArray[Any], targets: Array) -> Array:
-    """The loss of control, of q_values (..., G, A), actions (...), targets (..., G).
+    """The control loss, from q_values (..., G, A), actions (...) and targets (..., G).
 
         mean over steps of Σ_g ½(target_g − Q_g(a))²
 
-    [UNREAL]: the sum over the cells is the loss, not their mean.
-    Raises ValueError unless the shapes are these, no axis is empty, and all are finite.
+    [UNREAL] takes the sum over cells, not the mean.
+    Raises ValueError unless the shapes fit, no axis is empty, and all values are finite.
     Source: [UNREAL].
     """
     check_last_axes("q_values", q_values, "G", "A")
@@ -301,11 +301,11 @@ def control_loss(q_values: Array, actions: NDArray[Any], targets: Array) -> Arra
 
 
 def reward_prediction_loss(logits: Array, classes: Rows) -> Array:
-    """The loss of reward prediction, of logits (N, 3) and classes (N,).
+    """The reward-prediction loss, from logits (N, 3) and classes (N,).
 
         −mean log p(class)
 
-    Raises ValueError unless the shapes are these, no axis is empty, and all are finite.
+    Raises ValueError unless the shapes fit, no axis is empty, and all values are finite.
     Source: [UNREAL].
     """
     check_last_axes("logits", logits, "3")
@@ -320,7 +320,7 @@ def log_softmax(logits: Array) -> Array:
 
 
 def chosen(values: Array, indices: NDArray[Any], name: str) -> Array:
-    """values (..., A) at the indices (...). Raises ValueError, by this name, unless they are indices below A."""
+    """values (..., A) at the indices (...). Raises ValueError, with this name, unless they are indices below A."""
     check_array(name, indices, values.shape[:-1])
     check_indices(name, indices, values.shape[-1])
     one_hot = onp.eye(values.shape[-1])[indices.astype(int)]  # (..., A)
@@ -331,7 +331,7 @@ def chosen(values: Array, indices: NDArray[Any], name: str) -> Array:
 
 
 class Losses(NamedTuple):
-    """The parts of the loss, each a mean over steps, before any weight; `entropy` is to grow."""
+    """The unweighted parts of the loss, each a mean over steps; `entropy` is maximized."""
 
     policy: Any
     value: Any
@@ -343,16 +343,16 @@ class Losses(NamedTuple):
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the loss; a weight 0 turns its task off."""
+    """Weights of the loss; weight 0 turns a task off."""
 
-    value: float = 0.5  # the critic learns at half the rate: [Port], after [A3C]'s code
+    value: float = 0.5  # the critic learns at half the rate: [Port], from [A3C]'s code
     entropy: float = 0.003  # between the 0.01 of [A3C] and the 1e-3 of [Port]
     value_replay: float = 1.0  # [Port]
 
-    # [Port]'s number; there for 400 cells, and pseudo-rewards not times 1 − γ.
+    # [Port]'s number, used there with 400 cells and pseudo-rewards without the factor 1 − γ.
     control: float = 0.05
 
-    # [Port]'s 1 stands beside sums over 20 steps; beside means it is 1/20.
+    # [Port] uses 1 with sums over 20 steps; with means that is 1/20.
     reward_prediction: float = 0.05
 
     def __post_init__(self) -> None:
@@ -360,7 +360,7 @@ class LossWeights:
             check_weight(name, weight)
 
     def vector(self) -> Array:
-        """The weights in the order of `Losses`: 1 for the policy, and the entropy's with a minus."""
+        """The weights (6,) in the order of `Losses`: 1 for the policy, and a negative weight for the entropy."""
         actor_critic = 1.0, self.value, -self.entropy
         auxiliary = self.value_replay, self.control, self.reward_prediction
         return onp.array([*actor_critic, *auxiliary])  # (6,)
@@ -384,10 +384,11 @@ def lstm_step(
 ) -> tuple[Array, Array]:
     """One step of an LSTM: new hidden and cell, (B, H) each.
 
-        c′ = f⊙c + i⊙g, h′ = o⊙tanh(c′), gates by gate_inputs + h·weights
+        c′ = f⊙c + i⊙g, h′ = o⊙tanh(c′), gates from gate_inputs + h·weights
 
-    gate_inputs (B, 4H): what input and bias add to the gates; hidden and cell (B, H); weights (H, 4H). `unroll` takes
-    the same step without checks, which saves it a tenth.
+    gate_inputs (B, 4H): the contribution of input and bias to the gates.
+    hidden and cell (B, H); weights (H, 4H).
+    `unroll` takes the same step without argument checks, which saves a tenth of its time.
     Raises ValueError unless all have these shapes and are finite.
     Source: [LSTM].
     """
@@ -408,15 +409,15 @@ def lstm_gated(gates: Array, cell: Array) -> tuple[Array, Array]:
 
 
 def checked_flags(name: str, flags: ArrayLike) -> Flags:
-    """Booleans (T, ...) from booleans or the numbers 0 and 1. Raises ValueError on any other, and without an axis."""
+    """Booleans (T, ...) from booleans or the numbers 0 and 1. Raises ValueError on other values or without an axis."""
     flags = onp.asarray(flags)
     if flags.ndim == 0 or onp.any((flags != 0) & (flags != 1)):
-        raise ValueError(f"{name} must be (T, ...) of true and false, got {flags}")
+        raise ValueError(f"{name} must be (T, ...) with true and false, got {flags}")
     return flags.astype(bool)
 
 
 def flags_over(name: str, flags: ArrayLike, shape: tuple[int, ...]) -> Flags:
-    """`checked_flags` of the leading axes of this shape, with an axis of 1 for each other."""
+    """`checked_flags` for the leading axes of this shape, with an axis of length 1 for each remaining axis."""
     flags = checked_flags(name, flags)
     if flags.shape != shape[: flags.ndim]:
         raise ValueError(f"{name} must have leading axes of {shape}, got {flags.shape}")
@@ -434,11 +435,11 @@ def check_noise(name: str, noise: Array, shape: tuple[int, ...]) -> None:
 
 
 def check_last_axes(name: str, values: Array, *axes: str) -> None:
-    """Raise ValueError unless the values are finite and have these axes at least, and none of length 0."""
+    """Raise ValueError unless the values are finite, end in these axes, and have no axis of length 0."""
     shape = onp.shape(values)
     if len(shape) < len(axes) or 0 in shape:
         raise ValueError(
-            f"{name} must be ({', '.join(('...', *axes))}), none of them 0, got {shape}"
+            f"{name} must be ({', '.join(('...', *axes))}) with no axis of length 0, got {shape}"
         )
     check_finite(name, values)
 
@@ -452,16 +453,16 @@ def check_episode(name: str, values: Array, axes: str) -> None:
 
 
 def check_cells(images: Array, cell_size: int) -> None:
-    """Raise ValueError unless the images are (..., H, W, C), not empty, H and W multiples of the cell size."""
+    """Raise ValueError unless images are nonempty (..., H, W, C), with H and W multiples of the cell size."""
     check_count("cell_size", cell_size)
     shape = images.shape[-3:]
     if len(shape) < 3 or 0 in shape or shape[0] % cell_size or shape[1] % cell_size:
-        wanted = f"(..., H, W, C), none of them 0, H and W multiples of {cell_size}"
+        wanted = f"nonempty (..., H, W, C) with H and W multiples of {cell_size}"
         raise ValueError(f"images must be {wanted}, got {images.shape}")
 
 
 def check_path(rewards: Array, next_values: Array, gamma: float) -> None:
-    """Raise ValueError unless rewards and next values have one shape, a row at least, and are finite."""
+    """Raise ValueError unless rewards and next values have one shape, at least one row, and are finite."""
     check_fraction("gamma", gamma)
     check_finite("rewards", rewards)
     check_array("next_values", next_values, rewards.shape)
@@ -470,7 +471,7 @@ def check_path(rewards: Array, next_values: Array, gamma: float) -> None:
 
 
 def check_next_q_values(next_q_values: Array, axes_of_rewards: int) -> None:
-    """Raise ValueError unless the values have the axes of rewards and one of A ≥ 1 actions."""
+    """Raise ValueError unless the values have the axes of rewards and an axis of A ≥ 1 actions."""
     if next_q_values.ndim != axes_of_rewards + 1 or next_q_values.shape[-1] == 0:
         raise ValueError(
             f"next_q_values must have the axes of rewards and A >= 1, got {next_q_values.shape}"
@@ -489,7 +490,7 @@ def check_advantages(values: Array, advantages: Array) -> None:
 def check_windows(
     rewards: Array, ended: ArrayLike, coins: Array, places: Array
 ) -> None:
-    """Raise ValueError unless rewards are finite, ended of their shape, and coins and places noise (N,)."""
+    """Raise ValueError unless rewards are finite, ended has their shape, and coins and places are noise (N,)."""
     check_finite("rewards", rewards)
     check_array("ended", onp.asarray(ended), rewards.shape)
     check_noise("coins", coins, (coins.size,))
@@ -497,7 +498,7 @@ def check_windows(
 
 
 def check_weight(name: str, weight: float) -> None:
-    """Raise ValueError unless the weight is ≥ 0 and finite."""
+    """Raise ValueError if the weight is negative or not finite."""
     if not (onp.isfinite(weight) and weight >= 0):
         raise ValueError(f"{name} must be >= 0 and finite, got {weight}")
 

@@ -10,13 +10,13 @@ from vime_check import judge
 
 @pytest.fixture
 def vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A few vectors; what is under test stands in the current folder."""
+    """A few vectors; the implementation under test is in the current folder."""
     monkeypatch.chdir(tmp_path)
     return write_vectors(tmp_path / "few", CASES)
 
 
 @pytest.fixture
 def few(vectors: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The few vectors in place of the project's own."""
+    """The few vectors instead of the project's own."""
     monkeypatch.setattr(judge, "VECTORS", vectors)
     return vectors

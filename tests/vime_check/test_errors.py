@@ -1,4 +1,4 @@
-"""Errors of outputs, against numbers by hand."""
+"""Errors of outputs, against hand-computed numbers."""
 
 import math
 from typing import Any
@@ -65,7 +65,7 @@ def test_difference_is_relative_to_the_floor_and_names_the_array() -> None:
     small, half = {"a": np.array([0.25])}, {"a": np.array([0.5])}
     assert difference(small, half, "elementwise", floor=1.0) == (0.25, "")
     short = {"a": np.array([0.5, 0.5])}
-    reason = "shape (2,) in place of (1,) in a"
+    reason = "shape (2,) instead of (1,) in a"
     assert difference(short, half, "elementwise") == (math.inf, reason)
 
 

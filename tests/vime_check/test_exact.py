@@ -1,4 +1,4 @@
-"""Fifty digits: how a form is run, and that no form takes a wrong output for the right one."""
+"""50-digit arithmetic: how a form runs, and that no form accepts a wrong output."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def a_little_larger(output: Any) -> Any:
 def test_closed_form_controls_of_known_mistakes_and_of_the_ninth_digit(
     name: str,
 ) -> None:
-    """50 digits take no wrong output for the right one: the mistakes' outputs in place of the reference's."""
+    """50 digits reject the mistakes' outputs in the reference's role."""
     operation = OPERATIONS[name]
     valid = [case for case in operation.cases() if not case.why]
     wrong = [
@@ -51,7 +51,7 @@ def test_closed_form_controls_of_known_mistakes_and_of_the_ninth_digit(
 
 
 def test_a_form_takes_50_digits_and_gives_float64() -> None:
-    """1/3 + 1e-30 − 1/3 is 0 in float64; whole numbers, flags and texts stay as they are."""
+    """1/3 + 1e-30 − 1/3 is 0 in float64; whole numbers, flags and texts do not change."""
     seen: dict[str, Any] = {}
 
     def form(**given: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Fuzzing: what it finds of planted mistakes, of broken programs, and of honest ones."""
+"""Fuzzing: results for planted mistakes, broken programs, and correct programs."""
 
 import json
 import re
@@ -70,7 +70,7 @@ def test_fuzz_shrinks_a_planted_mistake_to_a_vector(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The vector fails the same implementation and passes an honest one and the reference."""
+    """The vector fails the same implementation; a correct one and the reference pass it."""
     name = module(PLANTED.format(operation, wrong))
     assert command_line("fuzz", name, "--only", operation, "--examples", "300") == 1
     (text,) = [
@@ -253,7 +253,7 @@ def near_identity() -> Drawn:
 
 
 def test_fuzz_names_rounding_noise_by_its_size_and_writes_its_band() -> None:
-    """Control: the right output, 30 % off, is no noise."""
+    """Control: the correct output with an error of 30 % is not noise."""
     drawn = near_identity()
     (textbook,) = OPERATIONS["kl_diag_normal"].mistakes["NaiveNearIdentity"]
     given = {name: np.array(value) for name, value in drawn.vector.inputs.items()}
@@ -271,7 +271,7 @@ def test_fuzz_names_rounding_noise_by_its_size_and_writes_its_band() -> None:
 def test_an_answer_without_numbers_is_no_measure_of_how_near_a_mistake_has_to_be() -> (
     None
 ):
-    """Control: one that is off by little asks for outputs that are ten times nearer."""
+    """Control: a mistake with a small error requires outputs ten times nearer."""
     vector = near_identity().vector
     for answer in ({"error": "no"}, {"result": "text"}):
         assert fuzzer.reach(vector, answer) == vector.tolerance
@@ -281,7 +281,7 @@ def test_an_answer_without_numbers_is_no_measure_of_how_near_a_mistake_has_to_be
 
 
 def test_fuzz_passes_over_a_mistake_that_has_no_output() -> None:
-    """Rows of several environments can't be left out; what TerminalDropped gives for their rewards is there."""
+    """Rows of several environments can't be left out; TerminalDropped's output for their rewards is present."""
     samples = {v.operation: v for v in load_vectors(None, "f64")}
     given = {"rewards": [[1.0], [2.0]], "next_values": [[0.0], [3.0]]}
     given |= {"terminated": [[True], [False]], "truncated": [[False], [False]]}
@@ -292,7 +292,7 @@ def test_fuzz_passes_over_a_mistake_that_has_no_output() -> None:
 
 
 def test_operations_that_fuzz_skipped_take_one_line() -> None:
-    """Control: one that is alone has its reason."""
+    """Control: a single one has its reason."""
     passed = Finding("mlp", "passed", "no disagreement in 9 examples", None)
     skipped = [Finding(f"op_{i}", "skipped", f"no op_{i}", None) for i in range(7)]
     lines = str(FuzzReport("mine", (*skipped, passed))).splitlines()

@@ -1,4 +1,4 @@
-"""The package: what it offers, and what importing it takes."""
+"""The package: its names, and the imports that it needs."""
 
 import ast
 import subprocess
@@ -14,7 +14,7 @@ HEAVY = (*REFERENCE, "vime_gym", "vime_lab", "gymnasium", "scipy", "autograd", "
 
 
 def loaded(code: str, folder: Path) -> list[str]:
-    """Those of HEAVY that a fresh Python has loaded after running the code."""
+    """The modules of HEAVY that a fresh Python has loaded after running the code."""
     shown = f"{code}\nimport sys; print(*[n for n in {HEAVY!r} if n in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", shown],
@@ -44,13 +44,13 @@ ASK = "from vime_check import check; assert check('mine', only='softplus').ok"
 def test_checking_others_takes_numpy_and_the_vectors_only(
     code: str, names: list[str], tmp_path: Path
 ) -> None:
-    """Nor does the process that serves a module load more, or the module would raise."""
+    """The process that serves a module loads no more either; the module would raise."""
     (tmp_path / "mine.py").write_text(MINE.format(HEAVY))
     assert loaded(code, tmp_path) == names
 
 
 def test_checking_the_reference_loads_it(tmp_path: Path) -> None:
-    """The control; fuzz compares with the reference as well."""
+    """Control; fuzz also compares with the reference."""
     for code in (
         "from vime_check import check; check(only='softplus')",
         "from vime_check import fuzz",

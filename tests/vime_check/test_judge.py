@@ -1,4 +1,4 @@
-"""The runner of the cross-checks: what it says of honest and of mistaken implementations, and how it is asked."""
+"""The runner of cross-checks: verdicts on correct and mistaken implementations, and its arguments."""
 
 import json
 import re
@@ -92,17 +92,17 @@ def test_an_implementation_that_offers_nothing_is_not_ok(vectors: Path) -> None:
         ),
         ("rho", "error 1.0e+00"),
         ("rho * np.nan", "NaN at index (0,)"),
-        ("rho[None]", "shape (1, 1) in place of (1,)"),
-        ("{'sigma': rho}", "the names 'sigma' in place of one array"),
+        ("rho[None]", "shape (1, 1) instead of (1,)"),
+        ("{'sigma': rho}", "the names 'sigma' instead of one array"),
         (
             "{f'o{n}': rho for n in range(9)}",
-            "the names 'o0', 'o1', 'o2', 'o3', 'o4' and 4 more in place of one array",
+            "the names 'o0', 'o1', 'o2', 'o3', 'o4' and 4 more instead of one array",
         ),
-        ("(rho,)", "returned a tuple"),
-        ("'text'", "returned str"),
-        ("None", "returned NoneType"),
-        ("rho + 1j", "complex128; numbers"),
-        ("{'deep': {'deeper': rho}}", "returned dict"),
+        ("(rho,)", "got a tuple"),
+        ("'text'", "got str"),
+        ("None", "got NoneType"),
+        ("rho + 1j", "of complex128"),
+        ("{'deep': {'deeper': rho}}", "got dict"),
     ],
 )
 def test_results_of_each_kind(result: str, why: str, vectors: Path) -> None:
@@ -133,7 +133,7 @@ ACCEPTS = (
 def test_a_known_mistake_that_divides_0_by_0_is_named_by_its_nan(
     result: str, names: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """Control: NaN where the mistake has a number."""
+    """Control: NaN at an index with a number in the mistake's output."""
     wrong = {"MissingHalf": {"output": ["NaN", "NaN"]}}
     folder = write_vectors(
         tmp_path / "nan", [case("softplus", "two", {"rho": [1.0, -1.0]}, wrong=wrong)]
@@ -174,7 +174,7 @@ def test_a_mistake_of_another_shape_is_named(tmp_path: Path) -> None:
         vectors=write_vectors(tmp_path / "v", [changed]),
     )
     assert report.bad()[0].mistakes == ("Longer",)
-    assert "shape (3,) in place of (2,); matches Longer" in str(report)
+    assert "shape (3,) instead of (2,); matches Longer" in str(report)
 
 
 def test_the_nearest_mistake_comes_first_and_one_may_have_a_tolerance_of_its_own(
@@ -209,7 +209,7 @@ def test_accepting_what_should_be_refused_is_lenient_and_fails_only_where_strict
     strict = check("mine", vectors=vectors, strict=True)
     assert not strict.ok
     assert strict.lines() == [
-        "softplus/nan: accepted an input that should be refused: rho must be finite"
+        "softplus/nan: accepted an input that should be rejected: rho must be finite"
     ]
 
 
@@ -221,7 +221,7 @@ def test_refusing_a_valid_input_fails_and_another_exception_is_an_error(
         vectors=vectors,
     )
     assert statuses(report, "softplus") == {"failed": 2, "refused": 1}
-    assert "refused a valid input: no [31m thanks" in str(report)
+    assert "rejected a valid input: no [31m thanks" in str(report)
     report = check(
         module("\ndef softplus(rho): raise TypeError('no')", "other"), vectors=vectors
     )
@@ -239,7 +239,7 @@ def test_an_exception_of_any_kind_refuses_an_invalid_input_but_an_unusable_resul
     ).outcomes
     assert (outcome.status, outcome.message) == (
         "refused",
-        "refused by an error: IndexError: out",
+        "rejected by an error: IndexError: out",
     )
     for name, body in {
         "text": "return 'text'",
@@ -256,7 +256,7 @@ def test_an_exception_of_any_kind_refuses_an_invalid_input_but_an_unusable_resul
 def test_failures_share_a_line_where_they_share_a_mistake_or_a_message(
     tmp_path: Path,
 ) -> None:
-    """Three cases are twice the right output; the second of them is another mistake's output as well."""
+    """Three cases are twice the correct output; the second is also another mistake's output."""
     wrong = [
         {"Half": {"output": 4.0}},
         {"Other": {"output": 4.0}, "Half": {"output": 4.0}},
@@ -292,7 +292,7 @@ class swapped:
 
 
 def test_an_unknown_mistake_stays_unnamed_on_the_vectors_of_the_project() -> None:
-    """Each operation is scaled by a factor that is no mistake of anyone's; the swapped KL is named."""
+    """Each operation is scaled by a factor that matches no known mistake; the swapped KL is named."""
     Path("unknown.py").write_text(UNKNOWN)
     bad = check("unknown:scaled").bad()
     assert {each.operation for each in bad} == {"kl_diag_normal", "information_gains"}
@@ -303,17 +303,17 @@ def test_an_unknown_mistake_stays_unnamed_on_the_vectors_of_the_project() -> Non
 @pytest.mark.parametrize(
     ("result", "reason"),
     [
-        ("null", "null stands where a number should"),
-        ("[true]", "true stands where a number should"),
-        ('["1"]', '"1" stands where a number should'),
-        ('{"a": {"b": 1}}', "stands where a number should"),
+        ("null", "result must hold numbers, got null"),
+        ("[true]", "result must hold numbers, got true"),
+        ('["1"]', 'result must hold numbers, got "1"'),
+        ('{"a": {"b": 1}}', "result must hold numbers, got"),
         ("[[1], 2]", "not an array of numbers"),
         ("[NaN]", "NaN at index (0,)"),
         ('["NaN"]', "NaN at index (0,)"),
         ("[1" + "0" * 400 + "]", "not an array of numbers"),
         ("[" * 400 + "1" + "]" * 400, "not an array of numbers"),
-        ("[]", "shape (0,) in place of (1,)"),
-        ("{}", "no names in place of one array"),
+        ("[]", "shape (0,) instead of (1,)"),
+        ("{}", "no names instead of one array"),
     ],
 )
 def test_an_answer_that_is_no_array_of_numbers_fails(
@@ -526,7 +526,7 @@ def test_three_lines_of_pytest_say_what_is_wrong(
 
 
 def test_operations_that_are_not_offered_take_one_short_line() -> None:
-    """Control: a case that is skipped of an operation that is offered adds no line."""
+    """Control: a skipped case of an offered operation adds no line."""
     names = [f"operation_{number}" for number in range(47)]
     outcomes = [Outcome(f"{name}/a", name, "skipped") for name in names]
     outcomes += [Outcome("mlp/a", "mlp", "passed"), Outcome("mlp/b", "mlp", "skipped")]

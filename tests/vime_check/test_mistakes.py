@@ -1,4 +1,4 @@
-"""Known mistakes: each has a note, is hunted and told apart; and the band of errors that looks like noise."""
+"""Known mistakes: each has a note and a case that must detect it; and the band of errors that looks like noise."""
 
 import subprocess
 import sys
@@ -78,5 +78,5 @@ def test_page_names_operations_of_each_mistake() -> None:
 def test_noise_band_against_numbers_by_hand(
     measured: float, allowed: float, band: tuple[float, float]
 ) -> None:
-    """A hundredth to thirty times; beyond the tolerance, not empty, and no more than a tenth."""
+    """From 1/100 to 30 times; above the tolerance, not empty, and at most 1/10."""
     assert noise_band(measured, allowed) == pytest.approx(band)

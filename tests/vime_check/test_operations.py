@@ -1,4 +1,4 @@
-"""The registry: what an operation holds, and that all of it stands in one file."""
+"""The registry: an operation's parts, which are all in one file."""
 
 import shutil
 from typing import Any
@@ -32,7 +32,7 @@ def doubled(x: Any, layer_sizes: Any) -> Any:
 
 @pytest.fixture
 def added() -> Any:
-    """One more operation, for the time of a test."""
+    """A temporary operation for one test."""
     register(
         "new",
         "elementwise",
@@ -45,7 +45,7 @@ def added() -> Any:
 
 
 def test_an_operation_is_all_that_was_registered(added: Operation) -> None:
-    """Kinds of inputs that it lacks, cases that need others and flags of others count for nothing."""
+    """Kinds of missing inputs, cases that need other inputs, and mistakes of other operations are ignored."""
     assert (added.name, added.family, added.names) == (
         "doubled",
         "new",
@@ -94,7 +94,7 @@ def test_tolerances_are_ten_measured_errors_and_no_less_than_ten_units(
 
 
 def test_rounded_values_are_numbers_of_float32_if_they_are_meant_for_it() -> None:
-    """Control: for float64 alone, and whole numbers, flags and texts, they stay as they are."""
+    """Control: values for float64 only, whole numbers, flags and texts do not change."""
     values = [0.1, np.array([0.1]), 3, True, "taylor", None]
     assert rounded(values, ("f64",)) is values
     number, array, *rest = rounded(values, ("f64", "f32"))
@@ -120,7 +120,7 @@ def parts(operation: Operation) -> list[Any]:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_everything_about_an_operation_stands_in_one_file(name: str) -> None:
-    """Helpers that several operations share stand before them: in networks, agents or exact."""
+    """Shared helpers are defined before the operations: in networks, agents or exact."""
     operation = OPERATIONS[name]
     home = operation.cases.args[1].__module__
     shared = {f"vime_check.{each}" for each in ("cases.networks", "exact")}
@@ -131,7 +131,7 @@ def test_everything_about_an_operation_stands_in_one_file(name: str) -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 def test_measured_errors_against_the_javascript_adapter() -> None:
-    """Both have two digits, hence the five per cent."""
+    """Both have two digits, so the tolerance is 5 %."""
     report = check(command=f"node '{ROOT / 'examples' / 'vime_adapter.js'}'")
     measured = {name: each.measured[0] for name, each in OPERATIONS.items()}
     for outcome in report.outcomes:

@@ -1,4 +1,4 @@
-"""Programs under test: broken and hostile ones are reported as that, and nothing of theirs gets beyond the protocol."""
+"""Programs under test: broken and hostile ones are reported, and only protocol lines reach the checker."""
 
 import os
 import shlex
@@ -53,13 +53,13 @@ IN_A_CALL = {
     "hang": ("while True: pass", "no answer within 1 s"),
     "os._exit": ("import os; os._exit(7)", "exited with code 7"),
     "sys.exit": ("import sys; sys.exit(3)", "SystemExit: 3"),
-    "signal": ("import os; os.kill(os.getpid(), 11)", "ended by signal SIGSEGV"),
+    "signal": ("import os; os.kill(os.getpid(), 11)", "killed by signal SIGSEGV"),
     "interrupt": (
         "raise KeyboardInterrupt",
-        "ended by signal SIGINT: KeyboardInterrupt",
+        "killed by signal SIGINT: KeyboardInterrupt",
     ),
     "recursion": ("return softplus(rho)", "RecursionError"),
-    "huge": ("return np.zeros(300_000)", "answer of more than 1 MiB"),
+    "huge": ("return np.zeros(300_000)", "answer longer than 1 MiB"),
     "closes": (
         "import os; os.closerange(3, 20); import time; time.sleep(60)",
         "closed its stdin or stdout",
@@ -83,7 +83,7 @@ def test_a_module_that_breaks_in_a_call_is_reported_as_that_and_the_rest_goes_on
     raised = name in (
         "sys.exit",
         "recursion",
-    )  # which the worker outlives, so that an invalid input is refused
+    )  # the worker survives, so that an invalid input is rejected
     assert statuses(report, "softplus") == (
         {"errored": 2, "refused": 1} if raised else {"errored": 3}
     ), str(report)
@@ -114,7 +114,7 @@ def test_a_module_that_breaks_at_import_is_tried_once(
     assert line.startswith("did not start: ")
     assert reason in line
     assert {each.message for each in report.outcomes[1:]} == {
-        "not tried, for the implementation did not start"
+        "not tried, because the implementation did not start"
     }
 
 
@@ -144,20 +144,20 @@ BABBLE = {
     "long": ("print('1' * 10**5, flush=True)", "not JSON: 111"),
     "binary": ("os.write(1, bytes(range(128, 256)) + b'\\n')", "not JSON: "),
     "empty": ("print(flush=True)", "not JSON: "),
-    "seq": ("say(seq=q['seq'] + 1, result=1.0)", "in place of "),
+    "seq": ("say(seq=q['seq'] + 1, result=1.0)", "instead of "),
     "text seq": (
         "say(seq=str(q['seq']), result=1.0)",
-        "answered number '1' in place of 1",
+        "answered number '1' instead of 1",
     ),
-    "no seq": ("say(result=1.0)", "answered number None in place of "),
+    "no seq": ("say(result=1.0)", "answered number None instead of "),
     "twice": (
         "say(seq=q['seq'], result=[0.0]); say(seq=q['seq'], result=[0.0])",
-        "answered number 1 in place of 2",
+        "answered number 1 instead of 2",
     ),
     "nothing": ("say(seq=q['seq'])", "no result in {'seq': "),
     "endless line": (
         "os.set_blocking(1, True)\n        while True: os.write(1, b'x' * 65536)",
-        "more than 1 MiB",
+        "longer than 1 MiB",
     ),
     "endless lines": ("while True: print('x')", "not JSON: x"),
     "exit": ("sys.exit('bye')", "exited with code 1: bye"),
@@ -179,7 +179,7 @@ def test_a_program_that_babbles_is_reported_as_that_and_the_rest_goes_on(
     assert bad, str(report)
     assert any(reason in each.message for each in bad), str(report)
     others = [each.status for each in report.outcomes if each.operation != "softplus"]
-    late = name == "twice"  # what is too much is seen with the next answer
+    late = name == "twice"  # extra output is noticed with the next answer
     assert Counter(others) == Counter(skipped=len(others) - late, errored=int(late))
 
 
@@ -192,13 +192,13 @@ def test_answers_that_are_too_long_are_breaks_and_one_that_is_not_is_read(
         module("\ndef softplus(rho): return np.zeros(300_000)"), vectors=folder
     )
     assert [each.message for each in report.outcomes[:3]] == [
-        "answer of more than 1 MiB"
+        "answer longer than 1 MiB"
     ] * 3
     assert all("not tried" in each.message for each in report.outcomes[3:])
     report = check(
         module("\ndef softplus(rho): return np.zeros(100_000)", "short"), vectors=folder
     )
-    assert report.lines() == ["softplus/0 and 4 more: shape (100000,) in place of (1,)"]
+    assert report.lines() == ["softplus/0 and 4 more: shape (100000,) instead of (1,)"]
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_program_that_does_not_start_is_an_error_of_every_case(
 def test_children_that_a_program_leaves_in_its_process_group_are_ended(
     ending: str, vectors: Path
 ) -> None:
-    """The child holds stdout open, and writes a line a moment while it lives."""
+    """The child keeps stdout open, and writes lines as long as it lives."""
     spawn = "import subprocess, sys, os, time; subprocess.Popen(['sh', '-c', 'echo $$ > pid; sleep 600'])"
     wait = "\n    while not os.path.exists('pid') or not open('pid').read(): time.sleep(0.01)\n    "
     end = {
@@ -237,7 +237,7 @@ def test_children_that_a_program_leaves_in_its_process_group_are_ended(
 
 
 def alive(pid: int) -> bool:
-    """Whether the process still runs, given a moment to end; one that nobody waited for does not."""
+    """Whether the process still runs after a moment to exit; a zombie does not."""
     for _ in range(100):
         try:
             state = subprocess.run(
@@ -276,7 +276,7 @@ def test_nothing_is_given_to_a_shell(vectors: Path) -> None:
 
 
 def test_the_wire_knows_no_operation_and_no_input_by_name() -> None:
-    """Except "inputs", which is the protocol's word too. Control: the file of an operation names its inputs."""
+    """Except "inputs", which is also the protocol's word. Control: the file of an operation names its inputs."""
     quoted = {
         *OPERATIONS,
         *(name for each in OPERATIONS.values() for name in each.names),
@@ -342,12 +342,12 @@ RUST = """error[E0308]: mismatched types
     ],
 )
 def test_error_line_against_what_languages_write(text: str, line: str) -> None:
-    """Control: the last line that stands in the text is another, or there is no error."""
+    """Control: the text's last line is another one, or there is no error."""
     assert error_line(text) == line
 
 
 def test_the_error_of_a_program_is_shown_and_not_its_last_line(tmp_path: Path) -> None:
-    """What a program writes after its error, as Node does, is not the reason."""
+    """Text after a program's error, as Node writes it, is not the reason."""
     (tmp_path / "mine.py").write_text(
         f"import sys\nsys.stderr.write({NODE!r})\nexit(3)"
     )

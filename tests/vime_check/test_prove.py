@@ -1,4 +1,4 @@
-"""The vectors: their form, that the files are what the generator writes, and that the generator rejects bad cases."""
+"""The vectors: their form, agreement of the files with the generator, and bad cases that the generator rejects."""
 
 import copy
 import json
@@ -115,7 +115,7 @@ def test_flags_are_outputs_and_outputs_have_notes() -> None:
 
 
 def decoded(output: Any) -> Any:
-    """An output as the reference has it."""
+    """An output in the reference's types."""
     named = wire.decode_outputs(output)
     return named if isinstance(output, dict) else named[""]
 
@@ -147,7 +147,7 @@ NEAR = [case for case in STORED if "NaiveNearIdentity" in case["flags"]]
 
 
 def named(case: dict[str, Any], dtype: str, factor: float) -> tuple[str, ...] | None:
-    """The mistakes named where an output is so many times the right one; None where it passes."""
+    """The mistakes named if an output is this multiple of the correct one; None if it passes."""
     (vector,) = [each for each in load_vectors(VECTORS, dtype) if each.id == case["id"]]
     outcome = outcome_of(vector, {"result": factor * case["output"]})
     return None if outcome.status == "passed" else outcome.mistakes
@@ -164,7 +164,7 @@ def named(case: dict[str, Any], dtype: str, factor: float) -> tuple[str, ...] | 
 def test_rounding_noise_is_named_by_its_size_against_the_textbook_sum(
     case: dict[str, Any], dtype: str
 ) -> None:
-    """Control: an output 30 % or 20 % off is no noise, nor is one a hundredth of the least noise off."""
+    """Control: an output with an error of 30 % or 20 % is not noise, and neither is 1/100 of the minimum noise."""
     band, allowed = (
         case["wrong"]["NaiveNearIdentity"][dtype],
         case.get("tolerance", {}).get(dtype, 1e-6),
@@ -242,7 +242,7 @@ def test_verify_control_of_changed_files(
 def test_verify_control_of_kinds_of_inputs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are in a file of their own, which is written with the vectors of the project."""
+    """They are in a separate file, which is written together with the project's vectors."""
     kinds = json.loads(wire.INPUTS.read_text("utf-8"))
     assert kinds == vectors.inputs_file()
     del kinds["mlp"]
@@ -260,7 +260,7 @@ def test_verify_control_of_kinds_of_inputs(
 
 
 def doubling(wrong: Any, **changes: Any) -> Operation:
-    """An operation that doubles x, under a name that has tolerances, with one mistake."""
+    """An operation that doubles x, under a name with tolerances, with one mistake."""
     mistakes = {"MissingHalf": (lambda x: wrong(x),)}
     return Operation(
         "softplus",
@@ -286,12 +286,12 @@ def test_writer_takes_a_mistake_that_is_told_apart() -> None:
 def test_writer_refuses_a_case_whose_wrong_output_is_too_near_or_no_number(
     wrong: Any,
 ) -> None:
-    with pytest.raises(ValueError, match="does not tell MissingHalf apart"):
+    with pytest.raises(ValueError, match="does not detect MissingHalf"):
         proved(doubling(wrong), CASE)
 
 
 def test_writer_takes_no_number_of_a_mistake_that_divides_0_by_0() -> None:
-    """Another mistake is refused for it, in the test above."""
+    """Another mistake is rejected for it, in the test above."""
     right = doubling(lambda x: math.nan * x)
     lost = right._replace(
         mistakes={"UnderflowingDensity": right.mistakes["MissingHalf"]}
@@ -310,7 +310,7 @@ def test_writer_refuses_a_closed_form_that_disagrees_with_50_digits() -> None:
 
 
 def test_writer_refuses_an_invalid_case_that_the_reference_takes() -> None:
-    with pytest.raises(ValueError, match="must be refused"):
+    with pytest.raises(ValueError, match="must be rejected"):
         proved(
             doubling(lambda x: x),
             Case("two", "Two.", {"x": np.ones(1)}, why="it is not"),

@@ -1,4 +1,4 @@
-"""JSON and arrays: inputs of each kind, and outputs there and back."""
+"""JSON and arrays: inputs of each kind, and round trips of outputs."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from vime_check import wire
 
 
 def decoded(operation: str, inputs: dict[str, Any], dtype: str) -> dict[str, Any]:
-    """As a Python implementation takes them."""
+    """The inputs decoded for a Python implementation."""
     return wire.decode_inputs(inputs, wire.declared_kinds().get(operation, {}), dtype)
 
 
@@ -85,7 +85,7 @@ def test_lists_of_arrays_and_flags_that_are_none(dtype: str) -> None:
 
 
 def test_values_there_and_back() -> None:
-    """Numbers that JSON lacks are strings there; control: other strings are no numbers."""
+    """Numbers that JSON lacks are encoded as strings. Control: other strings are not numbers."""
     values = {"a": np.array([[1.5, math.nan], [math.inf, -math.inf]]), "b": 0.1}
     text = json.dumps(wire.encode(values), allow_nan=False)
     assert text == '{"a": [[1.5, "NaN"], ["Infinity", "-Infinity"]], "b": 0.1}'
@@ -94,7 +94,7 @@ def test_values_there_and_back() -> None:
     assert back["b"] == 0.1
     assert wire.decode_outputs([1, 2])[""].tolist() == [1.0, 2.0]
     for wrong in ("nan", "1.0"):
-        with pytest.raises(ValueError, match="stands where a number should"):
+        with pytest.raises(ValueError, match="result must hold numbers, got"):
             wire.decode_outputs([wrong])
 
 

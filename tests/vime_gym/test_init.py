@@ -1,4 +1,4 @@
-"""The tasks are found by their ids, whichever way the package is imported."""
+"""The tasks are found by their ids, for every way of importing the package."""
 
 import importlib.metadata
 import subprocess
@@ -14,7 +14,7 @@ MAKE = 'env = gymnasium.make("{}vime_ref/SparseMountainCar-v0")'
 
 
 def printed(script: str) -> str:
-    """What a process of its own prints, where each warning is an error."""
+    """The output of a separate process, in which each warning is an error."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
         capture_output=True,
@@ -57,7 +57,7 @@ print(sorted(set(sys.modules) - before))
 
 
 def test_the_plug_in_entry_point_registers_the_tasks() -> None:
-    """What a Gymnasium that loads plug-ins would call."""
+    """The function that a Gymnasium with plug-ins would call."""
     (entry,) = importlib.metadata.entry_points(group="gymnasium.envs", name="vime_ref")
     assert entry.load() is register_tasks
 

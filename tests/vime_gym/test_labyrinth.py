@@ -23,7 +23,7 @@ Pose = tuple[int, int, int]  # row, column, heading: 0 up, 1 right, 2 down, 3 le
 
 
 def can_be_reached(walls: np.ndarray) -> int:
-    """Free cells that a walk from the first room gets to, by breadth-first search."""
+    """Free cells reachable from the first room, by breadth-first search."""
     seen = [(1, 1)]
     for r, c in seen:
         near = [(r + down, c + right) for down, right in WAYS.values()]
@@ -58,7 +58,7 @@ def place(env: Labyrinth, pose: Pose) -> int:
 def walk_labyrinth(
     lines: list[str], pose: Pose, action: int, turn: int = 1
 ) -> tuple[Pose, float]:
-    """Where an action leads, the goal a cell like others, and what it pays."""
+    """An action's next state, with the goal as an ordinary cell, and its reward."""
     row, column, heading = pose
     if action in (TURN_LEFT, TURN_RIGHT):
         return (
@@ -75,7 +75,7 @@ def walk_labyrinth(
 
 
 def steps_to_goal(lines: list[str], pose: Pose) -> int:
-    """By breadth-first search, apples left aside."""
+    """Distances by breadth-first search, ignoring apples."""
     seen = {pose: 0}
     queue = [pose]
     for each in queue:
@@ -92,7 +92,7 @@ def steps_to_goal(lines: list[str], pose: Pose) -> int:
 def slow_view(
     lines: list[str], pose: Pose, radius: int = 2, turn: int = 1, hide: bool = True
 ) -> list[str]:
-    """The whole map, in a field of walls, turned until the agent faces up; then what the rule of sight leaves of it."""
+    """The whole map inside walls, rotated until the agent faces up, and then reduced to the visible cells."""
     n = 2 * len(lines)
     field = (
         ["#" * 5 * len(lines)] * n
@@ -125,7 +125,7 @@ def slow_view(
 @given(rooms=st.integers(2, 6), seed=seeds)
 @settings(max_examples=20)
 def test_mazes_are_trees_against_breadth_first_search(rooms, seed):
-    """All free cells are reached, with one passage less than rooms; a wall drawn through any passage cuts some off."""
+    """All free cells are reachable, with one passage fewer than rooms; closing any passage disconnects some."""
     walls = carve_maze(rooms, default_rng(seed).permutation(2 * rooms * (rooms - 1)))
     assert walls.shape == (2 * rooms + 1, 2 * rooms + 1)
     assert walls[[0, -1]].all()
@@ -141,7 +141,7 @@ def test_mazes_are_trees_against_breadth_first_search(rooms, seed):
 
 
 def test_each_order_of_walls_gives_its_maze_against_all_24_of_four_rooms():
-    """Three walls go and the last to be tried stays: of the four mazes none is more likely than another."""
+    """Three walls are removed and the last one tried stays: the four mazes are equally likely."""
     between = [(1, 2), (2, 1), (2, 3), (3, 2)]
     for order in itertools.permutations(range(4)):
         walls = carve_maze(2, order)
@@ -166,7 +166,7 @@ def test_each_episode_has_a_goal_and_4_apples_in_a_maze_and_starts_elsewhere(
 
 
 def test_labyrinth_repeats_itself_with_its_seeds():
-    """`seed` gives everything back; `maze_seed` keeps the maze and leaves the start, which `seed` gives."""
+    """`seed` reproduces everything; `maze_seed` fixes the maze but not the start, which `seed` fixes."""
 
     def episodes(seed: int, maze_seed: int | None = None) -> list[list]:
         env = gym.make(LABYRINTH, maze_seed=maze_seed)
@@ -197,7 +197,7 @@ def test_labyrinth_repeats_itself_with_its_seeds():
 
 @pytest.mark.parametrize(("rooms", "seed"), [(2, 0), (4, 1), (5, 2)])
 def test_labyrinth_pixels_against_the_whole_map_turned(rooms, seed):
-    """In each pose, before and after all apples are eaten; turned the other way or seen through walls it differs."""
+    """In each pose, with and without apples. Controls: the other rotation, and a view through walls, differ."""
     env, wrong = Labyrinth(rooms=rooms), [0, 0, 0]
     env.reset(seed=seed)
     colours = {
@@ -232,7 +232,7 @@ def test_labyrinth_pixels_against_the_whole_map_turned(rooms, seed):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_labyrinth_moves_against_its_rule_in_every_pose(seed):
-    """Where an action leads, what it pays and eats; with left and right exchanged it does not fit."""
+    """An action's next state, reward and eaten apple. Control: left and right exchanged do not fit."""
     env, differ, ways = Labyrinth(seed, rooms=3), 0, set()
     env.reset(seed=0)
     lines = written(env)
@@ -256,7 +256,7 @@ def test_labyrinth_moves_against_its_rule_in_every_pose(seed):
 
 
 def test_returns_of_the_labyrinth_against_a_walk_by_hand():
-    """Up for an apple, which is there once, down and around for three, back up to the goal: 14, and all grows anew."""
+    """Up for an apple, which is there once, down and around for three, back up to the goal: 14; then all return."""
     env = Labyrinth(rooms=2)
     env.reset(seed=0)
     drawing = ["#####", "#a G#", "# ###", "#aaa#", "#####"]
@@ -284,7 +284,7 @@ def test_returns_of_the_labyrinth_against_a_walk_by_hand():
         (TURN_LEFT, 0, (1, 1, 3)),
         (BACK, 0, (1, 2, 3)),
     ]
-    lasting = 0.0  # what apples would pay that are never gone
+    lasting = 0.0  # the return if apples did not disappear
     for action, reward, end in way:
         lasting += walk_labyrinth(drawing, pose_of(env), action)[1]
         assert env.step(action)[1:] == (reward, False, False, {})
@@ -327,7 +327,7 @@ def test_the_goal_leads_to_all_free_poses_alike_within_five_standard_errors():
 
 
 def test_equal_pixels_call_for_different_actions_against_breadth_first_search():
-    """A memoryless agent cannot tell the two poses apart, and goes wrong in one; with the whole map it could."""
+    """A memoryless agent cannot distinguish the two poses and fails in one; with the whole map it could."""
     env = Labyrinth(3)
     env.reset(seed=0)
     lines = written(env)
@@ -360,7 +360,7 @@ def test_equal_pixels_call_for_different_actions_against_breadth_first_search():
 
 
 def test_the_picture_of_the_labyrinth_against_its_map():
-    """One colour a cell, but for the agent's: an arrow, wide at its back and pointed in front."""
+    """One color per cell, except the agent's: an arrow, wide at its back and pointed in front."""
     env = Labyrinth(1, "rgb_array")
     env.reset(seed=0)
     lines = written(env)

@@ -1,4 +1,4 @@
-"""The small tasks: their rules in every state, their chances, their pictures; what holds for every task."""
+"""The small tasks: rules in every state, probabilities, pictures; and properties of every task."""
 
 import copy
 import itertools
@@ -60,7 +60,7 @@ def test_small_tasks_against_gymnasium_check_env(env_id, options):
 def test_small_tasks_repeat_themselves_with_the_seed_within_their_spaces(
     env_id, options, seed
 ):
-    """Of the two tasks with chance, another seed gives another episode."""
+    """For the two random tasks, another seed gives another episode."""
     runs, chance = [], "Bandit" in env_id or "NoisyTV" in env_id
     for start in (seed, seed, seed + 1):
         env = gym.make(env_id, **options)
@@ -127,7 +127,7 @@ def test_small_tasks_take_no_step_after_the_last(task, actions):
     [
         (
             lambda: BernoulliBandit([]),
-            r"means must be probabilities \(K,\), K >= 1, got",
+            r"means must be probabilities \(K,\) with K >= 1, got",
         ),
         (lambda: BernoulliBandit([[0.5]]), "means must be"),
         (lambda: BernoulliBandit([0.5, 1.1]), "means must be"),
@@ -170,7 +170,7 @@ def test_small_tasks_refuse_bad_arguments(make, message):
 
 
 def test_bandit_pays_by_its_means_within_five_standard_errors():
-    """Episodes of one step; the means of the neighbouring arms do not fit."""
+    """Episodes of one step. Control: the means of the neighboring arms do not fit."""
     means, n = [0.0, 0.3, 0.5, 1.0], 4000
     env = BernoulliBandit(means)
     env.reset(seed=1)
@@ -189,7 +189,7 @@ def test_bandit_pays_by_its_means_within_five_standard_errors():
 
 
 def test_chain_against_its_table():
-    """Four states, each with where left and right lead and what they pay."""
+    """Four states, with the next state and reward of left and right in each."""
     table = [
         [(0, 0.001), (1, 0.0)],
         [(0, 0.0), (2, 0.0)],
@@ -202,7 +202,7 @@ def test_chain_against_its_table():
 
 @pytest.mark.parametrize("size", [3, 4])
 def test_best_return_of_the_chain_is_10_against_all_sequences_of_actions(size):
-    """Each of the 2ᴺ⁺⁸ sequences is truncated at its end; left alone pays 0.001·(N + 7)."""
+    """Each of the 2ᴺ⁺⁸ action sequences is truncated at its end; always left returns 0.001·(N + 7)."""
     env, returns = Chain(size), {}
     for actions in itertools.product(range(2), repeat=size + 8):
         assert env.reset() == (1, {})
@@ -221,7 +221,7 @@ def test_best_return_of_the_chain_is_10_against_all_sequences_of_actions(size):
 def sink(
     size: int, row: int, column: int, right: bool, cost: float = 0.01
 ) -> tuple[int, float, bool]:
-    """DeepSea's rule on rows and columns: index of the next state, reward, end."""
+    """DeepSea's rules on rows and columns: index of the next state, reward, end."""
     reward = (1.0 if right and column == size - 1 else 0.0) - (
         cost / size if right else 0.0
     )
@@ -238,7 +238,7 @@ def sink(
     "options", [{}, {"mapping_seed": 3}, {"randomize_actions": False}]
 )
 def test_deep_sea_against_its_rule_in_every_cell(size, options):
-    """bsuite's mapping, drawn here over the grid; neither the mirrored one nor another cost fits."""
+    """bsuite's mapping, drawn here over the grid. Controls: neither the mirrored mapping nor another cost fits."""
     drawn = np.random.RandomState(options.get("mapping_seed", 42)).binomial(
         1, 0.5, [size, size]
     )
@@ -261,7 +261,7 @@ def test_deep_sea_against_its_rule_in_every_cell(size, options):
 
 @pytest.mark.parametrize("size", [2, 3, 6])
 def test_one_in_2_to_the_n_ways_through_deep_sea_pays_against_all_of_them(size):
-    """Best return 0.99; mean return 2⁻ᴺ − 0.01/2; a wrong move is one to the left before any other."""
+    """Maximum return 0.99; mean return 2⁻ᴺ − 0.01/2; the first move to the left is the wrong move."""
     env, returns = DeepSea(size), []
     for turns in itertools.product([False, True], repeat=size):
         env.reset()
@@ -302,7 +302,7 @@ def test_actions_that_solve_one_mapping_of_deep_sea_fail_in_another():
     "make", [lambda view: DeepSea(4, view), lambda view: Chain(5, view)]
 )
 def test_views_show_the_state_against_one_another(make):
-    """One-hot is a row of the identity, none at DeepSea's end; coordinates are row and column, or the place."""
+    """One-hot is a row of the identity, zeros at DeepSea's end; coordinates are row and column, or the position."""
     index, onehot, coordinates = make("index"), make("onehot"), make("coordinates")
     deep, num_states = isinstance(index, DeepSea), index.observation_space.n
     length = 16 if deep else 5
@@ -386,7 +386,7 @@ Place = tuple[int, int, bool]  # row, column, key in hand
 def walk(
     drawing: tuple[str, ...], place: Place, action: int, door: str = "key"
 ) -> Place:
-    """Rule of a drawn room; `door` opens by the key, always or never."""
+    """Rules of a drawn room; `door` opens with the key, always or never."""
     row, column, key = place
     row, column = row + WAYS[action][0], column + WAYS[action][1]
     shut = door == "never" or (door == "key" and not key)
@@ -401,7 +401,7 @@ def find(drawing: tuple[str, ...], sign: str) -> tuple[int, int]:
 
 
 def distances(drawing: tuple[str, ...], **rule: str) -> dict[Place, int]:
-    """Steps from A to every place that can be reached, by breadth-first search."""
+    """Steps from A to every reachable position, by breadth-first search."""
     seen = {(*find(drawing, "A"), False): 0}
     queue = list(seen)
     for place in queue:
@@ -442,7 +442,7 @@ def numbered(drawing: tuple[str, ...]) -> dict[Place, int]:
 
 @pytest.mark.parametrize("make", [KeyDoorMaze, NoisyTV])
 def test_rooms_against_their_drawing_in_every_state(make):
-    """Where a move leads, what it pays, where it ends; with a door that is always open the maze does not fit."""
+    """A move's next state, reward and end. Control: with a door that is always open the maze does not fit."""
     drawing = rooms.KEY_DOOR_MAZE if make is KeyDoorMaze else rooms.TV_ROOM
     number, goal = numbered(drawing), find(drawing, "G")
     cells, maze = len(number) // 2, make is KeyDoorMaze
@@ -466,7 +466,7 @@ def test_rooms_against_their_drawing_in_every_state(make):
 
 
 def test_the_shortest_way_to_the_goal_is_24_steps_against_breadth_first_search():
-    """It goes by the key: through an open door it would be 12; with a door that never opens there is none."""
+    """The path goes by the key: through an open door it would be 12; if the door never opens there is none."""
     maze = rooms.KEY_DOOR_MAZE
     assert to_goal(maze) == 24
     assert to_goal(maze, door="never") is None
@@ -492,7 +492,7 @@ def test_the_shortest_way_to_the_goal_is_24_steps_against_breadth_first_search()
 
 
 def test_random_walks_through_the_maze_arrive_as_often_as_stated_against_the_exact_chain():
-    """1.8 % in 200 steps by the exact distribution over places; with the door open it is far more."""
+    """1.8 % in 200 steps by the exact distribution over positions; far more with an open door."""
     maze = rooms.KEY_DOOR_MAZE
 
     def arrived(door: str) -> float:
@@ -516,7 +516,7 @@ def test_random_walks_through_the_maze_arrive_as_often_as_stated_against_the_exa
 
 
 def test_the_image_of_the_maze_against_its_drawing():
-    """The drawing with the agent in it, and without the key once that is taken: no two states look alike."""
+    """The drawing with the agent, and without the key once it is taken: no two states look alike."""
     maze, env = rooms.KEY_DOOR_MAZE, KeyDoorMaze(render_mode="rgb_array")
     seen = set()
     for place in distances(maze):
@@ -565,7 +565,7 @@ def test_television_and_goal_are_as_far_off_as_each_other():
 
 
 def watch(seed: int, actions: list[int]) -> list[int]:
-    """Pictures seen by one who goes to the television and then acts as told."""
+    """Pictures seen by an agent that goes to the television and then takes the given actions."""
     env = NoisyTV("index")
     env.reset(seed=seed)
     before = [env.step(action) for action in TO_TV]
@@ -574,7 +574,7 @@ def watch(seed: int, actions: list[int]) -> list[int]:
 
 
 def looks_like_noise(pictures: np.ndarray, others: np.ndarray) -> bool:
-    """Uniform on 0 … 127, and as often equal to `others` or one ahead as chance has it: five standard errors each."""
+    """Uniform on 0 … 127, and equal to `others` or one ahead only by chance: five standard errors each."""
     n, p = len(pictures), 1 / 128
     counts = np.bincount(pictures, minlength=128)
     chi_square = np.sum((counts - n * p) ** 2) / (n * p)  # mean 127, variance 254
@@ -590,11 +590,11 @@ def looks_like_noise(pictures: np.ndarray, others: np.ndarray) -> bool:
 def test_pictures_are_uniform_and_independent_of_past_actions_and_the_seed_elsewhere(
     seed,
 ):
-    """Against the picture before, the action, and other generators of the same seed; what depends on one fails."""
+    """Independent of the last picture, the action, and other generators of the same seed; controls depend on one."""
     n = 20000
     actions = default_rng(7).choice(
         [UP, DOWN, LEFT], n
-    )  # all of them stay before the television
+    )  # all of them stay in front of the television
     pictures = np.array(watch(seed, actions.tolist()))
     task = NoisyTV()
     task.reset(seed=seed)
@@ -636,7 +636,7 @@ def test_each_episode_has_its_own_pictures_and_a_seed_brings_them_back():
 
 
 def test_the_screen_is_lit_exactly_while_one_watches():
-    """The image's top row has the picture's bits; elsewhere it is the dark wall, and nothing else ever changes."""
+    """The image's top row has the picture's bits on T, and the dark wall elsewhere; nothing else changes."""
     env, room = NoisyTV(), rooms.TV_ROOM
     drawing = np.array(
         [[rooms.SIGNS.index(sign) for sign in line.replace("A", " ")] for line in room]
@@ -668,9 +668,9 @@ def test_the_screen_is_lit_exactly_while_one_watches():
     [(LABYRINTH, {}), *SMALL.items(), (SPARSE, {}), (SWINGUP, {})],
 )
 def test_deep_and_pickled_copies_go_on_like_their_original(env_id, options):
-    """From within an episode, through resets without and with a seed; copies of the MuJoCo tasks start anew instead.
+    """From within an episode, through resets without and with a seed; copies of MuJoCo tasks must be reset instead.
 
-    One that just starts with the same seed goes on otherwise, and so does one of another seed where there is chance.
+    Controls: a new environment with the same seed continues differently, and so does another seed in random tasks.
     """
     space = gym.make(env_id, **options).action_space
     space.seed(0)

@@ -1,4 +1,4 @@
-"""Tasks of `vime_gym.tasks`: what they pay, where they end, and that nothing else differs from Gymnasium's own."""
+"""Tasks of `vime_gym.tasks`: rewards and ends; everything else agrees with Gymnasium's own tasks."""
 
 import math
 import os
@@ -85,7 +85,7 @@ def test_reward_is_1_exactly_on_reaching_the_goal(position, velocity, action):
 )
 @pytest.mark.parametrize("action", [-1.0, 0.0, 1.0])
 def test_reward_holds_no_cost_of_action(position, velocity, reward, action):
-    """The original pays 100 at the goal and charges 0.1·action² a step (control)."""
+    """Control: Gymnasium's reward is 100 at the goal minus 0.1·action² per step."""
     _, sparse, terminated, _, _ = step_from(position, velocity, action)
     _, dense, _, _, _ = step_from(position, velocity, action, DENSE)
     assert sparse == reward == float(terminated)
@@ -102,7 +102,7 @@ def test_an_episode_is_truncated_after_exactly_500_steps():
 @given(seed=seeds, size=st.sampled_from([0.3, 1.0]))
 @settings(max_examples=5)
 def test_dynamics_equal_those_of_mountain_car_continuous(seed, size):
-    """Same seed, same actions, same observations bit for bit; another seed starts elsewhere."""
+    """The same seed and actions give bit-identical observations; another seed starts elsewhere."""
     sparse, dense, other = gym.make(SPARSE), gym.make(DENSE), gym.make(SPARSE)
     starts = [
         env.reset(seed=s)[0]
@@ -117,7 +117,7 @@ def test_dynamics_equal_those_of_mountain_car_continuous(seed, size):
 
 
 def test_pushing_along_with_the_velocity_reaches_the_goal():
-    """The task can be solved: one reward in an episode, at its end. A motor that is off never gets there (above)."""
+    """The task can be solved: one reward per episode, at its end. Without force it is never reached (above)."""
     env = gym.make(SPARSE)
     observation, _ = env.reset(seed=1)
     rewards, terminated, truncated = [], False, False
@@ -132,7 +132,7 @@ def test_pushing_along_with_the_velocity_reaches_the_goal():
 
 # ---------------------------------------------------------------- SparseCartPoleSwingup: dynamics
 
-M, m, HALF, g = 1.0, 0.1, 0.5, 9.8  # stated again, so that a changed constant shows
+M, m, HALF, g = 1.0, 0.1, 0.5, 9.8  # restated, so that a changed constant fails
 
 states = st.tuples(
     finite(-3.0, 3.0), finite(-5.0, 5.0), finite(-4.0, 4.0), finite(-8.0, 8.0)
@@ -149,7 +149,7 @@ EXAMPLES = [
 def energies(z) -> tuple:
     """Kinetic and potential energy at z = (x, θ, ẋ, θ̇): the cart, and the pole as two points of m/2.
 
-    Two-point Gauss quadrature along the pole is exact, for both energies are polynomials of degree ≤ 2 in the place.
+    Two-point Gauss quadrature along the pole is exact, because both energies are polynomials of degree ≤ 2 in position.
     """
     _, theta, v, w = z
     kinetic, potential = 0.5 * M * v**2, 0.0
@@ -176,7 +176,7 @@ def euler_lagrange_residual(state, force) -> float:
 
 
 def energy_gap(state, force, num_steps=16) -> float:
-    """Energy gained over 0.05 s less the work F·(x′ − x), in J."""
+    """Energy gained over 0.05 s minus the work F·(x′ − x), in J."""
     start, after = state, state
     for _ in range(num_steps):
         after = tasks.cart_pole_step(after, force, 0.05 / num_steps)
@@ -197,7 +197,7 @@ def uncoupled(theta, theta_velocity, force) -> tuple[float, float]:
 
 
 def point_pole(theta, theta_velocity, force) -> tuple[float, float]:
-    """All of the pole's mass at its centre: no inertia of its own."""
+    """All of the pole's mass at its center: no moment of inertia."""
     cos, sin = math.cos(theta), math.sin(theta)
     x_acceleration = (force + m * sin * (HALF * theta_velocity**2 - g * cos)) / (
         M + m * sin**2
@@ -362,7 +362,7 @@ PAST = math.nextafter(3.0, 4.0)
 def test_reward_and_end_are_exact_at_their_bounds(
     monkeypatch, x, theta, reward, terminated
 ):
-    """cos θ > 0.8 and |x| > 3 with neither bound included, and no reward for the step that leaves the track."""
+    """cos θ > 0.8 and |x| > 3 with strict bounds, and no reward for the step that leaves the track."""
     monkeypatch.setattr(tasks, "cart_pole_step", lambda *_: (x, 0.0, theta, 0.0))
     env = SparseCartPoleSwingup()
     env.reset(seed=0)
@@ -370,7 +370,7 @@ def test_reward_and_end_are_exact_at_their_bounds(
 
 
 def episode(force: Callable, seed: int, **options) -> tuple[list[float], bool, bool]:
-    """Rewards and kind of end of one episode under a rule observation → force."""
+    """Rewards and kind of end of one episode under a policy observation → force."""
     env = gym.make(SWINGUP, **options)
     observation, _ = env.reset(seed=seed)
     rewards, terminated, truncated = [], False, False
@@ -383,7 +383,7 @@ def episode(force: Callable, seed: int, **options) -> tuple[list[float], bool, b
 
 
 def swing_up(x, v, cos, sin, w) -> float:
-    """Near upright a linear rule (rounded LQR gains), elsewhere force along the change of the pole's energy."""
+    """A linear policy near upright (rounded LQR gains), else a force that increases the pole's energy."""
     if cos > 0.8 and abs(w) < 4:
         force = 1.4 * x + 3.0 * v + 35.0 * math.atan2(sin, cos) + 9.0 * w
     else:
@@ -525,7 +525,7 @@ def test_mujoco_tasks_against_gymnasium_check_env(task):
 def test_mujoco_tasks_move_and_end_as_gymnasiums_own_bit_for_bit(
     ours, theirs, options, seed
 ):
-    """Another seed starts elsewhere, and another number of frames a step goes elsewhere."""
+    """Controls: another seed starts elsewhere, and another frame_skip ends elsewhere."""
     skipping = gym.make(theirs, **{**options, "frame_skip": 2})
     ours, theirs = gym.make(ours), gym.make(theirs, **options)
     starts = [env.reset(seed=seed)[0] for env in (ours, theirs)]
@@ -546,7 +546,7 @@ def test_mujoco_tasks_move_and_end_as_gymnasiums_own_bit_for_bit(
 
 
 def frozen(env_id: str, x: float) -> gym.Env:
-    """The robot at torso position x, with physics that stand still."""
+    """The robot at torso position x, with frozen physics."""
     env = gym.make(env_id)
     env.reset(seed=0)
     robot = env.unwrapped
@@ -569,7 +569,7 @@ def test_cheetah_is_paid_1_exactly_where_x_is_beyond_5_and_pays_for_no_action(
     assert (paid, terminated, info["x_position"]) == (reward, False, x)
     assert info["reward_ctrl"] == pytest.approx(
         -0.6 * action**2
-    )  # what HalfCheetah-v5 charges
+    )  # HalfCheetah-v5's control cost
 
 
 @pytest.mark.parametrize(
@@ -587,7 +587,7 @@ def test_cheetah_is_paid_by_where_a_step_ends(start, velocity, reward):
 
 
 def test_cheetah_is_paid_by_its_torso_where_the_original_takes_the_centre_of_mass():
-    """The centre of mass is 4 cm ahead of the torso: with the torso at 4.98 m the original would pay."""
+    """The center of mass is 4 cm ahead of the torso: with the torso at 4.98 m the original would give a reward."""
     env = frozen(CHEETAH, 4.98)
     centre = env.unwrapped.data.body("torso").subtree_com[0]
     paid = env.step(np.zeros(6, dtype=np.float32))[1]
@@ -610,7 +610,7 @@ def test_mujoco_episodes_are_truncated_after_exactly_500_steps(env_id, options):
 
 
 def test_walker_is_paid_speed_less_control_cost_against_positions():
-    """Walker2d-v5 adds 1 a step for standing: the same steps under its own rule must not fit."""
+    """Control: Walker2d-v5 adds 1 per step for staying upright, so its own rewards must not fit."""
     env, dense = gym.make(WALKER), gym.make(WALKER_V5)
     env.reset(seed=3)
     dense.reset(seed=3)
@@ -630,7 +630,7 @@ def test_walker_is_paid_speed_less_control_cost_against_positions():
 
 @pytest.mark.parametrize("hidden", [True, False])
 def test_mujoco_tasks_name_their_extra_where_mujoco_is_missing(hidden, tmp_path):
-    """A process whose `import mujoco` fails can import the module, make the other tasks, and learn what is missing."""
+    """Without mujoco, a process can import the module and make the other tasks; the error names the missing package."""
     script = f"""
 import sys
 if {hidden}:

@@ -1,4 +1,4 @@
-"""Runs that the tests of the laboratory share."""
+"""Shared runs for the tests of the laboratory."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from vime_lab.tasks import BONUSES, TASKS, Job
 def finished(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, tuple[Job, Path, list[Row]]]:
-    """For each bonus a run that was never stopped."""
+    """For each bonus, a run that was never stopped."""
     folder = tmp_path_factory.mktemp("finished")
     made = {}
     for bonus in BONUSES:
@@ -28,7 +28,7 @@ def finished(
 
 @pytest.fixture(scope="session")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Job, bytes]]:
-    """For each bonus the checkpoint of a run that was stopped after two iterations."""
+    """For each bonus, the checkpoint of a run that was stopped after two iterations."""
     folder = tmp_path_factory.mktemp("kept")
     made = {}
     for bonus in BONUSES:
@@ -40,7 +40,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Job, bytes
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs start in an empty folder, which shows all that they leave behind.
+    """Run in an empty folder, which shows every file that remains.
 
     They start no processes.
     """
@@ -50,7 +50,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task of a few steps an iteration."""
+    """A task with a few steps per iteration."""
     task = TASKS[NAME]
     small = replace(
         task,
@@ -65,5 +65,5 @@ def small_task(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def undrawn_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures are empty files, because drawing takes longer than all the rest."""
+    """Make pictures empty files, because drawing takes longer than everything else."""
     undrawn(monkeypatch)

@@ -15,7 +15,7 @@ from vime_lab.tasks import BONUSES, TASKS
 
 
 def flags_of(capsys: pytest.CaptureFixture[str], command: str) -> dict[str, str]:
-    """What the help text says of each flag."""
+    """The help text of each flag."""
     with pytest.raises(SystemExit) as exit_:
         command_line.main([command, "--help"])
     assert exit_.value.code == 0
@@ -30,7 +30,7 @@ def test_help_names_every_flag_with_its_default(capsys):
     expected = {
         "--task": NAME, "--bonus": "vime none", "--seeds": "3", "--iterations": "the task's, 20, ",
         "--eta": "the task's, 0.0001, ", "--set": "the task's", "--jobs": "joblib's configuration, else the number of ",
-        "--resume": "refuse", "--out": "runs/TASK",
+        "--resume": "exit without", "--out": "runs/TASK",
     }  # fmt: skip
     named = flags_of(capsys, "run")
     assert list(named) == list(expected)
@@ -42,7 +42,7 @@ def test_help_names_every_flag_with_its_default(capsys):
 
 
 def test_help_against_what_it_does_not_import():
-    """Names and defaults stand in the help text as text."""
+    """The help text repeats names and defaults as text."""
     assert {
         name: (str(task.iterations), f"{task.agent.eta:g}")
         for name, task in TASKS.items()
@@ -54,7 +54,7 @@ def test_help_against_what_it_does_not_import():
 
 
 def test_pip_install_against_the_installed_metadata(monkeypatch):
-    """Control: without metadata, as in a copy, what is needed is named."""
+    """Control: without metadata, as in a copy, it names the needed packages."""
     wanted = "pip install tqdm 'matplotlib>=3.7' 'joblib>=1.3'"
     assert arguments.pip_install("run", RUN_EXTRA) == wanted
     figure = arguments.pip_install("run", ["matplotlib"])

@@ -1,4 +1,4 @@
-"""Checkpoints: what they hold, whose are refused, and what a full disk leaves."""
+"""Checkpoints: their contents, rejection of damaged or foreign ones, and full disks."""
 
 import hashlib
 import io
@@ -76,7 +76,7 @@ def continued(
     path: Path,
     alter: Callable[[Progress], Progress],
 ) -> Held:
-    """The checkpoint after one iteration more from the one kept, with something altered in between."""
+    """The checkpoint one iteration after the kept one, with one part altered in between."""
     job, content = kept["vime"]
     path.write_bytes(content)
     begun = start(job)
@@ -90,7 +90,7 @@ def continued(
 
 
 def test_each_part_of_a_checkpoint_matters(kept, tmp_path):
-    """Negative controls of the comparison above: whatever is restored wrong shows one iteration later."""
+    """Negative controls of the comparison above: any part restored wrong shows one iteration later."""
     right = continued(kept, tmp_path / "right.npz", lambda progress: progress)
     assert right == continued(kept, tmp_path / "again.npz", lambda progress: progress)
     unseen = [
@@ -101,11 +101,11 @@ def test_each_part_of_a_checkpoint_matters(kept, tmp_path):
     assert unseen == []
 
 
-# ---------------------------------------------------------------- refused
+# ---------------------------------------------------------------- rejected
 
 
 def refused(path: Path, content: bytes, job: Job) -> str:
-    """The message for this content, which stays as it is."""
+    """The error message for this content; the file does not change."""
     path.write_bytes(content)
     with pytest.raises(CheckpointError) as error:
         checkpoints.read_checkpoint(path, job)
@@ -122,7 +122,7 @@ def with_digest(content: bytes) -> bytes:
 
 
 def test_damaged_checkpoints_are_refused_and_left(kept, tmp_path, monkeypatch):
-    """Flipped bits and lost ends, at a few hundred places. Control: the whole one is read."""
+    """Flipped bits and truncation, at a few hundred places. Control: the complete file is read."""
     job, content = kept["none"]
     path = tmp_path / "run.npz"
     path.write_bytes(content)
@@ -162,7 +162,7 @@ def test_another_runs_checkpoint_is_refused_by_what_differs(place, kept, tmp_pat
     other, theirs, mine = OTHERS[place]
     message = refused(tmp_path / "run.npz", kept["vime"][1], other)
     assert message.endswith(
-        f"is another run's: its {place} is {theirs}, here it is {mine}"
+        f"belongs to another run: its {place} is {theirs}, here {mine}"
     )
 
 
@@ -180,7 +180,7 @@ def test_another_versions_checkpoint_is_refused_by_what_differs(
         monkeypatch.setattr(checkpoints.sys, "version", "9.9.9 (elsewhere)")
     message = refused(tmp_path / "run.npz", kept["vime"][1], kept["vime"][0])
     assert f"its versions.{package} is '" in message
-    assert message.endswith("here it is '9.9.9'")
+    assert message.endswith("here '9.9.9'")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def npz(**arrays: Any) -> bytes:
 
 
 def test_what_is_no_checkpoint_is_refused_and_no_pickle_is_opened(tmp_path):
-    """With a right digest as well. Control: NumPy, told to, would open the pickle."""
+    """Also with a correct digest. Control: NumPy would open the pickle if allowed."""
     folder, path, job = tmp_path / "trapped", tmp_path / "run.npz", small_job()
     trap = npz(json=np.array([Trap(folder)], dtype=object))
     plain = npz(json=np.zeros(3))
@@ -230,8 +230,8 @@ def test_what_is_no_checkpoint_is_refused_and_no_pickle_is_opened(tmp_path):
         plain,
         npz(a=np.zeros(3)),
     ):
-        assert "no checkpoint" in refused(path, content, job)
-        assert "no checkpoint" in refused(path, with_digest(content), job)
+        assert "not a checkpoint" in refused(path, content, job)
+        assert "not a checkpoint" in refused(path, with_digest(content), job)
     assert not folder.exists()
     np.load(io.BytesIO(trap), allow_pickle=True)["json"]
     assert folder.exists()
@@ -255,7 +255,7 @@ def never() -> bool:
 def test_a_checkpoint_in_use_is_refused_and_left(
     seconds, stop, kept, tmp_path, monkeypatch
 ):
-    """After a while, or on being told to stop. Control: once it is free the run goes on."""
+    """After a while, or when told to stop. Control: once it is free, the run continues."""
     job, content = kept["none"]
     path = tmp_path / "run.npz"
     path.write_bytes(content)
@@ -275,7 +275,7 @@ def test_a_checkpoint_in_use_is_refused_and_left(
 def test_a_checkpoint_that_comes_free_is_waited_for_and_read_only_then(
     finished, kept, tmp_path, monkeypatch
 ):
-    """What the other process has done meanwhile is not done again. Control: from the one before there is work left."""
+    """The run does not repeat the other process's work. Control: from the earlier checkpoint, work is left."""
     job, reference, rows = finished["none"]
     path = tmp_path / "run.npz"
     path.write_bytes(kept["none"][1])
@@ -298,7 +298,7 @@ def test_a_checkpoint_that_comes_free_is_waited_for_and_read_only_then(
 
 
 class FullDisk(io.FileIO):
-    """A file that takes a part of what it is given."""
+    """A file that accepts only a part of the data."""
 
     def write(self, content: Any) -> int:
         super().write(content[:1000])
@@ -309,7 +309,7 @@ class FullDisk(io.FileIO):
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
     where, kept, tmp_path, monkeypatch
 ):
-    """Control: with the disk free again the run goes on."""
+    """Control: with free disk space the run continues."""
     job, content = kept["none"]
     path = tmp_path / "run.npz"
     path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""The command line: manners that every sub-command has."""
+"""The command line: behavior shared by all subcommands."""
 
 import importlib.metadata
 import importlib.util
@@ -21,7 +21,7 @@ from vime_lab.command_line import COMMANDS
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 60.0  # seconds until a test of processes gives up
 HEAVY = ("numpy", "scipy", "autograd", "gymnasium", "matplotlib", "hypothesis")
-# Imports the command as the installed script does, and tells what that has loaded.
+# Imports the command like the installed script, and prints the loaded modules.
 TELLING = f"""
 import sys
 from vime_lab.command_line import main
@@ -30,10 +30,10 @@ try:
 finally:
     print("loaded:", [name for name in {HEAVY} if name in sys.modules])
 """
-# A program that tells when it has begun, and never answers.
+# A program that signals its start and never answers.
 PROGRAM = "import time; open('begun', 'w').close(); time.sleep(600)"
 SILENT = shlex.join([sys.executable, "-c", PROGRAM])
-# Commands that wait for ever once they have begun.
+# Commands that wait forever once started.
 WAITING = {
     "run": ["--task", "Bandit", "--seeds", "1", "--jobs", "1", "--out", "out"],
     "figure": ["."],
@@ -63,7 +63,7 @@ every_command = pytest.mark.parametrize("command", COMMANDS)
 
 
 def told(*given: str, script: str = TELLING) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own."""
+    """The command in a separate process."""
     words = [sys.executable, "-c", script, *given]
     return subprocess.run(words, capture_output=True, text=True)
 
@@ -73,14 +73,14 @@ def test_manners_of_every_command(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Help, usage errors, a missing package, Ctrl-C. Control: work loads NumPy."""
-    # help names the command, and loads nothing that takes long
+    # help names the command and loads nothing slow
     helped = told(command, "--help")
     assert helped.returncode == 0
     assert helped.stdout.startswith(f"usage: vime-ref {command} ")
     assert helped.stdout.endswith("loaded: []\n")
     assert helped.stderr == ""
 
-    # a wrong flag is told with the usage, and loads nothing either
+    # a wrong flag prints the usage and loads nothing slow
     wrong = told(command, "--speed=9")
     *usage, error, pointer = wrong.stderr.splitlines()
     assert wrong.returncode == 2
@@ -89,10 +89,10 @@ def test_manners_of_every_command(
     assert pointer == f"try 'vime-ref {command} --help'"
     assert wrong.stdout == "loaded: []\n"
 
-    # Ctrl-C takes one line
+    # Ctrl-C prints one line
     interrupted(command)
 
-    # a missing package is named with the command that installs it
+    # the error names a missing package and the command that installs it
     if command in MISSING:
         name, install = MISSING[command]
         find = importlib.util.find_spec
@@ -124,7 +124,7 @@ def begun(file: Path) -> bool:
 
 
 def interrupted(command: str) -> None:
-    """Send a real Ctrl-C to the command once it works, and check what it says."""
+    """Send a real Ctrl-C to the running command, and check its output."""
     file = Path("learning_curve.csv" if command == "figure" else "begun")
     if command in ("run", "figure"):
         os.mkfifo(file)
@@ -146,7 +146,7 @@ def interrupted(command: str) -> None:
     assert "Traceback" not in error
     lines = error.splitlines()
     if command == "run":  # which shows a bar
-        assert lines[-1] == "vime-ref: interrupted; nothing is written"
+        assert lines[-1] == "vime-ref: interrupted; nothing was written"
     else:
         assert lines == ["", "vime-ref: interrupted"]
         assert "numpy" in said
@@ -169,7 +169,7 @@ def test_ctrl_c_before_a_command_has_begun_takes_one_line(
 def test_version_is_the_installed_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Control: a copy that is not installed has none."""
+    """Control: a copy that is not installed has no version."""
     shown = told("--version")
     version = importlib.metadata.version("vime-ref")
     assert shown.returncode == 0
@@ -182,7 +182,7 @@ def test_version_is_the_installed_one(
     with pytest.raises(SystemExit) as exit_:
         command_line.main(["--version"])
     assert exit_.value.code == 0
-    assert capsys.readouterr().out == "vime-ref of a copy that is not installed\n"
+    assert capsys.readouterr().out == "vime-ref unknown (not installed)\n"
 
 
 @pytest.fixture
@@ -255,15 +255,18 @@ def test_a_check_that_cannot_be_made_or_reported_ends_with_one_line(
         ("src/my_vime.py", "did you mean src.my_vime?"),
         ("src/my_vime", "did you mean src.my_vime?"),
         ("my_vime.py:Mine", "did you mean my_vime:Mine?"),
-        ("../my_vime.py", "did you mean my_vime, in the folder that holds it?"),
-        ("a-b/my_vime.py:x", "did you mean my_vime:x, in the folder that holds it?"),
+        ("../my_vime.py", "did you mean my_vime, run from the folder that holds it?"),
+        (
+            "a-b/my_vime.py:x",
+            "did you mean my_vime:x, run from the folder that holds it?",
+        ),
     ],
 )
 @pytest.mark.parametrize("command", ["check", "fuzz"])
 def test_a_file_in_place_of_a_module_ends_with_what_was_meant(
     command, given, meant, capsys
 ):
-    """Control: what was meant is checked, and is not there."""
+    """Control: the suggestion is checked, and does not exist."""
     wanted = "IMPL must be a module or module:object"
     line = usage_error(capsys, [command, given])
     assert line == f"vime-ref {command}: error: {wanted}, got {given!r}: {meant}\n"

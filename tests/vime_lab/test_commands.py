@@ -1,4 +1,4 @@
-"""The commands `run` and `figure`: what they write and show, and how they refuse."""
+"""The commands `run` and `figure`: files, output and errors."""
 
 import importlib.metadata
 import importlib.util
@@ -104,7 +104,7 @@ def test_a_run_again_gives_the_same_rows_and_pictures():
 
 @small
 def test_a_run_is_a_function_of_its_seed():
-    """Whatever runs beside it; control: another seed gives other gains."""
+    """A run does not depend on parallel runs. Control: another seed gives other gains."""
     rows = run("--seeds", "2")
     gains = [
         column(rows, "gain_median", bonus="vime", iteration="1", seed=seed)[0]
@@ -118,7 +118,7 @@ def test_a_run_is_a_function_of_its_seed():
 
 @small
 def test_eta_0_gives_all_agents_the_same_states(monkeypatch):
-    """Control: with eta = 1 they part, once the gains of the second iteration have paid."""
+    """Control: with eta = 1 they differ, once the second iteration's gains have been rewarded."""
     seen: dict[str, Any] = {}
     write = results.write_results
 
@@ -335,7 +335,7 @@ def test_a_bad_value_ends_with_one_line_that_names_the_flag(
 
 @pytest.mark.usefixtures("_no_work")
 def test_a_folder_without_permission_ends_with_one_line(monkeypatch, capsys):
-    """Simulated, for the superuser may write anywhere."""
+    """Simulated, because the superuser may write anywhere."""
 
     def refuse(dir: Path) -> None:
         raise PermissionError(13, "Permission denied", str(dir))
@@ -392,7 +392,7 @@ UNFINISHED = "vime-ref run: error: out/checkpoints holds an unfinished run: add 
 
 @pytest.fixture
 def checkpoint(elsewhere: None, small_task: None) -> Path:
-    """One of a run that was stopped after its first iteration."""
+    """The checkpoint of a run that was stopped after its first iteration."""
     path = Path("out/checkpoints/vime-0.npz")
     path.parent.mkdir(parents=True)
     assert (
@@ -403,7 +403,7 @@ def checkpoint(elsewhere: None, small_task: None) -> Path:
 
 @undrawn
 def test_an_unfinished_run_is_not_begun_again(checkpoint, monkeypatch, capsys):
-    """Nor is another begun over it; --resume goes on to the same figures, and cleans up."""
+    """No other run may overwrite it; --resume continues to the same numbers, and cleans up."""
     content = checkpoint.read_bytes()
     for bonus in ("vime", "none"):
         assert refusal(capsys, [*PLAIN, bonus]) == UNFINISHED
@@ -442,19 +442,19 @@ def test_resume_without_an_unfinished_run_begins(capsys):
     [
         (
             ["--eta", "0.5"],
-            "is another run's: its task.agent.eta is 0.0001, here it is 0.5",
+            "belongs to another run: its task.agent.eta is 0.0001, here 0.5",
         ),
         (
             ["--set", "iterations=7"],
-            "is another run's: its task.iterations is 2, here it is 7",
+            "belongs to another run: its task.iterations is 2, here 7",
         ),
-        ([], "is damaged, or no checkpoint"),
+        ([], "is damaged or not a checkpoint"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_ends_with_one_line(
     arguments, reason, checkpoint, capsys
 ):
-    """It is left as it is. Control: the right one is taken, and the run begins."""
+    """The file does not change. Control: the correct one is accepted, and the run starts."""
     command = [*PLAIN, "vime", "--resume", *arguments]
     content = checkpoint.read_bytes()
     if not arguments:
@@ -472,7 +472,7 @@ def test_a_checkpoint_that_does_not_fit_ends_with_one_line(
 
 @small
 def test_failed_runs_are_named_by_task_bonus_setting_and_seed(monkeypatch, capsys):
-    """The others' results are written; with no others there are none."""
+    """The other runs' results are written; without other runs there are none."""
 
     def supervise(job: Job, checkpoint: Path) -> Result:
         if job.bonus_name == "vime" and job.task.agent.eta == 0.5:
@@ -499,7 +499,7 @@ def test_failed_runs_are_named_by_task_bonus_setting_and_seed(monkeypatch, capsy
     *_, first, second, how = capsys.readouterr().err.splitlines()
     assert first == f"vime-ref: {NAME} vime agent.eta=0.5 seed 0 failed: bad luck"
     assert second == f"vime-ref: {NAME} vime agent.eta=0.5 seed 1 failed: bad luck"
-    assert how == "vime-ref: the same command with --resume runs again what failed"
+    assert how == "vime-ref: repeat the command with --resume to rerun the failed runs"
     assert {(row["bonus"], row["setting"]) for row in rows_of("out")} == {
         ("vime", "agent.eta=0"), ("none", "agent.eta=0"), ("none", "agent.eta=0.5")
     }  # fmt: skip
@@ -520,7 +520,7 @@ def test_failed_runs_are_named_by_task_bonus_setting_and_seed(monkeypatch, capsy
 
 @small
 def test_resume_runs_what_failed_of_several_tasks_and_nothing_else(monkeypatch):
-    """The tasks that were done keep their checkpoints until all is done; their results are written each time."""
+    """Finished tasks keep their checkpoints until all are finished; their results are written each time."""
     monkeypatch.setitem(TASKS, "Twin", TASKS[NAME])
     trained: list[str] = []
     progressions, supervise = runs.progressions, processes.supervise
@@ -574,7 +574,7 @@ def test_resume_runs_what_failed_of_several_tasks_and_nothing_else(monkeypatch):
 @pytest.mark.parametrize("where", ["run_jobs", "write_results"])
 @small
 def test_an_interrupted_run_ends_with_code_130_and_one_line(where, monkeypatch, capsys):
-    """Whenever Ctrl-C comes; what is finished is kept, and found with --resume."""
+    """At any time of Ctrl-C, finished runs are kept and found with --resume."""
 
     def interrupted(*arguments: Any) -> None:
         raise KeyboardInterrupt
@@ -584,7 +584,7 @@ def test_an_interrupted_run_ends_with_code_130_and_one_line(where, monkeypatch, 
             {"run_jobs": commands, "write_results": results}[where], where, interrupted
         )
         assert command_line.main([*PLAIN, "none"]) == 130
-    line = "\nvime-ref: interrupted; the same command with --resume goes on\n"
+    line = "\nvime-ref: interrupted; repeat the command with --resume to continue\n"
     assert capsys.readouterr().err.endswith(line)
     assert Path("out/checkpoints/none-0.npz").exists() == (where == "write_results")
     assert command_line.main([*PLAIN, "none", "--resume"]) == 0
@@ -662,7 +662,7 @@ def test_figure_without_results_or_matplotlib_ends_with_one_line(monkeypatch, ca
     line = usage_error(capsys, ["figure"])
     assert (
         line
-        == "vime-ref figure: error: no results: name folders that hold a learning_curve.csv\n"
+        == "vime-ref figure: error: no results: name folders that contain a learning_curve.csv\n"
     )
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(results, "read_curves", lambda folders: {})

@@ -1,4 +1,4 @@
-"""Figures by what they draw."""
+"""Figures, by their drawn contents."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -95,7 +95,7 @@ def test_pictures_are_equal_for_equal_data_and_differ_for_other_data(
 
 
 def test_learning_curve_against_medians_and_interquartile_means(figure):
-    """Control: means, which differ here, for seed 3 is far from the others."""
+    """Control: means, which differ here because seed 3 is far from the others."""
     rows = some_rows(shift=50.0)
     drawn = figure(figures.draw_learning_curve, rows)
     vime = np.array(
@@ -169,7 +169,7 @@ def test_learning_curve_of_runs_that_broke_off_goes_on_with_the_others(figure):
 
 
 def test_figures_without_numbers_say_so(figure):
-    """A panel that says so has no labels of values; the others keep theirs."""
+    """An empty panel has no value labels; the others keep theirs."""
     rows = curve_rows("none", 0, [NAN] * 3)
     assert (
         texts(figure(figures.draw_learning_curve, rows)) == [["no episode ended"]] * 2
@@ -213,7 +213,7 @@ def test_results_have_a_column_for_each_task_and_one_legend(figure):
 
 
 def test_diagnostics_against_medians_of_the_seeds(figure):
-    """Seeds 0 to 3 have 1 + seed + iteration; a gain of 0 has no place on a logarithmic scale. 1 is a useless error."""
+    """Seeds 0 to 3 have 1 + seed + iteration; a gain of 0 is not on a logarithmic scale. 1 is a useless error."""
     rows = [
         {**each, "gain_median": each["gain_median"] * (each["iteration"] > 0)}
         for each in some_rows()

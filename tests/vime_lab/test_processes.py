@@ -1,4 +1,4 @@
-"""Many runs at once: what survives a kill, and what Ctrl-C stops."""
+"""Parallel runs: recovery after a kill, and Ctrl-C."""
 
 import csv
 import io
@@ -54,7 +54,7 @@ subprocess.Popen = Popen
 processes.CHECKPOINT_SECONDS = float(sys.argv[1])
 sys.exit(command_line.main(sys.argv[2:]))
 """
-INTERRUPTED = "\nvime-ref: interrupted; the same command with --resume goes on\n"
+INTERRUPTED = "\nvime-ref: interrupted; repeat the command with --resume to continue\n"
 
 
 def curve(folder: Path = Path("out")) -> list[Row]:
@@ -93,7 +93,7 @@ def num_rows(name: str = "vime-0") -> int:
 
 
 def num_kept(name: str = "vime-0") -> int:
-    """The rows in a checkpoint, which is whole."""
+    """The rows in a complete checkpoint."""
     with np.load(Path("out", "checkpoints", f"{name}.npz"), allow_pickle=False) as file:
         return len(file["rows"])
 
@@ -109,7 +109,7 @@ def running(process: int) -> bool:
 def started(
     seconds: float, arguments: Sequence[str]
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """The command in a process group of its own, and its first child; both are gone afterwards."""
+    """The command in its own process group, and its first child; both are gone afterwards."""
     command = [sys.executable, "-c", PARENT, str(seconds), *arguments]
     with Path("stderr").open("w") as errors:
         process = subprocess.Popen(
@@ -153,7 +153,7 @@ def resumed(monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str]) -> list[R
 def test_a_killed_run_against_one_never_stopped(
     rows, delay, reference, monkeypatch, capsys
 ):
-    """SIGKILL to the whole group; a half-written file is of no account. Without --resume nothing is touched."""
+    """SIGKILL to the whole group; a half-written file is ignored. Without --resume nothing is changed."""
     with started(0.0, VIME) as (process, child):
         wait_until(lambda: num_rows() >= rows, f"{rows} rows")
         time.sleep(delay)
@@ -188,7 +188,7 @@ def test_a_killed_run_resumes_in_processes_as_well(reference):
 def test_a_run_whose_parent_is_killed_keeps_what_it_has_and_ends(
     reference, monkeypatch
 ):
-    """The time for a checkpoint never comes: the one there is was written on ending."""
+    """The interval for a checkpoint is never over: the existing one was written when stopping."""
     with started(1e9, VIME) as (process, child):
         process.kill()
         seen = num_rows()
@@ -249,8 +249,8 @@ def test_a_dead_worker_is_reported_and_the_others_finish(
     thread.join()
     report = capsys.readouterr().err.splitlines()[-2:]
     assert report == [
-        f"vime-ref: {NAME} vime seed 0 failed: its process died of signal 9 (Killed)",
-        "vime-ref: the same command with --resume runs again what failed",
+        f"vime-ref: {NAME} vime seed 0 failed: its process was killed by signal 9 (Killed)",
+        "vime-ref: repeat the command with --resume to rerun the failed runs",
     ]
     assert curve() == of_bonus(reference, "none")
     assert (num_kept("none-0"), num_kept("vime-0") < LONG) == (LONG, True)
@@ -269,7 +269,7 @@ def test_a_dead_worker_is_reported_and_the_others_finish(
 @elsewhere
 @pytest.mark.usefixtures("_recorded")
 def test_what_goes_wrong_in_a_process_is_its_result(tmp_path):
-    """An environment that is not there, a damaged checkpoint, a SIGTERM; the run beside them succeeds."""
+    """A missing environment, a damaged checkpoint, a SIGTERM; the parallel run succeeds."""
     jobs = [
         small_job("none", seed, iterations=400 if seed == 2 else 2) for seed in range(4)
     ]
@@ -285,7 +285,7 @@ def test_what_goes_wrong_in_a_process_is_its_result(tmp_path):
     broken, damaged, stopped, fine = processes.run_jobs(jobs, paths, 4)
     thread.join()
     assert "Nowhere" in broken.failure
-    assert damaged.failure == f"checkpoint {paths[1]} is damaged, or no checkpoint"
+    assert damaged.failure == f"checkpoint {paths[1]} is damaged or not a checkpoint"
     assert paths[1].read_text() == "no checkpoint"
     assert stopped.failure == "stopped"
     assert checkpoints.read_checkpoint(paths[2], jobs[2])[1]["rows"].shape[0] < 400
@@ -302,7 +302,7 @@ def test_what_goes_wrong_in_a_process_is_its_result(tmp_path):
 
 
 class Troubled(subprocess.Popen):
-    """No memory for the second process, a signal that has no name for the third."""
+    """No memory for the second process, an unnamed signal for the third."""
 
     def __init__(self, command: Any, **keywords: Any) -> None:
         if command[-1].endswith("1.npz"):
@@ -317,7 +317,7 @@ class Troubled(subprocess.Popen):
 
 
 def test_what_goes_wrong_around_a_process_is_its_result(tmp_path, monkeypatch):
-    """A folder that can't be made, and the above; the run beside them succeeds."""
+    """A folder that can't be made, and the faults above; the parallel run succeeds."""
     monkeypatch.setattr(processes.subprocess, "Popen", Troubled)
     (tmp_path / "file").touch()
     paths = [
@@ -329,7 +329,7 @@ def test_what_goes_wrong_around_a_process_is_its_result(tmp_path, monkeypatch):
     reasons = [
         "NotADirectoryError(",
         "OSError(12, 'Cannot allocate memory')",
-        "its process died of signal 35 (",
+        "its process was killed by signal 35 (",
         "",
     ]
     assert all(
@@ -352,7 +352,7 @@ def parent_of(checkpoint: Path) -> int:
 def test_a_killed_worker_of_the_backend_ends_with_one_line(
     reference, monkeypatch, capsys
 ):
-    """What it ran finds that it is an orphan, and --resume goes on from there as soon as it has ended."""
+    """Its child notices that it is an orphan, and --resume continues as soon as the child has exited."""
 
     def kill_one() -> None:
         wait_until(lambda: num_rows() >= 1, "a row")
@@ -366,13 +366,13 @@ def test_a_killed_worker_of_the_backend_ends_with_one_line(
     thread.join()
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("vime-ref: TerminatedWorkerError: A worker process")
-    assert line.endswith("; the same command with --resume goes on")
+    assert line.endswith("; repeat the command with --resume to continue")
     assert resumed(monkeypatch, BOTH) == reference
 
 
 @elsewhere
 def test_a_mujoco_run_leaves_nothing_behind_and_needs_no_environment_here(monkeypatch):
-    """The simulator writes a log into the folder where it is loaded: not this one."""
+    """The simulator writes a log into the current folder at import, which must not be this one."""
     monkeypatch.setattr(runs, "start", full)
     arguments = "--task SparseHalfCheetah --seeds 1 --iterations 1 --bonus none --out out --set agent.batch_steps=50"
     assert command_line.main(["run", *arguments.split()]) == 0
@@ -382,7 +382,7 @@ def test_a_mujoco_run_leaves_nothing_behind_and_needs_no_environment_here(monkey
 
 @elsewhere
 def test_a_copy_that_is_not_installed_runs_itself():
-    """Its code differs from the installed one's, which would be refused; modules that lie around are not touched."""
+    """Its code differs from the installed code, which would be rejected; other modules nearby are not imported."""
     Path("copy").mkdir()
     for name in ("bnn_ref.py", "vime_ref.py", "agents_ref.py"):
         shutil.copy(ROOT / name, "copy")
@@ -441,7 +441,7 @@ def exit_code(
 def test_the_exit_code_of_a_process_against_what_became_of_its_job(
     tmp_path, monkeypatch, capsys
 ):
-    """Done; stopped, for its parent is another; begun with other code; with a checkpoint that is none."""
+    """Finished; stopped, because its parent changed; started with other code; with an invalid checkpoint."""
     job, path = small_job("none", iterations=2), tmp_path / "run.npz"
     assert exit_code(job, path, monkeypatch, parent=-1) == processes.STOPPED
     assert len(checkpoints.read_checkpoint(path, job)[1]["rows"]) == 1
@@ -453,7 +453,7 @@ def test_the_exit_code_of_a_process_against_what_became_of_its_job(
     assert exit_code(job, path, monkeypatch) == 1
     changed, damaged = capsys.readouterr().err.splitlines()
     assert changed == "the code of this project has changed since the command began"
-    assert damaged == f"checkpoint {path} is damaged, or no checkpoint"
+    assert damaged == f"checkpoint {path} is damaged or not a checkpoint"
 
 
 @pytest.mark.parametrize("given", [[], ["one.npz", "two.npz"]])
@@ -478,7 +478,7 @@ def test_a_checkpoint_lost_at_the_end_is_a_failure(monkeypatch, tmp_path):
 
 @pytest.mark.usefixtures("_recorded")
 def test_ctrl_c_stops_what_runs_and_what_waits(tmp_path, monkeypatch):
-    """Two of three at once: the third never begins. Ctrl-C means afterwards what it meant before."""
+    """Two of three in parallel: the third never starts. Afterwards Ctrl-C has its old handler."""
     jobs = [small_job("none", seed, iterations=400) for seed in range(3)]
     paths = [tmp_path / f"{seed}.npz" for seed in range(3)]
     monkeypatch.setattr(processes, "CHECKPOINT_SECONDS", 1e9)
@@ -527,7 +527,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("backend", "waits"), [("threading", True), ("loky", False)])
 def test_ctrl_c_waits_for_processes_of_this_machine_only(backend, waits, monkeypatch):
-    """Others hear nothing of it from here: the caller's backend gets the KeyboardInterrupt at once."""
+    """Remote workers get no signal from here: the caller's backend gets the KeyboardInterrupt at once."""
     finished = []
 
     class Parallel:
@@ -546,7 +546,7 @@ def test_ctrl_c_waits_for_processes_of_this_machine_only(backend, waits, monkeyp
 
 
 def test_jobs_run_outside_the_main_thread_as_well(tmp_path, monkeypatch):
-    """Where Ctrl-C can't be watched."""
+    """Outside the main thread, Ctrl-C can't be handled."""
     in_this_process(monkeypatch)
     job, results = small_job("none", iterations=1), []
     in_background(
@@ -567,7 +567,7 @@ SWEEP = [*COMMAND, "agent.eta=0,0.5", "--bonus", "vime", "--iterations", "3"]
      ({"backend": "loky", "n_jobs": 2}, None, 2), ({"n_jobs": 3}, 2, 2), (None, 4, 4)],
 )  # fmt: skip
 def test_the_width_is_the_callers(config, given, width, monkeypatch):
-    """What is given first, then joblib's configuration, then the number of cores."""
+    """The argument comes first, then joblib's configuration, then the number of cores."""
     seen = []
 
     class Parallel(joblib.Parallel):
@@ -620,7 +620,7 @@ def test_a_sweep_on_two_dask_workers_against_this_process(tmp_path):
 
 @pytest.mark.usefixtures("small_task", "elsewhere")
 def test_the_bar_survives_a_file_that_vanishes_while_it_is_read(monkeypatch, capsys):
-    """And one without a whole row; it shows the other file, and an error of another kind."""
+    """Also a file without a complete row; the bar shows the other file."""
     row = {**dict.fromkeys(RUN_COLUMNS, "1"), "task": "Elsewhere"}
 
     def read(path: Path) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""The files of results: settings, versions, and what is left of those before."""
+"""Result files: settings, versions, and replacement of earlier files."""
 
 import importlib.metadata
 import importlib.util
@@ -25,7 +25,7 @@ PLAIN = ["run", "--jobs", "1", "--out", "out", "--seeds", "1", "--bonus"]
 
 @small
 def test_config_holds_every_setting_the_versions_and_the_root_seed():
-    """Oracle: the numbers of the original code, as written down, not as read from the task."""
+    """Oracle: the numbers of the original code, written out here, not read from the task."""
     command = [
         "--iterations",
         "1",
@@ -72,7 +72,7 @@ def test_config_holds_every_setting_the_versions_and_the_root_seed():
     assert settings["agent"] == {
         **agent,
         "curious_values": True,
-    }  # where the original has False
+    }  # the original has False
     assert settings["vime"] == {
         "hidden_sizes": [4], "likelihood_sigma": 5.0, "prior_sigma": 0.5, "num_data": 50.0, "step_size": 0.01,
         "method": "taylor", "num_samples": 2, "num_updates": 5,
@@ -119,10 +119,10 @@ OTHERS = {
 
 @small
 def test_results_of_other_settings_are_refused_and_left(monkeypatch, capsys):
-    """So are those of which nothing is known. Control: the same settings may be run again, in another way."""
+    """Unknown results are rejected too. Control: the same settings may run again, by another command."""
     run(*MADE)
     before = {path: path.read_bytes() for path in Path("out").iterdir()}
-    line = "vime-ref run: error: out holds the results of other settings: choose another --out, or remove it\n"
+    line = "vime-ref run: error: out holds results of other settings: choose another --out, or remove it\n"
     capsys.readouterr()
     for arguments in OTHERS.values():
         assert refusal(capsys, ["run", "--out", "out", *arguments]) == line
@@ -148,7 +148,7 @@ def test_results_of_other_settings_are_refused_and_left(monkeypatch, capsys):
 def test_results_that_cannot_be_written_leave_those_before_and_the_checkpoints(
     monkeypatch, capsys
 ):
-    """A disk that is full before the last picture; the command ends with one line, and --resume writes what is done."""
+    """The disk is full before the last picture; the command exits with one line, and --resume writes the results."""
 
     def full(path: Path, *rest: Any) -> None:
         path.write_bytes(b"half")
@@ -159,7 +159,7 @@ def test_results_that_cannot_be_written_leave_those_before_and_the_checkpoints(
     with monkeypatch.context() as patch:
         patch.setattr(figures, "draw_diagnostics", full)
         assert command_line.main([*PLAIN, "none"]) == 1
-    line = "vime-ref: can't write to out: No space left on device; the same command with --resume tries again"
+    line = "vime-ref: can't write to out: No space left on device; repeat the command with --resume to try again"
     shown = capsys.readouterr().err.splitlines()
     assert (
         [text for text in shown if text.startswith("vime-ref")] == [shown[-1]] == [line]

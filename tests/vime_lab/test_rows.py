@@ -1,4 +1,4 @@
-"""Rows: files that are read back, and what is wrong with those that are not."""
+"""Rows: round trips of files, and errors of invalid files."""
 
 from pathlib import Path
 
@@ -55,9 +55,9 @@ def test_read_curve_against_what_was_written(tmp_path):
         ),
         (
             lambda text: text + text.splitlines()[1],
-            "iteration 3 of bonus 'vime', seed 4 must come once",
+            "iteration 3 of bonus 'vime', seed 4 must appear once",
         ),
-        (lambda text: text.replace("Hill", "H\udcff"), "is no CSV file"),
+        (lambda text: text.replace("Hill", "H\udcff"), "is not a CSV file"),
     ],
 )
 def test_read_curve_names_the_file_and_what_is_wrong(change, reason, tmp_path):

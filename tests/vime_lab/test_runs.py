@@ -1,4 +1,4 @@
-"""One run: what is measured, and that a continued run is the same."""
+"""One run: its measurements, and that a resumed run is bit-identical."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ from vime_ref import Batch, NoBonus
 @pytest.mark.parametrize("bonus", BONUSES)
 @pytest.mark.parametrize("stops", [(1,), (2,), (3,), (1, 1, 1)])
 def test_a_continued_run_against_one_never_stopped(bonus, stops, finished, tmp_path):
-    """Rows, networks, optimiser, pool, visits and streams, bit for bit."""
+    """Rows, networks, optimizer, pool, visits and streams, for bit-identical comparison."""
     job, reference, rows = finished[bonus]
     path = tmp_path / "run.npz"
     for iterations in stops:
@@ -102,7 +102,7 @@ def test_the_rows_file_holds_the_rows(finished, tmp_path):
     ],
 )
 def test_checkpoints_come_as_often_as_told(seconds, expected, monkeypatch, tmp_path):
-    """On a clock that moves one second an iteration; the end is always kept."""
+    """On a clock that advances one second per iteration; the end always gets a checkpoint."""
     saved: list[int] = []
     clock = [100.0]
 
@@ -237,7 +237,7 @@ def learned(
 
 
 def test_diagnosis_in_another_unit_against_the_jacobian(steps):
-    """Densities of c s' are those of s' less log c for each dimension; KL and ratio have no unit."""
+    """Log densities of c s' are those of s' minus log c per dimension; KL and ratio have no unit."""
     batches = [batch for _, _, batch in steps]
     one, other = (
         runs.diagnosis(*learned(batches, unit), default_rng(5)) for unit in (1.0, 8.0)
@@ -251,7 +251,7 @@ def test_diagnosis_in_another_unit_against_the_jacobian(steps):
 
 
 def test_the_error_ratio_of_a_model_that_has_learned_against_its_prior(steps):
-    """Far below 1; the prior, and the prior's mean, which foretell nothing, are not below it."""
+    """Far below 1; the prior and the prior's mean, which predict nothing, are not below 1."""
     sharp = {
         "likelihood_sigma": 0.3,
         "num_updates": 300,
@@ -329,7 +329,7 @@ def test_diagnosis_is_nan_where_there_is_nothing_to_measure(steps):
 
 
 def test_neither_diagnosis_nor_stopwatch_changes_the_training(finished):
-    """Oracle: `train` with the bare bonus, and streams that end where the run's do."""
+    """Oracle: `train` with the plain bonus; the streams end in the same state as the run's."""
     job, path, rows = finished["vime"]
     begun = start(job)
     state = begun.policy, begun.bonus, begun.value, begun.streams, begun.settings
@@ -355,7 +355,7 @@ values = st.lists(
 
 @given(values)
 def test_trend_against_polyfit(values):
-    """Over the last ten iterations, at their own places; below two numbers there is none."""
+    """Over the last ten iterations, at their own positions; nan with fewer than two numbers."""
     recent = np.array(values[-10:], dtype=float)
     places = np.flatnonzero(np.isfinite(recent))
     if len(places) < 2:
@@ -366,7 +366,7 @@ def test_trend_against_polyfit(values):
 
 
 def test_trend_forgets_and_keeps_places():
-    """All values together, or those that are numbers closed up, would give another slope."""
+    """Controls: all values, or the finite values without gaps, give another slope."""
     assert runs.trend([100.0, *map(float, range(10))]) == pytest.approx(1.0)
     assert runs.trend([0.0, math.nan, math.nan, 3.0]) == pytest.approx(1.0)
     assert np.polyfit(range(11), [100.0, *range(10)], 1)[0] != pytest.approx(1.0)

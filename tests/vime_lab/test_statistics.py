@@ -115,7 +115,7 @@ def test_bootstrap_interval_of_a_median_against_the_binomial_form():
 
 
 def test_bootstrap_interval_of_one_seed_or_of_equal_values_is_none():
-    """In one dimension, and of the columns of two. Control: two unlike seeds have one."""
+    """In one dimension, and for columns of two. Control: two different seeds have an interval."""
     for values in ([3.0], [0.1] * 7):
         assert np.isnan(
             curves.bootstrap_interval(values, curves.interquartile_mean)
@@ -130,7 +130,7 @@ def test_bootstrap_interval_of_one_seed_or_of_equal_values_is_none():
 
 
 def test_bands_against_one_column_at_a_time():
-    """Columns lack different seeds; of one seed there are no ends. Control: 0 in place of nan is another band."""
+    """Columns lack different seeds; one seed has no ends. Control: 0 instead of nan gives another band."""
     values = np.random.default_rng(0).normal(size=(7, 9))
     values[0, 1:4] = values[2:, 3] = values[:, 5] = (
         NAN  # one seed in column 3, none in 5
@@ -226,10 +226,10 @@ def test_improvement_interval_where_few_pairs_disagree_against_that_where_none_d
 
 @pytest.mark.parametrize("n", [2, 5, 10])
 def test_improvement_interval_covers_what_is_true_against_all_outcomes(n):
-    """n seeds that win with probability p against n equal ones, all outcomes weighed: the bound's worst case.
+    """n seeds that win with probability p against n equal ones, over all weighted outcomes: the bound's worst case.
 
-    Margin: 88 % at least where 95 % are meant, for a percentile bootstrap of ten values falls short. Controls: the
-    bootstrap alone hardly ever covers a large p; nor is a bound from n² pairs, as if none shared a seed, low enough.
+    Margin: at least 88 % instead of 95 %, because a percentile bootstrap of ten values undercovers. Controls: the
+    bootstrap alone rarely covers a large p, and a bound from n² pairs, as if none shared a seed, is not low enough.
     """
     seeds = [np.where(np.arange(n) < won, 1.0, -1.0) for won in range(n + 1)]
     intervals = np.array([curves.improvement_interval(x, np.zeros(n)) for x in seeds])

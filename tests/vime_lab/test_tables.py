@@ -1,4 +1,4 @@
-"""Tables against their text."""
+"""Tables against their expected text."""
 
 import re
 
@@ -129,7 +129,7 @@ def test_summary_of_a_run_without_returns_and_of_no_run():
 
 
 def test_summary_leaves_first_rewards_out_where_all_are_paid_at_once():
-    """Control: it tells them of all if one seed of one bonus is paid later."""
+    """Control: the column appears if one seed of one bonus gets its first reward later."""
     rows = (
         curve_rows("vime", 0, [1.0, 2.0])
         + curve_rows("vime", 1, [3.0, 4.0])
@@ -182,7 +182,7 @@ def test_tables_fit_120_columns(size):
 
 
 def test_timing_against_its_text():
-    """Medians over seeds and iterations: 2 where the mean is 4. Control: without the slow row they differ."""
+    """Medians over seeds and iterations: 2, with a mean of 4. Control: without the slow row they differ."""
     names = ("sampling_s", "gains_s", "policy_s", "model_s", "other_s")
     rows = [
         curve_row("vime", seed, 0, **dict(zip(names, (sampling, 0.25, 0.5, 3.0, 0.25))))

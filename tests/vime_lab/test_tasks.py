@@ -1,4 +1,4 @@
-"""Tasks, their settings by name, and how a run begins."""
+"""Tasks, their settings by name, and the start of a run."""
 
 import json
 from dataclasses import fields, is_dataclass, replace
@@ -50,7 +50,7 @@ def value_of(settings: Any, name: str) -> Any:
 
 
 def other_value(name: str) -> Any:
-    """One that fits the setting and is not the task's."""
+    """A value that fits the setting and differs from the task's."""
     old, last = value_of(TASK, name), name.rpartition(".")[2]
     if last in CHOICES:
         return CHOICES[last]
@@ -62,7 +62,7 @@ def other_value(name: str) -> Any:
 
 @every_task
 def test_settings_survive_json(name):
-    """Control: a task with another setting does not come back as this one."""
+    """Control: a task with another setting is not restored as this one."""
     task = TASKS[name]
     text = json.dumps(settings_of(task))
     assert task_from(json.loads(text)) == task
@@ -159,7 +159,7 @@ def test_with_setting_refuses_values_of_another_kind(name, value):
 
 
 def test_swept_against_the_product():
-    """What has one value is set in silence."""
+    """A setting with one value is set without a name."""
     etas, sizes = [0.0, 0.5], [[4], [8, 8]]
     changes = [("agent.eta", etas), ("iterations", [3]), ("vime.hidden_sizes", sizes)]
     expected = {
@@ -184,7 +184,7 @@ def test_swept_against_the_product():
 def test_tasks_make_and_observe_what_their_axes_name(name):
     """Oracle: the simulator's own state. Control: the axes the other way round would name other numbers.
 
-    What a policy's network sees at first is not large; a height of 1.25 in units of 0.1 would be.
+    A policy's first inputs are not large; a height of 1.25 in units of 0.1 would be.
     """
     task = TASKS[name]
     env = gym.make(task.env_id, disable_env_checker=True)

@@ -1,4 +1,4 @@
-"""The prediction error, and where it parts from VIME."""
+"""The prediction error, and its differences from VIME."""
 
 import re
 from dataclasses import replace
@@ -38,7 +38,7 @@ SIZES = (3, 3, 2)
 
 
 def make_batch(seed: int, num_rows: int) -> vime.Batch:
-    """Read-only rows with a mean and a scale of their own, some actions beyond the bounds."""
+    """Read-only rows with their own mean and scale, and some actions beyond the bounds."""
     rng = np.random.default_rng(seed)
     observations, next_observations = [5.0, -2.0] + [3.0, 0.5] * rng.normal(
         size=(2, num_rows, 2)
@@ -91,7 +91,7 @@ def assert_equal_states(first: list[np.ndarray], second: list[np.ndarray]) -> No
 def normalized_by_hand(
     batch: vime.Batch, seen: vime.Batch
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and targets of the batch, by the mean and standard deviation of the rows seen."""
+    """Inputs and targets of the batch, normalized by the mean and standard deviation of the rows seen."""
 
     def rows(batch: vime.Batch) -> np.ndarray:
         return np.hstack([batch.observations, np.clip(batch.actions, -1.0, 1.0)])
@@ -105,7 +105,7 @@ def normalized_by_hand(
 def slow_output(
     q: bnn.DiagNormal, x: np.ndarray, noise: Any, s: int, n: int
 ) -> np.ndarray:
-    """What sample s of the network says of row n, layer by layer."""
+    """Sample s of the network's output for row n, layer by layer."""
     start = 0
     for layer, (i, o) in enumerate(zip(SIZES, SIZES[1:])):
         weights = slice(start, start := start + (i + 1) * o)
@@ -340,7 +340,7 @@ def mean_pay(noisy: bool, **changes: Any) -> np.ndarray:
 def test_noise_keeps_paying_the_prediction_error_while_the_gain_falls() -> None:
     """The noisy screen: the error ends at the noise's variance, 1 within 4 standard errors √(2/200) of 200 squares.
 
-    Controls: where s′ can be learned both fall; and the gain stays too where the model is told of 50 data for ever.
+    Controls: if s′ can be learned, both fall. If num_data is always 50, the gain does not fall either.
     """
     errors, gains = mean_pay(noisy=True)
     assert abs(errors[1] - 1.0) < 4 * np.sqrt(2 / 200)
@@ -353,7 +353,7 @@ def test_noise_keeps_paying_the_prediction_error_while_the_gain_falls() -> None:
 
 
 def television_walks(seed: int, num_steps: int) -> tuple[vime.Batch, np.ndarray]:
-    """Steps of random walks through the room, seen by their coordinates, and which of them end before the screen."""
+    """Steps of random walks through the room, as coordinates, and flags of steps that end in front of the screen."""
     room = NoisyTV("index")
     features = np.array(
         [room.coordinates(state) for state in range(int(room.observation_space.n))]
@@ -381,11 +381,11 @@ def television_walks(seed: int, num_steps: int) -> tuple[vime.Batch, np.ndarray]
 def test_watching_the_television_keeps_paying_the_prediction_error_while_the_gain_falls(
     seed: int,
 ) -> None:
-    """From 4000 steps of random walks to 48,000, on fresh steps that end before the screen.
+    """From 4000 steps of random walks to 48,000, on fresh steps that end in front of the screen.
 
     Measured at the three seeds: the mean error goes from 10.6, 11.8 and 8.4 to 9.9, 11.5 and 10.3 (squares in units of
-    the pool, where the pictures are rare), and the mean gain falls 64, 21 and 48 times. Control: a model that is told
-    of 50 data for ever keeps paying, its first gain 1.5, 1.1 and 0.8 times its last.
+    the pool, where the pictures are rare), and the mean gain falls 64, 21 and 48 times. Control: a model with
+    num_data fixed at 50 keeps large gains: the first is 1.5, 1.1 and 0.8 times the last.
     """
     settings = vime.VimeSettings(
         hidden_sizes=(8,), likelihood_sigma=0.5, prior_sigma=0.5, num_data=None, gradient=fast.elbo_grad,

@@ -310,7 +310,7 @@ def make_batch(next_observations: Any) -> vime.Batch:
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=6), min_size=2, max_size=3))
 def test_bonuses_against_counts_one_after_another(batches: list[list[int]]) -> None:
-    """Visit counts pay β(N + 0.01)^−½, a Dirichlet β(N + α + 0.01)^−½; s′ may be an index, a column or a cell."""
+    """Visit counts give β(N + 0.01)^−½, a Dirichlet β(N + α + 0.01)^−½; s′ may be an index, a column or a cell."""
     grid = densities.Grid(((0.0, 1.0, 2.0, 3.0, 4.0),))
     bonuses = {
         visit_counts.VisitCounts(0.5): 0.0,
@@ -363,11 +363,11 @@ def test_bonuses_part_from_their_common_mistakes() -> None:
         )
         assert (
             counted_first.reward(elsewhere, RNG)[0] > paid[1][0]
-        )  # s′ is what pays, not s
+        )  # the bonus depends on s′, not s
 
 
 def test_image_bonuses_against_what_is_new() -> None:
-    """Two images ten times each, then a third that mixes their pixels: visits and trees pay it, pixels cannot tell."""
+    """Two images ten times each, then a mix of their pixels: new for visits and trees, not for independent pixels."""
     images = np.array([np.eye(4), 1 - np.eye(4)] * 10 + [np.ones((4, 4))], dtype=int)
     models = densities.dirichlet(2, 0.5, 16), densities.image_cts((4, 4), 2)
     ratios = []

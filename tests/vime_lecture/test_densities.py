@@ -387,7 +387,7 @@ def test_image_cts_against_all_stay_and_split_sequences(
 
 
 def test_image_cts_against_other_contexts() -> None:
-    """The order of the neighbours matters, and the right pixel is none of them."""
+    """The order of the neighbors matters, and the right neighbor is not among them."""
     images = np.random.default_rng(1).integers(0, 2, (5, 3, 3))
     probabilities = dict.fromkeys(["right", "above first", "mirrored"], 1.0)
     for row, column in product(range(3), repeat=2):
@@ -412,7 +412,7 @@ def test_image_cts_against_other_contexts() -> None:
 
 
 def test_image_cts_sees_its_neighbours() -> None:
-    """A pixel that copies its left neighbour, above or diagonals: learned, where independent pixels cannot."""
+    """A pixel that copies its left, upper or diagonal neighbor is learned; independent pixels can't learn it."""
     rng = np.random.default_rng(0)
     for move in ((0, 1), (1, 0), (1, 1), (1, -1)):
         cts, pixels = densities.image_cts((4, 4), 2), densities.dirichlet(2, 0.5, 16)
@@ -563,7 +563,7 @@ IMAGE_CTS = densities.image_cts((2, 3), 2)
         (lambda: densities.Dirichlet(np.array([[1.0, -1.0]]), 1.0), "counts must be >= 0 with the same sum"),
         (lambda: densities.Dirichlet(np.array([[1.0], [2.0]]), 1.0), "counts must be >= 0 with the same sum"),
         (lambda: densities.Dirichlet(np.array([[np.nan]]), 1.0), "counts must be finite, got nan"),
-        (lambda: densities.Dirichlet(np.ones(2), 1.0), "counts must have shape (P, K), P and K >= 1, got (2,)"),
+        (lambda: densities.Dirichlet(np.ones(2), 1.0), "counts must have shape (P, K) with P and K >= 1, got (2,)"),
         (lambda: densities.dirichlet(2, 0.0).log_prob(0), "alpha must be > 0 before the first observation, got 0"),
         (lambda: densities.dirichlet(2, 1.0).log_prob(2), "observation must be indices below 2, got 2 to 2"),
         (lambda: densities.dirichlet(2, 1.0).update(-1), "observation must be indices below 2, got -1 to -1"),
@@ -583,14 +583,14 @@ IMAGE_CTS = densities.image_cts((2, 3), 2)
         (lambda: densities.image_cts((0, 2), 2), "shape must be a whole number >= 1, got 0"),
         (lambda: IMAGE_CTS.log_prob(np.zeros((3, 2))), "observation must have shape (2, 3), got (3, 2)"),
         (lambda: IMAGE_CTS.update(np.full((2, 3), 2)), "observation must be indices below 2, got 2 to 2"),
-        (lambda: densities.Grid(((0.0, 0.0),)), "edges must be 2 or more increasing numbers a dimension, got (0.0,"),
-        (lambda: densities.Grid(((0.0,),)), "edges must be 2 or more increasing numbers a dimension, got (0.0,)"),
+        (lambda: densities.Grid(((0.0, 0.0),)), "edges must be 2 or more increasing numbers per dimension, got (0.0,"),
+        (lambda: densities.Grid(((0.0,),)), "edges must be 2 or more increasing numbers per dimension, got (0.0,)"),
         (lambda: densities.Grid(((0.0, np.inf),)), "edges must be finite, got inf"),
         (lambda: densities.Grid(EDGES).index(np.zeros((2, 1))), "observations must have shape (2, 2), got (2, 1)"),
         (lambda: densities.Grid(EDGES).index(np.array([[0.0, 11.0]])), "observations must lie in [0.0, 10.0] in dim"),
         (lambda: densities.Grid(EDGES, clip=True).index(np.full((1, 2), np.nan)), "observations must be finite"),
         (lambda: densities.ContextTree(1).log_prob((0,), 0.5), "context and symbol must be indices below 2"),
-        (lambda: densities.Grid(()), "edges must hold one dimension or more"),
+        (lambda: densities.Grid(()), "edges must hold at least one dimension"),
     ],
 )  # fmt: skip
 def test_bad_input_is_named(call: Callable[[], Any], message: str) -> None:

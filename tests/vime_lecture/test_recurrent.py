@@ -542,7 +542,7 @@ def test_replay_keeps_the_last_steps() -> None:
 class Cue(gym.Env[np.ndarray, int]):
     """A cue, left or right, that only the first of three images shows; the third action is to name it, for 1.
 
-    V of the first state is γ² for who remembers; who does not gets ½ on average. Nothing else pays.
+    V of the first state is γ² with memory. Without memory the mean return is ½. There is no other reward.
     """
 
     observation_space = Box(0, 255, (2, 2, 1), np.uint8)
@@ -877,7 +877,7 @@ def test_steps_to_batch_against_a_loop(seed: int) -> None:
 
 
 def test_vime_takes_hidden_batches_as_it_is() -> None:
-    """Gains of the hidden transitions; those of the pixels are others, and the bonus refuses the wrong kind. U12"""
+    """Gains of the hidden transitions differ from gains of the pixels, and the bonus rejects the wrong kind. U12"""
     theta, steps = make_theta(11), make_steps(11, 30, 8)
     hidden, following = (
         recurrent.by_environment(h)

@@ -394,7 +394,7 @@ def regret_bound(t: np.ndarray) -> np.ndarray:
 
 
 def in_proportion(q: list[float], counts: list[int]) -> list[float]:
-    """Each arm in proportion to its score, as the lecture has it; untried ones first."""
+    """Each arm in proportion to its score, as the lecture says; untried arms first."""
     scores = strategies.ucb_scores(q, counts, 1.0)
     return (
         [score / sum(scores) for score in scores]
@@ -404,14 +404,14 @@ def in_proportion(q: list[float], counts: list[int]) -> list[float]:
 
 
 def wide(q: list[float], counts: list[int]) -> list[float]:
-    """The root of 2t/n in place of 2 ln t/n."""
+    """The root of 2t/n instead of 2 ln t/n."""
     return strategies.greedy_shares(
         [v + math.sqrt(2 * sum(counts) / n) if n else INF for v, n in zip(q, counts)]
     )
 
 
 def test_ucb1_regret_against_its_proven_bound() -> None:
-    """Mean of 20 runs and 3 standard errors of it, after every pull. Variants that explore for ever break the bound."""
+    """Mean of 20 runs and 3 standard errors of it, after every pull. Variants that explore forever break the bound."""
     noise, t = uniform_noise(20, 3000), np.arange(1, 3001)
 
     def upper_and_lower(strategy: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -151,7 +151,7 @@ def test_q_learning_against_value_iteration(strategy: Any) -> None:
 
 
 def test_q_learning_against_closed_form_of_two_states() -> None:
-    """Stay for a, or go for nothing to where staying pays b > a: Q* is geometric sums."""
+    """Stay with reward a, or move with reward 0 to a state where staying has reward b > a: Q* is geometric sums."""
     gamma, a, b = 0.8, 0.1, 1.0
     model = Model(
         np.eye(2)[[[0, 1], [1, 0]]],
@@ -177,7 +177,7 @@ def test_q_learning_against_closed_form_of_two_states() -> None:
 def test_termination_ends_the_sum_of_rewards_and_truncation_does_not(
     terminated: bool, expected: float
 ) -> None:
-    """One state, one action, reward 1, episodes of one step: the flag alone tells r from r/(1 − γ)."""
+    """One state, one action, reward 1, episodes of one step: only the flag distinguishes r from r/(1 − γ)."""
     env = ModelEnv(
         Model(np.ones((1, 1, 1)), np.ones((1, 1)), np.full((1, 1), terminated)),
         horizon=1,
@@ -262,7 +262,7 @@ def test_cliff_walking_against_its_shortest_path() -> None:
 
 
 class Recorder:
-    """A bonus that pays its number of updates plus the next state's first feature, and notes its calls."""
+    """A bonus equal to its number of updates plus the next state's first feature; it records its calls."""
 
     def __init__(
         self, calls: list[tuple[str, vime.Batch]], num_updates: int = 0
@@ -476,7 +476,7 @@ class BoxEnv(Faulty):
         (Faulty(), {"table": tabular.Table([[0.0]], [[0, 0]])}, "q_values must have shape (1, 2), got (1, 1)"),
         (Faulty(), {"table": tabular.Table([[0.0, 0.0]], [[0, -1]])}, "counts must be whole numbers >= 0, got -1.0"),
         (Faulty(), {"strategy": lambda q, n: [0.5, 0.6]}, "probabilities must be >= 0 and sum to 1, got [0.5, 0.6]"),
-        (Faulty(), {"strategy": lambda q, n: [1.0]}, "the strategy must give 2 probabilities, got 1"),
+        (Faulty(), {"strategy": lambda q, n: [1.0]}, "strategy must return 2 probabilities, got 1"),
     ],
 )  # fmt: skip
 def test_q_learning_refuses_bad_input_and_names_the_step(

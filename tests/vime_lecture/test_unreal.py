@@ -350,7 +350,7 @@ def test_sample_reward_windows_against_their_mistakes() -> None:
 
 
 def test_sample_reward_windows_of_the_last_place_against_the_last_window() -> None:
-    """Of either kind. A place that is cast after the number of rewards is added to it can lie behind the end."""
+    """Windows of either kind. A place cast after adding the number of rewards can lie beyond the end."""
     no_end, place, behind = np.zeros(10, dtype=bool), np.nextafter(1.0, 0.0), 0
     for paid, unpaid in product(range(1, 5), repeat=2):
         rewards = np.array([0.0, 0.0, *[1.0] * paid, *[0.0] * unpaid])
@@ -546,7 +546,7 @@ def bad_lstm(name: str, values: np.ndarray) -> Callable[[], object]:
 ERRORS: list[tuple[str, Callable[[], object]]] = [
     ("multiples of 3", lambda: unreal.pixel_control_rewards(FILM, 3)),
     (
-        r"images must be \(..., H, W, C\), none of them 0",
+        r"images must be nonempty \(..., H, W, C\)",
         lambda: unreal.pixel_control_rewards(FILM[..., :0], 1),
     ),
     ("cell_size must be", lambda: unreal.pixel_control_rewards(FILM, 0)),
@@ -667,21 +667,24 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
     ("advantages must have shape", lambda: unreal.policy_loss(LOGITS, FIRST, ROWS[:1])),
     ("advantages must be finite", lambda: unreal.policy_loss(LOGITS, FIRST, NAN)),
     (
-        r"logits must be \(..., A\), none of them 0",
+        r"logits must be \(..., A\) with no axis of length 0",
         lambda: unreal.policy_loss(LOGITS[:0], FIRST[:0], ROWS[:0]),
     ),
     (
         "logits must be finite",
         lambda: unreal.policy_loss(with_nan(LOGITS), FIRST, ROWS),
     ),
-    ("logits must be .* none of them 0", lambda: unreal.policy_entropy(LOGITS[:, :0])),
+    (
+        "logits must be .* with no axis of length 0",
+        lambda: unreal.policy_entropy(LOGITS[:, :0]),
+    ),
     (r"logits must be .* got \(\)", lambda: unreal.policy_entropy(np.array(0.0))),
     ("logits must be finite", lambda: unreal.policy_entropy(with_nan(LOGITS))),
     ("returns must have shape", lambda: unreal.value_loss(ROWS, ROWS[:, None])),
     ("returns must be finite", lambda: unreal.value_loss(ROWS, NAN)),
     ("^values must be finite", lambda: unreal.value_loss(NAN, ROWS)),
     (
-        r"values must be \(...\), none of them 0",
+        r"values must be \(...\) with no axis of length 0",
         lambda: unreal.value_loss(ROWS[:0], ROWS[:0]),
     ),
     (
@@ -697,7 +700,7 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
         lambda: unreal.reward_prediction_loss(LOGITS[:, :2], FIRST),
     ),
     (
-        "logits must be .* none of them 0",
+        "logits must be .* with no axis of length 0",
         lambda: unreal.reward_prediction_loss(LOGITS[:0], FIRST[:0]),
     ),
     (
@@ -718,7 +721,7 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
     ),
     (r"q_values must be \(", lambda: unreal.control_loss(ROWS, FIRST, ROWS)),
     (
-        "q_values must be .* none of them 0",
+        "q_values must be .* with no axis of length 0",
         lambda: unreal.control_loss(Q[:0], FIRST[:0], Q[:0, :, 0]),
     ),
     ("actions must have shape", lambda: unreal.control_loss(Q, FIRST[:2], Q[..., 0])),

@@ -1,6 +1,6 @@
-"""Operations of the agent: what gains pay, returns and advantages, policies, replay.
+"""Operations of the agent: curiosity rewards, returns and advantages, policies, replay.
 
-Axes and units as in `vime_ref` and `agents_ref`, which do the computing.
+Axes and units as in `vime_ref` and `agents_ref`, which compute the results.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def normalize_gains(
     statistic: Literal["median", "mean"],
     include_current: bool,
 ) -> Arrays:
-    """The history (k,) holds the statistics of the batches before, oldest first."""
+    """Normalized gains; the history (k,) holds the statistics of earlier batches, oldest first."""
     past = [float(each) for each in history]
     normalized, new_history = vime.normalize_gains(
         gains,
@@ -550,13 +550,13 @@ draw_by_names(draw_policy, "categorical_entropy", "categorical_kl")
     kinds={"observations": "arrays", "actions": "arrays"},
 )
 def replay_transitions(observations: list[Array], actions: list[Array]) -> Arrays:
-    """Rows (s, a, s′) of `ReplayPool`, episode by episode; (T + 1, K) observations go with (T, A) actions."""
+    """Rows (s, a, s′) of `ReplayPool`, episode by episode, from (T + 1, K) observations and (T, A) actions."""
     if len(observations) == 0 or len(observations) != len(actions):
         raise ValueError(
             f"episodes must be as many in each list, got {len(observations)} and {len(actions)}"
         )
 
-    # A pool that holds all, and each episode in turn.
+    # A pool large enough for all, filled episode by episode.
     capacity = sum(map(len, observations)) + 1
     pool = empty_pool(capacity, observations[0].shape[-1], actions[0].shape[-1])
     for seen, done in zip(observations, actions):
@@ -577,7 +577,7 @@ def empty_pool(capacity: int, num_observed: int, num_actions: int) -> ReplayPool
 
 @operation("replay", "arraywise", measured=(0.0, 3.7e-08))
 def input_statistics(rows: Array) -> Arrays:
-    """Mean and standard deviation of each column of (N, K), as `Vime` takes them from its pool."""
+    """Mean and standard deviation of each column of (N, K), as `Vime` computes them from its pool."""
     if rows.ndim != 2 or len(rows) == 0:
         raise ValueError(f"rows must be (N, K) with N >= 1, got {rows.shape}")
     bnn.check_finite("rows", rows)
@@ -590,7 +590,7 @@ def input_statistics(rows: Array) -> Arrays:
 
 @mistake("CrossEpisode", "replay_transitions")
 def pairs_across_episodes(right: Function, given: Inputs) -> Arrays:
-    """The pool holds (s, a) in time order and takes the next row for s′; the last row of all has none."""
+    """The pool holds (s, a) in time order and uses the next row as s′, also across episodes; the last row has none."""
     seen = np.concatenate([episode[:-1] for episode in given["observations"]])
     actions = np.concatenate(given["actions"])
     return {
@@ -602,7 +602,7 @@ def pairs_across_episodes(right: Function, given: Inputs) -> Arrays:
 
 @mistake("CrossEpisode", "replay_transitions")
 def pairs_across_episodes_but_the_last(right: Function, given: Inputs) -> Arrays:
-    """The same, the very last row keeping its own s′."""
+    """The same, except that the very last row keeps its own s′."""
     rows = right(**given)
     following = np.concatenate(
         [rows["observations"][1:], rows["next_observations"][-1:]]

@@ -1,7 +1,7 @@
 """Operations of counting: counts and pseudo-counts, Dirichlet, context-tree switching.
 
-Axes and units as in `vime_lecture`, which does the computing. The forms in 50 digits switch between contexts
-with plain weights; the reference has their logarithms.
+Axes and units as in `vime_lecture`, which computes the results. The 50-digit forms of context-tree switching use plain
+weights; the reference uses their logarithms.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def levels(*shape: int, count: int, seed: int) -> Symbols:
 def log_probs(
     model: DensityModel, observations: Iterable[Array], *, learned: bool = False
 ) -> Array:
-    """log-probability of each observation before the model learns it, or after."""
+    """Log-probability of each observation before the model learns it, or after."""
     values = []
     for observation in observations:
         new_model = model.update(observation)
@@ -69,10 +69,10 @@ def switching(
     *,
     updated_stay: bool = False,
 ) -> list[Any]:
-    """Probability of each symbol in its context, from those before it.
+    """Probability of each symbol in its context, given the symbols before it.
 
-    Numbers are of the kind that `one` is. With `updated_stay` the weight for splitting takes the new weight for
-    staying, which CtsUpdateOrder is.
+    Numbers have the type of `one`. With `updated_stay`, the split weight uses the new stay weight, which is the mistake
+    CtsUpdateOrder.
     """
     seen: dict[Context, list[int]] = defaultdict(list)
     weights: dict[Context, tuple[Any, Any]] = defaultdict(lambda: (one / 2, one / 2))
@@ -80,14 +80,14 @@ def switching(
     for t, (context, symbol) in enumerate(steps, start=1):
         a = one / (t + 1) if rate is None else rate
 
-        # The estimate of each node on the path, from those before: (N + ½)/(n + K/2).
+        # Each node's estimate on the path, from earlier symbols: (N + ½)/(n + K/2).
         path = [context[:length] for length in range(len(context) + 1)]
         own = [
             (2 * seen[node].count(symbol) + one) / (2 * len(seen[node]) + num_symbols)
             for node in path
         ]
 
-        # From the deepest node up: stay with its estimate, or split into those below.
+        # From the deepest node up: stay with its estimate, or split into its children.
         below = own[-1]
         for node, estimate in list(zip(path, own))[-2::-1]:
             stay, split = weights[node]
@@ -177,7 +177,7 @@ def exact_count_bonus(counts: Any, beta: Any) -> Any:
 
 
 def underflowing(log_prob: Array, log_prob_after: Array) -> Array:
-    """N̂ from probabilities where float64 loses the one before: 0/0 once both are lost. Right elsewhere."""
+    """N̂ from plain probabilities: 0/0 if both underflow in float64, wrong if one does, and correct otherwise."""
     rho = np.exp(log_prob)
     rho_after = np.exp(log_prob_after)
     lost = rho < np.finfo(float).tiny
@@ -220,7 +220,7 @@ def pseudo_count_cases() -> Iterator[Case]:
 
 @draw_of("pseudo_count")
 def draw_pseudo_count(draw: Draw) -> Inputs:
-    """Gains of −1 to 2 nats, some of them at −3000."""
+    """Log-probabilities with gains of −1 to 2 nats, some of them near −3000."""
     before = [
         -each - 3000.0 * draw.integer(0, 1)
         for each in draw.positives(draw.integer(1, 3))
@@ -323,7 +323,7 @@ def dirichlet_pseudo_counts(symbols: Array, num_symbols: int, alpha: float) -> A
 
 @exact_form("dirichlet_pseudo_counts")
 def exact_dirichlet_pseudo_counts(symbols: Array, num_symbols: int, alpha: Any) -> Any:
-    """Each observation's count from the probabilities among those before it, and among those and itself."""
+    """Each observation's count, from its probabilities before and after counting it."""
     pseudo_counts = []
     for t, row in enumerate(symbols):
         before = np.sum(symbols[:t] == row, axis=0)
@@ -338,7 +338,7 @@ def exact_dirichlet_pseudo_counts(symbols: Array, num_symbols: int, alpha: Any) 
     "densities", "elementwise", measured=(4.8e-16, 2.0e-07), kinds={"bits": "wholes"}
 )
 def cts_log_probs(bits: Array, depth: int, rate: float | None) -> Array:
-    """log-probability of each of T bits before it is learned, (T,)."""
+    """Log-probability (T,) of each of T bits before it is learned."""
     return log_probs(densities.binary_cts(depth, rate), bits)
 
 
@@ -352,7 +352,7 @@ def exact_cts_log_probs(bits: Array, depth: int, rate: Any) -> Any:
     "densities", "elementwise", measured=(3.1e-15, 1.2e-06), kinds={"images": "wholes"}
 )
 def image_cts_log_probs(images: Array, num_levels: int, rate: float | None) -> Array:
-    """log-probability of each image (T, H, W) before it is learned, (T,)."""
+    """Log-probability (T,) of each image (T, H, W) before it is learned."""
     return log_probs(image_model(images, num_levels, rate), images)
 
 

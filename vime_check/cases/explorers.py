@@ -1,6 +1,6 @@
 """Operations of the other explorers: strategies, and one step of tabular Q-learning.
 
-Axes and units as in `vime_lecture`, which does the computing.
+Axes and units as in `vime_lecture`, which computes the results.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def q_update(
     learning_rate: float,
     gamma: float,
 ) -> Array:
-    """What `q_learning` makes of Q(s, a) in one step to a state of these values."""
+    """Q(s, a) after one step of `q_learning` to a state with these values."""
     settings = TabularSettings(learning_rate=learning_rate, gamma=gamma)
     following = strategies.check_values("next_values", next_values).tolist()
     check_finite("value", value)

@@ -1,7 +1,7 @@
 """Operations of learning from data: the lower bound, the gain of a transition, the posterior's step.
 
-Axes and units as in `bnn_ref` and `vime_ref`, which do the computing. An operation under local reparameterization has
-zeta where the other has eps.
+Axes and units as in `bnn_ref` and `vime_ref`, which compute the results. An operation under local reparameterization
+has zeta instead of eps.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def elbo_settings(
 
 @intermediates_of("elbo", "elbo_local", "elbo_grad", "elbo_grad_local")
 def parts_of_the_bound(given: Inputs) -> Arrays:
-    """The likelihood of each sample and row (S, B), and the KL, of which the bound is made."""
+    """The terms of the bound: the log likelihood of each sample and row (S, B), and the KL."""
     q = DiagNormal(given["mu"], given["rho"])
     prior = DiagNormal(given["prior_mu"], given["prior_rho"])
     outputs = outputs_of(q, given["inputs"], given, sizes_of(given["layer_sizes"]))
@@ -161,7 +161,7 @@ def parts_of_the_bound(given: Inputs) -> Arrays:
 
 
 def wrong_bound(flag: str, *names: str) -> Callable[[Function], Function]:
-    """Register a wrong lower bound of (mu, rho, given) as a mistake: of the value, and its gradient of the gradient."""
+    """Register a wrong lower bound of (mu, rho, given) as a mistake in the value, and its gradient in the gradient."""
 
     def value(bound: Function, right: Function, given: Inputs) -> Array:
         return bound(given["mu"], given["rho"], given)
@@ -182,7 +182,7 @@ BOUNDS = "elbo", "elbo_grad", "elbo_local", "elbo_grad_local"
 
 
 def evidence_and_kl(mu: Array, rho: Array, given: Inputs) -> tuple[Array, Array]:
-    """Both terms of the right bound."""
+    """Both terms of the correct bound."""
     q = DiagNormal(mu, rho)
     prior = DiagNormal(given["prior_mu"], given["prior_rho"])
     kl = bnn.kl_diag_normal(q.mu, q.sigma, prior.mu, prior.sigma)
@@ -190,7 +190,7 @@ def evidence_and_kl(mu: Array, rho: Array, given: Inputs) -> tuple[Array, Array]
         given["layer_sizes"], given["likelihood_sigma"], given["num_data"]
     )
 
-    # The bound under the noise that is given.
+    # The bound for the given noise.
     data = given["inputs"], given["targets"]
     bound = (
         bnn.elbo_local(q, prior, *data, given["zeta"], **settings)
@@ -240,7 +240,7 @@ def bound_of_averaged_prediction(mu: Array, rho: Array, given: Inputs) -> Array:
 
 @wrong_bound("UnnormalisedLogDensity", *BOUNDS)
 def bound_without_half(mu: Array, rho: Array, given: Inputs) -> Array:
-    """A σ smaller by √2 doubles the square and adds ½ log 2 for each target, which is taken off again."""
+    """A σ smaller by √2 doubles the square and adds ½ log 2 per target, which is subtracted again."""
     sharper = given | {"likelihood_sigma": given["likelihood_sigma"] / math.sqrt(2.0)}
     evidence, kl = evidence_and_kl(mu, rho, sharper)
     return (
@@ -346,7 +346,7 @@ def information_gains_local(
 
 
 def sigmas_of(given: Inputs) -> Inputs:
-    """The inputs of `kl_diag_normal` for those of `information_gain`, in their own precision."""
+    """The inputs of `kl_diag_normal` from those of `information_gain`, in the same precision."""
     return {
         "mu_q": given["mu_new"],
         "sigma_q": np.logaddexp(0.0, given["rho_new"]),
@@ -432,7 +432,7 @@ def gains_without_half(right: Function, given: Inputs) -> Array:
 
 @mistake("SwappedKL", *GAINS)
 def swapped_gains(right: Function, given: Inputs) -> Array:
-    """KL[old‖new] of each row's step; the Taylor form does not know the difference."""
+    """KL[old‖new] of each row's step; the Taylor form is the same in both directions."""
     if given["method"] == "taylor":
         return right(**given)
     q = DiagNormal(given["mu"], given["rho"])
@@ -447,7 +447,7 @@ def swapped_gains(right: Function, given: Inputs) -> Array:
 
 @mistake("SquaredBeforeMean", *GAINS)
 def gains_squared_before_mean(right: Function, given: Inputs) -> Array:
-    """The mean of the gains that each sample would give alone."""
+    """The mean of the gains of single samples."""
     local = "zeta" in given
     count = len(given["zeta"][0] if local else given["eps"])
     gains = []
@@ -636,7 +636,7 @@ def leaky_updates(right: Function, given: Inputs) -> Arrays:
     settings = model_of(given)
     velocity = np.zeros((2, len(q.mu)))
 
-    # Each row starts at q, but not at rest.
+    # Each row starts at q, but with the last velocity.
     posteriors = []
     for data in transitions_of(given):
         q_new = q

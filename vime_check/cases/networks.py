@@ -1,6 +1,6 @@
 """Operations on numbers, distributions and networks: softplus, KL, forward passes, likelihoods.
 
-Axes and units as in `bnn_ref`, which does the computing.
+Axes and units as in `bnn_ref`, which computes the results.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from vime_check.wire import Arrays, Inputs, Kinds
 # ---------------------------------------------------------------- constants
 
 NETWORK: Kinds = {"layer_sizes": "wholes", "zeta": "arrays"}
-KINK = 1e-3  # drawn pre-activations keep this distance from the ReLU's kink, where gradients differ by rounding
+KINK = 1e-3  # distance of drawn pre-activations from the ReLU's kink, at which rounding decides gradients
 
 # ---------------------------------------------------------------- building blocks: inputs of networks
 
 
 def model(*layer_sizes: int, rows: int, samples: int, seed: int) -> Inputs:
-    """All inputs of the operations on a network: posterior, prior, data, both kinds of noise, settings."""
+    """All inputs of network operations: posterior, prior, data, both kinds of noise, settings."""
     size = bnn.num_weights(layer_sizes)
     return {
         "theta": numbers(samples, size, seed=seed + 7),
@@ -70,7 +70,7 @@ def model(*layer_sizes: int, rows: int, samples: int, seed: int) -> Inputs:
 
 
 def draw_model(draw: Draw, names: Iterable[str], rows: int = 0) -> Inputs:
-    """A small network with rows and noise, as far as an operation has inputs of these names."""
+    """A small network with rows and noise, limited to the operation's inputs."""
     sizes = [draw.integer(1, 2) for _ in range(draw.integer(2, 3))]
     rows = rows or draw.integer(1, 3)
     samples = draw.integer(1, 2)
@@ -81,7 +81,7 @@ def draw_model(draw: Draw, names: Iterable[str], rows: int = 0) -> Inputs:
     shapes = {**flat, "theta": (samples, weights), "eps": (samples, weights)}
     shapes |= {"inputs": (rows, sizes[0]), "targets": (rows, sizes[-1])}
 
-    # What else there is, drawn only if it has a name.
+    # Other inputs, drawn only if the operation has them.
     others: dict[str, Callable[[], Any]] = {
         "zeta": lambda: [draw.numbers(samples, rows, units) for units in sizes[1:]],
         "layer_sizes": lambda: sizes,
@@ -119,7 +119,7 @@ def at_kink(inputs: Inputs) -> bool:
 def outputs_of(
     q: DiagNormal, inputs: Array, noise: Inputs, layer_sizes: Sizes
 ) -> Array:
-    """Outputs (S, N, O) with the noise of either kind that is given: eps or zeta."""
+    """Outputs (S, N, O) with the given kind of noise: eps or zeta."""
     if "zeta" in noise:
         return bnn.mlp_local(q, inputs, noise["zeta"], layer_sizes)
     return bnn.mlp(bnn.sample_weights(q, noise["eps"]), inputs, layer_sizes)
@@ -188,7 +188,7 @@ def softplus_cases() -> Iterator[Case]:
 
 @draw_of("softplus")
 def draw_softplus(draw: Draw) -> Inputs:
-    """Up to 768; σ of less than −48 is too small for float32."""
+    """Numbers ρ up to 768; for ρ below −48, σ is too small for float32."""
     scale = 2.0 ** draw.integer(0, 8)
     return {
         "rho": [max(scale * value, -48.0) for value in draw.numbers(draw.integer(1, 3))]
@@ -256,7 +256,7 @@ def textbook_kl(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Arr
 
 
 def lost_to_fudge(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
-    """What + 1e-8 in that denominator takes from the KL, by itself, so that no rounding noise drowns it."""
+    """The error from + 1e-8 in that denominator, computed alone so that rounding does not hide it."""
     numerator = (mu_q - mu_p) ** 2 + (sigma_q - sigma_p) * (sigma_q + sigma_p)
     denominator = 2 * sigma_p**2
     return np.sum(numerator * 1e-8 / (denominator * (denominator + 1e-8)), axis=-1)
@@ -265,7 +265,7 @@ def lost_to_fudge(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> A
 def lost_to_fudged_log(
     mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array
 ) -> Array:
-    """What that denominator takes together with log((σ_p + 1e-8)/(σ_q + 1e-8)), which stands for log(σ_p/σ_q)."""
+    """The error from that denominator and from log((σ_p + 1e-8)/(σ_q + 1e-8)) instead of log(σ_p/σ_q)."""
     lost_to_log = np.sum(np.log1p(1e-8 / sigma_q) - np.log1p(1e-8 / sigma_p), axis=-1)
     return lost_to_fudge(mu_q, sigma_q, mu_p, sigma_p) + lost_to_log
 
@@ -331,7 +331,7 @@ def twice_the_output(right: Function, given: Inputs) -> Array:
 
 
 def pair(*shape: int, seed: int) -> Inputs:
-    """Two distributions of different means and standard deviations."""
+    """Two distributions with different means and standard deviations."""
     mu_q = numbers(*shape, seed=seed)
     mu_p = numbers(*shape, seed=seed + 2)
     sigma_q, sigma_p = (np.abs(numbers(*shape, seed=seed + i)) + 0.25 for i in (1, 3))
@@ -339,7 +339,7 @@ def pair(*shape: int, seed: int) -> Inputs:
 
 
 def near_pair(move: float, size: int, seed: int, scale: float = 1.0) -> Inputs:
-    """Two distributions apart by about `move` standard deviations in both parameters."""
+    """Two distributions that differ by about `move` standard deviations in both parameters."""
     given = pair(size, seed=seed)
     sigma_p = scale * given["sigma_p"] / 1.1
     mu_p = given["mu_p"] * scale

@@ -1,6 +1,6 @@
 """Operations of UNREAL: pseudo-rewards, n-step targets, dueling head, reward prediction and its windows, LSTM.
 
-Axes and units as in `vime_lecture.unreal`, which does the computing. The forms in 50 digits loop over elements.
+Axes and units as in `vime_lecture.unreal`, which computes the results. The 50-digit forms loop over elements.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def no_yes(*flags: int) -> Flags:
 
 
 def crossing(ended: Flags, frames: int) -> Flags:
-    """Windows of three rows of which only this many have to be of one episode."""
+    """Windows of three rows of which only this many must belong to one episode."""
     fits = np.zeros(ended.shape, dtype=bool)
     fits[2:] = True
     if frames == 2:
@@ -62,7 +62,7 @@ def draw_windows(given: Inputs, fits: Flags) -> Rows:
     coins = given["coins"]
     places = given["places"]
 
-    # Windows with a reward and without.
+    # Windows with a nonzero reward, and without.
     paid = np.argwhere(fits & (rewards != 0))
     unpaid = np.argwhere(fits & (rewards == 0))
     kinds = [
@@ -210,7 +210,7 @@ register(
 def exact_n_step_returns(
     rewards: Any, next_values: Any, terminated: Flags, truncated: Flags, gamma: Any
 ) -> Any:
-    """Σ γᵏ r_{t+k} to the end of the episode or of the rows, and what is bootstrapped there, row by row."""
+    """Σ γᵏ r_{t+k} to the end of the episode or rows, plus the bootstrap value there, row by row."""
     totals = np.empty(rewards.shape, dtype=object)
     for place in np.ndindex(rewards.shape):
         t, *others = place
@@ -338,7 +338,7 @@ def loss_of_a_cell(right: Function, given: Inputs) -> Array:
 
 
 def path(name: str, *axes: int) -> Inputs:
-    """Five steps without an end; `name` is that of what is bootstrapped."""
+    """Five steps without an end; `name` is the input that is bootstrapped."""
     rewards = numbers(5, *axes[: len(axes) - (name == "next_q_values")], seed=11)
     no = np.zeros(5, dtype=bool)
     return {
@@ -536,8 +536,10 @@ def reward_prediction_windows(ended: Flags) -> Rows:
 
 @exact_form("reward_prediction_windows")
 def exact_window_fits(ended: Flags) -> Any:
-    """Rows whose episode has begun two rows before at the latest."""
-    before: Rows = np.cumsum(ended, axis=0) - ended  # episodes over before each row
+    """Rows whose episode began at least two rows earlier."""
+    before: Rows = (
+        np.cumsum(ended, axis=0) - ended
+    )  # episodes that ended before each row
     return np.array(
         [(t >= 2) & (before[t] == before[max(t - 2, 0)]) for t in range(len(ended))],
         dtype=int,
@@ -555,7 +557,7 @@ register(
 
 @exact_form("sample_reward_windows")
 def exact_windows(rewards: Any, ended: Flags, coins: Any, places: Any) -> Any:
-    """A reward for a coin below ½, if there is one, and otherwise none, if there is such a row."""
+    """A row with a nonzero reward for a coin below ½, else one with reward zero; the other kind if one is missing."""
     fits = exact_window_fits(ended)
     rows = [place for place in np.ndindex(fits.shape) if fits[place]]
     kinds = [
@@ -721,7 +723,7 @@ def exact_lstm_step(
 
 @mistake("GateOrder", "lstm_step")
 def output_gate_last(right: Function, given: Inputs) -> Arrays:
-    """The third quarter is read as candidates and the fourth as the output gate."""
+    """The third quarter is read as candidates, the fourth as the output gate."""
 
     def exchanged(columns: Array) -> Array:
         i, f, o, g = np.split(columns, 4, axis=-1)

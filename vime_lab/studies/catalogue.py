@@ -18,14 +18,14 @@ from vime_lab.tasks import ROOT_SEED, settings_of
 # ---------------------------------------------------------------- constants
 
 STUDIES: dict[str, Study] = {**EXPLORER_STUDIES, **LABYRINTH_STUDIES}
-# Whose code makes the rows of every study.
+# Modules whose code computes the rows of every study.
 STUDY_MODULES = ("vime_lab.studies.frame", "vime_lab.studies.catalogue")
 
 # ---------------------------------------------------------------- jobs
 
 
 def study_jobs(name: str, num_seeds: int) -> list[StudyJob]:
-    """Every explorer, size and seed of a study."""
+    """The jobs of a study: every explorer, size and seed."""
     settings = STUDIES[name].settings
     largest = dict(settings.largest)
     return [
@@ -45,7 +45,7 @@ def study_rows(job: StudyJob) -> list[Row]:
 
 
 def run_study(jobs: Sequence[StudyJob], num_processes: int | None) -> list[Row]:
-    """The rows of all jobs, in their order, through joblib.
+    """The rows of all jobs, in the jobs' order, computed through joblib.
 
     Raises WorkerError if a job or the backend fails.
     """
@@ -58,9 +58,9 @@ def run_study(jobs: Sequence[StudyJob], num_processes: int | None) -> list[Row]:
 
 
 def study_identity(name: str, num_seeds: int) -> dict[str, Any]:
-    """What makes the rows of a study, as JSON knows it.
+    """The identity of a study's rows, in JSON types.
 
-    Names are those of other runs' configurations.
+    Names are the same as in the configurations of runs.
     """
     study = STUDIES[name]
     return {
@@ -81,7 +81,7 @@ def study_identity(name: str, num_seeds: int) -> dict[str, Any]:
 def read_study(path: Path) -> list[Row]:
     """The rows of a study's file.
 
-    Raises ValueError, which names the file and what is wrong with it.
+    Raises ValueError, naming the file and the fault, if the file is invalid.
     """
     rows = read_rows(path, STUDY_COLUMNS)
     names = {row["study"] for row in rows}
@@ -95,12 +95,12 @@ def read_study(path: Path) -> list[Row]:
 
 
 def study_table(rows: list[Row]) -> str:
-    """The table of a study, from its rows alone."""
+    """The table of a study, from its rows only."""
     return STUDIES[rows[0]["study"]].table(rows)
 
 
 def draw_study(path: Path | str, rows: list[Row]) -> None:
-    """The picture of a study, from its rows alone."""
+    """The picture of a study, from its rows only."""
     from matplotlib.figure import Figure
 
     study = STUDIES[rows[0]["study"]]

@@ -1,4 +1,4 @@
-"""Tables and pictures of the explorers' studies, from their rows alone.
+"""Tables and pictures of the explorers' studies, from their rows only.
 
 Sources: bsuite, arXiv 1908.03568, for DeepSea's score.
 """
@@ -49,7 +49,7 @@ EXPLORER_COLORS = {
 
 
 def bandit_table(rows: list[Row]) -> str:
-    """Regret after the last pull, and how much a thousand pulls of the last half cost."""
+    """The bandit's table: regret after the last pull, and per 1000 pulls of the last half."""
     curves = {name: curve_of(rows, name, "regret") for name in explorers_in(rows)}
     finals = []
     slopes = []
@@ -78,7 +78,7 @@ def titled(title: str, columns: list[list[str]]) -> str:
 
 
 def draw_bandit(figure: Figure, rows: list[Row]) -> dict[str, Style]:
-    """Regret against pulls, on a linear and on a logarithmic axis."""
+    """Draw regret against pulls, on a linear and on a logarithmic axis."""
     looks = looks_of(rows, EXPLORER_COLORS)
     proven = Style("UCB-1's proven bound", "black", "--")
     t, bound = curve_of(rows, "UCB-1", "bound")
@@ -106,17 +106,17 @@ def draw_bandit(figure: Figure, rows: list[Row]) -> dict[str, Style]:
 
 
 def measure_of(explorer: str) -> str:
-    """What the table and picture of DeepSea show of an explorer.
+    """The measure that DeepSea's table and picture show for an explorer.
 
-    Random actions can only find the treasure.
+    Random actions can only find the treasure, not solve the task.
     """
     return "found" if explorer == "random" else "solved"
 
 
 def deep_sea_medians(rows: list[Row], explorer: str) -> dict[int, float]:
-    """By size the median over the seeds of the episodes needed.
+    """For each size, the median over seeds of the episodes needed.
 
-    The upper one of two; never counts as inf.
+    Of two middle values, the upper one; "never" counts as inf.
     """
     sizes = sorted({row["size"] for row in rows if row["explorer"] == explorer})
     medians = {}
@@ -129,9 +129,9 @@ def deep_sea_medians(rows: list[Row], explorer: str) -> dict[int, float]:
 
 
 def score_of(rows: list[Row], explorer: str) -> float:
-    """Mean over the seeds of `deep_sea_score` of all the study's sizes.
+    """Mean over seeds of `deep_sea_score` on all the study's sizes.
 
-    A size that was not tried is not solved.
+    A size that was not tried counts as not solved.
     """
     sizes = sorted({row["size"] for row in rows})
     mine = [
@@ -150,7 +150,7 @@ def score_of(rows: list[Row], explorer: str) -> float:
 
 
 def growth_cells(medians: dict[int, float]) -> list[str]:
-    """How the medians grow: doublings a row, the power of N, and the better of the two."""
+    """Cells of the medians' growth: doublings per row, power of N, and the better fit."""
     finite = {size: each for size, each in medians.items() if math.isfinite(each)}
     if len(finite) < FEWEST_SIZES:
         return ["", "", "too few sizes"]
@@ -166,7 +166,7 @@ def episodes_cell(episodes: float | None) -> str:
 
 
 def deep_sea_table(rows: list[Row]) -> str:
-    """Median episodes to solve each size; then scores and fitted growth."""
+    """DeepSea's tables: median episodes to solve each size, then scores and fitted growth."""
     sizes = sorted({row["size"] for row in rows})
     table = [["", *map(str, sizes)]]
     laws = [["", "score", "growth", "or", "fits better"]]
@@ -193,14 +193,14 @@ def deep_sea_table(rows: list[Row]) -> str:
 
 
 def draw_deep_sea(figure: Figure, rows: list[Row]) -> dict[str, Style]:
-    """Each run a dot, the medians a line; if the median is never, a cross at the top."""
+    """Draw each run as a dot and the medians as a line; a median "never" as a cross on top."""
     looks = looks_of(rows, EXPLORER_COLORS)
     axes = figure.subplots()
     sizes = np.array(sorted({row["size"] for row in rows}))
     solved = [row["value"] for row in rows if math.isfinite(row["value"])]
     top = 1.6 * max([2.0 ** float(sizes[0]), *solved])
 
-    # the explorers, side by side so that none hides another
+    # the explorers, shifted so that none hides another
     for place, (name, look) in enumerate(looks.items()):
         shift = 0.12 * (place - (len(looks) - 1) / 2)
         draw_runs(axes, rows, name, look, shift)
@@ -247,7 +247,7 @@ def draw_medians(
 
 
 def maze_table(rows: list[Row]) -> str:
-    """Share of states seen, first key and goal, returns at the end."""
+    """The maze's table: share of states seen, first key and goal, returns at the end."""
     names = explorers_in(rows)
 
     def values(measure: str) -> list[Array]:
@@ -272,7 +272,7 @@ def maze_table(rows: list[Row]) -> str:
 
 
 def draw_maze(figure: Figure, rows: list[Row]) -> dict[str, Style]:
-    """Learning curves, and beside them where each explorer has been."""
+    """Draw learning curves, and next to them a map of each explorer's visits."""
     looks = looks_of(rows, EXPLORER_COLORS)
     halves: Any = figure.subfigures(1, 2, width_ratios=(1.0, 1.25))
     left, right = halves
@@ -294,7 +294,7 @@ def draw_maze(figure: Figure, rows: list[Row]) -> dict[str, Style]:
 
 
 def draw_maps(figure: Any, rows: list[Row], names: list[str]) -> None:
-    """For each explorer a map with the share of its steps into each cell."""
+    """Draw for each explorer a map with the share of its steps into each cell."""
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm
 
@@ -327,7 +327,7 @@ def draw_maps(figure: Any, rows: list[Row], names: list[str]) -> None:
 
 
 def tv_table(rows: list[Row]) -> str:
-    """Share of the steps before the screen, and what one pays.
+    """NoisyTV's table: share of steps in front of the screen, and the bonus of such a step.
 
     Over all points and in the last quarter.
     """
@@ -351,7 +351,7 @@ def tv_table(rows: list[Row]) -> str:
 
 
 def draw_tv(figure: Figure, rows: list[Row]) -> dict[str, Style]:
-    """The share of watching, and what it pays, by episodes."""
+    """Draw the share of watching and its bonus, by episodes."""
     looks = looks_of(rows, EXPLORER_COLORS)
     watching, pays = figure.subplots(1, 2)
 
@@ -360,7 +360,7 @@ def draw_tv(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     watching.set_ylabel("share of steps before the screen")
     watching.set_ylim(-0.03, 1.03)
 
-    # what it pays; 1 is as much as anything else
+    # its bonus; 1 is the mean bonus of other steps
     draw_measure(pays, rows, "pays", looks)
     pays.set_ylabel("mean bonus of such a step, others 1")
     pays.set_yscale("log")

@@ -1,8 +1,8 @@
-"""Studies of explorers: the lecture's and VIME side by side on small tasks.
+"""Studies of explorers: the lecture's explorers and VIME side by side on small tasks.
 
-`Bandit`, `DeepSea`, `KeyDoorMaze` and `NoisyTV`, seconds a run. Except for the bandit's
-strategies, all explorers are the same agent, Q-learning on a table, with a strategy or
-with a bonus.
+`Bandit`, `DeepSea`, `KeyDoorMaze` and `NoisyTV` take seconds per run. Except for the
+bandit's strategies, all explorers are the same agent: tabular Q-learning with a strategy
+or a bonus.
 
 Axes: A arms. Regret is in units of reward.
 
@@ -71,14 +71,14 @@ EXPLORER_MODULES = (
     "vime_lab.studies.laws",
     "vime_lab.studies.explorers",
 )
-# Of a state's code; 8 would number the states of the largest DeepSea that a network sees.
+# Signs per state code; 8 would suffice for the largest DeepSea that a network sees.
 CODE_BITS = 16
 MAZE = "vime_ref/KeyDoorMaze-v0"
 TV = "vime_ref/NoisyTV-v0"
 
-# A learning rate of 1, because moves are certain; batches of whole episodes.
+# Learning rate 1, because moves are deterministic; batches of whole episodes.
 EPISODIC = TabularSettings(learning_rate=1.0, batch_steps=1000)
-# A horizon of about half a way through the maze; networks learn every 10 steps.
+# A discount horizon of about half the path through the maze; networks learn every 10 steps.
 STEPWISE = TabularSettings(gamma=0.9, batch_steps=10)
 EXPLORER_MODEL = VimeSettings(
     hidden_sizes=(32,),
@@ -98,23 +98,23 @@ EXPLORER_MODEL = VimeSettings(
 
 @dataclass(frozen=True)
 class ExplorerSettings(StudySettings):
-    """`length` counts the pulls of a bandit, else a run's episodes at most.
+    """Settings of a study. `length` is a bandit's pulls, else a run's maximum of episodes.
 
     `sizes` are DeepSea's. Values without a source are from trial runs.
     """
 
-    length_cts: int = 0  # episodes of context-tree switching, which takes 4 ms a step
+    length_cts: int = 0  # episodes of context-tree switching, which takes 4 ms per step
     means: tuple[float, ...] = ()  # of a bandit's arms
     epsilon: float = 0.1  # [SB] example 6.5
-    # explorers with a bonus act by UCB with this α; None: by Boltzmann
+    # α of UCB for explorers with a bonus; None: they act by Boltzmann
     bonus_alpha: float | None = None
-    alpha: float = 1.0  # of UCB; that of UCB-1
-    beta: float = 0.05  # of counts and pseudo-counts: [Counts]
-    eta: float = 10.0  # reward for a nat of VIME's, or a unit of the L2 error
-    coordinates: bool = False  # what a network sees of a state; else a code
-    # of random actions, that a network learns from before the first bonus
+    alpha: float = 1.0  # α of UCB; 1 is UCB-1's
+    beta: float = 0.05  # β of counts and pseudo-counts: [Counts]
+    eta: float = 10.0  # reward per nat of VIME's gain, or per unit of the L2 error
+    coordinates: bool = False  # a network sees the state's coordinates; else a code
+    # episodes of random actions to train a network before the first bonus
     warmup_episodes: int = 0
-    warmup_updates: int = 500  # that of `VimeSettings`
+    warmup_updates: int = 500  # the default of `VimeSettings`
     agent: TabularSettings = EPISODIC
     vime: VimeSettings = EXPLORER_MODEL
 
@@ -123,11 +123,11 @@ class ExplorerSettings(StudySettings):
 
 
 def strategy_of(job: StudyJob) -> Strategy:
-    """How an explorer acts.
+    """An explorer's strategy.
 
-    One with a bonus must not stand still where a bonus has been given once, because gains
-    shrink by orders of magnitude while a model learns, and old values stay. Boltzmann has
-    no scale, and UCB tries every action again, if rarely.
+    Gains shrink by orders of magnitude while a model learns, but old values remain. So an
+    explorer with a bonus must not stay where it once got a large bonus. Boltzmann is
+    independent of the values' scale, and UCB retries every action, if rarely.
     """
     settings: ExplorerSettings = job.settings
     strategies = {
@@ -148,9 +148,9 @@ def strategy_of(job: StudyJob) -> Strategy:
 def explorer_bonus(
     job: StudyJob, env: gym.Env[Any, Any], rng: Generator
 ) -> tuple[Bonus, Array | None, float]:
-    """An explorer's bonus, the features of the states that it sees, and its weight.
+    """An explorer's bonus, the states' features that it sees, and its weight.
 
-    The features are None for a bonus that sees the states' numbers.
+    Features are None if the bonus sees the states' numbers.
     """
     task: Any = env.unwrapped
     num_states = int(task.observation_space.n)
@@ -159,7 +159,7 @@ def explorer_bonus(
         case "counts":
             return VisitCounts(beta), None, 1.0
         case "pseudo-counts":
-            # as much as one observation is worth
+            # worth one observation
             numbers = dirichlet(num_states, 1.0 / num_states)
             return PseudoCounts(numbers, beta), None, 1.0
         case "CTS":
@@ -179,9 +179,9 @@ def explorer_bonus(
 
 
 def state_features(settings: ExplorerSettings, task: Any, rng: Generator) -> Array:
-    """How a network sees the states, (states, features).
+    """The states' features for a network, (states, features).
 
-    As coordinates, or as random codes of signs, in which nearness says nothing.
+    Coordinates, or random codes of signs, in which distance has no meaning.
     """
     num_states = int(task.observation_space.n)
     codes = rng.choice([-1.0, 1.0], (num_states, CODE_BITS))  # drawn in any case
@@ -197,14 +197,14 @@ def warmed_up(
     rng: Generator,
     settings: ExplorerSettings,
 ) -> Vime:
-    """The model that has learned from some episodes of random actions.
+    """The bonus after its model has learned from some episodes of random actions.
 
-    Without them its first gains would be a bonus for everything.
+    Without them, its first gains would reward everything.
     """
     if not settings.warmup_episodes:
         return model
 
-    # a walk at random
+    # a random walk
     walk = q_learning(
         env,
         epsilon_greedy_strategy(1.0),
@@ -244,9 +244,9 @@ def played(job: StudyJob, env: gym.Env[Any, Any]) -> Iterator[Episode]:
 
 
 def run_bandit(job: StudyJob) -> Iterator[Value]:
-    """The regret after t pulls, and beside UCB-1's its bound.
+    """The regret after t pulls, and for UCB-1 also its bound.
 
-    t is at the ends of equal parts and at powers of 10^(1/10).
+    t runs over the ends of equal parts and over powers of 10^(1/10).
     """
     settings: ExplorerSettings = job.settings
     rng = np.random.default_rng([ROOT_SEED, job.seed])
@@ -264,9 +264,9 @@ def run_bandit(job: StudyJob) -> Iterator[Value]:
 def run_deep_sea(job: StudyJob) -> Iterator[Value]:
     """Episodes until the treasure is "found" and until the task is "solved".
 
-    nan for never; the run ends there. Random actions never solve: their run ends with the
-    treasure. Epsilon-greedy and Boltzmann learn what a move to the right costs long before
-    they find the treasure, and then do worse than at random.
+    nan means never. The run ends when the task is solved. Random actions never solve it,
+    so their run ends with the treasure. Epsilon-greedy and Boltzmann learn the cost of
+    moving right long before they find the treasure, and then do worse than random.
     """
     env = DeepSea(job.size, "index")
     random = job.explorer == "random"
@@ -286,12 +286,12 @@ def run_deep_sea(job: StudyJob) -> Iterator[Value]:
 
 
 def run_maze(job: StudyJob) -> Iterator[Value]:
-    """What an explorer sees of the maze.
+    """An explorer's progress in the maze.
 
-    seen: the share of the states, by episodes.
-    return: the mean of the episodes since the last point, by episodes.
-    key, goal: the first episode with it, nan for never.
-    visits: the share of steps into each cell.
+    seen: share of the states seen, by episodes.
+    return: mean return of the episodes since the last point, by episodes.
+    key, goal: the first episode with it; nan means never.
+    visits: share of steps into each cell.
     """
     env = gym.make(MAZE, observation="index", disable_env_checker=True)
     maze: Any = env.unwrapped
@@ -304,7 +304,7 @@ def run_maze(job: StudyJob) -> Iterator[Value]:
     returns = []
     first = {"key": math.nan, "goal": math.nan}
     for number, episode in enumerate(played(job, env), 1):
-        # what this episode adds
+        # this episode's contribution
         states = [step.next_state for step in episode.steps]
         seen.update(states)
         np.add.at(visits, np.array(states) % num_cells, 1.0)
@@ -320,7 +320,7 @@ def run_maze(job: StudyJob) -> Iterator[Value]:
             yield "return", number, float(np.mean(returns))
             returns = []
 
-    # what is known at the end
+    # values known only at the end
     for name, value in first.items():
         yield name, 0, value
     for cell, share in enumerate(visits / visits.sum()):
@@ -328,7 +328,7 @@ def run_maze(job: StudyJob) -> Iterator[Value]:
 
 
 def reachable(env: KeyDoorMaze) -> set[int]:
-    """The states to which some way leads from the start."""
+    """The states reachable from the start."""
     found = {env.start()}
     left = [env.start()]
     while left:
@@ -342,10 +342,10 @@ def reachable(env: KeyDoorMaze) -> set[int]:
 
 
 def run_tv(job: StudyJob) -> Iterator[Value]:
-    """How much an explorer watches noise, by episodes, of those since the last point.
+    """How much an explorer watches noise, over the episodes since the last point.
 
-    watching: the share of steps that end before the screen.
-    pays: the mean bonus of such a step in units of the others' mean; nan if that is 0.
+    `watching`: share of steps that end in front of the screen.
+    `pays`: mean bonus of such a step in units of the other steps' mean; nan if that is 0.
 
     The environment gives no reward.
     """
@@ -369,12 +369,12 @@ def run_tv(job: StudyJob) -> Iterator[Value]:
 
 
 def silent(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-    """The environment without its rewards: what is left is the bonus."""
+    """The environment without its rewards, so that only the bonus remains."""
     return TransformReward(env, lambda reward: 0.0)
 
 
 def relative_bonus(gains: Array, watching: NDArray[np.bool_]) -> float:
-    """The mean gain of the steps before the screen, in units of the others' mean."""
+    """The mean gain of steps in front of the screen, in units of the other steps' mean."""
     paid = gains[watching]
     others = gains[~watching]
     if len(paid) and others.any():
@@ -384,7 +384,7 @@ def relative_bonus(gains: Array, watching: NDArray[np.bool_]) -> float:
 
 # ---------------------------------------------------------------- the studies
 
-# Of both studies of mazes.
+# Explorers of both maze studies.
 COMMON = ("random", "epsilon-greedy", "Boltzmann", "UCB", "counts", "pseudo-counts")
 EXPLORER_STUDIES = {
     "Bandit": Study(

@@ -1,7 +1,7 @@
-"""The frame of a study: explorers side by side on one task, a table and a picture.
+"""The framework of a study: explorers side by side on one task, a table and a picture.
 
-A run is a function of its `StudyJob`. What it measures is its `Value`s. A row is a value
-with the job it came from; table and picture are made of rows alone.
+A run is a function of its `StudyJob`. It returns its measurements as `Value`s. A row is a
+value together with its job; tables and pictures depend only on rows.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from vime_lab.tables import with_ends
 
 # ---------------------------------------------------------------- types
 
-# Measure, point and value: what a run adds to its job in a row.
+# Measure, point and value, which a row adds to the job.
 Value = tuple[str, int, float]
 
 
 @dataclass(frozen=True)
 class StudySettings:
-    """What any study says of its runs; each adds settings of its own.
+    """Settings that every study has; each study adds its own.
 
     Raises ValueError unless length ≥ 1.
     """
 
     explorers: tuple[str, ...]
-    length: int  # of a run, in the study's own unit
-    sizes: tuple[int, ...] = (0,)  # of the task; a study of one size calls it 0
-    # up to which explorers are tried that cost more, or have failed before
+    length: int  # of a run, in the study's unit
+    sizes: tuple[int, ...] = (0,)  # of the task; 0 in a study with one size
+    # largest size for explorers that cost more or have failed before
     largest: tuple[tuple[str, int], ...] = ()
     points: int = 30  # of a curve
 
@@ -55,14 +55,14 @@ class StudyJob(NamedTuple):
 
 
 class Study(NamedTuple):
-    """What is run, and how its rows are told and drawn."""
+    """A study: its runs, its table and its picture."""
 
     settings: StudySettings
     run: Callable[[StudyJob], Iterator[Value]]
     table: Callable[[list[Row]], str]
     draw: Callable[[Any, list[Row]], dict[str, Style]]  # into a figure; its legend
-    colors: dict[str, str]  # of the explorers that its rows may name
-    modules: tuple[str, ...]  # whose code makes its rows, beside the studies' own
+    colors: dict[str, str]  # explorers that its rows may name
+    modules: tuple[str, ...]  # modules that compute its rows, besides the studies' own
     height: float = 4.2  # inches, of the picture without its legend
 
 
@@ -70,9 +70,9 @@ class Study(NamedTuple):
 
 
 def parts_of(length: int, num_parts: int) -> list[int]:
-    """The last places, counted from 1, of parts as equal as can be.
+    """The last positions, counted from 1, of parts of nearly equal length.
 
-    A curve has its points there.
+    They are the points of a curve.
 
     >>> parts_of(10, 4)
     [3, 5, 8, 10]
@@ -109,7 +109,7 @@ def explorers_in(rows: Iterable[Row]) -> list[str]:
 def last_quarter(rows: list[Row], name: str, measure: str) -> Array:
     """Each seed's median over the last quarter of the points, (seeds,).
 
-    Of those that are numbers; nan without any.
+    nan values are ignored; without any number the result is nan.
     """
     points, values = curve_of(rows, name, measure)
     late = values[:, -math.ceil(len(points) / 4) :]
@@ -126,15 +126,15 @@ def seeds_in(rows: Iterable[Row]) -> str:
 
 
 def spread_cells(values: Iterable[ArrayLike]) -> list[str]:
-    """Cells "median [quartiles]", each of the numbers over the seeds."""
+    """Cells "median [quartiles]" over the seeds."""
     columns = [np.asarray(each, dtype=float)[:, None] for each in values]  # (seeds, 1)
     return with_ends([band(column, quartile_band)[:, 0] for column in columns])
 
 
 def first_cell(values: Array) -> str:
-    """The median over the seeds that arrived.
+    """The cell with the median over the seeds that arrived.
 
-    Also how many they are, if not all did.
+    It also has their number, if not all arrived.
     """
     there = values[np.isfinite(values)]
     if not len(there):
@@ -147,14 +147,14 @@ def first_cell(values: Array) -> str:
 
 
 def looks_of(rows: list[Row], colors: dict[str, str]) -> dict[str, Style]:
-    """A solid line in its colour for each explorer, in the order of the rows."""
+    """Each explorer's style: a solid line in its color, in the order of the rows."""
     return {name: Style(name, colors[name], "-") for name in explorers_in(rows)}
 
 
 def draw_measure(
     axes: Any, rows: list[Row], measure: str, looks: dict[str, Style]
 ) -> None:
-    """Median and quartiles of a measure over the seeds, for each explorer in looks."""
+    """Draw the median and quartiles of a measure over the seeds, for each explorer in looks."""
     curves = {name: curve_of(rows, name, measure) for name in looks}
     draw_bands(axes, curves, looks, quartile_band, alpha=0.12)
 

@@ -1,9 +1,9 @@
-"""The labyrinth: what auxiliary tasks and curiosity add to an actor-critic that remembers.
+"""The labyrinth: the effect of auxiliary tasks and curiosity on a recurrent actor-critic.
 
-One study, `Labyrinth`: the same agent and mazes each time, a new maze every episode, so
-that a return tells how well the agent finds its way where it has never been. Beside the
-learning curves it measures how fast the features age that a bonus over hidden states has
-stored, and keeps a film of the trained agent.
+One study, `Labyrinth`: all agents are the same A2C on the same mazes. Every episode has a
+new maze, so the return measures how well the agent finds its way in an unknown maze. The
+study also measures how fast the stored features of a bonus over hidden states become
+stale, and records a film of the trained agent.
 
 Sources: [UNREAL] Jaderberg et al. 2016, arXiv 1611.05397; [Lecture] "Intrinsic motivation
 in RL", "Results: labyrinth" and "state = hidden NN activation".
@@ -79,13 +79,13 @@ LABYRINTH_MODULES = (
 LABYRINTH = "vime_ref/Labyrinth-v0"
 # Weights that turn UNREAL's auxiliary tasks on and off.
 AUXILIARY = ("value_replay", "control", "reward_prediction")
-# Updates, after which stored features are compared with those of the same steps now.
+# Ages in updates at which stored features are compared with current ones.
 AGES = (1, 10, 100)
 FILM_STEPS = 24  # of the trained agent
 MOMENTS = 12  # of the film, in the picture
-# γ is from trial runs, where 0.99 learned later.
+# γ is from trial runs, in which 0.99 learned later.
 LABYRINTH_AGENT = UnrealSettings(learning_rate=3e-3, gamma=0.95)
-# Three updates of a batch: features age while it learns.
+# Three updates per batch, because features change while the agent learns.
 LABYRINTH_MODEL = VimeSettings(
     likelihood_sigma=0.5,
     prior_sigma=0.1,
@@ -101,7 +101,7 @@ LABYRINTH_MODEL = VimeSettings(
 
 
 class Agent(NamedTuple):
-    """What is added to A2C."""
+    """An agent's additions to A2C."""
 
     tasks: tuple[str, ...] = ()  # of AUXILIARY
     control: Control = "pixel"
@@ -130,15 +130,15 @@ AGENT_COLORS = {
 }
 TAUGHT = tuple(name for name, agent in AGENTS.items() if agent.bonus_sees is None)
 CURIOUS = ("A2C", *(name for name, agent in AGENTS.items() if agent.bonus_sees))
-REMEMBERS = "+ VIME on hidden state"  # whose stored features age
+REMEMBERS = "+ VIME on hidden state"  # the agent whose stored features drift
 FILMED = "UNREAL"
 
 
 @dataclass(frozen=True)
 class LabyrinthSettings(StudySettings):
-    """Settings of the study, the same for all its agents. Values without a source are from trial runs.
+    """Settings of the study, the same for all agents. Values without a source are from trial runs.
 
-    ValueError unless each of the points ends where episodes do.
+    Raises ValueError unless the points of a curve coincide with ends of episodes.
     """
 
     num_envs: int = 16
@@ -163,7 +163,7 @@ def labyrinth_env(rooms: int) -> gym.Env[Any, Any]:
 
 
 def agent_of(job: StudyJob) -> UnrealSettings:
-    """The study's agent, with nothing on except what its name says."""
+    """The study's agent, with only the named additions on."""
     agent = AGENTS[job.explorer]
     settings = job.settings.agent
     off = {task: 0.0 for task in AUXILIARY if task not in agent.tasks}
@@ -187,9 +187,11 @@ def labyrinth_bonus(job: StudyJob, env: gym.Env[Any, Any], rng: Generator) -> Bo
 
 
 def drift(then: Array, now: Array) -> float:
-    """mean ‖now − then‖² / mean ‖now − mean now‖² of features (..., H).
+    """Drift of features (..., H) relative to their variance.
 
-    0 for the same ones, 2 for independent ones of equal mean and variance.
+        mean ‖now − then‖² / mean ‖now − mean now‖²
+
+    0 for equal features, 2 for independent features of equal mean and variance.
 
     >>> drift(np.array([[0.0], [2.0]]), np.array([[1.0], [3.0]]))
     1.0
@@ -201,7 +203,7 @@ def drift(then: Array, now: Array) -> float:
 def drifts(
     thetas: deque[Array], steps: Steps, sizes: UnrealSizes
 ) -> Iterator[tuple[int, float]]:
-    """Each of AGES that the weights go back to, and the features' drift since then."""
+    """Each of AGES for which old weights exist, and the features' drift since then."""
     now, _ = hidden_activations(thetas[-1], steps, sizes)
     for age in AGES:
         if age < len(thetas):
@@ -215,7 +217,7 @@ def drifts(
 def filmed_actions(
     theta: Array, agent: UnrealSettings, rooms: int, seed: int
 ) -> list[int]:
-    """The actions of FILM_STEPS steps in the maze that `frames` draws for this seed."""
+    """The actions of FILM_STEPS steps in this seed's maze, which `frames` redraws."""
     rng = np.random.default_rng([ROOT_SEED, seed])
     envs = [labyrinth_env(rooms)]
     position = begin(envs, agent, rng)
@@ -225,12 +227,12 @@ def filmed_actions(
 
 class Frame(NamedTuple):
     maze: NDArray[np.uint8]  # (16 · height, 16 · width, 3), all of it
-    view: NDArray[np.uint8]  # (20, 20, 3), what the agent sees
-    reward: float  # of all steps up to here
+    view: NDArray[np.uint8]  # (20, 20, 3), the agent's view
+    reward: float  # sum over the steps so far
 
 
 def frames(actions: list[int], rooms: int, seed: int) -> list[Frame]:
-    """The film, from before its first step to after its last."""
+    """The film's frames, from before the first step to after the last."""
     env: Any = gym.make(
         LABYRINTH, rooms=rooms, render_mode="rgb_array", disable_env_checker=True
     )
@@ -251,7 +253,7 @@ def a2c_of(job: StudyJob, num_updates: int) -> tuple[Array, Iterator[A2CIteratio
     init, *streams = np.random.default_rng([ROOT_SEED, job.seed, job.size]).spawn(5)
     envs = [labyrinth_env(job.size) for _ in range(job.settings.num_envs)]
 
-    # the networks, whose weights are drawn in this order
+    # the networks; weights are drawn in this order
     theta = unreal_init(agent.sizes(envs[0]), init)
     bonus = labyrinth_bonus(job, envs[0], init)
 
@@ -264,9 +266,9 @@ def a2c_of(job: StudyJob, num_updates: int) -> tuple[Array, Iterator[A2CIteratio
 def run_labyrinth(job: StudyJob) -> Iterator[Value]:
     """The values of a run, by steps.
 
-    return: the mean of the episodes that ended since the last point.
-    drift 1, drift 10, drift 100: of the LSTM's features over each environment's last
-    episode, after so many updates.
+    return: mean return of the episodes that ended since the last point.
+    drift 1, drift 10, drift 100: drift of the LSTM's features after so many updates, over
+    each environment's last episode.
     film: the action of each step.
     """
     agent = agent_of(job)
@@ -275,7 +277,7 @@ def run_labyrinth(job: StudyJob) -> Iterator[Value]:
     theta, learning = a2c_of(job, ends[-1])
     sizes = agent.sizes(labyrinth_env(job.size))
 
-    # what is kept between points: weights, the last episodes' steps, returns
+    # kept between points: weights, the last episodes' steps, returns
     thetas = deque([theta], maxlen=max(AGES) + 1)
     recent: deque[Steps] = deque(maxlen=LABYRINTH_STEPS // agent.num_steps)
     returns: list[float] = []
@@ -304,20 +306,20 @@ def run_labyrinth(job: StudyJob) -> Iterator[Value]:
 
 
 def whole_training(rows: list[Row], name: str) -> Array:
-    """Each seed's mean return over all points: the more, the faster it learned."""
+    """Each seed's mean return over all points; a higher value means faster learning."""
     _, returns = curve_of(rows, name, "return")
     return returns.mean(axis=1)  # (seeds,)
 
 
 def more_than_a2c(rows: list[Row], name: str) -> str:
-    """The probability that a seed's `whole_training` is more than one of A2C's."""
+    """The cell with the probability that `whole_training` is higher than A2C's."""
     if name == "A2C" or "A2C" not in explorers_in(rows):
         return ""
     return improvement_cell(whole_training(rows, name), whole_training(rows, "A2C"))
 
 
 def drift_lines(rows: list[Row]) -> list[str]:
-    """The drift in the last quarter, by age, as far as runs are long enough."""
+    """The line with the drift in the last quarter, for each age that runs reach."""
     measured = {row["measure"] for row in rows}
     ages = [age for age in AGES if f"drift {age}" in measured]
     cells = spread_cells(last_quarter(rows, REMEMBERS, f"drift {age}") for age in ages)
@@ -350,7 +352,7 @@ def labyrinth_table(rows: list[Row]) -> str:
 
 
 def draw_labyrinth(figure: Figure, rows: list[Row]) -> dict[str, Style]:
-    """Learning curves and the drift of features; below them the film."""
+    """Draw learning curves and the drift of features; below them the film."""
     from matplotlib.ticker import EngFormatter
 
     looks = looks_of(rows, AGENT_COLORS)
@@ -364,7 +366,7 @@ def draw_labyrinth(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     curiosity.sharey(tasks)
     draw_aging(aging, rows)
 
-    # what they share
+    # their shared parts
     for axes in (tasks, curiosity, aging):
         axes.title.set_fontsize("medium")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -380,7 +382,7 @@ def draw_agents(
     names: tuple[str, ...],
     looks: dict[str, Style],
 ) -> None:
-    """The learning curves of these agents."""
+    """Draw the learning curves of these agents."""
     shown = {name: look for name, look in looks.items() if name in names}
     draw_measure(axes, rows, "return", shown)
     axes.set(title=title, xlabel="steps", ylabel="return of an episode")
@@ -389,7 +391,7 @@ def draw_agents(
 
 
 def draw_aging(axes: Any, rows: list[Row]) -> None:
-    """The median drift of stored features, a line for each age."""
+    """Draw the median drift of stored features, with a line for each age."""
     for age, line in zip(AGES, ("-", "--", ":")):
         points, values = curve_of(rows, REMEMBERS, f"drift {age}")
         if len(points):
@@ -399,16 +401,16 @@ def draw_aging(axes: Any, rows: list[Row]) -> None:
             draw_line(axes, points, median, look, 1.6)
             axes.lines[-1].set_label(label)
 
-    # labels, if anything ages
+    # labels, if there is any drift
     if axes.lines:
         axes.legend(fontsize="small", frameon=False)
-    axes.set(title="ageing of hidden features", xlabel="steps", yscale="log")
+    axes.set(title="drift of hidden features", xlabel="steps", yscale="log")
     axes.set_ylabel("drift (share of the variance)")
     finish(axes, "no features stored")
 
 
 def draw_film(figure: Any, rows: list[Row]) -> None:
-    """Moments of the first seed: the whole maze, and below it what the agent sees."""
+    """Draw moments of the first seed: the whole maze, and below it the agent's view."""
     panels = figure.subplots(2, MOMENTS)
     for axes in panels.flat:
         axes.axis("off")
@@ -416,13 +418,13 @@ def draw_film(figure: Any, rows: list[Row]) -> None:
     if not filmed:
         return
 
-    # the first seed's film, drawn again
+    # the first seed's film, redrawn
     seed = min(row["seed"] for row in filmed)
     mine = [row for row in filmed if row["seed"] == seed]
     actions = [int(row["value"]) for row in mine]
     shots = frames(actions, mine[0]["size"], seed)
 
-    # its moments, equally far apart
+    # its moments, equally spaced
     stride = max(1, (len(shots) - 1) // MOMENTS)
     for column, step in zip(panels.T, range(0, len(shots), stride)):
         shot = shots[step]

@@ -1,4 +1,4 @@
-"""Laws that studies of explorers measure against: UCB-1's bound, and how episodes grow.
+"""Laws that studies of explorers compare with: UCB-1's bound, and growth of episodes.
 
 Sources: [UCB] Auer, Cesa-Bianchi and Fischer 2002, "Finite-time Analysis of the
 Multiarmed Bandit Problem".
@@ -17,16 +17,19 @@ from vime_lecture.strategies import check_values
 
 # ---------------------------------------------------------------- constants
 
-FEWEST_SIZES = 3  # that a growth is fitted to: two always lie on a line
+FEWEST_SIZES = 3  # sizes needed to fit growth; two always lie on a line
 
 # ---------------------------------------------------------------- regret
 
 
 def ucb1_bound(means: ArrayLike, pulls: ArrayLike) -> Array:
-    """8 Σ_{Δ_a > 0} ln t/Δ_a + (1 + π²/3) Σ_a Δ_a with Δ_a = μ* − μ_a.
+    """Upper bound on UCB-1's expected regret after t pulls.
 
-    UCB-1's regret is below it. means: μ (A,) of rewards in [0, 1]; pulls: t ≥ 1, whose
-    shape the bound has. Raises ValueError elsewhere. Source: [UCB] Theorem 1.
+        8 Σ_{Δ_a > 0} ln t/Δ_a + (1 + π²/3) Σ_a Δ_a with Δ_a = μ* − μ_a
+
+    means: μ (A,) of rewards in [0, 1]. pulls: t ≥ 1; the bound has its shape.
+    Raises ValueError if a mean is not in [0, 1] or a t is below 1.
+    Source: [UCB] Theorem 1.
 
     >>> ucb1_bound([0.0, 0.5], [1]).round(3)
     array([2.145])
@@ -44,9 +47,9 @@ def ucb1_bound(means: ArrayLike, pulls: ArrayLike) -> Array:
 
 
 class Growth(NamedTuple):
-    """How the number of episodes n grows with the size N.
+    """Two fitted laws for the number of episodes n at size N.
 
-    Either n ∝ 2^(doublings·N), or n ∝ N^power.
+    n ∝ 2^(doublings·N), and n ∝ N^power.
     """
 
     doublings: float
@@ -55,10 +58,11 @@ class Growth(NamedTuple):
 
 
 def fitted_growth(sizes: ArrayLike, episodes: ArrayLike) -> Growth:
-    """Least squares of log₂ n against N and against log₂ N.
+    """Least-squares fits of log₂ n against N and against log₂ N.
 
-    The smaller sum of squares tells which law fits better. Sizes N and numbers of episodes
-    n, both (m,) and > 0. Raises ValueError unless m ≥ 3.
+    The fit with the smaller sum of squares is the better one. Sizes N and numbers of
+    episodes n are both (m,) and > 0.
+    Raises ValueError unless m ≥ 3 and all are > 0.
 
     >>> fitted_growth([6, 8, 10, 12], [64, 256, 1024, 4096])[::2]
     (1.0, True)
@@ -72,7 +76,7 @@ def fitted_growth(sizes: ArrayLike, episodes: ArrayLike) -> Growth:
 
 
 def fitted_line(x: Array, y: Array) -> tuple[float, float]:
-    """The sum of squares that a least-squares line leaves, and its slope."""
+    """The residual sum of squares of a least-squares line, and its slope."""
     line = np.polyfit(x, y, 1)
     left = np.sum((np.polyval(line, x) - y) ** 2)
     return float(left), float(line[0])

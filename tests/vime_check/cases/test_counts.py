@@ -14,7 +14,7 @@ def test_operations_are_complete() -> None:
 
 
 def test_update_order_of_context_trees_against_fractions() -> None:
-    """Bits 1, 0 at depth 1: 3/16, and 5/28 with the new weight for staying in the one for splitting."""
+    """Bits 1, 0 at depth 1: 3/16, and 5/28 if the split weight uses the new stay weight."""
     (case,) = [case for case in STORED if case["id"] == "cts_log_probs/one-zero"]
     wrong = case["wrong"]["CtsUpdateOrder"]["output"]
     np.testing.assert_allclose(
@@ -29,7 +29,7 @@ def test_update_order_of_context_trees_against_fractions() -> None:
 
 
 def test_closed_form_of_tables_against_n_plus_alpha() -> None:
-    """What 50 digits make of ρ and ρ′ is N + α in fractions; the off-by-one count is N + 1 + α."""
+    """The pseudo-count from ρ and ρ′ in 50 digits is N + α in fractions; the off-by-one count is N + 1 + α."""
     symbols = np.array([[1], [0], [1], [1], [2], [1]])
     exact = counts.exact_dirichlet_pseudo_counts(symbols, 4, Fraction(1, 2))
     assert exact.tolist() == [Fraction(1, 2) + n for n in (0, 0, 1, 2, 0, 3)]

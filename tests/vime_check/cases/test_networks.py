@@ -36,7 +36,7 @@ def test_every_operation_on_a_posterior_network_is_undecided_at_a_kink() -> None
 
 
 def test_draws_of_networks_hold_only_the_inputs_that_have_a_name() -> None:
-    """One row, if one is asked for."""
+    """One row, if requested."""
     drawn = networks.draw_model(draw_of_seed(0), ["inputs", "zeta", "mu"], rows=1)
     assert list(drawn) == ["inputs", "zeta", "mu"]
     assert len(drawn["inputs"]) == len(drawn["zeta"][0][0]) == 1

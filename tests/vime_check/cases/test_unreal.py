@@ -11,7 +11,7 @@ def test_operations_are_complete() -> None:
 
 
 def test_windows_of_reward_prediction_are_paid_with_probability_one_half() -> None:
-    """Over a grid of coins and places, as the closed form has it; the mistakes have other shares or other rows."""
+    """Shares over a grid of coins and places agree with the closed form; the mistakes have other shares or rows."""
     rewards, ended = (
         np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]),
         np.array([0, 0, 0, 1, 0, 0, 0], dtype=bool),

@@ -1,4 +1,4 @@
-"""Studies from the command line: files, folders, refusals."""
+"""Studies from the command line: files, folders, errors."""
 
 import csv
 import json
@@ -113,13 +113,13 @@ def test_several_studies_have_a_folder_each() -> None:
 
 
 REFUSED = {
-    "--resume": "argument --resume: Bandit is a study, and has none",
-    "--bonus vime": "argument --bonus: Bandit is a study, and has none",
-    "--iterations 3": "argument --iterations: Bandit is a study, and has none",
-    "--eta 0": "argument --eta: Bandit is a study, and has none",
-    "--set agent.eta=1": "argument --set: Bandit is a study, and has none",
+    "--resume": "argument --resume: not allowed, because Bandit is a study",
+    "--bonus vime": "argument --bonus: not allowed, because Bandit is a study",
+    "--iterations 3": "argument --iterations: not allowed, because Bandit is a study",
+    "--eta 0": "argument --eta: not allowed, because Bandit is a study",
+    "--set agent.eta=1": "argument --set: not allowed, because Bandit is a study",
     "--seeds 0": "argument --seeds: must be a whole number >= 1, got 0",
-    "--task Bandit SparseMountainCar": "argument --task: Bandit is a study, and runs without other tasks",
+    "--task Bandit SparseMountainCar": "argument --task: Bandit is a study and must be the only task",
 }
 
 
@@ -131,10 +131,10 @@ def test_a_study_refuses_what_it_does_not_have(given, reason, capsys) -> None:
 
 
 def test_other_results_are_refused_and_left(capsys) -> None:
-    """Those of another study or number of seeds, and of training; the same may be made again."""
+    """Results of another study, of another number of seeds, and of training; the same study may run again."""
     first = run("Bandit")
     before = {path: path.read_bytes() for path in Path("out").iterdir()}
-    line = "vime-ref run: error: out holds the results of other settings: choose another --out, or remove it\n"
+    line = "vime-ref run: error: out holds results of other settings: choose another --out, or remove it\n"
     capsys.readouterr()
     for given in (
         "--task Bandit --seeds 1",
@@ -194,7 +194,7 @@ def test_a_run_that_breaks_off_writes_nothing(
     )
     assert (
         capsys.readouterr().err.splitlines()[-1]
-        == f"vime-ref: {line}; nothing is written"
+        == f"vime-ref: {line}; nothing was written"
     )
     assert left_behind() == ["out"]
 
@@ -226,12 +226,12 @@ def test_figure_refuses_a_file_that_is_no_study(monkeypatch, capsys) -> None:
         assert error.startswith("vime-ref figure: error: bad/study.csv: ")
         assert reason in error
     Path("bad/study.csv").write_bytes(b"\xff")
-    assert "bad/study.csv: is no CSV file: " in refusal(capsys, ["figure", "bad"])
+    assert "bad/study.csv: is not a CSV file: " in refusal(capsys, ["figure", "bad"])
     with pytest.raises(
         ValueError, match=r"nowhere/study.csv: can't be read: No such file or directory"
     ):
         catalogue.read_study(Path("nowhere/study.csv"))
-    assert "out holds a study, which has a picture of its own" in usage_error(
+    assert "out holds a study, which has its own picture" in usage_error(
         capsys, ["figure", "out", "bad"]
     )
     assert "can't write to no/it.png: No such file" in usage_error(

@@ -1,4 +1,4 @@
-"""Tables and pictures of the explorers' studies against rows by hand."""
+"""Tables and pictures of the explorers' studies against hand-written rows."""
 
 import math
 from collections.abc import Sequence

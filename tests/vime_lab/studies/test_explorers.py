@@ -1,4 +1,4 @@
-"""Explorers: strategies and bonuses by hand, runs against their own steps."""
+"""Explorers: strategies and bonuses against hand-written ones, runs against their own steps."""
 
 import math
 from dataclasses import replace
@@ -207,7 +207,7 @@ def test_bandit_regret_against_pulls_of_the_worse_arm() -> None:
 
 
 def test_deep_sea_against_the_return_of_each_episode(monkeypatch) -> None:
-    """The treasure pays more than 0.9, and nothing else does; solved is when 90 % of the returns are no longer without.
+    """Only the treasure gives a reward above 0.9; solved means that 90 % of the episodes have it.
 
     Control: the episode of the first treasure is another.
     """
@@ -294,7 +294,7 @@ def test_maze_against_its_own_steps(explorer) -> None:
 
 @pytest.mark.parametrize("explorer", ["random", "counts", "VIME", "L2 error"])
 def test_watching_against_the_pictures_that_were_seen(explorer) -> None:
-    """The screen is dark elsewhere, and one picture in 2⁷ is as dark; the environment pays the agent nothing."""
+    """The screen is dark elsewhere, and so is one picture in 2⁷; the environment gives no reward."""
     given = study_job("NoisyTV", explorer, length=4, points=1)
     env = explorer_studies.silent(
         gym.make(explorer_studies.TV, observation="index", disable_env_checker=True)
@@ -318,7 +318,7 @@ def test_watching_against_the_pictures_that_were_seen(explorer) -> None:
 
 
 def test_relative_bonus_against_means_by_hand() -> None:
-    """1 where the others have 2 and 6. nan with nobody watching, or nothing to pay."""
+    """A bonus of 1, with 2 and 6 in the other steps. nan if nobody watches, or if there is no bonus."""
     watching = np.array([True, False, False])
     gains = np.array([1.0, 2.0, 6.0])
     assert explorer_studies.relative_bonus(gains, watching) == 0.25

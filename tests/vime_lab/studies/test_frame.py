@@ -1,4 +1,4 @@
-"""The frame of studies: curves, quarters and cells against rows by hand."""
+"""The framework of studies: curves, quarters and cells against hand-written rows."""
 
 import math
 

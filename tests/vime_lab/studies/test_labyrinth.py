@@ -1,4 +1,4 @@
-"""The labyrinth's study: agents against their names, drift and film against walks, table and picture against rows."""
+"""The labyrinth study: agents against their names, drift and film against walks, table and picture against rows."""
 
 from collections import deque
 from dataclasses import replace
@@ -191,9 +191,9 @@ def test_a_run_against_training_by_hand(explorer: str) -> None:
 
 
 def test_film_against_the_steps_of_the_agent() -> None:
-    """The views are those acted on, the rewards those paid, the maze the one around them.
+    """Views, rewards and maze agree with those of the agent's steps.
 
-    Controls: another seed begins elsewhere, and the film pays something at all.
+    Controls: another seed begins elsewhere, and the film has a nonzero reward.
     """
     agent, size = TINY["agent"], 2
     theta = recurrent.unreal_init(

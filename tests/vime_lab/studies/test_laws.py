@@ -1,4 +1,4 @@
-"""Laws against exact ones and sums by hand."""
+"""Laws against exact data and hand-computed sums."""
 
 import math
 
