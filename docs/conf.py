@@ -1,19 +1,22 @@
 """The site, built by Sphinx: `sphinx-build -W -b html docs site`. Its helpers are in site_sources.py."""
 
-import importlib.util
+import importlib
 import inspect
+import re
 import shutil
 import sys
 from functools import cache
 from pathlib import Path
 
 from docutils import nodes
+from pygments.lexers.special import TextLexer
 from sphinx.errors import ExtensionError
+from sphinx.pycode import ModuleAnalyzer
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-import site_sources as sources
-from site_sources import ROOT
+sources = importlib.import_module("site_sources")
+ROOT = sources.ROOT
 
 project = "vime-ref"
 extensions = [
@@ -29,6 +32,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 exclude_patterns = ["_static"]
 
 myst_enable_extensions = ["dollarmath", "html_image"]
@@ -41,13 +45,13 @@ autodoc_default_options = {
     "members": True,
     "undoc-members": True,
     "ignore-module-all": True,
-    "show-inheritance": True,
 }
 autodoc_type_aliases = sources.type_aliases(
     (ROOT / sources.module_path(name)).read_text() for name in MODULES
-)
+) | {"ArrayLike": "ArrayLike"}
 autodoc_typehints_format = "short"
-python_maximum_signature_line_length = 80
+autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 60
 python_use_unqualified_type_names = True
 add_module_names = False
 toc_object_entries_show_parents = "hide"
@@ -78,16 +82,19 @@ def module_page(name):
 # ------------------------------------------------------------ docstrings, sources and tests
 
 EQUATIONS = sources.equations((ROOT / "docs" / "lecture.md").read_text())
-TESTS = sources.tests_of_project()
+TESTS = sources.project_tests()
 
 
 @cache
 def tests_by_function(module):
     """The tests in a module's own file by the function or class that they name."""
-    file = "tests/" + "/".join(module.split(".")[:-1] + [f"test_{module.split('.')[-1]}.py"])
+    *folders, last = module.split(".")
+    file = "/".join(["tests", *folders, f"test_{last}.py"])
     own = [test for test, place in TESTS.items() if place.path == file]
     loaded = importlib.import_module(module)
-    names = [name for name, each in vars(loaded).items() if inspect.getmodule(each) is loaded]
+    names = [
+        name for name, each in vars(loaded).items() if inspect.getmodule(each) is loaded
+    ]
     return sources.named_tests(names, own)
 
 
@@ -103,13 +110,39 @@ def add_tests(name, lines):
         links = ", ".join(f"`{each} <../lecture.html#{each}>`__" for each in labels)
         lines += ["", f":Equation: {links}"]
     if tests:
-        links = [f"`{test} <{source_address(*TESTS[test])}>`__" for test in dict.fromkeys(tests)]
+        links = [
+            f"`{test} <{source_address(*TESTS[test])}>`__"
+            for test in dict.fromkeys(tests)
+        ]
         lines += [*([] if labels else [""]), f":Tests: {', '.join(links)}"]
 
 
 def source_address(path, line):
     """A line of a file, seen from a page of docs/api."""
     return f"../{sources.page_of(path)}#L{line}"
+
+
+def add_field_comments(app):
+    """Document each field by the comment behind it, as if it began with `#:`."""
+    for name in MODULES:
+        analyzer = ModuleAnalyzer.for_module(name)
+        analyzer.analyze()
+        for field, text in sources.field_comments(analyzer.code).items():
+            analyzer.attr_docs.setdefault(field, [text, ""])
+
+
+def process_signature(app, what, name, obj, options, arguments, returned):
+    """Show an alias inside another type by its name, and no arguments of a class that lists its fields."""
+
+    def plain(text):
+        return text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text)
+
+    fields = getattr(obj, "__annotations__", None) or getattr(
+        obj, "_is_protocol", False
+    )
+    if what == "class" and arguments and fields:
+        return "", None
+    return plain(arguments), plain(returned)
 
 
 def process_docstring(app, what, name, obj, options, lines):
@@ -150,12 +183,19 @@ def page_text(docname):
 def read_source(app, docname, content):
     if "/" not in docname:
         content[0] = page_text(docname)
+    if docname == "index":
+        app.env.note_dependency(str(ROOT / "README.md"))
 
 
 def resolve_site_links(app, doctree):
     for link in doctree.findall(nodes.reference):
         if link.get("refuri", "").startswith("site:"):
             link["refuri"] = link["refuri"].removeprefix("site:")
+
+
+def break_long_names(app, pagename, templatename, context, doctree):
+    if doctree is not None:
+        context["body"] = sources.breakable(context["body"])
 
 
 def source_pages(app):
@@ -178,15 +218,21 @@ def source_pages(app):
 def check_loads(app, exception):
     """Fail if a page of the site loads something from a network."""
     if exception is None:
-        for path in Path(app.outdir).rglob("*.html"):
-            if loads := sources.loads_from_outside(path.read_text()):
+        for path in Path(app.outdir).rglob("*.[hc][ts][ms]*"):
+            text = path.read_text()
+            page = text if path.suffix == ".html" else f"<style>{text}</style>"
+            if loads := sources.loads_from_outside(page):
                 raise ExtensionError(f"{path} loads {loads}")
 
 
 def setup(app):
+    app.add_lexer("jsonl", TextLexer)  # lines of a protocol, which begin with an arrow
     app.connect("builder-inited", write_module_pages)
+    app.connect("builder-inited", add_field_comments)
+    app.connect("autodoc-process-signature", process_signature)
     app.connect("autodoc-process-docstring", process_docstring)
     app.connect("source-read", read_source)
     app.connect("doctree-read", resolve_site_links)
+    app.connect("html-page-context", break_long_names)
     app.connect("html-collect-pages", source_pages)
     app.connect("build-finished", check_loads)

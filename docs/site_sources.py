@@ -1,14 +1,16 @@
 """Helpers of the site: docstrings as reST, the tests of each function, links to files, pages of source.
 
-`conf.py` connects them to Sphinx. They need the standard library and Pygments only, so the tests run them without Sphinx.
+`conf.py` connects them to Sphinx. They need only the standard library and Pygments, so the tests run without Sphinx.
 """
 
 from __future__ import annotations
 
 import ast
 import html
+import io
 import posixpath
 import re
+import tokenize
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -98,7 +100,7 @@ def rest(lines: list[str]) -> list[str]:
         if paragraph.startswith(">>>"):
             out += block
         elif all(line.startswith(" ") for line in block):
-            out += ["::", "", *(f"    {line}" for line in block)]
+            out += [".. code-block:: text", "", *(f"    {line}" for line in block)]
         else:
             out += line_block(block)
         out.append("")
@@ -107,11 +109,18 @@ def rest(lines: list[str]) -> list[str]:
 
 def line_block(block: list[str]) -> list[str]:
     """A paragraph whose deliberate line breaks stay; an indented part becomes a literal block."""
-    out: list[str] = []
     facts: list[str] = []
     for place, line in enumerate(block):
-        if line.startswith("  ") and all(each.startswith(" ") for each in block[place:]):
-            return [*out_of(facts), "", "::", "", *(f"    {x}" for x in block[place:])]
+        if line.startswith("  ") and all(
+            each.startswith(" ") for each in block[place:]
+        ):
+            return [
+                *out_of(facts),
+                "",
+                ".. code-block:: text",
+                "",
+                *(f"    {x}" for x in block[place:]),
+            ]
         if facts and not ends_on_purpose(block[place - 1], line):
             facts[-1] += " " + line.strip()
         else:
@@ -127,26 +136,53 @@ def out_of(facts: list[str]) -> list[str]:
 
 def ends_on_purpose(line: str, following: str) -> bool:
     """Whether a line break separates two facts; if not, it only wraps one sentence."""
+    if line.count("`") % 2 == 1:
+        return False
     if re.search(r"[.:;]$", line.strip()):
-        return True
+        return not re.match(r"[a-z0-9]", following.strip())
     return len(line) + 1 + len(following.split()[0]) <= WIDTH
 
 
 def inline(text: str) -> str:
     """Plain text with code in backticks as reST; a name in backticks links to its entry."""
     parts = re.split(r"(``.+?``|`[^`]+`)", text)
-    return "".join(code(part) if part.startswith("`") else escaped(part) for part in parts)
+    parts[::2] = [escaped(part) for part in parts[::2]]
+    parts[1::2] = [code(part.strip("`")) for part in parts[1::2]]
+    return "".join(parts)
 
 
-def code(part: str) -> str:
-    name = part.strip("`")
+def code(name: str) -> str:
+    """Backslashes and spaces end a role inside a word, and vanish."""
     if re.fullmatch(r"[A-Za-z_][\w.]*", name):
-        return f":py:obj:`{name}`"
-    return f"``{name}``"
+        return rf"\ :py:obj:`{name}`\ "
+    return rf"\ ``{name}``\ "
 
 
 def escaped(text: str) -> str:
-    return re.sub(r"([\\*|_`\[\]])", r"\\\1", text)
+    """Plain text as reST; the name of a page of docs/ links to it."""
+    text = re.sub(r"([\\*|_`\[\]])", r"\\\1", text)
+    return re.sub(r"docs/(\w+)\.md", r"`docs/\1.md <../\1.html>`__", text)
+
+
+def field_comments(source: str) -> dict[tuple[str, str], str]:
+    """The comments behind the fields of classes, such as the shape of an array.
+
+    >>> field_comments("class Q:\\n    mu: Array  # (D,)")
+    {('Q', 'mu'): '(D,)'}
+    """
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = {
+        each.start[0]: each.string.removeprefix("# ")
+        for each in tokens
+        if each.type == tokenize.COMMENT
+    }
+    return {
+        (group.name, ast.unparse(field.target)): comments[field.lineno]
+        for group in ast.parse(source).body
+        if isinstance(group, ast.ClassDef)
+        for field in group.body
+        if isinstance(field, ast.AnnAssign) and field.lineno in comments
+    }
 
 
 # ------------------------------------------------------------ equations and tests
@@ -166,7 +202,7 @@ def equations(lecture: str) -> list[Equation]:
     return found
 
 
-def tests_of_project(root: Path = ROOT) -> dict[str, Place]:
+def project_tests(root: Path = ROOT) -> dict[str, Place]:
     """The file and line of each test."""
     found = {}
     for path in sorted((root / "tests").rglob("test_*.py")):
@@ -211,7 +247,9 @@ def site_links(text: str, folder: str, root: Path = ROOT) -> str:
         return f"{image}]({site_link(target, folder, bool(image), root)})"
 
     outside = re.split(r"(^```.*?^```[^\S\n]*$)", text, flags=re.M | re.S)
-    parts = [re.sub(r"(!\[[^\]]*)?\]\(([^)\s]+)\)", moved, each) for each in outside[::2]]
+    parts = [
+        re.sub(r"(!\[[^\]]*)?\]\(([^)\s]+)\)", moved, each) for each in outside[::2]
+    ]
     outside[::2] = parts
     return "".join(outside)
 
@@ -254,7 +292,7 @@ def linked_files(texts: Iterable[str], root: Path = ROOT) -> Iterator[str]:
 
 def label_anchors(lecture: str) -> str:
     """The page with an address for each row that begins with a label: lecture.html#B3."""
-    return re.sub(rf"^\\| ({LABEL}) \\|", r'| <a id="\1"></a>\1 |', lecture, flags=re.M)
+    return re.sub(rf"^\| ({LABEL}) \|", r'| <a id="\1"></a>\1 |', lecture, flags=re.M)
 
 
 # ------------------------------------------------------------ pages of source
@@ -276,7 +314,9 @@ def source_page(path: str, root: Path = ROOT) -> str:
     name = dotted(Path(path)).removesuffix(".__init__")
     up = "../" * (path.count("/") + 1)
     documented = name in modules(root)
-    entry = f'<p><a href="{up}api/{name}.html">Documentation</a></p>' if documented else ""
+    entry = (
+        f'<p><a href="{up}api/{name}.html">Documentation</a></p>' if documented else ""
+    )
     return f"<h1>{html.escape(path)}</h1>{entry}<div class='source-page'>{shown}</div>"
 
 
@@ -284,8 +324,27 @@ def folder_page(path: str, root: Path = ROOT) -> str:
     inside = sorted(set(linked_files([f"](site:source/{path}/index.html)"], root)))
     names = [name for name in inside if (root / name).is_file()]
     up = "../" * (path.count("/") + 2)
-    items = (f'<li><a href="{up}{page_of(name)}">{html.escape(name)}</a></li>' for name in names)
+    items = (
+        f'<li><a href="{up}{page_of(name)}">{html.escape(name)}</a></li>'
+        for name in names
+    )
     return f"<h1>{html.escape(path)}</h1><ul>{''.join(items)}</ul>"
+
+
+def breakable(page: str) -> str:
+    """HTML whose tables may break long names behind an underscore or a dot.
+
+    >>> breakable('<td><span class="pre">kl_taylor</span></td>')
+    '<td><span class="pre">kl_<wbr>taylor</span></td>'
+    """
+
+    def in_cell(cell: re.Match[str]) -> str:
+        return re.sub(r'<span class="pre">[^<]*', in_name, cell[0])
+
+    def in_name(name: re.Match[str]) -> str:
+        return re.sub(r"(?<=\w)([_.])(?=\w)", r"\1<wbr>", name[0])
+
+    return re.sub(r"<td\b.*?</td>", in_cell, page, flags=re.S)
 
 
 def loads_from_outside(page: str) -> list[str]:
@@ -297,4 +356,6 @@ def loads_from_outside(page: str) -> list[str]:
     tags = re.findall(r"<(?:script|link|img|iframe|source|video|object)\b[^>]*>", page)
     outside = r"(?:src|srcset|href|data)=[\"']?((?:https?:)?//[^\"'\s>]+)"
     loaded = [each for tag in tags for each in re.findall(outside, tag)]
-    return loaded + re.findall(r"(?:url\(|@import )[\"']?((?:https?:)?//[^\"')\s]+)", page)
+    styles = "".join(re.findall(r"<style\b.*?</style>|style=\"[^\"]*\"", page, re.S))
+    in_styles = r"(?:url\(|@import )[\"']?((?:https?:)?//[^\"')\s]+)"
+    return loaded + re.findall(in_styles, styles)
