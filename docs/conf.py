@@ -217,8 +217,10 @@ def source_pages(app):
 
 def check_loads(app, exception):
     """Fail if a page of the site loads something from a network."""
-    if exception is None:
-        for path in Path(app.outdir).rglob("*.[hc][ts][ms]*"):
+    if exception is not None:
+        return
+    for path in Path(app.outdir).rglob("*"):
+        if path.suffix in {".html", ".css"}:
             text = path.read_text()
             page = text if path.suffix == ".html" else f"<style>{text}</style>"
             if loads := sources.loads_from_outside(page):
