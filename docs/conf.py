@@ -83,14 +83,13 @@ def module_page(name):
 
 EQUATIONS = sources.equations((ROOT / "docs" / "lecture.md").read_text())
 TESTS = sources.project_tests()
+MOST_USERS = 4  # tests shown that use a function
 
 
 @cache
 def tests_by_function(module):
     """The tests in a module's own file by the function or class that they name."""
-    *folders, last = module.split(".")
-    file = "/".join(["tests", *folders, f"test_{last}.py"])
-    own = [test for test, place in TESTS.items() if place.path == file]
+    own = [name for name, test in TESTS.items() if test.path == test_file(module)]
     loaded = importlib.import_module(module)
     names = [
         name for name, each in vars(loaded).items() if inspect.getmodule(each) is loaded
@@ -98,23 +97,33 @@ def tests_by_function(module):
     return sources.named_tests(names, own)
 
 
-def add_tests(name, lines):
-    """Append the equation's label and the tests of a documented function or class."""
+def add_tests(what, name, lines):
+    """Append the equation's label and the tests; without a test of its name, the tests that use it."""
     rows = [row for row in EQUATIONS if name in row.functions]
     labels = [row.label for row in rows if row.label]
     tests = [test for row in rows for test in row.tests if test in TESTS]
     module, _, function = name.rpartition(".")
     if module in MODULES:
         tests += tests_by_function(module).get(function, [])
-    if labels:
-        links = ", ".join(f"`{each} <../lecture.html#{each}>`__" for each in labels)
-        lines += ["", f":Equation: {links}"]
-    if tests:
-        links = [
-            f"`{test} <{source_address(*TESTS[test])}>`__"
-            for test in dict.fromkeys(tests)
-        ]
-        lines += [*([] if labels else [""]), f":Tests: {', '.join(links)}"]
+    fields = {"Equation": [f"`{each} <../lecture.html#{each}>`__" for each in labels]}
+    fields["Tests"] = [test_link(test) for test in dict.fromkeys(tests)]
+    if not tests and what in ("function", "class"):
+        file = test_file(module)
+        users = [key for key, test in TESTS.items() if function in test.names]
+        own = [key for key in users if TESTS[key].path == file]
+        fields["Used in"] = [test_link(test) for test in own[:MOST_USERS]]
+    shown = [f":{key}: {', '.join(links)}" for key, links in fields.items() if links]
+    lines += ["", *shown]
+
+
+def test_link(name):
+    return f"`{name} <{source_address(TESTS[name].path, TESTS[name].line)}>`__"
+
+
+def test_file(module):
+    """The file that tests a module."""
+    *folders, last = module.split(".")
+    return "/".join(["tests", *folders, f"test_{last}.py"])
 
 
 def source_address(path, line):
@@ -149,7 +158,7 @@ def process_docstring(app, what, name, obj, options, lines):
     if lines and lines[0].startswith("Alias for field number"):
         lines.clear()
     lines[:] = sources.rest(lines)
-    add_tests(name, lines)
+    add_tests(what, name, lines)
 
 
 def linkcode_resolve(domain, info):
@@ -202,7 +211,7 @@ def source_pages(app):
     """A page for each module, test file and linked file."""
     pages = [path.stem for path in (ROOT / "docs").glob("*.md")]
     paths = {sources.module_path(name) for name in MODULES}
-    paths |= {place.path for place in TESTS.values()}
+    paths |= {test.path for test in TESTS.values()}
     paths |= set(sources.linked_files(map(page_text, pages)))
     for path in sorted(paths):
         address = sources.page_of(path)

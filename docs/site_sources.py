@@ -37,11 +37,12 @@ class Equation(NamedTuple):
     tests: tuple[str, ...]
 
 
-class Place(NamedTuple):
-    """A line of a file of the repository."""
+class Test(NamedTuple):
+    """Where a test stands, and the names that it mentions."""
 
-    path: str
+    path: str  # relative to the root
     line: int
+    names: frozenset[str]
 
 
 # ------------------------------------------------------------ modules
@@ -202,15 +203,25 @@ def equations(lecture: str) -> list[Equation]:
     return found
 
 
-def project_tests(root: Path = ROOT) -> dict[str, Place]:
-    """The file and line of each test."""
+def project_tests(root: Path = ROOT) -> dict[str, Test]:
+    """Each test by its name."""
     found = {}
     for path in sorted((root / "tests").rglob("test_*.py")):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                place = Place(path.relative_to(root).as_posix(), node.lineno)
-                found[node.name] = place
+                names = frozenset(mentioned(node))
+                file = path.relative_to(root).as_posix()
+                found[node.name] = Test(file, node.lineno, names)
     return found
+
+
+def mentioned(node: ast.AST) -> Iterator[str]:
+    """The names and attributes in a piece of code."""
+    for each in ast.walk(node):
+        if isinstance(each, ast.Name):
+            yield each.id
+        if isinstance(each, ast.Attribute):
+            yield each.attr
 
 
 def named_tests(functions: list[str], tests: Iterable[str]) -> dict[str, list[str]]:

@@ -99,9 +99,11 @@ def test_tests_of_the_lecture_are_found_with_their_lines() -> None:
     rows = site.equations((ROOT / "docs" / "lecture.md").read_text())
     assert len(rows) >= 40
     for name in {name for row in rows for name in row.tests}:
-        place = tests[name]
-        line = (ROOT / place.path).read_text().splitlines()[place.line - 1]
+        test = tests[name]
+        line = (ROOT / test.path).read_text().splitlines()[test.line - 1]
         assert line.startswith(f"def {name}(")
+    assert "softplus" in tests["test_softplus_against_50_digits"].names
+    assert "kl_taylor" not in tests["test_softplus_against_50_digits"].names
 
 
 # ------------------------------------------------------------ links and pages
