@@ -311,9 +311,9 @@ def elbo(
 ) -> Array:
     """(n/B) Σ_rows mean_S log p(target | input, θ) − KL[q‖prior] ≤ log p(D), in nats.
 
-    inputs (B, I) and targets (B, O) are a minibatch that stands for n = num_data rows;
+    inputs (B, I) and targets (B, O) are a minibatch that represents n = num_data rows;
     eps (S, D). [VIME] section 2.3. [Lecture] "Lower bound" ends in + log p(z) after a
-    line with − log p(z); "BNNs" maximises E p(s′), without logarithm and KL.
+    line with − log p(z); "BNNs" maximizes E p(s′), without logarithm and KL.
     Derivation: docs/derivations.md, 2.
     """
     check_rows(inputs, targets)
