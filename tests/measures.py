@@ -1,9 +1,10 @@
-"""Measures of how code and pages read, as tables: `python tests/measures.py [--english] [ROOT]`.
+"""Measures of how code and pages read, as tables: `python tests/measures.py [--english | --link] [ROOT]`.
 
 Code lines exclude blank lines, docstrings, comments on lines of their own, and imports. The length of a code line
 includes its indentation, but not a trailing comment.
 
 `--english` measures README and docs/. Sentences exclude headings, tables, code and displayed math.
+`--link` renews the links to lines of code in docs/lecture.md.
 """
 
 import ast
@@ -281,6 +282,38 @@ def print_english(root: Path) -> None:
         )
 
 
+def places(root: Path = ROOT) -> dict[str, str]:
+    """File and line of each function and method by dotted name, and the file of each test."""
+    found = {}
+    for name, module in modules(root).items():
+        file = module.path.relative_to(root).as_posix()
+        for node in module.tree.body:
+            methods = node.body if isinstance(node, ast.ClassDef) else []
+            for each in [node, *methods]:
+                if isinstance(each, ast.FunctionDef | ast.ClassDef):
+                    owner = f"{node.name}." if each is not node else ""
+                    found[f"{name}.{owner}{each.name}"] = f"{file}#L{each.lineno}"
+    for path in sorted((root / "tests").rglob("test_*.py")):
+        for test in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE):
+            found[test] = path.relative_to(root).as_posix()
+    return found
+
+
+def linked(page: str, root: Path = ROOT) -> str:
+    """The page with each name in a table linked to its place."""
+    known = places(root)
+
+    def link(match: re.Match[str]) -> str:
+        name = match[1]
+        return f"[`{name}`](../{known[name]})" if name in known else f"`{name}`"
+
+    lines = page.splitlines(keepends=True)
+    pattern = r"\[?`([\w.]+)`(?:\]\(\.\./[^)]*\))?"
+    return "".join(
+        re.sub(pattern, link, each) if each.startswith("|") else each for each in lines
+    )
+
+
 def main(root: Path) -> None:
     found = modules(root)
     rows = {name: measures(module) for name, module in found.items()}
@@ -311,7 +344,13 @@ def main(root: Path) -> None:
     )
 
 
+def renew_links(root: Path) -> None:
+    page = root / "docs" / "lecture.md"
+    page.write_text(linked(page.read_text(), root))
+
+
 if __name__ == "__main__":
-    given = [each for each in sys.argv[1:] if each != "--english"]
-    shown = print_english if "--english" in sys.argv else main
-    shown(Path(given[0]) if given else ROOT)
+    given = [each for each in sys.argv[1:] if not each.startswith("--")]
+    commands = {"--english": print_english, "--link": renew_links}
+    chosen = [command for flag, command in commands.items() if flag in sys.argv]
+    (chosen or [main])[0](Path(given[0]) if given else ROOT)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from measures import CORE, ROOT
+from measures import CORE, ROOT, linked
 
 import agents_ref
 import bnn_ref
@@ -138,6 +138,14 @@ def test_links_lead_to_files_that_exist(name: str) -> None:
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text_of(name))
     local = [link for link in links if not link.startswith("http")]
     assert all((PAGES[name].parent / link).exists() for link in local), local
+
+
+def test_links_of_the_lecture_lead_to_the_lines() -> None:
+    """`python tests/measures.py --link` renews them. Control: a moved function."""
+    page = text_of("lecture.md")
+    assert page.count("_ref.py#L") >= 28
+    assert linked(page) == page
+    assert linked(page.replace("#L", "#L1", 1)) == page
 
 
 def test_operations_of_the_page_are_those_of_the_kit() -> None:
