@@ -1321,6 +1321,23 @@ def test_train_with_eta_0_equals_the_plain_agent_bit_for_bit():
     assert not np.array_equal(moved[-1].policy.theta, plain[-1].policy.theta)
 
 
+def test_the_size_of_eta_changes_nothing_before_the_first_reward():
+    """Powers of 2 scale advantages without rounding. Control: η = 0 leaves the policy where it was."""
+    env = gym.make("vime_ref/SparseMountainCar-v0")
+    small = vime.VimeSettings(
+        hidden_sizes=(4,), num_updates=5, min_rows=200, num_samples=2
+    )
+    curious = vime.vime_init(2, env.action_space, default_rng(1), small)
+    agent = AgentSettings(batch_steps=300)
+    none, little, much = (
+        run(env, curious, replace(agent, eta=eta), 3)
+        for eta in (0.0, 2.0**-10, 2.0**-3)
+    )
+    assert not any(seen.batch.rewards.any() for seen in much)
+    assert np.array_equal(little[-1].policy.theta, much[-1].policy.theta)
+    assert not np.array_equal(none[-1].policy.theta, much[-1].policy.theta)
+
+
 @dataclass(frozen=True)
 class Counts:
     """A count bonus: one over the square root of a rounded observation's earlier visits."""

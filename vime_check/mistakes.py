@@ -263,18 +263,18 @@ def page() -> str:
     """The page `docs/mistakes.md`."""
     from vime_check.cases import OPERATIONS  # the notes alone need no reference
 
-    lines = [table_row(HEAD), table_row(["---"] * len(HEAD))]
+    lines = [page_row(HEAD), page_row(["---"] * len(HEAD))]
     for name, note in NOTES.items():
         named = [
             f"`{key}`" for key, each in OPERATIONS.items() if name in each.mistakes
         ]
         # The checker itself looks for changed inputs, whatever the operation.
         operations = ", ".join(named) or "all"
-        lines.append(table_row([f"`{name}`", *note, operations]))
+        lines.append(page_row([f"`{name}`", *note, operations]))
     return "\n".join([PAGE, *lines, ""])
 
 
-def table_row(cells: Iterable[str]) -> str:
+def page_row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
