@@ -10,6 +10,7 @@ from pathlib import Path
 
 from docutils import nodes
 from pygments.lexers.special import TextLexer
+from sphinx import addnodes
 from sphinx.errors import ExtensionError
 from sphinx.pycode import ModuleAnalyzer
 
@@ -30,6 +31,7 @@ html_theme = "furo"
 html_title = "vime-ref"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(Path(__file__).parent / "search_order.js")
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
@@ -131,6 +133,23 @@ def source_address(path, line):
     return f"../{sources.page_of(path)}#L{line}"
 
 
+def link_tests(app, doctree):
+    """Link the name of each test to its line, also where the page links its file."""
+    up = "../" * app.env.docname.count("/")
+    for name in list(doctree.findall(nodes.literal)):
+        test = TESTS.get(name.astext())
+        if test is None:
+            continue
+        page = up + sources.page_of(test.path)
+        if isinstance(name.parent, nodes.reference):
+            if name.parent.get("refuri") == page:
+                name.parent["refuri"] = f"{page}#L{test.line}"
+        elif not isinstance(name.parent, addnodes.pending_xref):
+            link = nodes.reference("", "", refuri=f"{page}#L{test.line}")
+            name.replace_self(link)
+            link += name
+
+
 def add_field_comments(app):
     """Document each field by the comment behind it, as if it began with `#:`."""
     for name in MODULES:
@@ -174,6 +193,15 @@ def linkcode_resolve(domain, info):
     return source_address(sources.module_path(info["module"]), line)
 
 
+def shorten_contents(app, doctree):
+    """Leave fields and checks of arguments out of the contents of a page."""
+    for entry in doctree.findall(addnodes.desc):
+        names = [line.get("fullname", "") for line in entry.children]
+        checks = any(name.startswith("check_") for name in names)
+        if checks or entry["objtype"] == "attribute":
+            entry["no-contents-entry"] = True
+
+
 # ------------------------------------------------------------ links of the pages
 
 
@@ -200,6 +228,16 @@ def resolve_site_links(app, doctree):
     for link in doctree.findall(nodes.reference):
         if link.get("refuri", "").startswith("site:"):
             link["refuri"] = link["refuri"].removeprefix("site:")
+
+
+def mark_columns(app, doctree):
+    """Give the cells of a column of equations, or of sentences, a class for the style sheet."""
+    for table in doctree.findall(nodes.table):
+        rows = [row.children for row in table.findall(nodes.row)]
+        for column in zip(*rows, strict=True):
+            kind = sources.column_kind([cell.astext() for cell in column])
+            for cell in column if kind else ():
+                cell["classes"].append(kind)
 
 
 def break_long_names(app, pagename, templatename, context, doctree):
@@ -243,7 +281,10 @@ def setup(app):
     app.connect("autodoc-process-signature", process_signature)
     app.connect("autodoc-process-docstring", process_docstring)
     app.connect("source-read", read_source)
+    app.connect("doctree-read", shorten_contents, priority=100)  # before the contents
     app.connect("doctree-read", resolve_site_links)
+    app.connect("doctree-read", link_tests)
+    app.connect("doctree-read", mark_columns)
     app.connect("html-page-context", break_long_names)
     app.connect("html-collect-pages", source_pages)
     app.connect("build-finished", check_loads)

@@ -27,6 +27,7 @@ PACKAGES = ("vime_lecture", "vime_gym", "vime_check", "vime_lab")
 COPIED = {".png", ".svg", ".csv", ".json"}  # the browser shows these as they are
 WIDTH = 78  # a line that ends earlier, although the next word fits, ends on purpose
 LABEL = r"[A-Z]\d+"
+MOST_CHARACTERS = 24  # of the cells of a column that may be narrow
 
 
 class Equation(NamedTuple):
@@ -340,6 +341,19 @@ def folder_page(path: str, root: Path = ROOT) -> str:
         for name in names
     )
     return f"<h1>{html.escape(path)}</h1><ul>{''.join(items)}</ul>"
+
+
+def column_kind(cells: list[str]) -> str:
+    """The class of a column of a table, from its heading and cells: "" for numbers and short names.
+
+    >>> column_kind(["equation", "π(a)"]), column_kind(["seeds", "5"])
+    ('equation', '')
+    """
+    heading, *rest_of_column = cells
+    if heading == "equation":
+        return "equation"
+    long = any(len(cell) > MOST_CHARACTERS for cell in rest_of_column)
+    return "sentences" if long else ""
 
 
 def breakable(page: str) -> str:

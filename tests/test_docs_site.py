@@ -162,6 +162,12 @@ def test_rows_of_the_lecture_have_addresses() -> None:
     assert site.label_anchors("| label | KL |") == "| label | KL |"
 
 
+def test_columns_of_sentences_and_equations_are_told_from_numbers() -> None:
+    assert site.column_kind(["equation", "x"]) == "equation"
+    assert site.column_kind(["here", "a", "a" * 25]) == "sentences"
+    assert site.column_kind(["a" * 25, "1.00", "a" * 24]) == ""
+
+
 def test_loads_from_outside_against_local_ones() -> None:
     outside = (
         '<link rel="stylesheet" href="//x.org/a.css"><img src=\'http://x.org/p.png\'>'
