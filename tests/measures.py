@@ -14,6 +14,7 @@ import sys
 import tokenize
 from collections import defaultdict
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from statistics import mean, median
 from typing import NamedTuple
@@ -163,11 +164,10 @@ def defined_twice(found: dict[str, Module]) -> dict[str, list[str]]:
     return {name: where for name, where in places.items() if len(where) > 1}
 
 
-def imported(module: Module, found: dict[str, Module], top: bool = False) -> set[str]:
-    """The imports of a module, anywhere or at its top level; dotted if they belong to this project."""
-    nodes = module.tree.body if top else list(ast.walk(module.tree))
+def imported(module: Module, found: dict[str, Module]) -> set[str]:
+    """The imports of a module, anywhere in it; dotted if they belong to this project."""
     names = []
-    for node in nodes:
+    for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         if isinstance(node, ast.ImportFrom):
@@ -176,20 +176,21 @@ def imported(module: Module, found: dict[str, Module], top: bool = False) -> set
     return {name if name in found else name.split(".")[0] for name in names}
 
 
-def floors(found: dict[str, Module]) -> int:
-    """Modules on the longest chain of imports."""
-    graph = {
-        name: imported(each, found) & set(found) - {name}
-        for name, each in found.items()
+def import_graph(found: dict[str, Module]) -> dict[str, set[str]]:
+    """The modules of this project that each of them imports."""
+    return {
+        name: imported(module, found) & set(found) - {name}
+        for name, module in found.items()
     }
+
+
+def floors(graph: dict[str, set[str]]) -> int:
+    """Modules on the longest chain of imports. Raises CycleError if modules import each other."""
     height: dict[str, int] = {}
-
-    def of(name: str) -> int:
-        if name not in height:
-            height[name] = 1 + max(map(of, graph[name]), default=0)
-        return height[name]
-
-    return max(map(of, graph))
+    # Every module comes after its imports.
+    for name in TopologicalSorter(graph).static_order():
+        height[name] = 1 + max((height[each] for each in graph[name]), default=0)
+    return max(height.values())
 
 
 def first_equation(module: Module) -> int:
@@ -335,7 +336,7 @@ def main(root: Path) -> None:
     )
     print(f"first equation of bnn_ref: line {first_equation(found['bnn_ref'])}")
     print(f"names defined twice: {len(twice := defined_twice(found))} {sorted(twice)}")
-    print(f"floors of the import graph: {floors(found)}")
+    print(f"floors of the import graph: {floors(import_graph(found))}")
     print(
         f"functions over {MAX_FUNCTION} lines: {sum(each.long_functions for each in rows.values())}"
     )

@@ -19,8 +19,9 @@ import numpy as np
 from vime_check.cases import OPERATIONS
 from vime_check.errors import by_name, difference, listed
 from vime_check.judge import Vector, Wrong, load_vectors, outcome_of, selected
-from vime_check.mistakes import MARGIN, MOST_NOISE, NOISE, noise_band
+from vime_check.mistakes import MOST_NOISE, NOISE, noise_band
 from vime_check.operations import (
+    MARGIN,
     NEAR_IDENTITY,
     NEAREST,
     Draw,

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from vime_check.cases import OPERATIONS
+from vime_check.operations import MARGIN, two_digits
+
 # ---------------------------------------------------------------- constants
 
 OWN = "found by thought, not in the wild"
@@ -15,8 +18,6 @@ NOISE = ("NaiveNearIdentity",)  # mistakes that cause rounding noise
 UNDEFINED = ("UnderflowingDensity",)  # mistakes that divide 0 by 0
 # Mistakes with some noise: their own tolerance, by effect and near identity.
 NOISY = {"FudgedDenominator": (0.01, 0.25)}
-# A tolerance is this many measured errors; a wrong output is this many tolerances from the correct one.
-MARGIN = 10.0
 # Multiple of the measured error: looks like the noise of another form of the same sum.
 BAND = (0.01, 30.0)
 MOST_NOISE = 0.1  # a larger error has another reason
@@ -233,11 +234,6 @@ def noise_band(measured: float, allowed: float) -> tuple[float, float]:
     return max(two_digits(least), allowed), two_digits(most)
 
 
-def two_digits(value: float) -> float:
-    """The value, rounded for a file."""
-    return float(f"{value:.1e}")
-
-
 # ---------------------------------------------------------------- the page
 
 PAGE = """# Mistakes that the checker knows
@@ -261,8 +257,6 @@ HEAD = ("name", "what it is", "what it does", "seen in", "operations")
 
 def page() -> str:
     """The page `docs/mistakes.md`."""
-    from vime_check.cases import OPERATIONS  # the notes alone need no reference
-
     lines = [page_row(HEAD), page_row(["---"] * len(HEAD))]
     for name, note in NOTES.items():
         named = [

@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vime_check.errors import Error
-from vime_check.mistakes import MARGIN, two_digits
 from vime_check.wire import DTYPES, Inputs, Kinds
 
 # ---------------------------------------------------------------- constants
 
 BOTH = tuple(DTYPES)
+# A tolerance is this many measured errors; a wrong output is this many tolerances from the correct one.
+MARGIN = 10.0
 FLOORS = {"f64": 2e-15, "f32": 1e-6}  # minimum tolerances: ten units in the last place
 # The relative error that is demanded of a KL in float64 where q′ is close to q, against 50 digits.
 NEAR_IDENTITY = 1e-12
@@ -90,6 +91,11 @@ OPERATIONS: dict[str, Operation] = {}
 def tolerance(operation: Operation, dtype: str) -> float:
     measured = operation.measured[BOTH.index(dtype)]
     return max(two_digits(MARGIN * measured), FLOORS[dtype])
+
+
+def two_digits(value: float) -> float:
+    """The value, rounded for a file."""
+    return float(f"{value:.1e}")
 
 
 # ---------------------------------------------------------------- registering

@@ -18,23 +18,16 @@ import numpy as np
 from vime_check.cases import OPERATIONS
 from vime_check.errors import by_name, error
 from vime_check.exact import exact_output
-from vime_check.mistakes import (
-    MARGIN,
-    MOST_NOISE,
-    NOISE,
-    NOISY,
-    NOTES,
-    UNDEFINED,
-    noise_band,
-    two_digits,
-)
+from vime_check.mistakes import MOST_NOISE, NOISE, NOISY, NOTES, UNDEFINED, noise_band
 from vime_check.operations import (
     BOTH,
+    MARGIN,
     NEAR_IDENTITY,
     Case,
     Function,
     Operation,
     tolerance,
+    two_digits,
 )
 from vime_check.wire import DTYPES, INPUTS, VECTORS, encode
 
