@@ -1,5 +1,6 @@
-"""Settings of all tests: reproducible examples, and no silent overflow or NaN."""
+"""Settings of all tests: reproducible examples, no silent overflow or NaN, and Ctrl-C as in a terminal."""
 
+import signal
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +11,9 @@ settings.register_profile(
     "reproducible", derandomize=True, deadline=None, print_blob=True
 )
 settings.load_profile("reproducible")
+
+# A shell that starts the tests in the background ignores Ctrl-C for them and for what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
