@@ -112,11 +112,8 @@ def test_importing_the_kit_does_not_import_the_reference() -> None:
 def test_every_module_has_a_test_file_of_its_name() -> None:
     for name in MODULES:
         *folders, module = name.split(".")
-        if (
-            ROOT / name.replace(".", "/")
-        ).is_dir():  # a package: what its __init__ does
-            continue
-        if module == "__main__":
+        package = (ROOT / name.replace(".", "/")).is_dir()
+        if package or module == "__main__":
             continue
         assert (ROOT.joinpath("tests", *folders) / f"test_{module}.py").exists(), name
 

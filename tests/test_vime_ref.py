@@ -24,6 +24,7 @@ from strategies import (
     noise_of,
     seeds,
 )
+from vime_helpers import BOX, SMALL, assert_equal_states, state_of
 
 import bnn_ref as bnn
 import fast_ref as fast
@@ -796,17 +797,6 @@ def test_pool_never_pairs_two_episodes() -> None:
 
 # ---------------------------------------------------------------- bonuses
 
-BOX = Box(-1.0, 1.0, (1,), dtype=np.float64)
-SMALL = vime.VimeSettings(
-    hidden_sizes=(3,),
-    min_rows=6,
-    num_updates=3,
-    batch_size=4,
-    num_samples=2,
-    likelihood_sigma=1.0,
-    step_size=0.1,
-)
-
 
 def make_batch(seed: int, num_rows: int, space: Box | Discrete = BOX) -> vime.Batch:
     """Observations with their own mean and scale; the last of three dimensions is constant."""
@@ -837,24 +827,6 @@ def new_vime(
 ) -> vime.Vime:
     settings_ = replace(settings_, **changes)
     return vime.vime_init(3, space, np.random.default_rng(0), settings_)
-
-
-def state_of(bonus: vime.Vime) -> list[np.ndarray]:
-    pool = bonus.pool
-    arrays = (
-        bonus.q.mu,
-        bonus.q.rho,
-        pool.observations,
-        pool.actions,
-        pool.next_observations,
-        *bonus.adam[:2],
-    )
-    return [np.array(values) for values in (*arrays, bonus.center, bonus.scale)]
-
-
-def assert_equal_states(first: list[np.ndarray], second: list[np.ndarray]) -> None:
-    for before, after in zip(first, second, strict=True):
-        np.testing.assert_array_equal(before, after)
 
 
 def normalized_by_hand(rows: vime.Batch, pool: list[vime.Batch], space: Box | Discrete):

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Discrete
 from gymnasium.wrappers import TimeLimit
 from lecture_helpers import RANDOM, streams_of
 from strategies import fit_by
+from vime_helpers import BOX, SMALL, assert_equal_states, state_of
 
 import bnn_ref as bnn
 import fast_ref as fast
@@ -21,18 +22,6 @@ from vime_lecture.controls import PredictionError
 from vime_lecture.tabular import TabularSettings, q_learning
 
 # ---------------------------------------------------------------- what the bonuses see
-
-BOX = Box(-1.0, 1.0, (1,), dtype=np.float64)
-
-SMALL = vime.VimeSettings(
-    hidden_sizes=(3,),
-    min_rows=6,
-    num_updates=3,
-    batch_size=4,
-    num_samples=2,
-    likelihood_sigma=1.0,
-    step_size=0.1,
-)
 
 SIZES = (3, 3, 2)
 
@@ -65,24 +54,6 @@ def new_bonus(**changes: Any) -> PredictionError:
 
 def ready_bonus(**changes: Any) -> PredictionError:
     return new_bonus(**changes).update(make_batch(1, 8), np.random.default_rng(0))
-
-
-def state_of(model: vime.Vime) -> list[np.ndarray]:
-    pool = model.pool
-    arrays = (
-        model.q.mu,
-        model.q.rho,
-        pool.observations,
-        pool.actions,
-        pool.next_observations,
-        *model.adam[:2],
-    )
-    return [np.array(values) for values in (*arrays, model.center, model.scale)]
-
-
-def assert_equal_states(first: list[np.ndarray], second: list[np.ndarray]) -> None:
-    for before, after in zip(first, second, strict=True):
-        np.testing.assert_array_equal(before, after)
 
 
 # ---------------------------------------------------------------- prediction error

@@ -1013,14 +1013,14 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
     ("theta must have shape", lambda: recurrent.layers_of(ROWS, SIZES)),
     ("hidden must be", lambda: UnrealSettings(hidden=0)),
     ("replay_steps must be >= num_steps 20", lambda: UnrealSettings(replay_steps=19)),
-    ("control must be 'pixel' or 'feature'", lambda: UnrealSettings(control="sound")),  # type: ignore[arg-type]
+    ("control must be 'pixel' or 'feature'", lambda: UnrealSettings(control="sound")),
     (
         "bonus_sees must be 'pixels' or 'hidden'",
         lambda: UnrealSettings(bonus_sees="rows"),
-    ),  # type: ignore[arg-type]
+    ),
     ("control_gamma must be", lambda: UnrealSettings(control_gamma=2.0)),
     ("eta must be", lambda: UnrealSettings(eta=-1.0)),
-    ("memory must be True or False, got 0.5", lambda: UnrealSettings(memory=0.5)),  # type: ignore[arg-type]
+    ("memory must be True or False, got 0.5", lambda: UnrealSettings(memory=0.5)),
     ("env must have images .* of uint8", lambda: UnrealSettings().sizes(Bright())),
     ("noise must have shape", lambda: walk(np.zeros((2, 2)))),
     ("noise must have shape", lambda: walk(np.zeros(2))),
