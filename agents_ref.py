@@ -26,16 +26,23 @@ from autograd.scipy.special import logsumexp
 from gymnasium import Env
 from gymnasium.spaces import Discrete, Space
 from numpy.random import Generator
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse.linalg import LinearOperator, cg
 
 import bnn_ref as bnn
-from bnn_ref import Array, check_array, check_count, check_finite, check_positive
+from bnn_ref import (
+    Array,
+    check_array,
+    check_count,
+    check_finite,
+    check_not_negative,
+    check_positive,
+)
 from vime_ref import (
     Batch,
     Bonus,
     action_size,
-    check_eta,
     check_indices,
     curious_rewards,
     model_actions,
@@ -54,6 +61,17 @@ def network(theta: Array, observations: Array, layer_sizes: tuple[int, ...]) -> 
     """Outputs (N, O) of one tanh network with weights (D,)."""
     one = theta[None]  # (1, D)
     return bnn.mlp(one, observations, layer_sizes, hidden=np.tanh)[0]  # (N, O)
+
+
+def log_softmax(logits: Array) -> Array:
+    """log softmax over the last axis, (..., A) -> (..., A)."""
+    return logits - logsumexp(logits, axis=-1, keepdims=True)  # (..., A)
+
+
+def sample_actions(log_probs: Array, noise: Array) -> NDArray[Any]:
+    """The first action whose cumulative probability exceeds the noise, (N, A), (N,) -> (N,)."""
+    cumulative = np.cumsum(np.exp(log_probs)[:, :-1], axis=-1)  # (N, A − 1)
+    return np.sum(cumulative <= noise[:, None], axis=-1)  # (N,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +132,7 @@ class CategoricalPolicy:
         """log π(·|s), (N, A)."""
         scaled = observations / self.observation_scale
         logits = network(self.theta, scaled, self.layer_sizes)  # (N, A)
-        return logits - logsumexp(logits, axis=-1, keepdims=True)  # (N, A)
+        return log_softmax(logits)  # (N, A)
 
     def draw_noise(self, rng: Generator, num_rows: int) -> Array:
         return rng.random(num_rows)
@@ -122,9 +140,7 @@ class CategoricalPolicy:
     def sample(self, observations: Array, noise: Array) -> Array:
         """The first action whose cumulative probability exceeds the noise, (N,)."""
         check_array("noise", noise, (len(observations),))
-        probs = np.exp(self.log_probs(observations))
-        cumulative = np.cumsum(probs[:, :-1], axis=-1)  # (N, A − 1)
-        return np.sum(cumulative <= noise[:, None], axis=-1)  # (N,)
+        return sample_actions(self.log_probs(observations), noise)  # (N,)
 
     def log_prob(self, observations: Array, actions: Array) -> Array:
         """log π(a|s), (N,)."""
@@ -184,7 +200,7 @@ def policy_init(
 
     # The last layer starts small, so that the policy starts without a preference.
     weights = network_init(sizes, rng)
-    num_last = (sizes[-2] + 1) * num_actions
+    num_last = bnn.num_weights(sizes[-2:])
     weights[-num_last:] *= OUTPUT_SCALE
     if isinstance(action_space, Discrete):
         return CategoricalPolicy(weights, sizes, scale)
@@ -249,6 +265,9 @@ def gae_advantages(
         following = delta + gamma * lam * following * (not ended)  # A6
         advantages[t] = following
     return advantages
+
+
+# ------------------------------------------------------------ the value function
 
 
 @dataclass(frozen=True, eq=False)
@@ -461,7 +480,7 @@ class AgentSettings:
         check_count("batch_steps", self.batch_steps)
         check_fraction("gamma", self.gamma)
         check_fraction("lam", self.lam)
-        check_eta(self.eta)
+        check_not_negative("eta", self.eta)
 
 
 class Iteration(NamedTuple):

@@ -559,6 +559,11 @@ def check_positive(name: str, values: Sigma) -> None:
     raise ValueError(f"{name} must be > 0 and finite, got {got}")
 
 
+def check_not_negative(name: str, value: float) -> None:
+    if not (onp.isfinite(value) and value >= 0):
+        raise ValueError(f"{name} must be >= 0 and finite, got {value}")
+
+
 def check_array(name: str, values: Sigma, shape: tuple[int, ...]) -> None:
     """Raise ValueError unless the values have this shape and are finite."""
     if onp.shape(values) != shape:

@@ -38,6 +38,7 @@ from bnn_ref import (
     check_array,
     check_count,
     check_finite,
+    check_not_negative,
     check_positive,
 )
 
@@ -353,7 +354,7 @@ def curious_rewards(rewards: Array, gains: Array, eta: float) -> Array:
     gains = np.asarray(gains, dtype=float)
     check_finite("rewards", rewards)
     check_array("gains", gains, rewards.shape)
-    check_eta(eta)
+    check_not_negative("eta", eta)
     return rewards + eta * gains  # (T,)  V8
 
 
@@ -643,11 +644,6 @@ def vime_init(
 def check_transition(inputs: Array) -> None:
     if len(inputs) != 1:
         raise ValueError(f"inputs must be one transition, got {len(inputs)} rows")
-
-
-def check_eta(eta: float) -> None:
-    if not (np.isfinite(eta) and eta >= 0):
-        raise ValueError(f"eta must be >= 0 and finite, got {eta}")
 
 
 def check_indices(name: str, indices: Array, count: int) -> None:

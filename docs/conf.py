@@ -253,7 +253,7 @@ def source_pages(app):
     paths |= set(sources.linked_files(map(page_text, pages)))
     for path in sorted(paths):
         address = sources.page_of(path)
-        if address.endswith(".html") and address.startswith("source/"):
+        if address.endswith(".html"):
             context = {"title": path, "body": sources.source_page(path)}
             yield address.removesuffix(".html"), context, "page.html"
         else:

@@ -323,7 +323,7 @@ def source_page(path: str, root: Path = ROOT) -> str:
     )
     shown = highlight((root / path).read_text(), lexer, form)
     shown = re.sub(r'"(#?)L-(\d+)"', r'"\1L\2"', shown)
-    name = dotted(Path(path)).removesuffix(".__init__")
+    name = dotted(Path(path))
     up = "../" * (path.count("/") + 1)
     documented = name in modules(root)
     entry = (
@@ -337,7 +337,7 @@ def folder_page(path: str, root: Path = ROOT) -> str:
     names = [name for name in inside if (root / name).is_file()]
     up = "../" * (path.count("/") + 2)
     items = (
-        f'<li><a href="{up}{page_of(name)}">{html.escape(name)}</a></li>'
+        f'<li><a href="{up}{page_of(name, root)}">{html.escape(name)}</a></li>'
         for name in names
     )
     return f"<h1>{html.escape(path)}</h1><ul>{''.join(items)}</ul>"

@@ -294,10 +294,15 @@ def places(root: Path = ROOT) -> dict[str, str]:
                 if isinstance(each, ast.FunctionDef | ast.ClassDef):
                     owner = f"{node.name}." if each is not node else ""
                     found[f"{name}.{owner}{each.name}"] = f"{file}#L{each.lineno}"
-    for path in sorted((root / "tests").rglob("test_*.py")):
-        for test in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE):
-            found[test] = path.relative_to(root).as_posix()
-    return found
+    return found | files_of_tests(root)
+
+
+def files_of_tests(root: Path = ROOT) -> dict[str, str]:
+    return {
+        test: path.relative_to(root).as_posix()
+        for path in sorted((root / "tests").rglob("test_*.py"))
+        for test in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
 
 
 def linked(page: str, root: Path = ROOT) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from measures import CORE, ROOT, linked
+from measures import CORE, ROOT, files_of_tests, linked, pages
 
 import agents_ref
 import bnn_ref
@@ -21,10 +21,7 @@ from vime_check.cases import OPERATIONS
 from vime_lab.command_line import main
 from vime_lab.tasks import TASKS
 
-PAGES = {
-    path.name: path
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-}
+PAGES = {path.name: path for path in pages().values()}
 EXCERPTS = "reading.md"
 every_page = pytest.mark.parametrize("name", PAGES)
 
@@ -39,7 +36,7 @@ def blocks(name: str) -> list[tuple[str, str]]:
 
 
 def rows(name: str, heading: str) -> list[list[str]]:
-    """The cells of the tables under a heading, without their heads."""
+    """The cells of each line of the tables under a heading."""
     section = re.split(rf"^##+ {heading}$", text_of(name), flags=re.MULTILINE)[1]
     section = re.split(r"^##+ ", section, flags=re.MULTILINE)[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
@@ -113,15 +110,6 @@ def test_excerpts_are_the_code() -> None:
 # ------------------------------------------------------------ what pages name
 
 
-def defined_tests() -> set[str]:
-    paths = (ROOT / "tests").rglob("test_*.py")
-    return {
-        name
-        for path in paths
-        for name in re.findall(r"def (test_\w+)", path.read_text())
-    }
-
-
 @every_page
 def test_tests_that_a_page_names_exist(name: str) -> None:
     files = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
@@ -130,7 +118,7 @@ def test_tests_that_a_page_names_exist(name: str) -> None:
             r"\btest_\w+", re.sub(r"```.*?```", "", text_of(name), flags=re.DOTALL)
         )
     )
-    assert named <= defined_tests() | files
+    assert named <= set(files_of_tests()) | files
 
 
 @every_page

@@ -15,7 +15,6 @@ import measures
 import pytest
 from measures import CORE, PACKAGES, ROOT
 
-README = (ROOT / "README.md").read_text()
 LECTURE = (ROOT / "docs" / "lecture.md").read_text()
 MODULES = measures.modules()
 RUN_TIME_NEEDS = {"numpy", "scipy", "autograd", "gymnasium"}
@@ -160,7 +159,7 @@ def test_help_begins_with_the_functions() -> None:
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in COMMANDS])
 def test_no_module_is_silent_when_it_is_run(name: str) -> None:
     """A module without a command names the command `vime-ref` and exits with an error."""
-    if name in PACKAGES or MODULES[name].path.name == "__init__.py":
+    if MODULES[name].path.name == "__init__.py":
         return  # Python itself says that a package can't be run
     assert MODULES[name].source.rstrip().splitlines()[-2:] == [
         'if __name__ == "__main__":',
@@ -303,7 +302,7 @@ def test_pages_name_functions_and_tests_that_exist() -> None:
     ]:
         for name in code_names(functions):
             assert callable(pkgutil.resolve_name(name)), name
-        assert set(code_names(tests)) <= defined_tests(), tests
+        assert set(code_names(tests)) <= set(measures.files_of_tests()), tests
 
 
 def identities() -> list[list[str]]:
@@ -328,14 +327,6 @@ def code_names(cell: str) -> list[str]:
     found = re.findall(r"`([^`]+)`", cell)
     assert found, cell
     return found
-
-
-def defined_tests() -> set[str]:
-    return {
-        name
-        for path in ROOT.glob("tests/**/test_*.py")
-        for name in re.findall(r"def (test_\w+)", path.read_text())
-    }
 
 
 @pytest.mark.parametrize(

@@ -296,7 +296,7 @@ def with_nan(
 
 @dataclass(frozen=True)
 class Draw:
-    """Inputs from drawn integers: multiples of 1/16, exact in float32, which shrink to 0, 1 and short lists."""
+    """Inputs from drawn integers: short binary fractions, which shrink to 0, 1 and short lists."""
 
     integer: Callable[[int, int], int]  # both ends included
     nearest: int = NEAREST["f64"]

@@ -82,7 +82,7 @@ class Peer(Protocol):
 def load(impl: str) -> Any:
     """The module or object named by "module" or "module:object". Raises UsageError if it does not exist."""
     module, _, path = impl.partition(":")
-    # Append, so that no file there shadows a module that the protocol needs.
+    # Only now, after the protocol's own imports, so that no file there shadows one of them.
     sys.path.insert(0, os.getcwd())
     try:
         loaded = importlib.import_module(module)
@@ -358,9 +358,8 @@ class Program:
             self.end()
             raise
         if not self.served:
-            answer.pop(
-                "mutated", None
-            )  # only `respond` is trusted to have searched for the module
+            # only `respond` is trusted to have compared the inputs
+            answer.pop("mutated", None)
         return answer
 
     def start(self) -> Child:

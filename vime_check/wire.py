@@ -124,7 +124,7 @@ def as_bytes(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def as_flags(array: NDArray[Any]) -> NDArray[Any]:
-    """Whether the values are flags; an empty list is not."""
+    """The array; an empty one as booleans, because no values show what they are."""
     return array if array.size else array.astype(bool)
 
 

@@ -1,7 +1,7 @@
 """Small tasks for count-based exploration.
 
 `BernoulliBandit`, `Chain`, `DeepSea`, `KeyDoorMaze` and `NoisyTV` have numbered states, so that a table can index them.
-The argument `observation` shows the state as a vector or an image instead, for a network.
+Except for the bandit, the argument `observation` shows the state as a vector or an image instead, for a network.
 
 Axes: H, W height and width of a drawing in cells.
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from bnn_ref import Array
-from vime_lab.rows import Row
+from vime_lab.rows import PHASES, Row
 from vime_lab.statistics import (
     STATISTICS,
     Key,
@@ -26,7 +26,7 @@ from vime_lab.statistics import (
 # ---------------------------------------------------------------- constants
 
 # Parts of an iteration, each with a column of seconds.
-PARTS = ("sampling", "gains", "policy", "model", "other")
+PARTS = tuple(name.removesuffix("_s") for name in PHASES)
 LABELS = {"vime": "TRPO + VIME", "l2": "TRPO + L2 error", "none": "TRPO"}
 DEFAULTS = "as the task has it"  # the name of the setting ""
 
@@ -217,7 +217,7 @@ def timing(rows: Sequence[Row]) -> str:
     """
     table = [["an iteration", *PARTS, "all but sampling"]]
     for key, mine in by_curve(rows).items():
-        columns = np.array([[row[f"{part}_s"] for part in PARTS] for row in mine])
+        columns = np.array([[row[name] for name in PHASES] for row in mine])
         seconds = band(columns, quartile_band)[1]  # (parts,)
         table.append([curve_label(key), *map(seconds_cell, seconds), times(seconds)])
     return "\n".join(aligned(table, left=(0,)))

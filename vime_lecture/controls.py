@@ -26,7 +26,7 @@ class PredictionError:
     A gain vanishes once nothing is left to learn. This bonus does not: noise in s′ adds its variance forever.
     The expected bonus over the noise of S samples is ‖s′ − E_q f‖² + tr Var_q f / S, so the posterior's spread
     counts too.
-    `update` is inherited from `Vime`.
+    `update` is that of its `Vime`.
     Raises ValueError in the same cases as `Vime`.
     Source: [VIME] section 3.
     """

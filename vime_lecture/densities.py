@@ -18,7 +18,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bnn_ref import Array, check_array, check_count, check_finite, check_positive
+from bnn_ref import (
+    Array,
+    check_array,
+    check_count,
+    check_finite,
+    check_not_negative,
+    check_positive,
+)
 from vime_ref import check_indices
 
 # ---------------------------------------------------------------- types
@@ -359,8 +366,7 @@ def as_symbols(observation: ArrayLike, num_pixels: int, num_symbols: int) -> Sym
 
 def check_dirichlet(counts: Array, alpha: float) -> None:
     """Raise ValueError unless α ≥ 0 and counts are (P, K), nonnegative, with equal row sums."""
-    if not (np.isfinite(alpha) and alpha >= 0):
-        raise ValueError(f"alpha must be >= 0 and finite, got {alpha}")
+    check_not_negative("alpha", alpha)
     check_finite("counts", counts)
     if np.ndim(counts) != 2 or np.size(counts) == 0:
         raise ValueError(

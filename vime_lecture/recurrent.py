@@ -34,7 +34,9 @@ from agents_ref import (
     checked,
     curiosity,
     environment_action,
+    log_softmax,
     network_init,
+    sample_actions,
 )
 from bnn_ref import (
     Array,
@@ -42,6 +44,7 @@ from bnn_ref import (
     check_choice,
     check_count,
     check_finite,
+    check_not_negative,
     check_positive,
 )
 from vime_lecture.unreal import (
@@ -55,7 +58,6 @@ from vime_lecture.unreal import (
     check_noise,
     control_loss,
     dueling,
-    log_softmax,
     lstm_gated,
     n_step_q_targets,
     n_step_returns,
@@ -67,7 +69,7 @@ from vime_lecture.unreal import (
     sample_reward_windows,
     value_loss,
 )
-from vime_ref import Batch, Bonus, NoBonus, check_eta
+from vime_ref import Batch, Bonus, NoBonus
 
 # ---------------------------------------------------------------- constants
 
@@ -458,9 +460,7 @@ def act(
     ones = onp.ones((1, len(rows)))
     hidden, cell = unroll(layers, rows[None], state, ones, sizes)
     logits = affine(hidden[0], layers["policy"])  # (B, A)
-    probabilities = onp.exp(log_softmax(logits))
-    cumulated = onp.cumsum(probabilities[:, :-1], axis=-1)  # (B, A − 1)
-    actions = onp.sum(cumulated <= noise[:, None], axis=-1)  # (B,)
+    actions = sample_actions(log_softmax(logits), noise)  # (B,)
     return actions, onp.concatenate([hidden[0], cell[0]], axis=-1)  # (B, 2H)
 
 
@@ -856,7 +856,7 @@ def check_unreal_settings(settings: UnrealSettings) -> None:
     check_fraction("control_gamma", settings.control_gamma)
     for name in ("learning_rate", "max_norm", "reward_scale"):
         check_positive(name, getattr(settings, name))
-    check_eta(settings.eta)
+    check_not_negative("eta", settings.eta)
     if not isinstance(settings.memory, bool):
         raise ValueError(f"memory must be True or False, got {settings.memory!r}")
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from agents_ref import check_fraction
-from bnn_ref import Array, check_array, check_finite, check_positive
+from bnn_ref import Array, check_array, check_finite, check_not_negative, check_positive
 
 # ---------------------------------------------------------------- constants
 
@@ -151,7 +151,7 @@ def ucb_state_action(q_values: ArrayLike, counts: ArrayLike, alpha: float) -> Ar
     """
     q_values = check_values("q_values", q_values)
     counts = check_visits(counts, q_values.shape)
-    check_alpha(alpha)
+    check_not_negative("alpha", alpha)
     return np.array(ucb_scores(q_values.tolist(), counts.tolist(), alpha))
 
 
@@ -184,7 +184,7 @@ def boltzmann_strategy(temperature: float | None = None) -> Strategy:
 
 def ucb_strategy(alpha: float = 1.0) -> Strategy:
     """The strategy that acts by the argmax of `ucb_state_action`; α = 1 makes it `ucb1`."""
-    check_alpha(alpha)
+    check_not_negative("alpha", alpha)
     return lambda q, counts: greedy_shares(ucb_scores(q, counts, alpha))
 
 
@@ -263,12 +263,6 @@ def check_visits(counts: ArrayLike, shape: tuple[int, ...]) -> Array:
     if wrong.size:
         raise ValueError(f"counts must be whole numbers >= 0, got {wrong[0]}")
     return array
-
-
-def check_alpha(alpha: float) -> None:
-    """Raise ValueError unless α is ≥ 0 and finite."""
-    if not (math.isfinite(alpha) and alpha >= 0):
-        raise ValueError(f"alpha must be >= 0 and finite, got {alpha}")
 
 
 def check_range(name: str, values: Array, high: float) -> None:

@@ -20,9 +20,16 @@ from gymnasium.spaces import Discrete, Space
 from numpy.random import Generator
 
 from agents_ref import Streams, check_fraction, curiosity
-from bnn_ref import Array, check_array, check_count, check_finite, check_positive
+from bnn_ref import (
+    Array,
+    check_array,
+    check_count,
+    check_finite,
+    check_not_negative,
+    check_positive,
+)
 from vime_lecture.strategies import Strategy, check_visits, sample_index
-from vime_ref import Batch, Bonus, NoBonus, check_eta
+from vime_ref import Batch, Bonus, NoBonus
 
 # ---------------------------------------------------------------- types
 
@@ -69,7 +76,7 @@ class TabularSettings:
             check_fraction(name, getattr(self, name))
         check_positive("learning_rate", self.learning_rate)
         check_finite("initial_value", self.initial_value)
-        check_eta(self.eta)
+        check_not_negative("eta", self.eta)
 
 
 class Episode(NamedTuple):

@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 
 import autograd.numpy as np
 import numpy as onp  # plain NumPy, for values without gradients
-from autograd.scipy.special import expit, logsumexp
+from autograd.scipy.special import expit
 from numpy.typing import ArrayLike, NDArray
 
-from agents_ref import check_fraction
-from bnn_ref import Array, check_array, check_count, check_finite
+from agents_ref import check_fraction, log_softmax
+from bnn_ref import Array, check_array, check_count, check_finite, check_not_negative
 from vime_ref import check_indices
 
 # ---------------------------------------------------------------- constants
@@ -314,11 +314,6 @@ def reward_prediction_loss(logits: Array, classes: Rows) -> Array:
     return -np.mean(chosen(log_p, classes, "classes"))  # ()  U6
 
 
-def log_softmax(logits: Array) -> Array:
-    """log softmax over the last axis, (..., A) -> (..., A)."""
-    return logits - logsumexp(logits, axis=-1, keepdims=True)
-
-
 def chosen(values: Array, indices: NDArray[Any], name: str) -> Array:
     """values (..., A) at the indices (...). Raises ValueError, with this name, unless they are indices below A."""
     check_array(name, indices, values.shape[:-1])
@@ -357,7 +352,7 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         for name, weight in vars(self).items():
-            check_weight(name, weight)
+            check_not_negative(name, weight)
 
     def vector(self) -> Array:
         """The weights (6,) in the order of `Losses`: 1 for the policy, and a negative weight for the entropy."""
@@ -495,12 +490,6 @@ def check_windows(
     check_array("ended", onp.asarray(ended), rewards.shape)
     check_noise("coins", coins, (coins.size,))
     check_noise("places", places, (coins.size,))
-
-
-def check_weight(name: str, weight: float) -> None:
-    """Raise ValueError if the weight is negative or not finite."""
-    if not (onp.isfinite(weight) and weight >= 0):
-        raise ValueError(f"{name} must be >= 0 and finite, got {weight}")
 
 
 def check_lstm(gate_inputs: Array, hidden: Array, cell: Array, weights: Array) -> None:

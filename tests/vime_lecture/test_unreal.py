@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lecture_helpers import slow_return
 from strategies import finite, seeds
 
-from agents_ref import gae_advantages
+from agents_ref import gae_advantages, log_softmax
 from vime_lecture import unreal
 from vime_lecture.unreal import LossWeights
 
@@ -426,7 +426,7 @@ def test_losses_against_their_mistakes() -> None:
         np.array([0, 1]),
         np.array([1.0, -3.0]),
     )
-    log_p = unreal.log_softmax(logits)
+    log_p = log_softmax(logits)
     policy = unreal.policy_loss(logits, actions, advantages)
     q, targets = np.array([[[1.0, 5.0], [2.0, 3.0]]]), np.array([[0.0, 5.0]])
     control = unreal.control_loss(q, np.array([1]), targets)

@@ -297,9 +297,7 @@ def dirichlet_probability(
     counts: Iterable[Any], alpha: Any, num_symbols: int, total: int
 ) -> Any:
     """Π_p (N_p + α)/(n + Kα), from the counts of the observed symbols."""
-    return math.prod(
-        ((int(n) + alpha) / (int(total) + num_symbols * alpha) for n in counts), start=1
-    )
+    return math.prod((int(n) + alpha) / (total + num_symbols * alpha) for n in counts)
 
 
 @exact_form("dirichlet_log_prob")

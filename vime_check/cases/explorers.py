@@ -130,7 +130,7 @@ def greedy_by_argmax(right: Function, given: Inputs) -> Array:
 @mistake("SampleVariance", "boltzmann")
 def boltzmann_by_sample_deviation(right: Function, given: Inputs) -> Array:
     q = given["q_values"]
-    span = np.ptp(given["q_values"])
+    span = np.ptp(q)
     if given["temperature"] is not None or span == 0.0:
         return right(**given)
     return right(q_values=q, temperature=float(span * np.std(q / span, ddof=1)))

@@ -188,7 +188,7 @@ def softplus_cases() -> Iterator[Case]:
 
 @draw_of("softplus")
 def draw_softplus(draw: Draw) -> Inputs:
-    """Numbers ρ up to 768; for ρ below −48, σ is too small for float32."""
+    """Numbers ρ from −48 to 768."""
     scale = 2.0 ** draw.integer(0, 8)
     return {
         "rho": [max(scale * value, -48.0) for value in draw.numbers(draw.integer(1, 3))]

@@ -1,6 +1,6 @@
 """Operations of UNREAL: pseudo-rewards, n-step targets, dueling head, reward prediction and its windows, LSTM.
 
-Axes and units as in `vime_lecture.unreal`, which computes the results. The 50-digit forms loop over elements.
+Axes and units as in `vime_lecture.unreal`, which computes the results.
 """
 
 from __future__ import annotations

@@ -19,7 +19,12 @@ from vime_lab.tasks import ROOT_SEED, settings_of
 
 STUDIES: dict[str, Study] = {**EXPLORER_STUDIES, **LABYRINTH_STUDIES}
 # Modules whose code computes the rows of every study.
-STUDY_MODULES = ("vime_lab.studies.frame", "vime_lab.studies.catalogue")
+STUDY_MODULES = (
+    "vime_lab.tasks",
+    "vime_lab.rows",
+    "vime_lab.studies.frame",
+    "vime_lab.studies.catalogue",
+)
 
 # ---------------------------------------------------------------- jobs
 

@@ -23,6 +23,7 @@ from vime_lab.studies.frame import (
     looks_of,
     seeds_in,
     spread_cells,
+    titled,
 )
 from vime_lab.studies.laws import FEWEST_SIZES, fitted_growth
 from vime_lab.tables import aligned
@@ -71,10 +72,6 @@ def bandit_table(rows: list[Row]) -> str:
         f"UCB-1's proven bound is {bound[0, -1]:.0f}"
     )
     return titled(title, columns)
-
-
-def titled(title: str, columns: list[list[str]]) -> str:
-    return "\n".join([title, "", *aligned(list(zip(*columns)), left=(0,))])
 
 
 def draw_bandit(figure: Figure, rows: list[Row]) -> dict[str, Style]:

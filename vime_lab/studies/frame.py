@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike
 from bnn_ref import Array, check_count
 from vime_lab.figures import Curve, Style, draw_bands
 from vime_lab.rows import Row
-from vime_lab.statistics import band, quartile_band
-from vime_lab.tables import with_ends
+from vime_lab.statistics import band, quartile_band, seed_table
+from vime_lab.tables import aligned, with_ends
 
 # ---------------------------------------------------------------- types
 
@@ -94,11 +94,8 @@ def curve_of(
         if (row["explorer"], row["measure"]) == (explorer, measure)
         and size in (None, row["size"])
     ]
-    points = sorted({row["point"] for row in mine})
-    seeds = sorted({row["seed"] for row in mine})
-    found = {(row["seed"], row["point"]): row["value"] for row in mine}
-    values = [[found.get((seed, p), math.nan) for p in points] for seed in seeds]
-    return np.array(points), np.array(values)  # (m,), (seeds, m)
+    points, values = seed_table(mine, "value", axis="point")
+    return points.astype(int), values  # (m,), (seeds, m)
 
 
 def explorers_in(rows: Iterable[Row]) -> list[str]:
@@ -118,6 +115,10 @@ def last_quarter(rows: list[Row], name: str, measure: str) -> Array:
 
 
 # ---------------------------------------------------------------- tables
+
+
+def titled(title: str, columns: list[list[str]]) -> str:
+    return "\n".join([title, "", *aligned(list(zip(*columns)), left=(0,))])
 
 
 def seeds_in(rows: Iterable[Row]) -> str:

@@ -40,6 +40,7 @@ from vime_lab.studies.frame import (
     parts_of,
     seeds_in,
     spread_cells,
+    titled,
 )
 from vime_lab.tables import aligned, improvement_cell
 from vime_lab.tasks import ROOT_SEED, model_init
@@ -344,8 +345,7 @@ def labyrinth_table(rows: list[Row]) -> str:
         "Labyrinth: return of an episode, median [quartiles]; "
         f"{steps} steps of training, {seeds_in(rows)}"
     )
-    table = aligned(list(zip(*columns)), left=(0,))
-    return "\n".join([title, "", *table, "", *drift_lines(rows)]).rstrip()
+    return "\n".join([titled(title, columns), "", *drift_lines(rows)]).rstrip()
 
 
 # ---------------------------------------------------------------- picture
