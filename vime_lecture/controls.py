@@ -63,5 +63,10 @@ class PredictionError:
         return PredictionError(self.model.update(batch, rng))
 
 
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = ["PredictionError"]
+
+
 if __name__ == "__main__":
     raise SystemExit("import this module; the command is vime-ref")

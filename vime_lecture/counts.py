@@ -221,5 +221,13 @@ def check_whole(rows: Array) -> None:
         )
 
 
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = [
+    "count_bonus", "pseudo_count", "pixel_cnn_pseudo_count", "prediction_gain",
+    "VisitCounts", "PseudoCounts",
+]  # fmt: skip
+
+
 if __name__ == "__main__":
     raise SystemExit("import this module; the command is vime-ref")

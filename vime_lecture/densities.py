@@ -419,5 +419,13 @@ def check_within(values: Array, borders: tuple[float, ...], dimension: int) -> N
         )
 
 
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = [
+    "DensityModel", "Dirichlet", "dirichlet", "ContextTree", "BinaryCts",
+    "binary_cts", "ImageCts", "image_cts", "l_shaped_contexts", "Grid",
+]  # fmt: skip
+
+
 if __name__ == "__main__":
     raise SystemExit("import this module; the command is vime-ref")

@@ -889,5 +889,14 @@ def check_window(num_steps: int, length: int) -> None:
         )
 
 
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = [
+    "UnrealSizes", "UnrealSettings", "Steps", "num_parameters", "unreal_init",
+    "replay_window", "hidden_batch", "hidden_activations", "A2CIteration",
+    "train_a2c",
+]  # fmt: skip
+
+
 if __name__ == "__main__":
     raise SystemExit("import this module; the command is vime-ref")

@@ -284,5 +284,14 @@ def check_probabilities(probabilities: Sequence[float], noise: float) -> None:
         )
 
 
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = [
+    "Strategy", "epsilon_greedy", "boltzmann", "ucb1", "ucb_state_action",
+    "epsilon_greedy_strategy", "boltzmann_strategy", "ucb_strategy", "sample_index",
+    "bandit_regret",
+]  # fmt: skip
+
+
 if __name__ == "__main__":
     raise SystemExit("import this module; the command is vime-ref")

@@ -503,5 +503,16 @@ def check_lstm(gate_inputs: Array, hidden: Array, cell: Array, weights: Array) -
     check_array("weights", weights, (units, 4 * units))
 
 
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = [
+    "pixel_control_rewards", "pixel_changes", "cell_means", "feature_control_rewards",
+    "n_step_returns", "n_step_q_targets", "dueling", "reward_class",
+    "reward_prediction_windows", "sample_reward_windows", "policy_loss",
+    "policy_entropy", "value_loss", "control_loss", "reward_prediction_loss",
+    "Losses", "LossWeights", "unreal_loss", "lstm_step",
+]  # fmt: skip
+
+
 if __name__ == "__main__":
     raise SystemExit("import this module; the command is vime-ref")
