@@ -288,8 +288,8 @@ def of_forms(
     """The answers to an argument's value in other forms."""
     module = module_of(target)
     for label, plain, form in given_of(target, parameter).forms():
-        right, _ = answer(target, {**fresh(target, valid), parameter: plain})
-        if isinstance(right, Exception):
+        right, wrong = answer(target, {**fresh(target, valid), parameter: plain})
+        if isinstance(right, Exception) or wrong:
             continue  # a rounded value that is not valid here
         result, heard = answer(target, {**fresh(target, valid), parameter: form})
         if isinstance(result, Exception):
