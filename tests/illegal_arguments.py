@@ -944,7 +944,12 @@ TABLE: dict[str, dict[str, Given]] = {
         "context": numbers((1, 0), count(1, 0, most=2)),
         "symbol": count(1, 0, most=2),
         "num_levels": count(3, 2),
-        "image": array([[1, 2, 0], [0, 0, 1]], "rows", whole=True),
+        "image": array(
+            [[1, 2, 0], [0, 0, 1]],
+            "rows",
+            whole=True,
+            legal=(FEWER, "shape: transposed"),
+        ),
         "shape": sizes((2, 3)),
         "edges": numbers(((0.0, 1.0, 2.0),), array([0.0, 1.0, 2.0], "rows")),
         "clip": flag(True),
@@ -1162,9 +1167,10 @@ TABLE: dict[str, dict[str, Given]] = {
 
 METHODS_OF_TASKS = ("reset", "step")
 LEFT_OUT = {  # inner functions: their callers have checked
-    *("vime_lecture.densities.ContextTree.node_log_prob",),
-    *("vime_lecture.densities.ContextTree.node_update",),
+    *("vime_lecture.densities.ContextTree.log_prob_of",),
+    *("vime_lecture.densities.ContextTree.after",),
     *("vime_lecture.densities.ContextTree.log_estimate",),
+    *("vime_lecture.densities.ContextTree.path",),
     *("vime_gym.rooms.NumberedTask", "vime_gym.rooms.DrawnTask"),
     *("vime_gym.rooms.free_cells", "vime_gym.rooms.neighbours"),
     *("vime_gym.rooms.enlarged", "vime_gym.labyrinth.windows_of_states"),
