@@ -229,7 +229,9 @@ def chosen_action(
 ) -> int:
     """The action that a strategy chooses with this noise; checks what the strategy has returned, in microseconds."""
     try:
-        check_length(probabilities, num_actions)
+        if len(probabilities) != num_actions:
+            got = f"{num_actions} probabilities, got {len(probabilities)}"
+            raise ValueError(f"strategy must return {got}")
         check_probabilities(probabilities, noise)
     except TypeError:
         kind = type(probabilities).__name__
@@ -321,14 +323,6 @@ def check_probabilities(probabilities: Sequence[float], noise: float) -> None:
     if not (abs(total - 1.0) <= SUM_TOLERANCE and min(probabilities) >= 0.0):
         raise ValueError(
             f"probabilities must be >= 0 and sum to 1, got {list(probabilities)}"
-        )
-
-
-def check_length(probabilities: Sequence[float], num_actions: int) -> None:
-    """Raise ValueError unless the strategy has returned one probability per action."""
-    if len(probabilities) != num_actions:
-        raise ValueError(
-            f"strategy must return {num_actions} probabilities, got {len(probabilities)}"
         )
 
 
