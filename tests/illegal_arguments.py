@@ -825,7 +825,12 @@ TABLE: dict[str, dict[str, Given]] = {
         "gains": function(vime.information_gains),
         "min_rows": count(4, most=5),
     },
-    "agents_ref.GaussianPolicy": {**POLICY_ROWS, **OF_POLICY},
+    "agents_ref.GaussianPolicy": {
+        **POLICY_ROWS,
+        **OF_POLICY,
+        "action_center": array([0.5]),
+        "action_scale": positive([2.0]),
+    },
     "agents_ref.CategoricalPolicy": {
         "theta": array(grid(17, seed=31) / 4),
         "layer_sizes": sizes((2, 3, 2)),
