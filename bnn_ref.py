@@ -45,6 +45,7 @@ MIN_NORMAL = float(onp.finfo(float64).tiny)  # below, numbers lose digits
 MIN_CURVED_SIGMA = 1e-150  # 1/σ² and σ² are normal numbers down to here
 MIN_RHO = -700.0  # softplus(-700) = 1e-304; below, σ is no normal number
 SERIES_RANGE = 0.25  # |r| below which r − log1p(r) is a series; beyond, 13 digits stay
+FLOAT = onp.dtype(float64)
 ALMOST_1 = 1.0 - 2.0**-53
 SERIES_TERMS = onp.arange(10)  # u² < 0.0205: the rest is under 1e-17 of the sum
 
@@ -224,8 +225,9 @@ def num_weights(layer_sizes: Sizes) -> int:
 def layer_blocks(theta: Array, layer_sizes: Sizes) -> list[Array]:
     """Flat weights (..., D) as one (..., I + 1, O) per layer, the bias its last row."""
     sizes = check_sizes(layer_sizes)
-    samples = onp.shape(value_of(theta))[:-1]
-    theta = check_array("theta", theta, (*samples, num_weights(sizes)))
+    theta = check_array("theta", theta)
+    samples = theta.shape[:-1]
+    check_shape("theta", theta, (*samples, num_weights(sizes)))
     blocks = []
     start = 0
     for i, o in zip(sizes, sizes[1:]):
@@ -267,8 +269,8 @@ def mlp(
 
     `hidden` acts between the layers; the last layer is linear.
     """
-    theta = check_array("theta", theta, (None, num_weights(layer_sizes)))
-    h = check_array("inputs", inputs, (None, layer_sizes[0]))
+    h = check_array("inputs", inputs, (None, check_sizes(layer_sizes)[0]))
+    check_shape("theta", onp.asarray(value_of(theta)), (None, None))
     for layer, (matrix, bias) in enumerate(unflatten(theta, layer_sizes)):
         h = hidden(h) if layer > 0 else h
         h = np.matmul(h, matrix) + bias[:, None, :]  # (S, N, O)  B6
@@ -598,14 +600,25 @@ def check_array(
     Accepts lists and any real dtype; what autograd traces passes as it is.
     """
     array = values if isbox(values) else floats(name, values)
-    given = onp.shape(value_of(array))
-    if shape is not None and not fits(given, shape):
-        raise ValueError(f"{name} must have shape {wanted(shape, given)}, got {given}")
+    if shape is not None:
+        check_shape(name, array, shape)
     return check_finite(name, array)
+
+
+def check_shape(name: str, array: Array, shape: tuple[int | None, ...]) -> None:
+    given = array.shape
+    if given != shape and not fits(given, shape):
+        raise ValueError(f"{name} must have shape {wanted(shape, given)}, got {given}")
 
 
 def floats(name: str, values: Any) -> Array:
     """The values as a float64 array in C order; ValueError unless they are numbers."""
+    if (
+        type(values) is onp.ndarray
+        and values.dtype is FLOAT
+        and values.flags.c_contiguous
+    ):
+        return values
     try:
         array = onp.asarray(values)
     except ValueError:
