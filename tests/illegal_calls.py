@@ -262,6 +262,12 @@ def same(one: list[Any], other: list[Any]) -> bool:
     return True
 
 
+def identical(one: list[Any], other: list[Any]) -> bool:
+    """Whether two values hold the same numbers, bit for bit."""
+    pairs = zip(one, other)
+    return len(one) == len(other) and all(np.array_equal(x, y) for x, y in pairs)
+
+
 def of_illegal(
     target: Target, valid: Mapping[str, Any], parameter: str
 ) -> Iterator[Outcome]:
@@ -283,14 +289,17 @@ def of_illegal(
 
 
 def of_forms(
-    target: Target, valid: Mapping[str, Any], parameter: str
+    target: Target, valid: Mapping[str, Any], parameter: str, base: list[Any]
 ) -> Iterator[Outcome]:
-    """The answers to an argument's value in other forms."""
+    """The answers to an argument's value in other forms; `base` is the valid call's."""
     module = module_of(target)
+    value = list(flat(given_of(target, parameter).make()))
     for label, plain, form in given_of(target, parameter).forms():
-        right, wrong = answer(target, {**fresh(target, valid), parameter: plain})
-        if isinstance(right, Exception) or wrong:
-            continue  # a rounded value that is not valid here
+        right: Any = base
+        if not identical(list(flat(plain)), value):
+            right, wrong = answer(target, {**fresh(target, valid), parameter: plain})
+            if isinstance(right, Exception) or wrong:
+                continue  # a rounded value that is not valid here
         result, heard = answer(target, {**fresh(target, valid), parameter: form})
         if isinstance(result, Exception):
             kind, detail = rejection(result, {parameter, label.rpartition(".")[0]})
@@ -341,7 +350,7 @@ def outcomes_of(target: Target) -> Iterator[Outcome]:
         )
     for name in names:
         yield from of_illegal(target, dict.fromkeys(names), name)
-        yield from of_forms(target, dict.fromkeys(names), name)
+        yield from of_forms(target, dict.fromkeys(names), name, result)
 
 
 def is_form(outcome: Outcome) -> bool:
