@@ -131,7 +131,7 @@ def parameters_of(target: Target) -> list[str]:
 
 
 def keywords_of(function: Callable[..., Any], name: str) -> list[str]:
-    """The keywords that `**name: Unpack[...]` stands for; none for `**name: Any`."""
+    """The keywords of `**name: Unpack[...]`; none of `**name: Any`."""
     hint = re.match(r"Unpack\[(\w+)\]", str(function.__annotations__.get(name)))
     if hint is None:
         return []
@@ -262,6 +262,11 @@ def same(one: list[Any], other: list[Any]) -> bool:
     return True
 
 
+def names_of(parameter: str, label: str) -> set[str]:
+    """The names that a message may use: the argument's, or that of its field."""
+    return {parameter, label.rpartition(".")[0]} - {""}
+
+
 def identical(one: list[Any], other: list[Any]) -> bool:
     """Whether two values hold the same numbers, bit for bit."""
     pairs = zip(one, other)
@@ -275,9 +280,8 @@ def of_illegal(
     module = module_of(target)
     for label, value in given_of(target, parameter).illegal():
         # Two arguments that do not fit each other: the message may name either.
-        field = label.rpartition(".")[0]
         mismatch = "shape" in label
-        names = {parameter, field, *(valid if mismatch else ())} - {""}
+        names = {*names_of(parameter, label), *(valid if mismatch else ())}
         result, heard = answer(target, {**fresh(target, valid), parameter: value})
         if isinstance(result, Exception):
             kind, detail = rejection(result, names)
@@ -302,7 +306,7 @@ def of_forms(
                 continue  # a rounded value that is not valid here
         result, heard = answer(target, {**fresh(target, valid), parameter: form})
         if isinstance(result, Exception):
-            kind, detail = rejection(result, {parameter, label.rpartition(".")[0]})
+            kind, detail = rejection(result, names_of(parameter, label))
         elif same(result, right) and not heard:
             kind, detail = EQUAL, ""
         else:

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 
-from agents_ref import set_fields
 from bnn_ref import (
     Array,
     check_array,
@@ -27,6 +26,7 @@ from bnn_ref import (
     check_kind,
     check_positive,
     floats,
+    set_fields,
 )
 from vime_lecture.densities import DensityModel, Grid, Symbols
 from vime_ref import Batch
@@ -44,10 +44,10 @@ def count_bonus(counts: ArrayLike, beta: float) -> Array:
     Source: [Counts].
     """
     counts = floats("counts", counts)
-    beta = check_positive("beta", beta, ())
+    weight = float(check_positive("beta", beta, ()))
     check_counts(counts)
     with np.errstate(over="ignore"):
-        bonuses = beta * (counts + 0.01) ** -0.5  # C1
+        bonuses = weight * (counts + 0.01) ** -0.5  # C1
     return check_finite("bonus of beta", bonuses)
 
 

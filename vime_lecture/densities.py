@@ -19,7 +19,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from agents_ref import set_fields
 from bnn_ref import (
     Array,
     check_array,
@@ -28,6 +27,7 @@ from bnn_ref import (
     check_kind,
     check_number,
     floats,
+    set_fields,
 )
 from vime_ref import ROUNDING, check_indices
 

@@ -37,7 +37,6 @@ from agents_ref import (
     log_softmax,
     network_init,
     sample_actions,
-    set_fields,
 )
 from bnn_ref import (
     Array,
@@ -49,6 +48,7 @@ from bnn_ref import (
     check_kind,
     check_not_negative,
     check_positive,
+    set_fields,
 )
 from vime_lecture.unreal import (
     CLASSES,
