@@ -1,8 +1,8 @@
 """Implementations under test, as isolated programs that exchange lines of JSON with the checker.
 
 `python -m vime_check.programs serve IMPL` serves a Python module in a child process; any other program may answer the
-same lines. If a program hangs, crashes or prints anything else, the checker kills its process group, reports the
-fault, and restarts the program for the next case.
+same lines. If a program hangs, crashes or prints anything else, the checker kills it with its children, reports the
+fault, and restarts the program for the next case. `vime_check.guard` kills it if the checker itself dies.
 
 Needs POSIX process groups and pipes.
 """
@@ -13,6 +13,7 @@ import contextlib
 import copy
 import importlib
 import json
+import math
 import operator
 import os
 import re
@@ -23,7 +24,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO, Protocol
 
@@ -50,6 +52,29 @@ START_SECONDS = 60.0
 # "Exception in thread ...", "main.c:3: error: ...".
 ERROR = re.compile(r"([\w.:-]+:? )*?([\w.$]*(Error|Exception)|error(\[\w+\])?)\b")
 STOP_SECONDS = 1.0  # for a program to exit by itself
+MAX_SECONDS = 3600.0  # maximum time limit of an answer
+MAX_MEMORY = 2**24  # MiB; maximum of the memory limit
+# Environment variables that a program gets, and the beginning of others.
+PASSED_ON = (
+    *("PATH", "HOME", "USER", "LANG", "LANGUAGE", "TZ", "TMPDIR"),
+    *("PYTHONPATH", "PYTHONHOME", "PYTHONUTF8", "PYTHONIOENCODING"),
+    *("PYTHONWARNINGS", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "CONDA_PREFIX"),
+    *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "NODE_PATH", "JAVA_HOME"),
+    "CUDA_VISIBLE_DEVICES",
+)
+PASSED_ON_PREFIX = "LC_"
+# Each library of linear algebra has its own; several threads may change the last bits.
+ONE_THREAD = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
+    *("BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
+)
+NO_GROUPS = "another program can be checked only on a system with process groups, such as Linux or macOS"
+GUARD = Path(__file__).with_name("guard.py")
+# Serves a module with the checker's own import path, given as JSON. PYTHONPATH would reach the module's children, too.
+SERVE = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from vime_check.programs import serve; serve(sys.argv[2])"
+)
 
 # ---------------------------------------------------------------- types
 
@@ -188,18 +213,29 @@ def take_streams() -> tuple[BinaryIO, BinaryIO]:
 
 
 class Child:
-    """A running program that answers lines of JSON, in its own process group."""
+    """A running program that answers lines of JSON, with its guard in a process group of its own."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        self.process = subprocess.Popen(
-            command,
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            env={**os.environ, **environment},
-        )
+    def __init__(self, words: Sequence[str], memory: int) -> None:
+        # The guard kills the program when the lifeline ends; only this process holds it.
+        watched, held = os.pipe()
+        self.lifeline = os.fdopen(held, "wb", buffering=0)
+        guard = [sys.executable, "-I", "-S", str(GUARD), str(watched), str(memory)]
+        try:
+            self.process = subprocess.Popen(
+                [*guard, *words],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=[watched],
+                start_new_session=True,
+                env=environment(),
+            )
+        except BaseException:
+            self.lifeline.close()
+            raise
+        finally:
+            os.close(watched)
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         assert self.process.stderr is not None
@@ -280,11 +316,7 @@ class Child:
             for _ in range(100):  # a child that it left behind may write forever
                 if not self.read_complaints():
                     break
-        how = (
-            f"exited with code {code}"
-            if code >= 0
-            else f"killed by signal {signal.Signals(-code).name}"
-        )
+        how = f"exited with code {code}" if code >= 0 else f"killed by {named(-code)}"
         said = error_line(self.complaints.decode(errors="replace"))
         return f"{how}: {shown(said)}" if said else how
 
@@ -299,12 +331,34 @@ class Child:
         self.end()
 
     def end(self) -> None:
-        """Kill the process and its group: all its children except those that left the group."""
+        """Kill the program and its children; without Linux, those that left its group survive."""
+        self.lifeline.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_SECONDS)
+        # The group, if the program killed or stopped its guard.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         for stream in (self.stdin, self.stdout, self.stderr):
             stream.close()
+
+
+def environment() -> dict[str, str]:
+    """The environment of programs: nothing that may be secret, and one thread for linear algebra."""
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if name in PASSED_ON or name.startswith(PASSED_ON_PREFIX)
+    }
+    return {**passed, **dict.fromkeys(ONE_THREAD, "1")}
+
+
+def named(number: int) -> str:
+    """A signal's name, or its number if it has none."""
+    try:
+        return f"signal {signal.Signals(number).name}"
+    except ValueError:
+        return f"signal {number}"
 
 
 def error_line(text: str) -> str:
@@ -325,19 +379,22 @@ class Program:
     """A program under test, restarted after it breaks; `served` is a Python module served by this package."""
 
     def __init__(
-        self, name: str, words: Sequence[str], dtype: str, timeout: float, served: bool
+        self,
+        name: str,
+        words: Sequence[str],
+        dtype: str,
+        timeout: float,
+        memory: int,
+        served: bool,
     ) -> None:
         self.name = name
         self.words = words
         self.dtype = dtype
         self.timeout = timeout
+        self.memory = memory
         self.served = served
         self.child: Child | None = None
         self.never_started = ""
-
-        # The same Python imports the same modules; another program may use another Python.
-        path = os.pathsep.join(filter(None, sys.path))
-        self.environment = {"PYTHONPATH": path} if served else {}
 
     def prepare(self) -> None:
         """Start before the first case. Raises UsageError if the module does not exist."""
@@ -364,7 +421,7 @@ class Program:
 
     def start(self) -> Child:
         try:
-            child = Child(self.words, self.environment)
+            child = Child(self.words, self.memory)
         except OSError as error:
             raise StartError(f"did not start: {error.strerror}") from error
 
@@ -411,16 +468,23 @@ class Reference:
 
 @contextlib.contextmanager
 def peer_of(
-    impl: str | None, command: str | None, dtype: str, timeout: float
+    impl: str | None,
+    command: str | None,
+    dtype: str,
+    timeout: float,
+    memory: int | None = None,
 ) -> Iterator[Peer]:
-    """The implementation under test; kills its process group at the end. Raises UsageError if there is none."""
+    """The implementation under test; kills it with its children at the end. Raises UsageError if there is none."""
+    timeout = checked_timeout(timeout)
+    memory = 0 if memory is None else checked_whole("memory", memory, 1, MAX_MEMORY)
     if impl is None and command is None:
         yield Reference(dtype)
         return
+
+    # A program, killed at the end.
     words = command_of(impl, command)
-    program = Program(
-        impl or shlex.join(words), words, dtype, timeout, served=impl is not None
-    )
+    name = impl or shlex.join(words)
+    program = Program(name, words, dtype, timeout, memory, served=impl is not None)
     program.prepare()
     try:
         yield program
@@ -432,23 +496,59 @@ def command_of(impl: str | None, command: str | None) -> list[str]:
     """The command that serves an implementation, as a list of words. Raises UsageError if arguments are invalid."""
     if impl is not None and command is not None:
         raise UsageError("IMPL and --exec exclude each other")
+    if not hasattr(os, "killpg"):
+        raise UsageError(NO_GROUPS)
 
     # A Python module is served by this one.
     if impl is not None:
-        if not all(
+        if not isinstance(impl, str) or not all(
             part.isidentifier() for part in impl.replace(":", ".", 1).split(".")
         ):
             raise UsageError(not_an_impl(impl))
-        return [sys.executable, "-P", "-m", "vime_check.programs", "serve", impl]
+        path = [each for each in sys.path if isinstance(each, str) and each]
+        path.append(str(GUARD.parent.parent))  # where this package is
+        return [sys.executable, "-P", "-c", SERVE, json.dumps(path), impl]
 
     # Any other program is named by the command.
+    if not isinstance(command, str):
+        raise UsageError(f"--exec: must be a text, got {shown(repr(command))}")
     try:
-        words = shlex.split(command or "")
+        words = shlex.split(command)
     except ValueError as error:
         raise UsageError(f"--exec: {error}") from error
     if not words or shutil.which(words[0]) is None:
-        raise UsageError(f"--exec: no such program: {command!r}")
+        raise UsageError(f"--exec: no such program: {shown(repr(command))}")
     return words
+
+
+# ---------------------------------------------------------------- argument checks
+
+
+def checked_timeout(value: Any) -> float:
+    """A time limit in seconds. Raises UsageError if it is none."""
+    wanted = f"timeout must be a number > 0 and <= {MAX_SECONDS:g} seconds"
+    number = isinstance(
+        value, int | float | np.integer | np.floating
+    ) and not isinstance(value, bool)
+    if not number or not 0.0 < value <= MAX_SECONDS:
+        raise UsageError(f"{wanted}, got {shown(repr(value), 60)}")
+    return float(value)
+
+
+def checked_whole(name: str, value: Any, least: int, most: float = math.inf) -> int:
+    """A whole number in this range. Raises UsageError if it is none."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or not least <= value <= most:
+        to = "" if most == math.inf else f" and <= {most}"
+        wanted = f"{name} must be a whole number >= {least}{to}"
+        raise UsageError(f"{wanted}, got {shown(repr(value), 60)}")
+    return int(value)
+
+
+def checked_text(name: str, value: Any) -> None:
+    """Raise UsageError unless the value is a text or None."""
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{name} must be a text, got {shown(repr(value), 60)}")
 
 
 if __name__ == "__main__":
