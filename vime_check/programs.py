@@ -34,6 +34,7 @@ import numpy as np
 from vime_check.wire import (
     Inputs,
     Kinds,
+    UsageError,
     declared_kinds,
     decode_inputs,
     encode_result,
@@ -79,10 +80,6 @@ SERVE = (
 # ---------------------------------------------------------------- types
 
 Answer = dict[str, Any]  # a line of the protocol
-
-
-class UsageError(ValueError):
-    """An argument names something that does not exist; the message is one line."""
 
 
 class ProtocolError(Exception):
@@ -475,6 +472,8 @@ def peer_of(
     memory: int | None = None,
 ) -> Iterator[Peer]:
     """The implementation under test; kills it with its children at the end. Raises UsageError if there is none."""
+    checked_text("impl", impl)
+    checked_text("command", command)
     timeout = checked_timeout(timeout)
     memory = 0 if memory is None else checked_whole("memory", memory, 1, MAX_MEMORY)
     if impl is None and command is None:
@@ -501,7 +500,7 @@ def command_of(impl: str | None, command: str | None) -> list[str]:
 
     # A Python module is served by this one.
     if impl is not None:
-        if not isinstance(impl, str) or not all(
+        if not all(
             part.isidentifier() for part in impl.replace(":", ".", 1).split(".")
         ):
             raise UsageError(not_an_impl(impl))
@@ -510,10 +509,8 @@ def command_of(impl: str | None, command: str | None) -> list[str]:
         return [sys.executable, "-P", "-c", SERVE, json.dumps(path), impl]
 
     # Any other program is named by the command.
-    if not isinstance(command, str):
-        raise UsageError(f"--exec: must be a text, got {shown(repr(command))}")
     try:
-        words = shlex.split(command)
+        words = shlex.split(command or "")
     except ValueError as error:
         raise UsageError(f"--exec: {error}") from error
     if not words or shutil.which(words[0]) is None:
@@ -543,6 +540,13 @@ def checked_whole(name: str, value: Any, least: int, most: float = math.inf) -> 
         wanted = f"{name} must be a whole number >= {least}{to}"
         raise UsageError(f"{wanted}, got {shown(repr(value), 60)}")
     return int(value)
+
+
+def checked_flag(name: str, value: Any) -> None:
+    """Raise UsageError unless the value is True or False."""
+    if not isinstance(value, bool):
+        got = shown(repr(value), 60)
+        raise UsageError(f"{name} must be True or False, got {got}")
 
 
 def checked_text(name: str, value: Any) -> None:
