@@ -139,8 +139,8 @@ def guard(lifeline: int, memory: int, words: Sequence[str]) -> None:
     prctl(ADOPT_ORPHANS, 1)
 
     # Survive what the program sends to its group; the program itself gets the former handlers.
-    handlers: dict[int, Any] = dict.fromkeys(numbers(RESTORED), signal.SIG_DFL)
-    handlers |= {each: ignore(each) for each in numbers(OF_THE_GROUP)}
+    handlers: dict[int, Any] = dict.fromkeys(signals_of(RESTORED), signal.SIG_DFL)
+    handlers |= {each: ignore(each) for each in signals_of(OF_THE_GROUP)}
     wakeups = wakeups_by_children()
 
     # Start the program, and leave the streams to it.
@@ -160,7 +160,7 @@ def guard(lifeline: int, memory: int, words: Sequence[str]) -> None:
     os.killpg(0, signal.SIGKILL)  # this process, too
 
 
-def numbers(names: Sequence[str]) -> list[signal.Signals]:
+def signals_of(names: Sequence[str]) -> list[signal.Signals]:
     return [signal.Signals[name] for name in names]
 
 

@@ -1,10 +1,9 @@
 """Programs under test: broken and hostile ones are reported, and only protocol lines reach the checker."""
 
+import json
 import os
 import shlex
-import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from check_helpers import (
     CASES,
     GOOD,
     ROOT,
+    alive,
     assert_rest_is_good,
     module,
     program,
@@ -25,6 +25,7 @@ from vime_check import wire
 from vime_check.cases import OPERATIONS, networks
 from vime_check.judge import check
 from vime_check.programs import error_line
+from vime_check.wire import UsageError
 
 pytestmark = pytest.mark.usefixtures("vectors")
 
@@ -236,22 +237,6 @@ def test_children_that_a_program_leaves_in_its_process_group_are_ended(
     assert not alive(int(Path("pid").read_text()))
 
 
-def alive(pid: int) -> bool:
-    """Whether the process still runs after a moment to exit; a zombie does not."""
-    for _ in range(100):
-        try:
-            state = subprocess.run(
-                ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True
-            ).stdout.strip()
-        except FileNotFoundError:
-            os.kill(pid, 0)
-            state = "?"
-        if not state or state.startswith("Z"):
-            return False
-        time.sleep(0.02)
-    return True
-
-
 # ---------------------------------------------------------------- starting
 
 
@@ -268,6 +253,75 @@ def test_a_file_in_the_current_folder_hides_nothing_that_the_checker_needs(
     for name in ("json", "types", "numpy", "vime_check.programs"):
         Path(f"{name}.py").write_text("1 / 0")
     assert statuses(check(module(), vectors=vectors)) == GOOD
+
+
+@pytest.mark.parametrize("hidden", ["typing", "json", "numpy"])
+def test_site_packages_hides_nothing_of_the_standard_library(
+    hidden: str, vectors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module is served with the checker's own path, in its order. Control: at its front, the file is found."""
+    site = Path("lib/site-packages")
+    site.mkdir(parents=True)
+    (site / f"{hidden}.py").write_text("1 / 0")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(site.absolute())])
+    assert statuses(check(module(), vectors=vectors)) == GOOD
+    monkeypatch.setattr(sys, "path", [str(site.absolute()), *sys.path])
+    report = check(module("\nimport json, numpy, typing"), vectors=vectors)
+    assert ("ZeroDivisionError" in str(report)) == (hidden != "json")
+
+
+TELLS = """
+import json, os
+def softplus(rho):
+    open("told.json", "w").write(json.dumps(dict(os.environ)))
+    return rho
+"""
+
+
+@pytest.mark.parametrize("over", ["module", "exec"])
+def test_a_program_gets_a_short_list_of_environment_variables(
+    over: str, vectors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No secret, no path of the checker's that would reach the children of a module, one thread."""
+    monkeypatch.setenv("SECRET_TOKEN", "x")
+    monkeypatch.setenv("LC_TIME", "C")
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    name = module(TELLS)
+    serve = [sys.executable, "-m", "vime_check.programs", "serve", name]
+    given = {"impl": name} if over == "module" else {"command": shlex.join(serve)}
+    check(**given, only="softplus/zero", vectors=vectors)
+    told = json.loads(Path("told.json").read_text())
+    assert "SECRET_TOKEN" not in told
+    assert told["PATH"] == os.environ["PATH"]
+    assert told["LC_TIME"] == "C"
+    assert told["PYTHONPATH"] == str(ROOT)
+    assert {told[name] for name in protocol.ONE_THREAD} == {"1"}
+
+
+BIG = "\ndef softplus(rho):\n    np.empty(2**28)\n    return np.logaddexp(0.0, rho)"
+
+
+@pytest.mark.parametrize("memory", [None, 1024])
+def test_a_module_that_needs_too_much_memory_is_reported_and_the_rest_goes_on(
+    memory: int | None, vectors: Path
+) -> None:
+    """2 GiB do not fit into 1 GiB. Control: without a limit they are there, because nobody writes to them."""
+    report = check(module(BIG), memory=memory, vectors=vectors)
+    wanted = {"errored": 2, "refused": 1} if memory else {"passed": 2, "lenient": 1}
+    assert statuses(report, "softplus") == wanted
+    assert ("MemoryError: Unable to allocate 2.00 GiB" in str(report)) == bool(memory)
+    assert_rest_is_good(report)
+
+
+def test_without_process_groups_only_the_reference_is_checked(
+    vectors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "killpg")
+    for given in ({"impl": "mine"}, {"command": "true"}):
+        with pytest.raises(UsageError, match=r"^another program .* process groups"):
+            check(**given, vectors=vectors)
+    assert check(vectors=vectors).ok
 
 
 def test_nothing_is_given_to_a_shell(vectors: Path) -> None:
