@@ -134,7 +134,7 @@ def exit_like(status: int) -> NoReturn:
 # ---------------------------------------------------------------- the guard's process
 
 
-def guard(lifeline: int, memory: int, words: Sequence[str]) -> None:
+def watch_over(lifeline: int, memory: int, words: Sequence[str]) -> None:
     """Run the program until it exits or the checker is gone."""
     prctl(ADOPT_ORPHANS, 1)
 
@@ -195,4 +195,4 @@ def prctl(option: int, value: int) -> None:
 
 
 if __name__ == "__main__":
-    guard(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    watch_over(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

@@ -12,6 +12,7 @@ from check_helpers import (
     CASES,
     GOOD,
     ROOT,
+    STORED,
     alive,
     assert_rest_is_good,
     module,
@@ -20,8 +21,8 @@ from check_helpers import (
     write_vectors,
 )
 
+from vime_check import judge, wire
 from vime_check import programs as protocol
-from vime_check import wire
 from vime_check.cases import OPERATIONS, networks
 from vime_check.judge import check
 from vime_check.programs import error_line
@@ -297,6 +298,24 @@ def test_a_program_gets_a_short_list_of_environment_variables(
     assert told["LC_TIME"] == "C"
     assert told["PYTHONPATH"] == str(ROOT)
     assert {told[name] for name in protocol.ONE_THREAD} == {"1"}
+
+
+def test_the_page_names_the_limits_and_every_variable_that_is_passed_on() -> None:
+    page = (ROOT / "docs" / "check.md").read_text("utf-8")
+    limits = " ".join(
+        page.partition("## Limits")[2].partition("## The rules")[0].split()
+    )
+    named = limits.partition("and no others: ")[2].partition(". ")[0]
+    wanted = [*protocol.PASSED_ON, f"{protocol.PASSED_ON_PREFIX}*"]
+    assert sorted(named.replace("`", "").split(", ")) == sorted(wanted)
+    assert f"at most {protocol.MAX_SECONDS:g}." in limits
+    assert f"A start may take {protocol.START_SECONDS:g} s" in limits
+    assert (judge.MAX_BREAKS, judge.MAX_SILENT, judge.MAX_TOTAL) == (3, 9, 30)
+    assert "three in a row, " in limits
+    assert "nine in a row, or thirty in all" in limits
+    slowest = 10 * len(STORED) + judge.MAX_TOTAL * protocol.START_SECONDS
+    assert f"costs {len(STORED)} time limits" in limits
+    assert f"that is {slowest / 3600:.0f} hours" in limits
 
 
 BIG = "\ndef softplus(rho):\n    np.empty(2**28)\n    return np.logaddexp(0.0, rho)"
