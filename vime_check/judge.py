@@ -296,7 +296,10 @@ def load_vectors(folder: Path | str | None, dtype: str) -> list[Vector]:
     ]
     if not files:
         raise UsageError(shown(f"vectors: no vectors in {folder}"))
-    return [vector for path in files for vector in vectors_of_file(path, dtype)]
+    found = [vector for path in files for vector in vectors_of_file(path, dtype)]
+    if not found:
+        raise UsageError(shown(f"vectors: no cases of {dtype} in {folder}"))
+    return found
 
 
 def selected(vectors: Sequence[Vector], only: str | None) -> list[Vector]:

@@ -210,6 +210,15 @@ def test_data_that_a_case_needs_from_its_file_is_named(stored: Path) -> None:
     rejected(stored.parent, "cases[0] must have an output or a reason why it has none")
 
 
+def test_a_folder_without_cases_of_the_precision_is_rejected(stored: Path) -> None:
+    content = json.loads(stored.read_text())
+    for case in content["cases"]:
+        case["dtypes"] = ["f64"]
+    stored.write_text(json.dumps(content))
+    rejected(stored.parent, "no cases of f32 in ", dtype="f32")
+    assert check(vectors=stored.parent).ok
+
+
 def test_an_operation_of_a_later_edition_is_skipped_by_check_and_named_by_fuzz(
     stored: Path,
 ) -> None:

@@ -596,6 +596,23 @@ def test_a_report_survives_a_terminal_without_utf_8() -> None:
         assert "\\x" in said or words[0] != "check"
 
 
+def test_checking_the_reference_needs_no_module_of_posix() -> None:
+    """As on Windows. Control: another program is rejected by one line."""
+    script = "import os, sys; del os.killpg, os.setsid, os.fork, os.set_blocking\n"
+    script += "for name in ('fcntl', 'resource', 'termios', 'pwd', 'grp'): sys.modules[name] = None\n"
+    script += "from vime_lab.command_line import main; sys.exit(main(sys.argv[1:]))"
+    for words, code in ((["--only", "softplus"], 0), (["mine"], 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", script, "check", *words],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done.stderr
+    assert "error: another program can be checked only on a system " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.usefixtures("few")
 def test_json_holds_every_outcome(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line("check", module(DOUBLE), "--json", "report.json") == 1
