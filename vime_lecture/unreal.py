@@ -23,7 +23,14 @@ from autograd.scipy.special import expit
 from numpy.typing import ArrayLike, NDArray
 
 from agents_ref import check_fraction, log_softmax
-from bnn_ref import Array, check_array, check_count, check_finite, check_not_negative
+from bnn_ref import (
+    Array,
+    check_array,
+    check_count,
+    check_finite,
+    check_flags,
+    check_not_negative,
+)
 from vime_ref import check_indices
 
 # ---------------------------------------------------------------- constants
@@ -487,7 +494,7 @@ def check_windows(
 ) -> None:
     """Raise ValueError unless rewards are finite, ended has their shape, and coins and places are noise (N,)."""
     check_finite("rewards", rewards)
-    check_array("ended", onp.asarray(ended), rewards.shape)
+    check_flags("ended", ended, rewards.shape)
     check_noise("coins", coins, (coins.size,))
     check_noise("places", places, (coins.size,))
 
