@@ -30,7 +30,8 @@ from vime_check.operations import (
     Operation,
     rounded,
 )
-from vime_check.programs import Answer, Peer, ProtocolError, checked_whole, peer_of
+from vime_check.programs import Peer, ProtocolError, checked_whole, peer_of
+from vime_check.serving import Answer
 from vime_check.wire import (
     Arrays,
     Inputs,

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from vime_check.errors import difference, listed
 from vime_check.files import Vector, vectors_of_file
 from vime_check.programs import (
-    Answer,
     Peer,
     ProtocolError,
     StartError,
@@ -25,6 +24,7 @@ from vime_check.programs import (
     checked_text,
     peer_of,
 )
+from vime_check.serving import Answer
 from vime_check.wire import (
     DTYPES,
     VECTORS,
