@@ -136,6 +136,7 @@ def exit_like(status: int) -> NoReturn:
 
 def watch_over(lifeline: int, memory: int, words: Sequence[str]) -> None:
     """Run the program until it exits or the checker is gone."""
+    os.set_inheritable(lifeline, False)  # the program gets its streams only
     prctl(ADOPT_ORPHANS, 1)
 
     # Survive what the program sends to its group; the program itself gets the former handlers.

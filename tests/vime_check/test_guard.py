@@ -169,15 +169,23 @@ def test_children_that_left_the_process_group_are_ended(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "out", "err", "code"),
     [
-        (["./nowhere"], "No such file or directory"),
-        ([sys.executable, "-c", "raise SystemExit('bye')"], "bye"),
+        (["./nowhere"], "", "No such file or directory", guard.NOT_STARTED),
+        ([sys.executable, "-c", "raise SystemExit('bye')"], "", "bye", 1),
+        (["printf", "%s|", "a b", "*"], "a b|*|", "", 0),
+        pytest.param(
+            # 3 is the folder that the shell reads.
+            ["sh", "-c", "cd /proc/$$/fd && echo 0* 1* 2* 3* 4* 5*"],
+            *("0 1 2 3 4* 5*", "", 0),
+            marks=pytest.mark.skipif(not LINUX, reason="needs /proc"),
+        ),
     ],
 )
-def test_the_guard_says_why_a_program_does_not_start(
-    words: list[str], said: str
+def test_the_guard_gives_a_program_its_words_and_streams_only(
+    words: list[str], out: str, err: str, code: int
 ) -> None:
+    """It also says why a program does not start."""
     reader, writer = os.pipe()
     done = subprocess.run(
         [sys.executable, "-I", "-S", guard.__file__, str(reader), "0", *words],
@@ -187,5 +195,5 @@ def test_the_guard_says_why_a_program_does_not_start(
     )
     os.close(reader)
     os.close(writer)
-    assert done.stderr.strip() == said
-    assert done.returncode == (guard.NOT_STARTED if "No such" in said else 1)
+    assert (done.stdout.strip(), done.stderr.strip()) == (out, err)
+    assert done.returncode == code
