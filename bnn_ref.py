@@ -612,6 +612,14 @@ def read_only(values: Array) -> Array:
 FLOAT = onp.dtype(float64)
 
 
+def any_array(values: Any) -> NDArray[Any]:
+    """The values as an array of any dtype; an object if rows are of unequal length."""
+    try:
+        return onp.asarray(values)
+    except ValueError:
+        return onp.asarray(None)
+
+
 def floats(name: str, values: Any) -> Array:
     """The values as a float64 array in C order; ValueError unless they are numbers."""
     # What is already one passes as it is.
@@ -619,11 +627,8 @@ def floats(name: str, values: Any) -> Array:
     if ready and values.flags.c_contiguous:
         return values
 
-    # Rows of unequal length are no array; bools, complex numbers and objects no numbers.
-    try:
-        array = onp.asarray(values)
-    except ValueError:
-        array = onp.asarray(None)
+    # Neither bools nor complex numbers nor objects are real numbers.
+    array = any_array(values)
     if array.dtype.kind not in "fiu":
         got = f"{type(values).__name__} of {array.dtype}"
         raise ValueError(f"{name} must be an array of real numbers, got {got}")
@@ -721,8 +726,9 @@ def check_flag(name: str, value: Any) -> bool:
 
 def check_flags(name: str, values: Any, shape: tuple[int | None, ...]) -> Array:
     """An array of bools of this shape, from bools or from numbers that are 0 or 1."""
-    flags = isinstance(values, onp.ndarray) and values.dtype == bool
-    array = values if flags else check_array(name, onp.multiply(values, 1))
+    array = any_array(values)
+    if array.dtype != bool:
+        array = check_array(name, values)
     check_shape(name, array, shape)
     if not onp.isin(array, (0, 1)).all():
         raise ValueError(f"{name} must be true or false, got {onp.unique(array)}")
