@@ -268,8 +268,7 @@ def test_the_page_names_the_limits_and_every_variable_that_is_passed_on() -> Non
     assert "three in a row, " in limits
     assert "nine in a row, or thirty in all" in limits
     slowest = 10 * len(STORED) + judge.MAX_TOTAL * protocol.START_SECONDS
-    assert f"costs {len(STORED)} time limits" in limits
-    assert f"that is {slowest / 3600:.0f} hours" in limits
+    assert f"costs {slowest / 3600:.0f} hours" in limits
 
 
 BIG = "\ndef softplus(rho):\n    np.empty(2**28)\n    return np.logaddexp(0.0, rho)"
