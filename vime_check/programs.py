@@ -392,9 +392,9 @@ def command_of(impl: str | None, command: str | None) -> list[str]:
     try:
         words = shlex.split(command or "")
     except ValueError as error:
-        raise UsageError(f"--exec: {error}") from error
+        raise UsageError(f"command --exec: {error}") from error
     if not words or shutil.which(words[0]) is None:
-        raise UsageError(f"--exec: no such program: {shown(repr(command))}")
+        raise UsageError(f"command --exec: no such program: {shown(repr(command))}")
     return words
 
 

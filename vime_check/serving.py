@@ -48,7 +48,7 @@ def load(impl: str) -> Any:
 
 
 def not_an_impl(impl: str, error: Exception | None = None) -> str:
-    message = f"IMPL must be a module or module:object, got {impl!r}"
+    message = f"impl: IMPL must be a module or module:object, got {impl!r}"
     return shown(f"{message}: {error}" if error else message)
 
 
