@@ -206,7 +206,7 @@ def number(
         yield "digits", "1"
         yield "complex", 0.5 + 1j
         yield "list", [0.5]
-        yield "shape (1,)", np.array([0.5])
+        yield "array (1,)", np.array([0.5])
         if low is not None:
             yield "too low", low - 1e-9 - abs(low) * 1e-9
             yield "minus one", low - 1.0
@@ -256,7 +256,7 @@ def count(
         yield "digits", "2"
         yield "complex", 2 + 1j
         yield "list", [2]
-        yield "shape (1,)", np.array([2])
+        yield "array (1,)", np.array([2])
         yield "fraction", minimum + 0.5
         yield "too few", minimum - 1
         yield "negative", -1
@@ -922,7 +922,7 @@ TABLE: dict[str, dict[str, Given]] = {
         "num_seen": count(3),
         "c": above_zero(0.25),
         "model": thing(lambda: densities.dirichlet(3, 0.5)),
-        "observation": count(1, 0, ("list", "shape (1,)"), most=2),
+        "observation": count(1, 0, ("list", "array (1,)"), most=2),
         "grid": thing(lambda: densities.Grid(((-5.0, 0.0, 5.0),), True), ("None",)),
         "batch": record(
             lambda: WHOLE_BATCH,
@@ -969,7 +969,7 @@ TABLE: dict[str, dict[str, Given]] = {
     "vime_lecture.densities.BinaryCts": {
         "tree": thing(lambda: densities.ContextTree(2)),
         "history": numbers((1, 0), count(1, 0, most=1)),
-        "observation": count(1, 0, ("list", "shape (1,)"), most=1),
+        "observation": count(1, 0, ("list", "array (1,)"), most=1),
     },
     "vime_lecture.densities.ImageCts": {
         "trees": thing(lambda: (densities.ContextTree(4, 3),) * 6),
