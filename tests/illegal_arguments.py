@@ -708,7 +708,8 @@ BY_NAME: dict[str, Given] = {
     ),
     # rewards
     "gains": array(halves(4, seed=14), "rows", low=0.0),
-    "history": numbers((0.5, 1.0), number(0.5, low=0.0)),
+    # An array of numbers and bools is one of numbers.
+    "history": numbers((0.5, 1.0), number(0.5, low=0.0), ("bool in it",)),
     "window": count(2),
     "statistic": choice("mean"),
     "include_current": flag(False),
@@ -762,7 +763,10 @@ ONE_ROW = {
     "zeta": noise_per_layer(1),
 }
 POLICY_ROWS = {"theta": array(grid(14, seed=31) / 4), "layer_sizes": sizes((2, 3, 1))}
-FREE_ROWS = {"observations": array(grid(4, 2, seed=21), "rows")}
+FREE_ROWS = {
+    "observations": array(grid(4, 2, seed=21), "rows", legal=("shape: empty",)),
+    "observation_scale": positive([1.0, 2.0], legal=("shape: scalar",)),
+}
 OF_POLICY = {**FREE_ROWS, "num_rows": count(4), "noise": array(grid(4, 1, seed=33))}
 MATRICES = {  # of any number of axes, the last one summed over
     "mu_q": array(grid(4, seed=1), legal=("shape: one axis more",)),
@@ -807,7 +811,8 @@ TABLE: dict[str, dict[str, Given]] = {
     "vime_ref.model_actions": {
         "actions": array(grid(4, 1, seed=22), "rows", legal=("shape: empty",))
     },
-    "vime_ref.ReplayPool.extend": {},
+    "vime_ref.ReplayPool": {"actions": array(grid(4, 1, seed=22), legal=(FEWER,))},
+    "vime_ref.ReplayPool.extend": {"actions": array(grid(4, 1, seed=22))},
     "vime_ref.NoBonus": {"batch": thing(batch), "rng": UNUSED},
     "vime_ref.NoBonus.update": {"batch": Given(batch, list, list)},
     "vime_ref.Vime": {
@@ -828,8 +833,8 @@ TABLE: dict[str, dict[str, Given]] = {
     "agents_ref.GaussianPolicy": {
         **POLICY_ROWS,
         **OF_POLICY,
-        "action_center": array([0.5]),
-        "action_scale": positive([2.0]),
+        "action_center": array([0.5], legal=("shape: scalar",)),
+        "action_scale": positive([2.0], legal=("shape: scalar",)),
     },
     "agents_ref.CategoricalPolicy": {
         "theta": array(grid(17, seed=31) / 4),
@@ -844,14 +849,16 @@ TABLE: dict[str, dict[str, Given]] = {
     "agents_ref.policy_init": {
         "observation_scale": positive([1.0, 2.0], legal=("None",)),
     },
-    "agents_ref.discounted_returns": {"rewards": array(grid(4, seed=15), "rows")},
+    "agents_ref.discounted_returns": {
+        "rewards": array(grid(4, seed=15), "rows", legal=("shape: empty",))
+    },
     "agents_ref.ValueFunction": {
         "theta": array(grid(13, seed=32)),
         "layer_sizes": sizes((2, 3, 1)),
         "observation_center": array([0.5, 1.0]),
         "center": number(0.5),
         "scale": number(2.0, low=0.0),
-        **FREE_ROWS,
+        "observations": FREE_ROWS["observations"],
     },
     "agents_ref.AgentSettings": {},
     "agents_ref.rollout": {"num_steps": count(4)},
@@ -1170,6 +1177,7 @@ TABLE: dict[str, dict[str, Given]] = {
 
 # ------------------------------------------------------------ what is left out
 
+ALSO_NAMED = {"vime_ref.transition_loss_grad": {"eps"}}  # its noise is eps or zeta
 METHODS_OF_TASKS = ("reset", "step")
 LEFT_OUT = {  # inner functions: their callers have checked
     *("vime_lecture.densities.ContextTree.log_prob_of",),

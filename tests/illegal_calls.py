@@ -279,9 +279,12 @@ def of_illegal(
     """The answers to each illegal value of an argument."""
     module = module_of(target)
     for label, value in given_of(target, parameter).illegal():
-        # Two arguments that do not fit each other: the message may name either.
-        mismatch = "shape" in label
-        names = {*names_of(parameter, label), *(valid if mismatch else ())}
+        names = names_of(parameter, label)
+        names |= illegal_arguments.ALSO_NAMED.get(target.name, set())
+
+        # Arguments or fields that do not fit each other: the message may name either.
+        if "shape:" in label:
+            names |= {*valid, *getattr(value, "_fields", ())}
         result, heard = answer(target, {**fresh(target, valid), parameter: value})
         if isinstance(result, Exception):
             kind, detail = rejection(result, names)
