@@ -264,7 +264,8 @@ def same(one: list[Any], other: list[Any]) -> bool:
 
 def names_of(parameter: str, label: str) -> set[str]:
     """The names that a message may use: the argument's, or that of its field."""
-    return {parameter, label.rpartition(".")[0]} - {""}
+    others = illegal_arguments.ALSO_NAMED.get(parameter, set())
+    return {parameter, label.rpartition(".")[0], *others} - {""}
 
 
 def identical(one: list[Any], other: list[Any]) -> bool:
@@ -280,7 +281,6 @@ def of_illegal(
     module = module_of(target)
     for label, value in given_of(target, parameter).illegal():
         names = names_of(parameter, label)
-        names |= illegal_arguments.ALSO_NAMED.get(target.name, set())
 
         # Arguments or fields that do not fit each other: the message may name either.
         if "shape:" in label:
