@@ -44,14 +44,15 @@ from bnn_ref import (
     check_not_negative,
     check_number,
     check_positive,
+    set_fields,
 )
 from vime_ref import (
     Batch,
     Bonus,
     action_size,
+    check_hidden_sizes,
     check_indices,
     curious_rewards,
-    hidden_units,
     model_actions,
     normalize_gains,
     spread,
@@ -153,7 +154,7 @@ class CategoricalPolicy:
     observation_scale: Any = 1.0  # or (K,)
 
     def __post_init__(self) -> None:
-        check_categorical(self)
+        check_policy(self)
 
     def log_probs(self, observations: Array) -> Array:
         """log π(·|s), (N, A)."""
@@ -221,14 +222,14 @@ def policy_init(
 ) -> Policy:
     """A policy for the space: near uniform, or Gaussian, mean near 0 and σ = 1.
 
-    Center and half width of a Box stand for 0 and 1 where N(0, 1) misses it.
+    Center and half width of a Box replace 0 and 1 in dimensions that N(0, 1) misses.
     observation_scale (K,), in units of the observations, is what the network sees as 1.
     The default is ones: nothing estimates it. Observations far beyond it saturate the
     hidden units; such a policy still learns, by its output layer.
     """
     observation_size = check_count("observation_size", observation_size)
     num_actions = action_size(action_space)
-    sizes = (observation_size, *hidden_units(hidden_sizes), num_actions)
+    sizes = (observation_size, *check_hidden_sizes(hidden_sizes), num_actions)
     check_kind("rng", rng, Generator)
 
     # The scale of the observations.
@@ -346,7 +347,7 @@ def value_init(
 ) -> ValueFunction:
     """V = 0 everywhere, until it is fitted."""
     observation_size = check_count("observation_size", observation_size)
-    sizes = (observation_size, *hidden_units(hidden_sizes), 1)
+    sizes = (observation_size, *check_hidden_sizes(hidden_sizes), 1)
     check_kind("rng", rng, Generator)
     theta = network_init(sizes, rng)
     center = onp.zeros(observation_size)
@@ -645,9 +646,9 @@ def step_env(
     observation, reward, terminated, truncated, _ = result
     return (
         checked(observation, "observation", step),
-        float(single(checked(reward, "reward", step), "reward", step)),
-        bool(single(terminated, "terminated", step)),
-        bool(single(truncated, "truncated", step)),
+        float(check_single(checked(reward, "reward", step), "reward", step)),
+        bool(check_single(terminated, "terminated", step)),
+        bool(check_single(truncated, "truncated", step)),
     )
 
 
@@ -704,76 +705,55 @@ def check_fraction(name: str, value: float) -> float:
     return check_number(name, value, 0.0, 1.0)
 
 
-def set_fields(state: Any, **fields: Any) -> None:
-    """Set fields of a frozen dataclass; arrays become read-only copies."""
-    for name, value in fields.items():
-        array = isinstance(value, onp.ndarray)
-        object.__setattr__(state, name, bnn.read_only(value) if array else value)
+def check_per_dimension(name: str, values: Any, size: int) -> Array:
+    """Finite numbers, () or (size,)."""
+    return check_array(name, values, (size,) if onp.ndim(values) else ())
 
 
-def scale_of(name: str, values: Any, size: int) -> Array:
-    """Positive numbers, () or (size,)."""
-    return check_positive(name, values, (size,) if onp.ndim(values) else ())
+def check_network(state: Any, num_more: int = 0) -> tuple[int, ...]:
+    """Convert layer_sizes and theta, which holds the weights and num_more numbers."""
+    sizes = bnn.check_sizes(state.layer_sizes)
+    theta = check_array("theta", state.theta, (bnn.num_weights(sizes) + num_more,))
+    set_fields(state, layer_sizes=sizes, theta=theta)
+    return sizes
+
+
+def check_policy(policy: Any, num_more: int = 0) -> tuple[int, ...]:
+    """`check_network`, and the scale of the observations."""
+    sizes = check_network(policy, num_more)
+    name = "observation_scale"
+    scale = check_per_dimension(name, policy.observation_scale, sizes[0])
+    set_fields(policy, observation_scale=check_positive(name, scale))
+    return sizes
 
 
 def check_gaussian(policy: GaussianPolicy) -> None:
     """Convert the fields of the policy, and check all of them."""
-    sizes = bnn.check_sizes(policy.layer_sizes)
-    num_actions = sizes[-1]
-    size = bnn.num_weights(sizes) + num_actions
-    theta = check_array("theta", policy.theta, (size,))
-    check_log_std(theta[-num_actions:])
-    center = check_array("action_center", policy.action_center)
-    set_fields(
-        policy,
-        theta=theta,
-        layer_sizes=sizes,
-        observation_scale=scale_of(
-            "observation_scale", policy.observation_scale, sizes[0]
-        ),
-        action_center=check_array(
-            "action_center", center, (num_actions,) if center.ndim else ()
-        ),
-        action_scale=scale_of("action_scale", policy.action_scale, num_actions),
-    )
+    num_actions = bnn.check_sizes(policy.layer_sizes)[-1]
+    check_policy(policy, num_actions)
 
+    # What turns the network's outputs into actions.
+    center = check_per_dimension("action_center", policy.action_center, num_actions)
+    scale = check_per_dimension("action_scale", policy.action_scale, num_actions)
+    check_positive("action_scale", scale)
+    set_fields(policy, action_center=center, action_scale=scale)
 
-def check_log_std(log_std: Array) -> None:
-    largest = onp.max(onp.abs(bnn.value_of(log_std)))
-    if largest > MAX_LOG_STD:
-        wanted = f"from -{MAX_LOG_STD:g} to {MAX_LOG_STD:g}"
-        raise ValueError(
-            f"log_std in theta must be {wanted}, got {largest} or its negative"
-        )
-
-
-def check_categorical(policy: CategoricalPolicy) -> None:
-    """Convert the fields of the policy, and check all of them."""
-    sizes = bnn.check_sizes(policy.layer_sizes)
-    set_fields(
-        policy,
-        theta=check_array("theta", policy.theta, (bnn.num_weights(sizes),)),
-        layer_sizes=sizes,
-        observation_scale=scale_of(
-            "observation_scale", policy.observation_scale, sizes[0]
-        ),
-    )
+    # σ and 1/σ must be normal numbers.
+    log_std = bnn.value_of(policy.theta)[-num_actions:]
+    if onp.max(onp.abs(log_std)) > MAX_LOG_STD:
+        limits = f"from -{MAX_LOG_STD:g} to {MAX_LOG_STD:g}"
+        raise ValueError(f"log_std in theta must be {limits}, got {log_std}")
 
 
 def check_value(value: ValueFunction) -> None:
     """Convert the fields of the value function, and check all of them."""
-    sizes = bnn.check_sizes(value.layer_sizes)
-    units = (sizes[0],)
+    units = check_network(value)[:1]
+    center = check_array("observation_center", value.observation_center, units)
+    scale = check_positive("observation_scale", value.observation_scale, units)
     set_fields(
         value,
-        theta=check_array("theta", value.theta, (bnn.num_weights(sizes),)),
-        layer_sizes=sizes,
-        observation_center=check_array(
-            "observation_center", value.observation_center, units
-        ),
-        observation_scale=check_positive(
-            "observation_scale", value.observation_scale, units
-        ),
+        observation_center=center,
+        observation_scale=scale,
         center=check_number("center", value.center),
         scale=check_not_negative("scale", value.scale),
     )
@@ -813,19 +793,15 @@ def check_env(env: Env[Any, Any]) -> None:
         )
     action_size(env.action_space)
 
-    # An action wrapper such as ClipAction would hide from the model what the environment does.
-    inner = env.unwrapped.action_space
-    outer = env.action_space
+    # ClipAction would hide from the model what the environment does.
+    inner: Any = env.unwrapped.action_space
+    outer: Any = env.action_space
     boxes = isinstance(inner, Box) and isinstance(outer, Box)
-    if boxes and bounded(inner) and not bounded(outer):
+    if boxes and inner.is_bounded() and not outer.is_bounded():
         advice = "leave out ClipAction, because actions are clipped here"
         raise ValueError(
             f"action_space must be as bounded as {inner}, got {outer}: {advice}"
         )
-
-
-def bounded(space: Any) -> bool:
-    return bool(space.is_bounded())
 
 
 def checked(values: Any, name: str, step: int) -> Array:
@@ -842,7 +818,7 @@ def checked(values: Any, name: str, step: int) -> Array:
     return array
 
 
-def single(values: Any, name: str, step: int) -> Any:
+def check_single(values: Any, name: str, step: int) -> Any:
     """The only element."""
     array = onp.asarray(values)
     if array.size != 1 or array.dtype == object:

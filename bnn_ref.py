@@ -41,11 +41,9 @@ Sigma = Array | float  # one standard deviation for all dimensions, or one for e
 Sizes = Sequence[int]  # units of each layer, inputs first
 Zeta = Sequence[Array]  # noise of the pre-activations: one (S, N, O) per layer
 
-MIN_NORMAL = float(onp.finfo(float64).tiny)  # below, numbers lose digits
 MIN_CURVED_SIGMA = 1e-150  # 1/σ² and σ² are normal numbers down to here
 MIN_RHO = -700.0  # softplus(-700) = 1e-304; below, σ is no normal number
 SERIES_RANGE = 0.25  # |r| below which r − log1p(r) is a series; beyond, 13 digits stay
-ALMOST_1 = 1.0 - 2.0**-53
 SERIES_TERMS = onp.arange(10)  # u² < 0.0205: the rest is under 1e-17 of the sum
 
 # ------------------------------------------------------------ the posterior q(θ; φ)
@@ -115,7 +113,7 @@ def kl_textbook(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Arr
     [Lecture], the slide on the KL, leaves out the −1: its value is D/2 for q = p.
     Derivation: docs/derivations.md, 3.
     """
-    mu_q, sigma_q, mu_p, sigma_p = checked_pair(mu_q, sigma_q, mu_p, sigma_p)
+    mu_q, sigma_q, mu_p, sigma_p = check_pair(mu_q, sigma_q, mu_p, sigma_p)
     ratio = sigma_q / sigma_p
     move = (mu_q - mu_p) / sigma_p
     terms = ratio**2 - 1 - 2 * np.log(ratio) + move**2
@@ -134,7 +132,7 @@ def kl_diag_normal(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> 
     >>> float(kl_diag_normal(1e-9 * one, one, zero, one))
     5e-19
     """
-    mu_q, sigma_q, mu_p, sigma_p = checked_pair(mu_q, sigma_q, mu_p, sigma_p)
+    mu_q, sigma_q, mu_p, sigma_p = check_pair(mu_q, sigma_q, mu_p, sigma_p)
     with onp.errstate(over="ignore", invalid="ignore"):
         mean_move = (mu_q - mu_p) / sigma_p
         sigma_move = (sigma_q - sigma_p) / sigma_p
@@ -145,7 +143,7 @@ def kl_diag_normal(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> 
 def log_sigma_ratio(sigma_q: Array, sigma_p: Array) -> Array:
     """log(σ_q/σ_p), also if the ratio itself underflows or overflows."""
     ratio = sigma_q / sigma_p
-    normal = (ratio >= MIN_NORMAL) & (ratio < onp.inf)
+    normal = (ratio >= onp.finfo(float64).tiny) & (ratio < onp.inf)
     near = np.log(np.where(normal, ratio, 1.0))
     return np.where(normal, near, np.log(sigma_q) - np.log(sigma_p))
 
@@ -224,8 +222,9 @@ def num_weights(layer_sizes: Sizes) -> int:
 def layer_blocks(theta: Array, layer_sizes: Sizes) -> list[Array]:
     """Flat weights (..., D) as one (..., I + 1, O) per layer, the bias its last row."""
     sizes = check_sizes(layer_sizes)
-    samples = onp.shape(value_of(theta))[:-1]
-    theta = check_array("theta", theta, (*samples, num_weights(sizes)))
+    theta = check_array("theta", theta)
+    samples = theta.shape[:-1]
+    check_shape("theta", theta, (*samples, num_weights(sizes)))
     blocks = []
     start = 0
     for i, o in zip(sizes, sizes[1:]):
@@ -267,8 +266,8 @@ def mlp(
 
     `hidden` acts between the layers; the last layer is linear.
     """
-    theta = check_array("theta", theta, (None, num_weights(layer_sizes)))
-    h = check_array("inputs", inputs, (None, layer_sizes[0]))
+    h = check_array("inputs", inputs, (None, check_sizes(layer_sizes)[0]))
+    check_shape("theta", onp.asarray(value_of(theta)), (None, None))
     for layer, (matrix, bias) in enumerate(unflatten(theta, layer_sizes)):
         h = hidden(h) if layer > 0 else h
         h = np.matmul(h, matrix) + bias[:, None, :]  # (S, N, O)  B6
@@ -308,6 +307,14 @@ def mlp_local(q: DiagNormal, inputs: Array, zeta: Zeta, layer_sizes: Sizes) -> A
 
 
 # ------------------------------------------------------------ the evidence lower bound
+
+
+class Data(NamedTuple):
+    """Checked rows, and σ_l."""
+
+    inputs: Array  # (N, I)
+    targets: Array  # (N, O)
+    sigma: Array  # () or (O,)
 
 
 class ElboSettings(TypedDict):
@@ -433,6 +440,9 @@ def gradient_at(
 # ------------------------------------------------------------ training
 
 
+BELOW_1 = 1.0 - 2.0**-53  # the largest double below 1
+
+
 class AdamState(NamedTuple):
     """Running means of gradient and squared gradient, (P,) each, and the steps taken."""
 
@@ -463,8 +473,8 @@ def adam_step(
     state = check_adam(state, params.shape)
     check_positive("learning_rate", learning_rate, ())
     check_positive("epsilon", epsilon, ())
-    check_number("beta1", beta1, 0.0, ALMOST_1)
-    check_number("beta2", beta2, 0.0, ALMOST_1)
+    check_number("beta1", beta1, 0.0, BELOW_1)
+    check_number("beta2", beta2, 0.0, BELOW_1)
 
     # Running means, then the same without their bias toward 0.
     t = state.num_steps + 1
@@ -590,6 +600,49 @@ def value_of(values: Any) -> Any:
     return values
 
 
+def read_only(values: Array) -> Array:
+    """A copy that can't be written to; what autograd traces passes as it is."""
+    if isbox(values):
+        return values
+    copy = onp.array(values)
+    copy.setflags(write=False)
+    return copy
+
+
+FLOAT = onp.dtype(float64)
+
+
+def any_array(values: Any) -> NDArray[Any]:
+    """The values as an array of any dtype; an object if rows are of unequal length."""
+    try:
+        return onp.asarray(values)
+    except ValueError:
+        return onp.asarray(None)
+
+
+def floats(name: str, values: Any) -> Array:
+    """The values as a float64 array in C order; ValueError unless they are numbers."""
+    # What is already one passes as it is.
+    ready = type(values) is onp.ndarray and values.dtype is FLOAT
+    if ready and values.flags.c_contiguous:
+        return values
+
+    # Neither bools nor complex numbers nor objects are real numbers.
+    array = any_array(values)
+    if array.dtype.kind not in "fiu":
+        got = f"{type(values).__name__} of {array.dtype}"
+        raise ValueError(f"{name} must be an array of real numbers, got {got}")
+    with onp.errstate(over="ignore"):  # what float64 can't hold is rejected as infinite
+        return onp.asarray(array, dtype=float64, order="C")
+
+
+def set_fields(state: Any, **fields: Any) -> None:
+    """Set fields of a frozen dataclass; arrays become read-only copies."""
+    for name, value in fields.items():
+        array = isinstance(value, onp.ndarray)
+        object.__setattr__(state, name, read_only(value) if array else value)
+
+
 def check_array(
     name: str, values: Any, shape: tuple[int | None, ...] | None = None
 ) -> Array:
@@ -598,37 +651,20 @@ def check_array(
     Accepts lists and any real dtype; what autograd traces passes as it is.
     """
     array = values if isbox(values) else floats(name, values)
-    given = onp.shape(value_of(array))
-    if shape is not None and not fits(given, shape):
-        raise ValueError(f"{name} must have shape {wanted(shape, given)}, got {given}")
+    if shape is not None:
+        check_shape(name, array, shape)
     return check_finite(name, array)
 
 
-def floats(name: str, values: Any) -> Array:
-    """The values as a float64 array in C order; ValueError unless they are numbers."""
-    try:
-        array = onp.asarray(values)
-    except ValueError:
-        raise ValueError(
-            f"{name} must be an array, got rows of unequal length"
-        ) from None
-    if array.dtype.kind not in "fiu":
-        got = f"{type(values).__name__} of {array.dtype}"
-        raise ValueError(f"{name} must hold real numbers, got {got}")
-    with onp.errstate(over="ignore"):  # what is beyond float64 is rejected as infinite
-        return onp.asarray(array, dtype=float64, order="C")
-
-
-def fits(given: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
-    pairs = zip(given, shape)
-    return len(given) == len(shape) and all(want in (None, got) for got, want in pairs)
-
-
-def wanted(shape: tuple[int | None, ...], given: tuple[int, ...]) -> str:
-    """The shape as text, with the given lengths where any will do."""
-    if len(shape) != len(given):
-        return str(shape).replace("None", "any")
-    return str(tuple(got if want is None else want for want, got in zip(shape, given)))
+def check_shape(name: str, array: Array, shape: tuple[int | None, ...]) -> None:
+    given = array.shape
+    wanted = shape
+    if len(shape) == len(given):
+        pairs = zip(shape, given)
+        wanted = tuple(got if want is None else want for want, got in pairs)
+    if wanted != given:
+        text = str(wanted).replace("None", "any")
+        raise ValueError(f"{name} must have shape {text}, got {given}")
 
 
 def check_finite(name: str, values: Any) -> Any:
@@ -690,12 +726,12 @@ def check_flag(name: str, value: Any) -> bool:
 
 def check_flags(name: str, values: Any, shape: tuple[int | None, ...]) -> Array:
     """An array of bools of this shape, from bools or from numbers that are 0 or 1."""
-    array = onp.asarray(values)
+    array = any_array(values)
     if array.dtype != bool:
-        array = check_array(name, values, shape)
-    if not fits(array.shape, shape) or not onp.isin(array, (0, 1)).all():
-        form = wanted(shape, array.shape)
-        raise ValueError(f"{name} must be flags of shape {form}, got {array.shape}")
+        array = check_array(name, values)
+    check_shape(name, array, shape)
+    if not onp.isin(array, (0, 1)).all():
+        raise ValueError(f"{name} must be true or false, got {onp.unique(array)}")
     return array.astype(bool)
 
 
@@ -710,11 +746,10 @@ def check_function(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a function, got {value!r}")
 
 
-def check_kind(name: str, value: object, kind: type | tuple[type, ...]) -> None:
+def check_kind(name: str, value: object, kind: type) -> None:
     if not isinstance(value, kind):
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        names = " or ".join(each.__name__ for each in kinds)
-        raise ValueError(f"{name} must be a {names}, got {type(value).__name__}")
+        got = type(value).__name__
+        raise ValueError(f"{name} must be a {kind.__name__}, got {got}")
 
 
 def check_posterior(name: str, q: Any, layer_sizes: Sizes | None = None) -> None:
@@ -747,16 +782,19 @@ def check_curved(q: DiagNormal) -> None:
         )
 
 
-def checked_pair(
+def check_pair(
     mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array
 ) -> tuple[Array, Array, Array, Array]:
     """Means and widths of q and p as arrays with the same last axis."""
+    # Each of its kind.
     moments = (
         check_array("mu_q", mu_q),
         check_positive("sigma_q", sigma_q),
         check_array("mu_p", mu_p),
         check_positive("sigma_p", sigma_p),
     )
+
+    # Their shapes agree.
     sizes = [onp.shape(value_of(values))[-1:] for values in moments]
     if sizes[0] == () or len(set(sizes)) > 1:
         names = "mu_q, sigma_q, mu_p and sigma_p"
@@ -839,14 +877,6 @@ def check_rows(inputs: Array, targets: Array) -> None:
         )
 
 
-class Data(NamedTuple):
-    """Checked rows, and σ_l."""
-
-    inputs: Array  # (N, I)
-    targets: Array  # (N, O)
-    sigma: Array  # () or (O,)
-
-
 def check_data(
     q: DiagNormal, inputs: Array, targets: Array, layer_sizes: Sizes, sigma: Sigma
 ) -> Data:
@@ -857,15 +887,6 @@ def check_data(
     targets = check_array("targets", targets, (None, sizes[-1]))
     check_rows(inputs, targets)
     return Data(inputs, targets, check_likelihood_sigma(sigma, sizes[-1]))
-
-
-def read_only(values: Array) -> Array:
-    """A copy that can't be written to; what autograd traces passes as it is."""
-    if isbox(values):
-        return values
-    copy = onp.array(values)
-    copy.setflags(write=False)
-    return copy
 
 
 # ------------------------------------------------------------ what `help` shows

@@ -53,7 +53,7 @@ def backward(
     likelihood_sigma: Sigma,
 ) -> tuple[list[Array], list[Array]]:
     """a (S, N, I + 1) and δ (S, N, O) of each layer, with weights sampled by eps."""
-    theta = bnn.sample_weights(q, eps)
+    theta = q.mu + q.sigma * eps  # (S, D)
     blocks = layer_blocks(theta, layer_sizes)  # (S, I + 1, O) each
 
     # Forward.

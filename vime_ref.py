@@ -334,8 +334,8 @@ def normalize_gains(
 ) -> tuple[Array, tuple[float, ...]]:
     """Gains (N,) over the mean of the last `window` medians, and the new history.
 
-    The defaults are the original code's: 10 batches, this one included. The mean stands
-    for a median of 0; a batch of zeros does not enter the history; without a positive
+    The defaults are the original code's: 10 batches, this one included. The mean replaces
+    a median of 0; a batch of zeros does not enter the history; without a positive
     divisor, gains are divided by 1. Raises ValueError on a gain or a history entry that
     is negative or not finite. [VIME] section 2.5; [Lecture] divides by the "running
     average over past iterations".
@@ -401,12 +401,15 @@ def model_actions(actions: Array, space: Space[Any]) -> Array:
 
     A Box takes them clipped to its bounds, and in its dtype: a Box of integers rounds.
     """
+    # One column per discrete action.
     if isinstance(space, Discrete):
         check_array("actions", actions, (None,))
         indices = check_indices("actions", actions, int(space.n))
         one_hot = np.zeros((len(indices), int(space.n)))  # (N, A)
         one_hot[np.arange(len(indices)), indices] = 1.0
         return one_hot
+
+    # What the Box holds.
     if isinstance(space, Box) and len(space.shape) == 1:
         actions = check_array("actions", actions, (None, *space.shape))
         clipped = np.clip(actions, space.low, space.high)
@@ -710,15 +713,25 @@ def check_pool(pool: ReplayPool) -> None:
         raise ValueError(
             f"{', '.join(COLUMNS)} must be as many rows each, got {lengths}"
         )
+    capacity = check_count("capacity", pool.capacity)
     for name, values in zip(COLUMNS, columns):
-        object.__setattr__(pool, name, values)
-    object.__setattr__(pool, "capacity", check_count("capacity", pool.capacity))
+        object.__setattr__(pool, name, values)  # no copy: there may be 1e5 rows
+    bnn.set_fields(pool, capacity=capacity)
+
+
+def check_hidden_sizes(sizes: Sizes) -> tuple[int, ...]:
+    """The units of the hidden layers, as Python ints; there may be none."""
+    if not isinstance(sizes, list | tuple):
+        raise ValueError(f"hidden_sizes must be a tuple, got {sizes!r}")
+    return tuple(check_count("hidden_sizes", size) for size in sizes)
 
 
 def check_settings(settings: VimeSettings) -> None:
     """Convert the numbers of the settings, and check all of them."""
     # Numbers.
-    numbers: dict[str, Any] = {"hidden_sizes": hidden_units(settings.hidden_sizes)}
+    numbers: dict[str, Any] = {
+        "hidden_sizes": check_hidden_sizes(settings.hidden_sizes)
+    }
     for name in ("num_samples", "batch_size", "capacity", "min_rows", "num_updates"):
         least = 0 if name == "num_updates" else 1
         numbers[name] = check_count(name, getattr(settings, name), least)
@@ -726,8 +739,7 @@ def check_settings(settings: VimeSettings) -> None:
         numbers[name] = float(check_positive(name, getattr(settings, name), ()))
     if settings.num_data is not None:
         numbers["num_data"] = float(check_positive("num_data", settings.num_data, ()))
-    for name, value in numbers.items():
-        object.__setattr__(settings, name, value)
+    bnn.set_fields(settings, **numbers)
 
     # Choices.
     bnn.check_choice("method", settings.method, METHODS)
@@ -736,12 +748,6 @@ def check_settings(settings: VimeSettings) -> None:
     if settings.min_rows > settings.capacity:
         got = f"{settings.min_rows} > {settings.capacity}"
         raise ValueError(f"min_rows must be <= capacity, got {got}")
-
-
-def hidden_units(sizes: Sizes) -> tuple[int, ...]:
-    """The units of the hidden layers, as Python ints; there may be none."""
-    bnn.check_kind("hidden_sizes", sizes, (tuple, list))
-    return tuple(check_count("hidden_sizes", size) for size in sizes)
 
 
 # ------------------------------------------------------------ what `help` shows
