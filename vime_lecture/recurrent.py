@@ -37,7 +37,6 @@ from agents_ref import (
     network_init,
     reset_env,
     sample_actions,
-    set_fields,
     step_env,
 )
 from bnn_ref import (
@@ -50,6 +49,7 @@ from bnn_ref import (
     check_kind,
     check_not_negative,
     check_positive,
+    set_fields,
 )
 from vime_lecture.unreal import (
     CLASSES,

@@ -19,14 +19,7 @@ from gymnasium import Env
 from gymnasium.spaces import Discrete, Space
 from numpy.random import Generator
 
-from agents_ref import (
-    Streams,
-    check_fraction,
-    curiosity,
-    reset_env,
-    set_fields,
-    step_env,
-)
+from agents_ref import Streams, check_fraction, curiosity, reset_env, step_env
 from bnn_ref import (
     Array,
     check_array,
@@ -37,6 +30,7 @@ from bnn_ref import (
     check_not_negative,
     check_number,
     check_positive,
+    set_fields,
 )
 from vime_lecture.strategies import Strategy, check_visits, sample_index
 from vime_ref import Batch, Bonus, NoBonus
@@ -121,7 +115,7 @@ def q_updated(
     Source: [Q].
     """
     values = check_array("next_values", next_values, (None,))
-    check_count("next_values", len(values))
+    check_count("length of next_values", len(values))
     return moved(
         check_number("value", value),
         check_number("reward", reward),

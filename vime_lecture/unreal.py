@@ -22,7 +22,7 @@ import numpy as onp  # plain NumPy, for values without gradients
 from autograd.scipy.special import expit
 from numpy.typing import ArrayLike, NDArray
 
-from agents_ref import check_fraction, log_softmax, set_fields
+from agents_ref import check_fraction, log_softmax
 from bnn_ref import (
     Array,
     check_array,
@@ -30,6 +30,7 @@ from bnn_ref import (
     check_flags,
     check_kind,
     check_not_negative,
+    set_fields,
     tanh,
 )
 from vime_ref import check_indices

@@ -605,7 +605,7 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
         lambda: unreal.n_step_q_targets(ROWS, Q[:, 0] + np.nan, NO, NO, gamma=1),
     ),
     (
-        "terminated must be flags",
+        "terminated must be true or false",
         lambda: unreal.n_step_returns(ROWS, ROWS, [0, 2, 0], NO, gamma=1),
     ),
     (
@@ -613,7 +613,7 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
         lambda: unreal.n_step_returns(ROWS, ROWS, NO, NAN, gamma=1),
     ),
     (
-        "terminated must be flags of shape",
+        "terminated must be true or false, got",
         lambda: unreal.n_step_q_targets(ROWS, Q[:, 0], [0.5, 0, 0], NO, gamma=1),
     ),
     ("values must have shape", lambda: unreal.dueling(ROWS, np.zeros((2, 4)))),
@@ -625,12 +625,12 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
         lambda: unreal.dueling(np.array(1.0), np.array(0.0)),
     ),
     (
-        "ended must be flags",
+        "ended must be true or false",
         lambda: unreal.reward_prediction_windows([0, 2, 0]),
     ),
     (r"ended must be \(T", lambda: unreal.reward_prediction_windows(True)),
     (
-        "ended must be flags of",
+        "ended must be true or false, ",
         lambda: unreal.sample_reward_windows(ROWS, ROWS + 0.5, ROWS, ROWS),
     ),
     ("coins must be finite", lambda: unreal.sample_reward_windows(ROWS, NO, NAN, ROWS)),
@@ -640,7 +640,7 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
     ),
     ("rewards must be finite", lambda: unreal.reward_class([math.nan])),
     (
-        r"ended must be flags of shape \(3,\), got \(2,\)",
+        "ended must have shape",
         lambda: unreal.sample_reward_windows(ROWS, NO[:2], ROWS, ROWS),
     ),
     (
@@ -734,8 +734,11 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
         for name, values in LSTM.items()
     ],
     ("control must be >= 0", lambda: LossWeights(control=-1.0)),
-    ("entropy must hold real numbers", lambda: LossWeights(entropy=True)),
-    ("before must hold real numbers", lambda: unreal.pixel_changes(FILM * 1j, FILM, 1)),
+    ("entropy must be an array of real numbers", lambda: LossWeights(entropy=True)),
+    (
+        "before must be an array of real numbers",
+        lambda: unreal.pixel_changes(FILM * 1j, FILM, 1),
+    ),
     ("images must be finite", lambda: unreal.cell_means(FILM + np.nan, 1)),
     ("cell_size must be a whole", lambda: unreal.cell_means(FILM, True)),
     ("rewards must be an array", lambda: unreal.reward_class([[1.0], [1.0, 2.0]])),
