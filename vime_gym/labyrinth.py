@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from bnn_ref import check_count
+from bnn_ref import check_array, check_count
 from vime_gym.rooms import COLOURS, MOVES, NumberedTask, Outcome, checked_size, enlarged
 
 # ---------------------------------------------------------------- constants
@@ -46,12 +46,13 @@ def carve_maze(rooms: int, order: Sequence[int]) -> NDArray[np.bool_]:
     and tried in the order `order`. A wall is removed if it separates rooms that are not yet connected (Kruskal's
     algorithm).
 
-    Raises ValueError unless `order` is a permutation of these 2 · rooms · (rooms − 1) wall numbers.
+    Raises ValueError unless `rooms` is from 1 to 100 and `order` is a permutation of these 2 · rooms · (rooms − 1)
+    wall numbers.
     """
-    size = 2 * rooms + 1
+    size = 2 * checked_size("rooms", rooms, 1, MAX_ROOMS) + 1
     inner = range(1, size - 1)
     between = [(r, c) for r in inner for c in inner if (r + c) % 2]
-    check_order(order, len(between))
+    places = checked_order(order, len(between))
 
     # Separate rooms, each its own component: connected rooms share a number.
     walls = np.ones((size, size), bool)
@@ -59,7 +60,7 @@ def carve_maze(rooms: int, order: Sequence[int]) -> NDArray[np.bool_]:
     part = np.arange(size * size).reshape(size, size)  # (H, W)
 
     # Connect rooms.
-    for r, c in (between[n] for n in order):
+    for r, c in (between[n] for n in places):
         sideways = r % 2 == 1
         one = part[r, c - 1] if sideways else part[r - 1, c]
         other = part[r, c + 1] if sideways else part[r + 1, c]
@@ -108,7 +109,7 @@ class Labyrinth(NumberedTask):
     ) -> None:
         self.rooms = checked_size("rooms", rooms, 2, MAX_ROOMS)
         if maze_seed is not None:
-            check_count("maze_seed", maze_seed, 0)
+            maze_seed = check_count("maze_seed", maze_seed, 0)
         self.maze_seed = maze_seed
         self.size = 2 * self.rooms + 1
 
@@ -219,12 +220,14 @@ def windows_of_states(shape: tuple[int, int]) -> NDArray[np.int_]:
 # ---------------------------------------------------------------- argument checks
 
 
-def check_order(order: Sequence[int], num_walls: int) -> None:
-    """Raise ValueError unless the order is a permutation of the wall numbers."""
-    if sorted(order) != [*range(num_walls)]:
+def checked_order(order: Sequence[int], num_walls: int) -> list[int]:
+    """The order. Raises ValueError unless it is a permutation of the wall numbers."""
+    numbers = check_array("order", order, (None,))
+    if not np.array_equal(np.sort(numbers), np.arange(num_walls)):
         raise ValueError(
             f"order must be a permutation of 0 to {num_walls - 1}, got {order!r}"
         )
+    return numbers.astype(int).tolist()
 
 
 if __name__ == "__main__":

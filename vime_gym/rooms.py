@@ -20,7 +20,15 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import ArrayLike, NDArray
 
-from bnn_ref import check_array, check_choice, check_count, check_flag
+from bnn_ref import (
+    check_array,
+    check_choice,
+    check_count,
+    check_flag,
+    check_flags,
+    check_kind,
+    check_number,
+)
 
 # ---------------------------------------------------------------- constants
 
@@ -118,7 +126,7 @@ class NumberedTask(gym.Env[Any, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """The observation of an episode's first state."""
-        super().reset(seed=seed)
+        super().reset(seed=checked_seed(seed, options))
         self.state = self.start()
         self.ended = False
         return self.view(self.state), {}
@@ -351,16 +359,17 @@ def deep_sea_solved(wrong: Sequence[bool], *, threshold: float = 0.9) -> int | N
 
     `wrong` holds, for each episode, `info["wrong"]` of its last step. Returns None if the share never falls below.
     The default 0.9 is the threshold named in bsuite's figures; the default in its code is 0.8.
-    Raises ValueError unless the threshold is in (0, 1].
+    Raises ValueError unless the threshold is in (0, 1] and `wrong` holds flags.
 
     >>> deep_sea_solved([True] * 9 + [False]), deep_sea_solved([True] * 9 + [False] * 2)
     (None, 11)
     """
+    threshold = check_number("threshold", threshold)
     if not 0.0 < threshold <= 1.0:
         raise ValueError(f"threshold must be in (0, 1], got {threshold}")
     total = 0
-    for episode, had_one in enumerate(wrong, 1):
-        total += bool(had_one)
+    for episode, had_one in enumerate(check_flags("wrong", wrong, (None,)), 1):
+        total += int(had_one)
         if total / episode < threshold:
             return episode
     return None
@@ -373,7 +382,8 @@ def deep_sea_score(solved: Mapping[int, int | None]) -> float:
     10 000 episodes each.
     Raises ValueError if there is no size.
     """
-    if not solved:
+    check_kind("solved", solved, Mapping)
+    if len(solved) == 0:
         raise ValueError("solved must have at least one size, got none")
     early = [
         episode is not None and episode < 2**size + 100
@@ -573,10 +583,17 @@ def check_render_mode(render_mode: str | None) -> None:
 
 def checked_size(name: str, size: int, least: int, most: int) -> int:
     """The size. Raises ValueError unless it is a whole number from least to most."""
-    check_count(name, size, least)
+    size = check_count(name, size, least)
     if size > most:
         raise ValueError(f"{name} must be <= {most}, got {size}")
-    return int(size)
+    return size
+
+
+def checked_seed(seed: int | None, options: dict[str, Any] | None) -> int | None:
+    """The seed. Raises ValueError unless it and the options of `reset` are None, or a whole number ≥ 0 and a dict."""
+    if options is not None:
+        check_kind("options", options, dict)
+    return None if seed is None else check_count("seed", seed, 0)
 
 
 def checked_means(means: ArrayLike) -> list[float]:

@@ -15,8 +15,8 @@ from gymnasium.envs.classic_control import Continuous_MountainCarEnv
 from gymnasium.error import ResetNeeded
 from numpy.typing import ArrayLike, NDArray
 
-from bnn_ref import check_array, check_number
-from vime_gym.rooms import COLOURS, DRAWN, check_render_mode
+from bnn_ref import check_array, check_number, check_positive
+from vime_gym.rooms import COLOURS, DRAWN, check_render_mode, checked_seed
 
 # ---------------------------------------------------------------- constants
 
@@ -138,7 +138,12 @@ def cart_pole_acceleration(
         ⁴⁄₃ l θ̈ + ẍ cos θ − g sin θ = 0                 (d/dt ∂L/∂θ̇ − ∂L/∂θ = 0, divided by m l)
 
     The code solves the last equation for θ̈ and substitutes it into the one before.
+    Raises ValueError unless all are finite numbers.
     """
+    if not quickly_finite(theta, theta_velocity, force):
+        theta = check_number("theta", theta)
+        theta_velocity = check_number("theta_velocity", theta_velocity)
+        force = check_number("force", force)
     cos = math.cos(theta)
     sin = math.sin(theta)
 
@@ -154,8 +159,13 @@ def cart_pole_acceleration(
 
 
 def cart_pole_step(state: CartPoleState, force: float, seconds: float) -> CartPoleState:
-    """The state after `seconds` under a constant force (N), by one classical fourth-order Runge-Kutta step."""
-    x, v1, theta, w1 = state
+    """The state after `seconds` under a constant force (N), by one classical fourth-order Runge-Kutta step.
+
+    Raises ValueError unless all are finite numbers and the time is > 0.
+    """
+    x, v1, theta, w1 = check_array("state", state, (4,)).tolist()
+    force = check_number("force", force)
+    seconds = float(check_positive("seconds", seconds, ()))
     half = 0.5 * seconds
 
     # Velocities and accelerations at the start, twice at the midpoint, and at the end.
@@ -219,7 +229,7 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
         """The first observation (5,) of an episode; the pole hangs nearly at rest."""
-        super().reset(seed=seed)
+        super().reset(seed=checked_seed(seed, options))
         width = self.start_width
         start = self.np_random.uniform(-width, width).tolist()
         x, x_velocity, angle, theta_velocity = start
@@ -272,6 +282,12 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
 # ---------------------------------------------------------------- argument checks
 
 
+def quickly_finite(*numbers: Any) -> bool:
+    """Whether all are finite Python floats, in a tenth of the time of `check_number`; False if their sum overflows."""
+    floats = all(type(number) is float for number in numbers)
+    return floats and math.isfinite(sum(numbers))
+
+
 def check_started(task: Any) -> None:
     """Raise ResetNeeded, naming the task, if it has no state."""
     if task.state is None:
@@ -297,6 +313,14 @@ def checked_action(action: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     values = check_array("action", action, shape)
     single = isinstance(action, np.ndarray) and action.dtype == np.float32
     return action if single else values
+
+
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = [
+    "SparseMountainCar", "cart_pole_acceleration", "cart_pole_step",
+    "SparseCartPoleSwingup",
+]  # fmt: skip
 
 
 if __name__ == "__main__":

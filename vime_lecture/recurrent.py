@@ -184,9 +184,7 @@ class Steps(NamedTuple):
 
 def num_parameters(sizes: UnrealSizes) -> int:
     """The number of weights P, biases included. Raises ValueError unless all sizes are whole numbers ≥ 1."""
-    check_kind("sizes", sizes, UnrealSizes)
-    for name, size in sizes._asdict().items():
-        check_count(f"sizes.{name}", size)
+    sizes = checked_sizes(sizes)
     return sum(i * o for i, o in sizes.layers().values())
 
 
@@ -204,8 +202,8 @@ def layers_of(theta: Array, sizes: UnrealSizes) -> dict[str, Array]:
 
 def unreal_init(sizes: UnrealSizes, rng: Generator) -> Array:
     """Initial weights (P,): Glorot; biases 0 except the forget gate's; policy, value and control heads near 0."""
+    sizes = checked_sizes(sizes)
     check_kind("rng", rng, Generator)
-    num_parameters(sizes)
     blocks = {}
     for name, (i, o) in sizes.layers().items():
         num_inputs = i - (name != "recurrent")
@@ -350,8 +348,9 @@ def hidden_activations(
     theta: Array, steps: Steps, sizes: UnrealSizes, memory: bool = True
 ) -> tuple[Array, Array]:
     """Activations h of each step and of its true next step, (T, B, H) each; `next_rows` gives h′ at an end."""
+    check_kind("steps", steps, Steps)
     layers = layers_of(theta, sizes)
-    mask = episode_mask(steps, memory)
+    mask = episode_mask(steps, check_flag("memory", memory))
     hidden, cell = unroll(layers, steps.rows, steps.states[0], mask, sizes)
     following = onp.concatenate([hidden[1:], hidden[:1]])  # (T, B, H)
 
@@ -859,32 +858,34 @@ def train_a2c(
 
 
 def check_unreal_settings(settings: UnrealSettings) -> None:
-    """Convert the numbers of the settings, and check all of them."""
+    """Convert the numbers of the settings. Raise ValueError, naming the setting, if one is out of range."""
+    # Counts.
     check_kind("weights", settings.weights, LossWeights)
-    check_choice("control", settings.control, get_args(Control))
-    check_choice("bonus_sees", settings.bonus_sees, get_args(View))
-    rules = {
-        check_count: (
-            *("input_cell", "control_cell", "encoded", "hidden"),
-            *("num_steps", "replay_steps", "reward_windows"),
-        ),
-        check_fraction: ("gamma", "control_gamma"),
-        check_positive_number: ("learning_rate", "max_norm", "reward_scale"),
-        check_not_negative: ("eta",),
-        check_flag: ("memory", "normalize"),
-    }
-    for check, names in rules.items():
-        for name in names:
-            set_fields(settings, **{name: check(name, getattr(settings, name))})
+    for name in ("input_cell", "control_cell", "encoded", "hidden"):
+        set_fields(settings, **{name: check_count(name, getattr(settings, name))})
+    for name in ("num_steps", "replay_steps", "reward_windows"):
+        set_fields(settings, **{name: check_count(name, getattr(settings, name))})
     if settings.replay_steps < settings.num_steps:
         raise ValueError(
             f"replay_steps must be >= num_steps {settings.num_steps}, got {settings.replay_steps}"
         )
 
+    # Numbers.
+    for name in ("learning_rate", "max_norm", "reward_scale"):
+        number = float(check_positive(name, getattr(settings, name), ()))
+        set_fields(settings, **{name: number})
+    set_fields(
+        settings,
+        gamma=check_fraction("gamma", settings.gamma),
+        control_gamma=check_fraction("control_gamma", settings.control_gamma),
+        eta=check_not_negative("eta", settings.eta),
+    )
 
-def check_positive_number(name: str, value: float) -> float:
-    """The value. Raises ValueError unless it is a number > 0."""
-    return float(check_positive(name, value, ()))
+    # Choices.
+    check_choice("control", settings.control, get_args(Control))
+    check_choice("bonus_sees", settings.bonus_sees, get_args(View))
+    for name in ("memory", "normalize"):
+        set_fields(settings, **{name: check_flag(name, getattr(settings, name))})
 
 
 def check_agent(streams: Streams, settings: UnrealSettings, bonus: Bonus) -> None:
@@ -901,6 +902,7 @@ def checked_spaces(env: Env[Any, Any]) -> tuple[tuple[int, ...], int]:
 
     Raises ValueError unless observations are uint8 images, channels last, and actions are Discrete.
     """
+    check_kind("env", env, Env)
     space = env.observation_space
     actions = env.action_space
     shape = space.shape or ()
@@ -942,19 +944,35 @@ def check_environments(envs: Sequence[Env[Any, Any]]) -> None:
                 )
 
 
+def checked_sizes(sizes: UnrealSizes) -> UnrealSizes:
+    """The sizes in Python ints. Raises ValueError unless all are whole numbers ≥ 1."""
+    check_kind("sizes", sizes, UnrealSizes)
+    counts = {f"sizes.{name}": size for name, size in sizes._asdict().items()}
+    return UnrealSizes(*(check_count(name, size) for name, size in counts.items()))
+
+
 def check_theta(theta: Array, sizes: UnrealSizes) -> Array:
-    """The weights. Raises ValueError unless theta has the network's number of weights, all finite."""
+    """The weights as a float64 array. Raises ValueError unless there is one for each of the network's."""
     return check_array("theta", theta, (num_parameters(sizes),))
 
 
 def check_window(num_steps: int, length: int) -> int:
     """The number of steps. Raises ValueError unless it is from 1 to the replay's length."""
-    num_steps = check_count("num_steps", num_steps)
-    if num_steps > length:
+    steps = check_count("num_steps", num_steps)
+    if steps > length:
         raise ValueError(
-            f"num_steps must be from 1 to the replay's {length}, got {num_steps}"
+            f"num_steps must be from 1 to the replay's {length}, got {steps}"
         )
-    return num_steps
+    return steps
+
+
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = [
+    "UnrealSizes", "UnrealSettings", "Steps", "num_parameters", "unreal_init",
+    "replay_window", "hidden_batch", "hidden_activations", "A2CIteration",
+    "train_a2c",
+]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def q_updated(
 
     max_a′ Q is 0 if the episode terminated. It is not 0 if the episode was truncated, because s′ is not terminal.
     `learn` takes the same step by `moved`, without argument checks, because they take longer than the step.
-    Raises ValueError unless all numbers are finite, A ≥ 1, and the learning rate and γ are from 0 to 1.
+    Raises ValueError unless all numbers are finite, A ≥ 1, γ is from 0 to 1, and the learning rate too, but not 0.
     Source: [Q].
     """
     values = check_array("next_values", next_values, (None,))
@@ -121,7 +121,11 @@ def q_updated(
         check_number("reward", reward),
         values.tolist(),
         check_flag("terminated", terminated),
-        check_fraction("learning_rate", learning_rate),
+        float(
+            check_positive(
+                "learning_rate", check_fraction("learning_rate", learning_rate), ()
+            )
+        ),
         check_fraction("gamma", gamma),
     )
 
@@ -252,6 +256,7 @@ def q_learning(
     """
     check_learner(env, strategy, bonus, streams, settings)
     num_episodes = check_count("num_episodes", num_episodes)
+    check_positive("history", history, (None,))
     new = table_init(env, settings.initial_value)
     table = new if table is None else table
     check_table(table, new)
@@ -367,8 +372,17 @@ def check_length(probabilities: Sequence[float], num_actions: int) -> None:
 
 
 def check_table(table: Table, new: Table) -> None:
-    """Raise ValueError unless the table has the right shapes, finite values, and whole counts ≥ 0."""
+    """Raise ValueError unless the table has lists of the right lengths, finite values, and whole counts ≥ 0.
+
+    Arrays are rejected, because an array of integers or float32 would round what is learned in place.
+    """
     check_kind("table", table, Table)
+    columns: list[Any] = [table.q_values, table.counts]
+    for name, column in zip(table._fields, columns):
+        check_kind(name, column, list)
+        for row in column:
+            check_kind(f"rows of {name}", row, list)
+    check_array("counts", table.counts, np.shape(new.counts))
     check_array("q_values", table.q_values, np.shape(new.q_values))
     check_visits(table.counts, np.shape(new.counts))
 
@@ -378,6 +392,14 @@ def checked_features(features: Array | None, num_states: int) -> Array:
     if features is None:
         features = np.arange(num_states, dtype=float)[:, None]  # (states, 1)
     return check_array("features", features, (num_states, None))
+
+
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = [
+    "Table", "Step", "TabularSettings", "Episode", "q_updated", "table_init",
+    "q_learning",
+]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -27,9 +27,10 @@ from bnn_ref import (
     Array,
     check_array,
     check_count,
-    check_flags,
+    check_finite,
     check_kind,
     check_not_negative,
+    floats,
     set_fields,
     tanh,
 )
@@ -59,8 +60,7 @@ def pixel_control_rewards(observations: ArrayLike, cell_size: int) -> Array:
     >>> pixel_control_rewards(onp.array([[[[3], [0]]], [[[0], [2]]]], dtype=onp.uint8), 1)
     array([[[3., 2.]]])
     """
-    observations = check_array("observations", observations)
-    check_episode("observations", observations, "H, W, C")
+    observations = check_episode("observations", observations, "H, W, C")
     before = observations[:-1]  # (T, H, W, C)
     after = observations[1:]  # (T, H, W, C)
     return pixel_changes(before, after, cell_size)
@@ -70,27 +70,31 @@ def pixel_changes(before: ArrayLike, after: ArrayLike, cell_size: int) -> Array:
     """Mean |after − before| over the pixels and channels of each cell, (..., H/cell, W/cell), in units of the pixels.
 
     Images (..., H, W, C) of any number type are cast before subtracting, because uint8 would wrap around.
+    Raises ValueError if a change overflows.
     """
-    before = check_array("before", before)
+    before = check_images("before", before)
     after = check_array("after", after, before.shape)
-    changes = cell_means(onp.abs(after - before), cell_size)
+    with onp.errstate(over="ignore"):
+        differences = check_finite("after minus before", after - before)
+    changes = cell_means(onp.abs(differences), cell_size)
     return changes.mean(axis=-1)  # (..., H/cell, W/cell)  U1
 
 
 def cell_means(images: ArrayLike, cell_size: int) -> Array:
     """Mean over each cell of cell_size by cell_size pixels: (..., H, W, C) -> (..., H/cell, W/cell, C)."""
-    images = check_array("images", images)
+    images = check_images("images", images)
     cell_size = check_cells(images, cell_size)
     *lead, height, width, channels = images.shape
     down = height // cell_size
     right = width // cell_size
 
     # Sum over the rows of pixels in each cell, then over the pixels of each row.
-    lines = images.reshape(*lead, down, cell_size, width * channels)  # (..., W·C)
-    rows = lines.sum(axis=-2)  # (..., H/cell, W·C)
-    pixels = rows.reshape(*lead, down, right, cell_size, channels)  # (..., cell, C)
-    cells = pixels.sum(axis=-2)  # (..., H/cell, W/cell, C)
-    return cells / cell_size**2
+    with onp.errstate(over="ignore"):
+        lines = images.reshape(*lead, down, cell_size, width * channels)  # (..., W·C)
+        rows = lines.sum(axis=-2)  # (..., H/cell, W·C)
+        pixels = rows.reshape(*lead, down, right, cell_size, channels)  # (..., cell, C)
+        cells = pixels.sum(axis=-2)  # (..., H/cell, W/cell, C)
+    return check_finite("sums of images", cells) / cell_size**2
 
 
 def feature_control_rewards(activations: ArrayLike) -> Array:
@@ -102,8 +106,7 @@ def feature_control_rewards(activations: ArrayLike) -> Array:
     Raises ValueError unless activations are finite and (T+1, G) with T ≥ 1.
     Source: [UNREAL].
     """
-    activations = check_array("activations", activations)
-    check_episode("activations", activations, "G")
+    activations = check_episode("activations", activations, "G")
     return activations[1:]  # (T, G)  U2
 
 
@@ -125,28 +128,28 @@ def n_step_returns(
     terminated and truncated: (T,), or more of the leading axes of rewards.
     The transition into a terminal state is included; its target is its reward. [A3C] and value replay in [UNREAL] use
     these targets.
-    Raises ValueError unless all values are finite and flags are true or false.
+    Raises ValueError unless all values are finite and flags are true or false, or if a return overflows.
     Source: [A3C], [UNREAL].
 
     >>> n_step_returns([0.0, 1.0, 2.0], [7.0, 7.0, 4.0], [0, 1, 0], [0, 0, 0], gamma=0.5)
     array([0.5, 1. , 4. ])
     """
-    rewards = check_array("rewards", rewards)
+    rewards = check_path(rewards)
     next_values = check_array("next_values", next_values, rewards.shape)
     gamma = check_fraction("gamma", gamma)
-    check_some_rows(rewards)
     ends = flags_over("terminated", terminated, rewards.shape)
     cuts = flags_over("truncated", truncated, rewards.shape)
 
     # Backward in time: a step's continuation is 0, V, or the return computed last.
     returns = onp.zeros(rewards.shape)
     following = next_values[-1]
-    for t in reversed(range(len(rewards))):
-        following = onp.where(cuts[t], next_values[t], following)
-        following = onp.where(ends[t], 0.0, following)
-        returns[t] = rewards[t] + gamma * following  # (...)  U8
-        following = returns[t]
-    return returns
+    with onp.errstate(over="ignore", invalid="ignore"):
+        for t in reversed(range(len(rewards))):
+            following = onp.where(cuts[t], next_values[t], following)
+            following = onp.where(ends[t], 0.0, following)
+            returns[t] = rewards[t] + gamma * following  # (...)  U8
+            following = returns[t]
+    return check_finite("returns of rewards", returns)
 
 
 def n_step_q_targets(
@@ -166,8 +169,7 @@ def n_step_q_targets(
     Source: [UNREAL].
     """
     rewards = check_array("rewards", rewards)
-    next_q_values = check_array("next_q_values", next_q_values, (*rewards.shape, None))
-    check_count("actions of next_q_values", next_q_values.shape[-1])
+    next_q_values = check_next_q_values(next_q_values, rewards.shape)
     next_values = next_q_values.max(axis=-1)  # (T, ...)  U3
     return n_step_returns(rewards, next_values, terminated, truncated, gamma=gamma)
 
@@ -183,10 +185,10 @@ def dueling(values: Array, advantages: Array) -> Array:
     >>> dueling(onp.array(1.0), onp.array([0.0, 4.0]))
     array([-1.,  3.])
     """
-    advantages = check_advantages(advantages)
-    values = check_array("values", values, onp.shape(advantages)[:-1])
+    values, advantages = check_advantages(values, advantages)
     mean = np.mean(advantages, axis=-1, keepdims=True)  # (..., 1)
-    return values[..., None] + advantages - mean  # (..., A)  U4
+    q_values = values[..., None] + advantages - mean  # (..., A)  U4
+    return check_finite("values plus advantages", q_values)
 
 
 # ---------------------------------------------------------------- reward prediction
@@ -230,12 +232,12 @@ def sample_reward_windows(
     Source: [UNREAL].
     """
     rewards = check_array("rewards", rewards)
-    flags = check_flags("ended", ended, rewards.shape)
+    ended = check_ended(ended, rewards.shape)
     coins = check_noise("coins", coins, (None,))
     places = check_noise("places", places, coins.shape)
 
     # The windows of each kind.
-    fits = reward_prediction_windows(flags)
+    fits = reward_prediction_windows(ended)
     paid = onp.argwhere(fits & (rewards != 0))  # (windows, axes)
     unpaid = onp.argwhere(fits & (rewards == 0))  # (windows, axes)
     if not len(paid) + len(unpaid):
@@ -261,9 +263,10 @@ def policy_loss(logits: Array, actions: Rows, advantages: Array) -> Array:
     Source: [A3C].
     """
     logits = check_last_axes("logits", logits, "A")
-    advantages = check_array("advantages", advantages, onp.shape(logits)[:-1])
+    advantages = check_array("advantages", advantages, logits.shape[:-1])
     log_p = chosen(log_softmax(logits), actions, "actions")  # (...)
-    return -np.mean(advantages * log_p)  # ()  U11
+    loss = -np.mean(advantages * log_p)  # ()  U11
+    return check_finite("loss of advantages", loss)
 
 
 def policy_entropy(logits: Array) -> Array:
@@ -285,8 +288,9 @@ def value_loss(values: Array, returns: Array) -> Array:
     Source: [A3C], [UNREAL].
     """
     values = check_last_axes("values", values)
-    returns = check_array("returns", returns, onp.shape(values))
-    return 0.5 * np.mean((returns - values) ** 2)  # ()
+    returns = check_array("returns", returns, values.shape)
+    loss = 0.5 * np.mean((returns - values) ** 2)  # ()
+    return check_finite("loss of values and returns", loss)
 
 
 def control_loss(q_values: Array, actions: NDArray[Any], targets: Array) -> Array:
@@ -299,12 +303,13 @@ def control_loss(q_values: Array, actions: NDArray[Any], targets: Array) -> Arra
     Source: [UNREAL].
     """
     q_values = check_last_axes("q_values", q_values, "G", "A")
-    actions = check_array("actions", actions, onp.shape(q_values)[:-2])
-    targets = check_array("targets", targets, onp.shape(q_values)[:-1])
+    actions = check_array("actions", actions, q_values.shape[:-2])
+    targets = check_array("targets", targets, q_values.shape[:-1])
     num_controls = q_values.shape[-2]
     repeated = onp.repeat(actions[..., None], num_controls, axis=-1)  # (..., G)
     taken = chosen(q_values, repeated, "actions")  # (..., G)
-    return 0.5 * np.mean(np.sum((targets - taken) ** 2, axis=-1))  # ()  U5
+    loss = 0.5 * np.mean(np.sum((targets - taken) ** 2, axis=-1))  # ()  U5
+    return check_finite("loss of q_values and targets", loss)
 
 
 def reward_prediction_loss(logits: Array, classes: Rows) -> Array:
@@ -315,17 +320,18 @@ def reward_prediction_loss(logits: Array, classes: Rows) -> Array:
     Raises ValueError unless the shapes fit, no axis is empty, and all values are finite.
     Source: [UNREAL].
     """
+    logits = check_array("logits", logits, (None, CLASSES))
     logits = check_last_axes("logits", logits, "3")
-    check_array("logits", logits, (None, CLASSES))
     log_p = log_softmax(logits)  # (N, 3)
     return -np.mean(chosen(log_p, classes, "classes"))  # ()  U6
 
 
-def chosen(values: Array, indices: ArrayLike, name: str) -> Array:
+def chosen(values: Array, indices: NDArray[Any], name: str) -> Array:
     """values (..., A) at the indices (...). Raises ValueError, with this name, unless they are indices below A."""
-    given = check_array(name, indices, values.shape[:-1])
-    flat = check_indices(name, given.ravel(), values.shape[-1])
-    one_hot = onp.eye(values.shape[-1])[flat].reshape(values.shape)  # (..., A)
+    array = check_array(name, indices, values.shape[:-1])
+    whole = check_indices(name, array.ravel(), values.shape[-1])  # (N,)
+    places = whole.reshape(array.shape)[..., None]  # (..., 1)
+    one_hot = places == onp.arange(values.shape[-1])  # (..., A)
     return np.sum(values * one_hot, axis=-1)  # (...)
 
 
@@ -373,16 +379,15 @@ def unreal_loss(losses: Losses, weights: LossWeights) -> Array:
 
         L = [L_π + λ_V L_V − β H] + λ_VR L_VR + λ_C L_C + λ_RP L_RP
 
-    Raises ValueError unless the losses are finite numbers.
+    Raises ValueError unless all parts are finite numbers.
     Source: [UNREAL]; the bracket is [A3C]'s.
     """
-    check_kind("weights", weights, LossWeights)
     check_kind("losses", losses, Losses)
-    parts = [
-        check_array(f"losses.{name}", part, ())
-        for name, part in losses._asdict().items()
-    ]
-    return np.dot(weights.vector(), np.array(parts))  # ()  U9
+    check_kind("weights", weights, LossWeights)
+    for name, part in zip(Losses._fields, losses):
+        check_array(name, part, ())
+    loss = np.dot(weights.vector(), np.array(list(losses)))  # ()  U9
+    return check_finite("sum of losses", loss)
 
 
 # ---------------------------------------------------------------- LSTM
@@ -402,11 +407,12 @@ def lstm_step(
     Source: [LSTM].
     """
     hidden = check_array("hidden", hidden, (None, None))
-    rows, units = onp.shape(hidden)
+    rows, units = hidden.shape
     gate_inputs = check_array("gate_inputs", gate_inputs, (rows, 4 * units))
     cell = check_array("cell", cell, (rows, units))
     weights = check_array("weights", weights, (units, 4 * units))
     gates = gate_inputs + np.dot(hidden, weights)  # (B, 4H)
+    check_finite("gate_inputs plus hidden times weights", gates)
     return lstm_gated(gates, cell)
 
 
@@ -423,10 +429,22 @@ def lstm_gated(gates: Array, cell: Array) -> tuple[Array, Array]:
 
 def checked_flags(name: str, flags: ArrayLike) -> Flags:
     """Booleans (T, ...) from booleans or the numbers 0 and 1. Raises ValueError on other values or without an axis."""
-    axes = onp.ndim(flags)
-    if axes == 0:
-        raise ValueError(f"{name} must be (T, ...), got a value without an axis")
-    return check_flags(name, flags, (None,) * axes).astype(bool)
+    try:
+        given = onp.asarray(flags)
+    except ValueError:
+        raise ValueError(f"{name} must be (T, ...), got unequal rows") from None
+    values = given if given.dtype == bool else floats(name, given)
+    if values.ndim == 0 or onp.any((values != 0) & (values != 1)):
+        raise ValueError(f"{name} must be (T, ...) with true and false, got {values}")
+    return values.astype(bool)
+
+
+def check_ended(ended: ArrayLike, shape: tuple[int, ...]) -> Flags:
+    """Flags of this shape. Raises ValueError on others."""
+    flags = checked_flags("ended", ended)
+    if flags.shape != shape:
+        raise ValueError(f"ended must have shape {shape}, got {flags.shape}")
+    return flags
 
 
 def flags_over(name: str, flags: ArrayLike, shape: tuple[int, ...]) -> Flags:
@@ -439,57 +457,88 @@ def flags_over(name: str, flags: ArrayLike, shape: tuple[int, ...]) -> Flags:
 
 
 def check_noise(name: str, noise: ArrayLike, shape: tuple[int | None, ...]) -> Array:
-    """The noise as an array. Raises ValueError unless it has this shape and lies in [0, 1)."""
-    noise = check_array(name, noise, shape)
-    if onp.any((noise < 0) | (noise >= 1)):
+    """The noise as an array of this shape. Raises ValueError unless it lies in [0, 1)."""
+    array = check_array(name, noise, shape)
+    if onp.any((array < 0) | (array >= 1)):
         raise ValueError(
-            f"{name} must be in [0, 1), got {onp.min(noise)} to {onp.max(noise)}"
+            f"{name} must be in [0, 1), got {onp.min(array)} to {onp.max(array)}"
         )
-    return noise
+    return array
 
 
-def check_last_axes(name: str, values: ArrayLike, *axes: str) -> Any:
-    """The values as an array. Raises ValueError unless finite, with these last axes, and with no axis of length 0."""
-    values = check_array(name, values)
-    shape = onp.shape(values)
+def check_last_axes(name: str, values: Array, *axes: str) -> Array:
+    """The values as an array. Raises ValueError unless they end in these axes, and no axis has length 0."""
+    array = check_array(name, values)
+    shape = array.shape
     if len(shape) < len(axes) or 0 in shape:
         raise ValueError(
             f"{name} must be ({', '.join(('...', *axes))}) with no axis of length 0, got {shape}"
         )
-    return values
+    return array
 
 
-def check_episode(name: str, values: Array, axes: str) -> None:
-    """Raise ValueError unless the values are (T+1, axes) with T ≥ 1."""
-    if values.ndim != 2 + axes.count(",") or len(values) < 2:
-        raise ValueError(
-            f"{name} must be (T+1, {axes}) with T >= 1, got {values.shape}"
-        )
+def check_episode(name: str, values: ArrayLike, axes: str) -> Array:
+    """The values as an array. Raises ValueError unless they are (T+1, axes) with T ≥ 1."""
+    array = check_array(name, values)
+    if array.ndim != 2 + axes.count(",") or len(array) < 2:
+        raise ValueError(f"{name} must be (T+1, {axes}) with T >= 1, got {array.shape}")
+    return array
+
+
+def check_images(name: str, images: ArrayLike) -> Array:
+    """The images as an array. Raises ValueError unless they have height, width and channels."""
+    array = check_array(name, images)
+    if array.ndim < 3:
+        raise ValueError(f"{name} must be (..., H, W, C), got {array.shape}")
+    return array
 
 
 def check_cells(images: Array, cell_size: int) -> int:
-    """The cell size. Raises ValueError unless images are nonempty (..., H, W, C), with H and W multiples of it."""
-    cell_size = check_count("cell_size", cell_size)
+    """The cell size. Raises ValueError unless H and W are multiples of it, and images are not empty."""
+    size = check_count("cell_size", cell_size)
     shape = images.shape[-3:]
-    if len(shape) < 3 or 0 in shape or shape[0] % cell_size or shape[1] % cell_size:
-        wanted = f"nonempty (..., H, W, C), H and W multiples of cell_size {cell_size}"
+    if 0 in shape or shape[0] % size or shape[1] % size:
+        wanted = f"nonempty (..., H, W, C) with H and W multiples of cell_size {size}"
         raise ValueError(f"images must be {wanted}, got {images.shape}")
-    return cell_size
+    return size
 
 
-def check_advantages(advantages: Array) -> Array:
-    """The advantages. Raises ValueError unless they are (..., A), A ≥ 1, all finite."""
+def check_path(rewards: ArrayLike) -> Array:
+    """The rewards as an array. Raises ValueError unless they have at least one row."""
+    array = check_array("rewards", rewards)
+    if array.shape[:1] in ((), (0,)):
+        raise ValueError(f"rewards must have at least 1 row, got {array.shape}")
+    return array
+
+
+def check_next_q_values(next_q_values: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """The values as an array. Raises ValueError unless they have the axes of rewards and one of A ≥ 1 actions."""
+    array = check_array("next_q_values", next_q_values)
+    if array.shape[:-1] != shape or 0 in array.shape[-1:] or array.ndim == 0:
+        raise ValueError(
+            f"next_q_values must have the axes of rewards and A >= 1, got {array.shape}"
+        )
+    return array
+
+
+def check_advantages(values: Array, advantages: Array) -> tuple[Array, Array]:
+    """Values (...) and advantages (..., A), A ≥ 1, as arrays. Raises ValueError on others."""
     advantages = check_array("advantages", advantages)
-    shape = onp.shape(advantages)
+    shape = advantages.shape
     if shape[-1:] in ((), (0,)):
         raise ValueError(f"advantages must be (..., A) with A >= 1, got {shape}")
-    return advantages
+    return check_array("values", values, shape[:-1]), advantages
 
 
-def check_some_rows(rewards: Array) -> None:
-    """Raise ValueError unless there is at least one row."""
-    if rewards.shape[:1] in ((), (0,)):
-        raise ValueError(f"rewards must have at least 1 row, got {rewards.shape}")
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = [
+    "pixel_control_rewards", "pixel_changes", "cell_means", "feature_control_rewards",
+    "n_step_returns", "n_step_q_targets", "dueling", "reward_class",
+    "reward_prediction_windows", "sample_reward_windows", "policy_loss",
+    "policy_entropy", "value_loss", "control_loss", "reward_prediction_loss",
+    "Losses", "LossWeights", "unreal_loss", "lstm_step",
+]  # fmt: skip
 
 
 if __name__ == "__main__":
