@@ -252,10 +252,9 @@ def center_and_half_width(space: Any) -> tuple[Array, Array]:
     low = space.low.astype(float)
     high = space.high.astype(float)
     held = norm.cdf(high) - norm.cdf(low) >= MIN_HELD
-    center = onp.where(held, 0.0, 0.5 * high + 0.5 * low)
-    half_width = onp.where(held, 1.0, 0.5 * high - 0.5 * low)
-    check_positive("half width of action_space", half_width)
-    return center, half_width
+    low = check_array("action_space.low", onp.where(held, -1.0, low))
+    high = check_array("action_space.high", onp.where(held, 1.0, high))
+    return 0.5 * high + 0.5 * low, 0.5 * high - 0.5 * low
 
 
 # ------------------------------------------------------------ returns and advantages
@@ -632,7 +631,7 @@ def reset_env(env: Env[Any, Any], step: int, seed: int | None = None) -> Array:
     if not (isinstance(result, tuple) and len(result) == 2):
         got = type(result).__name__
         raise ValueError(f"reset must return an observation and a dict, got {got}")
-    return checked(result[0], "observation", step)
+    return check_observation(result[0], env.observation_space, step)
 
 
 def step_env(
@@ -645,10 +644,10 @@ def step_env(
         raise ValueError(f"step must return {wanted}, got {len(result)} values")
     observation, reward, terminated, truncated, _ = result
     return (
-        checked(observation, "observation", step),
-        float(check_single(checked(reward, "reward", step), "reward", step)),
-        bool(check_single(terminated, "terminated", step)),
-        bool(check_single(truncated, "truncated", step)),
+        check_observation(observation, env.observation_space, step),
+        check_single(checked(reward, "reward", step), "reward", step),
+        check_ended(terminated, "terminated", step),
+        check_ended(truncated, "truncated", step),
     )
 
 
@@ -818,12 +817,26 @@ def checked(values: Any, name: str, step: int) -> Array:
     return array
 
 
-def check_single(values: Any, name: str, step: int) -> Any:
-    """The only element."""
-    array = onp.asarray(values)
-    if array.size != 1 or array.dtype == object:
-        raise ValueError(f"{name} at step {step} must be one number, got {values!r}")
-    return array.item()
+def check_single(values: Array, name: str, step: int) -> float:
+    if values.size != 1:
+        raise ValueError(f"{name} at step {step} must be one number, got {values}")
+    return float(values.item())
+
+
+def check_ended(flag: Any, name: str, step: int) -> bool:
+    array = bnn.any_array(flag)
+    if array.size != 1 or array.dtype.kind not in "biu":
+        raise ValueError(f"{name} at step {step} must be true or false, got {flag!r}")
+    return bool(array.item())
+
+
+def check_observation(values: Any, space: Any, step: int) -> Array:
+    """A float64 copy of an observation of this space."""
+    array = checked(values, "observation", step)
+    if array.shape != space.shape:
+        wanted = f"must have shape {space.shape}, got {array.shape}"
+        raise ValueError(f"observation at step {step} {wanted}")
+    return array
 
 
 # ------------------------------------------------------------ what `help` shows
