@@ -101,12 +101,12 @@ WRONG_OUTCOMES = [
         ({"step": lambda o: (o[0], [1.0, 2.0], *o[2:])}, "reward at step 0 must be one number"),
         ({"step": lambda o: (o[0], None, *o[2:])}, "reward must"),
         ({"step": lambda o: (o[0], math.nan, *o[2:])}, "reward must be finite, got nan at step 0"),
-        ({"step": lambda o: (*o[:2], [True, False], *o[3:])}, "terminated at step 0 must be one"),
-        ({"step": lambda o: (*o[:3], None, o[4])}, "truncated at step 0 must be one"),
+        ({"step": lambda o: (*o[:2], [True, False], *o[3:])}, "terminated at step 0 must be true or false"),
+        ({"step": lambda o: (*o[:3], None, o[4])}, "truncated at step 0 must be true or false"),
         ({"step": lambda o: o[:4]}, "step must return .*, got 4 values"),
         ({"reset": lambda begun: begun[0]}, "reset must return an observation and a dict"),
         ({"reset": lambda begun: (None, {})}, "observation must"),
-        ({"reset": lambda begun: (np.zeros((3, 3)), {})}, "observation must"),
-        ({"step": lambda o: (np.zeros((3, 3)), *o[1:])}, "observation must"),
+        ({"reset": lambda begun: (np.zeros((3, 3)), {})}, "observation at step 0 must have shape"),
+        ({"step": lambda o: (np.zeros((3, 3)), *o[1:])}, r"observation at step 0 must .*, got \(3, 3\)"),
     )
 ]  # fmt: skip

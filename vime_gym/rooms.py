@@ -227,7 +227,8 @@ class Chain(NumberedTask):
     def __init__(
         self, size: int, observation: str = "index", render_mode: str | None = None
     ) -> None:
-        self.size = checked_size("size", size, 3, MAX_CHAIN)
+        size = checked_size("size", size, 3, MAX_CHAIN)
+        self.size = size
         self.steps = 0
         views: dict[str, gym.Space[Any]] = {
             "index": gym.spaces.Discrete(size),

@@ -419,23 +419,10 @@ def begin(
     sizes = settings.sizes(envs[0])
     seeds = [int(rng.integers(2**31)) for _ in envs]
     observations = [reset_env(env, 0, seed) for env, seed in zip(envs, seeds)]
-    images = stacked(observations, envs[0], 0)
+    images = onp.stack(observations)  # (B, H, W, C)
     rows = begin_episodes(images, settings, sizes)
     state = onp.zeros((len(envs), 2 * sizes.hidden))
     return Position(images, rows, state, onp.zeros(len(envs)))
-
-
-def stacked(
-    observations: Sequence[Array], env: Env[Any, Any], step: int
-) -> NDArray[Any]:
-    """All environments' images, (B, H, W, C). Raises ValueError, naming the step, on a shape outside the space."""
-    shape = env.observation_space.shape
-    for each in observations:
-        if each.shape != shape:
-            raise ValueError(
-                f"observation must have shape {shape}, got {each.shape} at step {step}"
-            )
-    return onp.stack(observations)  # (B, H, W, C)
 
 
 def begin_episodes(
@@ -495,7 +482,7 @@ def stepped(
         for env, action in zip(envs, actions)
     ]
     observations, rewards, ends, cuts = zip(*results)
-    images = stacked(observations, envs[0], step)
+    images = onp.stack(observations)  # (B, H, W, C)
     return images, onp.array(rewards), onp.array(ends), onp.array(cuts)
 
 
@@ -532,7 +519,7 @@ def restarted(
         return position
     images, rows, state, returns = (column.copy() for column in position)
     observations = [reset_env(env, step) for env, over in zip(envs, ended) if over]
-    images[ended] = stacked(observations, envs[0], step)
+    images[ended] = onp.stack(observations)  # (ended, H, W, C)
     rows[ended] = begin_episodes(images[ended], settings, sizes)
     state[ended] = 0.0
     returns[ended] = 0.0

@@ -352,9 +352,6 @@ def discrete(name: str, space: Space[Any]) -> Discrete[Any]:
 
 def state_index(observation: Any, start: int, num_states: int, step: int) -> int:
     """The observation's state, counted from 0. Raises ValueError, naming the step, if it is not in the space."""
-    if np.ndim(observation) > 0:
-        got = f"an array {np.shape(observation)}"
-        raise ValueError(f"observation must be one number, got {got} at step {step}")
     state = observation - start
     if not (0 <= state < num_states and state == int(state)):
         raise ValueError(

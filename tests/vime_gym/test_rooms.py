@@ -186,6 +186,16 @@ def test_small_tasks_take_no_step_after_the_last(task, actions):
             r"order must be a permutation of 0 to 3, got \[0, 1, 2, 2\]",
         ),
         (lambda: deep_sea_score({}), "solved must have at least one size, got none"),
+        (lambda: deep_sea_score([10]), "solved must be a Mapping, got list"),
+        (lambda: deep_sea_solved([0, 2]), "wrong must be true or false"),
+        (lambda: deep_sea_solved("no"), "wrong must be"),
+        (lambda: deep_sea_solved([True], threshold="1"), "threshold must be"),
+        (lambda: carve_maze(0, []), "rooms must be a whole number >= 1, got 0"),
+        (lambda: carve_maze(2, None), "order must be"),
+        (lambda: carve_maze(2, "0123"), "order must be"),
+        (lambda: Chain(4).reset(seed=-1), "seed must be a whole number >= 0, got -1"),
+        (lambda: Chain(4).reset(seed=1.0), "seed must be a whole number >= 0, got 1.0"),
+        (lambda: Chain(4).reset(options=[]), "options must be a dict, got list"),
     ],
 )
 def test_small_tasks_refuse_bad_arguments(make, message):
@@ -371,7 +381,7 @@ def test_deep_sea_solved_against_shares_by_hand(wrong, default, stricter):
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, 1.1, float("nan")])
 def test_deep_sea_solved_refuses_other_thresholds(threshold):
-    with pytest.raises(ValueError, match="threshold must be in"):
+    with pytest.raises(ValueError, match="threshold must be"):
         rooms.deep_sea_solved([True], threshold=threshold)
 
 
@@ -802,3 +812,14 @@ def test_the_picture_of_the_bandit_shows_its_means_and_the_last_arm():
 def test_pictures_of_many_cells_have_smaller_cells(task, shape):
     task.reset(seed=0)
     assert task.render().shape == shape
+
+
+def test_seeds_and_sizes_are_numbers_of_any_kind():
+    """NumPy integers and 0-d arrays do what the int does."""
+    expected = NoisyTV("index").reset(seed=3)[0]
+    for form in (np.int8, np.uint64, np.array):
+        assert Chain(form(4)).size == 4
+        assert Chain(form(4)).reset(seed=form(3)) == (1, {})
+        env = NoisyTV("index")
+        assert env.reset(seed=form(3))[0] == expected
+        assert env.np_random_seed == 3

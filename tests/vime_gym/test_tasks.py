@@ -469,6 +469,12 @@ def test_bad_action_raises_and_changes_nothing(task, action, message):
             "goal_velocity must be fin",
         ),
         (lambda: SparseMountainCar(goal_velocity="0"), "goal_velocity must"),
+        (lambda: tasks.cart_pole_acceleration(math.nan, 0.0, 0.0), "theta must be fin"),
+        (lambda: tasks.cart_pole_acceleration(0.0, "0", 0.0), "theta_velocity must be"),
+        (lambda: tasks.cart_pole_acceleration(0.0, 0.0, math.inf), "force must be fin"),
+        (lambda: tasks.cart_pole_step((0.0,) * 3, 0.0, 0.1), "state must have shape"),
+        (lambda: tasks.cart_pole_step((0.0,) * 4, 0.0, 0.0), "seconds must be > 0"),
+        (lambda: tasks.cart_pole_step((0.0,) * 4, None, 0.1), "force must be"),
     ],
 )
 def test_bad_arguments_are_named(make, message):
@@ -483,6 +489,16 @@ def test_step_and_picture_before_reset_raise(task):
         task().step(np.zeros(1))
     with pytest.raises(ResetNeeded, match=message):
         task(render_mode="rgb_array").render()
+
+
+def test_accelerations_of_numbers_in_every_form():
+    """NumPy scalars, ints and 0-d arrays give Python floats, equal to those of floats; so do large velocities."""
+    expected = tasks.cart_pole_acceleration(1.0, 2.0, 3.0)
+    for form in (int, np.float32, np.float64, np.array):
+        found = tasks.cart_pole_acceleration(form(1), form(2), form(3))
+        assert found == expected
+        assert {type(number) for number in found} == {float}
+    assert math.isfinite(tasks.cart_pole_acceleration(1.0, 1e150, 1.7e308)[0])
 
 
 @pytest.mark.parametrize("width", [10.0, 3.0])
