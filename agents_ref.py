@@ -50,6 +50,7 @@ from vime_ref import (
     Batch,
     Bonus,
     action_size,
+    check_batch,
     check_hidden_sizes,
     check_indices,
     curious_rewards,
@@ -114,6 +115,7 @@ class GaussianPolicy:
         return mean, log_std + onp.log(self.action_scale)
 
     def draw_noise(self, rng: Generator, num_rows: int) -> Array:
+        check_draw(rng, num_rows)
         return rng.standard_normal((num_rows, self.layer_sizes[-1]))
 
     def sample(self, observations: Array, noise: Array) -> Array:
@@ -161,12 +163,14 @@ class CategoricalPolicy:
         return log_softmax(scaled_network(self, self.theta, observations))  # (N, A)
 
     def draw_noise(self, rng: Generator, num_rows: int) -> Array:
+        check_draw(rng, num_rows)
         return rng.random(num_rows)
 
     def sample(self, observations: Array, noise: Array) -> Array:
         """The first action whose cumulative probability exceeds the noise, (N,)."""
         log_p = self.log_probs(observations)
         noise = check_array("noise", noise, (len(log_p),))
+        check_uniform("noise", noise)
         return sample_actions(log_p, noise)  # (N,)
 
     def log_prob(self, observations: Array, actions: Array) -> Array:
@@ -564,6 +568,7 @@ def train(
     """[Lecture] "Algorithm": its four lines, num_iterations times."""
     num_iterations = check_count("num_iterations", num_iterations)
     check_kind("settings", settings, AgentSettings)
+    check_kind("value", value, ValueFunction)
     eta = settings.eta
     normalize = settings.normalize
     for _ in range(num_iterations):
@@ -587,7 +592,8 @@ def rollout(
     """
     num_steps = check_count("num_steps", num_steps)
     check_env(env)
-    check_kind("streams", streams, Streams)
+    check_streams(streams)
+    check_methods("policy", policy, "draw_noise", "sample")
     noise = policy.draw_noise(streams.policy, num_steps)
     seed = int(streams.environment.integers(2**31))
     observation = reset_env(env, 0, seed)
@@ -661,9 +667,11 @@ def curiosity(
     normalize: bool,
 ) -> tuple[Array, Array, tuple[float, ...]]:
     """r̃ (N,), raw gains (N,), new history."""
-    gains = bonus.reward(batch, rng)
+    check_methods("bonus", bonus, "reward", "update")
+    batch = check_batch(batch)
+    gains = check_array("gains", bonus.reward(batch, rng), batch.rewards.shape)
     normalized = gains
-    if normalize:
+    if check_flag("normalize", normalize):
         normalized, history = normalize_gains(gains, history)
     return curious_rewards(batch.rewards, normalized, eta), gains, history
 
@@ -679,6 +687,10 @@ def improve(
 
     V's returns are those of r̃, or of r if `curious_values` is false.
     """
+    check_kind("settings", settings, AgentSettings)
+    check_kind("value", value, ValueFunction)
+    batch = check_batch(batch)
+    rewards = check_array("rewards", rewards, batch.rewards.shape)
     gamma = settings.gamma
     values = value(batch.observations)
     path = (values, value(batch.next_observations), batch.terminated, batch.truncated)
@@ -706,7 +718,8 @@ def check_fraction(name: str, value: float) -> float:
 
 def check_per_dimension(name: str, values: Any, size: int) -> Array:
     """Finite numbers, () or (size,)."""
-    return check_array(name, values, (size,) if onp.ndim(values) else ())
+    array = check_array(name, values)
+    return check_array(name, array, (size,) if array.ndim else ())
 
 
 def check_network(state: Any, num_more: int = 0) -> tuple[int, ...]:
@@ -774,11 +787,34 @@ def check_agent_settings(settings: AgentSettings) -> None:
 
 def check_path(policy: Any, observations: Array, advantages: Array) -> Array:
     """Advantages (N,) for as many rows as there are observations."""
-    if not callable(getattr(policy, "log_prob", None)):
-        raise ValueError(f"policy must have log_prob, got {type(policy).__name__}")
+    check_methods("policy", policy, "log_prob")
     rows = check_array("observations", observations, (None, None))
     check_count("rows of observations", len(rows))
     return check_array("advantages", advantages, (len(rows),))
+
+
+def check_methods(name: str, value: Any, *methods: str) -> None:
+    for method in methods:
+        if not callable(getattr(value, method, None)):
+            got = type(value).__name__
+            raise ValueError(f"{name} must have a method {method}, got {got}")
+
+
+def check_streams(streams: Any) -> None:
+    check_kind("streams", streams, Streams)
+    for name, rng in streams._asdict().items():
+        check_kind(f"streams.{name}", rng, Generator)
+
+
+def check_draw(rng: Any, num_rows: Any) -> None:
+    check_kind("rng", rng, Generator)
+    check_count("num_rows", num_rows)
+
+
+def check_uniform(name: str, noise: Array) -> None:
+    if onp.any((noise < 0) | (noise >= 1)):
+        got = f"{onp.min(noise)} to {onp.max(noise)}"
+        raise ValueError(f"{name} must be in [0, 1), got {got}")
 
 
 def check_env(env: Env[Any, Any]) -> None:
@@ -788,7 +824,7 @@ def check_env(env: Env[Any, Any]) -> None:
     if not isinstance(space, Box) or len(space.shape) != 1:
         advice = "wrap the environment in gymnasium.wrappers.FlattenObservation"
         raise ValueError(
-            f"observation_space must be a Box of shape (K,), got {space}: {advice}"
+            f"observation_space of env must be a Box of shape (K,), got {space}: {advice}"
         )
     action_size(env.action_space)
 

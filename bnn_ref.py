@@ -267,7 +267,8 @@ def mlp(
     `hidden` acts between the layers; the last layer is linear.
     """
     h = check_array("inputs", inputs, (None, check_sizes(layer_sizes)[0]))
-    check_shape("theta", onp.asarray(value_of(theta)), (None, None))
+    check_function("hidden", hidden)
+    check_shape("theta", any_array(value_of(theta)), (None, None))
     for layer, (matrix, bias) in enumerate(unflatten(theta, layer_sizes)):
         h = hidden(h) if layer > 0 else h
         h = np.matmul(h, matrix) + bias[:, None, :]  # (S, N, O)  B6
@@ -293,7 +294,7 @@ def mlp_local(q: DiagNormal, inputs: Array, zeta: Zeta, layer_sizes: Sizes) -> A
     Derivation: docs/derivations.md, 5.
     """
     check_posterior("q", q, layer_sizes)
-    h = check_array("inputs", inputs, (None, layer_sizes[0]))
+    h = check_array("inputs", inputs, (None, check_sizes(layer_sizes)[0]))
     zeta = check_zeta(zeta, len(h), layer_sizes)
     means = unflatten(q.mu, layer_sizes)
     variances = unflatten(q.sigma**2, layer_sizes)
@@ -380,14 +381,14 @@ def elbo_local(
 
 
 def lower_bound(
-    q: DiagNormal, prior: DiagNormal, log_p: Array, num_data: float
+    q: DiagNormal, prior: DiagNormal, log_p: Array, num_data: Sigma
 ) -> Array:
     """The bound from the log likelihoods (S, B) of a minibatch.
 
     Derivation: docs/derivations.md, 2.
     """
-    check_positive("num_data", num_data, ())
-    check_posterior("prior", prior)
+    num_data = check_positive("num_data", num_data, ())
+    check_prior(prior, q)
     row_means = np.mean(log_p, axis=0)  # (B,)
     evidence = num_data / len(row_means) * np.sum(row_means)
     bound = evidence - kl_diag_normal(q.mu, q.sigma, prior.mu, prior.sigma)  # B10
@@ -470,11 +471,11 @@ def adam_step(
     """One descent step of Adam on params (P,), and the new state. [Adam] Algorithm 1."""
     params = check_array("params", params, (None,))
     gradient = check_array("gradient", gradient, params.shape)
-    state = check_adam(state, params.shape)
-    check_positive("learning_rate", learning_rate, ())
-    check_positive("epsilon", epsilon, ())
-    check_number("beta1", beta1, 0.0, BELOW_1)
-    check_number("beta2", beta2, 0.0, BELOW_1)
+    state = check_adam("state", state, params.shape)
+    rate = check_positive("learning_rate", learning_rate, ())
+    epsilon = float(check_positive("epsilon", epsilon, ()))
+    beta1 = check_number("beta1", beta1, 0.0, BELOW_1)
+    beta2 = check_number("beta2", beta2, 0.0, BELOW_1)
 
     # Running means, then the same without their bias toward 0.
     t = state.num_steps + 1
@@ -485,13 +486,14 @@ def adam_step(
     square_hat = square / (1.0 - beta2**t)
 
     step = mean_hat / (np.sqrt(square_hat) + epsilon)
-    return params - learning_rate * step, AdamState(mean, square, t)  # B11
+    return params - rate * step, AdamState(mean, square, t)  # B11
 
 
 def sample_eps(rng: Generator, num_samples: int, num_rows: int, sizes: Sizes) -> Array:
     """Noise of the weights, eps (S, D), the same for every row."""
     check_kind("rng", rng, Generator)
     num_samples = check_count("num_samples", num_samples)
+    sizes = check_sizes(sizes, "sizes")
     return rng.standard_normal((num_samples, num_weights(sizes)))
 
 
@@ -502,7 +504,9 @@ def sample_zeta(
     check_kind("rng", rng, Generator)
     num_samples = check_count("num_samples", num_samples)
     num_rows = check_count("num_rows", num_rows)
-    shapes = [(num_samples, num_rows, units) for units in check_sizes(sizes)[1:]]
+    shapes = [
+        (num_samples, num_rows, units) for units in check_sizes(sizes, "sizes")[1:]
+    ]
     return [rng.standard_normal(shape) for shape in shapes]
 
 
@@ -536,7 +540,7 @@ def fit(
     check_function("sample_noise", sample_noise)
     check_function("gradient", gradient)
     phi = np.concatenate([q.mu, q.rho])  # (2D,)
-    adam = adam_init(len(phi)) if adam is None else adam
+    adam = adam_init(len(phi)) if adam is None else check_adam("adam", adam, phi.shape)
     for _ in range(num_updates):
         # Draw a minibatch and its noise.
         rows = rng.integers(len(data.inputs), size=batch_size)
@@ -564,7 +568,8 @@ def predict(
 ) -> tuple[Array, Array]:
     """Mean and standard deviation (N, O) of P(target | input), with its noise."""
     check_posterior("q", q, layer_sizes)
-    sigma = check_likelihood_sigma(likelihood_sigma, layer_sizes[-1])
+    num_outputs = check_sizes(layer_sizes)[-1]
+    sigma = check_likelihood_sigma(likelihood_sigma, num_outputs)
     outputs = mlp(sample_weights(q, eps), inputs, layer_sizes)  # (S, N, O)
     mean = np.mean(outputs, axis=0)  # (N, O)
     width = onp.hypot(np.std(outputs, axis=0), sigma)  # (N, O)
@@ -759,6 +764,12 @@ def check_posterior(name: str, q: Any, layer_sizes: Sizes | None = None) -> None
         check_array(f"{name}.mu", q.mu, (num_weights(layer_sizes),))
 
 
+def check_prior(prior: Any, q: DiagNormal, name: str = "prior") -> None:
+    """Raise ValueError unless prior is a DiagNormal over the weights of q."""
+    check_posterior(name, prior)
+    check_shape(f"{name}.mu", prior.mu, q.mu.shape)
+
+
 def check_parameters(mu: Array, rho: Array) -> None:
     if mu.ndim != 1 or mu.shape != rho.shape:
         raise ValueError(
@@ -814,24 +825,22 @@ def check_broadcast(**arrays: Array) -> None:
         raise ValueError(f"{names} must have shapes that agree, got {shapes}") from None
 
 
-def check_sizes(layer_sizes: Sizes) -> tuple[int, ...]:
+def check_sizes(layer_sizes: Sizes, name: str = "layer_sizes") -> tuple[int, ...]:
     """The units of each layer, as a tuple of Python ints."""
     listed = isinstance(layer_sizes, Sequence) or onp.ndim(layer_sizes) == 1
     if not listed or len(layer_sizes) < 2:
-        raise ValueError(
-            f"layer_sizes must name inputs and outputs, got {layer_sizes!r}"
-        )
-    return tuple(check_count("layer_sizes", size) for size in layer_sizes)
+        raise ValueError(f"{name} must name inputs and outputs, got {layer_sizes!r}")
+    return tuple(check_count(name, size) for size in layer_sizes)
 
 
-def check_adam(state: AdamState, shape: tuple[int, ...]) -> AdamState:
-    """The state with float64 arrays of this shape."""
-    check_kind("state", state, AdamState)
-    mean = check_array("state.mean", state.mean, shape)
-    square = check_array("state.square", state.square, shape)
+def check_adam(name: str, state: Any, shape: tuple[int, ...]) -> AdamState:
+    """The optimizer's state with float64 arrays of this shape."""
+    check_kind(name, state, AdamState)
+    mean = check_array(f"{name}.mean", state.mean, shape)
+    square = check_array(f"{name}.square", state.square, shape)
     if (square < 0).any():
-        raise ValueError(f"state.square must be >= 0, got min {square.min()}")
-    return AdamState(mean, square, check_count("state.num_steps", state.num_steps, 0))
+        raise ValueError(f"{name}.square must be >= 0, got min {square.min()}")
+    return AdamState(mean, square, check_count(f"{name}.num_steps", state.num_steps, 0))
 
 
 def check_eps(eps: Array, size: int) -> Array:

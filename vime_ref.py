@@ -81,7 +81,8 @@ def transition_loss(
     The posterior before the transition is the prior of the step. [VIME] section 2.5.
     """
     check_transition(inputs)
-    bnn.check_posterior("q_old", q_old)
+    bnn.check_posterior("q", q)
+    bnn.check_prior(q_old, q, "q_old")
     return -bnn.elbo(q, q_old, inputs, targets, eps, num_data=1, **settings)  # V1
 
 
@@ -95,7 +96,8 @@ def transition_loss_local(
 ) -> Array:
     """`transition_loss` under local reparameterization: zeta, one (S, 1, O) per layer."""
     check_transition(inputs)
-    bnn.check_posterior("q_old", q_old)
+    bnn.check_posterior("q", q)
+    bnn.check_prior(q_old, q, "q_old")
     return -bnn.elbo_local(q, q_old, inputs, targets, zeta, num_data=1, **settings)
 
 
@@ -157,10 +159,10 @@ def newton_step(
 
     Derivation: docs/derivations.md, 4.
     """
-    check_positive("step_size", step_size, ())
+    lam = check_positive("step_size", step_size, ())
     h_mu, h_rho = bnn.kl_hessian_diag(q)
-    mu = q.mu - step_size * grad_mu / h_mu
-    rho = q.rho - step_size * grad_rho / h_rho  # V2
+    mu = q.mu - lam * grad_mu / h_mu
+    rho = q.rho - lam * grad_rho / h_rho  # V2
     return DiagNormal(mu, rho)
 
 
@@ -242,9 +244,9 @@ def information_gain_taylor(
     h_mu, h_rho = bnn.kl_hessian_diag(q)
     grad_mu = check_array("grad_mu", grad_mu, h_mu.shape)
     grad_rho = check_array("grad_rho", grad_rho, h_mu.shape)
-    check_positive("step_size", step_size, ())
+    squared = check_positive("step_size", step_size, ()) ** 2
     form = np.sum(grad_mu**2 / h_mu + grad_rho**2 / h_rho)
-    return float(check_finite("gain", 0.5 * step_size**2 * form))  # V5
+    return float(check_finite("gain", 0.5 * squared * form))  # V5
 
 
 def information_gains(
@@ -396,12 +398,13 @@ class Batch(NamedTuple):
     truncated: Array  # (N,) bool: a time limit or the end of sampling cut it
 
 
-def model_actions(actions: Array, space: Space[Any]) -> Array:
+def model_actions(actions: Array, action_space: Space[Any]) -> Array:
     """Actions as the model sees them, (N, A): one-hot, or as a Box takes them.
 
     A Box takes them clipped to its bounds, and in its dtype: a Box of integers rounds.
     """
     # One column per discrete action.
+    space = action_space
     if isinstance(space, Discrete):
         check_array("actions", actions, (None,))
         indices = check_indices("actions", actions, int(space.n))
@@ -421,10 +424,10 @@ def model_actions(actions: Array, space: Space[Any]) -> Array:
     )
 
 
-def action_size(space: Space[Any]) -> int:
+def action_size(action_space: Space[Any]) -> int:
     """A: the columns of `model_actions`."""
-    nothing = np.zeros((0, *(getattr(space, "shape", None) or ())))
-    return model_actions(nothing, space).shape[1]
+    shape = getattr(action_space, "shape", None) or ()
+    return model_actions(np.zeros((0, *shape)), action_space).shape[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -474,6 +477,7 @@ def pool_statistics(pool: ReplayPool, action_space: Space[Any]) -> tuple[Array, 
     """
     bnn.check_kind("pool", pool, ReplayPool)
     check_count("rows of pool", len(pool))
+    check_array("pool.actions", pool.actions, (None, action_size(action_space)))
     rows = np.concatenate([pool.observations, pool.actions], axis=1)  # (n, K + A)
     center = rows.mean(axis=0)  # (K + A,)
     scale = spread(rows)
@@ -501,9 +505,10 @@ class NoBonus:
     """The plain agent: a bonus of 0."""
 
     def reward(self, batch: Batch, rng: Generator) -> Array:
-        return np.zeros(len(batch.rewards))
+        return np.zeros(len(check_batch(batch).rewards))
 
     def update(self, batch: Batch, rng: Generator) -> NoBonus:
+        check_batch(batch)
         return self
 
 
@@ -558,6 +563,9 @@ class Vime:
     center: Array  # (K + A,)
     scale: Array  # (K + A,)
 
+    def __post_init__(self) -> None:
+        check_vime(self)
+
     @property
     def layer_sizes(self) -> tuple[int, ...]:
         num_observed = self.pool.observations.shape[1]
@@ -572,6 +580,7 @@ class Vime:
     def reward(self, batch: Batch, rng: Generator) -> Array:
         """Raw gains (N,) in nats."""
         rows = self.model_rows(batch)
+        bnn.check_kind("rng", rng, Generator)
         s = self.settings
         if len(self.pool) < s.min_rows:
             return np.zeros(len(batch.rewards))
@@ -591,6 +600,7 @@ class Vime:
 
     def update(self, batch: Batch, rng: Generator) -> Vime:
         """Vime with the batch in its pool, and fitted once the pool holds min_rows."""
+        bnn.check_kind("rng", rng, Generator)
         pool = self.pool.extend(*self.model_rows(batch))
         center, scale = pool_statistics(pool, self.action_space)
         new = replace(self, pool=pool, center=center, scale=scale)
@@ -622,24 +632,30 @@ class Vime:
 
     def model_rows(self, batch: Batch) -> tuple[Array, Array, Array]:
         """The batch's columns as the pool stores them; ValueError unless finite."""
-        bnn.check_kind("batch", batch, Batch)
+        batch = check_batch(batch)
         shape = (len(batch.rewards), self.pool.observations.shape[1])
-        observations = check_array("observations", batch.observations, shape)
-        following = check_array("next_observations", batch.next_observations, shape)
+        check_array("observations", batch.observations, shape)
         actions = model_actions(batch.actions, self.action_space)
         check_array("actions", actions, (shape[0], None))
-        return observations, actions, following
+        return batch.observations, actions, batch.next_observations
 
     def normalized(
         self, observations: Array, actions: Array, next_observations: Array
     ) -> tuple[Array, Array]:
         """The model's inputs (N, K + A) and targets (N, K)."""
-        num_observed = observations.shape[1]
+        num_observed = self.pool.observations.shape[1]
+        observations = check_array("observations", observations, (None, num_observed))
+        num_rows = len(observations)
+        num_actions = len(self.center) - num_observed
+        actions = check_array("actions", actions, (num_rows, num_actions))
+        following = check_array(
+            "next_observations", next_observations, observations.shape
+        )
         raw = np.concatenate([observations, actions], axis=1)  # (N, K + A)
         inputs = (raw - self.center) / self.scale
         center = self.center[:num_observed]
         scale = self.scale[:num_observed]
-        return inputs, (next_observations - center) / scale
+        return inputs, (following - center) / scale
 
 
 def vime_init(
@@ -705,9 +721,45 @@ def check_indices(name: str, indices: Array, count: int) -> NDArray[np.int64]:
     return values.astype(np.int64)
 
 
+def check_batch(batch: Any) -> Batch:
+    """The batch with float64 arrays and flags, whose rows agree."""
+    bnn.check_kind("batch", batch, Batch)
+    rewards = check_array("rewards", batch.rewards, (None,))
+    rows = rewards.shape
+    observations = check_array("observations", batch.observations, (*rows, None))
+    shape = observations.shape
+    actions = check_array("actions", batch.actions)
+    check_array("actions", actions, (*rows, *actions.shape[1:]))
+    return Batch(
+        observations,
+        actions,
+        rewards,
+        check_array("next_observations", batch.next_observations, shape),
+        bnn.check_flags("terminated", batch.terminated, rows),
+        bnn.check_flags("truncated", batch.truncated, rows),
+    )
+
+
+def check_vime(bonus: Vime) -> None:
+    """Convert the arrays of the bonus, and check that all of its fields agree."""
+    bnn.check_kind("settings", bonus.settings, VimeSettings)
+    bnn.check_kind("pool", bonus.pool, ReplayPool)
+    width = bonus.pool.observations.shape[1] + action_size(bonus.action_space)
+    center = check_array("center", bonus.center, (width,))
+    bnn.set_fields(bonus, center=center)
+    bnn.check_posterior("q", bonus.q, bonus.layer_sizes)
+    bnn.check_prior(bonus.prior, bonus.q)
+    bnn.set_fields(
+        bonus,
+        adam=bnn.check_adam("adam", bonus.adam, (2 * len(bonus.q.mu),)),
+        scale=check_positive("scale", bonus.scale, (width,)),
+    )
+
+
 def check_pool(pool: ReplayPool) -> None:
     """Convert the pool's fields, and check that its columns have as many rows."""
     columns = [check_array(*each, (None, None)) for each in zip(COLUMNS, pool.columns)]
+    check_array(COLUMNS[2], columns[2], (None, columns[0].shape[1]))
     lengths = [len(values) for values in columns]
     if len(set(lengths)) > 1:
         raise ValueError(
