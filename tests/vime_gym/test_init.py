@@ -144,7 +144,8 @@ def forms(action: Any) -> list[Any]:
     """The action in every form that its space holds or that equals it."""
     if np.ndim(action) == 0:
         scalars = [kind(action) for kind in INTEGERS]
-        return [int(action), *scalars, *map(np.array, scalars)]
+        flag = [bool(action)] * int(action < 2)  # a bool is in a Discrete space
+        return [int(action), *scalars, *map(np.array, scalars), *flag]
     strided = np.repeat(action, 2)[::2]
     frozen = action.copy()
     frozen.setflags(write=False)
