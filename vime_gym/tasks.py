@@ -163,9 +163,10 @@ def cart_pole_step(state: CartPoleState, force: float, seconds: float) -> CartPo
 
     Raises ValueError unless all are finite numbers and the time is > 0.
     """
-    x, v1, theta, w1 = check_array("state", state, (4,)).tolist()
-    force = check_number("force", force)
-    seconds = float(check_positive("seconds", seconds, ()))
+    x, v1, theta, w1 = checked_state(state)
+    if not (quickly_finite(force, seconds) and seconds > 0.0):
+        force = check_number("force", force)
+        seconds = float(check_positive("seconds", seconds, ()))
     half = 0.5 * seconds
 
     # Velocities and accelerations at the start, twice at the midpoint, and at the end.
@@ -288,6 +289,14 @@ def quickly_finite(*numbers: Any) -> bool:
     return floats and math.isfinite(sum(numbers))
 
 
+def checked_state(state: CartPoleState) -> CartPoleState:
+    """The state. Raises ValueError unless it is 4 finite numbers."""
+    if type(state) is tuple and len(state) == 4 and quickly_finite(*state):
+        return state
+    x, v, theta, w = check_array("state", state, (4,)).tolist()
+    return x, v, theta, w
+
+
 def check_started(task: Any) -> None:
     """Raise ResetNeeded, naming the task, if it has no state."""
     if task.state is None:
@@ -310,9 +319,11 @@ def checked_action(action: Any, shape: tuple[int, ...]) -> NDArray[Any]:
 
     Raises ValueError unless it is of finite numbers and has this shape.
     """
+    floats = isinstance(action, np.ndarray) and action.dtype in (np.float32, float)
+    if floats and action.shape == shape and np.isfinite(action).all():
+        return action
     values = check_array("action", action, shape)
-    single = isinstance(action, np.ndarray) and action.dtype == np.float32
-    return action if single else values
+    return action if floats and action.dtype == np.float32 else values
 
 
 # ---------------------------------------------------------------- what `help` shows
