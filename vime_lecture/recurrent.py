@@ -22,7 +22,7 @@ import autograd.numpy as np
 import numpy as onp  # plain NumPy, for values without gradients
 from autograd.differential_operators import make_vjp
 from gymnasium import Env
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Discrete
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -31,19 +31,23 @@ from agents_ref import (
     OUTPUT_SCALE,
     Streams,
     check_fraction,
-    checked,
     curiosity,
     environment_action,
     log_softmax,
     network_init,
+    reset_env,
     sample_actions,
+    set_fields,
+    step_env,
 )
 from bnn_ref import (
     Array,
     check_array,
     check_choice,
     check_count,
-    check_finite,
+    check_flag,
+    check_function,
+    check_kind,
     check_not_negative,
     check_positive,
 )
@@ -179,13 +183,16 @@ class Steps(NamedTuple):
 
 
 def num_parameters(sizes: UnrealSizes) -> int:
-    """The number of weights P, biases included."""
+    """The number of weights P, biases included. Raises ValueError unless all sizes are whole numbers ≥ 1."""
+    check_kind("sizes", sizes, UnrealSizes)
+    for name, size in sizes._asdict().items():
+        check_count(f"sizes.{name}", size)
     return sum(i * o for i, o in sizes.layers().values())
 
 
 def layers_of(theta: Array, sizes: UnrealSizes) -> dict[str, Array]:
     """Each layer's weights from one flat vector (P,). Raises ValueError on another shape."""
-    check_theta(theta, sizes)
+    theta = check_theta(theta, sizes)
     blocks = {}
     begin = 0
     for name, shape in sizes.layers().items():
@@ -197,6 +204,8 @@ def layers_of(theta: Array, sizes: UnrealSizes) -> dict[str, Array]:
 
 def unreal_init(sizes: UnrealSizes, rng: Generator) -> Array:
     """Initial weights (P,): Glorot; biases 0 except the forget gate's; policy, value and control heads near 0."""
+    check_kind("rng", rng, Generator)
+    num_parameters(sizes)
     blocks = {}
     for name, (i, o) in sizes.layers().items():
         num_inputs = i - (name != "recurrent")
@@ -222,7 +231,7 @@ def affine(inputs: Array, weights: Array) -> Array:
 
 def encode(layers: dict[str, Array], inputs: Array) -> Array:
     """Encoder activations, (..., K) -> (..., encoded)."""
-    return np.tanh(affine(inputs, layers["encoder"]))
+    return bnn.tanh(affine(inputs, layers["encoder"]))
 
 
 def gate_inputs(layers: dict[str, Array], rows: Array, sizes: UnrealSizes) -> Array:
@@ -297,8 +306,9 @@ def replay_window(replay: Steps, num_steps: int, places: Array) -> Steps:
 
     Raises ValueError if places are not in [0, 1), or the replay has fewer steps.
     """
-    check_noise("places", places, replay.rewards.shape[1:])
-    check_window(num_steps, len(replay.rewards))
+    check_kind("replay", replay, Steps)
+    places = check_noise("places", places, replay.rewards.shape[1:])
+    num_steps = check_window(num_steps, len(replay.rewards))
     num_places = len(replay.rewards) - num_steps + 1
     first = (places * num_places).astype(int)
     times = first + onp.arange(num_steps)[:, None]  # (T, B)
@@ -330,8 +340,9 @@ def hidden_batch(batch: Batch, hidden: Array, next_hidden: Array) -> Batch:
     from old weights and become stale as the agent learns. `vime_lab.studies.labyrinth.drifts` measures this drift.
     Source: [Lecture].
     """
-    check_array("next_hidden", next_hidden, hidden.shape)
-    check_array("hidden", hidden, (len(batch.rewards), *hidden.shape[1:]))
+    check_kind("batch", batch, Batch)
+    hidden = check_array("hidden", hidden, (len(batch.rewards), None))
+    next_hidden = check_array("next_hidden", next_hidden, hidden.shape)
     return batch._replace(observations=hidden, next_observations=next_hidden)  # U12
 
 
@@ -401,22 +412,31 @@ class Position(NamedTuple):
 def begin(
     envs: Sequence[Env[Any, Any]], settings: UnrealSettings, rng: Generator
 ) -> Position:
-    """The position after resetting each environment with its own seed. Raises ValueError if there is none."""
-    if not envs:
-        raise ValueError("envs must be at least 1, got 0")
+    """The position after resetting each environment with its own seed.
+
+    Raises ValueError if there is none, if two are the same object, or if their spaces differ.
+    """
+    check_environments(envs)
     sizes = settings.sizes(envs[0])
     seeds = [int(rng.integers(2**31)) for _ in envs]
-    observations = [env.reset(seed=seed)[0] for env, seed in zip(envs, seeds)]
-    images = stacked(observations, 0)
+    observations = [reset_env(env, 0, seed) for env, seed in zip(envs, seeds)]
+    images = stacked(observations, envs[0], 0)
     rows = begin_episodes(images, settings, sizes)
     state = onp.zeros((len(envs), 2 * sizes.hidden))
     return Position(images, rows, state, onp.zeros(len(envs)))
 
 
-def stacked(observations: Sequence[Any], step: int) -> NDArray[Any]:
-    """All environments' images, (B, H, W, C). Raises ValueError, naming the step, unless finite."""
-    images = [checked(each, "observation", step) for each in observations]
-    return onp.stack(images)  # (B, H, W, C)
+def stacked(
+    observations: Sequence[Array], env: Env[Any, Any], step: int
+) -> NDArray[Any]:
+    """All environments' images, (B, H, W, C). Raises ValueError, naming the step, on a shape outside the space."""
+    shape = env.observation_space.shape
+    for each in observations:
+        if each.shape != shape:
+            raise ValueError(
+                f"observation must have shape {shape}, got {each.shape} at step {step}"
+            )
+    return onp.stack(observations)  # (B, H, W, C)
 
 
 def begin_episodes(
@@ -469,19 +489,15 @@ def stepped(
 ) -> tuple[NDArray[Any], Array, Flags, Flags]:
     """Images (B, H, W, C), rewards (B,), terminated (B,) and truncated (B,) after actions (B,).
 
-    Raises ValueError, naming the step, if an observation or reward is not finite.
+    Raises ValueError, naming the step, if an observation or reward is not finite or has another shape.
     """
     results = [
-        env.step(environment_action(action, env.action_space))
+        step_env(env, environment_action(action, env.action_space), step)
         for env, action in zip(envs, actions)
     ]
-    observations, rewards, ends, cuts, _ = zip(*results)
-    return (
-        stacked(observations, step),
-        checked(rewards, "reward", step),
-        onp.array(ends, dtype=bool),
-        onp.array(cuts, dtype=bool),
-    )
+    observations, rewards, ends, cuts = zip(*results)
+    images = stacked(observations, envs[0], step)
+    return images, onp.array(rewards), onp.array(ends), onp.array(cuts)
 
 
 def controlled(
@@ -516,8 +532,8 @@ def restarted(
     if not ended.any():
         return position
     images, rows, state, returns = (column.copy() for column in position)
-    observations = [env.reset()[0] for env, over in zip(envs, ended) if over]
-    images[ended] = stacked(observations, step)
+    observations = [reset_env(env, step) for env, over in zip(envs, ended) if over]
+    images[ended] = stacked(observations, envs[0], step)
     rows[ended] = begin_episodes(images[ended], settings, sizes)
     state[ended] = 0.0
     returns[ended] = 0.0
@@ -573,7 +589,7 @@ def interact(
     Raises ValueError unless noise is (T, B) in [0, 1) with T ≥ 1. Raises ValueError, naming the step, if an
     observation or reward is not finite.
     """
-    check_noise("noise", noise, (len(noise), len(envs)))
+    noise = check_noise("noise", noise, (None, len(envs)))
     check_count("steps of noise", len(noise))
     sizes = settings.sizes(envs[0])
     layers = layers_of(theta, sizes)
@@ -740,7 +756,7 @@ def batch_losses(
 
 def clipped(gradient: Array, max_norm: float) -> Array:
     """The gradient, scaled down to norm max_norm if it is longer. Raises ValueError unless it is finite."""
-    check_finite("gradient", gradient)
+    gradient = check_array("gradient", gradient, (None,))
     norm = onp.linalg.norm(gradient)
     return gradient * (max_norm / norm) if norm > max_norm else gradient
 
@@ -799,10 +815,12 @@ def train_a2c(
     streams.replay, so its draws do not change the agent's.
     Source: [UNREAL]; [Lecture] "Algorithm" for the bonus.
     """
-    check_count("num_updates", num_updates)
-    bonus = bonus or NoBonus()
+    bonus = NoBonus() if bonus is None else bonus
+    num_updates = check_count("num_updates", num_updates)
+    check_agent(streams, settings, bonus)
     position = begin(envs, settings, streams.environment)
     sizes = settings.sizes(envs[0])
+    theta = check_theta(theta, sizes)
     adam = bnn.adam_init(len(theta))
     history: tuple[float, ...] = ()
     replay: Steps | None = None
@@ -841,52 +859,102 @@ def train_a2c(
 
 
 def check_unreal_settings(settings: UnrealSettings) -> None:
-    """Raise ValueError, naming the setting, if a setting is out of range."""
-    for name in ("input_cell", "control_cell", "encoded", "hidden"):
-        check_count(name, getattr(settings, name))
-    for name in ("num_steps", "replay_steps", "reward_windows"):
-        check_count(name, getattr(settings, name))
+    """Convert the numbers of the settings, and check all of them."""
+    check_kind("weights", settings.weights, LossWeights)
+    check_choice("control", settings.control, get_args(Control))
+    check_choice("bonus_sees", settings.bonus_sees, get_args(View))
+    rules = {
+        check_count: (
+            *("input_cell", "control_cell", "encoded", "hidden"),
+            *("num_steps", "replay_steps", "reward_windows"),
+        ),
+        check_fraction: ("gamma", "control_gamma"),
+        check_positive_number: ("learning_rate", "max_norm", "reward_scale"),
+        check_not_negative: ("eta",),
+        check_flag: ("memory", "normalize"),
+    }
+    for check, names in rules.items():
+        for name in names:
+            set_fields(settings, **{name: check(name, getattr(settings, name))})
     if settings.replay_steps < settings.num_steps:
         raise ValueError(
             f"replay_steps must be >= num_steps {settings.num_steps}, got {settings.replay_steps}"
         )
-    check_choice("control", settings.control, get_args(Control))
-    check_choice("bonus_sees", settings.bonus_sees, get_args(View))
-    check_fraction("gamma", settings.gamma)
-    check_fraction("control_gamma", settings.control_gamma)
-    for name in ("learning_rate", "max_norm", "reward_scale"):
-        check_positive(name, getattr(settings, name))
-    check_not_negative("eta", settings.eta)
-    if not isinstance(settings.memory, bool):
-        raise ValueError(f"memory must be True or False, got {settings.memory!r}")
+
+
+def check_positive_number(name: str, value: float) -> float:
+    """The value. Raises ValueError unless it is a number > 0."""
+    return float(check_positive(name, value, ()))
+
+
+def check_agent(streams: Streams, settings: UnrealSettings, bonus: Bonus) -> None:
+    """Raise ValueError unless the arguments of `train_a2c` are what their names say."""
+    check_kind("settings", settings, UnrealSettings)
+    check_function("bonus.reward", getattr(bonus, "reward", None))
+    check_kind("streams", streams, Streams)
+    for name, rng in zip(streams._fields, streams):
+        check_kind(f"streams.{name}", rng, Generator)
 
 
 def checked_spaces(env: Env[Any, Any]) -> tuple[tuple[int, ...], int]:
-    """The images' shape and the number of actions. Raises ValueError unless uint8 (H, W, C) and discrete."""
+    """The images' shape and the number of actions.
+
+    Raises ValueError unless observations are uint8 images, channels last, and actions are Discrete.
+    """
     space = env.observation_space
     actions = env.action_space
     shape = space.shape or ()
-    is_image = len(shape) == 3 and space.dtype == onp.uint8
-    if not is_image or not isinstance(actions, Discrete):
+    is_image = isinstance(space, Box) and len(shape) == 3 and space.dtype == onp.uint8
+    if not is_image:
         raise ValueError(
-            f"env must have images (H, W, C) of uint8 and discrete actions, got {space} and {actions}"
+            f"observation_space must be a Box of uint8 images (H, W, C), got {space}"
         )
+    if shape[2] > min(shape[:2]):
+        raise ValueError(
+            f"observation_space must have channels last, (H, W, C) with C <= H and C <= W, got {shape}"
+        )
+    if not isinstance(actions, Discrete):
+        raise ValueError(f"action_space must be Discrete, got {actions}")
     return shape, int(actions.n)
 
 
-def check_theta(theta: Array, sizes: UnrealSizes) -> None:
-    """Raise ValueError unless theta has the network's number of weights."""
-    shape = (num_parameters(sizes),)
-    if onp.shape(theta) != shape:
-        raise ValueError(f"theta must have shape {shape}, got {onp.shape(theta)}")
+def check_environments(envs: Sequence[Env[Any, Any]]) -> None:
+    """Raise ValueError unless there is an environment, all are different objects, and their spaces are equal."""
+    check_kind("envs", envs, Sequence)
+    if len(envs) == 0:
+        raise ValueError("envs must be at least 1, got 0")
+    for n, env in enumerate(envs):
+        check_kind(f"envs[{n}]", env, Env)
+    first = envs[0]
+    seen: dict[int, int] = {}
+    for n, env in enumerate(envs):
+        earlier = seen.setdefault(id(env.unwrapped), n)
+        if earlier != n:
+            raise ValueError(
+                f"envs must be different objects, got one as envs[{earlier}] and envs[{n}]"
+            )
+        for name in ("observation_space", "action_space"):
+            space = getattr(env, name)
+            expected = getattr(first, name)
+            if space != expected:
+                raise ValueError(
+                    f"envs must have equal spaces, got {name} {space} in envs[{n}] and {expected} in envs[0]"
+                )
 
 
-def check_window(num_steps: int, length: int) -> None:
-    """Raise ValueError unless num_steps is from 1 to the replay's length."""
-    if not 1 <= num_steps <= length:
+def check_theta(theta: Array, sizes: UnrealSizes) -> Array:
+    """The weights. Raises ValueError unless theta has the network's number of weights, all finite."""
+    return check_array("theta", theta, (num_parameters(sizes),))
+
+
+def check_window(num_steps: int, length: int) -> int:
+    """The number of steps. Raises ValueError unless it is from 1 to the replay's length."""
+    num_steps = check_count("num_steps", num_steps)
+    if num_steps > length:
         raise ValueError(
             f"num_steps must be from 1 to the replay's {length}, got {num_steps}"
         )
+    return num_steps
 
 
 if __name__ == "__main__":

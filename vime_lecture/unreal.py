@@ -22,8 +22,16 @@ import numpy as onp  # plain NumPy, for values without gradients
 from autograd.scipy.special import expit
 from numpy.typing import ArrayLike, NDArray
 
-from agents_ref import check_fraction, log_softmax
-from bnn_ref import Array, check_array, check_count, check_finite, check_not_negative
+from agents_ref import check_fraction, log_softmax, set_fields
+from bnn_ref import (
+    Array,
+    check_array,
+    check_count,
+    check_flags,
+    check_kind,
+    check_not_negative,
+    tanh,
+)
 from vime_ref import check_indices
 
 # ---------------------------------------------------------------- constants
@@ -50,9 +58,8 @@ def pixel_control_rewards(observations: ArrayLike, cell_size: int) -> Array:
     >>> pixel_control_rewards(onp.array([[[[3], [0]]], [[[0], [2]]]], dtype=onp.uint8), 1)
     array([[[3., 2.]]])
     """
-    observations = onp.asarray(observations)
+    observations = check_array("observations", observations)
     check_episode("observations", observations, "H, W, C")
-    check_finite("observations", observations)
     before = observations[:-1]  # (T, H, W, C)
     after = observations[1:]  # (T, H, W, C)
     return pixel_changes(before, after, cell_size)
@@ -63,17 +70,16 @@ def pixel_changes(before: ArrayLike, after: ArrayLike, cell_size: int) -> Array:
 
     Images (..., H, W, C) of any number type are cast before subtracting, because uint8 would wrap around.
     """
-    before = onp.asarray(before, dtype=float)
-    after = onp.asarray(after, dtype=float)
-    check_array("after", after, before.shape)
+    before = check_array("before", before)
+    after = check_array("after", after, before.shape)
     changes = cell_means(onp.abs(after - before), cell_size)
     return changes.mean(axis=-1)  # (..., H/cell, W/cell)  U1
 
 
 def cell_means(images: ArrayLike, cell_size: int) -> Array:
     """Mean over each cell of cell_size by cell_size pixels: (..., H, W, C) -> (..., H/cell, W/cell, C)."""
-    images = onp.asarray(images, dtype=float)
-    check_cells(images, cell_size)
+    images = check_array("images", images)
+    cell_size = check_cells(images, cell_size)
     *lead, height, width, channels = images.shape
     down = height // cell_size
     right = width // cell_size
@@ -95,8 +101,7 @@ def feature_control_rewards(activations: ArrayLike) -> Array:
     Raises ValueError unless activations are finite and (T+1, G) with T ≥ 1.
     Source: [UNREAL].
     """
-    activations = onp.asarray(activations, dtype=float)
-    check_finite("activations", activations)
+    activations = check_array("activations", activations)
     check_episode("activations", activations, "G")
     return activations[1:]  # (T, G)  U2
 
@@ -125,9 +130,10 @@ def n_step_returns(
     >>> n_step_returns([0.0, 1.0, 2.0], [7.0, 7.0, 4.0], [0, 1, 0], [0, 0, 0], gamma=0.5)
     array([0.5, 1. , 4. ])
     """
-    rewards = onp.asarray(rewards, dtype=float)
-    next_values = onp.asarray(next_values, dtype=float)
-    check_path(rewards, next_values, gamma)
+    rewards = check_array("rewards", rewards)
+    next_values = check_array("next_values", next_values, rewards.shape)
+    gamma = check_fraction("gamma", gamma)
+    check_some_rows(rewards)
     ends = flags_over("terminated", terminated, rewards.shape)
     cuts = flags_over("truncated", truncated, rewards.shape)
 
@@ -158,9 +164,9 @@ def n_step_q_targets(
     Raises ValueError like `n_step_returns`, and if A = 0.
     Source: [UNREAL].
     """
-    next_q_values = onp.asarray(next_q_values, dtype=float)
-    check_finite("next_q_values", next_q_values)
-    check_next_q_values(next_q_values, onp.ndim(rewards))
+    rewards = check_array("rewards", rewards)
+    next_q_values = check_array("next_q_values", next_q_values, (*rewards.shape, None))
+    check_count("actions of next_q_values", next_q_values.shape[-1])
     next_values = next_q_values.max(axis=-1)  # (T, ...)  U3
     return n_step_returns(rewards, next_values, terminated, truncated, gamma=gamma)
 
@@ -176,7 +182,8 @@ def dueling(values: Array, advantages: Array) -> Array:
     >>> dueling(onp.array(1.0), onp.array([0.0, 4.0]))
     array([-1.,  3.])
     """
-    check_advantages(values, advantages)
+    advantages = check_advantages(advantages)
+    values = check_array("values", values, onp.shape(advantages)[:-1])
     mean = np.mean(advantages, axis=-1, keepdims=True)  # (..., 1)
     return values[..., None] + advantages - mean  # (..., A)  U4
 
@@ -190,8 +197,7 @@ def reward_class(rewards: ArrayLike) -> Rows:
     >>> reward_class([-0.5, 0.0, 10.0])
     array([0, 1, 2])
     """
-    rewards = onp.asarray(rewards, dtype=float)
-    check_finite("rewards", rewards)
+    rewards = check_array("rewards", rewards)
     return onp.sign(rewards).astype(int) + 1
 
 
@@ -222,13 +228,13 @@ def sample_reward_windows(
     Raises ValueError if noise is outside [0, 1) or NaN.
     Source: [UNREAL].
     """
-    rewards = onp.asarray(rewards, dtype=float)
-    coins = onp.asarray(coins, dtype=float)
-    places = onp.asarray(places, dtype=float)
-    check_windows(rewards, ended, coins, places)
+    rewards = check_array("rewards", rewards)
+    flags = check_flags("ended", ended, rewards.shape)
+    coins = check_noise("coins", coins, (None,))
+    places = check_noise("places", places, coins.shape)
 
     # The windows of each kind.
-    fits = reward_prediction_windows(ended)
+    fits = reward_prediction_windows(flags)
     paid = onp.argwhere(fits & (rewards != 0))  # (windows, axes)
     unpaid = onp.argwhere(fits & (rewards == 0))  # (windows, axes)
     if not len(paid) + len(unpaid):
@@ -253,8 +259,8 @@ def policy_loss(logits: Array, actions: Rows, advantages: Array) -> Array:
     Raises ValueError unless the shapes fit, no axis is empty, and all values are finite.
     Source: [A3C].
     """
-    check_last_axes("logits", logits, "A")
-    check_array("advantages", advantages, onp.shape(logits)[:-1])
+    logits = check_last_axes("logits", logits, "A")
+    advantages = check_array("advantages", advantages, onp.shape(logits)[:-1])
     log_p = chosen(log_softmax(logits), actions, "actions")  # (...)
     return -np.mean(advantages * log_p)  # ()  U11
 
@@ -265,7 +271,7 @@ def policy_entropy(logits: Array) -> Array:
     Raises ValueError if an axis is empty or a logit is not finite.
     Source: [A3C].
     """
-    check_last_axes("logits", logits, "A")
+    logits = check_last_axes("logits", logits, "A")
     log_p = log_softmax(logits)  # (..., A)
     entropies = np.sum(np.exp(log_p) * log_p, axis=-1)  # (...), negative
     return -np.mean(entropies)  # ()
@@ -277,8 +283,8 @@ def value_loss(values: Array, returns: Array) -> Array:
     Raises ValueError unless the shapes fit, no axis is empty, and all values are finite.
     Source: [A3C], [UNREAL].
     """
-    check_last_axes("values", values)
-    check_array("returns", returns, onp.shape(values))
+    values = check_last_axes("values", values)
+    returns = check_array("returns", returns, onp.shape(values))
     return 0.5 * np.mean((returns - values) ** 2)  # ()
 
 
@@ -291,9 +297,9 @@ def control_loss(q_values: Array, actions: NDArray[Any], targets: Array) -> Arra
     Raises ValueError unless the shapes fit, no axis is empty, and all values are finite.
     Source: [UNREAL].
     """
-    check_last_axes("q_values", q_values, "G", "A")
-    check_array("actions", actions, onp.shape(q_values)[:-2])
-    check_array("targets", targets, onp.shape(q_values)[:-1])
+    q_values = check_last_axes("q_values", q_values, "G", "A")
+    actions = check_array("actions", actions, onp.shape(q_values)[:-2])
+    targets = check_array("targets", targets, onp.shape(q_values)[:-1])
     num_controls = q_values.shape[-2]
     repeated = onp.repeat(actions[..., None], num_controls, axis=-1)  # (..., G)
     taken = chosen(q_values, repeated, "actions")  # (..., G)
@@ -308,17 +314,17 @@ def reward_prediction_loss(logits: Array, classes: Rows) -> Array:
     Raises ValueError unless the shapes fit, no axis is empty, and all values are finite.
     Source: [UNREAL].
     """
-    check_last_axes("logits", logits, "3")
-    check_array("logits", logits, (len(logits), CLASSES))
+    logits = check_last_axes("logits", logits, "3")
+    check_array("logits", logits, (None, CLASSES))
     log_p = log_softmax(logits)  # (N, 3)
     return -np.mean(chosen(log_p, classes, "classes"))  # ()  U6
 
 
-def chosen(values: Array, indices: NDArray[Any], name: str) -> Array:
+def chosen(values: Array, indices: ArrayLike, name: str) -> Array:
     """values (..., A) at the indices (...). Raises ValueError, with this name, unless they are indices below A."""
-    check_array(name, indices, values.shape[:-1])
-    check_indices(name, indices, values.shape[-1])
-    one_hot = onp.eye(values.shape[-1])[indices.astype(int)]  # (..., A)
+    given = check_array(name, indices, values.shape[:-1])
+    flat = check_indices(name, given.ravel(), values.shape[-1])
+    one_hot = onp.eye(values.shape[-1])[flat].reshape(values.shape)  # (..., A)
     return np.sum(values * one_hot, axis=-1)  # (...)
 
 
@@ -352,7 +358,7 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         for name, weight in vars(self).items():
-            check_not_negative(name, weight)
+            set_fields(self, **{name: check_not_negative(name, weight)})
 
     def vector(self) -> Array:
         """The weights (6,) in the order of `Losses`: 1 for the policy, and a negative weight for the entropy."""
@@ -366,9 +372,16 @@ def unreal_loss(losses: Losses, weights: LossWeights) -> Array:
 
         L = [L_π + λ_V L_V − β H] + λ_VR L_VR + λ_C L_C + λ_RP L_RP
 
+    Raises ValueError unless the losses are finite numbers.
     Source: [UNREAL]; the bracket is [A3C]'s.
     """
-    return np.dot(weights.vector(), np.array(list(losses)))  # ()  U9
+    check_kind("weights", weights, LossWeights)
+    check_kind("losses", losses, Losses)
+    parts = [
+        check_array(f"losses.{name}", part, ())
+        for name, part in losses._asdict().items()
+    ]
+    return np.dot(weights.vector(), np.array(parts))  # ()  U9
 
 
 # ---------------------------------------------------------------- LSTM
@@ -387,7 +400,11 @@ def lstm_step(
     Raises ValueError unless all have these shapes and are finite.
     Source: [LSTM].
     """
-    check_lstm(gate_inputs, hidden, cell, weights)
+    hidden = check_array("hidden", hidden, (None, None))
+    rows, units = onp.shape(hidden)
+    gate_inputs = check_array("gate_inputs", gate_inputs, (rows, 4 * units))
+    cell = check_array("cell", cell, (rows, units))
+    weights = check_array("weights", weights, (units, 4 * units))
     gates = gate_inputs + np.dot(hidden, weights)  # (B, 4H)
     return lstm_gated(gates, cell)
 
@@ -395,8 +412,8 @@ def lstm_step(
 def lstm_gated(gates: Array, cell: Array) -> tuple[Array, Array]:
     """h′ and c′, (B, H) each, from the cell (B, H) and gates (B, 4H) in the order i, f, o, g. [LSTM]"""
     i, f, o, g = np.split(gates, 4, axis=-1)  # (B, H) each
-    cell = expit(f) * cell + expit(i) * np.tanh(g)
-    hidden = expit(o) * np.tanh(cell)  # (B, H)  U10
+    cell = expit(f) * cell + expit(i) * tanh(g)
+    hidden = expit(o) * tanh(cell)  # (B, H)  U10
     return hidden, cell
 
 
@@ -405,10 +422,10 @@ def lstm_gated(gates: Array, cell: Array) -> tuple[Array, Array]:
 
 def checked_flags(name: str, flags: ArrayLike) -> Flags:
     """Booleans (T, ...) from booleans or the numbers 0 and 1. Raises ValueError on other values or without an axis."""
-    flags = onp.asarray(flags)
-    if flags.ndim == 0 or onp.any((flags != 0) & (flags != 1)):
-        raise ValueError(f"{name} must be (T, ...) with true and false, got {flags}")
-    return flags.astype(bool)
+    axes = onp.ndim(flags)
+    if axes == 0:
+        raise ValueError(f"{name} must be (T, ...), got a value without an axis")
+    return check_flags(name, flags, (None,) * axes).astype(bool)
 
 
 def flags_over(name: str, flags: ArrayLike, shape: tuple[int, ...]) -> Flags:
@@ -420,23 +437,25 @@ def flags_over(name: str, flags: ArrayLike, shape: tuple[int, ...]) -> Flags:
     return flags.reshape(*flags.shape, *ones)  # (T, ..., 1, ...)
 
 
-def check_noise(name: str, noise: Array, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless the noise has this shape and lies in [0, 1)."""
-    check_array(name, noise, shape)
+def check_noise(name: str, noise: ArrayLike, shape: tuple[int | None, ...]) -> Array:
+    """The noise as an array. Raises ValueError unless it has this shape and lies in [0, 1)."""
+    noise = check_array(name, noise, shape)
     if onp.any((noise < 0) | (noise >= 1)):
         raise ValueError(
             f"{name} must be in [0, 1), got {onp.min(noise)} to {onp.max(noise)}"
         )
+    return noise
 
 
-def check_last_axes(name: str, values: Array, *axes: str) -> None:
-    """Raise ValueError unless the values are finite, end in these axes, and have no axis of length 0."""
+def check_last_axes(name: str, values: ArrayLike, *axes: str) -> Any:
+    """The values as an array. Raises ValueError unless finite, with these last axes, and with no axis of length 0."""
+    values = check_array(name, values)
     shape = onp.shape(values)
     if len(shape) < len(axes) or 0 in shape:
         raise ValueError(
             f"{name} must be ({', '.join(('...', *axes))}) with no axis of length 0, got {shape}"
         )
-    check_finite(name, values)
+    return values
 
 
 def check_episode(name: str, values: Array, axes: str) -> None:
@@ -447,60 +466,29 @@ def check_episode(name: str, values: Array, axes: str) -> None:
         )
 
 
-def check_cells(images: Array, cell_size: int) -> None:
-    """Raise ValueError unless images are nonempty (..., H, W, C), with H and W multiples of the cell size."""
-    check_count("cell_size", cell_size)
+def check_cells(images: Array, cell_size: int) -> int:
+    """The cell size. Raises ValueError unless images are nonempty (..., H, W, C), with H and W multiples of it."""
+    cell_size = check_count("cell_size", cell_size)
     shape = images.shape[-3:]
     if len(shape) < 3 or 0 in shape or shape[0] % cell_size or shape[1] % cell_size:
-        wanted = f"nonempty (..., H, W, C) with H and W multiples of {cell_size}"
+        wanted = f"nonempty (..., H, W, C), H and W multiples of cell_size {cell_size}"
         raise ValueError(f"images must be {wanted}, got {images.shape}")
+    return cell_size
 
 
-def check_path(rewards: Array, next_values: Array, gamma: float) -> None:
-    """Raise ValueError unless rewards and next values have one shape, at least one row, and are finite."""
-    check_fraction("gamma", gamma)
-    check_finite("rewards", rewards)
-    check_array("next_values", next_values, rewards.shape)
-    if rewards.shape[:1] in ((), (0,)):
-        raise ValueError(f"rewards must have at least 1 row, got {rewards.shape}")
-
-
-def check_next_q_values(next_q_values: Array, axes_of_rewards: int) -> None:
-    """Raise ValueError unless the values have the axes of rewards and an axis of A ≥ 1 actions."""
-    if next_q_values.ndim != axes_of_rewards + 1 or next_q_values.shape[-1] == 0:
-        raise ValueError(
-            f"next_q_values must have the axes of rewards and A >= 1, got {next_q_values.shape}"
-        )
-
-
-def check_advantages(values: Array, advantages: Array) -> None:
-    """Raise ValueError unless values are (...) and advantages (..., A), A ≥ 1, all finite."""
+def check_advantages(advantages: Array) -> Array:
+    """The advantages. Raises ValueError unless they are (..., A), A ≥ 1, all finite."""
+    advantages = check_array("advantages", advantages)
     shape = onp.shape(advantages)
     if shape[-1:] in ((), (0,)):
         raise ValueError(f"advantages must be (..., A) with A >= 1, got {shape}")
-    check_array("values", values, shape[:-1])
-    check_finite("advantages", advantages)
+    return advantages
 
 
-def check_windows(
-    rewards: Array, ended: ArrayLike, coins: Array, places: Array
-) -> None:
-    """Raise ValueError unless rewards are finite, ended has their shape, and coins and places are noise (N,)."""
-    check_finite("rewards", rewards)
-    check_array("ended", onp.asarray(ended), rewards.shape)
-    check_noise("coins", coins, (coins.size,))
-    check_noise("places", places, (coins.size,))
-
-
-def check_lstm(gate_inputs: Array, hidden: Array, cell: Array, weights: Array) -> None:
-    """Raise ValueError unless the shapes are (B, 4H), (B, H), (B, H) and (H, 4H), and all are finite."""
-    if onp.ndim(hidden) != 2:
-        raise ValueError(f"hidden must be (B, H), got {onp.shape(hidden)}")
-    rows, units = onp.shape(hidden)
-    check_array("gate_inputs", gate_inputs, (rows, 4 * units))
-    check_finite("hidden", hidden)
-    check_array("cell", cell, (rows, units))
-    check_array("weights", weights, (units, 4 * units))
+def check_some_rows(rewards: Array) -> None:
+    """Raise ValueError unless there is at least one row."""
+    if rewards.shape[:1] in ((), (0,)):
+        raise ValueError(f"rewards must have at least 1 row, got {rewards.shape}")
 
 
 if __name__ == "__main__":

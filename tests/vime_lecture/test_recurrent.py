@@ -322,10 +322,10 @@ def slow_prediction_loss(
     return total / len(classes)
 
 
-def test_learning_step_refuses_a_gradient_that_is_not_finite() -> None:
+def test_learning_step_refuses_weights_that_are_not_finite() -> None:
     theta, settings = make_theta(5), UnrealSettings()
     batch, adam = make_batch(5, settings, theta), bnn.adam_init(len(theta))
-    with pytest.raises(ValueError, match="gradient must be finite, got nan"):
+    with pytest.raises(ValueError, match="theta must be finite, got nan"):
         recurrent.learning_step(theta * np.nan, adam, batch, settings, SIZES)
 
 
@@ -688,7 +688,9 @@ def test_train_a2c_against_its_lines_by_hand() -> None:
 
 def test_environments_begin_by_seeds_of_their_own() -> None:
     images = [
-        recurrent.begin([Cue()] * 8, SMALL, np.random.default_rng(seed)).images
+        recurrent.begin(
+            [Cue() for _ in range(8)], SMALL, np.random.default_rng(seed)
+        ).images
         for seed in (0, 0, 1)
     ]
     np.testing.assert_array_equal(images[0], images[1])
@@ -1021,7 +1023,10 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
     ("control_gamma must be", lambda: UnrealSettings(control_gamma=2.0)),
     ("eta must be", lambda: UnrealSettings(eta=-1.0)),
     ("memory must be True or False, got 0.5", lambda: UnrealSettings(memory=0.5)),
-    ("env must have images .* of uint8", lambda: UnrealSettings().sizes(Bright())),
+    (
+        "observation_space must be a Box of uint8 images",
+        lambda: UnrealSettings().sizes(Bright()),
+    ),
     ("noise must have shape", lambda: walk(np.zeros((2, 2)))),
     ("noise must have shape", lambda: walk(np.zeros(2))),
     (r"noise must be in \[0, 1\)", lambda: walk(np.ones((2, 1)))),
@@ -1041,7 +1046,10 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
         "gradient must be finite, got inf",
         lambda: recurrent.clipped(np.array([1.0, math.inf]), 0.5),
     ),
-    ("env must have images", lambda: UnrealSettings().sizes(gym.make("CartPole-v1"))),
+    (
+        "observation_space must be a Box of uint8 images",
+        lambda: UnrealSettings().sizes(gym.make("CartPole-v1")),
+    ),
     (
         "envs must be at least 1",
         lambda: recurrent.begin([], UnrealSettings(), np.random.default_rng(0)),

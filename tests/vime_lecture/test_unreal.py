@@ -544,7 +544,7 @@ def bad_lstm(name: str, values: np.ndarray) -> Callable[[], object]:
 
 
 ERRORS: list[tuple[str, Callable[[], object]]] = [
-    ("multiples of 3", lambda: unreal.pixel_control_rewards(FILM, 3)),
+    ("multiples of cell_size 3", lambda: unreal.pixel_control_rewards(FILM, 3)),
     (
         r"images must be nonempty \(..., H, W, C\)",
         lambda: unreal.pixel_control_rewards(FILM[..., :0], 1),
@@ -597,23 +597,23 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
     ),
     ("truncated must", lambda: unreal.n_step_returns(FILM, FILM, NO, NO[:2], gamma=1)),
     (
-        "next_q_values must have .* A >= 1",
+        "actions of next_q_values must be a whole number >= 1, got 0",
         lambda: unreal.n_step_q_targets(ROWS, Q[:, 0, :0], NO, NO, gamma=1),
     ),
     (
         "next_q_values must be finite",
-        lambda: unreal.n_step_q_targets(ROWS, FILM[0, 0] + np.nan, NO, NO, gamma=1),
+        lambda: unreal.n_step_q_targets(ROWS, Q[:, 0] + np.nan, NO, NO, gamma=1),
     ),
     (
-        "terminated must be .* true and false",
+        "terminated must be flags",
         lambda: unreal.n_step_returns(ROWS, ROWS, [0, 2, 0], NO, gamma=1),
     ),
     (
-        "truncated must be .* true and false",
+        "truncated must be finite",
         lambda: unreal.n_step_returns(ROWS, ROWS, NO, NAN, gamma=1),
     ),
     (
-        "terminated must be .* true and",
+        "terminated must be flags of shape",
         lambda: unreal.n_step_q_targets(ROWS, Q[:, 0], [0.5, 0, 0], NO, gamma=1),
     ),
     ("values must have shape", lambda: unreal.dueling(ROWS, np.zeros((2, 4)))),
@@ -625,12 +625,12 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
         lambda: unreal.dueling(np.array(1.0), np.array(0.0)),
     ),
     (
-        "ended must be .* true and false",
+        "ended must be flags",
         lambda: unreal.reward_prediction_windows([0, 2, 0]),
     ),
     (r"ended must be \(T", lambda: unreal.reward_prediction_windows(True)),
     (
-        "ended must be .* true and false, ",
+        "ended must be flags of",
         lambda: unreal.sample_reward_windows(ROWS, ROWS + 0.5, ROWS, ROWS),
     ),
     ("coins must be finite", lambda: unreal.sample_reward_windows(ROWS, NO, NAN, ROWS)),
@@ -640,7 +640,7 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
     ),
     ("rewards must be finite", lambda: unreal.reward_class([math.nan])),
     (
-        "ended must have shape",
+        r"ended must be flags of shape \(3,\), got \(2,\)",
         lambda: unreal.sample_reward_windows(ROWS, NO[:2], ROWS, ROWS),
     ),
     (
@@ -725,7 +725,7 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
         lambda: unreal.control_loss(Q[:0], FIRST[:0], Q[:0, :, 0]),
     ),
     ("actions must have shape", lambda: unreal.control_loss(Q, FIRST[:2], Q[..., 0])),
-    (r"hidden must be \(B, H\)", bad_lstm("hidden", np.zeros(3))),
+    ("hidden must have shape", bad_lstm("hidden", np.zeros(3))),
     ("gate_inputs must have shape", bad_lstm("gate_inputs", np.zeros((2, 9)))),
     ("cell must have shape", bad_lstm("cell", np.zeros((2, 1)))),
     ("weights must have shape", bad_lstm("weights", np.zeros((12, 3)))),
@@ -734,6 +734,25 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
         for name, values in LSTM.items()
     ],
     ("control must be >= 0", lambda: LossWeights(control=-1.0)),
+    ("entropy must hold real numbers", lambda: LossWeights(entropy=True)),
+    ("before must hold real numbers", lambda: unreal.pixel_changes(FILM * 1j, FILM, 1)),
+    ("images must be finite", lambda: unreal.cell_means(FILM + np.nan, 1)),
+    ("cell_size must be a whole", lambda: unreal.cell_means(FILM, True)),
+    ("rewards must be an array", lambda: unreal.reward_class([[1.0], [1.0, 2.0]])),
+    (
+        "weights must be a LossWeights",
+        lambda: unreal.unreal_loss(unreal.Losses(*[0.0] * 6), None),
+    ),
+    (
+        "losses must be a Losses",
+        lambda: unreal.unreal_loss([0.0] * 6, LossWeights()),
+    ),
+    (
+        "losses.entropy must be finite",
+        lambda: unreal.unreal_loss(
+            unreal.Losses(0.0, 0.0, math.nan, 0.0, 0.0, 0.0), LossWeights()
+        ),
+    ),
     ("value must be >= 0 and finite", lambda: LossWeights(value=math.inf)),
 ]
 
