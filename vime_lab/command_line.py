@@ -17,6 +17,7 @@ from pathlib import PurePath
 from typing import Any
 
 from vime_lab.arguments import INTERRUPTED, command_line
+from vime_lab.machine import hold_one_thread
 
 # ---------------------------------------------------------------- commands
 
@@ -74,6 +75,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command `vime-ref`; return the exit code."""
+    hold_one_thread()
+
     # parse the arguments
     given = list(sys.argv[1:] if argv is None else argv)
     parser = command_line()

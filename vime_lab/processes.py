@@ -7,12 +7,8 @@ standard input; FILE is its checkpoint.
 
 from __future__ import annotations
 
-import os
-
-# One thread per process, because runs share the cores; set before NumPy loads.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -34,6 +30,7 @@ from vime_lab.checkpoints import (
     restored_rows,
     rows_file,
 )
+from vime_lab.machine import ONE_THREAD
 from vime_lab.rows import written_rows
 from vime_lab.runs import CHECKPOINT_SECONDS, Result, run_job
 from vime_lab.tasks import Job, task_from
@@ -42,6 +39,14 @@ from vime_lab.tasks import Job, task_from
 
 # Exit code of a run that was told to stop and wrote its checkpoint (EX_TEMPFAIL).
 STOPPED = 75
+
+# Runs a module as a command, with the given search path in the given order. PYTHONPATH
+# could not do this: its folders come before the standard library.
+AS_MODULE = (
+    "import json, runpy, sys; "
+    "sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
 
 # Set by Ctrl-C: this process then tells its child processes to stop.
 stopping = threading.Event()
@@ -135,11 +140,18 @@ def failure_of(job: Job, checkpoint: Path) -> str:
     return {0: "", STOPPED: "stopped"}.get(code, last)
 
 
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module in a process with this process's search path."""
+    # the process has another current folder
+    path = json.dumps([os.path.abspath(folder) for folder in sys.path])
+    return [sys.executable, "-P", "-c", AS_MODULE, path, module, *arguments]
+
+
 def watched(checkpoint: Path, given: str) -> tuple[int, str]:
     """Run a process with this input; return its exit code and its stderr."""
-    command = [sys.executable, "-P", "-m", "vime_lab.processes", str(checkpoint)]
-    # it imports the same modules as this process
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # it imports the same modules as this process, and its linear algebra has one thread
+    command = module_command("vime_lab.processes", str(checkpoint))
+    environment = os.environ | ONE_THREAD
     pipes: dict[str, Any] = {
         "stdin": subprocess.PIPE,
         "stderr": subprocess.PIPE,

@@ -26,6 +26,7 @@ from lab import NAME, SIZES, full, in_this_process, same, small_job, undrawn
 
 from vime_lab import checkpoints, command_line, processes, runs
 from vime_lab.checkpoints import CheckpointError
+from vime_lab.machine import ONE_THREAD
 from vime_lab.results import RUN_FILES
 from vime_lab.rows import RUN_COLUMNS, Row, written_rows
 from vime_lab.runs import Result
@@ -410,6 +411,73 @@ def test_a_copy_that_is_not_installed_runs_itself():
         text=True,
     )
     assert (done.returncode, len(curve())) == (0, 1), done.stderr
+
+
+# A module that a task's environment imports: what a worker's linear algebra is.
+SPY = """
+import hashlib, json
+from pathlib import Path
+import numpy as np
+from threadpoolctl import threadpool_info
+
+rng = np.random.default_rng(0)
+rows = rng.standard_normal((5000, 18))
+weights = rng.standard_normal((18, 32))
+products = (rows @ weights, rows.T @ rows, (rows @ weights).T @ rows)
+bits = hashlib.sha256(b"".join(each.tobytes() for each in products)).hexdigest()
+threads = [each["num_threads"] for each in threadpool_info()]
+Path(__file__).with_suffix(".json").write_text(json.dumps([threads, bits]))
+"""
+
+
+def spied(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The threads and the bits of matrix products in the worker of a run."""
+    (folder / "spy.py").write_text(SPY)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path, ""])
+    job = small_job("none", iterations=1)
+    task = replace(job.task, env_id=f"spy:{job.task.env_id}")
+    (made,) = processes.run_jobs([job._replace(task=task)], [folder / "run.npz"], 1)
+    assert made.failure == ""
+    return json.loads((folder / "spy.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "names", [["OMP_NUM_THREADS"], ["OPENBLAS_NUM_THREADS"], list(ONE_THREAD)], ids=len
+)
+def test_a_worker_has_one_thread_and_the_same_bits_whatever_the_variables_say(
+    names, tmp_path, monkeypatch
+):
+    """Oracle: threadpoolctl. Control: a plain process with the same variables has two threads."""
+    for name in ONE_THREAD:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    alone = spied(tmp_path, monkeypatch)
+    for name in names:
+        value = ONE_THREAD[name].replace("1", "2")
+        monkeypatch.setenv(name, value)
+    assert spied(tmp_path, monkeypatch) == alone
+    assert set(alone[0]) == {1}
+    subprocess.run([sys.executable, tmp_path / "spy.py"], check=True)
+    threads, _ = json.loads((tmp_path / "spy.json").read_text())
+    assert set(threads) == {2}
+
+
+def test_a_worker_searches_modules_in_the_parents_order(tmp_path, monkeypatch):
+    """The current folder, last and by its relative name: found, and it shadows nothing.
+
+    Control: on PYTHONPATH it shadows the standard library.
+    """
+    for name in ("json", "typing", "runpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('shadowed')")
+    spied(tmp_path, monkeypatch)
+    shadowed = subprocess.run(
+        [sys.executable, "-P", "-c", "import json"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert shadowed.stderr == "shadowed\n"
 
 
 def exit_code(
