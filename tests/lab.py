@@ -91,9 +91,7 @@ def full(*arguments: Any, **keywords: Any) -> None:
 
 def in_this_process(patch: pytest.MonkeyPatch) -> None:
     """Make jobs run in this process."""
-    patch.setattr(
-        processes, "supervise", lambda job, checkpoint: runs.run_job(job, checkpoint)
-    )
+    patch.setattr(processes, "supervise", processes.work)
 
 
 def undrawn(patch: pytest.MonkeyPatch) -> None:

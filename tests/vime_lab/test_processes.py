@@ -99,6 +99,10 @@ def num_kept(name: str = "vime-0") -> int:
         return len(file["rows"])
 
 
+def files_in(folder: str) -> list[Path]:
+    return [path for path in Path(folder).rglob("*") if path.is_file()]
+
+
 def running(process: int) -> bool:
     state = subprocess.run(
         ["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True
@@ -162,14 +166,14 @@ def test_a_killed_run_against_one_never_stopped(
         assert process.wait(PATIENCE) == -signal.SIGKILL
         wait_until(lambda: not running(child), "ended")
     Path("out", "checkpoints", "vime-0.1.tmp").write_bytes(b"half")
-    before = {path: path.read_bytes() for path in Path("out").rglob("*.*")}
+    before = {path: path.read_bytes() for path in files_in("out")}
     with pytest.raises(SystemExit):
         command_line.main(VIME)
     assert (
         "out/checkpoints holds an unfinished run: add --resume, or remove that folder"
         in capsys.readouterr().err
     )
-    assert {path: path.read_bytes() for path in Path("out").rglob("*.*")} == before
+    assert {path: path.read_bytes() for path in files_in("out")} == before
     assert 0 < num_kept() < LONG
     assert resumed(monkeypatch, VIME) == of_bonus(reference, "vime")
 
@@ -534,10 +538,10 @@ def test_a_process_without_its_one_file_shows_the_usage(given, monkeypatch):
 
 @elsewhere
 def test_a_checkpoint_lost_at_the_end_is_a_failure(monkeypatch, tmp_path):
-    def lost(path: Path, job: Job) -> Any:
+    def lost(job: Job, path: Path) -> Any:
         raise CheckpointError("lost")
 
-    monkeypatch.setattr(processes, "read_checkpoint", lost)
+    monkeypatch.setattr(processes, "kept", lost)
     (result,) = processes.run_jobs(
         [small_job("none", iterations=1)], [tmp_path / "run.npz"], 1
     )
