@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import io
 import json
-import os
 import sys
 import time
 import zipfile
@@ -27,6 +26,7 @@ import numpy as np
 
 from agents_ref import Streams, ValueFunction
 from bnn_ref import AdamState, Array, DiagNormal
+from vime_lab.files import write_files
 from vime_lab.rows import COUNTS, RUN_NUMBERS, TEXTS, Row
 from vime_lab.tasks import ROOT_SEED, Job, Start, settings_of
 from vime_lecture.controls import PredictionError
@@ -146,17 +146,10 @@ def write_checkpoint(path: Path, job: Job, progress: Progress) -> None:
 
     Raises CheckpointError if it can't be written; the previous one then remains.
     """
-    # a unique name, because another process may briefly outlive its parent
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    content = checkpoint_bytes(job, progress)
     try:
-        with temporary.open("wb") as file:
-            file.write(checkpoint_bytes(job, progress))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_files({path: content})
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         message = f"can't write checkpoint {path}: {error.strerror}"
         raise CheckpointError(message) from error
 

@@ -24,6 +24,8 @@ from vime_lab.machine import hold_one_thread
 
 def run_lab(arguments: argparse.Namespace) -> int:
     """Execute `run` or `figure`; return the exit code."""
+    # pictures need no display, and no backend of a notebook that started this shell
+    os.environ["MPLBACKEND"] = "agg"
     from vime_lab import commands
 
     return {"run": commands.run, "figure": commands.figure}[arguments.action](arguments)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import glob
 import importlib.util
+import shlex
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ from typing import Any
 from vime_lab import figures, results
 from vime_lab.arguments import INTERRUPTED, Parser, pip_install
 from vime_lab.checkpoints import CheckpointError, read_checkpoint
+from vime_lab.files import make_folder
 from vime_lab.processes import WorkerError, progress_bar, run_jobs
 from vime_lab.results import (
     CURVE,
@@ -27,6 +29,7 @@ from vime_lab.results import (
     RUN_FILES,
     STUDY,
     STUDY_FILES,
+    STUDY_PICTURE,
     holds_other_results,
 )
 from vime_lab.runs import Result
@@ -39,6 +42,8 @@ from vime_lab.tasks import BONUSES, MUJOCO_TASKS, TASKS, Job, jobs_of
 
 CHECKPOINTS = "checkpoints"  # folder inside the results until a run is complete
 NOT_OF_STUDIES = ("bonus", "iterations", "eta", "set", "resume")  # arguments of `run`
+
+TRY_AGAIN = "repeat the command with --resume to try again"
 
 # ---------------------------------------------------------------- run
 
@@ -107,13 +112,19 @@ def show_task(
 
     # files and tables
     try:
-        tables = results.write_results(folder, config, finished)
+        tables, faults = results.write_results(folder, config, finished)
     except OSError as error:
-        again = "repeat the command with --resume to try again"
-        sys.stderr.write(f"{cannot_write(folder, error)}; {again}\n")
+        sys.stderr.write(f"{cannot_write(folder, error)}; {TRY_AGAIN}\n")
         return False
     print(f"\n{tables}\n\n{wrote(folder, began, RUN_FILES)}")
-    return True
+    return not show_faults(faults, TRY_AGAIN)
+
+
+def show_faults(faults: Sequence[str], again: str) -> bool:
+    """Name the pictures that can't be drawn; return whether there are any."""
+    for fault in faults:
+        sys.stderr.write(f"vime-ref: {fault}; {again}\n")
+    return bool(faults)
 
 
 def run_studies(arguments: argparse.Namespace) -> int:
@@ -124,18 +135,23 @@ def run_studies(arguments: argparse.Namespace) -> int:
     for name, folder in folders.items():
         check_folder(folder, configs[name], arguments)
 
+    drawn = True
     for name, folder in folders.items():
         began = time.perf_counter()
         jobs = catalogue.study_jobs(name, arguments.seeds)
         rows = catalogue.run_study(jobs, arguments.jobs)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            table = results.write_study(folder, configs[name], rows)
+            make_folder(folder)
+            table, faults = results.write_study(folder, configs[name], rows)
         except OSError as error:
             sys.stderr.write(f"{cannot_write(folder, error)}\n")
             return 1
         print(f"\n{table}\n\n{wrote(folder, began, STUDY_FILES)}")
-    return 0
+        picture = str(folder / STUDY_PICTURE)
+        words = ["vime-ref", "figure", str(folder), "--out", picture]
+        redraw = f"draw it with {shlex.join(words)}"
+        drawn = not show_faults(faults, redraw) and drawn
+    return 0 if drawn else 1
 
 
 def folder_of(name: str, arguments: argparse.Namespace) -> Path:
@@ -145,8 +161,10 @@ def folder_of(name: str, arguments: argparse.Namespace) -> Path:
 
 
 def wrote(folder: Path, began: float, files: Sequence[str]) -> str:
+    """The files that were written; a picture that can't be drawn is not there."""
     seconds = time.perf_counter() - began
-    return f"wrote {folder}/ after {seconds:.0f} s: {', '.join(files)}"
+    made = [name for name in files if (folder / name).exists()]
+    return f"wrote {folder}/ after {seconds:.0f} s: {', '.join(made)}"
 
 
 def cannot_write(folder: Path, error: OSError) -> str:
@@ -170,7 +188,7 @@ def plan(arguments: argparse.Namespace) -> dict[Job, Path]:
         planned.update({job: checkpoint_of(folder, job) for job in jobs})
     check_checkpoints(planned, arguments)
     for path in planned.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     return planned
 
 
@@ -285,7 +303,7 @@ def check_run(arguments: argparse.Namespace) -> None:
         single = arguments.task if len(arguments.task) == 1 else ()
         arguments.out = Path("runs", *single)
     try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
+        make_folder(arguments.out)
         tempfile.TemporaryFile(dir=arguments.out).close()
     except OSError as error:
         where = f"can't write to {arguments.out}: {error.strerror}"

@@ -30,6 +30,7 @@ from vime_lab.checkpoints import (
     restored_rows,
     rows_file,
 )
+from vime_lab.files import make_folder
 from vime_lab.machine import ONE_THREAD
 from vime_lab.rows import written_rows
 from vime_lab.runs import CHECKPOINT_SECONDS, Result, run_job
@@ -131,7 +132,7 @@ def failure_of(job: Job, checkpoint: Path) -> str:
         "code": CODE,
     }
     # another machine may run the job, where the folder does not exist yet
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(checkpoint.parent)
     code, said = watched(checkpoint, json.dumps(given))
 
     if code < 0:

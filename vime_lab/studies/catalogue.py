@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vime_lab.checkpoints import code_of, versions
-from vime_lab.figures import DPI, WIDTH, add_legend
+from vime_lab.figures import WIDTH, add_legend, save
 from vime_lab.processes import in_parallel
 from vime_lab.rows import STUDY_COLUMNS, Row, read_rows
 from vime_lab.studies.explorers import EXPLORER_STUDIES
@@ -112,7 +112,7 @@ def draw_study(path: Path | str, rows: list[Row]) -> None:
     figure = Figure(figsize=(WIDTH, study.height), layout="constrained")
     looks = study.draw(figure, rows)
     add_legend(figure, looks.values())
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
 
 
 if __name__ == "__main__":
