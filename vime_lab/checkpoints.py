@@ -7,7 +7,8 @@ from it: the same job, root seed, code and versions.
 
 from __future__ import annotations
 
-import fcntl
+import functools
+import glob
 import hashlib
 import io
 import json
@@ -15,8 +16,8 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import is_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -113,8 +114,9 @@ def source_of(module: str) -> Path:
     return Path(spec.origin)
 
 
+@functools.cache
 def code_of(*modules: str) -> str:
-    """A digest of the modules' sources."""
+    """A digest of the modules' sources, as they were at the first call."""
     sources = b"".join(source_of(name).read_bytes() for name in modules)
     return hashlib.sha256(sources).hexdigest()
 
@@ -122,18 +124,21 @@ def code_of(*modules: str) -> str:
 CODE = code_of(*RUN_MODULES)
 
 
-def job_values(job: Job) -> dict[str, Any]:
-    """The job in JSON types."""
-    return {**job._asdict(), "task": settings_of(job.task)}
+def job_values(job: Any) -> dict[str, Any]:
+    """A job, of a task or of a study, in JSON types."""
+    return {
+        name: settings_of(value) if is_dataclass(value) else value
+        for name, value in job._asdict().items()
+    }
 
 
-def identity(job: Job) -> dict[str, Any]:
+def identity(job: Any, code: str = CODE) -> dict[str, Any]:
     """The identity of a run: runs are the same if and only if these are equal."""
     return {
         "format": FORMAT,
         "root_seed": ROOT_SEED,
         **job_values(job),
-        "code": CODE,
+        "code": code,
         "versions": versions(),
     }
 
@@ -142,11 +147,16 @@ def identity(job: Job) -> dict[str, Any]:
 
 
 def write_checkpoint(path: Path, job: Job, progress: Progress) -> None:
-    """Replace the checkpoint atomically.
+    """Replace a run's checkpoint. Raises like `write_state`."""
+    write_state(path, progress_state(job, progress), progress_arrays(progress))
+
+
+def write_state(path: Path, state: dict[str, Any], arrays: dict[str, Array]) -> None:
+    """Replace a checkpoint atomically.
 
     Raises CheckpointError if it can't be written; the previous one then remains.
     """
-    content = checkpoint_bytes(job, progress)
+    content = checkpoint_bytes(state, arrays)
     try:
         write_files({path: content})
     except OSError as error:
@@ -154,13 +164,12 @@ def write_checkpoint(path: Path, job: Job, progress: Progress) -> None:
         raise CheckpointError(message) from error
 
 
-def checkpoint_bytes(job: Job, progress: Progress) -> bytes:
-    arrays = progress_arrays(progress)
-    state = json.dumps(progress_state(job, progress), allow_nan=False)
-    arrays["json"] = np.frombuffer(state.encode(), dtype=np.uint8)
+def checkpoint_bytes(state: dict[str, Any], arrays: dict[str, Array]) -> bytes:
+    text = json.dumps(state, allow_nan=False)
+    encoded = np.frombuffer(text.encode(), dtype=np.uint8)
 
     file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **arrays)
+    np.savez(file, allow_pickle=False, **arrays, json=encoded)
     content = file.getvalue()
 
     # after the end of the archive, which NumPy ignores
@@ -213,7 +222,14 @@ def model_arrays(model: Vime) -> dict[str, Array]:
 
 
 def read_checkpoint(path: Path, job: Job) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The contents of this run's checkpoint.
+    """The contents of this run's checkpoint. Raises like `read_state`."""
+    return read_state(path, identity(job))
+
+
+def read_state(
+    path: Path, own: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The contents of the checkpoint with this identity.
 
     Raises CheckpointError if it is damaged or belongs to another run.
     """
@@ -226,7 +242,7 @@ def read_checkpoint(path: Path, job: Job) -> tuple[dict[str, Any], dict[str, Arr
         raise CheckpointError(
             f"checkpoint {path} is not a checkpoint: {error}"
         ) from error
-    check_identity(path, state, job)
+    check_identity(path, state, own)
     return state, arrays
 
 
@@ -314,6 +330,20 @@ def rows_file(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(".csv")
 
 
+def locked(descriptor: int) -> bool:
+    """Lock a file or folder until it is closed; return False if another process has it.
+
+    The system unlocks it when the process ends, however it ends.
+    """
+    import fcntl  # which Windows lacks; commands that lock nothing work there
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
 def claimed(checkpoint: Path, should_stop: Callable[[], bool]) -> Iterator[TextIO]:
     """Lock the rows file; only the process that holds it may continue from the checkpoint.
@@ -323,14 +353,16 @@ def claimed(checkpoint: Path, should_stop: Callable[[], bool]) -> Iterator[TextI
     """
     with rows_file(checkpoint).open("a", newline="") as file:
         end = time.monotonic() + CLAIM_SECONDS
-        while True:
-            with suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+        while not locked(file.fileno()):
             if time.monotonic() >= end or should_stop():
                 message = f"checkpoint {checkpoint} is in use by another process"
                 raise CheckpointError(message)
             time.sleep(POLL_SECONDS)
+
+        # what a killed process left half written
+        stem = glob.escape(checkpoint.stem)
+        for left in checkpoint.parent.glob(f"{stem}.*.tmp"):
+            left.unlink()
         yield file
 
 
@@ -351,10 +383,9 @@ def checked_content(path: Path) -> bytes:
     return content
 
 
-def check_identity(path: Path, state: dict[str, Any], job: Job) -> None:
-    own = flat(json.loads(json.dumps(identity(job))))
+def check_identity(path: Path, state: dict[str, Any], own: dict[str, Any]) -> None:
     others = flat(state)
-    for place, mine in own.items():
+    for place, mine in flat(json.loads(json.dumps(own))).items():
         theirs = others.get(place)
         if theirs != mine:
             differs = f"its {place} is {theirs!r}, here {mine!r}"
