@@ -12,12 +12,11 @@ import glob
 import hashlib
 import io
 import json
-import os
 import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import is_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -28,6 +27,7 @@ import numpy as np
 
 from agents_ref import Streams, ValueFunction
 from bnn_ref import AdamState, Array, DiagNormal
+from vime_lab.files import write_files
 from vime_lab.rows import COUNTS, RUN_NUMBERS, TEXTS, Row
 from vime_lab.tasks import ROOT_SEED, Job, Start, settings_of
 from vime_lecture.controls import PredictionError
@@ -156,17 +156,10 @@ def write_state(path: Path, state: dict[str, Any], arrays: dict[str, Array]) -> 
 
     Raises CheckpointError if it can't be written; the previous one then remains.
     """
-    # a unique name, because another process may briefly outlive its parent
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    content = checkpoint_bytes(state, arrays)
     try:
-        with temporary.open("wb") as file:
-            file.write(checkpoint_bytes(state, arrays))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_files({path: content})
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         message = f"can't write checkpoint {path}: {error.strerror}"
         raise CheckpointError(message) from error
 

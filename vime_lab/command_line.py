@@ -29,6 +29,8 @@ INTERRUPTED = 130  # exit code after Ctrl-C, SIGTERM and SIGHUP
 
 def run_lab(arguments: argparse.Namespace) -> int:
     """Execute `run` or `figure`; return the exit code."""
+    # pictures need no display, and no backend of a notebook that started this shell
+    os.environ["MPLBACKEND"] = "agg"
     from vime_lab import commands
 
     return {"run": commands.run, "figure": commands.figure}[arguments.action](arguments)

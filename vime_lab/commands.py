@@ -22,6 +22,7 @@ from typing import Any
 from vime_lab import figures, results
 from vime_lab.arguments import Parser, pip_install
 from vime_lab.checkpoints import CheckpointError, locked
+from vime_lab.files import make_folder
 from vime_lab.processes import AnyJob, WorkerError, kept, progress_bar, run_jobs
 from vime_lab.results import (
     CURVE,
@@ -41,6 +42,7 @@ from vime_lab.tasks import BONUSES, MUJOCO_TASKS, TASKS, Job, jobs_of
 
 CHECKPOINTS = "checkpoints"  # folder inside the results until a run is complete
 NOT_OF_STUDIES = ("bonus", "iterations", "eta", "set")  # arguments of `run`
+TRY_AGAIN = "repeat the command with --resume to try again"
 
 # ---------------------------------------------------------------- run
 
@@ -116,15 +118,16 @@ def show_task(
     try:
         if studied:
             rows = [row for result in finished for row in result.rows]
-            tables = results.write_study(folder, config, rows)
+            tables, faults = results.write_study(folder, config, rows)
         else:
-            tables = results.write_results(folder, config, finished)
+            tables, faults = results.write_results(folder, config, finished)
     except OSError as error:
-        again = "repeat the command with --resume to try again"
-        sys.stderr.write(f"{cannot_write(folder, error)}; {again}\n")
+        sys.stderr.write(f"{cannot_write(folder, error)}; {TRY_AGAIN}\n")
         return False
     print(f"\n{tables}\n\n{wrote(folder, began, files)}")
-    return True
+    for fault in faults:
+        sys.stderr.write(f"vime-ref: {fault}; {TRY_AGAIN}\n")
+    return not faults
 
 
 def configuration(
@@ -142,8 +145,10 @@ def folder_of(name: str, arguments: argparse.Namespace) -> Path:
 
 
 def wrote(folder: Path, began: float, files: Sequence[str]) -> str:
+    """The files that were written; a picture that can't be drawn is not there."""
     seconds = time.perf_counter() - began
-    return f"wrote {folder}/ after {seconds:.0f} s: {', '.join(files)}"
+    made = [name for name in files if (folder / name).exists()]
+    return f"wrote {folder}/ after {seconds:.0f} s: {', '.join(made)}"
 
 
 def cannot_write(folder: Path, error: OSError) -> str:
@@ -187,7 +192,7 @@ def plan(arguments: argparse.Namespace) -> dict[AnyJob, Path]:
         planned.update({job: checkpoint_of(folder, job) for job in jobs})
     check_checkpoints(planned, arguments)
     for path in planned.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     return planned
 
 
@@ -318,7 +323,7 @@ def check_run(arguments: argparse.Namespace) -> None:
         single = arguments.task if len(arguments.task) == 1 else ()
         arguments.out = Path("runs", *single)
     try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
+        make_folder(arguments.out)
         tempfile.TemporaryFile(dir=arguments.out).close()
     except OSError as error:
         where = f"can't write to {arguments.out}: {error.strerror}"

@@ -28,6 +28,7 @@ from vime_lab.checkpoints import (
     job_values,
     rows_file,
 )
+from vime_lab.files import make_folder
 from vime_lab.machine import ONE_THREAD
 from vime_lab.rows import written_rows
 from vime_lab.runs import CHECKPOINT_SECONDS, Result, kept_result, run_job
@@ -201,7 +202,7 @@ def failure_of(job: AnyJob, checkpoint: Path) -> str:
         "code": code_of_job(values),
     }
     # another machine may run the job, where the folder does not exist yet
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(checkpoint.parent)
     code, said = watched(checkpoint, json.dumps(given))
 
     if code < 0:

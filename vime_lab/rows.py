@@ -7,6 +7,7 @@ kinds of file share one reader and one writer. nan is a missing number.
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -40,11 +41,13 @@ Row = dict[str, Any]
 # ---------------------------------------------------------------- files
 
 
-def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+def table_bytes(columns: Sequence[str], rows: Iterable[Row]) -> bytes:
+    """The rows as the content of a CSV file."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
 
 
 def read_rows(path: Path | str, columns: Sequence[str]) -> list[Row]:

@@ -17,7 +17,7 @@ from vime_lab.checkpoints import (
     versions,
     write_state,
 )
-from vime_lab.figures import DPI, WIDTH, add_legend
+from vime_lab.figures import WIDTH, add_legend, save
 from vime_lab.rows import STUDY_COLUMNS, Row, read_rows
 from vime_lab.runs import Result
 from vime_lab.studies.explorers import EXPLORER_STUDIES
@@ -156,7 +156,7 @@ def draw_study(path: Path | str, rows: list[Row]) -> None:
     figure = Figure(figsize=(WIDTH, study.height), layout="constrained")
     looks = study.draw(figure, rows)
     add_legend(figure, looks.values())
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,15 @@
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import pytest
-from lab import SMALL, left_behind, refusal, usage_error
+from lab import SMALL, full, left_behind, refusal, usage_error
 
-from vime_lab import command_line
+from vime_lab import command_line, files
 from vime_lab.results import STUDY_FILES
 from vime_lab.rows import STUDY_COLUMNS
 from vime_lab.studies import catalogue
@@ -152,24 +153,34 @@ def test_other_results_are_refused_and_left(capsys) -> None:
     )
 
 
-def test_results_that_cannot_be_written_leave_those_before(monkeypatch, capsys) -> None:
-    def full(path: Path, rows: object) -> None:
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+TWO = ["run", "--task", "Bandit", "--jobs", "1", "--seeds", "2"]
 
+
+def test_results_that_cannot_be_written_leave_those_before(monkeypatch, capsys) -> None:
     run("Bandit")
     before = {path: path.read_bytes() for path in Path("out").iterdir()}
-    monkeypatch.setattr(catalogue, "draw_study", full)
-    assert (
-        command_line.main(
-            ["run", "--task", "Bandit", "--jobs", "1", "--seeds", "2", "--out", "out"]
-        )
-        == 1
-    )
+    monkeypatch.setattr(files, "write_temporary", full)
+    assert command_line.main([*TWO, "--out", "out"]) == 1
     assert capsys.readouterr().err.endswith(
         "\nvime-ref: can't write to out: No space left on device\n"
     )
     assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_the_numbers(monkeypatch, capsys) -> None:
+    """The line names a command that draws it, and that command does."""
+    with monkeypatch.context() as patch:
+        patch.setattr(catalogue, "draw_study", full)
+        assert command_line.main([*TWO, "--out", "my out"]) == 1
+    shown, error = capsys.readouterr()
+    assert error.endswith(
+        "vime-ref: can't draw my out/study.png: No space left on device; "
+        "draw it with vime-ref figure 'my out' --out 'my out/study.png'\n"
+    )
+    assert shown.endswith(" s: study.csv, config.json\n")
+    words = shlex.split(error.splitlines()[-1].rpartition("vime-ref ")[2])
+    assert command_line.main(words) == 0
+    assert Path("my out/study.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
