@@ -114,7 +114,6 @@ def test_several_studies_have_a_folder_each() -> None:
 
 
 REFUSED = {
-    "--resume": "argument --resume: not allowed, because Bandit is a study",
     "--bonus vime": "argument --bonus: not allowed, because Bandit is a study",
     "--iterations 3": "argument --iterations: not allowed, because Bandit is a study",
     "--eta 0": "argument --eta: not allowed, because Bandit is a study",
@@ -183,31 +182,128 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_numbers(monkeypatch, capsys) 
     assert Path("my out/study.png").read_bytes().startswith(b"\x89PNG")
 
 
+COMMAND = "run --task Bandit --jobs 1 --seeds 2 --out out".split()
+
+
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[StudyJob]:
+    """The jobs whose values are computed from now on."""
+    seen = []
+    study = STUDIES["Bandit"]
+
+    def values(job: StudyJob) -> Iterator[Value]:
+        seen.append(job)
+        return study.run(job)
+
+    monkeypatch.setitem(STUDIES, "Bandit", study._replace(run=values))
+    return seen
+
+
+@pytest.mark.parametrize("ending", ["interrupt", "failure"])
+def test_a_study_that_breaks_off_is_resumed_without_computing_anything_twice(
+    ending, monkeypatch, capsys
+) -> None:
+    """Oracle: the bytes of a study that never stopped. Control: without --resume nothing changes."""
+    run("Bandit", out="whole")
+    seen = computed(monkeypatch)
+    supervise = processes.supervise
+
+    def broken(job: StudyJob, checkpoint: Path) -> Result:
+        if (job.explorer, job.seed) != ("Boltzmann", 0):
+            return supervise(job, checkpoint)
+        if ending == "interrupt":
+            raise KeyboardInterrupt
+        return Result(job, [], np.zeros((0, 2)), "bad luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(processes, "supervise", broken)
+        code = command_line.main(COMMAND)
+    *_, before, last = capsys.readouterr().err.splitlines()
+    first = len(seen)
+    if ending == "interrupt":
+        assert (code, first) == (130, 4)
+        advice = "repeat the command with --resume to continue"
+        assert last == f"vime-ref: interrupted; {advice}"
+    else:
+        assert (code, first) == (1, 7)
+        assert before == "vime-ref: Bandit Boltzmann seed 0 failed: bad luck"
+        again = "repeat the command with --resume to rerun the failed runs"
+        assert last == f"vime-ref: {again}"
+    assert [path.name for path in Path("out").iterdir()] == ["checkpoints"]
+    unfinished = "out/checkpoints holds an unfinished run: add --resume, or remove"
+    assert unfinished in refusal(capsys, COMMAND)
+    assert len(seen) == first
+
+    assert command_line.main([*COMMAND, "--resume"]) == 0
+    assert len(seen) == len({(job.explorer, job.seed) for job in seen}) == 8
+    for file in ("study.csv", "study.png"):
+        assert Path("out", file).read_bytes() == Path("whole", file).read_bytes()
+    assert left_behind() == sorted(
+        [x for out in ("out", "whole") for x in (out, *(f"{out}/{f}" for f in FILES))]
+    )
+
+
+def kept_run() -> tuple[StudyJob, Path]:
+    """A run of the bandit, and its checkpoint beside the results."""
+    job = study_jobs("Bandit", 1)[0]
+    path = Path("out/checkpoints/random-0.npz")
+    path.parent.mkdir(parents=True)
+    catalogue.run_study_job(job, path)
+    return job, path
+
+
 @pytest.mark.parametrize(
-    ("error", "code", "line"),
+    ("change", "reason"),
     [
-        (KeyboardInterrupt(), 130, "interrupted"),
-        (ArithmeticError("lost"), 1, "ArithmeticError: lost"),
+        ({"length": 61}, "belongs to another run: its settings.length is 60, here 61"),
+        ({"means": (0.3, 0.8)}, "belongs to another run: its settings.means is "),
+        ({}, "belongs to another run: its versions.numpy is "),
     ],
 )
-def test_a_run_that_breaks_off_writes_nothing(
-    error, code, line, monkeypatch, capsys
+def test_a_checkpoint_of_another_study_run_is_rejected(
+    change, reason, monkeypatch, capsys
 ) -> None:
-    def fail(job: StudyJob) -> list:
-        raise error
+    """Control: that of the same run is accepted."""
+    job, path = kept_run()
+    assert catalogue.kept_study_result(job, path).rows == catalogue.study_rows(job)
+    study = STUDIES["Bandit"]
+    other = study._replace(settings=replace(study.settings, **change))
+    monkeypatch.setitem(STUDIES, "Bandit", other)
+    if not change:
+        monkeypatch.setattr(checkpoints, "installed", lambda name: "9")
+    content = path.read_bytes()
+    line = refusal(capsys, [*COMMAND, "--resume"])
+    assert line.startswith(f"vime-ref run: error: checkpoint {path} {reason}")
+    assert path.read_bytes() == content
 
-    monkeypatch.setattr(catalogue, "study_rows", fail)
-    assert (
-        command_line.main(
-            ["run", "--task", "Bandit", "--jobs", "1", "--seeds", "1", "--out", "out"]
-        )
-        == code
-    )
-    assert (
-        capsys.readouterr().err.splitlines()[-1]
-        == f"vime-ref: {line}; nothing was written"
-    )
-    assert left_behind() == ["out"]
+
+@pytest.mark.parametrize(
+    "values", [None, 3, [["regret", 1]], [["regret", "one", "0"]], [["a", 1, "much"]]]
+)
+def test_a_checkpoint_without_the_values_of_a_study_is_rejected(values) -> None:
+    job, path = kept_run()
+    state = {**identity(job, catalogue.study_code("Bandit")), "values": values}
+    checkpoints.write_state(path, state, {})
+    with pytest.raises(CheckpointError, match=f"checkpoint {path} is not a study's: "):
+        catalogue.kept_study_result(job, path)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_job_comes_back_from_json(name) -> None:
+    """Settings, nested settings, tuples of tuples, and functions."""
+    for job in (study_jobs(name, 1)[0], study_jobs(name, 2)[-1]):
+        values = json.loads(json.dumps(checkpoints.job_values(job)))
+        assert catalogue.study_job_from(values) == job
+
+
+def test_a_missing_number_comes_back_as_one(tmp_path) -> None:
+    """nan is not JSON; the smallest double keeps its bits."""
+    job, path = study_jobs("Bandit", 1)[0], tmp_path / "run.npz"
+    study = STUDIES["Bandit"]
+    given = [("regret", 1, math.nan), ("regret", 2, 5e-324), ("regret", 3, 0.1 + 0.2)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STUDIES, "Bandit", study._replace(run=lambda job: iter(given)))
+        rows = catalogue.run_study_job(job, path).rows
+    assert [repr(row["value"]) for row in rows] == ["nan", "5e-324", repr(0.1 + 0.2)]
 
 
 def damaged(place: int, old: str, new: str) -> str:
