@@ -2,7 +2,7 @@
 
 A checkpoint is one NPZ file. It holds arrays, and everything else as JSON; it holds no
 pickle. The SHA-256 of the archive's bytes is appended to it. Only the same run resumes
-from it: the same job, root seed, code and versions.
+from it: the same job, root seed, code, versions and kind of machine.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import numpy as np
 from agents_ref import Streams, ValueFunction
 from bnn_ref import AdamState, Array, DiagNormal
 from vime_lab.files import write_files
+from vime_lab.machine import machine
 from vime_lab.rows import COUNTS, RUN_NUMBERS, TEXTS, Row
 from vime_lab.tasks import ROOT_SEED, Job, Start, settings_of
 from vime_lecture.controls import PredictionError
@@ -140,6 +141,7 @@ def identity(job: Any, code: str = CODE) -> dict[str, Any]:
         **job_values(job),
         "code": code,
         "versions": versions(),
+        "machine": machine(),
     }
 
 

@@ -29,7 +29,7 @@ from vime_lab.checkpoints import (
     rows_file,
 )
 from vime_lab.files import make_folder
-from vime_lab.machine import ONE_THREAD
+from vime_lab.machine import ONE_THREAD, machine
 from vime_lab.rows import written_rows
 from vime_lab.runs import CHECKPOINT_SECONDS, Result, kept_result, run_job
 from vime_lab.signals import on_stop
@@ -113,8 +113,9 @@ def work(
 def process_main(checkpoint: Path) -> int:
     """Run the job from standard input; return the exit code.
 
-    Stops on SIGTERM, or when the parent is gone: a task's run after its iteration, a
-    study's run at once, because it has no checkpoint before its end.
+    Rejects the job if this process would compute other bits than the command's. Stops on
+    SIGTERM, or when the parent is gone: a task's run after its iteration, a study's run at
+    once, because it has no checkpoint before its end.
     """
     # ignore Ctrl-C and SIGHUP, which reach the group: only the parent says when to stop
     told = threading.Event()
@@ -122,13 +123,12 @@ def process_main(checkpoint: Path) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: told.set())
 
-    # the job, if the code is the same
+    # the job, if code and machine are the same
     given = json.loads(sys.stdin.read())
     parent = given.pop("parent")
     every = given.pop("checkpoint_seconds")
-    if given.pop("code") != code_of_job(given):
-        message = "the code of this project has changed since the command began"
-        sys.stderr.write(f"{message}\n")
+    if reason := other_bits(given.pop("code"), given.pop("machine"), given):
+        sys.stderr.write(f"{reason}\n")
         return 1
     job = job_from(given)
 
@@ -145,6 +145,17 @@ def process_main(checkpoint: Path) -> int:
     except KeyboardInterrupt:
         return STOPPED
     return STOPPED if result is None else 0
+
+
+def other_bits(code: str, kind: dict[str, str], values: dict[str, Any]) -> str:
+    """Why this process would compute other bits than the command's, or ""."""
+    if code != code_of_job(values):
+        return "the code of this project has changed since the command began"
+    for name, mine in machine().items():
+        if kind[name] != mine:
+            theirs = f"the command's {kind[name]!r}"
+            return f"this machine's {name} is {mine!r}, {theirs}: bits would differ"
+    return ""
 
 
 @contextmanager
@@ -200,6 +211,7 @@ def failure_of(job: AnyJob, checkpoint: Path) -> str:
         "parent": os.getpid(),
         "checkpoint_seconds": CHECKPOINT_SECONDS,
         "code": code_of_job(values),
+        "machine": machine(),
     }
     # another machine may run the job, where the folder does not exist yet
     make_folder(checkpoint.parent)

@@ -36,8 +36,8 @@ RUN_PICTURES = ("learning_curve.png", "state_visits.png", "diagnostics.png")
 STUDY_PICTURE = "study.png"
 RUN_FILES = (CURVE, CONFIG, *RUN_PICTURES)
 STUDY_FILES = (STUDY, CONFIG, STUDY_PICTURE)
-# Packages of the extra `run`, which draw results and show progress.
-RUN_EXTRA = ("tqdm", "matplotlib", "joblib")
+# Packages of the extra `run`: they draw, show progress, and name the BLAS kernel.
+RUN_EXTRA = ("tqdm", "matplotlib", "joblib", "threadpoolctl")
 # Entries of config.json that determine the results.
 MADE_WITH = ("task_name", "bonuses", "seeds", "settings", "swept")
 
@@ -61,6 +61,7 @@ def run_configuration(
         "settings": own["task"],
         "swept": {name: values for name, values in arguments.set if len(values) > 1},
         "versions": own["versions"] | drawn_with(),
+        "machine": own["machine"],
     }
 
 

@@ -53,7 +53,10 @@ catalogue.study_rows = wait
 sys.exit(command_line.main(sys.argv[1:]))
 """
 MISSING = {
-    "run": ("tqdm", "pip install tqdm 'matplotlib>=3.7' 'joblib>=1.3'"),
+    "run": (
+        "tqdm",
+        "pip install tqdm 'matplotlib>=3.7' 'joblib>=1.3' 'threadpoolctl>=3.5'",
+    ),
     "figure": ("matplotlib", "pip install 'matplotlib>=3.7'"),
     "fuzz": ("hypothesis", "pip install hypothesis"),
 }

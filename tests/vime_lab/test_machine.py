@@ -1,14 +1,19 @@
-"""Threads of linear algebra, in every process of every command."""
+"""Threads of linear algebra in every process of every command, and the kind of machine."""
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import threadpoolctl
+from lab import small_job
 
 from vime_lab import machine
+from vime_lab.checkpoints import CheckpointError, read_checkpoint
 from vime_lab.machine import ONE_THREAD
 
 # Runs a command, and prints the number of threads of each library that it loaded.
@@ -87,3 +92,79 @@ def test_importing_a_module_changes_no_environment_variable() -> None:
         check=True,
     )
     assert json.loads(done.stdout) == []
+
+
+# ---------------------------------------------------------------- identity
+
+# Prints the machine, and writes the checkpoint of a run after its first iteration.
+ELSEWHERE = """
+import json, sys
+from pathlib import Path
+from vime_lab import machine, processes, runs
+sys.path.append(sys.argv[1])
+from lab import small_job, stop_after
+runs.run_job(small_job("none"), Path("run.npz"), stop_after(1))
+print(json.dumps(machine.machine()))
+"""
+
+
+def elsewhere_on(name: str, value: str) -> dict[str, str]:
+    """The machine if its CPU were another one, and a checkpoint made there."""
+    folder = str(Path(__file__).parent.parent)
+    given = {**os.environ, **ONE_THREAD, name: value}
+    words = [sys.executable, "-c", ELSEWHERE, folder]
+    done = subprocess.run(words, env=given, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def another_kernel() -> tuple[str, str]:
+    own = machine.machine()["kernel"]
+    return "OPENBLAS_CORETYPE", "Nehalem" if "Haswell" in own else "Haswell"
+
+
+def fewer_features() -> tuple[str, str]:
+    found = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
+    return "NPY_DISABLE_CPU_FEATURES", " ".join(found)
+
+
+@pytest.mark.skipif(
+    "openblas" not in machine.kernel() or platform.machine() != "x86_64",
+    reason="OPENBLAS_CORETYPE emulates another CPU",
+)
+@pytest.mark.parametrize(
+    ("field", "variable"), [("kernel", another_kernel), ("cpu", fewer_features)]
+)
+def test_a_checkpoint_from_another_cpu_is_refused_by_what_differs(
+    field, variable
+) -> None:
+    """The CPU is emulated. Control: a checkpoint from this one is read."""
+    other = elsewhere_on(*variable())
+    own = machine.machine()
+    assert [name for name in own if own[name] != other[name]] == [field]
+    differs = f"its machine.{field} is {other[field]!r}, here {own[field]!r}"
+    with pytest.raises(CheckpointError) as error:
+        read_checkpoint(Path("run.npz"), small_job("none"))
+    expected = f"checkpoint run.npz belongs to another run: {differs}"
+    assert str(error.value) == expected
+    Path("run.npz").unlink()
+    assert elsewhere_on("X", "") == own
+    read_checkpoint(Path("run.npz"), small_job("none"))
+
+
+def test_the_kernel_is_the_one_of_numpys_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A library of another package does not count, unless NumPy brings none."""
+    blas = {"user_api": "blas", "internal_api": "openblas", "version": "1"}
+    beside = f"{Path(np.__file__).parent}.libs/libopenblas.so"
+    own = {**blas, "filepath": beside, "architecture": "Zen"}
+    mkl = {**blas, "filepath": "/usr/lib/mkl.so", "internal_api": "mkl"}
+    openmp = {"user_api": "openmp", "filepath": beside}
+    for loaded, expected in (
+        ([openmp, mkl, own], "openblas 1 Zen"),
+        ([openmp, mkl, {**own, "filepath": "/usr/lib/"}], "mkl 1 None, openblas 1 Zen"),
+        ([openmp], "unknown"),
+    ):
+        monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: loaded)  # noqa: B023
+        assert machine.kernel() == expected
