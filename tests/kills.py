@@ -40,7 +40,7 @@ SMALL = (
 )
 RUN = "run --jobs 2 --seeds 1 --out out --task"
 COMMANDS = {
-    "run": [*RUN.split(), *"SparseMountainCar --iterations 3 --set".split(), *SMALL],
+    "run": [*RUN.split(), *["SparseMountainCar", "--iterations", "3", "--set"], *SMALL],
     "study": [*RUN.split(), "Bandit"],
 }
 TARGETS = ("group", "parent", "worker")
@@ -104,7 +104,7 @@ def send(number: int, target: str, process: subprocess.Popen[bytes]) -> str:
         os.kill(process.pid, number)
         return "parent"
     try:
-        os.kill(random.choice(workers), number)
+        os.kill(workers[0], number)
     except ProcessLookupError:  # it has just ended
         os.kill(process.pid, number)
         return "parent"
@@ -266,9 +266,7 @@ class Trials:
         totals = [
             sum(self.faults[*each, name] for each in self.kills) for name in FAULTS
         ]
-        lines.append(
-            " | ".join(map(str, ("all", sum(self.kills.values()), *totals)))
-        )
+        lines.append(" | ".join(map(str, ("all", sum(self.kills.values()), *totals))))
         return "\n".join(lines)
 
 

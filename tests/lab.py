@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import fast_ref
-from vime_lab import checkpoints, command_line, figures, processes, runs
+from vime_lab import checkpoints, command_line, figures, processes
 from vime_lab.checkpoints import Progress
 from vime_lab.rows import RUN_COLUMNS, RUN_NUMBERS, STUDY_COLUMNS, TIMES, Row
 from vime_lab.studies.catalogue import STUDIES

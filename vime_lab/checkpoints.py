@@ -27,7 +27,7 @@ import numpy as np
 
 from agents_ref import Streams, ValueFunction
 from bnn_ref import AdamState, Array, DiagNormal
-from vime_lab.files import write_files
+from vime_lab.files import TEMPORARY, write_files
 from vime_lab.machine import machine
 from vime_lab.rows import COUNTS, RUN_NUMBERS, TEXTS, Row
 from vime_lab.tasks import ROOT_SEED, Job, Start, settings_of
@@ -363,7 +363,7 @@ def claimed(checkpoint: Path, should_stop: Callable[[], bool]) -> Iterator[TextI
 
         # what a killed process left half written
         stem = glob.escape(checkpoint.stem)
-        for left in checkpoint.parent.glob(f"{stem}.*.tmp"):
+        for left in checkpoint.parent.glob(f"{stem}.*{TEMPORARY}"):
             left.unlink()
         yield file
 

@@ -22,7 +22,7 @@ from typing import Any
 from vime_lab import figures, results
 from vime_lab.arguments import Parser, pip_install
 from vime_lab.checkpoints import CheckpointError, locked
-from vime_lab.files import make_folder
+from vime_lab.files import TEMPORARY, make_folder
 from vime_lab.processes import AnyJob, WorkerError, kept, progress_bar, run_jobs
 from vime_lab.results import (
     CURVE,
@@ -173,7 +173,15 @@ def claimed_folders(arguments: argparse.Namespace) -> Iterator[None]:
             if not locked(descriptor):
                 busy = f"{folder} is in use by another command"
                 arguments.parser.reject(f"{busy}: choose another --out, or wait")
+            remove_temporaries(folder)
         yield
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove the results that a killed command left half written."""
+    for name in {*RUN_FILES, *STUDY_FILES}:
+        for left in folder.glob(f"{name}.[0-9]*{TEMPORARY}"):
+            left.unlink()
 
 
 # ---------------------------------------------------------------- the plan of a run

@@ -2,7 +2,9 @@
 
 import csv
 import json
-import shlex
+import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
@@ -10,12 +12,14 @@ import numpy as np
 import pytest
 from lab import SMALL, full, left_behind, refusal, usage_error
 
-from vime_lab import command_line, files
+from vime_lab import checkpoints, command_line, processes, results
+from vime_lab.checkpoints import CheckpointError, identity
 from vime_lab.results import STUDY_FILES
 from vime_lab.rows import STUDY_COLUMNS
+from vime_lab.runs import Result
 from vime_lab.studies import catalogue
-from vime_lab.studies.catalogue import STUDIES
-from vime_lab.studies.frame import StudyJob
+from vime_lab.studies.catalogue import STUDIES, study_jobs
+from vime_lab.studies.frame import StudyJob, Value
 
 FILES = sorted(STUDY_FILES)
 
@@ -158,31 +162,35 @@ TWO = ["run", "--task", "Bandit", "--jobs", "1", "--seeds", "2"]
 def test_results_that_cannot_be_written_leave_those_before(monkeypatch, capsys) -> None:
     run("Bandit")
     before = {path: path.read_bytes() for path in Path("out").iterdir()}
-    monkeypatch.setattr(files, "write_temporary", full)
-    assert command_line.main([*TWO, "--out", "out"]) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write_files", full)
+        assert command_line.main([*TWO, "--out", "out"]) == 1
+    again = "repeat the command with --resume to try again"
     assert capsys.readouterr().err.endswith(
-        "\nvime-ref: can't write to out: No space left on device\n"
+        f"\nvime-ref: can't write to out: No space left on device; {again}\n"
     )
-    assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
+    assert {path: path.read_bytes() for path in before} == before
+    assert command_line.main([*TWO, "--out", "out", "--resume"]) == 0
+    assert {path: path.read_bytes() for path in before}.keys() == before.keys()
 
 
 def test_a_picture_that_cannot_be_drawn_leaves_the_numbers(monkeypatch, capsys) -> None:
-    """The line names a command that draws it, and that command does."""
+    """The line names a command that draws it, from kept runs, and that command does."""
     with monkeypatch.context() as patch:
         patch.setattr(catalogue, "draw_study", full)
         assert command_line.main([*TWO, "--out", "my out"]) == 1
     shown, error = capsys.readouterr()
     assert error.endswith(
         "vime-ref: can't draw my out/study.png: No space left on device; "
-        "draw it with vime-ref figure 'my out' --out 'my out/study.png'\n"
+        "repeat the command with --resume to try again\n"
     )
     assert shown.endswith(" s: study.csv, config.json\n")
-    words = shlex.split(error.splitlines()[-1].rpartition("vime-ref ")[2])
-    assert command_line.main(words) == 0
+    monkeypatch.setattr(catalogue, "study_rows", None)
+    assert command_line.main([*TWO, "--out", "my out", "--resume"]) == 0
     assert Path("my out/study.png").read_bytes().startswith(b"\x89PNG")
 
 
-COMMAND = "run --task Bandit --jobs 1 --seeds 2 --out out".split()
+COMMAND = ["run", "--task", "Bandit", "--jobs", "1", "--seeds", "2", "--out", "out"]
 
 
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[StudyJob]:
