@@ -11,6 +11,7 @@ import functools
 import glob
 import hashlib
 import json
+import math
 import os
 import sys
 import time
@@ -27,7 +28,7 @@ from zipfile import ZipFile
 import numpy as np
 
 from agents_ref import Streams, ValueFunction
-from bnn_ref import AdamState, Array, DiagNormal
+from bnn_ref import AdamState, Array, DiagNormal, check_count
 from vime_lab import archives
 from vime_lab.files import TEMPORARY, open_regular, write_files
 from vime_lab.machine import machine
@@ -314,12 +315,13 @@ def restored(
         theta=arrays["value"],
         observation_center=arrays["value_observation_center"],
         observation_scale=arrays["value_observation_scale"],
-        **state["value"],
+        center=finite(state["value"]["center"]),
+        scale=finite(state["value"]["scale"]),
     )
     bonus = restored_bonus(begun.bonus, state, arrays)
 
     # rows and visited states
-    history = tuple(state["history"])
+    history = tuple(map(finite, state["history"]))
     rows = restored_rows(job, arrays)
     visits = arrays["visits"]
     return Progress(policy, value, bonus, history, begun.streams, rows, visits)
@@ -340,7 +342,7 @@ def restored_bonus(
     )
 
     # the network and its optimizer
-    steps = state["adam_steps"]
+    steps = check_count("adam_steps", state["adam_steps"], minimum=0)
     model = replace(
         model,
         q=DiagNormal(arrays["mu"], arrays["rho"]),
@@ -415,6 +417,13 @@ def claimed(checkpoint: Path, should_stop: Callable[[], bool]) -> Iterator[TextI
 
 
 # ---------------------------------------------------------------- argument checks
+
+
+def finite(number: Any) -> float:
+    """The number itself. Raises TypeError or ValueError if it is none, or not finite."""
+    if not math.isfinite(number):
+        raise ValueError(f"numbers must be finite, got {number}")
+    return number
 
 
 def check_rows(path: Path, job: Job, arrays: Mapping[str, Array]) -> None:
