@@ -40,16 +40,15 @@ WAITING = {
     "check": ["--exec", SILENT],
     "fuzz": ["--exec", SILENT],
 }
-# A study whose runs wait.
+# A study whose first process waits before it imports anything.
 WAITING_RUN = """
 import sys
-from vime_lab import command_line
-from vime_lab.studies import catalogue
+from vime_lab import command_line, processes
 
-def wait(job):
-    open("begun").read()
+def waiting(*arguments):
+    return [sys.executable, "-c", "open('../../../begun').read()"]
 
-catalogue.study_rows = wait
+processes.module_command = waiting
 sys.exit(command_line.main(sys.argv[1:]))
 """
 MISSING = {
@@ -92,8 +91,11 @@ def test_manners_of_every_command(
     assert pointer == f"try 'vime-ref {command} --help'"
     assert wrong.stdout == "loaded: []\n"
 
-    # Ctrl-C prints one line
-    interrupted(command)
+    # Ctrl-C, SIGTERM and SIGHUP print one line
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        interrupted(command, number)
+        for path in (Path("begun"), Path("learning_curve.csv")):
+            path.unlink(missing_ok=True)
 
     # the error names a missing package and the command that installs it
     if command in MISSING:
@@ -126,8 +128,8 @@ def begun(file: Path) -> bool:
     return True
 
 
-def interrupted(command: str) -> None:
-    """Send a real Ctrl-C to the running command, and check its output."""
+def interrupted(command: str, number: int) -> None:
+    """Send a signal to the running command, and check its output."""
     file = Path("learning_curve.csv" if command == "figure" else "begun")
     if command in ("run", "figure"):
         os.mkfifo(file)
@@ -141,7 +143,7 @@ def interrupted(command: str) -> None:
                 assert process.poll() is None
                 assert time.monotonic() < end
                 time.sleep(0.01)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             said, error = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
@@ -149,7 +151,8 @@ def interrupted(command: str) -> None:
     assert "Traceback" not in error
     lines = error.splitlines()
     if command == "run":  # which shows a bar
-        assert lines[-1] == "vime-ref: interrupted; nothing was written"
+        goes_on = "repeat the command with --resume to continue"
+        assert lines[-1] == f"vime-ref: interrupted; {goes_on}"
     else:
         assert lines == ["", "vime-ref: interrupted"]
         assert "numpy" in said

@@ -264,7 +264,7 @@ def kept_run() -> tuple[StudyJob, Path]:
     [
         ({"length": 61}, "belongs to another run: its settings.length is 60, here 61"),
         ({"means": (0.3, 0.8)}, "belongs to another run: its settings.means is "),
-        ({}, "belongs to another run: its versions.numpy is "),
+        ({}, "belongs to another run: its versions.vime-ref is "),
     ],
 )
 def test_a_checkpoint_of_another_study_run_is_rejected(
