@@ -26,7 +26,7 @@ from lab import NAME, SIZES, full, in_this_process, same, small_job, undrawn
 
 from vime_lab import checkpoints, command_line, processes, runs
 from vime_lab.checkpoints import CheckpointError
-from vime_lab.machine import ONE_THREAD, machine
+from vime_lab.machine import ONE_THREAD, machine_kind
 from vime_lab.results import RUN_FILES
 from vime_lab.rows import RUN_COLUMNS, Row, written_rows
 from vime_lab.runs import Result
@@ -492,7 +492,7 @@ def exit_code(
         **checkpoints.job_values(job),
         "parent": os.getppid(),
         "checkpoint_seconds": 0.0,
-        "machine": machine(),
+        "machine": machine_kind(),
     }
     monkeypatch.setattr(
         "sys.stdin",
@@ -522,13 +522,13 @@ def test_the_exit_code_of_a_process_against_what_became_of_its_job(
     assert len(checkpoints.read_checkpoint(path, job)[1]["rows"]) == 2
     assert capsys.readouterr().err == ""
     assert exit_code(job, path, monkeypatch, code="another") == 1
-    other = machine() | {"kernel": "abacus"}
+    other = machine_kind() | {"kernel": "abacus"}
     assert exit_code(job, path, monkeypatch, machine=other) == 1
     path.write_bytes(b"")
     assert exit_code(job, path, monkeypatch) == 1
     changed, unlike, damaged = capsys.readouterr().err.splitlines()
     assert changed == "the code of this project has changed since the command began"
-    own = machine()["kernel"]
+    own = machine_kind()["kernel"]
     assert (
         unlike
         == f"this machine's kernel is {own!r}, the command's 'abacus': bits would differ"
