@@ -26,7 +26,7 @@ from vime_lab.files import open_regular
 # ---------------------------------------------------------------- constants
 
 DIGEST_BYTES = 32  # of a SHA-256
-CHUNK = 1 << 20  # bytes of a file that are read at once
+CHUNK_BYTES = 1 << 20  # bytes of a file that are read at once
 # The end of a ZIP file: signature, two disks, entries on this disk, entries, bytes and
 # place of the directory, length of a comment.
 END = struct.Struct("<4s4H2LH")
@@ -85,7 +85,7 @@ def read_arrays(archive: zipfile.ZipFile, shapes: Shapes) -> dict[str, Any]:
     in the archive; `check_names` rejects them.
     """
     for name, shape in shapes.items():
-        check_array(archive, name, shape)
+        check_member(archive, name, shape)
     return {name: array_of(archive, name) for name in shapes}
 
 
@@ -114,7 +114,7 @@ def check_digest(file: BinaryIO) -> None:
     left = os.fstat(file.fileno()).st_size - DIGEST_BYTES
     digest = hashlib.sha256()
     file.seek(0)
-    while left > 0 and (chunk := file.read(min(left, CHUNK))):
+    while left > 0 and (chunk := file.read(min(left, CHUNK_BYTES))):
         digest.update(chunk)
         left -= len(chunk)
     if file.read(DIGEST_BYTES) != digest.digest():
@@ -131,7 +131,7 @@ def check_names(archive: zipfile.ZipFile, names: Iterable[str]) -> None:
         raise ArchiveError(f"not a checkpoint of this run: it {verb} {other[0]!r}")
 
 
-def check_array(
+def check_member(
     archive: zipfile.ZipFile, name: str, shape: tuple[int | None, ...]
 ) -> None:
     """Reject compressed and encrypted arrays, other types and shapes, and wrong sizes."""

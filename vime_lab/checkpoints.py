@@ -223,7 +223,7 @@ def model_arrays(model: Vime) -> dict[str, Array]:
 def read_checkpoint(path: Path, job: Job) -> tuple[dict[str, Any], dict[str, Array]]:
     """The contents of this run's checkpoint. Raises like `read_state`."""
     state, arrays = read_state(path, identity(job), shapes_of(job))
-    check_rows(path, job, arrays)
+    check_kept_rows(path, job, arrays)
     return state, arrays
 
 
@@ -426,7 +426,7 @@ def finite(number: Any) -> float:
     return number
 
 
-def check_rows(path: Path, job: Job, arrays: Mapping[str, Array]) -> None:
+def check_kept_rows(path: Path, job: Job, arrays: Mapping[str, Array]) -> None:
     """The rows must be the run's first ones; visited states can't be more than its steps."""
     rows = arrays["rows"]
     number = np.arange(len(rows))

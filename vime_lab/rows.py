@@ -35,8 +35,8 @@ RUN_COLUMNS = (*TEXTS, *RUN_NUMBERS)
 STUDY_COLUMNS = ("study", "explorer", "size", "seed", "measure", "point", "value")
 COUNTS = (*PLACES, "size", "point")  # whole numbers
 REALS = (*SEEN, *MODEL_COLUMNS, *TRENDS, *TIMES, "value")
-MAX_COUNT = 2**53  # a float holds all whole numbers up to it
-MAX_REAL = 1e100  # squares and sums stay finite
+LARGEST_COUNT = 2**53  # a float holds all whole numbers up to it
+LARGEST_REAL = 1e100  # squares and sums stay finite
 MAX_CELLS = (
     1_000_000  # seeds times positions of a curve: 100 000 iterations of ten seeds
 )
@@ -106,27 +106,27 @@ def cells(path: Path | str) -> list[tuple[int, list[str]]]:
 def typed(name: str, cell: str, where: str) -> str | int | float:
     """A cell's value. Rejects what no table, statistic or terminal could use."""
     if name in COUNTS:
-        if not cell.isdecimal() or len(cell) > 16 or int(cell) > MAX_COUNT:
-            wanted = f"{name} must be a whole number up to {MAX_COUNT}"
-            raise ValueError(f"{where}: {wanted}, got {shown(cell)}")
+        if not cell.isdecimal() or len(cell) > 16 or int(cell) > LARGEST_COUNT:
+            wanted = f"{name} must be a whole number up to {LARGEST_COUNT}"
+            raise ValueError(f"{where}: {wanted}, got {cell_text(cell)}")
         return int(cell)
     if name not in REALS:
         if not cell.isprintable():
             wanted = f"{name} must hold printable characters"
-            raise ValueError(f"{where}: {wanted}, got {shown(cell)}")
+            raise ValueError(f"{where}: {wanted}, got {cell_text(cell)}")
         return cell
     # text that is not a number is rejected like infinity
     try:
         number = float(cell)
     except ValueError:
         number = math.inf
-    if abs(number) > MAX_REAL:
-        wanted = f"must be nan or a number up to {MAX_REAL:g}"
-        raise ValueError(f"{where}: {name} {wanted}, got {shown(cell)}")
+    if abs(number) > LARGEST_REAL:
+        wanted = f"must be nan or a number up to {LARGEST_REAL:g}"
+        raise ValueError(f"{where}: {name} {wanted}, got {cell_text(cell)}")
     return number
 
 
-def shown(cell: str) -> str:
+def cell_text(cell: str) -> str:
     """A stranger's cell as part of a message: no control characters, not too long."""
     text = repr(cell)
     return text if len(text) <= 60 else f"{text[:60]}..."

@@ -159,7 +159,7 @@ def test_other_archives_are_rejected_before_anything_is_allocated(
     tracemalloc.stop()
     assert reason in str(error.value)
     assert str(error.value).isprintable()
-    assert peak < 8 * archives.CHUNK
+    assert peak < 8 * archives.CHUNK_BYTES
 
 
 def test_two_members_of_one_name_are_rejected(tmp_path: Path) -> None:

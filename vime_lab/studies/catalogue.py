@@ -19,7 +19,7 @@ from vime_lab.checkpoints import (
 )
 from vime_lab.figures import WIDTH, add_legend, save
 from vime_lab.machine import machine_kind
-from vime_lab.rows import STUDY_COLUMNS, Row, read_rows, shown
+from vime_lab.rows import STUDY_COLUMNS, Row, cell_text, read_rows
 from vime_lab.runs import Result
 from vime_lab.studies.explorers import EXPLORER_STUDIES
 from vime_lab.studies.frame import Study, StudyJob, Value, explorers_in
@@ -141,7 +141,7 @@ def read_study(path: Path) -> list[Row]:
     known = STUDIES[rows[0]["study"]].colors
     if unknown := [name for name in explorers_in(rows) if name not in known]:
         wanted = f"explorer must be one of {', '.join(known)}"
-        raise ValueError(f"{path}: {wanted}, got {shown(unknown[0])}")
+        raise ValueError(f"{path}: {wanted}, got {cell_text(unknown[0])}")
     check_runs(path, rows)
     return rows
 
@@ -194,7 +194,7 @@ def check_runs(path: Path, rows: Sequence[Row]) -> None:
         first = {*found[explorer, size, 0]}
         if other := sorted(places ^ first):
             measure, point = other[0]
-            where = f"{shown(measure)} at {point} of {run_text(run)} or of seed 0"
+            where = f"{cell_text(measure)} at {point} of {run_text(run)} or of seed 0"
             raise ValueError(f"{path}: rows missing: {where}")
 
 
