@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -24,10 +24,10 @@ import pytest
 from distributed import Client, LocalCluster, get_task_stream
 from lab import NAME, SIZES, full, in_this_process, same, small_job, undrawn
 
-from vime_lab import checkpoints, command_line, processes, runs
+from vime_lab import checkpoints, command_line, commands, processes, runs
 from vime_lab.checkpoints import CheckpointError
 from vime_lab.machine import ONE_THREAD, machine
-from vime_lab.results import RUN_FILES
+from vime_lab.results import RUN_FILES, STUDY_FILES
 from vime_lab.rows import RUN_COLUMNS, Row, written_rows
 from vime_lab.runs import Result
 from vime_lab.tasks import TASKS, Job
@@ -724,3 +724,131 @@ def test_the_bar_survives_a_file_that_vanishes_while_it_is_read(monkeypatch, cap
     monkeypatch.setattr(processes, "written_rows", lambda path: [row][1])
     with pytest.raises(IndexError):
         processes.show_progress(jobs, files, finished)
+
+
+# ---------------------------------------------------------------- studies
+
+
+STUDY = [*["run", "--task", "Bandit", "--seeds", "1", "--jobs", "2", "--out", "out"]]
+
+
+def kept_runs() -> set[str]:
+    return {path.stem for path in Path("out/checkpoints").glob("*.npz")}
+
+
+def ages(names: set[str]) -> dict[str, int]:
+    paths = {name: Path("out/checkpoints", f"{name}.npz") for name in names}
+    return {name: path.stat().st_mtime_ns for name, path in paths.items()}
+
+
+@contextmanager
+def study_under_way() -> Iterator[subprocess.Popen[bytes]]:
+    """A study in its own process group, of which some runs are finished and some are not."""
+    command = [sys.executable, "-m", "vime_lab", *STUDY]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            wait_until(lambda: len(kept_runs()) >= 2, "two runs")
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def alive(group: int) -> list[str]:
+    """The processes of a group, without zombies."""
+    table = subprocess.run(
+        ["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True
+    ).stdout.splitlines()
+    rows = [line.split(None, 2) for line in table]
+    return [args for its, state, args in rows if its == str(group) and state[0] != "Z"]
+
+
+@pytest.fixture(scope="module")
+def whole_study(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The bytes of a study that nobody disturbed."""
+    out = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        in_this_process(patch)
+        assert command_line.main([*STUDY, "--jobs", "1", "--out", str(out)]) == 0
+    return (out / "study.csv").read_bytes()
+
+
+@elsewhere
+@pytest.mark.parametrize(
+    ("target", "number"),
+    [
+        ("parent", signal.SIGKILL),
+        ("group", signal.SIGTERM),
+        ("parent", signal.SIGHUP),
+    ],
+)
+def test_a_study_that_is_killed_leaves_no_process_and_computes_no_run_again(
+    target, number, whole_study
+):
+    """Signals other than SIGKILL end with one line. Control: unfinished runs are computed."""
+    with study_under_way() as process:
+        (os.killpg if target == "group" else os.kill)(process.pid, number)
+        _, said = process.communicate(timeout=PATIENCE)
+        wait_until(lambda: not alive(process.pid), "ended")
+        if number == signal.SIGKILL:
+            assert process.returncode == -signal.SIGKILL
+        else:
+            assert process.returncode == 130
+            assert said.decode().endswith(INTERRUPTED)
+    assert sorted(path.name for path in Path("out").iterdir()) == ["checkpoints"]
+
+    # finished runs are not computed again
+    before = ages(kept_runs())
+    seen = {}
+    remove = commands.remove_checkpoints
+
+    def remove_and_look(paths: Sequence[Path]) -> None:
+        seen.update(ages(set(before)))
+        remove(paths)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands, "remove_checkpoints", remove_and_look)
+        assert command_line.main([*STUDY, "--resume"]) == 0
+    assert seen == before
+    assert len(before) >= 2
+    assert Path("out/study.csv").read_bytes() == whole_study
+    assert sorted(path.name for path in Path("out").iterdir()) == sorted(STUDY_FILES)
+
+
+@elsewhere
+@pytest.mark.usefixtures("_recorded")
+def test_a_dead_worker_of_a_study_is_named_and_the_others_finish(whole_study, capsys):
+    def kill_one() -> None:
+        wait_until(lambda: "Boltzmann-0" in Recorded.numbers, "begun")
+        os.kill(Recorded.numbers["Boltzmann-0"], signal.SIGKILL)
+
+    thread = in_background(kill_one)
+    assert command_line.main(STUDY) == 1
+    thread.join()
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "vime-ref: Bandit Boltzmann seed 0 failed: its process was killed by signal 9 (Killed)",
+        "vime-ref: repeat the command with --resume to rerun the failed runs",
+    ]
+    assert kept_runs() == {"random-0", "epsilon-greedy-0", "UCB-1-0"}
+    assert command_line.main([*STUDY, "--resume"]) == 0
+    assert Path("out/study.csv").read_bytes() == whole_study
+
+
+def test_a_study_run_stops_at_once_and_a_tasks_run_does_not():
+    """Control: without a reason to stop, the block ends by itself."""
+    for enabled, reason, expected in (
+        (True, True, 1),
+        (True, False, 0),
+        (False, True, 0),
+    ):
+        waited = threading.Event()
+        stopped = 0
+        try:
+            with processes.stopped_at_once(enabled, lambda: reason):  # noqa: B023
+                waited.wait(5.0 * processes.POLL_SECONDS)
+        except KeyboardInterrupt:
+            stopped = 1
+        assert stopped == expected
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
