@@ -24,11 +24,12 @@ from autograd import grad, value_and_grad
 from autograd.differential_operators import make_hvp
 from autograd.scipy.special import logsumexp
 from gymnasium import Env
-from gymnasium.spaces import Discrete, Space
+from gymnasium.spaces import Box, Discrete, Space
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse.linalg import LinearOperator, cg
+from scipy.stats import norm
 
 import bnn_ref as bnn
 from bnn_ref import (
@@ -36,13 +37,20 @@ from bnn_ref import (
     check_array,
     check_count,
     check_finite,
+    check_flag,
+    check_flags,
+    check_function,
+    check_kind,
     check_not_negative,
+    check_number,
     check_positive,
+    set_fields,
 )
 from vime_ref import (
     Batch,
     Bonus,
     action_size,
+    check_hidden_sizes,
     check_indices,
     curious_rewards,
     model_actions,
@@ -54,17 +62,23 @@ OUTPUT_SCALE = (
     0.01  # of a new policy's last layer, as in OpenAI baselines: no preference
 )
 
+MAX_LOG_STD = 700.0  # σ and 1/σ are normal numbers up to here
+MIN_HELD = (
+    0.2  # share of N(0, 1) in the action space, below which a policy starts elsewhere
+)
+
 # ------------------------------------------------------------ policies
 
 
 def network(theta: Array, observations: Array, layer_sizes: tuple[int, ...]) -> Array:
     """Outputs (N, O) of one tanh network with weights (D,)."""
     one = theta[None]  # (1, D)
-    return bnn.mlp(one, observations, layer_sizes, hidden=np.tanh)[0]  # (N, O)
+    return bnn.mlp(one, observations, layer_sizes, hidden=bnn.tanh)[0]  # (N, O)
 
 
 def log_softmax(logits: Array) -> Array:
     """log softmax over the last axis, (..., A) -> (..., A)."""
+    logits = check_array("logits", logits)
     return logits - logsumexp(logits, axis=-1, keepdims=True)  # (..., A)
 
 
@@ -76,48 +90,59 @@ def sample_actions(log_probs: Array, noise: Array) -> NDArray[Any]:
 
 @dataclass(frozen=True, eq=False)
 class GaussianPolicy:
-    """N(a; network(s/observation_scale), e^{2 log_std}) over actions (A,).
+    """N(a; m, σ²) over actions (A,), by action_center + action_scale·(network, e^log_std).
 
-    theta (P,): the weights (D,), then log_std (A,).
+    m = action_center + action_scale·network(s/observation_scale), σ = action_scale·e^{log_std}.
+    theta (P,): the weights (D,), then log_std (A,), from -700 to 700.
     """
 
     theta: Array  # (P,) = (D + A,)
     layer_sizes: tuple[int, ...]
     observation_scale: Any = 1.0  # or (K,)
+    action_center: Any = 0.0  # or (A,)
+    action_scale: Any = 1.0  # or (A,)
 
-    def mean_and_sigma(self, observations: Array) -> tuple[Array, Array]:
+    def __post_init__(self) -> None:
+        check_gaussian(self)
+
+    def mean_and_log_sigma(self, observations: Array) -> tuple[Array, Array]:
         num_actions = self.layer_sizes[-1]
         weights = self.theta[:-num_actions]
         log_std = self.theta[-num_actions:]
-        scaled = observations / self.observation_scale
-        return network(weights, scaled, self.layer_sizes), np.exp(log_std)
+        outputs = scaled_network(self, weights, observations)  # (N, A)
+        mean = self.action_center + self.action_scale * outputs  # (N, A)
+        return mean, log_std + onp.log(self.action_scale)
 
     def draw_noise(self, rng: Generator, num_rows: int) -> Array:
         return rng.standard_normal((num_rows, self.layer_sizes[-1]))
 
     def sample(self, observations: Array, noise: Array) -> Array:
         """mean + σ ⊙ noise, (N, A)."""
-        mean, sigma = self.mean_and_sigma(observations)
-        check_array("noise", noise, mean.shape)
-        return mean + sigma * noise
+        mean, log_sigma = self.mean_and_log_sigma(observations)
+        noise = check_array("noise", noise, mean.shape)
+        return check_finite("actions", mean + np.exp(log_sigma) * noise)
 
     def log_prob(self, observations: Array, actions: Array) -> Array:
         """log π(a|s), (N,)."""
-        mean, sigma = self.mean_and_sigma(observations)
-        check_array("actions", actions, mean.shape)
-        log_p = bnn.normal_log_density(actions, mean, sigma)  # (N, A)
+        mean, log_sigma = self.mean_and_log_sigma(observations)
+        actions = check_array("actions", actions, mean.shape)
+        log_p = bnn.normal_log_density(actions, mean, np.exp(log_sigma))  # (N, A)
         return np.sum(log_p, axis=-1)  # (N,)
 
     def entropy(self, observations: Array) -> Array:
         """½ log(2πe σ²), summed over action dimensions, (N,)."""
-        _, sigma = self.mean_and_sigma(observations)
+        mean, log_sigma = self.mean_and_log_sigma(observations)
         constant = 0.5 * onp.log(2.0 * onp.pi * onp.e)
-        return np.sum(constant + np.log(sigma)) * onp.ones(len(observations))  # (N,)
+        return np.sum(constant + log_sigma) * onp.ones(len(mean))  # (N,)
 
     def kl(self, new: GaussianPolicy, observations: Array) -> Array:
         """KL[old‖new], (N,)."""
-        old_moments = self.mean_and_sigma(observations)
-        return bnn.kl_diag_normal(*old_moments, *new.mean_and_sigma(observations))
+        check_kind("new", new, GaussianPolicy)
+        mean, log_sigma = self.mean_and_log_sigma(observations)
+        new_mean, new_log_sigma = new.mean_and_log_sigma(observations)
+        return bnn.kl_diag_normal(
+            mean, np.exp(log_sigma), new_mean, np.exp(new_log_sigma)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,26 +153,28 @@ class CategoricalPolicy:
     layer_sizes: tuple[int, ...]
     observation_scale: Any = 1.0  # or (K,)
 
+    def __post_init__(self) -> None:
+        check_policy(self)
+
     def log_probs(self, observations: Array) -> Array:
         """log π(·|s), (N, A)."""
-        scaled = observations / self.observation_scale
-        logits = network(self.theta, scaled, self.layer_sizes)  # (N, A)
-        return log_softmax(logits)  # (N, A)
+        return log_softmax(scaled_network(self, self.theta, observations))  # (N, A)
 
     def draw_noise(self, rng: Generator, num_rows: int) -> Array:
         return rng.random(num_rows)
 
     def sample(self, observations: Array, noise: Array) -> Array:
         """The first action whose cumulative probability exceeds the noise, (N,)."""
-        check_array("noise", noise, (len(observations),))
-        return sample_actions(self.log_probs(observations), noise)  # (N,)
+        log_p = self.log_probs(observations)
+        noise = check_array("noise", noise, (len(log_p),))
+        return sample_actions(log_p, noise)  # (N,)
 
     def log_prob(self, observations: Array, actions: Array) -> Array:
         """log π(a|s), (N,)."""
-        check_array("actions", actions, (len(observations),))
-        check_indices("actions", actions, self.layer_sizes[-1])
-        rows = onp.arange(len(actions))
-        return self.log_probs(observations)[rows, actions.astype(int)]  # (N,)
+        log_p = self.log_probs(observations)
+        check_array("actions", actions, (len(log_p),))
+        indices = check_indices("actions", actions, self.layer_sizes[-1])
+        return log_p[onp.arange(len(indices)), indices]  # (N,)
 
     def entropy(self, observations: Array) -> Array:
         """−Σ_a π log π, (N,)."""
@@ -156,9 +183,19 @@ class CategoricalPolicy:
 
     def kl(self, new: CategoricalPolicy, observations: Array) -> Array:
         """KL[old‖new], (N,)."""
+        check_kind("new", new, CategoricalPolicy)
         log_p = self.log_probs(observations)
         excess = log_p - new.log_probs(observations)  # (N, A)
         return np.sum(np.exp(log_p) * excess, axis=-1)  # (N,)
+
+
+def scaled_network(policy: Any, weights: Array, observations: Array) -> Array:
+    """The network's outputs (N, O) for observations (N, K) in units of their scale."""
+    observations = check_array(
+        "observations", observations, (None, policy.layer_sizes[0])
+    )
+    scaled = observations / policy.observation_scale
+    return network(weights, scaled, policy.layer_sizes)
 
 
 Policy = (
@@ -183,20 +220,22 @@ def policy_init(
     hidden_sizes: tuple[int, ...] = (32,),
     observation_scale: Any = None,
 ) -> Policy:
-    """A policy for the space: Gaussian, mean near 0 and σ = 1, or near uniform.
+    """A policy for the space: near uniform, or Gaussian, mean near 0 and σ = 1.
 
-    observation_scale (K,), in units of the observations, is what the network sees as 1;
-    ones if not given.
+    Center and half width of a Box replace 0 and 1 in dimensions that N(0, 1) misses.
+    observation_scale (K,), in units of the observations, is what the network sees as 1.
+    The default is ones: nothing estimates it. Observations far beyond it saturate the
+    hidden units; such a policy still learns, by its output layer.
     """
+    observation_size = check_count("observation_size", observation_size)
     num_actions = action_size(action_space)
-    sizes = (observation_size, *hidden_sizes, num_actions)
+    sizes = (observation_size, *check_hidden_sizes(hidden_sizes), num_actions)
+    check_kind("rng", rng, Generator)
 
     # The scale of the observations.
     if observation_scale is None:
         observation_scale = onp.ones(observation_size)
-    scale = onp.array(observation_scale, float)
-    check_array("observation_scale", scale, (observation_size,))
-    check_positive("observation_scale", scale)
+    scale = check_positive("observation_scale", observation_scale, (observation_size,))
 
     # The last layer starts small, so that the policy starts without a preference.
     weights = network_init(sizes, rng)
@@ -204,8 +243,18 @@ def policy_init(
     weights[-num_last:] *= OUTPUT_SCALE
     if isinstance(action_space, Discrete):
         return CategoricalPolicy(weights, sizes, scale)
-    log_std = onp.zeros(num_actions)
-    return GaussianPolicy(onp.concatenate([weights, log_std]), sizes, scale)  # (P,)
+    theta = onp.concatenate([weights, onp.zeros(num_actions)])  # (P,)
+    return GaussianPolicy(theta, sizes, scale, *center_and_half_width(action_space))
+
+
+def center_and_half_width(space: Any) -> tuple[Array, Array]:
+    """Of each dimension (A,) of a Box; 0 and 1 if it holds a fifth of N(0, 1) or more."""
+    low = space.low.astype(float)
+    high = space.high.astype(float)
+    held = norm.cdf(high) - norm.cdf(low) >= MIN_HELD
+    low = check_array("action_space.low", onp.where(held, -1.0, low))
+    high = check_array("action_space.high", onp.where(held, 1.0, high))
+    return 0.5 * high + 0.5 * low, 0.5 * high - 0.5 * low
 
 
 # ------------------------------------------------------------ returns and advantages
@@ -219,15 +268,15 @@ def discounted_returns(
     >>> discounted_returns(onp.array([0.0, 0.0, 1.0]), gamma=0.5)
     array([0.25, 0.5 , 1.  ])
     """
-    check_finite("rewards", rewards)
-    check_finite("last_value", last_value)
+    rewards = check_array("rewards", rewards, (None,))
+    last_value = check_number("last_value", last_value)
     check_fraction("gamma", gamma)
     returns = onp.zeros(len(rewards))
     following = last_value
     for t in reversed(range(len(rewards))):
         following = rewards[t] + gamma * following  # A5
         returns[t] = following
-    return returns
+    return check_finite("returns", returns)
 
 
 def gae_advantages(
@@ -245,14 +294,11 @@ def gae_advantages(
     V(s_{t+1}), of the true next state, counts as 0 only if the episode terminated;
     the sum over t ends with the episode, however it ended. [GAE] section 3.
     """
-    check_series(
-        len(rewards),
-        rewards=rewards,
-        values=values,
-        next_values=next_values,
-        terminated=terminated,
-        truncated=truncated,
-    )
+    rewards = check_array("rewards", rewards, (None,))
+    values = check_array("values", values, rewards.shape)
+    next_values = check_array("next_values", next_values, rewards.shape)
+    terminated = check_flags("terminated", terminated, rewards.shape)
+    truncated = check_flags("truncated", truncated, rewards.shape)
     check_fraction("gamma", gamma)
     check_fraction("lam", lam)
 
@@ -264,7 +310,7 @@ def gae_advantages(
         delta = rewards[t] + gamma * next_values[t] * (not terminated[t]) - values[t]
         following = delta + gamma * lam * following * (not ended)  # A6
         advantages[t] = following
-    return advantages
+    return check_finite("advantages", advantages)
 
 
 # ------------------------------------------------------------ the value function
@@ -284,19 +330,24 @@ class ValueFunction:
     center: float = 0.0
     scale: float = 0.0
 
+    def __post_init__(self) -> None:
+        check_value(self)
+
     def __call__(self, observations: Array) -> Array:
-        shape = (len(observations), self.layer_sizes[0])
-        check_array("observations", observations, shape)
+        shape = (None, self.layer_sizes[0])
+        observations = check_array("observations", observations, shape)
         inputs = (observations - self.observation_center) / self.observation_scale
         outputs = network(self.theta, inputs, self.layer_sizes)  # (N, 1)
-        return self.center + self.scale * outputs[:, 0]  # (N,)
+        return check_finite("values", self.center + self.scale * outputs[:, 0])  # (N,)
 
 
 def value_init(
     observation_size: int, rng: Generator, hidden_sizes: tuple[int, ...] = (32,)
 ) -> ValueFunction:
     """V = 0 everywhere, until it is fitted."""
-    sizes = (observation_size, *hidden_sizes, 1)
+    observation_size = check_count("observation_size", observation_size)
+    sizes = (observation_size, *check_hidden_sizes(hidden_sizes), 1)
+    check_kind("rng", rng, Generator)
     theta = network_init(sizes, rng)
     center = onp.zeros(observation_size)
     return ValueFunction(theta, sizes, center, onp.ones(observation_size))
@@ -310,7 +361,12 @@ def value_fit(
     max_iterations: int = 20,
 ) -> ValueFunction:
     """V fitted to returns (N,) by least squares: L-BFGS from the old weights."""
-    check_array("returns", returns, (len(observations),))
+    check_kind("value", value, ValueFunction)
+    shape = (None, value.layer_sizes[0])
+    observations = check_array("observations", observations, shape)
+    check_count("rows of observations", len(observations))
+    returns = check_array("returns", returns, (len(observations),))
+    max_iterations = check_count("max_iterations", max_iterations)
 
     # Inputs and outputs in units of their spread.
     scale = spread(observations)
@@ -354,9 +410,9 @@ def policy_gradient_step(
 
     [Lecture], entropy bonus.
     """
-    check_positive("learning_rate", learning_rate)
-    check_finite("entropy_weight", entropy_weight)
-    check_array("advantages", advantages, (len(observations),))
+    check_positive("learning_rate", learning_rate, ())
+    check_number("entropy_weight", entropy_weight)
+    advantages = check_path(policy, observations, advantages)
 
     def objective(theta: Array) -> Array:
         new = replace(policy, theta=theta)
@@ -387,8 +443,9 @@ def trpo_step(
     iterations are rllab's, which it used. One row in fisher_every enters the curvature:
     fewer rows cost accuracy of direction and length, not the bound. [TRPO] appendix C.
     """
-    check_array("advantages", advantages, (len(observations),))
-    check_count("fisher_every", fisher_every)
+    advantages = check_path(policy, observations, advantages)
+    fisher_every = check_count("fisher_every", fisher_every)
+    backtracks = check_count("backtracks", backtracks)
     old_log_prob = policy.log_prob(observations, actions)
 
     def surrogate(theta: Array) -> Array:
@@ -431,8 +488,9 @@ def natural_step(
 
     0 if the gradient is 0, or so small that sᵀFs underflows.
     """
-    check_positive("max_kl", max_kl)
-    check_positive("damping", damping)
+    check_positive("max_kl", max_kl, ())
+    check_positive("damping", damping, ())
+    iterations = check_count("cg_iterations", iterations)
 
     # s by conjugate gradient, with Fisher-vector products by autograd.
     gradient = surrogate_grad(theta)
@@ -446,7 +504,7 @@ def natural_step(
     direction, _ = cg(fisher, gradient, rtol=1e-10, maxiter=iterations)
 
     # Its length.
-    curvature = direction @ fisher.matvec(direction)
+    curvature = check_finite("curvature", direction @ fisher.matvec(direction))
     if curvature < onp.finfo(float).tiny:
         return onp.zeros(len(theta))
     return onp.sqrt(2.0 * max_kl / curvature) * direction  # A8
@@ -477,10 +535,7 @@ class AgentSettings:
     policy_step: Callable[..., Any] = trpo_step
 
     def __post_init__(self) -> None:
-        check_count("batch_steps", self.batch_steps)
-        check_fraction("gamma", self.gamma)
-        check_fraction("lam", self.lam)
-        check_not_negative("eta", self.eta)
+        check_agent_settings(self)
 
 
 class Iteration(NamedTuple):
@@ -507,7 +562,8 @@ def train(
     history: tuple[float, ...] = (),
 ) -> Iterator[Iteration]:
     """[Lecture] "Algorithm": its four lines, num_iterations times."""
-    check_count("num_iterations", num_iterations)
+    num_iterations = check_count("num_iterations", num_iterations)
+    check_kind("settings", settings, AgentSettings)
     eta = settings.eta
     normalize = settings.normalize
     for _ in range(num_iterations):
@@ -529,10 +585,12 @@ def rollout(
     The last row is marked truncated if sampling cuts its episode. Raises ValueError,
     naming the step, on an observation or reward that is not finite.
     """
-    check_count("num_steps", num_steps)
+    num_steps = check_count("num_steps", num_steps)
+    check_env(env)
+    check_kind("streams", streams, Streams)
     noise = policy.draw_noise(streams.policy, num_steps)
     seed = int(streams.environment.integers(2**31))
-    observation = checked(env.reset(seed=seed)[0], "observation", 0)
+    observation = reset_env(env, 0, seed)
     rows = []
     episode_return = 0.0
     episode_returns = []
@@ -540,9 +598,7 @@ def rollout(
         # Act.
         action = policy.sample(observation[None], noise[t : t + 1])[0]
         sent = environment_action(action, env.action_space)
-        following, reward, terminated, truncated, _ = env.step(sent)
-        next_observation = checked(following, "observation", t)
-        reward = float(checked(reward, "reward", t))
+        next_observation, reward, terminated, truncated = step_env(env, sent, t)
 
         # Remember.
         cut = truncated or (t == num_steps - 1 and not terminated)
@@ -555,17 +611,44 @@ def rollout(
         if terminated or truncated:
             episode_returns.append(episode_return)
             episode_return = 0.0
-            observation = checked(env.reset()[0], "observation", t)
+            observation = reset_env(env, t)
     columns = [onp.array(column) for column in zip(*rows)]  # (N, ...) each
     return Batch(*columns), onp.array(episode_returns)
 
 
 def environment_action(action: Array, space: Space[Any]) -> Any:
-    """The action as the environment takes it: clipped to a Box, or shifted to start."""
-    clipped = model_actions(action[None], space)[0]
+    """The action as the environment takes it, from the policy's."""
     if isinstance(space, Discrete):
-        return int(action + space.start)
-    return clipped.astype(space.dtype)
+        return int(
+            check_indices("actions", action[None], int(space.n))[0] + space.start
+        )
+    return model_actions(action[None], space)[0].astype(space.dtype)
+
+
+def reset_env(env: Env[Any, Any], step: int, seed: int | None = None) -> Array:
+    """The first observation of an episode, (K,)."""
+    result = env.reset(seed=seed)
+    if not (isinstance(result, tuple) and len(result) == 2):
+        got = type(result).__name__
+        raise ValueError(f"reset must return an observation and a dict, got {got}")
+    return check_observation(result[0], env.observation_space, step)
+
+
+def step_env(
+    env: Env[Any, Any], action: Any, step: int
+) -> tuple[Array, float, bool, bool]:
+    """The observation after an action, its reward, terminated and truncated."""
+    result = env.step(action)
+    if len(result) != 5:
+        wanted = "observation, reward, terminated, truncated and a dict"
+        raise ValueError(f"step must return {wanted}, got {len(result)} values")
+    observation, reward, terminated, truncated, _ = result
+    return (
+        check_observation(observation, env.observation_space, step),
+        check_single(checked(reward, "reward", step), "reward", step),
+        check_ended(terminated, "terminated", step),
+        check_ended(truncated, "truncated", step),
+    )
 
 
 def curiosity(
@@ -577,10 +660,10 @@ def curiosity(
     eta: float,
     normalize: bool,
 ) -> tuple[Array, Array, tuple[float, ...]]:
-    """r̃ (N,), raw gains (N,), new history; all-zero gains leave the history as it is."""
+    """r̃ (N,), raw gains (N,), new history."""
     gains = bonus.reward(batch, rng)
     normalized = gains
-    if normalize and gains.any():
+    if normalize:
         normalized, history = normalize_gains(gains, history)
     return curious_rewards(batch.rewards, normalized, eta), gains, history
 
@@ -617,21 +700,142 @@ def improve(
 # ------------------------------------------------------------ argument checks
 
 
-def check_fraction(name: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} must be from 0 to 1, got {value}")
+def check_fraction(name: str, value: float) -> float:
+    return check_number(name, value, 0.0, 1.0)
 
 
-def check_series(num_rows: int, **columns: Array) -> None:
-    for name, column in columns.items():
-        check_array(name, column, (num_rows,))
+def check_per_dimension(name: str, values: Any, size: int) -> Array:
+    """Finite numbers, () or (size,)."""
+    return check_array(name, values, (size,) if onp.ndim(values) else ())
+
+
+def check_network(state: Any, num_more: int = 0) -> tuple[int, ...]:
+    """Convert layer_sizes and theta, which holds the weights and num_more numbers."""
+    sizes = bnn.check_sizes(state.layer_sizes)
+    theta = check_array("theta", state.theta, (bnn.num_weights(sizes) + num_more,))
+    set_fields(state, layer_sizes=sizes, theta=theta)
+    return sizes
+
+
+def check_policy(policy: Any, num_more: int = 0) -> tuple[int, ...]:
+    """`check_network`, and the scale of the observations."""
+    sizes = check_network(policy, num_more)
+    name = "observation_scale"
+    scale = check_per_dimension(name, policy.observation_scale, sizes[0])
+    set_fields(policy, observation_scale=check_positive(name, scale))
+    return sizes
+
+
+def check_gaussian(policy: GaussianPolicy) -> None:
+    """Convert the fields of the policy, and check all of them."""
+    num_actions = bnn.check_sizes(policy.layer_sizes)[-1]
+    check_policy(policy, num_actions)
+
+    # What turns the network's outputs into actions.
+    center = check_per_dimension("action_center", policy.action_center, num_actions)
+    scale = check_per_dimension("action_scale", policy.action_scale, num_actions)
+    check_positive("action_scale", scale)
+    set_fields(policy, action_center=center, action_scale=scale)
+
+    # σ and 1/σ must be normal numbers.
+    log_std = bnn.value_of(policy.theta)[-num_actions:]
+    if onp.max(onp.abs(log_std)) > MAX_LOG_STD:
+        limits = f"from -{MAX_LOG_STD:g} to {MAX_LOG_STD:g}"
+        raise ValueError(f"log_std in theta must be {limits}, got {log_std}")
+
+
+def check_value(value: ValueFunction) -> None:
+    """Convert the fields of the value function, and check all of them."""
+    units = check_network(value)[:1]
+    center = check_array("observation_center", value.observation_center, units)
+    scale = check_positive("observation_scale", value.observation_scale, units)
+    set_fields(
+        value,
+        observation_center=center,
+        observation_scale=scale,
+        center=check_number("center", value.center),
+        scale=check_not_negative("scale", value.scale),
+    )
+
+
+def check_agent_settings(settings: AgentSettings) -> None:
+    """Convert the numbers of the settings, and check all of them."""
+    check_function("policy_step", settings.policy_step)
+    set_fields(
+        settings,
+        eta=check_not_negative("eta", settings.eta),
+        batch_steps=check_count("batch_steps", settings.batch_steps),
+        gamma=check_fraction("gamma", settings.gamma),
+        lam=check_fraction("lam", settings.lam),
+        normalize=check_flag("normalize", settings.normalize),
+        curious_values=check_flag("curious_values", settings.curious_values),
+    )
+
+
+def check_path(policy: Any, observations: Array, advantages: Array) -> Array:
+    """Advantages (N,) for as many rows as there are observations."""
+    if not callable(getattr(policy, "log_prob", None)):
+        raise ValueError(f"policy must have log_prob, got {type(policy).__name__}")
+    rows = check_array("observations", observations, (None, None))
+    check_count("rows of observations", len(rows))
+    return check_array("advantages", advantages, (len(rows),))
+
+
+def check_env(env: Env[Any, Any]) -> None:
+    """Raise ValueError unless observations and actions can be taken as they are."""
+    check_kind("env", env, Env)
+    space = env.observation_space
+    if not isinstance(space, Box) or len(space.shape) != 1:
+        advice = "wrap the environment in gymnasium.wrappers.FlattenObservation"
+        raise ValueError(
+            f"observation_space must be a Box of shape (K,), got {space}: {advice}"
+        )
+    action_size(env.action_space)
+
+    # ClipAction would hide from the model what the environment does.
+    inner: Any = env.unwrapped.action_space
+    outer: Any = env.action_space
+    boxes = isinstance(inner, Box) and isinstance(outer, Box)
+    if boxes and inner.is_bounded() and not outer.is_bounded():
+        advice = "leave out ClipAction, because actions are clipped here"
+        raise ValueError(
+            f"action_space must be as bounded as {inner}, got {outer}: {advice}"
+        )
 
 
 def checked(values: Any, name: str, step: int) -> Array:
     """A float64 copy, since environments may reuse arrays; ValueError unless finite."""
-    array = onp.array(values, dtype=float)
+    try:
+        array = onp.array(values, dtype=float)
+    except (TypeError, ValueError):
+        got = type(values).__name__
+        raise ValueError(
+            f"{name} must hold numbers, got {got} at step {step}"
+        ) from None
     if not onp.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got {array} at step {step}")
+    return array
+
+
+def check_single(values: Array, name: str, step: int) -> float:
+    if values.size != 1:
+        raise ValueError(f"{name} at step {step} must be one number, got {values}")
+    return float(values.item())
+
+
+def check_ended(flag: Any, name: str, step: int) -> bool:
+    array = bnn.any_array(flag)
+    if array.size != 1 or array.dtype.kind not in "biu":
+        raise ValueError(f"{name} at step {step} must be true or false, got {flag!r}")
+    return bool(array.item())
+
+
+def check_observation(values: Any, space: Any, step: int) -> Array:
+    """A float64 copy of an observation of this space."""
+    array = checked(values, "observation", step)
+    if array.shape != space.shape:
+        wanted = f"must have shape {space.shape}, got {array.shape}"
+        raise ValueError(f"observation at step {step} {wanted}")
     return array
 
 

@@ -23,12 +23,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
+from operator import index
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 import autograd.numpy as np
 import numpy as onp  # for what no gradient passes through
 from autograd import grad
+from autograd.extend import defvjp, primitive
 from autograd.tracer import isbox
 from numpy import float64
 from numpy.random import Generator
@@ -54,7 +55,7 @@ def softplus(rho: Array) -> Array:
     >>> float(softplus(1000.0))
     1000.0
     """
-    check_finite("rho", rho)
+    rho = check_array("rho", rho)
     return np.logaddexp(0.0, rho)  # B1
 
 
@@ -64,8 +65,7 @@ def softplus_inverse(sigma: Array) -> Array:
     >>> float(softplus_inverse(1000.0))
     1000.0
     """
-    sigma = onp.asarray(sigma)
-    check_positive("sigma", sigma)
+    sigma = check_positive("sigma", sigma)
     return sigma + np.log(-np.expm1(-sigma))  # = σ + log(1 − e^−σ)
 
 
@@ -73,17 +73,19 @@ def softplus_inverse(sigma: Array) -> Array:
 class DiagNormal:
     """q(θ; φ) = Π_i N(θ_i; μ_i, σ_i²) with φ = (μ, ρ) and σ = log(1 + e^ρ).
 
-    Keeps read-only copies. Raises ValueError unless mu and rho are finite, of one shape
-    (D,), and rho ≥ -700. [VIME] section 2.5; [Lecture] "BNNs".
+    Keeps read-only float64 copies. Raises ValueError unless mu and rho are finite, of
+    one shape (D,), and rho ≥ -700. [VIME] section 2.5; [Lecture] "BNNs".
     """
 
     mu: Array  # (D,)
     rho: Array  # (D,)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mu", read_only(self.mu))
-        object.__setattr__(self, "rho", read_only(self.rho))
-        check_parameters(self.mu, self.rho)
+        mu = check_array("mu", self.mu)
+        rho = check_array("rho", self.rho)
+        check_parameters(mu, rho)
+        object.__setattr__(self, "mu", read_only(mu))
+        object.__setattr__(self, "rho", read_only(rho))
 
     @cached_property
     def sigma(self) -> Array:
@@ -93,11 +95,13 @@ class DiagNormal:
 
 def normal_log_density(x: Array, mean: Array, sigma: Sigma) -> Array:
     """log N(x; mean, σ²), elementwise, in nats; raises ValueError unless sigma > 0."""
-    check_finite("x", x)
-    check_finite("mean", mean)
-    check_positive("sigma", sigma)
+    x = check_array("x", x)
+    mean = check_array("mean", mean)
+    sigma = check_positive("sigma", sigma)
+    check_broadcast(x=x, mean=mean, sigma=sigma)
     log_norm = -0.5 * onp.log(2.0 * onp.pi)
-    return log_norm - np.log(sigma) - 0.5 * ((x - mean) / sigma) ** 2  # B2
+    log_p = log_norm - np.log(sigma) - 0.5 * ((x - mean) / sigma) ** 2  # B2
+    return check_finite("log density", log_p)
 
 
 # ------------------------------------------------------------ KL[q‖p], exact and Taylor
@@ -109,6 +113,7 @@ def kl_textbook(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Arr
     [Lecture], the slide on the KL, leaves out the −1: its value is D/2 for q = p.
     Derivation: docs/derivations.md, 3.
     """
+    mu_q, sigma_q, mu_p, sigma_p = check_pair(mu_q, sigma_q, mu_p, sigma_p)
     ratio = sigma_q / sigma_p
     move = (mu_q - mu_p) / sigma_p
     terms = ratio**2 - 1 - 2 * np.log(ratio) + move**2
@@ -119,7 +124,7 @@ def kl_diag_normal(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> 
     """KL[q‖p] in nats, summed over the last axis: (...) from arguments (..., D).
 
     The sum of `kl_textbook`, but with relative error ≤ 1e-12 even if q and p almost
-    agree. Raises ValueError unless all are finite and both sigmas > 0.
+    agree. Raises ValueError unless all are finite, both sigmas > 0, and the KL finite.
 
     Derivation: docs/derivations.md, 3.
 
@@ -127,17 +132,27 @@ def kl_diag_normal(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> 
     >>> float(kl_diag_normal(1e-9 * one, one, zero, one))
     5e-19
     """
-    check_divergence(mu_q, sigma_q, mu_p, sigma_p)
-    mean_move = (mu_q - mu_p) / sigma_p
-    sigma_move = (sigma_q - sigma_p) / sigma_p
-    return kl_from_moves(mean_move, sigma_move, sigma_q / sigma_p)
+    mu_q, sigma_q, mu_p, sigma_p = check_pair(mu_q, sigma_q, mu_p, sigma_p)
+    with onp.errstate(over="ignore", invalid="ignore"):
+        mean_move = (mu_q - mu_p) / sigma_p
+        sigma_move = (sigma_q - sigma_p) / sigma_p
+        log_ratio = log_sigma_ratio(sigma_q, sigma_p)
+        return kl_from_moves(mean_move, sigma_move, log_ratio)
 
 
-def kl_from_moves(mean_move: Array, sigma_move: Array, sigma_ratio: Array) -> Array:
+def log_sigma_ratio(sigma_q: Array, sigma_p: Array) -> Array:
+    """log(σ_q/σ_p), also if the ratio itself underflows or overflows."""
+    ratio = sigma_q / sigma_p
+    normal = (ratio >= onp.finfo(float64).tiny) & (ratio < onp.inf)
+    near = np.log(np.where(normal, ratio, 1.0))
+    return np.where(normal, near, np.log(sigma_q) - np.log(sigma_p))
+
+
+def kl_from_moves(mean_move: Array, sigma_move: Array, log_ratio: Array) -> Array:
     """Σ ½(r − log(1 + r)) + ½m², m the move of the mean, r = (σ_q/σ_p)² − 1 = d(2 + d).
 
-    Moves are in units of σ_p: m = (μ_q − μ_p)/σ_p, d = (σ_q − σ_p)/σ_p, and
-    σ_q/σ_p = 1 + d. The caller gives d and 1 + d apart, each with all its digits.
+    Moves are in units of σ_p: m = (μ_q − μ_p)/σ_p, d = (σ_q − σ_p)/σ_p. The caller gives
+    log(σ_q/σ_p) = log(1 + d) apart from d, each with all its digits.
     """
     r = sigma_move * (2.0 + sigma_move)
     small = (r > -SERIES_RANGE) & (r < SERIES_RANGE)
@@ -150,8 +165,9 @@ def kl_from_moves(mean_move: Array, sigma_move: Array, sigma_ratio: Array) -> Ar
     series = r_small * u - 2.0 * u**3 * tail
 
     # Other r: the textbook difference.
-    excess = np.where(small, series, r - 2.0 * np.log(sigma_ratio))
-    return 0.5 * np.sum(excess + mean_move**2, axis=-1)  # (...,)
+    excess = np.where(small, series, r - 2.0 * log_ratio)
+    kl = 0.5 * np.sum(excess + mean_move**2, axis=-1)  # (...,)
+    return check_finite("KL", kl)
 
 
 def softplus_difference(rho_q: Array, rho_p: Array) -> Array:
@@ -172,7 +188,7 @@ def kl_hessian_diag(q: DiagNormal) -> tuple[Array, Array]:
     All mixed derivatives are 0. Raises ValueError if 1/σ² overflows. [VIME] section 2.5.
     Derivation: docs/derivations.md, 3.
     """
-    check_curved(q.sigma)
+    check_curved(q)
     h_mu = q.sigma**-2.0
     h_rho = 2.0 * (expit(q.rho) / q.sigma) ** 2  # B4
     return h_mu, h_rho
@@ -183,10 +199,11 @@ def kl_taylor(q: DiagNormal, delta_mu: Array, delta_rho: Array) -> Array:
 
     Derivation: docs/derivations.md, 4.
     """
-    check_array("delta_mu", delta_mu, q.mu.shape)
-    check_array("delta_rho", delta_rho, q.rho.shape)
     h_mu, h_rho = kl_hessian_diag(q)
-    return 0.5 * np.sum(h_mu * delta_mu**2 + h_rho * delta_rho**2)  # B5
+    delta_mu = check_array("delta_mu", delta_mu, h_mu.shape)
+    delta_rho = check_array("delta_rho", delta_rho, h_mu.shape)
+    kl = 0.5 * np.sum(h_mu * delta_mu**2 + h_rho * delta_rho**2)  # B5
+    return check_finite("KL", kl)
 
 
 # ------------------------------------------------------------ the network
@@ -198,17 +215,19 @@ def num_weights(layer_sizes: Sizes) -> int:
     >>> num_weights((3, 32, 2))
     194
     """
-    check_sizes(layer_sizes)
-    return sum((i + 1) * o for i, o in zip(layer_sizes, layer_sizes[1:]))
+    sizes = check_sizes(layer_sizes)
+    return sum((i + 1) * o for i, o in zip(sizes, sizes[1:]))
 
 
 def layer_blocks(theta: Array, layer_sizes: Sizes) -> list[Array]:
     """Flat weights (..., D) as one (..., I + 1, O) per layer, the bias its last row."""
+    sizes = check_sizes(layer_sizes)
+    theta = check_array("theta", theta)
     samples = theta.shape[:-1]
-    check_array("theta", theta, (*samples, num_weights(layer_sizes)))
+    check_shape("theta", theta, (*samples, num_weights(sizes)))
     blocks = []
     start = 0
-    for i, o in zip(layer_sizes, layer_sizes[1:]):
+    for i, o in zip(sizes, sizes[1:]):
         end = start + (i + 1) * o
         block = theta[..., start:end].reshape((*samples, i + 1, o))  # (..., I + 1, O)
         blocks.append(block)
@@ -227,6 +246,15 @@ def relu(x: Array) -> Array:
     return np.where(x > 0, x, 0.0)
 
 
+@primitive  # type: ignore[untyped-decorator]  # autograd ships no types
+def tanh(x: Array) -> Array:
+    """tanh(x) with derivative 1 − tanh(x)², also where autograd's 1/cosh² overflows."""
+    return onp.tanh(x)
+
+
+defvjp(tanh, lambda tanh_x, x: lambda slope: slope * (1.0 - tanh_x**2))
+
+
 def mlp(
     theta: Array,
     inputs: Array,
@@ -238,12 +266,12 @@ def mlp(
 
     `hidden` acts between the layers; the last layer is linear.
     """
-    check_array("theta", theta, (len(theta), num_weights(layer_sizes)))
-    check_array("inputs", inputs, (len(inputs), layer_sizes[0]))
-    h = inputs
+    h = check_array("inputs", inputs, (None, check_sizes(layer_sizes)[0]))
+    check_shape("theta", onp.asarray(value_of(theta)), (None, None))
     for layer, (matrix, bias) in enumerate(unflatten(theta, layer_sizes)):
         h = hidden(h) if layer > 0 else h
         h = np.matmul(h, matrix) + bias[:, None, :]  # (S, N, O)  B6
+        check_finite("activations", h)
     return h
 
 
@@ -252,7 +280,8 @@ def sample_weights(q: DiagNormal, eps: Array) -> Array:
 
     Derivation: docs/derivations.md, 5.
     """
-    check_eps(eps, len(q.mu))
+    check_posterior("q", q)
+    eps = check_eps(eps, len(q.mu))
     return q.mu + q.sigma * eps  # (S, D)  B7
 
 
@@ -263,20 +292,29 @@ def mlp_local(q: DiagNormal, inputs: Array, zeta: Zeta, layer_sizes: Sizes) -> A
     samples, rows and units. [Local] section 2; [VIME] section 2.5.
     Derivation: docs/derivations.md, 5.
     """
-    check_zeta(zeta, len(inputs), layer_sizes)
-    check_array("inputs", inputs, (len(inputs), layer_sizes[0]))
+    check_posterior("q", q, layer_sizes)
+    h = check_array("inputs", inputs, (None, layer_sizes[0]))
+    zeta = check_zeta(zeta, len(h), layer_sizes)
     means = unflatten(q.mu, layer_sizes)
     variances = unflatten(q.sigma**2, layer_sizes)
-    h = inputs
     for layer, ((m, m_bias), (v, v_bias)) in enumerate(zip(means, variances)):
         h = relu(h) if layer > 0 else h
         mean = np.matmul(h, m) + m_bias  # (S, N, O)
         variance = np.matmul(h**2, v) + v_bias  # (S, N, O)
         h = mean + np.sqrt(variance) * zeta[layer]  # (S, N, O)  B8
+        check_finite("activations", h)
     return h
 
 
 # ------------------------------------------------------------ the evidence lower bound
+
+
+class Data(NamedTuple):
+    """Checked rows, and σ_l."""
+
+    inputs: Array  # (N, I)
+    targets: Array  # (N, O)
+    sigma: Array  # () or (O,)
 
 
 class ElboSettings(TypedDict):
@@ -292,9 +330,10 @@ def log_likelihood(outputs: Array, targets: Array, likelihood_sigma: Sigma) -> A
 
     likelihood_sigma: a scalar or (O,), in the units of the targets.
     """
-    check_array("targets", targets, outputs.shape[1:])
-    check_likelihood_sigma(likelihood_sigma, outputs.shape[-1])
-    log_p = normal_log_density(targets, outputs, likelihood_sigma)  # (S, N, O)
+    outputs = check_array("outputs", outputs, (None, None, None))
+    targets = check_array("targets", targets, outputs.shape[1:])
+    sigma = check_likelihood_sigma(likelihood_sigma, outputs.shape[-1])
+    log_p = normal_log_density(targets, outputs, sigma)  # (S, N, O)
     return np.sum(log_p, axis=-1)  # (S, N)  B9
 
 
@@ -316,9 +355,9 @@ def elbo(
     line with − log p(z); "BNNs" maximizes E p(s′), without logarithm and KL.
     Derivation: docs/derivations.md, 2.
     """
-    check_rows(inputs, targets)
-    outputs = mlp(sample_weights(q, eps), inputs, layer_sizes)  # (S, B, O)
-    log_p = log_likelihood(outputs, targets, likelihood_sigma)  # (S, B)
+    data = check_data(q, inputs, targets, layer_sizes, likelihood_sigma)
+    outputs = mlp(sample_weights(q, eps), data.inputs, layer_sizes)  # (S, B, O)
+    log_p = log_likelihood(outputs, data.targets, data.sigma)  # (S, B)
     return lower_bound(q, prior, log_p, num_data)
 
 
@@ -334,9 +373,9 @@ def elbo_local(
     num_data: float,
 ) -> Array:
     """`elbo` under local reparameterization: zeta, one (S, B, O) per layer, not eps."""
-    check_rows(inputs, targets)
-    outputs = mlp_local(q, inputs, zeta, layer_sizes)  # (S, B, O)
-    log_p = log_likelihood(outputs, targets, likelihood_sigma)  # (S, B)
+    data = check_data(q, inputs, targets, layer_sizes, likelihood_sigma)
+    outputs = mlp_local(q, data.inputs, zeta, layer_sizes)  # (S, B, O)
+    log_p = log_likelihood(outputs, data.targets, data.sigma)  # (S, B)
     return lower_bound(q, prior, log_p, num_data)
 
 
@@ -347,10 +386,12 @@ def lower_bound(
 
     Derivation: docs/derivations.md, 2.
     """
-    check_positive("num_data", num_data)
+    check_positive("num_data", num_data, ())
+    check_posterior("prior", prior)
     row_means = np.mean(log_p, axis=0)  # (B,)
     evidence = num_data / len(row_means) * np.sum(row_means)
-    return evidence - kl_diag_normal(q.mu, q.sigma, prior.mu, prior.sigma)  # B10
+    bound = evidence - kl_diag_normal(q.mu, q.sigma, prior.mu, prior.sigma)  # B10
+    return check_finite("ELBO", bound)
 
 
 def elbo_grad(
@@ -389,6 +430,7 @@ def gradient_at(
     q: DiagNormal, objective: Callable[[DiagNormal], Array]
 ) -> tuple[Array, Array]:
     """∂/∂μ and ∂/∂ρ of a function of q, each (D,); raises ValueError unless finite."""
+    check_posterior("q", q)
     grad_mu, grad_rho = grad(lambda phi: objective(DiagNormal(*phi)))((q.mu, q.rho))
     check_finite("grad_mu", grad_mu)
     check_finite("grad_rho", grad_rho)
@@ -396,6 +438,9 @@ def gradient_at(
 
 
 # ------------------------------------------------------------ training
+
+
+BELOW_1 = 1.0 - 2.0**-53  # the largest double below 1
 
 
 class AdamState(NamedTuple):
@@ -408,7 +453,8 @@ class AdamState(NamedTuple):
 
 def adam_init(size: int) -> AdamState:
     """The optimizer's state before the first step."""
-    return AdamState(np.zeros(size), np.zeros(size), 0)
+    zeros = onp.zeros(check_count("size", size))
+    return AdamState(zeros, zeros, 0)
 
 
 def adam_step(
@@ -422,14 +468,19 @@ def adam_step(
     epsilon: float = 1e-8,
 ) -> tuple[Array, AdamState]:
     """One descent step of Adam on params (P,), and the new state. [Adam] Algorithm 1."""
-    check_array("gradient", gradient, params.shape)
-    check_array("state.mean", state.mean, params.shape)
-    check_positive("learning_rate", learning_rate)
+    params = check_array("params", params, (None,))
+    gradient = check_array("gradient", gradient, params.shape)
+    state = check_adam(state, params.shape)
+    check_positive("learning_rate", learning_rate, ())
+    check_positive("epsilon", epsilon, ())
+    check_number("beta1", beta1, 0.0, BELOW_1)
+    check_number("beta2", beta2, 0.0, BELOW_1)
 
     # Running means, then the same without their bias toward 0.
     t = state.num_steps + 1
     mean = beta1 * state.mean + (1.0 - beta1) * gradient
     square = beta2 * state.square + (1.0 - beta2) * gradient**2
+    check_finite("gradient**2", square)
     mean_hat = mean / (1.0 - beta1**t)
     square_hat = square / (1.0 - beta2**t)
 
@@ -439,6 +490,8 @@ def adam_step(
 
 def sample_eps(rng: Generator, num_samples: int, num_rows: int, sizes: Sizes) -> Array:
     """Noise of the weights, eps (S, D), the same for every row."""
+    check_kind("rng", rng, Generator)
+    num_samples = check_count("num_samples", num_samples)
     return rng.standard_normal((num_samples, num_weights(sizes)))
 
 
@@ -446,7 +499,10 @@ def sample_zeta(
     rng: Generator, num_samples: int, num_rows: int, sizes: Sizes
 ) -> list[Array]:
     """Noise of the pre-activations, one (S, N, O) per layer."""
-    shapes = [(num_samples, num_rows, units) for units in sizes[1:]]
+    check_kind("rng", rng, Generator)
+    num_samples = check_count("num_samples", num_samples)
+    num_rows = check_count("num_rows", num_rows)
+    shapes = [(num_samples, num_rows, units) for units in check_sizes(sizes)[1:]]
     return [rng.standard_normal(shape) for shape in shapes]
 
 
@@ -472,21 +528,23 @@ def fit(
     draws: `elbo_grad` and `sample_eps`, or `elbo_grad_local` and `sample_zeta`, or their
     twins in `fast_ref`, which differ in rounding.
     """
-    check_rows(inputs, targets)
-    check_count("num_updates", num_updates, minimum=0)
-    check_count("batch_size", batch_size)
-    check_count("num_samples", num_samples)
+    sizes = settings["layer_sizes"]
+    data = check_data(q, inputs, targets, sizes, settings["likelihood_sigma"])
+    check_kind("rng", rng, Generator)
+    num_updates = check_count("num_updates", num_updates, minimum=0)
+    batch_size = check_count("batch_size", batch_size)
     check_function("sample_noise", sample_noise)
     check_function("gradient", gradient)
     phi = np.concatenate([q.mu, q.rho])  # (2D,)
-    adam = adam or adam_init(len(phi))
+    adam = adam_init(len(phi)) if adam is None else adam
     for _ in range(num_updates):
         # Draw a minibatch and its noise.
-        rows = rng.integers(len(inputs), size=batch_size)
-        noise = sample_noise(rng, num_samples, batch_size, settings["layer_sizes"])
+        rows = rng.integers(len(data.inputs), size=batch_size)
+        minibatch = (data.inputs[rows], data.targets[rows])
+        noise = sample_noise(rng, num_samples, batch_size, sizes)
 
         # Step uphill.
-        slope = gradient(q, prior, inputs[rows], targets[rows], noise, **settings)
+        slope = gradient(q, prior, *minibatch, noise, **settings)
         uphill = np.concatenate(slope)  # (2D,)
         phi, adam = adam_step(phi, -uphill, adam, learning_rate=learning_rate)
         q = DiagNormal(*np.split(phi, 2))  # (D,) and (D,)
@@ -505,11 +563,12 @@ def predict(
     likelihood_sigma: Sigma,
 ) -> tuple[Array, Array]:
     """Mean and standard deviation (N, O) of P(target | input), with its noise."""
-    check_likelihood_sigma(likelihood_sigma, layer_sizes[-1])
+    check_posterior("q", q, layer_sizes)
+    sigma = check_likelihood_sigma(likelihood_sigma, layer_sizes[-1])
     outputs = mlp(sample_weights(q, eps), inputs, layer_sizes)  # (S, N, O)
-    variance = np.var(outputs, axis=0) + np.square(likelihood_sigma)  # (N, O)
     mean = np.mean(outputs, axis=0)  # (N, O)
-    return mean, np.sqrt(variance)
+    width = onp.hypot(np.std(outputs, axis=0), sigma)  # (N, O)
+    return check_finite("mean", mean), check_finite("standard deviation", width)
 
 
 def predictive_log_density(
@@ -525,59 +584,159 @@ def predictive_log_density(
 
     The log of the mean density over the samples. [Lecture] "BNNs".
     """
-    check_rows(inputs, targets)
-    outputs = mlp(sample_weights(q, eps), inputs, layer_sizes)  # (S, N, O)
-    log_p = log_likelihood(outputs, targets, likelihood_sigma)  # (S, N)
+    data = check_data(q, inputs, targets, layer_sizes, likelihood_sigma)
+    outputs = mlp(sample_weights(q, eps), data.inputs, layer_sizes)  # (S, N, O)
+    log_p = log_likelihood(outputs, data.targets, data.sigma)  # (S, N)
     return logsumexp(log_p, axis=0) - np.log(len(log_p))  # (N,)  B12
 
 
 # ------------------------------------------------------------ argument checks
 
 
+def value_of(values: Any) -> Any:
+    """The number or array in the boxes that autograd puts around it."""
+    while isbox(values):
+        values = values._value
+    return values
+
+
 def read_only(values: Array) -> Array:
-    """A float64 copy that can't be written to; what autograd traces passes as it is."""
+    """A copy that can't be written to; what autograd traces passes as it is."""
     if isbox(values):
         return values
-    copy = onp.array(values, dtype=float64)
+    copy = onp.array(values)
     copy.setflags(write=False)
     return copy
 
 
-def check_finite(name: str, values: Sigma) -> None:
-    if isbox(values) or onp.all(onp.isfinite(values)):
-        return
-    first = onp.argwhere(~onp.isfinite(values))[0]
-    where = tuple(int(i) for i in first)
-    value = onp.asarray(values)[where]
-    raise ValueError(f"{name} must be finite, got {value} at index {where}")
+FLOAT = onp.dtype(float64)
 
 
-def check_positive(name: str, values: Sigma) -> None:
-    if isbox(values) or onp.all((values > 0) & onp.isfinite(values)):
-        return
-    got = f"min {onp.min(values)}, max {onp.max(values)}"
-    raise ValueError(f"{name} must be > 0 and finite, got {got}")
+def any_array(values: Any) -> NDArray[Any]:
+    """The values as an array of any dtype; an object if rows are of unequal length."""
+    try:
+        return onp.asarray(values)
+    except ValueError:
+        return onp.asarray(None)
 
 
-def check_not_negative(name: str, value: float) -> None:
-    if not (onp.isfinite(value) and value >= 0):
-        raise ValueError(f"{name} must be >= 0 and finite, got {value}")
+def floats(name: str, values: Any) -> Array:
+    """The values as a float64 array in C order; ValueError unless they are numbers."""
+    # What is already one passes as it is.
+    ready = type(values) is onp.ndarray and values.dtype is FLOAT
+    if ready and values.flags.c_contiguous:
+        return values
+
+    # Neither bools nor complex numbers nor objects are real numbers.
+    array = any_array(values)
+    if array.dtype.kind not in "fiu":
+        got = f"{type(values).__name__} of {array.dtype}"
+        raise ValueError(f"{name} must be an array of real numbers, got {got}")
+    with onp.errstate(over="ignore"):  # what float64 can't hold is rejected as infinite
+        return onp.asarray(array, dtype=float64, order="C")
 
 
-def check_array(name: str, values: Sigma, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless the values have this shape and are finite."""
-    if onp.shape(values) != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {onp.shape(values)}")
-    check_finite(name, values)
+def set_fields(state: Any, **fields: Any) -> None:
+    """Set fields of a frozen dataclass; arrays become read-only copies."""
+    for name, value in fields.items():
+        array = isinstance(value, onp.ndarray)
+        object.__setattr__(state, name, read_only(value) if array else value)
 
 
-def check_count(name: str, value: int, minimum: int = 1) -> None:
-    if not (isinstance(value, Integral) and value >= minimum):
-        raise ValueError(f"{name} must be a whole number >= {minimum}, got {value}")
+def check_array(
+    name: str, values: Any, shape: tuple[int | None, ...] | None = None
+) -> Array:
+    """The values as a finite float64 array of this shape; None is any length, or shape.
+
+    Accepts lists and any real dtype; what autograd traces passes as it is.
+    """
+    array = values if isbox(values) else floats(name, values)
+    if shape is not None:
+        check_shape(name, array, shape)
+    return check_finite(name, array)
+
+
+def check_shape(name: str, array: Array, shape: tuple[int | None, ...]) -> None:
+    given = array.shape
+    wanted = shape
+    if len(shape) == len(given):
+        pairs = zip(shape, given)
+        wanted = tuple(got if want is None else want for want, got in pairs)
+    if wanted != given:
+        text = str(wanted).replace("None", "any")
+        raise ValueError(f"{name} must have shape {text}, got {given}")
+
+
+def check_finite(name: str, values: Any) -> Any:
+    """The values, if all are finite."""
+    array = onp.asarray(value_of(values))
+    if onp.isfinite(array).all():
+        return values
+    where = tuple(int(i) for i in onp.argwhere(~onp.isfinite(array))[0])
+    at = f" at index {where}" if where else ""
+    raise ValueError(f"{name} must be finite, got {array[where]}{at}")
+
+
+def check_positive(
+    name: str, values: Any, shape: tuple[int | None, ...] | None = None
+) -> Array:
+    """`check_array` of values that must be > 0."""
+    array = values if isbox(values) else floats(name, values)
+    number = value_of(array)
+    if not onp.all((number > 0) & onp.isfinite(number)):
+        got = f"min {onp.min(number)}, max {onp.max(number)}"
+        raise ValueError(f"{name} must be > 0 and finite, got {got}")
+    return check_array(name, array, shape)
+
+
+def check_number(
+    name: str, value: Any, low: float = -onp.inf, high: float = onp.inf
+) -> float:
+    """The value as a finite float from low to high."""
+    number = floats(name, value)
+    if number.ndim or not (onp.isfinite(number) and low <= number <= high):
+        limits = f"from {low:g} to {high:g}"
+        if high == onp.inf:
+            limits = "finite" if low == -onp.inf else f">= {low:g} and finite"
+        raise ValueError(f"{name} must be {limits}, got {value}")
+    return float(number)
+
+
+def check_not_negative(name: str, value: Any) -> float:
+    return check_number(name, value, 0.0)
+
+
+def check_count(name: str, value: Any, minimum: int = 1) -> int:
+    """The value as a Python int of at least `minimum`."""
+    try:
+        whole = None if isinstance(value, bool | onp.bool_) else index(value)
+    except TypeError:
+        whole = None
+    if whole is None or whole < minimum:
+        raise ValueError(f"{name} must be a whole number >= {minimum}, got {value!r}")
+    return whole
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """The value as a Python bool."""
+    if onp.ndim(value) > 0 or onp.asarray(value).dtype != bool:
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def check_flags(name: str, values: Any, shape: tuple[int | None, ...]) -> Array:
+    """An array of bools of this shape, from bools or from numbers that are 0 or 1."""
+    array = any_array(values)
+    if array.dtype != bool:
+        array = check_array(name, values)
+    check_shape(name, array, shape)
+    if not onp.isin(array, (0, 1)).all():
+        raise ValueError(f"{name} must be true or false, got {onp.unique(array)}")
+    return array.astype(bool)
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         allowed = " or ".join(map(repr, choices))
         raise ValueError(f"{name} must be {allowed}, got {value!r}")
 
@@ -587,9 +746,20 @@ def check_function(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a function, got {value!r}")
 
 
+def check_kind(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        got = type(value).__name__
+        raise ValueError(f"{name} must be a {kind.__name__}, got {got}")
+
+
+def check_posterior(name: str, q: Any, layer_sizes: Sizes | None = None) -> None:
+    """Raise ValueError unless q is a DiagNormal, over the weights of the network."""
+    check_kind(name, q, DiagNormal)
+    if layer_sizes is not None:
+        check_array(f"{name}.mu", q.mu, (num_weights(layer_sizes),))
+
+
 def check_parameters(mu: Array, rho: Array) -> None:
-    check_finite("mu", mu)
-    check_finite("rho", rho)
     if mu.ndim != 1 or mu.shape != rho.shape:
         raise ValueError(
             f"mu and rho must both be (D,), got {mu.shape} and {rho.shape}"
@@ -598,68 +768,108 @@ def check_parameters(mu: Array, rho: Array) -> None:
 
 
 def check_rho(rho: Array) -> None:
-    if not isbox(rho) and not onp.all(rho >= MIN_RHO):
-        raise ValueError(f"rho must be >= {MIN_RHO:g}, got min {onp.min(rho)}")
+    least = onp.min(value_of(rho), initial=onp.inf)
+    if least < MIN_RHO:
+        raise ValueError(f"rho must be >= {MIN_RHO:g}, got min {least}")
 
 
-def check_curved(sigma: Array) -> None:
-    if onp.any(sigma < MIN_CURVED_SIGMA):
-        least = onp.min(sigma)
+def check_curved(q: DiagNormal) -> None:
+    check_posterior("q", q)
+    least = onp.min(value_of(q.sigma), initial=onp.inf)
+    if least < MIN_CURVED_SIGMA:
         raise ValueError(
-            f"sigma must be >= {MIN_CURVED_SIGMA:g} for 1/sigma², got min {least}"
+            f"q.sigma must be >= {MIN_CURVED_SIGMA:g} for 1/sigma², got min {least}"
         )
 
 
-def check_divergence(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> None:
-    sizes = [onp.shape(values)[-1:] for values in (mu_q, sigma_q, mu_p, sigma_p)]
+def check_pair(
+    mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Means and widths of q and p as arrays with the same last axis."""
+    # Each of its kind.
+    moments = (
+        check_array("mu_q", mu_q),
+        check_positive("sigma_q", sigma_q),
+        check_array("mu_p", mu_p),
+        check_positive("sigma_p", sigma_p),
+    )
+
+    # Their shapes agree.
+    sizes = [onp.shape(value_of(values))[-1:] for values in moments]
     if sizes[0] == () or len(set(sizes)) > 1:
         names = "mu_q, sigma_q, mu_p and sigma_p"
         raise ValueError(f"{names} must have the same last axis, got {sizes}")
-    check_finite("mu_q", mu_q)
-    check_finite("mu_p", mu_p)
-    check_positive("sigma_q", sigma_q)
-    check_positive("sigma_p", sigma_p)
+    check_broadcast(
+        mu_q=moments[0], sigma_q=moments[1], mu_p=moments[2], sigma_p=moments[3]
+    )
+    return moments
 
 
-def check_sizes(layer_sizes: Sizes) -> None:
-    if len(layer_sizes) < 2:
-        given = tuple(layer_sizes)
-        raise ValueError(f"layer_sizes must name inputs and outputs, got {given}")
-    for size in layer_sizes:
-        check_count("layer_sizes", size)
+def check_broadcast(**arrays: Array) -> None:
+    shapes = [onp.shape(value_of(each)) for each in arrays.values()]
+    try:
+        onp.broadcast_shapes(*shapes)
+    except ValueError:
+        names = ", ".join(arrays)
+        raise ValueError(f"{names} must have shapes that agree, got {shapes}") from None
 
 
-def check_eps(eps: Array, size: int) -> None:
+def check_sizes(layer_sizes: Sizes) -> tuple[int, ...]:
+    """The units of each layer, as a tuple of Python ints."""
+    listed = isinstance(layer_sizes, Sequence) or onp.ndim(layer_sizes) == 1
+    if not listed or len(layer_sizes) < 2:
+        raise ValueError(
+            f"layer_sizes must name inputs and outputs, got {layer_sizes!r}"
+        )
+    return tuple(check_count("layer_sizes", size) for size in layer_sizes)
+
+
+def check_adam(state: AdamState, shape: tuple[int, ...]) -> AdamState:
+    """The state with float64 arrays of this shape."""
+    check_kind("state", state, AdamState)
+    mean = check_array("state.mean", state.mean, shape)
+    square = check_array("state.square", state.square, shape)
+    if (square < 0).any():
+        raise ValueError(f"state.square must be >= 0, got min {square.min()}")
+    return AdamState(mean, square, check_count("state.num_steps", state.num_steps, 0))
+
+
+def check_eps(eps: Array, size: int) -> Array:
+    """The noise as an array (S, D)."""
     if isinstance(eps, list) and any(onp.ndim(each) > 1 for each in eps):
         got = f"a list of {len(eps)} arrays"
         raise ValueError(f"eps must be an array (S, {size}), got {got}")
-    check_count("samples in eps", len(eps))
-    check_array("eps", eps, (len(eps), size))
+    array = check_array("eps", eps, (None, size))
+    check_count("samples in eps", len(array))
+    return array
 
 
-def check_zeta(zeta: Zeta, num_rows: int, layer_sizes: Sizes) -> None:
-    layers = len(layer_sizes) - 1
-    if isinstance(zeta, onp.ndarray):
-        got = f"an array {zeta.shape}"
+def check_zeta(zeta: Zeta, num_rows: int, layer_sizes: Sizes) -> list[Array]:
+    """The noise as arrays (S, N, O), one per layer."""
+    units = check_sizes(layer_sizes)[1:]
+    if not isinstance(zeta, list | tuple):
+        got = f"an array {onp.shape(zeta)}"
         raise ValueError(f"zeta must be a list of one array per layer, got {got}")
-    if len(zeta) != layers:
+    if len(zeta) != len(units):
         raise ValueError(
-            f"zeta must have one array per layer, {layers}, got {len(zeta)}"
+            f"zeta must have one array per layer, {len(units)}, got {len(zeta)}"
         )
-    check_count("samples in zeta", len(zeta[0]))
-    for values, units in zip(zeta, layer_sizes[1:]):
-        check_array("zeta", values, (len(zeta[0]), num_rows, units))
+    first = check_array("zeta", zeta[0], (None, num_rows, units[0]))
+    samples = check_count("samples in zeta", len(first))
+    return [
+        check_array("zeta", each, (samples, num_rows, width))
+        for each, width in zip(zeta, units)
+    ]
 
 
-def check_likelihood_sigma(likelihood_sigma: Sigma, num_outputs: int) -> None:
-    check_positive("likelihood_sigma", likelihood_sigma)
-    if onp.ndim(likelihood_sigma) > 0:
-        check_array("likelihood_sigma", likelihood_sigma, (num_outputs,))
+def check_likelihood_sigma(likelihood_sigma: Sigma, num_outputs: int) -> Array:
+    """σ_l as an array, () or (O,)."""
+    sigma = check_positive("likelihood_sigma", likelihood_sigma)
+    shape = (num_outputs,) if onp.ndim(value_of(sigma)) else ()
+    return check_array("likelihood_sigma", sigma, shape)
 
 
 def check_rows(inputs: Array, targets: Array) -> None:
-    check_finite("inputs", inputs)
-    check_finite("targets", targets)
     if len(inputs) == 0 or len(inputs) != len(targets):
         counts = f"{len(inputs)} and {len(targets)}"
         raise ValueError(
@@ -667,11 +877,16 @@ def check_rows(inputs: Array, targets: Array) -> None:
         )
 
 
-def check_data(inputs: Array, targets: Array, layer_sizes: Sizes, sigma: Sigma) -> None:
+def check_data(
+    q: DiagNormal, inputs: Array, targets: Array, layer_sizes: Sizes, sigma: Sigma
+) -> Data:
+    """Rows for the network with weights q, one at least."""
+    sizes = check_sizes(layer_sizes)
+    check_posterior("q", q, sizes)
+    inputs = check_array("inputs", inputs, (None, sizes[0]))
+    targets = check_array("targets", targets, (None, sizes[-1]))
     check_rows(inputs, targets)
-    check_array("inputs", inputs, (len(inputs), layer_sizes[0]))
-    check_array("targets", targets, (len(inputs), layer_sizes[-1]))
-    check_likelihood_sigma(sigma, layer_sizes[-1])
+    return Data(inputs, targets, check_likelihood_sigma(sigma, sizes[-1]))
 
 
 # ------------------------------------------------------------ what `help` shows

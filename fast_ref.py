@@ -28,6 +28,7 @@ from bnn_ref import (
     check_finite,
     check_positive,
     layer_blocks,
+    log_sigma_ratio,
 )
 
 CHUNK_ROWS = 512  # rows at a time, so that the arrays stay in the processor's cache
@@ -52,7 +53,7 @@ def backward(
     likelihood_sigma: Sigma,
 ) -> tuple[list[Array], list[Array]]:
     """a (S, N, I + 1) and δ (S, N, O) of each layer, with weights sampled by eps."""
-    theta = bnn.sample_weights(q, eps)
+    theta = q.mu + q.sigma * eps  # (S, D)
     blocks = layer_blocks(theta, layer_sizes)  # (S, I + 1, O) each
 
     # Forward.
@@ -60,10 +61,10 @@ def backward(
     a = []
     for layer, block in enumerate(blocks):
         a.append(layer_input(z, layer))
-        z = a[layer] @ block  # (S, N, O)
+        z = check_finite("activations", a[layer] @ block)  # (S, N, O)
 
     # Backward.
-    delta = [(z - targets) / np.square(likelihood_sigma) / len(eps)]
+    delta = [(z - targets) / likelihood_sigma / likelihood_sigma / len(eps)]
     for layer in reversed(range(1, len(blocks))):
         weights = blocks[layer].swapaxes(1, 2)  # (S, O, I + 1)
         back = (delta[0] @ weights)[..., :-1]  # (S, N, I)
@@ -80,7 +81,6 @@ def backward_local(
     likelihood_sigma: Sigma,
 ) -> tuple[list[Array], list[Array], list[Array]]:
     """a, δ and κ (S, N, O) of each layer, with pre-activations sampled by zeta."""
-    bnn.check_zeta(zeta, len(inputs), layer_sizes)
     samples = len(zeta[0])
     means = layer_blocks(q.mu, layer_sizes)  # (I + 1, O) each
     variances = layer_blocks(q.sigma**2, layer_sizes)  # (I + 1, O) each
@@ -93,9 +93,10 @@ def backward_local(
         a.append(layer_input(z, layer))
         roots.append(np.sqrt(a[layer] ** 2 @ variance))  # (S, N, O)
         z = a[layer] @ mean + roots[layer] * zeta[layer]  # (S, N, O)
+        check_finite("activations", z)
 
     # Backward.
-    delta = [(z - targets) / np.square(likelihood_sigma) / samples]
+    delta = [(z - targets) / likelihood_sigma / likelihood_sigma / samples]
     kappa = [delta[0] * zeta[-1] / roots[-1]]
     for layer in reversed(range(1, len(means))):
         by_variance = a[layer] * (kappa[0] @ variances[layer].T)  # (S, N, I + 1)
@@ -120,8 +121,9 @@ def elbo_grad(
     num_data: float,
 ) -> tuple[Array, Array]:
     """`bnn_ref.elbo_grad`: ∂ℓ/∂μ = Σ a⊗δ and ∂ℓ/∂σ = Σ ε⊙(a⊗δ), rows and samples."""
-    check_gradient(prior, inputs, targets, layer_sizes, likelihood_sigma, num_data)
-    a, delta = backward(q, inputs, targets, eps, layer_sizes, likelihood_sigma)
+    data = bnn.check_data(q, inputs, targets, layer_sizes, likelihood_sigma)
+    eps = bnn.check_eps(eps, len(q.mu))
+    a, delta = backward(q, data.inputs, data.targets, eps, layer_sizes, data.sigma)
 
     # Sum over rows first, then over samples.
     outer = [
@@ -131,7 +133,7 @@ def elbo_grad(
     each = np.concatenate(outer, axis=1)  # (S, D)
     by_mu = each.sum(axis=0)  # (D,)
     by_sigma = (eps * each).sum(axis=0)  # (D,)
-    return uphill(q, prior, by_mu, by_sigma, num_data / len(inputs))
+    return uphill(q, prior, by_mu, by_sigma, num_data, len(data.inputs))
 
 
 def elbo_grad_local(
@@ -149,16 +151,17 @@ def elbo_grad_local(
 
     Raises ValueError if the variance of a pre-activation is 0 in float64.
     """
-    check_gradient(prior, inputs, targets, layer_sizes, likelihood_sigma, num_data)
+    data = bnn.check_data(q, inputs, targets, layer_sizes, likelihood_sigma)
+    zeta = bnn.check_zeta(zeta, len(data.inputs), layer_sizes)
     a, delta, kappa = backward_local(
-        q, inputs, targets, zeta, layer_sizes, likelihood_sigma
+        q, data.inputs, data.targets, zeta, layer_sizes, data.sigma
     )
 
     # Sum over rows and samples at once.
     by_mu = flat_sums(a, delta)  # (D,)
     by_variance = flat_sums([x**2 for x in a], kappa)  # (D,)
     by_sigma = q.sigma * by_variance
-    return uphill(q, prior, by_mu, by_sigma, num_data / len(inputs))
+    return uphill(q, prior, by_mu, by_sigma, num_data, len(data.inputs))
 
 
 def flat_sums(a: list[Array], delta: list[Array]) -> Array:
@@ -170,18 +173,28 @@ def flat_sums(a: list[Array], delta: list[Array]) -> Array:
 
 
 def uphill(
-    q: DiagNormal, prior: DiagNormal, by_mu: Array, by_sigma: Array, scale: float
+    q: DiagNormal,
+    prior: DiagNormal,
+    by_mu: Array,
+    by_sigma: Array,
+    num_data: float,
+    num_rows: int,
 ) -> tuple[Array, Array]:
     """Gradient of the ELBO in μ and ρ from that of ℓ in μ and σ; ∂σ/∂ρ = sigmoid(ρ)."""
-    kl_by_mu = (q.mu - prior.mu) / prior.sigma**2
-    kl_by_sigma = (
-        (q.sigma - prior.sigma) * (q.sigma + prior.sigma) / (q.sigma * prior.sigma**2)
-    )
+    check_positive("num_data", num_data, ())
+    bnn.check_posterior("prior", prior)
+    check_array("prior.mu", prior.mu, q.mu.shape)
+    scale = num_data / num_rows
+    slope = expit(q.rho)
+
+    # The KL's, in units of the prior's width, where no square underflows.
+    kl_by_mu = (q.mu - prior.mu) / prior.sigma / prior.sigma
+    move = (q.sigma - prior.sigma) / prior.sigma
+    kl_by_rho = move * (2.0 + move) * (slope / q.sigma)
+
     grad_mu = -scale * by_mu - kl_by_mu
-    grad_rho = -(scale * by_sigma + kl_by_sigma) * expit(q.rho)
-    check_finite("grad_mu", grad_mu)
-    check_finite("grad_rho", grad_rho)
-    return grad_mu, grad_rho
+    grad_rho = -scale * by_sigma * slope - kl_by_rho
+    return check_finite("grad_mu", grad_mu), check_finite("grad_rho", grad_rho)
 
 
 # ------------------------------------------------------------ the gains of a batch
@@ -199,12 +212,15 @@ def information_gains(
     method: Literal["taylor", "exact"] = "taylor",
 ) -> Array:
     """`vime_ref.information_gains` (N,), many rows at once."""
-    check_gains(q, inputs, targets, layer_sizes, likelihood_sigma, step_size, method)
+    data = check_gains(
+        q, inputs, targets, layer_sizes, likelihood_sigma, step_size, method
+    )
+    eps = bnn.check_eps(eps, len(q.mu))
 
     # The gains of some of the rows.
     def passed(rows: slice) -> Any:
-        data = (inputs[rows], targets[rows])
-        return backward(q, *data, eps, layer_sizes, likelihood_sigma)
+        chunk = (data.inputs[rows], data.targets[rows])
+        return backward(q, *chunk, eps, layer_sizes, data.sigma)
 
     def taylor(rows: slice) -> Array:
         a, delta = passed(rows)
@@ -219,7 +235,7 @@ def information_gains(
         ]
         return stepped_gains(q, a, delta, flat_rows(by_sigma), step_size)
 
-    return in_chunks(taylor if method == "taylor" else exact, len(inputs), method)
+    return in_chunks(taylor if method == "taylor" else exact, len(data.inputs), method)
 
 
 def information_gains_local(
@@ -234,13 +250,16 @@ def information_gains_local(
     method: Literal["taylor", "exact"] = "taylor",
 ) -> Array:
     """`vime_ref.information_gains_local` (N,), many rows at once."""
-    check_gains(q, inputs, targets, layer_sizes, likelihood_sigma, step_size, method)
-    bnn.check_zeta(zeta, len(inputs), layer_sizes)
+    data = check_gains(
+        q, inputs, targets, layer_sizes, likelihood_sigma, step_size, method
+    )
+    noise = bnn.check_zeta(zeta, len(data.inputs), layer_sizes)
 
     # The gains of some of the rows.
     def passed(rows: slice) -> Any:
-        data = (inputs[rows], targets[rows], [each[:, rows] for each in zeta])
-        return backward_local(q, *data, layer_sizes, likelihood_sigma)
+        part = [each[:, rows] for each in noise]  # (S, n, O) each
+        chunk = (data.inputs[rows], data.targets[rows], part)
+        return backward_local(q, *chunk, layer_sizes, data.sigma)
 
     def taylor(rows: slice) -> Array:
         a, delta, kappa = passed(rows)
@@ -255,7 +274,7 @@ def information_gains_local(
         by_sigma = q.sigma * flat_rows(by_variance)  # (N, D)
         return stepped_gains(q, a, delta, by_sigma, step_size)
 
-    return in_chunks(taylor if method == "taylor" else exact, len(inputs), method)
+    return in_chunks(taylor if method == "taylor" else exact, len(data.inputs), method)
 
 
 def in_chunks(gains: Callable[[slice], Array], num_rows: int, method: str) -> Array:
@@ -337,9 +356,8 @@ def stepped_gains(
 
     # The KL of each step.
     sigma_move = bnn.softplus_difference(rho, q.rho) / q.sigma
-    return bnn.kl_from_moves(
-        delta_mu / q.sigma, sigma_move, bnn.softplus(rho) / q.sigma
-    )
+    log_ratio = log_sigma_ratio(bnn.softplus(rho), q.sigma)
+    return bnn.kl_from_moves(delta_mu / q.sigma, sigma_move, log_ratio)
 
 
 def flat_rows(blocks: list[Array]) -> Array:
@@ -351,19 +369,6 @@ def flat_rows(blocks: list[Array]) -> Array:
 # ------------------------------------------------------------ argument checks
 
 
-def check_gradient(
-    prior: DiagNormal,
-    inputs: Array,
-    targets: Array,
-    layer_sizes: Sizes,
-    likelihood_sigma: Sigma,
-    num_data: float,
-) -> None:
-    check_positive("num_data", num_data)
-    check_array("prior.mu", prior.mu, (bnn.num_weights(layer_sizes),))
-    bnn.check_data(inputs, targets, layer_sizes, likelihood_sigma)
-
-
 def check_gains(
     q: DiagNormal,
     inputs: Array,
@@ -372,11 +377,11 @@ def check_gains(
     likelihood_sigma: Sigma,
     step_size: float,
     method: str,
-) -> None:
+) -> bnn.Data:
     bnn.check_choice("method", method, ("taylor", "exact"))
-    check_positive("step_size", step_size)
-    bnn.check_data(inputs, targets, layer_sizes, likelihood_sigma)
-    bnn.check_curved(q.sigma)
+    check_positive("step_size", step_size, ())
+    bnn.check_curved(q)
+    return bnn.check_data(q, inputs, targets, layer_sizes, likelihood_sigma)
 
 
 # ------------------------------------------------------------ what `help` shows

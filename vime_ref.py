@@ -27,6 +27,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypedDict, Unpack, get_ar
 import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 import bnn_ref as bnn
 from bnn_ref import (
@@ -44,6 +45,8 @@ from bnn_ref import (
 
 Method = Literal["taylor", "exact"]
 METHODS = get_args(Method)
+COLUMNS = ("observations", "actions", "next_observations")  # of the replay pool
+ROUNDING = 1e-12  # of the largest number: a smaller spread is rounding
 
 
 class ModelSettings(TypedDict):
@@ -78,6 +81,7 @@ def transition_loss(
     The posterior before the transition is the prior of the step. [VIME] section 2.5.
     """
     check_transition(inputs)
+    bnn.check_posterior("q_old", q_old)
     return -bnn.elbo(q, q_old, inputs, targets, eps, num_data=1, **settings)  # V1
 
 
@@ -91,6 +95,7 @@ def transition_loss_local(
 ) -> Array:
     """`transition_loss` under local reparameterization: zeta, one (S, 1, O) per layer."""
     check_transition(inputs)
+    bnn.check_posterior("q_old", q_old)
     return -bnn.elbo_local(q, q_old, inputs, targets, zeta, num_data=1, **settings)
 
 
@@ -108,6 +113,7 @@ def transition_loss_grad(
 
     `loss` takes the noise: `transition_loss` eps, `transition_loss_local` zeta.
     """
+    bnn.check_function("loss", loss)
     data = (inputs, targets, noise)
     return bnn.gradient_at(q, lambda q: loss(q, q_old, *data, **settings))
 
@@ -151,7 +157,7 @@ def newton_step(
 
     Derivation: docs/derivations.md, 4.
     """
-    check_positive("step_size", step_size)
+    check_positive("step_size", step_size, ())
     h_mu, h_rho = bnn.kl_hessian_diag(q)
     mu = q.mu - step_size * grad_mu / h_mu
     rho = q.rho - step_size * grad_rho / h_rho  # V2
@@ -193,8 +199,8 @@ def descended(
     **settings: Unpack[ModelSettings],
 ) -> DiagNormal:
     """φ ← φ − α∇ℓ(φ), num_steps times from q."""
-    check_count("num_steps", num_steps)
-    check_positive("learning_rate", learning_rate)
+    num_steps = check_count("num_steps", num_steps)
+    check_positive("learning_rate", learning_rate, ())
     new = q
     for _ in range(num_steps):
         gradient = transition_loss_grad(new, q, *data, loss=loss, **settings)
@@ -215,11 +221,14 @@ def information_gain(q_new: DiagNormal, q_old: DiagNormal) -> float:
     2.3; [Lecture], mutual information as expected KL.
     Derivation: docs/derivations.md, 1.
     """
+    bnn.check_posterior("q_new", q_new)
+    bnn.check_posterior("q_old", q_old)
     check_array("q_new.mu", q_new.mu, q_old.mu.shape)
-    mean_move = (q_new.mu - q_old.mu) / q_old.sigma
-    sigma_move = bnn.softplus_difference(q_new.rho, q_old.rho) / q_old.sigma
-    sigma_ratio = q_new.sigma / q_old.sigma
-    return float(bnn.kl_from_moves(mean_move, sigma_move, sigma_ratio))  # V4
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean_move = (q_new.mu - q_old.mu) / q_old.sigma
+        sigma_move = bnn.softplus_difference(q_new.rho, q_old.rho) / q_old.sigma
+        log_ratio = bnn.log_sigma_ratio(q_new.sigma, q_old.sigma)
+        return float(bnn.kl_from_moves(mean_move, sigma_move, log_ratio))  # V4
 
 
 def information_gain_taylor(
@@ -230,12 +239,12 @@ def information_gain_taylor(
     [VIME] section 2.5. The original code leaves out the ½; its median hides that.
     Derivation: docs/derivations.md, 4.
     """
-    check_array("grad_mu", grad_mu, q.mu.shape)
-    check_array("grad_rho", grad_rho, q.mu.shape)
-    check_positive("step_size", step_size)
     h_mu, h_rho = bnn.kl_hessian_diag(q)
+    grad_mu = check_array("grad_mu", grad_mu, h_mu.shape)
+    grad_rho = check_array("grad_rho", grad_rho, h_mu.shape)
+    check_positive("step_size", step_size, ())
     form = np.sum(grad_mu**2 / h_mu + grad_rho**2 / h_rho)
-    return float(0.5 * step_size**2 * form)  # V5
+    return float(check_finite("gain", 0.5 * step_size**2 * form))  # V5
 
 
 def information_gains(
@@ -257,14 +266,14 @@ def information_gains(
     Derivation: docs/derivations.md, 6.
     """
     bnn.check_choice("method", method, METHODS)
-    bnn.check_data(inputs, targets, layer_sizes, likelihood_sigma)
-    model = ModelSettings(layer_sizes=layer_sizes, likelihood_sigma=likelihood_sigma)
+    data = bnn.check_data(q, inputs, targets, layer_sizes, likelihood_sigma)
+    model = ModelSettings(layer_sizes=layer_sizes, likelihood_sigma=data.sigma)
 
     def row_gradient(n: int) -> tuple[Array, Array]:
-        row = (inputs[n : n + 1], targets[n : n + 1], eps)
+        row = (data.inputs[n : n + 1], data.targets[n : n + 1], eps)
         return transition_loss_grad(q, q, *row, **model)
 
-    gradients = map(row_gradient, range(len(inputs)))
+    gradients = map(row_gradient, range(len(data.inputs)))
     return gains_of_gradients(q, gradients, step_size, method)
 
 
@@ -281,16 +290,16 @@ def information_gains_local(
 ) -> Array:
     """`information_gains` under local reparameterization: zeta, (S, N, O) per layer."""
     bnn.check_choice("method", method, METHODS)
-    bnn.check_data(inputs, targets, layer_sizes, likelihood_sigma)
-    bnn.check_zeta(zeta, len(inputs), layer_sizes)
-    model = ModelSettings(layer_sizes=layer_sizes, likelihood_sigma=likelihood_sigma)
+    data = bnn.check_data(q, inputs, targets, layer_sizes, likelihood_sigma)
+    zeta = bnn.check_zeta(zeta, len(data.inputs), layer_sizes)
+    model = ModelSettings(layer_sizes=layer_sizes, likelihood_sigma=data.sigma)
 
     def row_gradient(n: int) -> tuple[Array, Array]:
         noise = [each[:, n : n + 1] for each in zeta]  # (S, 1, O) per layer
-        row = (inputs[n : n + 1], targets[n : n + 1], noise)
+        row = (data.inputs[n : n + 1], data.targets[n : n + 1], noise)
         return transition_loss_grad(q, q, *row, loss=transition_loss_local, **model)
 
-    gradients = map(row_gradient, range(len(inputs)))
+    gradients = map(row_gradient, range(len(data.inputs)))
     return gains_of_gradients(q, gradients, step_size, method)
 
 
@@ -325,23 +334,36 @@ def normalize_gains(
 ) -> tuple[Array, tuple[float, ...]]:
     """Gains (N,) over the mean of the last `window` medians, and the new history.
 
-    The defaults are the original code's: 10 batches, this one included. A zero divisor,
-    or an empty history without this batch, divides by 1. Raises ValueError on a gain
-    that is not finite. [VIME] section 2.5; [Lecture] divides by the "running average
-    over past iterations".
+    The defaults are the original code's: 10 batches, this one included. The mean replaces
+    a median of 0; a batch of zeros does not enter the history; without a positive
+    divisor, gains are divided by 1. Raises ValueError on a gain or a history entry that
+    is negative or not finite. [VIME] section 2.5; [Lecture] divides by the "running
+    average over past iterations".
     """
-    gains = np.asarray(gains, dtype=float)
-    check_finite("gains", gains)
-    check_finite("history", np.asarray(history))
-    check_count("number of gains", len(gains))
-    check_count("window", window)
+    gains = check_array("gains", gains, (None,))
+    history = check_array("history", history, (None,)).tolist()
+    check_gains(gains, history)
+    window = check_count("window", window)
     bnn.check_choice("statistic", statistic, ("median", "mean"))
-    average = np.median if statistic == "median" else np.mean
-    current = float(average(gains))
-    new_history = (*history, current)[-window:]
-    used = new_history if include_current else tuple(history)[-window:]
-    divisor = float(np.mean(used)) if used else 0.0
-    return gains / (divisor if divisor != 0.0 else 1.0), new_history  # (N,)  V7
+    bnn.check_flag("include_current", include_current)
+
+    # This batch's entry: none if it is all zeros.
+    middle = np.sort(gains)[(len(gains) - 1) // 2 : len(gains) // 2 + 1]
+    median = mean_of(middle) if statistic == "median" else 0.0
+    current = median or mean_of(gains)
+    new_history = tuple([*history, current] if current else history)[-window:]
+
+    used = new_history if include_current else history[-window:]
+    divisor = mean_of(used) or 1.0
+    normalized = gains / divisor  # (N,)  V7
+    return check_finite("normalized gains", normalized), new_history
+
+
+def mean_of(values: Array | Sequence[float]) -> float:
+    """The mean of numbers ≥ 0, without overflow; 0 of none."""
+    _, exponent = np.frexp(np.max(values, initial=0.0))
+    scaled = np.ldexp(values, -exponent)
+    return float(np.ldexp(np.sum(scaled) / max(len(scaled), 1), exponent))
 
 
 def curious_rewards(rewards: Array, gains: Array, eta: float) -> Array:
@@ -350,12 +372,10 @@ def curious_rewards(rewards: Array, gains: Array, eta: float) -> Array:
     >>> curious_rewards(np.array([0.0, 1.0]), np.array([2.0, 4.0]), 0.5)
     array([1., 3.])
     """
-    rewards = np.asarray(rewards, dtype=float)
-    gains = np.asarray(gains, dtype=float)
-    check_finite("rewards", rewards)
-    check_array("gains", gains, rewards.shape)
-    check_not_negative("eta", eta)
-    return rewards + eta * gains  # (T,)  V8
+    rewards = check_array("rewards", rewards, (None,))
+    gains = check_array("gains", gains, rewards.shape)
+    eta = check_not_negative("eta", eta)
+    return check_finite("curious rewards", rewards + eta * gains)  # (T,)  V8
 
 
 # ------------------------------------------------------------ transitions and replay
@@ -377,14 +397,25 @@ class Batch(NamedTuple):
 
 
 def model_actions(actions: Array, space: Space[Any]) -> Array:
-    """Actions as the model sees them, (N, A): clipped to a Box, or one-hot."""
+    """Actions as the model sees them, (N, A): one-hot, or as a Box takes them.
+
+    A Box takes them clipped to its bounds, and in its dtype: a Box of integers rounds.
+    """
+    # One column per discrete action.
     if isinstance(space, Discrete):
-        check_array("actions", actions, (len(actions),))
-        check_indices("actions", actions, int(space.n))
-        return np.eye(int(space.n))[actions.astype(int)]  # (N, A)
+        check_array("actions", actions, (None,))
+        indices = check_indices("actions", actions, int(space.n))
+        one_hot = np.zeros((len(indices), int(space.n)))  # (N, A)
+        one_hot[np.arange(len(indices)), indices] = 1.0
+        return one_hot
+
+    # What the Box holds.
     if isinstance(space, Box) and len(space.shape) == 1:
-        check_array("actions", actions, (len(actions), *space.shape))
-        return np.clip(actions, space.low, space.high).astype(float)
+        actions = check_array("actions", actions, (None, *space.shape))
+        clipped = np.clip(actions, space.low, space.high)
+        whole = np.issubdtype(space.dtype, np.integer)
+        taken = np.rint(clipped) if whole else clipped
+        return taken.astype(space.dtype).astype(float)
     raise ValueError(
         f"action_space must be Discrete or a Box of shape (A,), got {space}"
     )
@@ -392,7 +423,7 @@ def model_actions(actions: Array, space: Space[Any]) -> Array:
 
 def action_size(space: Space[Any]) -> int:
     """A: the columns of `model_actions`."""
-    nothing = np.zeros((0, *(space.shape or ())))
+    nothing = np.zeros((0, *(getattr(space, "shape", None) or ())))
     return model_actions(nothing, space).shape[1]
 
 
@@ -406,7 +437,7 @@ class ReplayPool:
     next_observations: Array  # (n, K)
 
     def __post_init__(self) -> None:
-        check_count("capacity", self.capacity)
+        check_pool(self)
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -420,25 +451,29 @@ class ReplayPool:
         self, observations: Array, actions: Array, next_observations: Array
     ) -> ReplayPool:
         """The pool with these rows at its end, the oldest beyond `capacity` dropped."""
-        rows = (observations, actions, next_observations)
-        check_columns(rows)
-        pairs = zip(self.columns, rows)
-        joined = [np.concatenate(pair) for pair in pairs]  # (n + N, ...)
-        return ReplayPool(self.capacity, *(each[-self.capacity :] for each in joined))
+        rows = ReplayPool(self.capacity, observations, actions, next_observations)
+        joined = []
+        for name, old, new in zip(COLUMNS, self.columns, rows.columns):
+            check_array(name, new, (None, *old.shape[1:]))
+            joined.append(np.concatenate([old, new])[-self.capacity :])  # (n, ...)
+        return ReplayPool(self.capacity, *joined)
 
 
 def spread(rows: Array) -> Array:
-    """Standard deviation over the rows, exactly 0 for a constant dimension."""
-    # A mean of equal numbers can be off by rounding.
-    varies = np.ptp(rows, axis=0) > 0  # (K,)
-    return np.where(varies, rows.std(axis=0), 0.0)  # (K,)
+    """Standard deviation over the rows, 0 for a dimension that varies by rounding only."""
+    deviation = rows.std(axis=0)  # (K,)
+    rounding = ROUNDING * np.max(np.abs(rows), axis=0)  # (K,)
+    return np.where(deviation > rounding, deviation, 0.0)  # (K,)
 
 
 def pool_statistics(pool: ReplayPool, action_space: Space[Any]) -> tuple[Array, Array]:
     """Mean and standard deviation (K + A,) of observations and actions.
 
-    A dimension that never varied is divided by 1; one-hot actions are left as they are.
+    A dimension that never varied, or by rounding only, is divided by 1; one-hot actions
+    are left as they are.
     """
+    bnn.check_kind("pool", pool, ReplayPool)
+    check_count("rows of pool", len(pool))
     rows = np.concatenate([pool.observations, pool.actions], axis=1)  # (n, K + A)
     center = rows.mean(axis=0)  # (K + A,)
     scale = spread(rows)
@@ -447,7 +482,7 @@ def pool_statistics(pool: ReplayPool, action_space: Space[Any]) -> tuple[Array, 
         num_observed = pool.observations.shape[1]
         center[num_observed:] = 0.0
         scale[num_observed:] = 1.0
-    return center, scale
+    return check_finite("mean of pool", center), check_finite("spread of pool", scale)
 
 
 # ------------------------------------------------------------ bonuses
@@ -587,11 +622,13 @@ class Vime:
 
     def model_rows(self, batch: Batch) -> tuple[Array, Array, Array]:
         """The batch's columns as the pool stores them; ValueError unless finite."""
+        bnn.check_kind("batch", batch, Batch)
         shape = (len(batch.rewards), self.pool.observations.shape[1])
-        check_array("observations", batch.observations, shape)
-        check_array("next_observations", batch.next_observations, shape)
+        observations = check_array("observations", batch.observations, shape)
+        following = check_array("next_observations", batch.next_observations, shape)
         actions = model_actions(batch.actions, self.action_space)
-        return batch.observations, actions, batch.next_observations
+        check_array("actions", actions, (shape[0], None))
+        return observations, actions, following
 
     def normalized(
         self, observations: Array, actions: Array, next_observations: Array
@@ -612,7 +649,10 @@ def vime_init(
     settings: VimeSettings | None = None,
 ) -> Vime:
     """Vime with an empty pool: prior N(0, prior_sigma²), μ ~ N(0, 1) as in the original."""
-    settings = settings or VimeSettings()
+    settings = VimeSettings() if settings is None else settings
+    bnn.check_kind("settings", settings, VimeSettings)
+    bnn.check_kind("rng", rng, Generator)
+    observation_size = check_count("observation_size", observation_size)
     num_actions = action_size(action_space)
     num_inputs = observation_size + num_actions
     sizes = (num_inputs, *settings.hidden_sizes, observation_size)
@@ -642,32 +682,64 @@ def vime_init(
 
 
 def check_transition(inputs: Array) -> None:
-    if len(inputs) != 1:
-        raise ValueError(f"inputs must be one transition, got {len(inputs)} rows")
+    rows = len(check_array("inputs", inputs, (None, None)))
+    if rows != 1:
+        raise ValueError(f"inputs must be one transition, got {rows} rows")
 
 
-def check_indices(name: str, indices: Array, count: int) -> None:
-    whole = indices == np.floor(indices)
-    if not np.all(whole & (indices >= 0) & (indices < count)):
-        given = f"{np.min(indices)} to {np.max(indices)}"
+def check_gains(gains: Array, history: Sequence[float]) -> None:
+    check_count("number of gains", len(gains))
+    for name, values in (("gains", gains), ("history", history)):
+        least = np.min(values, initial=0.0)
+        if least < 0:
+            raise ValueError(f"{name} must be >= 0, got min {least}")
+
+
+def check_indices(name: str, indices: Array, count: int) -> NDArray[np.int64]:
+    """Whole numbers from 0 to count − 1, as integers."""
+    values = check_array(name, indices)
+    whole = values == np.floor(values)
+    if not np.all(whole & (values >= 0) & (values < count)):
+        given = f"{np.min(values):g} to {np.max(values):g}"
         raise ValueError(f"{name} must be indices below {count}, got {given}")
+    return values.astype(np.int64)
 
 
-def check_columns(rows: Sequence[Array]) -> None:
-    lengths = [len(values) for values in rows]
+def check_pool(pool: ReplayPool) -> None:
+    """Convert the pool's fields, and check that its columns have as many rows."""
+    columns = [check_array(*each, (None, None)) for each in zip(COLUMNS, pool.columns)]
+    lengths = [len(values) for values in columns]
     if len(set(lengths)) > 1:
-        raise ValueError(f"replay rows must be as many in each array, got {lengths}")
+        raise ValueError(
+            f"{', '.join(COLUMNS)} must be as many rows each, got {lengths}"
+        )
+    capacity = check_count("capacity", pool.capacity)
+    for name, values in zip(COLUMNS, columns):
+        object.__setattr__(pool, name, values)  # no copy: there may be 1e5 rows
+    bnn.set_fields(pool, capacity=capacity)
+
+
+def check_hidden_sizes(sizes: Sizes) -> tuple[int, ...]:
+    """The units of the hidden layers, as Python ints; there may be none."""
+    if not isinstance(sizes, list | tuple):
+        raise ValueError(f"hidden_sizes must be a tuple, got {sizes!r}")
+    return tuple(check_count("hidden_sizes", size) for size in sizes)
 
 
 def check_settings(settings: VimeSettings) -> None:
-    # Counts and sizes.
-    check_count("num_updates", settings.num_updates, minimum=0)
-    for name in ("num_samples", "batch_size", "capacity", "min_rows"):
-        check_count(name, getattr(settings, name))
+    """Convert the numbers of the settings, and check all of them."""
+    # Numbers.
+    numbers: dict[str, Any] = {
+        "hidden_sizes": check_hidden_sizes(settings.hidden_sizes)
+    }
+    for name in ("num_samples", "batch_size", "capacity", "min_rows", "num_updates"):
+        least = 0 if name == "num_updates" else 1
+        numbers[name] = check_count(name, getattr(settings, name), least)
     for name in ("likelihood_sigma", "prior_sigma", "step_size", "learning_rate"):
-        check_positive(name, getattr(settings, name))
+        numbers[name] = float(check_positive(name, getattr(settings, name), ()))
     if settings.num_data is not None:
-        check_positive("num_data", settings.num_data)
+        numbers["num_data"] = float(check_positive("num_data", settings.num_data, ()))
+    bnn.set_fields(settings, **numbers)
 
     # Choices.
     bnn.check_choice("method", settings.method, METHODS)

@@ -1,6 +1,7 @@
 """Policies, returns, policy steps and the loop of `agents_ref`, each against its own oracle."""
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise, product
@@ -1589,3 +1590,382 @@ def test_train_with_trpo_learns_cart_pole():
     )
     assert np.mean([seen.episode_returns.mean() for seen in learned]) > 60.0
     assert np.mean([seen.episode_returns.mean() for seen in idle]) < 60.0
+
+
+# ---------------------------------------------------------------- observations in raw units
+
+SCALES = pytest.mark.parametrize("scale", [1e3, 1e6])
+SEEDS = range(20)
+
+
+def raw_rows(scale: float, seed: int) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
+    """A new policy, 200 observations of this size, its actions, and advantages."""
+    rng = default_rng(seed)
+    policy = policy_init(3, Box(-1, 1, (2,)), rng)
+    observations = scale * rng.normal(size=(200, 3))
+    actions = policy.sample(observations, policy.draw_noise(rng, 200))
+    return policy, observations, actions, rng.normal(size=200)
+
+
+@SCALES
+def test_trpo_step_on_raw_observations_stays_within_its_bound(scale: float) -> None:
+    """KL of two normals in its textbook form, from means and deviations of samples."""
+    for seed in SEEDS:
+        policy, observations, actions, advantages = raw_rows(scale, seed)
+        new = trpo_step(policy, observations, actions, advantages)
+        zeros, ones = np.zeros((200, 2)), np.ones((200, 2))
+        means = [each.sample(observations, zeros) for each in (policy, new)]
+        sigmas = [
+            each.sample(observations, ones) - mean
+            for each, mean in zip((policy, new), means)
+        ]
+        ratio = sigmas[0] / sigmas[1]
+        move = (means[0] - means[1]) / sigmas[1]
+        kl = np.sum(0.5 * (ratio**2 + move**2 - 1) - np.log(ratio), axis=1)
+        assert 0.0 < np.mean(kl) <= 0.01 * (1 + 1e-9)
+
+
+@SCALES
+def test_policy_gradient_step_on_raw_observations_against_differences(
+    scale: float,
+) -> None:
+    """The output layer's gradient by central differences; saturated units have none."""
+    for seed in SEEDS:
+        policy, observations, actions, advantages = raw_rows(scale, seed)
+        new = policy_gradient_step(
+            policy,
+            observations,
+            actions,
+            advantages,
+            learning_rate=0.1,
+            entropy_weight=0.0,
+        )
+
+        place = len(policy.theta) - 3  # a bias of the output layer
+        objectives = []
+        for step in (1e-5, -1e-5):
+            theta = np.array(policy.theta)
+            theta[place] += step
+            log_p = replace(policy, theta=theta).log_prob(observations, actions)
+            objectives.append(np.mean(advantages * log_p))
+        slope = (objectives[0] - objectives[1]) / 2e-5
+        moved = (new.theta - policy.theta)[place]
+        assert moved == pytest.approx(0.1 * slope, rel=1e-5, abs=1e-9)
+        assert moved != 0.0
+
+
+@SCALES
+def test_value_fit_on_raw_observations_fits(scale: float) -> None:
+    """A linear target: the error falls below a tenth of the variance."""
+    for seed in SEEDS:
+        rng = default_rng(seed)
+        observations = scale * rng.normal(size=(200, 3))
+        returns = observations @ np.array([1.0, -2.0, 0.5])
+        value = value_fit(value_init(3, rng), observations, returns, max_iterations=50)
+        assert np.mean((value(observations) - returns) ** 2) < 0.1 * returns.var()
+
+
+@SCALES
+def test_raw_units_train(scale: float) -> None:
+    """In one state of ±scale the right action is its sign: E[a·s] rises from 0 to 1 and more."""
+    rng = default_rng(0)
+    policy = policy_init(1, Box(-1, 1, (1,)), rng)
+    observations = scale * rng.choice([-1.0, 1.0], size=(500, 1))
+    signs = observations[:, 0] / scale
+    for _ in range(40):
+        actions = policy.sample(observations, policy.draw_noise(rng, 500))
+        rewards = actions[:, 0] * signs
+        policy = trpo_step(policy, observations, actions, rewards - rewards.mean())
+    mean = policy.sample(observations, np.zeros((500, 1)))[:, 0]
+    assert np.mean(mean * signs) > 1.0
+
+
+def test_a_policy_without_scale_sees_raw_observations() -> None:
+    """What the docstring says of the default: nothing estimates a scale."""
+    observations = np.array([[3.0, -2.0], [0.5, 4.0]])
+    space = Box(-1, 1, (2,))
+    raw = policy_init(2, space, default_rng(1))
+    scaled = policy_init(2, space, default_rng(1), observation_scale=[1e3, 1e3])
+    noise = np.zeros((2, 2))
+    np.testing.assert_array_equal(
+        raw.sample(observations, noise), scaled.sample(1e3 * observations, noise)
+    )
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_bad_observation_is_named_where_autograd_traces(bad: float) -> None:
+    policy, observations, actions, advantages = raw_rows(1.0, 0)
+    observations[7, 1] = bad
+    for step in (
+        lambda: trpo_step(policy, observations, actions, advantages),
+        lambda: policy.log_prob(observations, actions),
+        lambda: value_fit(value_init(3, default_rng(0)), observations, advantages),
+    ):
+        with pytest.raises(
+            ValueError, match=r"^observations must be finite, got (nan|inf)"
+        ):
+            step()
+
+
+def test_activations_that_overflow_are_named() -> None:
+    policy = GaussianPolicy(np.full(NUM_WEIGHTS + 2, 300.0), SIZES)
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(ValueError, match=r"^activations must be finite, got inf"),
+    ):
+        policy.sample(np.full((1, 2), 1e307), np.zeros((1, 2)))
+
+
+# ---------------------------------------------------------------- policies check themselves
+
+
+def test_entropy_of_a_narrow_policy_against_its_closed_form() -> None:
+    """log_std + ½ log 2πe, where σ = e^−699 is hardly a normal number."""
+    theta = np.zeros(NUM_WEIGHTS + 2)
+    theta[-2:] = -699.0
+    policy = GaussianPolicy(theta, SIZES)
+    expected = 2 * (-699.0 + 0.5 * np.log(2 * np.pi * np.e))
+    np.testing.assert_allclose(policy.entropy(OBSERVATIONS), expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize("log_std", [-800.0, -745.0, 701.0, 800.0])
+def test_a_log_std_that_no_sigma_holds_is_rejected(log_std: float) -> None:
+    theta = np.zeros(NUM_WEIGHTS + 2)
+    theta[-1] = log_std
+    with pytest.raises(ValueError, match=r"^log_std in theta must be from -700 to 700"):
+        GaussianPolicy(theta, SIZES)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float32, np.uint8])
+@both
+def test_a_theta_of_another_dtype_moves_like_a_float64_one(make, dtype: type) -> None:
+    """An integer theta would move by 0; a float32 theta would turn the step."""
+    theta = np.arange(len(make(0).theta)) % 3
+    policy = replace(make(0), theta=theta.astype(dtype))
+    same = replace(make(0), theta=theta.astype(float))
+    rng = default_rng(4)
+    actions = same.sample(OBSERVATIONS, same.draw_noise(rng, 4))
+    rows = (OBSERVATIONS, actions, np.array([1.0, -1.0, 0.5, 0.0]))
+    new = trpo_step(policy, *rows)
+    np.testing.assert_array_equal(new.theta, trpo_step(same, *rows).theta)
+    assert not np.array_equal(new.theta, theta)
+
+
+@both
+def test_observations_of_width_1_do_not_spread(make) -> None:
+    with pytest.raises(ValueError, match=r"^observations must have shape \(4, 2\)"):
+        make(0).entropy(OBSERVATIONS[:, :1])
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("theta", {"theta": np.full(NUM_WEIGHTS + 2, np.nan)}),
+        ("theta", {"theta": np.zeros(NUM_WEIGHTS)}),
+        ("theta", {"theta": None}),
+        ("layer_sizes", {"layer_sizes": (2,)}),
+        ("layer_sizes", {"layer_sizes": None}),
+        ("observation_scale", {"observation_scale": 0.0}),
+        ("observation_scale", {"observation_scale": [1.0, 2.0, 3.0]}),
+        ("action_scale", {"action_scale": -1.0}),
+        ("action_center", {"action_center": [np.inf, 0.0]}),
+    ],
+)
+def test_policies_name_the_bad_field(name: str, change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must "):
+        replace(gaussian(0), **change)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("theta", {"theta": np.zeros(3)}),
+        ("observation_center", {"observation_center": np.zeros(3)}),
+        ("observation_scale", {"observation_scale": np.zeros(2)}),
+        ("center", {"center": np.nan}),
+        ("scale", {"scale": -1.0}),
+    ],
+)
+def test_value_functions_name_the_bad_field(name: str, change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must "):
+        replace(value_init(2, default_rng(0)), **change)
+
+
+def test_fields_are_copies_that_cannot_be_written() -> None:
+    theta = np.zeros(NUM_WEIGHTS + 2)
+    policy = GaussianPolicy(theta, SIZES)
+    theta[:] = 1.0
+    assert not policy.theta.any()
+    with pytest.raises(ValueError, match=r"read-only"):
+        policy.theta[0] = 1.0
+
+
+# ---------------------------------------------------------------- spaces and interfaces
+
+
+class Script(gym.Env):
+    """Gives what the test tells it to, and remembers the actions."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.observation_space = changes.pop("observations", Box(-1, 1, (2,)))
+        self.action_space = changes.pop("actions", Box(-1, 1, (1,)))
+        self.reset_result = changes.pop("reset", (np.zeros(2), {}))
+        self.step_result = changes.pop("step", (np.zeros(2), 1.0, False, False, {}))
+        self.seen: list[Any] = []
+
+    def reset(self, **_: Any) -> Any:
+        return self.reset_result
+
+    def step(self, action: Any) -> Any:
+        self.seen.append(action)
+        return self.step_result
+
+
+def sampled(env: gym.Env, num_steps: int = 3) -> Any:
+    """A rollout of a policy for two observations."""
+    policy = policy_init(2, env.action_space, default_rng(0))
+    return rollout(env, policy, num_steps, Streams(*default_rng(1).spawn(4)))
+
+
+def test_a_box_far_from_the_normal_is_acted_in() -> None:
+    """Center 7.5 and half width 2.5; of a standard normal no draw lies between 5 and 10."""
+    space = Box(5, 10, (1,))
+    policy = policy_init(2, space, default_rng(0))
+    noise = default_rng(1).normal(size=(1000, 1))
+    actions = policy.sample(np.zeros((1000, 2)), noise)
+    assert np.mean((actions > 5) & (actions < 10)) > 0.6  # within one σ: 0.68
+    np.testing.assert_allclose(actions, 7.5 + 2.5 * noise, atol=1e-12)
+    assert not np.any((noise > 5) & (noise < 10))  # the control
+    log_p = stats.norm(7.5, 2.5).logpdf(actions).sum(axis=-1)
+    np.testing.assert_allclose(
+        policy.log_prob(np.zeros((1000, 2)), actions), log_p, rtol=1e-10
+    )
+    np.testing.assert_allclose(
+        policy.entropy(np.zeros((1, 2))), stats.norm(7.5, 2.5).entropy()
+    )
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Box(-1, 1, (2,)),
+        Box(-10, 10, (2,)),
+        Box(-np.inf, np.inf, (2,)),
+        Box(0, np.inf, (2,)),
+    ],
+)
+def test_a_box_that_the_normal_meets_is_acted_in_as_it_is(space: Box) -> None:
+    policy = policy_init(2, space, default_rng(0))
+    plain = GaussianPolicy(policy.theta, policy.layer_sizes)
+    noise = default_rng(1).normal(size=(5, 2))
+    rows = default_rng(2).normal(size=(5, 2))
+    np.testing.assert_array_equal(policy.sample(rows, noise), plain.sample(rows, noise))
+
+
+def test_environment_and_model_see_the_same_action() -> None:
+    for space in (
+        Box(-2, 2, (1,), np.int64),
+        Box(-1, 1, (1,), np.float32),
+        Box(5, 10, (1,), np.uint8),
+    ):
+        env = Script(actions=space)
+        batch, _ = sampled(env, 50)
+        seen = vime.model_actions(batch.actions, space)
+        np.testing.assert_array_equal(np.array(env.seen, dtype=float), seen)
+        assert all(action in space for action in env.seen)
+        assert len(np.unique(seen)) > 2
+
+
+def test_clip_action_is_rejected_by_name() -> None:
+    env = gym.wrappers.ClipAction(gym.make("Pendulum-v1"))
+    policy = policy_init(3, env.action_space, default_rng(0))
+    with pytest.raises(
+        ValueError, match=r"^action_space must be as bounded .* leave out ClipAction"
+    ):
+        rollout(env, policy, 3, Streams(*default_rng(1).spawn(4)))
+
+
+@pytest.mark.parametrize(
+    "reward", [1, np.float32(1.0), np.array(1.0), np.array([1.0]), [1.0], True]
+)
+def test_a_reward_of_one_number_is_taken(reward: Any) -> None:
+    env = Script(step=(np.zeros(2), reward, np.array([False]), np.bool_(False), {}))
+    batch, _ = sampled(env)
+    np.testing.assert_array_equal(batch.rewards, np.ones(3))
+    assert batch.terminated.dtype == bool
+
+
+@pytest.mark.parametrize(
+    ("message", "changes"),
+    [
+        (
+            "reward at step 0 must be one number",
+            {"step": (np.zeros(2), [1.0, 2.0], False, False, {})},
+        ),
+        (
+            "reward must hold numbers, got dict at step 0",
+            {"step": (np.zeros(2), {}, False, False, {})},
+        ),
+        (
+            "terminated at step 0 must be true or false",
+            {"step": (np.zeros(2), 1.0, None, False, {})},
+        ),
+        (
+            "truncated at step 0 must be true or false",
+            {"step": (np.zeros(2), 1.0, False, [True, False], {})},
+        ),
+        (
+            "step must return observation, reward, terminated, truncated and a dict, got 4",
+            {"step": (np.zeros(2), 1.0, False, {})},
+        ),
+        (
+            "reset must return an observation and a dict, got ndarray",
+            {"reset": np.zeros(2)},
+        ),
+        (
+            "observation_space must be a Box of shape (K,)",
+            {"observations": gym.spaces.Dict({"x": Box(-1, 1, (2,))})},
+        ),
+        (
+            "observation_space must be a Box of shape (K,)",
+            {"observations": Discrete(5)},
+        ),
+        (
+            "observation_space must be a Box of shape (K,)",
+            {"observations": Box(0, 255, (4, 4, 3), np.uint8)},
+        ),
+        (
+            "observation at step 0 must have shape (2,), got (3,)",
+            {"reset": (np.zeros(3), {})},
+        ),
+        (
+            "observation at step 0 must have shape (2,), got (3,)",
+            {"step": (np.zeros(3), 1.0, False, False, {})},
+        ),
+        ("observation must hold numbers, got dict at step 0", {"reset": ({}, {})}),
+    ],
+)
+def test_rollout_names_what_an_environment_does_wrong(
+    message: str, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=rf"^{re.escape(message)}"):
+        sampled(Script(**changes))
+
+
+def test_what_is_no_environment_is_rejected_by_name() -> None:
+    policy = policy_init(2, Box(-1, 1, (1,)), default_rng(0))
+    with pytest.raises(ValueError, match=r"^env must be a Env, got list"):
+        rollout([], policy, 3, Streams(*default_rng(1).spawn(4)))
+
+
+def test_the_cut_episode_bootstraps_like_a_time_limit_against_its_definition() -> None:
+    """Rewards of 1 and V = 10 behind the cut: A_t = Σ γ^k + γ^n·10 − V(s_t), by hand."""
+    batch, returns = sampled(Script(), 3)
+    assert batch.truncated.tolist() == [False, False, True]
+    assert not batch.terminated.any()
+    assert len(returns) == 0
+    ten = np.full(3, 10.0)
+    path = (batch.rewards, ten, ten, batch.terminated, batch.truncated)
+    advantages = gae_advantages(*path, gamma=0.5, lam=1.0)
+    expected = [1 + 0.5 + 0.25 + 1.25 - 10, 1 + 0.5 + 2.5 - 10, 1 + 5 - 10]
+    np.testing.assert_allclose(advantages, expected, rtol=1e-15)

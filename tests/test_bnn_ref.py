@@ -1580,3 +1580,300 @@ def test_errors_come_from_what_is_changed() -> None:
     """Unchanged, the same calls raise nothing."""
     for call in (call_kl, call_elbo, call_fit, call_predict, call_density):
         call()
+
+
+# ---------------------------------------------------------------- the ends of the range of numbers
+
+
+SATURATED = [0.0, 0.5, -3.0, 18.0, -40.0, 400.0, -800.0, 1e6, -1e300]
+
+
+@pytest.mark.parametrize("x", SATURATED)
+def test_tanh_and_its_derivatives_against_60_digits(x: float) -> None:
+    """tanh′ = 1 − tanh² and tanh″ = −2 tanh (1 − tanh²); double precision of tanh limits both."""
+    first = autograd.grad(bnn.tanh)
+    second = autograd.grad(first)
+    with mp.workdps(60):
+        exact = mp.tanh(mp.mpf(x)) if abs(x) < 1e3 else mp.sign(x)
+        slope = 1 - exact**2
+        curvature = -2 * exact * slope
+    assert bnn.tanh(x) == pytest.approx(float(exact), abs=1e-15)
+    assert first(x) == pytest.approx(float(slope), abs=4e-16)
+    assert second(x) == pytest.approx(float(curvature), abs=8e-16)
+
+
+def test_tanh_control_of_autograds_own() -> None:
+    """Its derivative divides by cosh², which overflows; the second one is ∞ · 0."""
+    with np.errstate(all="ignore"):
+        assert np.isnan(autograd.grad(autograd.grad(anp.tanh))(800.0))
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        (0.0, 1e-200, 0.0, 1e200),
+        (3.0, 5e-324, -2.0, 1.0),
+        (0.0, 1e-300, 1.0, 1e308),
+        (0.0, 1e150, 0.0, 1.0),
+        (1e300, 1.0, 1e300, 1e-5),
+    ],
+)
+def test_kl_diag_normal_of_extreme_widths_against_900_digits(moments: Any) -> None:
+    given = [np.array([each]) for each in moments]
+    value = bnn.kl_diag_normal(*given)
+    with mp.workdps(900):
+        exact = exact_kl(*given)
+    assert relative_error(value, exact) <= 1e-12
+    ratio = given[1] / given[3]
+    with np.errstate(
+        all="ignore"
+    ):  # the plain logarithm of the ratio would lose the first three
+        plain = 0.5 * (ratio**2 - 1 - 2 * np.log(ratio))[0]
+    if moments[1] < 1e-150:
+        assert not np.isfinite(plain) or moments[1] == 5e-324
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        (0.0, 1e200, 0.0, 1e-200),  # a ratio of 1e400
+        (0.0, 1e160, 0.0, 1.0),
+        (1e200, 1.0, 0.0, 1.0),
+        (1.7e308, 1.0, -1.7e308, 1.0),
+    ],
+)
+def test_kl_diag_normal_that_overflows_is_rejected(moments: Any) -> None:
+    """The exact value exceeds the largest double, so no number can be right."""
+    given = [np.array([each]) for each in moments]
+    assert exact_kl(*given) > mp.mpf(np.finfo(float).max)
+    with pytest.raises(ValueError, match=r"^KL must be finite, got (inf|nan)"):
+        bnn.kl_diag_normal(*given)
+
+
+@pytest.mark.parametrize(
+    ("rho", "local"),
+    # Under local reparameterization σ² enters, which underflows below ρ = −370.
+    [
+        (-100.0, False),
+        (-300.0, False),
+        (-699.0, False),
+        (-100.0, True),
+        (-300.0, True),
+    ],
+)
+def test_elbo_gradient_of_narrow_posteriors_against_autograd(
+    rho: float, local: bool
+) -> None:
+    """A prior as narrow as the posterior; 1/σ² of either may overflow."""
+    case = make_case((2, 3, 1), 3, 2, 5, 1.0)
+    narrow = np.full(len(case.q.mu), rho)
+    changes = {
+        "q": DiagNormal(case.q.mu, narrow),
+        "prior": DiagNormal(case.q.mu, narrow + 0.25),
+    }
+    right = gradient_of(case, local, GRADIENTS["autograd"][local], **changes)
+    by_hand = gradient_of(case, local, GRADIENTS["by hand"][local], **changes)
+    assert np.all(np.isfinite(right))
+    np.testing.assert_allclose(by_hand, right, rtol=1e-9, atol=1e-300)
+
+
+HUGE_WEIGHTS = DiagNormal(np.full(2, 1e200), np.zeros(2))
+LINE_OF_1: Any = {"layer_sizes": (1, 1), "likelihood_sigma": 1.0}
+TWO_ROWS = np.array([[1.0], [2.0]])
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        (
+            "activations",
+            lambda: bnn.mlp(np.full((1, 2), 1e200), TWO_ROWS * 1e200, (1, 1)),
+        ),
+        (
+            "log density",
+            lambda: bnn.log_likelihood(TWO_ROWS[None] * 1e200, TWO_ROWS, 1.0),
+        ),
+        ("log density", lambda: bnn.normal_log_density(1e200, 0.0, 1.0)),
+        ("KL", lambda: bnn.kl_taylor(DiagNormal([0.0], [-300.0]), [1e100], [0.0])),
+        (
+            "log density",
+            lambda: bnn.predictive_log_density(
+                HUGE_WEIGHTS, TWO_ROWS, TWO_ROWS, np.zeros((1, 2)), **LINE_OF_1
+            ),
+        ),
+        (
+            "standard deviation",
+            lambda: bnn.predict(
+                HUGE_WEIGHTS, TWO_ROWS, [[0.0, 1e200], [0.0, -1e200]], **LINE_OF_1
+            ),
+        ),
+        (
+            "log density",
+            lambda: bnn.elbo(
+                HUGE_WEIGHTS,
+                HUGE_WEIGHTS,
+                TWO_ROWS,
+                TWO_ROWS,
+                np.zeros((1, 2)),
+                num_data=2,
+                **LINE_OF_1,
+            ),
+        ),
+        (
+            "ELBO",
+            lambda: bnn.elbo(
+                DiagNormal([1e150, 0.0], [0.0, 0.0]),
+                DiagNormal([1e150, 0.0], [0.0, 0.0]),
+                TWO_ROWS,
+                TWO_ROWS,
+                np.zeros((1, 2)),
+                num_data=1e300,
+                **LINE_OF_1,
+            ),
+        ),
+        (
+            r"gradient\*\*2",
+            lambda: bnn.adam_step([0.0], [1e200], bnn.adam_init(1), learning_rate=0.1),
+        ),
+    ],
+)
+def test_results_that_overflow_are_rejected_by_name(
+    name: str, call: Callable[[], Any]
+) -> None:
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(ValueError, match=f"^{name} must be finite, got -?(inf|nan)"),
+    ):
+        call()
+
+
+def test_predict_of_a_wide_likelihood_against_its_sum_of_squares() -> None:
+    """σ_l² alone would overflow; √(0² + σ_l²) is σ_l."""
+    settings_ = {"layer_sizes": (1, 1), "likelihood_sigma": 1e200}
+    q = DiagNormal(np.zeros(2), np.zeros(2))
+    _, width = bnn.predict(q, TWO_ROWS, np.zeros((2, 2)), **settings_)
+    np.testing.assert_array_equal(width, np.full((2, 1), 1e200))
+
+
+# ---------------------------------------------------------------- one entrance for arrays
+
+
+def test_kl_diag_normal_of_unsigned_bytes_equals_that_of_floats() -> None:
+    """½[(2/4)² − 1 − 2 log(2/4) + (2/4)²] = log 2 − ¼, where 1 − 3 wraps to 254."""
+    moments = [np.array([each], dtype=np.uint8) for each in (1, 2, 3, 4)]
+    assert float(bnn.kl_diag_normal(*moments)) == pytest.approx(
+        math.log(2) - 0.25, rel=1e-14
+    )
+    assert 0.5 * float((moments[0] - moments[2])[0] / 4.0) ** 2 > 2000  # the control
+
+
+FORMS: dict[str, Callable[[np.ndarray], Any]] = {
+    "list": np.ndarray.tolist,
+    "Fortran order": np.asfortranarray,
+    "strided": lambda array: np.repeat(array, 2, axis=-1)[..., ::2],
+    "big-endian": lambda array: array.astype(">f8"),
+    "read-only": lambda array: np.frombuffer(array.tobytes()).reshape(array.shape),
+    "float32": lambda array: array.astype(np.float32),
+    "integers": lambda array: array.astype(np.int32),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_other_forms_of_an_array_give_the_same_elbo(form: str) -> None:
+    whole = np.round(
+        4 * np.random.default_rng(2).normal(size=(3, 2))
+    )  # exact in each form
+    case = make_case((2, 3, 1), 3, 2, 5, 1.0)
+
+    def bound(inputs: Any) -> float:
+        rest = (case.targets, case.eps)
+        return float(
+            bnn.elbo(case.q, case.prior, inputs, *rest, num_data=3, **case.model)
+        )
+
+    assert bound(FORMS[form](whole)) == bound(whole)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([1j, 0.0]),
+        np.array([None, 1.0]),
+        ["a", "b"],
+        [True, False],
+        [[1.0], [1.0, 2.0]],
+        None,
+        {"a": 1.0},
+    ],
+    ids=["complex", "object", "text", "bools", "ragged", "nothing", "dict"],
+)
+def test_what_holds_no_real_numbers_is_rejected_by_name(values: Any) -> None:
+    with pytest.raises(ValueError, match=r"^x must be an array of real numbers, got "):
+        bnn.check_array("x", values)
+
+
+@pytest.mark.parametrize("value", [1.0, "3", None, True, np.bool_(True), [3], 3 + 0j])
+def test_check_count_rejects_what_is_no_whole_number(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^size must be a whole number >= 1, got "):
+        bnn.check_count("size", value)
+
+
+@pytest.mark.parametrize("value", [np.uint8(200), np.int64(200), np.array(200), 200])
+def test_check_count_returns_a_python_int(value: Any) -> None:
+    """−np.uint8(200) is 56, so that a slice from it takes other rows."""
+    count = bnn.check_count("size", value)
+    assert type(count) is int
+    assert -count == -200
+
+
+@pytest.mark.parametrize("value", [1, 0.0, "True", None, [True], np.array([True])])
+def test_check_flag_rejects_what_is_no_flag(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^normalize must be True or False, got "):
+        bnn.check_flag("normalize", value)
+
+
+def test_check_flag_and_check_flags_convert() -> None:
+    assert bnn.check_flag("f", np.bool_(True)) is True
+    np.testing.assert_array_equal(bnn.check_flags("f", [1, 0.0], (2,)), [True, False])
+    np.testing.assert_array_equal(
+        bnn.check_flags("f", [True, False], (2,)), [True, False]
+    )
+    for bad in ([2, 0], [math.nan, 1.0], [True], ["a", "b"]):
+        with pytest.raises(ValueError, match=r"^f must "):
+            bnn.check_flags("f", bad, (2,))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "1", None, True, [1.0], 1j])
+def test_check_number_rejects_what_is_no_finite_number(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^x must be "):
+        bnn.check_number("x", value)
+
+
+def test_nan_is_rejected_while_autograd_traces() -> None:
+    """A box around NaN is looked into."""
+    with pytest.raises(ValueError, match=r"^rho must be finite, got nan"):
+        autograd.grad(lambda rho: bnn.softplus(rho))(math.nan)
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [
+        ("state", None),
+        ("state.mean", bnn.AdamState(np.zeros(3), np.zeros(2), 0)),
+        ("state.square", bnn.AdamState(np.zeros(2), np.zeros(1), 0)),
+        ("state.square", bnn.AdamState(np.zeros(2), -np.ones(2), 0)),
+        ("state.num_steps", bnn.AdamState(np.zeros(2), np.zeros(2), -1)),
+        ("state.num_steps", bnn.AdamState(np.zeros(2), np.zeros(2), 1.5)),
+    ],
+)
+def test_adam_step_checks_its_state(name: str, state: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(name)} must "):
+        bnn.adam_step(np.zeros(2), np.zeros(2), state, learning_rate=0.1)
+
+
+@pytest.mark.parametrize(
+    "sizes", [3, "32", None, (3,), (3, 0), (3, 2.5), (3, True), np.array(3)]
+)
+def test_layer_sizes_are_checked(sizes: Any) -> None:
+    with pytest.raises(ValueError, match=r"^layer_sizes must "):
+        bnn.num_weights(sizes)

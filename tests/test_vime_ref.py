@@ -646,13 +646,11 @@ def test_normalize_gains_against_slow_history(
     for batch in batches:
         ranked = sorted(batch)
         middle = 0.5 * (ranked[(len(ranked) - 1) // 2] + ranked[len(ranked) // 2])
-        current = middle if statistic == "median" else sum(batch) / len(batch)
-        used = (
-            [*statistics, current][-window:]
-            if include_current
-            else statistics[-window:]
-        )
-        statistics.append(current)
+        average = sum(batch) / len(batch)
+        current = middle if statistic == "median" and middle > 0 else average
+        before = statistics[-window:]
+        statistics += [current] if current > 0 else []
+        used = statistics[-window:] if include_current else before
         divisor = sum(used) / len(used) if used and sum(used) > 0 else 1.0
         options = {
             "window": window,
@@ -1205,7 +1203,7 @@ def test_gains_that_overflow_are_rejected(module: object) -> None:
     with (
         np.errstate(all="ignore"),
         pytest.raises(
-            ValueError, match=r"^gains must be finite, got inf at index \(0,\)"
+            ValueError, match=r"^(gains|log density) must be finite, got -?inf at index"
         ),
     ):
         module.information_gains(q, COLUMN[:1], COLUMN[:1], EPS, step_size=0.1, **MODEL)
@@ -1380,7 +1378,10 @@ def actions(values: list, space: object) -> Callable:
         (curious([1.0], [1.0], eta=-1.0), "eta must be >= 0 and finite, got -1.0"),
         (curious([1.0], [1.0], eta=np.inf), "eta must be >= 0 and finite, got inf"),
         (actions([0, 3], Discrete(3)), "actions must be indices below 3, got 0 to 3"),
-        (actions([[0], [1]], Discrete(3)), "actions must have shape (2,), got (2, 1)"),
+        (
+            actions([[0], [1]], Discrete(3)),
+            "actions must have shape (any,), got (2, 1)",
+        ),
         (actions([-1, 2], Discrete(3)), "actions must be indices below 3, got -1 to 2"),
         (
             actions([[0.0], [0.0]], Box(-1, 1, (3,))),
@@ -1396,7 +1397,7 @@ def actions(values: list, space: object) -> Callable:
         ),
         (
             lambda: empty_pool(3).extend(COLUMN[:2], COLUMN[:1], COLUMN[:2]),
-            "replay rows must be as many in each array, got [2, 1, 2]",
+            "observations, actions, next_observations must be as many rows each, got [2, 1, 2]",
         ),
     ],
 )
@@ -1405,3 +1406,165 @@ def test_errors_name_the_argument_and_what_came(
 ) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         call()
+
+
+# ---------------------------------------------------------------- inputs of daily use
+
+
+@pytest.mark.parametrize(
+    ("gains", "history", "name"),
+    [
+        ([-1.0, -2.0, -3.0], (), "gains"),
+        ([1.0, -1e-300], (), "gains"),
+        ([1.0, 2.0], (1.0, -1.0), "history"),
+        ([1.0, 2.0], (1.0, np.nan), "history"),
+        ([1.0, np.inf], (), "gains"),
+        ([True, False], (), "gains"),
+        ([1j, 2.0], (), "gains"),
+    ],
+)
+def test_normalize_gains_rejects_what_is_no_gain(gains, history, name: str) -> None:
+    """A negative median would turn the order of the gains around."""
+    with pytest.raises(ValueError, match=rf"^{name} must "):
+        vime.normalize_gains(gains, history)
+
+
+@pytest.mark.parametrize(
+    ("gains", "expected"),
+    [
+        ([1.7e308] * 3, [1.0] * 3),
+        ([1.7e308] * 2, [1.0] * 2),
+        ([5e-324] * 2, [1.0] * 2),
+        ([1e-310, 3e-310], [0.5, 1.5]),
+        ([1e308, 1.5e308, 1.7e308], [1 / 1.5, 1.0, 1.7 / 1.5]),
+    ],
+)
+def test_normalize_gains_at_the_ends_of_the_range_against_exact_ratios(
+    gains, expected
+) -> None:
+    normalized, history = vime.normalize_gains(gains, ())
+    np.testing.assert_allclose(normalized, expected, rtol=1e-9)
+    assert np.all(np.isfinite(history))
+    if gains[0] == 1.7e308:  # the control: a plain mean overflows
+        with np.errstate(over="ignore"):
+            assert np.mean([1.7e308, 1.7e308]) == np.inf
+
+
+def test_normalize_gains_rejects_a_ratio_that_overflows() -> None:
+    """1/5e-324 exceeds the largest double."""
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(ValueError, match=r"^normalized gains must be finite, got inf"),
+    ):
+        vime.normalize_gains([5e-324, 5e-324, 1.0], ())
+
+
+def test_a_median_of_0_is_replaced_and_a_batch_of_zeros_is_left_out() -> None:
+    """By hand: the mean of (0, 0, 6) is 2; (0, 0) adds nothing to (2,)."""
+    normalized, history = vime.normalize_gains([0.0, 0.0, 6.0], ())
+    np.testing.assert_array_equal(normalized, [0.0, 0.0, 3.0])
+    assert history == (2.0,)
+    normalized, history = vime.normalize_gains([0.0, 0.0], history)
+    np.testing.assert_array_equal(normalized, [0.0, 0.0])
+    assert history == (2.0,)
+
+
+@pytest.mark.parametrize("window", [np.uint8(2), np.int16(2), np.array(2)])
+def test_a_window_of_any_integer_type_gives_the_same_history(window) -> None:
+    """−np.uint8(2) is 254: the slice would keep nothing."""
+    medians = (1.0, 2.0, 3.0)
+    assert vime.normalize_gains([4.0], medians, window=window)[1] == (3.0, 4.0)
+
+
+def spread_by_hand(numbers: list[float]) -> float:
+    with mp.workdps(50):
+        exact = [mp.mpf(each) for each in numbers]
+        center = sum(exact) / len(exact)
+        return float(mp.sqrt(sum((each - center) ** 2 for each in exact) / len(exact)))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "varies"),
+    [
+        ([14.62, np.nextafter(14.62, 15.0)] * 30, False),
+        ([1e-300 + 0.0, np.nextafter(1e-300, 1.0)] * 3, False),
+        ([-1e6, np.nextafter(-1e6, 0.0)] * 3, False),
+        ([0.1] * 7, False),
+        ([0.0, 0.0], False),
+        ([1e-12, -2e-12, 0.5e-12], True),
+        ([1000.0, 1000.0 + 1e-6], True),
+        ([5e-300, 1e-300], True),
+    ],
+)
+def test_spread_is_0_for_rounding_only_against_50_digits(
+    numbers: list[float], varies: bool
+) -> None:
+    found = float(vime.spread(np.array(numbers)))
+    assert found == pytest.approx(spread_by_hand(numbers) if varies else 0.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("noise", [0.0, 2**-49])
+def test_gains_of_a_dimension_that_only_rounds_stay_near_those_of_a_constant(
+    noise: float,
+) -> None:
+    """The dimension is 14.62 or the next double; then it is 14.62 + 0.5 in a new row."""
+    rng = np.random.default_rng(3)
+    constant = 14.62 + noise * rng.integers(0, 2, 61)
+    observations = np.column_stack([rng.normal(size=61), constant])
+    actions = rng.uniform(-1.0, 1.0, (61, 1))
+    ends = np.zeros(61, dtype=bool)
+    batch = vime.Batch(observations, actions, np.zeros(61), observations, ends, ends)
+    trained = vime.vime_init(2, BOX, rng, SMALL).update(batch, rng)
+    moved = observations + np.array([0.0, 0.5])
+    new = batch._replace(observations=moved, next_observations=moved)
+    assert 0.0 < np.max(trained.reward(new, rng)) < 10.0  # it was 4e52
+
+
+def test_the_model_sees_the_whole_numbers_that_a_box_of_integers_holds() -> None:
+    """By hand: −0.9 and 1.9 round to −1 and 2, and 7 is clipped to 2."""
+    space = Box(-2, 2, (3,), dtype=np.int64)
+    seen = vime.model_actions([[-0.9, 1.9, 7.0]], space)
+    np.testing.assert_array_equal(seen, [[-1.0, 2.0, 2.0]])
+
+
+def test_one_hot_of_a_million_actions_takes_two_rows_of_memory() -> None:
+    """The identity matrix would take 7 TiB."""
+    seen = vime.model_actions(np.array([3, 5]), Discrete(1_000_000))
+    assert seen.shape == (2, 1_000_000)
+    np.testing.assert_array_equal(np.argwhere(seen), [[0, 3], [1, 5]])
+    assert seen.sum() == 2.0
+
+
+@pytest.mark.parametrize("sizes", [3, "32", (0,), (2.5,), (True,), None])
+def test_hidden_sizes_are_checked(sizes) -> None:
+    with pytest.raises(ValueError, match=r"^hidden_sizes must be "):
+        vime.VimeSettings(hidden_sizes=sizes)
+
+
+def test_settings_become_python_numbers() -> None:
+    """−np.uint8(200) is 56: the pool would keep other rows."""
+    settings_ = vime.VimeSettings(capacity=np.uint8(200), min_rows=np.uint8(100))
+    assert type(settings_.capacity) is int
+    pool = vime.ReplayPool(np.uint8(2), *np.zeros((3, 0, 1)))
+    rows = np.arange(3.0)[:, None]
+    assert pool.extend(rows, rows, rows).observations.tolist() == [[1.0], [2.0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "pool"),
+    [
+        ("capacity", (2.5, [[0.0]], [[0.0]], [[0.0]])),
+        ("observations", (2, [0.0], [[0.0]], [[0.0]])),
+        ("actions", (2, [[0.0]], [[np.nan]], [[0.0]])),
+        ("next_observations", (2, [[0.0]], [[0.0]], [["a"]])),
+    ],
+)
+def test_replay_pool_names_its_bad_field(name: str, pool) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must "):
+        vime.ReplayPool(*pool)
+
+
+def test_replay_pool_rejects_rows_of_another_width() -> None:
+    pool = vime.ReplayPool(5, *np.zeros((3, 1, 2)))
+    with pytest.raises(ValueError, match=r"^actions must have shape \(1, 2\)"):
+        pool.extend(np.zeros((1, 2)), np.zeros((1, 3)), np.zeros((1, 2)))

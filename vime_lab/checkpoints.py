@@ -1,8 +1,8 @@
 """Checkpoints: the state of a run between two iterations, in one file.
 
-A checkpoint is one NPZ file. It holds arrays, and everything else as JSON; it holds no
-pickle. The SHA-256 of the archive's bytes is appended to it. Only the same run resumes
-from it: the same job, root seed, code, versions and kind of machine.
+A checkpoint is one archive, which `vime_lab.archives` reads and writes. It holds arrays, and
+everything else as JSON. Only the same run resumes from it: the same job, root seed, code,
+versions and kind of machine.
 """
 
 from __future__ import annotations
@@ -10,24 +10,27 @@ from __future__ import annotations
 import functools
 import glob
 import hashlib
-import io
 import json
+import math
+import os
 import sys
 import time
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import is_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TextIO
+from zipfile import ZipFile
 
 import numpy as np
 
 from agents_ref import Streams, ValueFunction
-from bnn_ref import AdamState, Array, DiagNormal
-from vime_lab.files import TEMPORARY, write_files
+from bnn_ref import AdamState, Array, DiagNormal, check_count
+from vime_lab import archives
+from vime_lab.files import TEMPORARY, open_regular, write_files
 from vime_lab.machine import machine
 from vime_lab.rows import COUNTS, RUN_NUMBERS, TEXTS, Row
 from vime_lab.tasks import ROOT_SEED, Job, Start, settings_of
@@ -42,7 +45,6 @@ POLL_SECONDS = 0.2
 CLAIM_SECONDS = 20.0
 FORMAT = "vime-ref checkpoint 1"
 PACKAGES = ("vime-ref", "numpy", "scipy", "autograd", "gymnasium", "mujoco")
-DIGEST_BYTES = 32  # of a SHA-256
 # Modules whose code computes the rows of a run.
 RUN_MODULES = (
     "bnn_ref",
@@ -133,13 +135,13 @@ def job_values(job: Any) -> dict[str, Any]:
     }
 
 
-def identity(job: Any, code: str = CODE) -> dict[str, Any]:
+def identity(job: Any, code: str = "") -> dict[str, Any]:
     """The identity of a run: runs are the same if and only if these are equal."""
     return {
         "format": FORMAT,
         "root_seed": ROOT_SEED,
         **job_values(job),
-        "code": code,
+        "code": code or CODE,
         "versions": versions(),
         "machine": machine(),
     }
@@ -168,14 +170,9 @@ def write_state(path: Path, state: dict[str, Any], arrays: dict[str, Array]) -> 
 
 def checkpoint_bytes(state: dict[str, Any], arrays: dict[str, Array]) -> bytes:
     text = json.dumps(state, allow_nan=False)
-    encoded = np.frombuffer(text.encode(), dtype=np.uint8)
-
-    file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **arrays, json=encoded)
-    content = file.getvalue()
-
-    # after the end of the archive, which NumPy ignores
-    return content + hashlib.sha256(content).digest()
+    return archives.archive_bytes(
+        {**arrays, "json": np.frombuffer(text.encode(), np.uint8)}
+    )
 
 
 def progress_state(job: Job, progress: Progress) -> dict[str, Any]:
@@ -225,27 +222,57 @@ def model_arrays(model: Vime) -> dict[str, Array]:
 
 def read_checkpoint(path: Path, job: Job) -> tuple[dict[str, Any], dict[str, Array]]:
     """The contents of this run's checkpoint. Raises like `read_state`."""
-    return read_state(path, identity(job))
+    state, arrays = read_state(path, identity(job), shapes_of(job))
+    check_rows(path, job, arrays)
+    return state, arrays
+
+
+def shapes_of(job: Job) -> archives.Shapes:
+    """The shapes of a checkpoint's arrays, as far as they are known without the environment."""
+    vectors = ("policy", "value", "value_observation_center", "value_observation_scale")
+    model = ("mu", "rho", "center", "scale", "adam_mean", "adam_square")
+    pool = ("pool_observations", "pool_actions", "pool_next_observations")
+    learns = job.bonus_name != "none"
+    return {
+        **dict.fromkeys(vectors + (model if learns else ()), (None,)),
+        **dict.fromkeys(pool if learns else (), (None, None)),
+        "rows": (None, len(RUN_NUMBERS)),
+        "visits": (None, 2),
+    }
 
 
 def read_state(
-    path: Path, own: dict[str, Any]
+    path: Path, own: dict[str, Any], shapes: archives.Shapes = MappingProxyType({})
 ) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The contents of the checkpoint with this identity.
+    """The contents of the checkpoint with this identity and arrays of these shapes.
 
     Raises CheckpointError if it is damaged or belongs to another run.
     """
-    content = checked_content(path)
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        state = json.loads(arrays.pop("json").tobytes())
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise CheckpointError(
-            f"checkpoint {path} is not a checkpoint: {error}"
-        ) from error
-    check_identity(path, state, own)
-    return state, arrays
+        with archives.opened(path) as archive:
+            state = read_json(archive)
+            check_identity(path, flat(state), own)
+            archives.check_names(archive, [*shapes, "json"])
+            return state, archives.read_arrays(archive, shapes)
+    except OSError as error:
+        message = f"can't read checkpoint {path}: {error.strerror}"
+        raise CheckpointError(message) from error
+    except archives.ArchiveError as error:
+        raise CheckpointError(shortened(f"checkpoint {path} is {error}")) from error
+
+
+def read_json(archive: ZipFile) -> dict[str, Any]:
+    """The parts of a checkpoint that are not arrays. Raises ValueError if they are none."""
+    content = archives.read_arrays(archive, {"json": (None,)})["json"].tobytes()
+    state = json.loads(content, parse_constant=float_of)
+    if not isinstance(state, dict):
+        raise ValueError("JSON must be an object")
+    return state
+
+
+def float_of(text: str) -> float:
+    """Reject NaN and Infinity, which are not JSON."""
+    raise ValueError(f"{text} is not JSON")
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -257,6 +284,20 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + name] = value
     return found
+
+
+def resumed(path: Path, job: Job, begun: Start) -> Progress:
+    """The run at the time its checkpoint was written.
+
+    Raises CheckpointError like `read_checkpoint`, and if a part does not fit the run.
+    """
+    state, arrays = read_checkpoint(path, job)
+    check_shapes(path, job, begun, arrays)
+    try:
+        return restored(job, begun, state, arrays)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        message = f"checkpoint {path} is not a checkpoint of this run: {error!r}"
+        raise CheckpointError(shortened(message)) from error
 
 
 def restored(
@@ -274,12 +315,13 @@ def restored(
         theta=arrays["value"],
         observation_center=arrays["value_observation_center"],
         observation_scale=arrays["value_observation_scale"],
-        **state["value"],
+        center=finite(state["value"]["center"]),
+        scale=finite(state["value"]["scale"]),
     )
     bonus = restored_bonus(begun.bonus, state, arrays)
 
     # rows and visited states
-    history = tuple(state["history"])
+    history = tuple(map(finite, state["history"]))
     rows = restored_rows(job, arrays)
     visits = arrays["visits"]
     return Progress(policy, value, bonus, history, begun.streams, rows, visits)
@@ -300,7 +342,7 @@ def restored_bonus(
     )
 
     # the network and its optimizer
-    steps = state["adam_steps"]
+    steps = check_count("adam_steps", state["adam_steps"], minimum=0)
     model = replace(
         model,
         q=DiagNormal(arrays["mu"], arrays["rho"]),
@@ -353,7 +395,13 @@ def claimed(checkpoint: Path, should_stop: Callable[[], bool]) -> Iterator[TextI
     Waits a while, so that `--resume` works right after a crash.
     Raises CheckpointError if the file stays locked.
     """
-    with rows_file(checkpoint).open("a", newline="") as file:
+    try:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        descriptor = open_regular(rows_file(checkpoint), flags)
+    except OSError as error:
+        message = f"can't write {rows_file(checkpoint)}: {error.strerror}"
+        raise CheckpointError(message) from error
+    with os.fdopen(descriptor, "a", newline="", encoding="utf-8") as file:
         end = time.monotonic() + CLAIM_SECONDS
         while not locked(file.fileno()):
             if time.monotonic() >= end or should_stop():
@@ -371,26 +419,58 @@ def claimed(checkpoint: Path, should_stop: Callable[[], bool]) -> Iterator[TextI
 # ---------------------------------------------------------------- argument checks
 
 
-def checked_content(path: Path) -> bytes:
-    """The bytes of a checkpoint, without its digest. Raises CheckpointError if it is wrong."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        message = f"can't read checkpoint {path}: {error.strerror}"
-        raise CheckpointError(message) from error
-    archive = content[:-DIGEST_BYTES]
-    digest = content[-DIGEST_BYTES:]
-    if hashlib.sha256(archive).digest() != digest:
-        raise CheckpointError(f"checkpoint {path} is damaged or not a checkpoint")
-    return content
+def finite(number: Any) -> float:
+    """The number itself. Raises TypeError or ValueError if it is none, or not finite."""
+    if not math.isfinite(number):
+        raise ValueError(f"numbers must be finite, got {number}")
+    return number
 
 
-def check_identity(path: Path, state: dict[str, Any], own: dict[str, Any]) -> None:
-    others = flat(state)
+def check_rows(path: Path, job: Job, arrays: Mapping[str, Array]) -> None:
+    """The rows must be the run's first ones; visited states can't be more than its steps."""
+    rows = arrays["rows"]
+    number = np.arange(len(rows))
+    steps = job.task.agent.batch_steps
+    places = [np.full(len(rows), job.seed), number, (number + 1) * steps]
+    own = np.stack(places, axis=1)  # (rows, 3)
+    if len(rows) > job.task.iterations or not np.array_equal(rows[:, :3], own):
+        message = f"checkpoint {path} is not a checkpoint of this run: its rows differ"
+        raise CheckpointError(message)
+    if len(arrays["visits"]) > len(rows) * steps:
+        message = (
+            f"checkpoint {path} is not a checkpoint of this run: its visits differ"
+        )
+        raise CheckpointError(message)
+
+
+def check_shapes(
+    path: Path, job: Job, begun: Start, arrays: Mapping[str, Array]
+) -> None:
+    """Arrays must be as large as at the beginning; a pool grows to its capacity."""
+    capacity = job.task.vime.capacity
+    for name, first in progress_arrays(beginning(begun)).items():
+        grows = name.startswith("pool_")
+        if name in ("rows", "visits"):
+            continue
+        found = arrays[name].shape
+        alike = found[grows:] == first.shape[grows:]
+        if not alike or (grows and found[0] > capacity):
+            wanted = f"{name} must have shape {first.shape}, got {found}"
+            raise CheckpointError(
+                f"checkpoint {path} is not a checkpoint of this run: {wanted}"
+            )
+
+
+def shortened(text: str) -> str:
+    """At most 300 characters, because a stranger's file may hold any text."""
+    return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def check_identity(path: Path, others: dict[str, Any], own: dict[str, Any]) -> None:
     for place, mine in flat(json.loads(json.dumps(own))).items():
         theirs = others.get(place)
         if theirs != mine:
-            differs = f"its {place} is {theirs!r}, here {mine!r}"
+            differs = f"its {place} is {shortened(repr(theirs))}, here {mine!r}"
             raise CheckpointError(
                 f"checkpoint {path} belongs to another run: {differs}"
             )

@@ -262,6 +262,7 @@ def figure(arguments: argparse.Namespace) -> int:
     found = sorted(path.parent for path in Path("runs").glob(f"*/{CURVE}"))
     folders = arguments.folders or found
     check_folders(folders, arguments)
+    check_picture(arguments)
     if (folders[0] / STUDY).exists():
         return study_figure(arguments, folders[0] / STUDY)
 
@@ -294,12 +295,14 @@ def study_figure(arguments: argparse.Namespace, path: Path) -> int:
 
 def show_figure(arguments: argparse.Namespace, draw: Callable[[], str]) -> int:
     """Draw the figure, and print the table that `draw` returns."""
-    check_packages("figure", ["matplotlib"], "run", arguments)
     try:
         table = draw()
     except OSError as error:
         where = f"can't write to {arguments.out}: {error.strerror}"
         arguments.parser.error(f"argument --out: {where}")
+    except Exception as error:
+        reason = results.reason_of(error)
+        arguments.parser.reject(f"can't draw {arguments.out}: {reason}")
     print(f"{table}\n\nwrote {arguments.out}")
     return 0
 
@@ -407,6 +410,21 @@ def check_folders(folders: Sequence[Path], arguments: argparse.Namespace) -> Non
     if studied and len(folders) > 1:
         own = "holds a study, which has its own picture"
         arguments.parser.error(f"{studied[0]} {own}: name only this folder")
+
+
+def check_picture(arguments: argparse.Namespace) -> None:
+    """Exit if the picture's file can't be one, or if there is nothing that draws."""
+    check_packages("figure", ["matplotlib"], "run", arguments)
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    path: Path = arguments.out
+    if path.is_dir():
+        wanted = f"must be a file, got the folder {path}"
+        arguments.parser.error(f"argument --out: {wanted}")
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix and path.suffix[1:].lower() not in formats:
+        wanted = f"must end in one of {', '.join(sorted(formats))}, got {path}"
+        arguments.parser.error(f"argument --out: {wanted}")
 
 
 if __name__ == "__main__":

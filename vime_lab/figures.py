@@ -213,7 +213,7 @@ def save(figure: Figure, path: Path | str) -> None:
     """Write the figure in the format of the path's suffix, without one as PNG."""
     file = Path(path)
     picture = io.BytesIO()
-    figure.savefig(picture, dpi=DPI, format=file.suffix[1:] or "png")
+    figure.savefig(picture, dpi=DPI, format=file.suffix[1:].lower() or "png")
     write_files({file: picture.getvalue()})
 
 

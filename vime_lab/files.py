@@ -1,12 +1,15 @@
-"""Files that survive a crash: written completely or not at all.
+"""Files: written completely or not at all, and read only if they are regular.
 
 `write_files` serves checkpoints, results, studies and pictures. When it returns, the files
-are on the disk, so that what they replace may be deleted.
+are on the disk, so that what they replace may be deleted. `read_file` waits for no pipe
+and reads no device, because results and checkpoints may come from strangers.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +18,10 @@ from pathlib import Path
 
 # Ending of the files that a killed process may leave: NAME.PROCESS.tmp.
 TEMPORARY = ".tmp"
+# Windows lacks the first two.
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+BINARY = getattr(os, "O_BINARY", 0)
 
 # ---------------------------------------------------------------- writing
 
@@ -75,6 +82,37 @@ def sync_folder(folder: Path) -> None:
             os.fsync(number)
         finally:
             os.close(number)
+
+
+# ---------------------------------------------------------------- reading
+
+
+def read_file(path: Path | str, *, follow: bool = True) -> bytes:
+    """The bytes of a regular file. Raises OSError if it is none, or can't be read."""
+    with os.fdopen(open_regular(path, follow=follow), "rb") as file:
+        return file.read()
+
+
+def open_regular(
+    path: Path | str, flags: int = os.O_RDONLY, *, follow: bool = False
+) -> int:
+    """Open a regular file; a symbolic link only if told to follow it.
+
+    Raises OSError, also for a pipe, a device or a folder, without waiting for any.
+    """
+    wanted = "must be a regular file"
+    try:
+        given = flags | NO_WAIT | BINARY | (0 if follow else NO_LINK)
+        descriptor = os.open(path, given, 0o666)
+    except OSError as error:
+        # a link, and a pipe that nobody reads
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise OSError(error.errno, wanted) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, wanted)
+    return descriptor
 
 
 if __name__ == "__main__":

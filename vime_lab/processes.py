@@ -359,8 +359,8 @@ def show_progress(
         while not done:
             done = finished.wait(POLL_SECONDS)
             for path in files:
-                # a file may not exist yet, or no longer
-                with suppress(FileNotFoundError):
+                # a file may not exist yet, or no longer, or hold anything before the run
+                with suppress(OSError, ValueError, TypeError):
                     size = path.stat().st_size
                     if size == sizes[path]:
                         continue

@@ -20,7 +20,7 @@ import numpy as np
 from bnn_ref import Array
 from vime_lab import figures
 from vime_lab.checkpoints import identity
-from vime_lab.files import write_files
+from vime_lab.files import read_file, write_files
 from vime_lab.rows import RUN_COLUMNS, STUDY_COLUMNS, Row, read_curve, table_bytes
 from vime_lab.runs import Result
 from vime_lab.studies import catalogue
@@ -88,9 +88,9 @@ def holds_other_results(folder: Path, config: dict[str, Any]) -> bool:
     if not any((folder / name).exists() for name in (CURVE, STUDY)):
         return False
     try:
-        there = json.loads((folder / CONFIG).read_text())
+        there = json.loads(read_file(folder / CONFIG).decode("utf-8-sig"))
         return any(there[name] != config[name] for name in MADE_WITH)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return True
 
 

@@ -26,8 +26,8 @@ from vime_lab.checkpoints import (
     bonus_model,
     claimed,
     read_checkpoint,
-    restored,
     restored_rows,
+    resumed,
     write_checkpoint,
 )
 from vime_lab.rows import MODEL_COLUMNS, PHASES, RUN_COLUMNS, TRENDED, TRENDS, Row
@@ -296,7 +296,7 @@ def run_job(
     with claimed(checkpoint, should_stop) as file:
         # its state when it stopped
         if checkpoint.exists():
-            progress = restored(job, begun, *read_checkpoint(checkpoint, job))
+            progress = resumed(checkpoint, job, begun)
         file.truncate(0)
         writer = csv.DictWriter(file, RUN_COLUMNS)
         writer.writerows(progress.rows)

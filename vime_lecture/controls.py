@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 
 import bnn_ref as bnn
-from bnn_ref import Array, check_finite
+from bnn_ref import Array, check_finite, check_kind
 from vime_ref import Batch, Vime
 
 
@@ -33,6 +33,9 @@ class PredictionError:
 
     model: Vime
 
+    def __post_init__(self) -> None:
+        check_kind("model", self.model, Vime)
+
     def reward(self, batch: Batch, rng: Generator) -> Array:
         """Squared errors (N,), summed over K, in units of the normalized s′; 0 until the pool holds `min_rows`."""
         model = self.model
@@ -43,8 +46,8 @@ class PredictionError:
 
         # Predict with S samples.
         inputs, targets = model.normalized(*rows)
-        bnn.check_rows(inputs, targets)
         sizes = model.layer_sizes
+        bnn.check_data(model.q, inputs, targets, sizes, settings.likelihood_sigma)
         noise = settings.sample_noise(rng, settings.num_samples, len(inputs), sizes)
         if isinstance(noise, list):
             outputs = bnn.mlp_local(model.q, inputs, noise, sizes)  # (S, N, K)
@@ -54,13 +57,18 @@ class PredictionError:
 
         # Compare their mean with the observed s′.
         mean = np.mean(outputs, axis=0)  # (N, K)
-        errors = np.sum((targets - mean) ** 2, axis=-1)  # (N,)  C6
-        check_finite("errors", errors)
-        return errors
+        with np.errstate(over="ignore"):
+            errors = np.sum((targets - mean) ** 2, axis=-1)  # (N,)  C6
+        return check_finite("errors", errors)
 
     def update(self, batch: Batch, rng: Generator) -> PredictionError:
         """The bonus after its network has learned from the batch."""
         return PredictionError(self.model.update(batch, rng))
+
+
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = ["PredictionError"]
 
 
 if __name__ == "__main__":

@@ -18,7 +18,16 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 
-from bnn_ref import Array, check_array, check_count, check_finite, check_positive
+from bnn_ref import (
+    Array,
+    check_array,
+    check_count,
+    check_finite,
+    check_kind,
+    check_positive,
+    floats,
+    set_fields,
+)
 from vime_lecture.densities import DensityModel, Grid, Symbols
 from vime_ref import Batch
 
@@ -31,13 +40,15 @@ def count_bonus(counts: ArrayLike, beta: float) -> Array:
         β (N + 0.01)^−½
 
     N = inf gives 0.
-    Raises ValueError if a count is negative or NaN.
+    Raises ValueError if a count is negative or NaN, or a bonus overflows.
     Source: [Counts].
     """
-    counts = np.asarray(counts, dtype=float)
-    check_positive("beta", beta)
+    counts = floats("counts", counts)
+    weight = float(check_positive("beta", beta, ()))
     check_counts(counts)
-    return beta * (counts + 0.01) ** -0.5  # C1
+    with np.errstate(over="ignore"):
+        bonuses = weight * (counts + 0.01) ** -0.5  # C1
+    return check_finite("bonus of beta", bonuses)
 
 
 def pseudo_count(log_prob: ArrayLike, log_prob_after: ArrayLike) -> Array:
@@ -53,11 +64,10 @@ def pseudo_count(log_prob: ArrayLike, log_prob_after: ArrayLike) -> Array:
     >>> float(np.round(pseudo_count(np.log(3 / 10), np.log(4 / 11)), 12))
     3.0
     """
-    before = np.asarray(log_prob, dtype=float)
-    after = np.asarray(log_prob_after, dtype=float)
+    before = floats("log_prob", log_prob)
     check_log_probs("log_prob", before)
-    check_log_probs("log_prob_after", after)
-    check_array("log_prob_after", after, before.shape)
+    check_log_probs("log_prob_after", floats("log_prob_after", log_prob_after))
+    after = check_array("log_prob_after", log_prob_after, before.shape)
 
     one_minus_after = -np.expm1(after)
     gain = after - before
@@ -73,12 +83,14 @@ def pixel_cnn_pseudo_count(gain: ArrayLike, num_seen: int, c: float = 0.1) -> Ar
     Raises ValueError if a value is NaN, if n < 1, or if c ≤ 0.
     Source: [PixelCNN].
     """
-    gain = np.asarray(gain, dtype=float)
-    check_count("num_seen", num_seen)
-    check_positive("c", c)
+    gain = floats("gain", gain)
+    num_seen = check_count("num_seen", num_seen)
+    c = float(check_positive("c", c, ()))
     if np.any(np.isnan(gain)):
         raise ValueError("gain must be a number, got nan")
-    return over_expm1(np.ones_like(gain), c * num_seen**-0.5 * gain)
+    with np.errstate(over="ignore"):  # an infinite exponent has the count 0
+        exponent = c * num_seen**-0.5 * gain
+    return over_expm1(np.ones_like(gain), exponent)
 
 
 def over_expm1(numerator: Array, x: Array) -> Array:
@@ -94,8 +106,10 @@ def prediction_gain(model: DensityModel, observation: ArrayLike) -> float:
 
         PG = log ρ′(x) − log ρ(x)
 
+    Raises ValueError unless the model is a density model, and the gain is a number.
     Source: [Counts].
     """
+    check_model(model)
     after = model.update(observation).log_prob(observation)
     before = model.log_prob(observation)
     return after - before  # C3
@@ -123,7 +137,8 @@ class VisitCounts:
     counts: Mapping[tuple[float, ...], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_positive("beta", self.beta)
+        check_bonus(self)
+        check_kind("counts", self.counts, Mapping)
 
     def visited(self, batch: Batch) -> tuple[Array, dict[tuple[float, ...], int]]:
         """Each row's count (N,) before its own visit, and the counts after the batch."""
@@ -161,7 +176,8 @@ class PseudoCounts:
     grid: Grid | None = None
 
     def __post_init__(self) -> None:
-        check_positive("beta", self.beta)
+        check_bonus(self)
+        check_model(self.model)
 
     def pseudo_counts(self, batch: Batch) -> Array:
         """Each row's pseudo-count N̂, (N,)."""
@@ -190,8 +206,9 @@ def discrete_rows(batch: Batch, grid: Grid | None) -> Array | Symbols:
 
     Raises ValueError if s′ is not finite, or not in whole numbers without a grid.
     """
-    rows = np.asarray(batch.next_observations)
-    check_finite("next_observations", rows)
+    check_kind("batch", batch, Batch)
+    rows = check_array("next_observations", batch.next_observations)
+    check_array("next_observations", rows, (len(batch.rewards), *rows.shape[1:]))
     if grid is not None:
         return grid.index(rows)
     check_whole(rows)
@@ -199,6 +216,20 @@ def discrete_rows(batch: Batch, grid: Grid | None) -> Array | Symbols:
 
 
 # ---------------------------------------------------------------- argument checks
+
+
+def check_bonus(bonus: VisitCounts | PseudoCounts) -> None:
+    """Convert β. Raise ValueError unless β > 0, and there is a `Grid` or None."""
+    set_fields(bonus, beta=float(check_positive("beta", bonus.beta, ())))
+    if bonus.grid is not None:
+        check_kind("grid", bonus.grid, Grid)
+
+
+def check_model(model: DensityModel) -> None:
+    """Raise ValueError unless the model can score and learn."""
+    for name in ("log_prob", "update"):
+        if not callable(getattr(model, name, None)):
+            raise ValueError(f"model must have {name}, got {type(model).__name__}")
 
 
 def check_counts(counts: Array) -> None:
@@ -219,6 +250,14 @@ def check_whole(rows: Array) -> None:
         raise ValueError(
             f"next_observations must be whole numbers or come with a grid, got {rows[rows % 1 != 0][0]}"
         )
+
+
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = [
+    "count_bonus", "pseudo_count", "pixel_cnn_pseudo_count", "prediction_gain",
+    "VisitCounts", "PseudoCounts",
+]  # fmt: skip
 
 
 if __name__ == "__main__":

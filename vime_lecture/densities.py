@@ -12,7 +12,8 @@ Sources: [Lecture] "Intrinsic motivation in RL", count-based density models; [Co
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -22,11 +23,18 @@ from bnn_ref import (
     Array,
     check_array,
     check_count,
-    check_finite,
-    check_not_negative,
-    check_positive,
+    check_flag,
+    check_kind,
+    check_number,
+    floats,
+    set_fields,
 )
-from vime_ref import check_indices
+from vime_ref import ROUNDING, check_indices
+
+# ---------------------------------------------------------------- constants
+
+MAX_COUNT = 2.0**53  # beyond, a visit more would be lost to rounding
+ALPHAS = (1e-100, 1e100)  # in between, no probability underflows
 
 # ---------------------------------------------------------------- types
 
@@ -53,14 +61,14 @@ class Dirichlet:
 
     For P = 1 the pseudo-count is N + α for every K. α = 0 is the empirical model: `log_prob` is −inf for an unseen
     symbol.
-    Raises ValueError if α = 0 and nothing has been observed yet.
+    Raises ValueError unless α is 0 or from 1e-100 to 1e100. Raises it if α = 0 and nothing has been observed yet.
     """
 
     counts: Array  # (P, K), N_p(k); each row sums to n
     alpha: float
 
     def __post_init__(self) -> None:
-        check_dirichlet(self.counts, self.alpha)
+        check_dirichlet(self)
 
     def log_prob(self, observation: ArrayLike) -> float:
         """log ρ(x) in nats; x holds P symbols in any shape."""
@@ -86,8 +94,8 @@ class Dirichlet:
 
 def dirichlet(num_symbols: int, alpha: float, num_pixels: int = 1) -> Dirichlet:
     """The model before any observation, for P independent pixels with K symbols each."""
-    check_count("num_symbols", num_symbols)
-    check_count("num_pixels", num_pixels)
+    num_symbols = check_count("num_symbols", num_symbols)
+    num_pixels = check_count("num_pixels", num_pixels)
     return Dirichlet(np.zeros((num_pixels, num_symbols)), alpha)
 
 
@@ -105,7 +113,7 @@ class Node(NamedTuple):
     children: tuple[Node | None, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ContextTree:
     """P(symbol | context), a switching mixture of all suffix trees up to `depth`.
 
@@ -123,6 +131,7 @@ class ContextTree:
 
     The original C++ does the same; its Python version uses the new stay′ in split′.
     `rate` is in [0, ½]; None means 1/(t + 1). Rate 0 is context-tree weighting.
+    `depth` may be any number: loops, not recursion, walk the tree.
     [CTS] has α = ½ and 1/(t + 1) for K = 2. The C++ of SkipCTS has α = 1/16, 1/(t + 2), stay 0.075 and decaying counts.
     """
 
@@ -130,74 +139,68 @@ class ContextTree:
     num_symbols: int = 2
     rate: float | None = None
     alpha: float = 0.5
-    root: Node | None = None
+    root: Node | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        check_count("depth", self.depth, minimum=0)
-        check_count("num_symbols", self.num_symbols, minimum=2)
-        check_positive("alpha", self.alpha)
-        if self.rate is not None and not 0 <= self.rate <= 0.5:
-            raise ValueError(f"rate must be in [0, 0.5], got {self.rate}")
+        check_tree(self)
 
     def log_prob(self, context: tuple[int, ...], symbol: int) -> float:
         """log P(symbol | context).
 
         Raises ValueError unless all symbols are below K and the context holds `depth` of them.
         """
-        check_context(context, symbol, self.depth, self.num_symbols)
-        return self.node_log_prob(self.root, context, symbol)
+        return self.log_prob_of(*checked_context(self, context, symbol))
 
     def update(self, context: tuple[int, ...], symbol: int) -> ContextTree:
         """The tree after this symbol in this context; unchanged nodes are shared. Raises like `log_prob`."""
-        check_context(context, symbol, self.depth, self.num_symbols)
+        return self.after(*checked_context(self, context, symbol))
+
+    def log_prob_of(self, context: tuple[int, ...], symbol: int) -> float:
+        """`log_prob` without argument checks."""
+        unseen = -math.log(self.num_symbols)
+
+        # From the leaf to the root: each node mixes its own estimator with the result below.
+        *inner, leaf = self.path(context)
+        below = unseen if leaf is None else self.log_estimate(leaf.counts, symbol)
+        for node in reversed(inner):
+            if node is None:
+                continue
+            own = self.log_estimate(node.counts, symbol)
+            below = log_add(node.log_stay + own, node.log_split + below)  # C5
+        return below
+
+    def after(self, context: tuple[int, ...], symbol: int) -> ContextTree:
+        """`update` without argument checks."""
+        # The probabilities of a switch and of none.
         t = 1 + (0 if self.root is None else sum(self.root.counts))
         rate = 1 / (t + 1) if self.rate is None else self.rate
         log_switch = math.log(rate) if rate > 0 else -math.inf
         log_keep = math.log1p(-rate)
-        root, _ = self.node_update(self.root, context, symbol, log_switch, log_keep)
-        return ContextTree(self.depth, self.num_symbols, self.rate, self.alpha, root)
 
-    def node_log_prob(
-        self, node: Node | None, context: tuple[int, ...], symbol: int
-    ) -> float:
-        """A node's log-probability of the symbol, given the rest of the context."""
-        if node is None:
-            return -math.log(self.num_symbols)
-        own = self.log_estimate(node.counts, symbol)
-        if not context:
-            return own
-        below = self.node_log_prob(node.children[context[0]], context[1:], symbol)
-        return log_add(node.log_stay + own, node.log_split + below)  # C5
+        # From the leaf to the root: the new node, and its log-probability of the symbol before.
+        *inner, leaf = (node or self.new_node() for node in self.path(context))
+        below = self.log_estimate(leaf.counts, symbol)
+        new = leaf._replace(counts=counted(leaf.counts, symbol))
+        for node, place in zip(reversed(inner), reversed(context)):
+            stay = node.log_stay + self.log_estimate(node.counts, symbol)
+            split = node.log_split + below
+            below = log_add(stay, split)
 
-    def node_update(
-        self,
-        node: Node | None,
-        context: tuple[int, ...],
-        symbol: int,
-        log_switch: float,
-        log_keep: float,
-    ) -> tuple[Node, float]:
-        """The node after the symbol, and its log-probability of the symbol before."""
-        # The node's own estimator.
-        node = node or self.new_node()
-        own = self.log_estimate(node.counts, symbol)
-        counts = replaced(node.counts, symbol, node.counts[symbol] + 1)
-        if not context:
-            return node._replace(counts=counts), own
+            # Both new weights use the old ones.
+            new_stay = log_add(log_keep + stay, log_switch + split) - below
+            new_split = log_add(log_keep + split, log_switch + stay) - below
+            counts = counted(node.counts, symbol)
+            children = replaced(node.children, place, new)
+            new = Node(counts, new_stay, new_split, children)
+        return ContextTree(self.depth, self.num_symbols, self.rate, self.alpha, new)
 
-        # The child that the context selects.
-        child, below = self.node_update(
-            node.children[context[0]], context[1:], symbol, log_switch, log_keep
-        )
-        children = replaced(node.children, context[0], child)
-
-        # The new weights, both from the old ones.
-        stay = node.log_stay + own
-        split = node.log_split + below
-        total = log_add(stay, split)
-        new_stay = log_add(log_keep + stay, log_switch + split) - total
-        new_split = log_add(log_keep + split, log_switch + stay) - total
-        return Node(counts, new_stay, new_split, children), total
+    def path(self, context: tuple[int, ...]) -> list[Node | None]:
+        """The nodes that the context selects, root first; None for a context before its first visit."""
+        nodes = [self.root]
+        for symbol in context:
+            node = nodes[-1]
+            nodes.append(None if node is None else node.children[symbol])
+        return nodes
 
     def new_node(self) -> Node:
         """A context before its first symbol."""
@@ -220,10 +223,15 @@ def replaced(values: tuple[Any, ...], index: int, value: object) -> tuple[Any, .
     return (*values[:index], value, *values[index + 1 :])
 
 
+def counted(counts: tuple[int, ...], symbol: int) -> tuple[int, ...]:
+    """The counts with one more of the symbol."""
+    return replaced(counts, symbol, counts[symbol] + 1)
+
+
 # ---------------------------------------------------------------- sequences and images
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BinaryCts:
     """Context-tree switching on one sequence of bits.
 
@@ -235,24 +243,30 @@ class BinaryCts:
     tree: ContextTree
     history: tuple[int, ...]  # newest first
 
+    def __post_init__(self) -> None:
+        check_kind("tree", self.tree, ContextTree)
+        history = symbols_of("history", self.history, self.tree.depth, 2)
+        set_fields(self, history=history)
+
     def log_prob(self, observation: ArrayLike) -> float:
         """Log-probability that the next bit is this one."""
         bit = int(as_symbols(observation, 1, 2)[0])
-        return self.tree.log_prob(self.history, bit)
+        return self.tree.log_prob_of(self.history, bit)
 
     def update(self, observation: ArrayLike) -> BinaryCts:
         """The model after the bit."""
         bit = int(as_symbols(observation, 1, 2)[0])
-        tree = self.tree.update(self.history, bit)
+        tree = self.tree.after(self.history, bit)
         return BinaryCts(tree, (bit, *self.history)[: tree.depth])
 
 
 def binary_cts(depth: int, rate: float | None = None) -> BinaryCts:
     """The model before the first bit; `rate` as in `ContextTree`."""
-    return BinaryCts(ContextTree(depth, rate=rate), (0,) * depth)
+    tree = ContextTree(depth, rate=rate)
+    return BinaryCts(tree, (0,) * tree.depth)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageCts:
     """Context-tree switching on images, one tree per pixel.
 
@@ -265,17 +279,21 @@ class ImageCts:
     trees: tuple[ContextTree, ...]  # (P,) in C order
     shape: tuple[int, int]
 
+    def __post_init__(self) -> None:
+        set_fields(self, shape=checked_shape(self.shape))
+        check_trees(self.trees, self.shape)
+
     def log_prob(self, observation: ArrayLike) -> float:
         """log ρ of an image (H, W), or of its H·W symbols flattened."""
         return math.fsum(
-            tree.log_prob(context, symbol)
+            tree.log_prob_of(context, symbol)
             for tree, context, symbol in self.parts(observation)
         )
 
     def update(self, observation: ArrayLike) -> ImageCts:
         """The model after the image."""
         trees = [
-            tree.update(context, symbol)
+            tree.after(context, symbol)
             for tree, context, symbol in self.parts(observation)
         ]
         return ImageCts(tuple(trees), self.shape)
@@ -284,7 +302,7 @@ class ImageCts:
         self, observation: ArrayLike
     ) -> list[tuple[ContextTree, tuple[int, ...], int]]:
         """Each pixel's tree, context and symbol."""
-        check_image(observation, self.shape)
+        observation = check_image(observation, self.shape)
         symbols = as_symbols(observation, len(self.trees), self.trees[0].num_symbols)
         image = symbols.reshape(self.shape)  # (H, W)
         return list(zip(self.trees, l_shaped_contexts(image), symbols.tolist()))
@@ -294,8 +312,8 @@ def image_cts(
     shape: tuple[int, int], num_levels: int, rate: float | None = None
 ) -> ImageCts:
     """The model before any image; `rate` as in `ContextTree`."""
-    for size in shape:
-        check_count("shape", size)
+    shape = checked_shape(shape)
+    num_levels = check_count("num_levels", num_levels, minimum=2)
     tree = ContextTree(4, num_levels, rate)
     return ImageCts((tree,) * (shape[0] * shape[1]), shape)
 
@@ -305,7 +323,9 @@ def l_shaped_contexts(image: Symbols) -> list[tuple[int, ...]]:
 
     Neighbors beyond the border are 0. Their value does not matter to `ImageCts`, because a pixel always or never sees
     them.
+    Raises ValueError unless the image is (H, W), in whole numbers.
     """
+    image = checked_levels(image)
     padded = np.pad(image, ((1, 0), (1, 1)))  # (H + 1, W + 2)
     left = padded[1:, :-2]  # (H, W)
     above = padded[:-1, 1:-1]  # (H, W)
@@ -325,14 +345,15 @@ class Grid:
 
     A value on a border belongs to the cell above it, except on the last border, where it belongs to the last cell.
     With `clip`, a value outside counts in the nearest cell.
-    Raises ValueError if a value lies outside and `clip` is False.
+    Raises ValueError if a value lies outside and `clip` is False. Raises it unless there are fewer than 2⁶³ cells.
     """
 
     edges: tuple[tuple[float, ...], ...]
     clip: bool = False
 
     def __post_init__(self) -> None:
-        check_edges(self.edges)
+        set_fields(self, edges=checked_edges(self.edges))
+        set_fields(self, clip=check_flag("clip", self.clip))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -341,8 +362,9 @@ class Grid:
 
     def index(self, observations: ArrayLike) -> Symbols:
         """Each row's cell (N,), numbered in C order."""
-        observations = np.asarray(observations, dtype=float)
-        check_array("observations", observations, (len(observations), len(self.edges)))
+        observations = check_array(
+            "observations", observations, (None, len(self.edges))
+        )
         cells = []
         for k, borders in enumerate(self.edges):
             values = observations[:, k]  # (N,)
@@ -358,56 +380,126 @@ class Grid:
 
 def as_symbols(observation: ArrayLike, num_pixels: int, num_symbols: int) -> Symbols:
     """The observation as whole numbers (P,) below K. Raises ValueError on any other."""
-    symbols = np.ravel(observation)  # (P,)
-    check_array("observation", symbols, (num_pixels,))
-    check_indices("observation", symbols, num_symbols)
-    return symbols.astype(int)
+    flat = floats("observation", observation).ravel()  # (P,)
+    symbols = check_array("observation", flat, (num_pixels,))
+    return check_indices("observation", symbols, num_symbols)
 
 
-def check_dirichlet(counts: Array, alpha: float) -> None:
-    """Raise ValueError unless α ≥ 0 and counts are (P, K), nonnegative, with equal row sums."""
-    check_not_negative("alpha", alpha)
-    check_finite("counts", counts)
+def check_dirichlet(model: Dirichlet) -> None:
+    """Convert the fields. Raise ValueError unless α ≥ 0 and counts are (P, K), nonnegative, with equal row sums."""
+    alpha = checked_alpha(model.alpha, 0.0)
+    counts = check_array("counts", model.counts)
     if np.ndim(counts) != 2 or np.size(counts) == 0:
         raise ValueError(
             f"counts must have shape (P, K) with P and K >= 1, got {np.shape(counts)}"
         )
-    if np.min(counts) < 0 or np.ptp(np.sum(counts, axis=1)) > 0:
+    if np.min(counts) < 0 or np.max(counts) >= MAX_COUNT:
+        got = f"{np.min(counts):g} to {np.max(counts):g}"
+        raise ValueError(f"counts must be >= 0 and below 2**53, got {got}")
+    sums = np.sum(counts, axis=1)  # (P,)
+    if np.ptp(sums) > ROUNDING * np.max(sums):
         raise ValueError(
             f"counts must be >= 0 with the same sum in each row, got {np.array2string(counts)}"
         )
+    set_fields(model, counts=counts, alpha=alpha)
 
 
-def check_context(
-    context: tuple[int, ...], symbol: int, depth: int, num_symbols: int
-) -> None:
-    """Raise ValueError unless the context holds `depth` symbols, and all symbols are indices below K."""
-    if len(context) != depth:
-        raise ValueError(f"context must have {depth} symbols, got {len(context)}")
-    if not all(value in range(num_symbols) for value in (*context, symbol)):
+def checked_alpha(alpha: float, lowest: float) -> float:
+    """α as a float. Raises ValueError unless it is in ALPHAS, or equals `lowest`."""
+    alpha = check_number("alpha", alpha, lowest)
+    if alpha != 0.0 and not ALPHAS[0] <= alpha <= ALPHAS[1]:
+        wanted = f"from {ALPHAS[0]:g} to {ALPHAS[1]:g}"
+        raise ValueError(f"alpha must be {wanted}, got {alpha}")
+    return alpha
+
+
+def check_tree(tree: ContextTree) -> None:
+    """Convert the fields of a tree. Raise ValueError, naming the field, if one is out of range."""
+    rate = tree.rate
+    if tree.root is not None:
+        check_kind("root", tree.root, Node)
+    set_fields(
+        tree,
+        depth=check_count("depth", tree.depth, minimum=0),
+        num_symbols=check_count("num_symbols", tree.num_symbols, minimum=2),
+        rate=None if rate is None else check_number("rate", rate, 0.0, 0.5),
+        alpha=check_number("alpha", tree.alpha, *ALPHAS),
+    )
+
+
+def checked_context(
+    tree: ContextTree, context: tuple[int, ...], symbol: int
+) -> tuple[tuple[int, ...], int]:
+    """Context and symbol in Python ints. Raises ValueError unless they are `depth` indices below K, and one."""
+    before = symbols_of("context", context, tree.depth, tree.num_symbols)
+    (new,) = symbols_of("symbol", (symbol,), 1, tree.num_symbols)
+    return before, new
+
+
+def symbols_of(
+    name: str, symbols: Sequence[int], length: int, num_symbols: int
+) -> tuple[int, ...]:
+    """The symbols as Python ints. Raises ValueError unless there are `length` indices below K."""
+    if not isinstance(symbols, (tuple, list, np.ndarray)) or len(symbols) != length:
+        raise ValueError(f"{name} must have {length} symbols, got {symbols!r}")
+    checked = tuple(check_count(name, symbol, 0) for symbol in symbols)
+    if max(checked, default=0) >= num_symbols:
         raise ValueError(
-            f"context and symbol must be indices below {num_symbols}, got {context}, {symbol}"
+            f"{name} must be indices below {num_symbols}, got {max(checked)}"
+        )
+    return checked
+
+
+def checked_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    """Height and width as Python ints. Raises ValueError unless they are two whole numbers ≥ 1."""
+    if not isinstance(shape, (tuple, list, np.ndarray)) or len(shape) != 2:
+        raise ValueError(f"shape must be (H, W), got {shape!r}")
+    return check_count("shape", shape[0]), check_count("shape", shape[1])
+
+
+def check_trees(trees: tuple[ContextTree, ...], shape: tuple[int, int]) -> None:
+    """Raise ValueError unless there is a tree of depth 4 for each pixel, all with as many symbols."""
+    check_kind("trees", trees, tuple)
+    for tree in trees:
+        check_kind("trees", tree, ContextTree)
+    kinds = {(tree.depth, tree.num_symbols) for tree in trees}
+    if len(trees) != shape[0] * shape[1] or len(kinds) > 1 or min(kinds)[0] != 4:
+        raise ValueError(
+            f"trees must be {shape[0] * shape[1]} of depth 4, got {len(trees)}"
         )
 
 
-def check_image(observation: ArrayLike, shape: tuple[int, int]) -> None:
-    """Raise ValueError unless the observation has the shape (H, W) or (H·W,)."""
-    if np.shape(observation) not in (shape, (shape[0] * shape[1],)):
-        raise ValueError(
-            f"observation must have shape {shape}, got {np.shape(observation)}"
-        )
+def check_image(observation: ArrayLike, shape: tuple[int, int]) -> Array:
+    """The observation. Raises ValueError unless it has the shape (H, W) or (H·W,)."""
+    image = floats("observation", observation)
+    if image.shape not in (shape, (shape[0] * shape[1],)):
+        raise ValueError(f"observation must have shape {shape}, got {image.shape}")
+    return image
 
 
-def check_edges(edges: tuple[tuple[float, ...], ...]) -> None:
-    """Raise ValueError unless there is a dimension and each has two or more increasing borders."""
-    if not edges:
-        raise ValueError("edges must hold at least one dimension, got none")
-    for borders in edges:
-        check_finite("edges", np.array(borders))
+def checked_levels(image: ArrayLike) -> Symbols:
+    """The image (H, W) in integers. Raises ValueError unless it is in whole numbers."""
+    levels = check_array("image", image, (None, None))
+    if np.any(levels != np.floor(levels)) or levels.size == 0:
+        raise ValueError(f"image must be whole numbers (H, W), got {levels.shape}")
+    return levels.astype(int)
+
+
+def checked_edges(edges: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
+    """The borders of each dimension in floats. Raises ValueError unless each has two or more, increasing."""
+    if not isinstance(edges, (tuple, list, np.ndarray)) or len(edges) == 0:
+        raise ValueError(f"edges must hold at least one dimension, got {edges!r}")
+    checked = []
+    for each in edges:
+        borders = check_array("edges", each, (None,))
         if len(borders) < 2 or np.any(np.diff(borders) <= 0):
             raise ValueError(
-                f"edges must be 2 or more increasing numbers per dimension, got {borders}"
+                f"edges must be 2 or more increasing numbers per dimension, got {each}"
             )
+        checked.append(tuple(borders.tolist()))
+    if math.prod(len(borders) - 1 for borders in checked) >= 2**63:
+        raise ValueError("edges must make fewer than 2**63 cells")
+    return tuple(checked)
 
 
 def check_within(values: Array, borders: tuple[float, ...], dimension: int) -> None:
@@ -417,6 +509,14 @@ def check_within(values: Array, borders: tuple[float, ...], dimension: int) -> N
             f"observations must lie in [{borders[0]}, {borders[-1]}] in dimension {dimension}, "
             f"got {np.min(values)} to {np.max(values)}"
         )
+
+
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = [
+    "DensityModel", "Dirichlet", "dirichlet", "ContextTree", "BinaryCts",
+    "binary_cts", "ImageCts", "image_cts", "l_shaped_contexts", "Grid",
+]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -44,8 +44,11 @@ from bnn_ref import (
     check_choice,
     check_count,
     check_finite,
+    check_flag,
+    check_kind,
     check_not_negative,
     check_positive,
+    set_fields,
 )
 from vime_lecture.unreal import (
     CLASSES,
@@ -179,13 +182,14 @@ class Steps(NamedTuple):
 
 
 def num_parameters(sizes: UnrealSizes) -> int:
-    """The number of weights P, biases included."""
+    """The number of weights P, biases included. Raises ValueError unless all sizes are whole numbers ≥ 1."""
+    sizes = checked_sizes(sizes)
     return sum(i * o for i, o in sizes.layers().values())
 
 
 def layers_of(theta: Array, sizes: UnrealSizes) -> dict[str, Array]:
     """Each layer's weights from one flat vector (P,). Raises ValueError on another shape."""
-    check_theta(theta, sizes)
+    theta = check_theta(theta, sizes)
     blocks = {}
     begin = 0
     for name, shape in sizes.layers().items():
@@ -197,6 +201,8 @@ def layers_of(theta: Array, sizes: UnrealSizes) -> dict[str, Array]:
 
 def unreal_init(sizes: UnrealSizes, rng: Generator) -> Array:
     """Initial weights (P,): Glorot; biases 0 except the forget gate's; policy, value and control heads near 0."""
+    sizes = checked_sizes(sizes)
+    check_kind("rng", rng, Generator)
     blocks = {}
     for name, (i, o) in sizes.layers().items():
         num_inputs = i - (name != "recurrent")
@@ -297,8 +303,9 @@ def replay_window(replay: Steps, num_steps: int, places: Array) -> Steps:
 
     Raises ValueError if places are not in [0, 1), or the replay has fewer steps.
     """
-    check_noise("places", places, replay.rewards.shape[1:])
-    check_window(num_steps, len(replay.rewards))
+    check_kind("replay", replay, Steps)
+    places = check_noise("places", places, replay.rewards.shape[1:])
+    num_steps = check_window(num_steps, len(replay.rewards))
     num_places = len(replay.rewards) - num_steps + 1
     first = (places * num_places).astype(int)
     times = first + onp.arange(num_steps)[:, None]  # (T, B)
@@ -330,8 +337,9 @@ def hidden_batch(batch: Batch, hidden: Array, next_hidden: Array) -> Batch:
     from old weights and become stale as the agent learns. `vime_lab.studies.labyrinth.drifts` measures this drift.
     Source: [Lecture].
     """
-    check_array("next_hidden", next_hidden, hidden.shape)
-    check_array("hidden", hidden, (len(batch.rewards), *hidden.shape[1:]))
+    check_kind("batch", batch, Batch)
+    hidden = check_array("hidden", hidden, (len(batch.rewards), None))
+    next_hidden = check_array("next_hidden", next_hidden, hidden.shape)
     return batch._replace(observations=hidden, next_observations=next_hidden)  # U12
 
 
@@ -339,8 +347,9 @@ def hidden_activations(
     theta: Array, steps: Steps, sizes: UnrealSizes, memory: bool = True
 ) -> tuple[Array, Array]:
     """Activations h of each step and of its true next step, (T, B, H) each; `next_rows` gives h′ at an end."""
+    check_kind("steps", steps, Steps)
     layers = layers_of(theta, sizes)
-    mask = episode_mask(steps, memory)
+    mask = episode_mask(steps, check_flag("memory", memory))
     hidden, cell = unroll(layers, steps.rows, steps.states[0], mask, sizes)
     following = onp.concatenate([hidden[1:], hidden[:1]])  # (T, B, H)
 
@@ -841,24 +850,34 @@ def train_a2c(
 
 
 def check_unreal_settings(settings: UnrealSettings) -> None:
-    """Raise ValueError, naming the setting, if a setting is out of range."""
+    """Convert the numbers of the settings. Raise ValueError, naming the setting, if one is out of range."""
+    # Counts.
+    check_kind("weights", settings.weights, LossWeights)
     for name in ("input_cell", "control_cell", "encoded", "hidden"):
-        check_count(name, getattr(settings, name))
+        set_fields(settings, **{name: check_count(name, getattr(settings, name))})
     for name in ("num_steps", "replay_steps", "reward_windows"):
-        check_count(name, getattr(settings, name))
+        set_fields(settings, **{name: check_count(name, getattr(settings, name))})
     if settings.replay_steps < settings.num_steps:
         raise ValueError(
             f"replay_steps must be >= num_steps {settings.num_steps}, got {settings.replay_steps}"
         )
+
+    # Numbers.
+    for name in ("learning_rate", "max_norm", "reward_scale"):
+        number = float(check_positive(name, getattr(settings, name), ()))
+        set_fields(settings, **{name: number})
+    set_fields(
+        settings,
+        gamma=check_fraction("gamma", settings.gamma),
+        control_gamma=check_fraction("control_gamma", settings.control_gamma),
+        eta=check_not_negative("eta", settings.eta),
+    )
+
+    # Choices.
     check_choice("control", settings.control, get_args(Control))
     check_choice("bonus_sees", settings.bonus_sees, get_args(View))
-    check_fraction("gamma", settings.gamma)
-    check_fraction("control_gamma", settings.control_gamma)
-    for name in ("learning_rate", "max_norm", "reward_scale"):
-        check_positive(name, getattr(settings, name))
-    check_not_negative("eta", settings.eta)
-    if not isinstance(settings.memory, bool):
-        raise ValueError(f"memory must be True or False, got {settings.memory!r}")
+    for name in ("memory", "normalize"):
+        set_fields(settings, **{name: check_flag(name, getattr(settings, name))})
 
 
 def checked_spaces(env: Env[Any, Any]) -> tuple[tuple[int, ...], int]:
@@ -874,19 +893,35 @@ def checked_spaces(env: Env[Any, Any]) -> tuple[tuple[int, ...], int]:
     return shape, int(actions.n)
 
 
-def check_theta(theta: Array, sizes: UnrealSizes) -> None:
-    """Raise ValueError unless theta has the network's number of weights."""
-    shape = (num_parameters(sizes),)
-    if onp.shape(theta) != shape:
-        raise ValueError(f"theta must have shape {shape}, got {onp.shape(theta)}")
+def checked_sizes(sizes: UnrealSizes) -> UnrealSizes:
+    """The sizes in Python ints. Raises ValueError unless all are whole numbers ≥ 1."""
+    check_kind("sizes", sizes, UnrealSizes)
+    counts = {f"sizes.{name}": size for name, size in sizes._asdict().items()}
+    return UnrealSizes(*(check_count(name, size) for name, size in counts.items()))
 
 
-def check_window(num_steps: int, length: int) -> None:
-    """Raise ValueError unless num_steps is from 1 to the replay's length."""
-    if not 1 <= num_steps <= length:
+def check_theta(theta: Array, sizes: UnrealSizes) -> Array:
+    """The weights as a float64 array. Raises ValueError unless there is one for each of the network's."""
+    return check_array("theta", theta, (num_parameters(sizes),))
+
+
+def check_window(num_steps: int, length: int) -> int:
+    """The number of steps. Raises ValueError unless it is from 1 to the replay's length."""
+    steps = check_count("num_steps", num_steps)
+    if steps > length:
         raise ValueError(
-            f"num_steps must be from 1 to the replay's {length}, got {num_steps}"
+            f"num_steps must be from 1 to the replay's {length}, got {steps}"
         )
+    return steps
+
+
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = [
+    "UnrealSizes", "UnrealSettings", "Steps", "num_parameters", "unreal_init",
+    "replay_window", "hidden_batch", "hidden_activations", "A2CIteration",
+    "train_a2c",
+]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from agents_ref import check_fraction
-from bnn_ref import Array, check_array, check_finite, check_not_negative, check_positive
+from bnn_ref import (
+    Array,
+    check_array,
+    check_function,
+    check_not_negative,
+    check_number,
+    check_positive,
+)
+from vime_ref import ROUNDING
 
 # ---------------------------------------------------------------- constants
 
@@ -44,7 +52,7 @@ def epsilon_greedy(q_values: ArrayLike, epsilon: float) -> Array:
     array([0.05, 0.45, 0.45, 0.05])
     """
     q_values = check_values("q_values", q_values)
-    check_fraction("epsilon", epsilon)
+    epsilon = check_fraction("epsilon", epsilon)
     return np.array(epsilon_greedy_shares(q_values.tolist(), epsilon))
 
 
@@ -74,8 +82,8 @@ def boltzmann(q_values: ArrayLike, temperature: float | None = None) -> Array:
 
         π(a) = softmax(Q/temperature)
 
-    The temperature has the unit of Q. None means std(Q), with divisor A, not A − 1. If std(Q) = 0, all probabilities
-    are equal.
+    The temperature has the unit of Q. None means std(Q), with divisor A, not A − 1. If Q varies by no more than
+    rounding, std(Q) ≤ 1e-12·max |Q|, all probabilities are equal.
     Raises ValueError unless values are finite, A ≥ 1, and the temperature is > 0.
     Source: [Lecture], Boltzmann.
 
@@ -83,8 +91,7 @@ def boltzmann(q_values: ArrayLike, temperature: float | None = None) -> Array:
     array([0.25, 0.75])
     """
     q_values = check_values("q_values", q_values)
-    if temperature is not None:
-        check_positive("temperature", temperature)
+    temperature = check_temperature(temperature)
     return np.array(boltzmann_shares(q_values.tolist(), temperature))
 
 
@@ -111,10 +118,14 @@ def boltzmann_logits(q: Sequence[float], temperature: float | None) -> list[floa
     if span == 0.0:
         return below
 
-    # The standard deviation of the values.
+    # The standard deviation of the values, in units of the span.
     units = [value / span for value in below]
     mean = sum(units) / len(units)
     deviation = math.sqrt(sum((unit - mean) ** 2 for unit in units) / len(units))
+
+    # Values that differ by rounding only count as equal.
+    if deviation * span <= ROUNDING * 0.5 * max(map(abs, q)):
+        return [0.0] * len(q)
     return [unit / deviation for unit in units]
 
 
@@ -136,7 +147,7 @@ def ucb1(means: ArrayLike, counts: ArrayLike, t: int) -> Array:
     """
     means = check_values("means", means)
     total = check_visits(counts, means.shape).sum()
-    if t != total:
+    if check_number("t", t) != total:
         raise ValueError(f"t must be the sum of counts, {total:g}, got {t}")
     return ucb_state_action(means, counts, 1.0)  # S3
 
@@ -146,13 +157,17 @@ def ucb_state_action(q_values: ArrayLike, counts: ArrayLike, alpha: float) -> Ar
 
         Q(s, a) + α √(2 ln N_s / n_sa), N_s = Σ_a n_sa, inf if n_sa = 0, for every α
 
-    Raises ValueError unless values (A,) are finite, A ≥ 1, counts (A,) are whole numbers ≥ 0, and α ≥ 0.
+    Raises ValueError unless values (A,) are finite, A ≥ 1, counts (A,) are whole numbers ≥ 0, and α ≥ 0. Raises it
+    if the score of a visited action overflows.
     Source: [Lecture], UCB over state-action pairs.
     """
     q_values = check_values("q_values", q_values)
     counts = check_visits(counts, q_values.shape)
-    check_not_negative("alpha", alpha)
-    return np.array(ucb_scores(q_values.tolist(), counts.tolist(), alpha))
+    alpha = check_not_negative("alpha", alpha)
+    scores = np.array(ucb_scores(q_values.tolist(), counts.tolist(), alpha))
+    if not np.isfinite(scores[counts > 0]).all():
+        raise ValueError(f"alpha must keep scores finite, got {alpha}")
+    return scores
 
 
 def ucb_scores(
@@ -171,20 +186,19 @@ def ucb_scores(
 
 def epsilon_greedy_strategy(epsilon: float = 0.1) -> Strategy:
     """The strategy that acts by `epsilon_greedy`; the default ε = 0.1 is from [SB] example 6.5."""
-    check_fraction("epsilon", epsilon)
+    epsilon = check_fraction("epsilon", epsilon)
     return lambda q, counts: epsilon_greedy_shares(q, epsilon)
 
 
 def boltzmann_strategy(temperature: float | None = None) -> Strategy:
     """The strategy that acts by `boltzmann`; temperature std(Q) as in [Lecture]."""
-    if temperature is not None:
-        check_positive("temperature", temperature)
+    temperature = check_temperature(temperature)
     return lambda q, counts: boltzmann_shares(q, temperature)
 
 
 def ucb_strategy(alpha: float = 1.0) -> Strategy:
     """The strategy that acts by the argmax of `ucb_state_action`; α = 1 makes it `ucb1`."""
-    check_not_negative("alpha", alpha)
+    alpha = check_not_negative("alpha", alpha)
     return lambda q, counts: greedy_shares(ucb_scores(q, counts, alpha))
 
 
@@ -193,7 +207,14 @@ def sample_index(probabilities: Sequence[float], noise: float) -> int:
 
     Raises ValueError unless the probabilities are ≥ 0 and sum to 1, and the noise is in [0, 1).
     """
+    noise = check_number("noise", noise)
+    probabilities = check_array("probabilities", probabilities, (None,)).tolist()
     check_probabilities(probabilities, noise)
+    return drawn_index(probabilities, noise)
+
+
+def drawn_index(probabilities: Sequence[float], noise: float) -> int:
+    """`sample_index` without argument checks."""
     for index, probability in enumerate(probabilities):
         noise -= probability
         if noise < 0.0:
@@ -201,6 +222,21 @@ def sample_index(probabilities: Sequence[float], noise: float) -> int:
 
     # Reached if rounding makes the probabilities sum to less than the noise.
     return list(probabilities).index(max(probabilities))
+
+
+def chosen_action(
+    probabilities: Sequence[float], num_actions: int, noise: float
+) -> int:
+    """The action that a strategy chooses with this noise; checks what the strategy has returned, in microseconds."""
+    try:
+        if len(probabilities) != num_actions:
+            got = f"{num_actions} probabilities, got {len(probabilities)}"
+            raise ValueError(f"strategy must return {got}")
+        check_probabilities(probabilities, noise)
+    except TypeError:
+        kind = type(probabilities).__name__
+        raise ValueError(f"strategy must return probabilities, got {kind}") from None
+    return drawn_index(probabilities, noise)
 
 
 # ---------------------------------------------------------------- bandits
@@ -212,12 +248,13 @@ def bandit_regret(means: ArrayLike, strategy: Strategy, noise: Array) -> Array:
         Σ_{u ≤ t} (μ* − μ_{a_u})
 
     noise (R, T, 2): uniform in [0, 1), for the choice of the arm and for its reward.
-    Raises ValueError if a mean is not from 0 to 1, or noise is not in [0, 1).
+    Raises ValueError if a mean is not from 0 to 1, if noise is not in [0, 1), or if the strategy does not give one
+    probability per arm.
     Source: [Lecture], UCB-1; [UCB] section 1.
     """
     means = check_values("means", means)
-    noise = np.asarray(noise, dtype=float)
-    check_array("noise", noise, (*noise.shape[:2], 2))
+    noise = check_array("noise", noise, (None, None, 2))
+    check_function("strategy", strategy)
     check_range("means", means, 1.0)
     check_range("noise", noise, np.nextafter(1.0, 0.0))
 
@@ -235,7 +272,7 @@ def bandit_arms(
     counts = [0] * len(means)
     arms = []
     for choice, luck in noise:
-        arm = sample_index(strategy(estimates, counts), choice)
+        arm = chosen_action(strategy(estimates, counts), len(means), choice)
         reward = float(luck < means[arm])
         counts[arm] += 1
         estimates[arm] += (reward - estimates[arm]) / counts[arm]
@@ -248,17 +285,22 @@ def bandit_arms(
 
 def check_values(name: str, values: ArrayLike) -> Array:
     """One state's action values as an array (A,). Raises ValueError unless A ≥ 1 and all are finite."""
-    array = np.asarray(values, dtype=float)
+    array = check_array(name, values)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name} must have shape (A,) with A >= 1, got {array.shape}")
-    check_finite(name, array)
     return array
+
+
+def check_temperature(temperature: float | None) -> float | None:
+    """The temperature as a float, or None. Raises ValueError unless it is > 0."""
+    if temperature is None:
+        return None
+    return float(check_positive("temperature", temperature, ()))
 
 
 def check_visits(counts: ArrayLike, shape: tuple[int, ...]) -> Array:
     """Visit counts as an array of this shape. Raises ValueError unless they are whole numbers ≥ 0."""
-    array = np.asarray(counts, dtype=float)
-    check_array("counts", array, shape)
+    array = check_array("counts", counts, shape)
     wrong = array[(array < 0) | (array != np.floor(array))]
     if wrong.size:
         raise ValueError(f"counts must be whole numbers >= 0, got {wrong[0]}")
@@ -282,6 +324,15 @@ def check_probabilities(probabilities: Sequence[float], noise: float) -> None:
         raise ValueError(
             f"probabilities must be >= 0 and sum to 1, got {list(probabilities)}"
         )
+
+
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = [
+    "Strategy", "epsilon_greedy", "boltzmann", "ucb1", "ucb_state_action",
+    "epsilon_greedy_strategy", "boltzmann_strategy", "ucb_strategy", "sample_index",
+    "bandit_regret",
+]  # fmt: skip
 
 
 if __name__ == "__main__":

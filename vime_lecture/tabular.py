@@ -333,5 +333,13 @@ def checked_features(features: Array | None, num_states: int) -> Array:
     return features
 
 
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = [
+    "Table", "Step", "TabularSettings", "Episode", "q_updated", "table_init",
+    "q_learning",
+]  # fmt: skip
+
+
 if __name__ == "__main__":
     raise SystemExit("import this module; the command is vime-ref")

@@ -23,7 +23,16 @@ from autograd.scipy.special import expit
 from numpy.typing import ArrayLike, NDArray
 
 from agents_ref import check_fraction, log_softmax
-from bnn_ref import Array, check_array, check_count, check_finite, check_not_negative
+from bnn_ref import (
+    Array,
+    check_array,
+    check_count,
+    check_finite,
+    check_kind,
+    check_not_negative,
+    floats,
+    set_fields,
+)
 from vime_ref import check_indices
 
 # ---------------------------------------------------------------- constants
@@ -50,9 +59,7 @@ def pixel_control_rewards(observations: ArrayLike, cell_size: int) -> Array:
     >>> pixel_control_rewards(onp.array([[[[3], [0]]], [[[0], [2]]]], dtype=onp.uint8), 1)
     array([[[3., 2.]]])
     """
-    observations = onp.asarray(observations)
-    check_episode("observations", observations, "H, W, C")
-    check_finite("observations", observations)
+    observations = check_episode("observations", observations, "H, W, C")
     before = observations[:-1]  # (T, H, W, C)
     after = observations[1:]  # (T, H, W, C)
     return pixel_changes(before, after, cell_size)
@@ -62,28 +69,31 @@ def pixel_changes(before: ArrayLike, after: ArrayLike, cell_size: int) -> Array:
     """Mean |after − before| over the pixels and channels of each cell, (..., H/cell, W/cell), in units of the pixels.
 
     Images (..., H, W, C) of any number type are cast before subtracting, because uint8 would wrap around.
+    Raises ValueError if a change overflows.
     """
-    before = onp.asarray(before, dtype=float)
-    after = onp.asarray(after, dtype=float)
-    check_array("after", after, before.shape)
-    changes = cell_means(onp.abs(after - before), cell_size)
+    before = check_images("before", before)
+    after = check_array("after", after, before.shape)
+    with onp.errstate(over="ignore"):
+        differences = check_finite("after minus before", after - before)
+    changes = cell_means(onp.abs(differences), cell_size)
     return changes.mean(axis=-1)  # (..., H/cell, W/cell)  U1
 
 
 def cell_means(images: ArrayLike, cell_size: int) -> Array:
     """Mean over each cell of cell_size by cell_size pixels: (..., H, W, C) -> (..., H/cell, W/cell, C)."""
-    images = onp.asarray(images, dtype=float)
-    check_cells(images, cell_size)
+    images = check_images("images", images)
+    cell_size = check_cells(images, cell_size)
     *lead, height, width, channels = images.shape
     down = height // cell_size
     right = width // cell_size
 
     # Sum over the rows of pixels in each cell, then over the pixels of each row.
-    lines = images.reshape(*lead, down, cell_size, width * channels)  # (..., W·C)
-    rows = lines.sum(axis=-2)  # (..., H/cell, W·C)
-    pixels = rows.reshape(*lead, down, right, cell_size, channels)  # (..., cell, C)
-    cells = pixels.sum(axis=-2)  # (..., H/cell, W/cell, C)
-    return cells / cell_size**2
+    with onp.errstate(over="ignore"):
+        lines = images.reshape(*lead, down, cell_size, width * channels)  # (..., W·C)
+        rows = lines.sum(axis=-2)  # (..., H/cell, W·C)
+        pixels = rows.reshape(*lead, down, right, cell_size, channels)  # (..., cell, C)
+        cells = pixels.sum(axis=-2)  # (..., H/cell, W/cell, C)
+    return check_finite("sums of images", cells) / cell_size**2
 
 
 def feature_control_rewards(activations: ArrayLike) -> Array:
@@ -95,9 +105,7 @@ def feature_control_rewards(activations: ArrayLike) -> Array:
     Raises ValueError unless activations are finite and (T+1, G) with T ≥ 1.
     Source: [UNREAL].
     """
-    activations = onp.asarray(activations, dtype=float)
-    check_finite("activations", activations)
-    check_episode("activations", activations, "G")
+    activations = check_episode("activations", activations, "G")
     return activations[1:]  # (T, G)  U2
 
 
@@ -119,27 +127,28 @@ def n_step_returns(
     terminated and truncated: (T,), or more of the leading axes of rewards.
     The transition into a terminal state is included; its target is its reward. [A3C] and value replay in [UNREAL] use
     these targets.
-    Raises ValueError unless all values are finite and flags are true or false.
+    Raises ValueError unless all values are finite and flags are true or false, or if a return overflows.
     Source: [A3C], [UNREAL].
 
     >>> n_step_returns([0.0, 1.0, 2.0], [7.0, 7.0, 4.0], [0, 1, 0], [0, 0, 0], gamma=0.5)
     array([0.5, 1. , 4. ])
     """
-    rewards = onp.asarray(rewards, dtype=float)
-    next_values = onp.asarray(next_values, dtype=float)
-    check_path(rewards, next_values, gamma)
+    rewards = check_path(rewards)
+    next_values = check_array("next_values", next_values, rewards.shape)
+    gamma = check_fraction("gamma", gamma)
     ends = flags_over("terminated", terminated, rewards.shape)
     cuts = flags_over("truncated", truncated, rewards.shape)
 
     # Backward in time: a step's continuation is 0, V, or the return computed last.
     returns = onp.zeros(rewards.shape)
     following = next_values[-1]
-    for t in reversed(range(len(rewards))):
-        following = onp.where(cuts[t], next_values[t], following)
-        following = onp.where(ends[t], 0.0, following)
-        returns[t] = rewards[t] + gamma * following  # (...)  U8
-        following = returns[t]
-    return returns
+    with onp.errstate(over="ignore", invalid="ignore"):
+        for t in reversed(range(len(rewards))):
+            following = onp.where(cuts[t], next_values[t], following)
+            following = onp.where(ends[t], 0.0, following)
+            returns[t] = rewards[t] + gamma * following  # (...)  U8
+            following = returns[t]
+    return check_finite("returns of rewards", returns)
 
 
 def n_step_q_targets(
@@ -158,9 +167,8 @@ def n_step_q_targets(
     Raises ValueError like `n_step_returns`, and if A = 0.
     Source: [UNREAL].
     """
-    next_q_values = onp.asarray(next_q_values, dtype=float)
-    check_finite("next_q_values", next_q_values)
-    check_next_q_values(next_q_values, onp.ndim(rewards))
+    rewards = check_array("rewards", rewards)
+    next_q_values = check_next_q_values(next_q_values, rewards.shape)
     next_values = next_q_values.max(axis=-1)  # (T, ...)  U3
     return n_step_returns(rewards, next_values, terminated, truncated, gamma=gamma)
 
@@ -176,9 +184,10 @@ def dueling(values: Array, advantages: Array) -> Array:
     >>> dueling(onp.array(1.0), onp.array([0.0, 4.0]))
     array([-1.,  3.])
     """
-    check_advantages(values, advantages)
+    values, advantages = check_advantages(values, advantages)
     mean = np.mean(advantages, axis=-1, keepdims=True)  # (..., 1)
-    return values[..., None] + advantages - mean  # (..., A)  U4
+    q_values = values[..., None] + advantages - mean  # (..., A)  U4
+    return check_finite("values plus advantages", q_values)
 
 
 # ---------------------------------------------------------------- reward prediction
@@ -190,8 +199,7 @@ def reward_class(rewards: ArrayLike) -> Rows:
     >>> reward_class([-0.5, 0.0, 10.0])
     array([0, 1, 2])
     """
-    rewards = onp.asarray(rewards, dtype=float)
-    check_finite("rewards", rewards)
+    rewards = check_array("rewards", rewards)
     return onp.sign(rewards).astype(int) + 1
 
 
@@ -222,10 +230,10 @@ def sample_reward_windows(
     Raises ValueError if noise is outside [0, 1) or NaN.
     Source: [UNREAL].
     """
-    rewards = onp.asarray(rewards, dtype=float)
-    coins = onp.asarray(coins, dtype=float)
-    places = onp.asarray(places, dtype=float)
-    check_windows(rewards, ended, coins, places)
+    rewards = check_array("rewards", rewards)
+    ended = check_ended(ended, rewards.shape)
+    coins = check_noise("coins", coins, (None,))
+    places = check_noise("places", places, coins.shape)
 
     # The windows of each kind.
     fits = reward_prediction_windows(ended)
@@ -253,10 +261,11 @@ def policy_loss(logits: Array, actions: Rows, advantages: Array) -> Array:
     Raises ValueError unless the shapes fit, no axis is empty, and all values are finite.
     Source: [A3C].
     """
-    check_last_axes("logits", logits, "A")
-    check_array("advantages", advantages, onp.shape(logits)[:-1])
+    logits = check_last_axes("logits", logits, "A")
+    advantages = check_array("advantages", advantages, logits.shape[:-1])
     log_p = chosen(log_softmax(logits), actions, "actions")  # (...)
-    return -np.mean(advantages * log_p)  # ()  U11
+    loss = -np.mean(advantages * log_p)  # ()  U11
+    return check_finite("loss of advantages", loss)
 
 
 def policy_entropy(logits: Array) -> Array:
@@ -265,7 +274,7 @@ def policy_entropy(logits: Array) -> Array:
     Raises ValueError if an axis is empty or a logit is not finite.
     Source: [A3C].
     """
-    check_last_axes("logits", logits, "A")
+    logits = check_last_axes("logits", logits, "A")
     log_p = log_softmax(logits)  # (..., A)
     entropies = np.sum(np.exp(log_p) * log_p, axis=-1)  # (...), negative
     return -np.mean(entropies)  # ()
@@ -277,9 +286,10 @@ def value_loss(values: Array, returns: Array) -> Array:
     Raises ValueError unless the shapes fit, no axis is empty, and all values are finite.
     Source: [A3C], [UNREAL].
     """
-    check_last_axes("values", values)
-    check_array("returns", returns, onp.shape(values))
-    return 0.5 * np.mean((returns - values) ** 2)  # ()
+    values = check_last_axes("values", values)
+    returns = check_array("returns", returns, values.shape)
+    loss = 0.5 * np.mean((returns - values) ** 2)  # ()
+    return check_finite("loss of values and returns", loss)
 
 
 def control_loss(q_values: Array, actions: NDArray[Any], targets: Array) -> Array:
@@ -291,13 +301,14 @@ def control_loss(q_values: Array, actions: NDArray[Any], targets: Array) -> Arra
     Raises ValueError unless the shapes fit, no axis is empty, and all values are finite.
     Source: [UNREAL].
     """
-    check_last_axes("q_values", q_values, "G", "A")
-    check_array("actions", actions, onp.shape(q_values)[:-2])
-    check_array("targets", targets, onp.shape(q_values)[:-1])
+    q_values = check_last_axes("q_values", q_values, "G", "A")
+    actions = check_array("actions", actions, q_values.shape[:-2])
+    targets = check_array("targets", targets, q_values.shape[:-1])
     num_controls = q_values.shape[-2]
     repeated = onp.repeat(actions[..., None], num_controls, axis=-1)  # (..., G)
     taken = chosen(q_values, repeated, "actions")  # (..., G)
-    return 0.5 * np.mean(np.sum((targets - taken) ** 2, axis=-1))  # ()  U5
+    loss = 0.5 * np.mean(np.sum((targets - taken) ** 2, axis=-1))  # ()  U5
+    return check_finite("loss of q_values and targets", loss)
 
 
 def reward_prediction_loss(logits: Array, classes: Rows) -> Array:
@@ -308,17 +319,18 @@ def reward_prediction_loss(logits: Array, classes: Rows) -> Array:
     Raises ValueError unless the shapes fit, no axis is empty, and all values are finite.
     Source: [UNREAL].
     """
-    check_last_axes("logits", logits, "3")
-    check_array("logits", logits, (len(logits), CLASSES))
+    logits = check_array("logits", logits, (None, CLASSES))
+    logits = check_last_axes("logits", logits, "3")
     log_p = log_softmax(logits)  # (N, 3)
     return -np.mean(chosen(log_p, classes, "classes"))  # ()  U6
 
 
 def chosen(values: Array, indices: NDArray[Any], name: str) -> Array:
     """values (..., A) at the indices (...). Raises ValueError, with this name, unless they are indices below A."""
-    check_array(name, indices, values.shape[:-1])
-    check_indices(name, indices, values.shape[-1])
-    one_hot = onp.eye(values.shape[-1])[indices.astype(int)]  # (..., A)
+    array = check_array(name, indices, values.shape[:-1])
+    whole = check_indices(name, array.ravel(), values.shape[-1])  # (N,)
+    places = whole.reshape(array.shape)[..., None]  # (..., 1)
+    one_hot = places == onp.arange(values.shape[-1])  # (..., A)
     return np.sum(values * one_hot, axis=-1)  # (...)
 
 
@@ -352,7 +364,7 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         for name, weight in vars(self).items():
-            check_not_negative(name, weight)
+            set_fields(self, **{name: check_not_negative(name, weight)})
 
     def vector(self) -> Array:
         """The weights (6,) in the order of `Losses`: 1 for the policy, and a negative weight for the entropy."""
@@ -366,9 +378,15 @@ def unreal_loss(losses: Losses, weights: LossWeights) -> Array:
 
         L = [L_π + λ_V L_V − β H] + λ_VR L_VR + λ_C L_C + λ_RP L_RP
 
+    Raises ValueError unless all parts are finite numbers.
     Source: [UNREAL]; the bracket is [A3C]'s.
     """
-    return np.dot(weights.vector(), np.array(list(losses)))  # ()  U9
+    check_kind("losses", losses, Losses)
+    check_kind("weights", weights, LossWeights)
+    for name, part in zip(Losses._fields, losses):
+        check_array(name, part, ())
+    loss = np.dot(weights.vector(), np.array(list(losses)))  # ()  U9
+    return check_finite("sum of losses", loss)
 
 
 # ---------------------------------------------------------------- LSTM
@@ -387,8 +405,13 @@ def lstm_step(
     Raises ValueError unless all have these shapes and are finite.
     Source: [LSTM].
     """
-    check_lstm(gate_inputs, hidden, cell, weights)
+    hidden = check_array("hidden", hidden, (None, None))
+    rows, units = hidden.shape
+    gate_inputs = check_array("gate_inputs", gate_inputs, (rows, 4 * units))
+    cell = check_array("cell", cell, (rows, units))
+    weights = check_array("weights", weights, (units, 4 * units))
     gates = gate_inputs + np.dot(hidden, weights)  # (B, 4H)
+    check_finite("gate_inputs plus hidden times weights", gates)
     return lstm_gated(gates, cell)
 
 
@@ -405,10 +428,22 @@ def lstm_gated(gates: Array, cell: Array) -> tuple[Array, Array]:
 
 def checked_flags(name: str, flags: ArrayLike) -> Flags:
     """Booleans (T, ...) from booleans or the numbers 0 and 1. Raises ValueError on other values or without an axis."""
-    flags = onp.asarray(flags)
-    if flags.ndim == 0 or onp.any((flags != 0) & (flags != 1)):
-        raise ValueError(f"{name} must be (T, ...) with true and false, got {flags}")
-    return flags.astype(bool)
+    try:
+        given = onp.asarray(flags)
+    except ValueError:
+        raise ValueError(f"{name} must be (T, ...), got unequal rows") from None
+    values = given if given.dtype == bool else floats(name, given)
+    if values.ndim == 0 or onp.any((values != 0) & (values != 1)):
+        raise ValueError(f"{name} must be (T, ...) with true and false, got {values}")
+    return values.astype(bool)
+
+
+def check_ended(ended: ArrayLike, shape: tuple[int, ...]) -> Flags:
+    """Flags of this shape. Raises ValueError on others."""
+    flags = checked_flags("ended", ended)
+    if flags.shape != shape:
+        raise ValueError(f"ended must have shape {shape}, got {flags.shape}")
+    return flags
 
 
 def flags_over(name: str, flags: ArrayLike, shape: tuple[int, ...]) -> Flags:
@@ -420,87 +455,89 @@ def flags_over(name: str, flags: ArrayLike, shape: tuple[int, ...]) -> Flags:
     return flags.reshape(*flags.shape, *ones)  # (T, ..., 1, ...)
 
 
-def check_noise(name: str, noise: Array, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless the noise has this shape and lies in [0, 1)."""
-    check_array(name, noise, shape)
-    if onp.any((noise < 0) | (noise >= 1)):
+def check_noise(name: str, noise: ArrayLike, shape: tuple[int | None, ...]) -> Array:
+    """The noise as an array of this shape. Raises ValueError unless it lies in [0, 1)."""
+    array = check_array(name, noise, shape)
+    if onp.any((array < 0) | (array >= 1)):
         raise ValueError(
-            f"{name} must be in [0, 1), got {onp.min(noise)} to {onp.max(noise)}"
+            f"{name} must be in [0, 1), got {onp.min(array)} to {onp.max(array)}"
         )
+    return array
 
 
-def check_last_axes(name: str, values: Array, *axes: str) -> None:
-    """Raise ValueError unless the values are finite, end in these axes, and have no axis of length 0."""
-    shape = onp.shape(values)
+def check_last_axes(name: str, values: Array, *axes: str) -> Array:
+    """The values as an array. Raises ValueError unless they end in these axes, and no axis has length 0."""
+    array = check_array(name, values)
+    shape = array.shape
     if len(shape) < len(axes) or 0 in shape:
         raise ValueError(
             f"{name} must be ({', '.join(('...', *axes))}) with no axis of length 0, got {shape}"
         )
-    check_finite(name, values)
+    return array
 
 
-def check_episode(name: str, values: Array, axes: str) -> None:
-    """Raise ValueError unless the values are (T+1, axes) with T ≥ 1."""
-    if values.ndim != 2 + axes.count(",") or len(values) < 2:
-        raise ValueError(
-            f"{name} must be (T+1, {axes}) with T >= 1, got {values.shape}"
-        )
+def check_episode(name: str, values: ArrayLike, axes: str) -> Array:
+    """The values as an array. Raises ValueError unless they are (T+1, axes) with T ≥ 1."""
+    array = check_array(name, values)
+    if array.ndim != 2 + axes.count(",") or len(array) < 2:
+        raise ValueError(f"{name} must be (T+1, {axes}) with T >= 1, got {array.shape}")
+    return array
 
 
-def check_cells(images: Array, cell_size: int) -> None:
-    """Raise ValueError unless images are nonempty (..., H, W, C), with H and W multiples of the cell size."""
-    check_count("cell_size", cell_size)
+def check_images(name: str, images: ArrayLike) -> Array:
+    """The images as an array. Raises ValueError unless they have height, width and channels."""
+    array = check_array(name, images)
+    if array.ndim < 3:
+        raise ValueError(f"{name} must be (..., H, W, C), got {array.shape}")
+    return array
+
+
+def check_cells(images: Array, cell_size: int) -> int:
+    """The cell size. Raises ValueError unless H and W are multiples of it, and images are not empty."""
+    size = check_count("cell_size", cell_size)
     shape = images.shape[-3:]
-    if len(shape) < 3 or 0 in shape or shape[0] % cell_size or shape[1] % cell_size:
-        wanted = f"nonempty (..., H, W, C) with H and W multiples of {cell_size}"
+    if 0 in shape or shape[0] % size or shape[1] % size:
+        wanted = f"nonempty (..., H, W, C) with H and W multiples of cell_size {size}"
         raise ValueError(f"images must be {wanted}, got {images.shape}")
+    return size
 
 
-def check_path(rewards: Array, next_values: Array, gamma: float) -> None:
-    """Raise ValueError unless rewards and next values have one shape, at least one row, and are finite."""
-    check_fraction("gamma", gamma)
-    check_finite("rewards", rewards)
-    check_array("next_values", next_values, rewards.shape)
-    if rewards.shape[:1] in ((), (0,)):
-        raise ValueError(f"rewards must have at least 1 row, got {rewards.shape}")
+def check_path(rewards: ArrayLike) -> Array:
+    """The rewards as an array. Raises ValueError unless they have at least one row."""
+    array = check_array("rewards", rewards)
+    if array.shape[:1] in ((), (0,)):
+        raise ValueError(f"rewards must have at least 1 row, got {array.shape}")
+    return array
 
 
-def check_next_q_values(next_q_values: Array, axes_of_rewards: int) -> None:
-    """Raise ValueError unless the values have the axes of rewards and an axis of A ≥ 1 actions."""
-    if next_q_values.ndim != axes_of_rewards + 1 or next_q_values.shape[-1] == 0:
+def check_next_q_values(next_q_values: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """The values as an array. Raises ValueError unless they have the axes of rewards and one of A ≥ 1 actions."""
+    array = check_array("next_q_values", next_q_values)
+    if array.shape[:-1] != shape or 0 in array.shape[-1:] or array.ndim == 0:
         raise ValueError(
-            f"next_q_values must have the axes of rewards and A >= 1, got {next_q_values.shape}"
+            f"next_q_values must have the axes of rewards and A >= 1, got {array.shape}"
         )
+    return array
 
 
-def check_advantages(values: Array, advantages: Array) -> None:
-    """Raise ValueError unless values are (...) and advantages (..., A), A ≥ 1, all finite."""
-    shape = onp.shape(advantages)
+def check_advantages(values: Array, advantages: Array) -> tuple[Array, Array]:
+    """Values (...) and advantages (..., A), A ≥ 1, as arrays. Raises ValueError on others."""
+    advantages = check_array("advantages", advantages)
+    shape = advantages.shape
     if shape[-1:] in ((), (0,)):
         raise ValueError(f"advantages must be (..., A) with A >= 1, got {shape}")
-    check_array("values", values, shape[:-1])
-    check_finite("advantages", advantages)
+    return check_array("values", values, shape[:-1]), advantages
 
 
-def check_windows(
-    rewards: Array, ended: ArrayLike, coins: Array, places: Array
-) -> None:
-    """Raise ValueError unless rewards are finite, ended has their shape, and coins and places are noise (N,)."""
-    check_finite("rewards", rewards)
-    check_array("ended", onp.asarray(ended), rewards.shape)
-    check_noise("coins", coins, (coins.size,))
-    check_noise("places", places, (coins.size,))
+# ---------------------------------------------------------------- what `help` shows
 
-
-def check_lstm(gate_inputs: Array, hidden: Array, cell: Array, weights: Array) -> None:
-    """Raise ValueError unless the shapes are (B, 4H), (B, H), (B, H) and (H, 4H), and all are finite."""
-    if onp.ndim(hidden) != 2:
-        raise ValueError(f"hidden must be (B, H), got {onp.shape(hidden)}")
-    rows, units = onp.shape(hidden)
-    check_array("gate_inputs", gate_inputs, (rows, 4 * units))
-    check_finite("hidden", hidden)
-    check_array("cell", cell, (rows, units))
-    check_array("weights", weights, (units, 4 * units))
+__all__ = [
+    "pixel_control_rewards", "pixel_changes", "cell_means", "feature_control_rewards",
+    "n_step_returns", "n_step_q_targets", "dueling", "reward_class",
+    "reward_prediction_windows", "sample_reward_windows", "policy_loss",
+    "policy_entropy", "value_loss", "control_loss", "reward_prediction_loss",
+    "Losses", "LossWeights", "unreal_loss", "lstm_step",
+]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -84,6 +85,14 @@ def test_pixel_dirichlet_pseudo_count_against_product(
     assert num_pixels == 1 or computed < one_pixel * (
         1 - 1e-6
     )  # pixels are not counted on their own
+
+
+def test_equal_sums_to_rounding_are_equal() -> None:
+    """Control: 0.1 + 0.1 + 0.1 is not 0.3 in float64."""
+    rows = [[0.1, 0.1, 0.1], [0.3, 0.0, 0.0]]
+    assert sum(rows[0]) != sum(rows[1])
+    model = densities.Dirichlet(np.array(rows), 0.5)
+    assert math.isclose(model.log_prob([2, 0]), math.log(0.6 / 1.8 * 0.8 / 1.8))
 
 
 def test_no_nan_in_large_images() -> None:
@@ -314,6 +323,18 @@ def test_rate_zero_against_mixture_over_prunings(depth: int, bits: list[int]) ->
     assert sum(prior for _, prior in prunings(depth)) == 1
     computed = tree_probability(steps, densities.ContextTree(depth, rate=0.0))
     np.testing.assert_allclose(computed, float(exact), rtol=1e-12)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 1000, 10_000])
+def test_first_bits_against_their_closed_form_at_any_depth(depth: int) -> None:
+    """The first bit has ½, and then every context estimates the same ¾. Control: recursion has a limit."""
+    assert sys.getrecursionlimit() < 10_000
+    model = densities.binary_cts(depth)
+    assert math.isclose(model.log_prob(1), math.log(0.5), rel_tol=1e-15)
+    model = model.update(0)
+    assert math.isclose(model.log_prob(0), math.log(0.75), rel_tol=1e-12)
+    assert math.isclose(model.log_prob(1), math.log(0.25), rel_tol=1e-12)
+    assert str(depth) in repr(model)
 
 
 def test_rate_zero_is_not_the_schedule() -> None:
@@ -560,7 +581,10 @@ IMAGE_CTS = densities.image_cts((2, 3), 2)
         (lambda: densities.dirichlet(2, 1.0, 0), "num_pixels must be a whole number >= 1, got 0"),
         (lambda: densities.dirichlet(2, -0.5), "alpha must be >= 0 and finite, got -0.5"),
         (lambda: densities.dirichlet(2, np.nan), "alpha must be >= 0 and finite, got nan"),
-        (lambda: densities.Dirichlet(np.array([[1.0, -1.0]]), 1.0), "counts must be >= 0 with the same sum"),
+        (lambda: densities.Dirichlet(np.array([[1.0, -1.0]]), 1.0), "counts must be >= 0 and below 2**53, got -1 to 1"),
+        (lambda: densities.Dirichlet(np.array([[2.0**53]]), 1.0), "counts must be >= 0 and below 2**53"),
+        (lambda: densities.Dirichlet(np.array([[1.0, 2.0], [1.0, 2.0 + 1e-9]]), 1.0), "counts must be >= 0 with"),
+        (lambda: densities.dirichlet(2, 1e-101), "alpha must be from 1e-100 to 1e+100, got 1e-101"),
         (lambda: densities.Dirichlet(np.array([[1.0], [2.0]]), 1.0), "counts must be >= 0 with the same sum"),
         (lambda: densities.Dirichlet(np.array([[np.nan]]), 1.0), "counts must be finite, got nan"),
         (lambda: densities.Dirichlet(np.ones(2), 1.0), "counts must have shape (P, K) with P and K >= 1, got (2,)"),
@@ -572,13 +596,14 @@ IMAGE_CTS = densities.image_cts((2, 3), 2)
         (lambda: densities.dirichlet(2, 1.0, 3).update([0, 1]), "observation must have shape (3,), got (2,)"),
         (lambda: densities.ContextTree(-1), "depth must be a whole number >= 0, got -1"),
         (lambda: densities.ContextTree(1, 1), "num_symbols must be a whole number >= 2, got 1"),
-        (lambda: densities.ContextTree(1, rate=0.6), "rate must be in [0, 0.5], got 0.6"),
-        (lambda: densities.ContextTree(1, rate=np.nan), "rate must be in [0, 0.5], got nan"),
-        (lambda: densities.ContextTree(1, alpha=0.0), "alpha must be > 0"),
-        (lambda: TREE.log_prob((0, 1), 0), "context must have 1 symbols, got 2"),
-        (lambda: TREE.update((), 0), "context must have 1 symbols, got 0"),
-        (lambda: TREE.log_prob((-1,), 0), "context and symbol must be indices below 2, got (-1,), 0"),
-        (lambda: TREE.update((0,), 2), "context and symbol must be indices below 2, got (0,), 2"),
+        (lambda: densities.ContextTree(1, rate=0.6), "rate must be from 0 to 0.5, got 0.6"),
+        (lambda: densities.ContextTree(1, rate=np.nan), "rate must be from 0 to 0.5, got nan"),
+        (lambda: densities.ContextTree(1, alpha=0.0), "alpha must be from 1e-100 to 1e+100, got 0.0"),
+        (lambda: TREE.log_prob((0, 1), 0), "context must have 1 symbols, got (0, 1)"),
+        (lambda: TREE.update((), 0), "context must have 1 symbols, got ()"),
+        (lambda: TREE.log_prob((-1,), 0), "context must be a whole number >= 0, got -1"),
+        (lambda: TREE.log_prob((2,), 0), "context must be indices below 2, got 2"),
+        (lambda: TREE.update((0,), 2), "symbol must be indices below 2, got 2"),
         (lambda: densities.binary_cts(1).log_prob(2), "observation must be indices below 2, got 2 to 2"),
         (lambda: densities.image_cts((0, 2), 2), "shape must be a whole number >= 1, got 0"),
         (lambda: IMAGE_CTS.log_prob(np.zeros((3, 2))), "observation must have shape (2, 3), got (3, 2)"),
@@ -589,8 +614,10 @@ IMAGE_CTS = densities.image_cts((2, 3), 2)
         (lambda: densities.Grid(EDGES).index(np.zeros((2, 1))), "observations must have shape (2, 2), got (2, 1)"),
         (lambda: densities.Grid(EDGES).index(np.array([[0.0, 11.0]])), "observations must lie in [0.0, 10.0] in dim"),
         (lambda: densities.Grid(EDGES, clip=True).index(np.full((1, 2), np.nan)), "observations must be finite"),
-        (lambda: densities.ContextTree(1).log_prob((0,), 0.5), "context and symbol must be indices below 2"),
+        (lambda: densities.ContextTree(1).log_prob((0,), 0.5), "symbol must be a whole number >= 0, got 0.5"),
         (lambda: densities.Grid(()), "edges must hold at least one dimension"),
+        (lambda: densities.Grid(((0.0, 1.0, 2.0),) * 63), "edges must make fewer than 2**63 cells"),
+        (lambda: densities.ImageCts((TREE,) * 6, (2, 3)), "trees must be 6 of depth 4, got 6"),
     ],
 )  # fmt: skip
 def test_bad_input_is_named(call: Callable[[], Any], message: str) -> None:

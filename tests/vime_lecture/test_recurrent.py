@@ -325,7 +325,7 @@ def slow_prediction_loss(
 def test_learning_step_refuses_a_gradient_that_is_not_finite() -> None:
     theta, settings = make_theta(5), UnrealSettings()
     batch, adam = make_batch(5, settings, theta), bnn.adam_init(len(theta))
-    with pytest.raises(ValueError, match="gradient must be finite, got nan"):
+    with pytest.raises(ValueError, match="theta must be finite, got nan"):
         recurrent.learning_step(theta * np.nan, adam, batch, settings, SIZES)
 
 

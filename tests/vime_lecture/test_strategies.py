@@ -102,6 +102,18 @@ def test_boltzmann_against_its_mistakes(mistake: str) -> None:
     )
 
 
+@pytest.mark.parametrize("size", [1e-300, 1.0, 14.62, 1e300])
+def test_boltzmann_of_rounding_errors_against_equal_values(size: float) -> None:
+    """Controls: the standard deviation of rounding errors gives σ(2); so do values that vary, however little."""
+    rounded = [size, np.nextafter(size, np.inf)]
+    np.testing.assert_array_equal(strategies.boltzmann(rounded), [0.5, 0.5])
+    logistic = 1.0 / (1.0 + math.exp(-2.0))
+    assert math.isclose(exact_boltzmann(rounded, None)[1], logistic)
+    for varying in ([size, size * (1.0 + 1e-9)], [0.0, 1e-12 * size]):
+        result = strategies.boltzmann(varying)
+        np.testing.assert_allclose(result, [1.0 - logistic, logistic], rtol=1e-12)
+
+
 @given(st.lists(st.integers(-2, 2).map(float), min_size=1, max_size=6))
 def test_boltzmann_against_its_limits(q_values: list[float]) -> None:
     """Cold is greedy, hot is uniform, and std(Q) follows shift and scale; T = 1 does none of it."""
@@ -284,7 +296,7 @@ BAD_TEMPERATURES = [
             ({"means": []}, "means must have shape (A,) with A >= 1, got (0,)"),
             ({"means": [NAN, 0.0]}, "means must be finite, got nan"),
             ({"t": 3}, "t must be the sum of counts, 2, got 3"),
-            ({"t": NAN}, "t must be the sum of counts, 2, got nan"),
+            ({"t": NAN}, "t must be finite, got nan"),
         ),
         *wrong_calls(strategies.epsilon_greedy_strategy, {"epsilon": 0.0}, *BAD_EPSILONS),
         *wrong_calls(strategies.boltzmann_strategy, {"temperature": None}, *BAD_TEMPERATURES),
@@ -293,7 +305,7 @@ BAD_TEMPERATURES = [
             strategies.sample_index, {"probabilities": [0.25, 0.75], "noise": 0.5},
             ({"probabilities": [0.5, 0.6]}, "probabilities must be >= 0 and sum to 1, got [0.5, 0.6]"),
             ({"probabilities": [-0.5, 1.5]}, "probabilities must be >= 0 and sum to 1, got [-0.5, 1.5]"),
-            ({"probabilities": [NAN, 1.0]}, "probabilities must be >= 0 and sum to 1, got [nan, 1.0]"),
+            ({"probabilities": [NAN, 1.0]}, "probabilities must be finite, got nan at index (0,)"),
             ({"probabilities": []}, "probabilities must be >= 0 and sum to 1, got []"),
         ),
         *wrong_calls(
@@ -452,12 +464,23 @@ def test_epsilon_greedy_regret_against_its_slope() -> None:
     assert slope(strategies.ucb_strategy()) < expected / 4
 
 
+def regret_of(probabilities: Any) -> np.ndarray:
+    """The regret of a strategy that returns the same whatever it sees."""
+    noise = np.full((1, 1, 2), 0.5)
+    return strategies.bandit_regret([0.25, 0.5], lambda q, n: probabilities, noise)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: strategies.sample_index([0.5, 0.5], math.nan), "noise must be in"),
+        (lambda: strategies.sample_index([0.5, 0.5], math.nan), "noise must be finite, got nan"),
         (lambda: strategies.sample_index([0.5, 0.5], 1.0), "noise must be in"),
         (lambda: strategies.bandit_regret([0.5], lambda q, n: [1.0], np.ones((1, 1, 2))), "noise must be from 0 to"),
+        (lambda: regret_of([1.0]), "strategy must return 2 probabilities, got 1"),
+        (lambda: regret_of([0.0, 0.0, 1.0]), "strategy must return 2 probabilities, got 3"),
+        (lambda: regret_of([math.nan, 1.0]), "probabilities must be >= 0 and sum to 1, got [nan, 1.0]"),
+        (lambda: regret_of(None), "strategy must return probabilities, got NoneType"),
+        (lambda: strategies.ucb_state_action([0.0, 1.0], [1, 5], 1.7e308), "alpha must keep scores finite, got"),
     ],
 )  # fmt: skip
 def test_bad_input_is_named(call: Callable[[], Any], message: str) -> None:

@@ -520,6 +520,13 @@ def test_gradients_through_checks_against_directional_differences(
         )
 
 
+def test_losses_of_a_million_actions_against_logarithms() -> None:
+    """One row takes megabytes; a matrix (A, A) would take 8 TB."""
+    actions, advantages = np.array([3, 5], np.uint8), np.array([1.0, 3.0])
+    loss = unreal.policy_loss(np.zeros((2, 1_000_000)), actions, advantages)
+    assert math.isclose(loss, 2.0 * math.log(1_000_000), rel_tol=1e-12)
+
+
 # ---------------------------------------------------------------- errors
 
 NAN = np.array([0.0, math.nan, 0.0])
@@ -535,6 +542,9 @@ LSTM = {
 }
 
 
+HUGE = np.full((1, 2, 2, 1), 1.7e308)
+
+
 def with_nan(values: np.ndarray) -> np.ndarray:
     return np.where(np.arange(values.size).reshape(values.shape) == 1, math.nan, values)
 
@@ -544,7 +554,7 @@ def bad_lstm(name: str, values: np.ndarray) -> Callable[[], object]:
 
 
 ERRORS: list[tuple[str, Callable[[], object]]] = [
-    ("multiples of 3", lambda: unreal.pixel_control_rewards(FILM, 3)),
+    ("multiples of cell_size 3", lambda: unreal.pixel_control_rewards(FILM, 3)),
     (
         r"images must be nonempty \(..., H, W, C\)",
         lambda: unreal.pixel_control_rewards(FILM[..., :0], 1),
@@ -724,8 +734,20 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
         "q_values must be .* with no axis of length 0",
         lambda: unreal.control_loss(Q[:0], FIRST[:0], Q[:0, :, 0]),
     ),
+    ("after minus before must be finite", lambda: unreal.pixel_changes(-HUGE, HUGE, 1)),
+    ("sums of images must be finite", lambda: unreal.cell_means(HUGE, 2)),
+    (
+        "returns of rewards must be finite",
+        lambda: unreal.n_step_returns(
+            [1.7e308] * 2, [0.0] * 2, NO[:2], NO[:2], gamma=1.0
+        ),
+    ),
+    (
+        r"ended must be \(T, ...\), got unequal rows",
+        lambda: unreal.reward_prediction_windows([[0, 1], [0]]),
+    ),
     ("actions must have shape", lambda: unreal.control_loss(Q, FIRST[:2], Q[..., 0])),
-    (r"hidden must be \(B, H\)", bad_lstm("hidden", np.zeros(3))),
+    (r"hidden must have shape \(any, any\)", bad_lstm("hidden", np.zeros(3))),
     ("gate_inputs must have shape", bad_lstm("gate_inputs", np.zeros((2, 9)))),
     ("cell must have shape", bad_lstm("cell", np.zeros((2, 1)))),
     ("weights must have shape", bad_lstm("weights", np.zeros((12, 3)))),

@@ -151,13 +151,16 @@ def normalize_gains_cases() -> Iterator[Case]:
     yield good(
         "even-count", "The median of four is the mean of the middle two.", **base | {"gains": (4.0, 1.0, 2.0, 8.0)}
     )
-    yield good("zero-median", "A zero median divides by 1.", **base | {"gains": (0.0, 0.0, 3.0), "history": ()})
+    yield good("zero-median", "The mean stands for a median of 0.", **base | {"gains": (0.0, 0.0, 6.0)})
+    yield good("zeros", "A batch of zeros does not enter the history.", **base | {"gains": (0.0, 0.0)})
     yield bad("nan", "gains must be finite", base, gains=(0.5, math.nan))
     yield bad("infinite", "gains must be finite", base, gains=(math.inf, 1.0))
+    yield bad("negative", "gains must be >= 0", base, gains=(-1.0, 2.0))
     yield bad("no-gains", "there must be a gain", base, gains=())
     yield bad("window-zero", "window must be >= 1", base, window=0)
     yield bad("statistic", "statistic must be median or mean", base, statistic="mode")
     yield bad("nan-history", "history must be finite", base, history=(1.0, math.nan))
+    yield bad("negative-history", "history must be >= 0", base, history=(-1.0, 3.0))
 # fmt: on
 
 

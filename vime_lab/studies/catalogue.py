@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from vime_lab.checkpoints import (
 )
 from vime_lab.figures import WIDTH, add_legend, save
 from vime_lab.machine import machine
-from vime_lab.rows import STUDY_COLUMNS, Row, read_rows
+from vime_lab.rows import STUDY_COLUMNS, Row, read_rows, shown
 from vime_lab.runs import Result
 from vime_lab.studies.explorers import EXPLORER_STUDIES
 from vime_lab.studies.frame import Study, StudyJob, Value, explorers_in
@@ -141,7 +141,8 @@ def read_study(path: Path) -> list[Row]:
     known = STUDIES[rows[0]["study"]].colors
     if unknown := [name for name in explorers_in(rows) if name not in known]:
         wanted = f"explorer must be one of {', '.join(known)}"
-        raise ValueError(f"{path}: {wanted}, got {unknown[0]!r}")
+        raise ValueError(f"{path}: {wanted}, got {shown(unknown[0])}")
+    check_runs(path, rows)
     return rows
 
 
@@ -159,6 +160,47 @@ def draw_study(path: Path | str, rows: list[Row]) -> None:
     looks = study.draw(figure, rows)
     add_legend(figure, looks.values())
     save(figure, path)
+
+
+# ---------------------------------------------------------------- argument checks
+
+
+def check_runs(path: Path, rows: Sequence[Row]) -> None:
+    """Raise ValueError unless the rows are those of all runs of a study, each row once."""
+    name = rows[0]["study"]
+    found: dict[tuple[str, int, int], list[tuple[str, int]]] = {}
+    for row in rows:
+        run = (row["explorer"], row["size"], row["seed"])
+        found.setdefault(run, []).append((row["measure"], row["point"]))
+
+    # the runs
+    jobs = study_jobs(name, len({seed for *_, seed in found}))
+    wanted = {(job.explorer, job.size, job.seed) for job in jobs}
+    if others := sorted(found.keys() - wanted):
+        raise ValueError(f"{path}: {run_text(others[0])} is no run of {name}")
+    if missing := sorted(wanted - found.keys()):
+        raise ValueError(f"{path}: rows missing: {run_text(missing[0])}")
+
+    # the rows of each run: the same as those of the first seed
+    measures = STUDIES[name].measures
+    for run in sorted(found):
+        explorer, size, _ = run
+        places = {*found[run]}
+        if len(places) < len(found[run]):
+            raise ValueError(f"{path}: rows of {run_text(run)} must appear once")
+        there = {measure for measure, _ in places}
+        if lacking := [measure for measure in measures if measure not in there]:
+            raise ValueError(f"{path}: rows missing: {lacking[0]} of {run_text(run)}")
+        first = {*found[explorer, size, 0]}
+        if other := sorted(places ^ first):
+            measure, point = other[0]
+            where = f"{shown(measure)} at {point} of {run_text(run)} or of seed 0"
+            raise ValueError(f"{path}: rows missing: {where}")
+
+
+def run_text(run: tuple[str, int, int]) -> str:
+    explorer, size, seed = run
+    return f"explorer {explorer!r}, size {size}, seed {seed}"
 
 
 if __name__ == "__main__":
