@@ -181,7 +181,8 @@ def remove_temporaries(folder: Path) -> None:
     """Remove the results that a killed command left half written."""
     for name in {*RUN_FILES, *STUDY_FILES}:
         for left in folder.glob(f"{name}.[0-9]*{TEMPORARY}"):
-            left.unlink()
+            with suppress(OSError):
+                left.unlink()
 
 
 # ---------------------------------------------------------------- the plan of a run

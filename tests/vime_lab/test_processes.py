@@ -19,6 +19,7 @@ from threading import Event
 from typing import Any
 
 import joblib
+import kills
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster, get_task_stream
@@ -852,3 +853,33 @@ def test_a_study_run_stops_at_once_and_a_tasks_run_does_not():
             stopped = 1
         assert stopped == expected
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+# ---------------------------------------------------------------- kills
+
+
+def test_three_kills_at_random_instants_lose_nothing(tmp_path, capsys):
+    """The short form of kills.py. Controls: it notices a file too many, another byte, and none."""
+    trials = kills.Trials(0, tmp_path)
+    trials.trial("run", 2)
+    trials.trial("study", 1)
+    assert trials.faults == {}, capsys.readouterr().out
+    assert trials.table().splitlines()[-1] == "all | 3 | 0 | 0 | 0 | 0 | 0"
+
+    # what it must notice
+    folder = tmp_path / "study-undisturbed"
+    trials.judge("study", "none", [0], folder, set())
+    assert trials.faults == {}
+    table = folder / "out" / "study.csv"
+    content = table.read_bytes()
+    table.write_bytes(content.replace(b"1", b"2", 1))
+    (folder / "tmp" / "left").touch()
+    trials.judge("study", "changed", [0], folder, set())
+    table.unlink()
+    trials.judge("study", "gone", [1], folder, set())
+    assert trials.faults == {
+        ("study", "changed", "different"): 1,
+        ("study", "changed", "left behind"): 1,
+        ("study", "gone", "lost"): 1,
+        ("study", "gone", "left behind"): 1,
+    }
