@@ -493,6 +493,17 @@ def test_a_command_locks_its_folder_until_it_ends(monkeypatch):
     assert is_free("out")
 
 
+@small
+def test_a_file_system_that_cannot_lock_a_folder_still_runs(monkeypatch):
+    """As NFS. Each run locks its own checkpoint."""
+
+    def refuse(descriptor: int) -> bool:
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(commands, "locked", refuse)
+    assert run("--seeds", "1", "--bonus", "none")
+
+
 def is_free(folder: str) -> bool:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
