@@ -350,7 +350,7 @@ def test_a_folder_without_permission_ends_with_one_line(monkeypatch, capsys):
     )
 
 
-RUN_PACKAGES = "tqdm 'matplotlib>=3.7' 'joblib>=1.3'"
+RUN_PACKAGES = "tqdm 'matplotlib>=3.7' 'joblib>=1.3' 'threadpoolctl>=3.5'"
 
 
 @pytest.mark.parametrize("missing", [["tqdm"], ["tqdm", "matplotlib", "joblib"]])
