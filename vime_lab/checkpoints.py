@@ -31,7 +31,7 @@ from agents_ref import Streams, ValueFunction
 from bnn_ref import AdamState, Array, DiagNormal, check_count
 from vime_lab import archives
 from vime_lab.files import TEMPORARY, open_regular, write_files
-from vime_lab.machine import machine
+from vime_lab.machine import machine_kind
 from vime_lab.rows import COUNTS, RUN_NUMBERS, TEXTS, Row
 from vime_lab.tasks import ROOT_SEED, Job, Start, settings_of
 from vime_lecture.controls import PredictionError
@@ -143,7 +143,7 @@ def identity(job: Any, code: str = "") -> dict[str, Any]:
         **job_values(job),
         "code": code or CODE,
         "versions": versions(),
-        "machine": machine(),
+        "machine": machine_kind(),
     }
 
 

@@ -44,7 +44,7 @@ def hold_one_thread() -> None:
 
 
 @functools.cache
-def machine() -> dict[str, str]:
+def machine_kind() -> dict[str, str]:
     """What decides the bits of a result besides code, versions and seed."""
     import numpy as np
 

@@ -29,7 +29,7 @@ from vime_lab.checkpoints import (
     rows_file,
 )
 from vime_lab.files import make_folder
-from vime_lab.machine import ONE_THREAD, machine
+from vime_lab.machine import ONE_THREAD, machine_kind
 from vime_lab.rows import written_rows
 from vime_lab.runs import CHECKPOINT_SECONDS, Result, kept_result, run_job
 from vime_lab.signals import on_stop
@@ -151,7 +151,7 @@ def other_bits(code: str, kind: dict[str, str], values: dict[str, Any]) -> str:
     """Why this process would compute other bits than the command's, or ""."""
     if code != code_of_job(values):
         return "the code of this project has changed since the command began"
-    for name, mine in machine().items():
+    for name, mine in machine_kind().items():
         if kind[name] != mine:
             theirs = f"the command's {kind[name]!r}"
             return f"this machine's {name} is {mine!r}, {theirs}: bits would differ"
@@ -211,7 +211,7 @@ def failure_of(job: AnyJob, checkpoint: Path) -> str:
         "parent": os.getpid(),
         "checkpoint_seconds": CHECKPOINT_SECONDS,
         "code": code_of_job(values),
-        "machine": machine(),
+        "machine": machine_kind(),
     }
     # another machine may run the job, where the folder does not exist yet
     make_folder(checkpoint.parent)

@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
-from lab import NAME, column, left_behind, refusal, rows_of, run, usage_error
+from lab import NAME, column, full, left_behind, refusal, rows_of, run, usage_error
 
 from vime_lab import command_line, commands, figures, processes, results, runs
 from vime_lab.checkpoints import locked
@@ -783,6 +783,36 @@ def test_figure_refuses_with_one_line(capsys):
     reason = "can't write to nowhere/it.png: No such file or directory"
     assert error == f"vime-ref figure: error: argument --out: {reason}\n"
     assert not list(Path().rglob("*.png"))
+
+
+@pytest.mark.usefixtures("_results")
+@pytest.mark.parametrize("name", ["b", "b.PNG", "b.pdf", "b.c/b"])
+def test_figure_writes_the_file_that_it_names(name, capsys):
+    Path("b.c").mkdir()
+    capsys.readouterr()
+    assert command_line.main(["figure", "runs/Twin", "--out", name]) == 0
+    assert capsys.readouterr().out.endswith(f"\nwrote {name}\n")
+    start = b"%PDF" if name == "b.pdf" else b"\x89PNG"
+    assert Path(name).read_bytes().startswith(start)
+    made = [str(path) for path in Path().rglob("b*") if path.is_file()]
+    assert made == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (".", "must be a file, got the folder ."),
+        ("runs", "must be a file, got the folder runs"),
+        ("b.txt", "must end in one of "),
+    ],
+)
+def test_figure_rejects_a_file_that_is_no_picture_before_drawing(
+    name, reason, monkeypatch, capsys
+):
+    Path("runs").mkdir()
+    monkeypatch.setattr(results, "read_curves", full)
+    error = usage_error(capsys, ["figure", "runs/Twin", "--out", name])
+    assert error.startswith(f"vime-ref figure: error: argument --out: {reason}")
 
 
 def test_figure_without_results_or_matplotlib_ends_with_one_line(monkeypatch, capsys):

@@ -104,7 +104,7 @@ from vime_lab import machine, processes, runs
 sys.path.append(sys.argv[1])
 from lab import small_job, stop_after
 runs.run_job(small_job("none"), Path("run.npz"), stop_after(1))
-print(json.dumps(machine.machine()))
+print(json.dumps(machine.machine_kind()))
 """
 
 
@@ -119,7 +119,7 @@ def elsewhere_on(name: str, value: str) -> dict[str, str]:
 
 
 def another_kernel() -> tuple[str, str]:
-    own = machine.machine()["kernel"]
+    own = machine.machine_kind()["kernel"]
     return "OPENBLAS_CORETYPE", "Nehalem" if "Haswell" in own else "Haswell"
 
 
@@ -140,7 +140,7 @@ def test_a_checkpoint_from_another_cpu_is_refused_by_what_differs(
 ) -> None:
     """The CPU is emulated. Control: a checkpoint from this one is read."""
     other = elsewhere_on(*variable())
-    own = machine.machine()
+    own = machine.machine_kind()
     assert [name for name in own if own[name] != other[name]] == [field]
     differs = f"its machine.{field} is {other[field]!r}, here {own[field]!r}"
     with pytest.raises(CheckpointError) as error:
@@ -168,3 +168,23 @@ def test_the_kernel_is_the_one_of_numpys_library(
     ):
         monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: loaded)  # noqa: B023
         assert machine.kernel() == expected
+
+
+# ---------------------------------------------------------------- other systems
+
+
+def test_check_needs_no_locks() -> None:
+    """Windows has no fcntl. Control: the same Python can't import it."""
+    script = (
+        "import sys\n"
+        "sys.modules['fcntl'] = None\n"
+        "from vime_lab.command_line import main\n"
+        "code = main(['check', '--only', 'softplus'])\n"
+        "try:\n"
+        "    import fcntl\n"
+        "except ImportError:\n"
+        "    sys.exit(code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert b"softplus" in done.stdout

@@ -23,14 +23,26 @@ import kills
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster, get_task_stream
-from lab import NAME, SIZES, full, in_this_process, same, small_job, undrawn
+from lab import (
+    NAME,
+    SIZES,
+    full,
+    in_this_process,
+    same,
+    small_job,
+    study_job,
+    undrawn,
+)
 
-from vime_lab import checkpoints, command_line, commands, processes, runs
+from vime_lab import checkpoints, command_line, commands, processes, runs, signals
 from vime_lab.checkpoints import CheckpointError
-from vime_lab.machine import ONE_THREAD, machine
+from vime_lab.machine import ONE_THREAD, machine_kind
 from vime_lab.results import RUN_FILES, STUDY_FILES
 from vime_lab.rows import RUN_COLUMNS, Row, written_rows
 from vime_lab.runs import Result
+from vime_lab.studies import catalogue
+from vime_lab.studies.catalogue import STUDIES
+from vime_lab.studies.frame import StudyJob, Value
 from vime_lab.tasks import TASKS, Job
 
 ROOT = Path(__file__).parent.parent.parent
@@ -486,22 +498,26 @@ def test_a_worker_searches_modules_in_the_parents_order(tmp_path, monkeypatch):
 
 
 def exit_code(
-    job: Job, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any
+    job: processes.AnyJob,
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    **changes: Any,
 ) -> int:
     """The exit code of the file itself with this job, run in this process."""
+    values = checkpoints.job_values(job)
     given = {
-        **checkpoints.job_values(job),
+        **values,
         "parent": os.getppid(),
         "checkpoint_seconds": 0.0,
-        "machine": machine(),
+        "machine": machine_kind(),
     }
     monkeypatch.setattr(
         "sys.stdin",
-        io.StringIO(json.dumps({**given, "code": checkpoints.CODE, **changes})),
+        io.StringIO(json.dumps({**given, "code": processes.code_of_job(values), **changes})),
     )
     monkeypatch.setattr("sys.argv", ["processes.py", str(checkpoint)])
     handlers = {
-        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.getsignal(number) for number in signals.STOPS
     }
     try:
         with pytest.raises(SystemExit) as exit_:
@@ -523,13 +539,13 @@ def test_the_exit_code_of_a_process_against_what_became_of_its_job(
     assert len(checkpoints.read_checkpoint(path, job)[1]["rows"]) == 2
     assert capsys.readouterr().err == ""
     assert exit_code(job, path, monkeypatch, code="another") == 1
-    other = machine() | {"kernel": "abacus"}
+    other = machine_kind() | {"kernel": "abacus"}
     assert exit_code(job, path, monkeypatch, machine=other) == 1
     path.write_bytes(b"")
     assert exit_code(job, path, monkeypatch) == 1
     changed, unlike, damaged = capsys.readouterr().err.splitlines()
     assert changed == "the code of this project has changed since the command began"
-    own = machine()["kernel"]
+    own = machine_kind()["kernel"]
     assert (
         unlike
         == f"this machine's kernel is {own!r}, the command's 'abacus': bits would differ"
@@ -883,3 +899,20 @@ def test_three_kills_at_random_instants_lose_nothing(tmp_path, capsys):
         ("study", "gone", "lost"): 1,
         ("study", "gone", "left behind"): 1,
     }
+
+
+def test_the_exit_code_of_a_study_run_against_what_became_of_it(tmp_path, monkeypatch):
+    """Stopped at once, without a checkpoint, because its parent is gone; finished."""
+    job, path = study_job("Bandit", "random", length=60, points=4), tmp_path / "run.npz"
+    study = STUDIES["Bandit"]
+
+    def endless(job: StudyJob) -> Iterator[Value]:
+        threading.Event().wait(PATIENCE)
+        yield "regret", 1, 0.0
+
+    with monkeypatch.context() as patch:
+        patch.setitem(STUDIES, "Bandit", study._replace(run=endless))
+        assert exit_code(job, path, monkeypatch, parent=-1) == processes.STOPPED
+    assert not path.exists()
+    assert exit_code(job, path, monkeypatch) == 0
+    assert catalogue.kept_study_result(job, path).rows == catalogue.study_rows(job)

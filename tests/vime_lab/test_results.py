@@ -16,7 +16,7 @@ import pytest
 from lab import NAME, left_behind, refusal, run
 
 from vime_lab import command_line, figures, files, runs
-from vime_lab.machine import machine
+from vime_lab.machine import machine_kind
 from vime_lab.results import RUN_FILES
 from vime_lab.tasks import TASKS
 
@@ -100,7 +100,7 @@ def test_config_holds_every_setting_the_versions_and_the_root_seed():
     }
     assert expected.items() <= config["versions"].items()
     assert {"vime-ref", "mujoco"} < config["versions"].keys()
-    assert config["machine"] == machine()
+    assert config["machine"] == machine_kind()
 
 
 @small

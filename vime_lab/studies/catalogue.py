@@ -18,7 +18,7 @@ from vime_lab.checkpoints import (
     write_state,
 )
 from vime_lab.figures import WIDTH, add_legend, save
-from vime_lab.machine import machine
+from vime_lab.machine import machine_kind
 from vime_lab.rows import STUDY_COLUMNS, Row, read_rows, shown
 from vime_lab.runs import Result
 from vime_lab.studies.explorers import EXPLORER_STUDIES
@@ -122,7 +122,7 @@ def study_identity(name: str, num_seeds: int) -> dict[str, Any]:
         "settings": settings_of(study.settings),
         "swept": {},
         "versions": versions(),
-        "machine": machine(),
+        "machine": machine_kind(),
     }
 
 

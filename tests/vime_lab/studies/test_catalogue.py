@@ -320,6 +320,16 @@ def damaged(place: int, old: str, new: str) -> str:
     return "\n".join(lines)
 
 
+def whole() -> str:
+    return "".join(Path("out/study.csv").read_text().splitlines(keepends=True))
+
+
+def without(text: str) -> str:
+    """The study's file without the lines that hold this text."""
+    lines = Path("out/study.csv").read_text().splitlines()
+    return "\n".join(line for line in lines if text not in line)
+
+
 def test_figure_refuses_a_file_that_is_no_study(monkeypatch, capsys) -> None:
     run("Bandit")
     bad = {
@@ -330,8 +340,24 @@ def test_figure_refuses_a_file_that_is_no_study(monkeypatch, capsys) -> None:
             2, "Bandit", "DeepSea"
         ): "must be of one study, Bandit, DeepSea, KeyDoorMaze, NoisyTV, Labyrinth",
         damaged(2, ",", ""): "row 3 must have 7 cells, got 6",
-        damaged(2, ",0,0,", ",0,x,"): "row 3: seed must be a whole number, got 'x'",
+        damaged(2, ",0,0,", ",0,x,"): "row 3: seed must be a whole number up to",
         damaged(2, "random", "luck"): "explorer must be one of random, ",
+        damaged(2, "random", "\x1b[31m"): r"characters, got '\x1b[31m'",
+        damaged(2, ",0,0,", ",1003,0,"): (
+            "explorer 'random', size 1003, seed 0 is no run of Bandit"
+        ),
+        without(",random,"): "rows missing: explorer 'random', size 0, seed 0",
+        without(",1,regret,"): ("rows missing: explorer 'Boltzmann', size 0, seed 1"),
+        without(",random,0,1,regret,60,"): (
+            "'regret' at 60 of explorer 'random', size 0, seed 1 or of seed 0"
+        ),
+        without(",regret,"): "rows missing: explorer 'Boltzmann', size 0, seed 0",
+        whole().replace("UCB-1,0,0,regret", "UCB-1,0,0,late"): (
+            "rows missing: regret of explorer 'UCB-1', size 0, seed 0"
+        ),
+        whole() + whole().splitlines()[-1]: (
+            "rows of explorer 'UCB-1', size 0, seed 1 must appear once"
+        ),
     }
     capsys.readouterr()
     for text, reason in bad.items():
@@ -355,3 +381,17 @@ def test_figure_refuses_a_file_that_is_no_study(monkeypatch, capsys) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "figure needs matplotlib" in refusal(capsys, ["figure", "out"])
     assert not list(Path().glob("*.png"))
+
+
+def test_a_study_that_cannot_be_drawn_ends_with_one_line(capsys) -> None:
+    """UCB-1's bound is missing. Control: with a byte order mark the whole file is drawn."""
+    run("Bandit")
+    capsys.readouterr()
+    text = whole()
+    Path("out/study.csv").write_text(without(",bound,"))
+    line = refusal(capsys, ["figure", "out"])
+    assert line.startswith(
+        "vime-ref figure: error: can't draw results.png: IndexError: "
+    )
+    Path("out/study.csv").write_text(text, encoding="utf-8-sig")
+    assert command_line.main(["figure", "out"]) == 0
