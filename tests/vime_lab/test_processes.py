@@ -23,16 +23,7 @@ import kills
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster, get_task_stream
-from lab import (
-    NAME,
-    SIZES,
-    full,
-    in_this_process,
-    same,
-    small_job,
-    study_job,
-    undrawn,
-)
+from lab import NAME, SIZES, full, in_this_process, same, small_job, study_job, undrawn
 
 from vime_lab import checkpoints, command_line, commands, processes, runs, signals
 from vime_lab.checkpoints import CheckpointError
@@ -513,12 +504,12 @@ def exit_code(
     }
     monkeypatch.setattr(
         "sys.stdin",
-        io.StringIO(json.dumps({**given, "code": processes.code_of_job(values), **changes})),
+        io.StringIO(
+            json.dumps({**given, "code": processes.code_of_job(values), **changes})
+        ),
     )
     monkeypatch.setattr("sys.argv", ["processes.py", str(checkpoint)])
-    handlers = {
-        number: signal.getsignal(number) for number in signals.STOPS
-    }
+    handlers = {number: signal.getsignal(number) for number in signals.STOPS}
     try:
         with pytest.raises(SystemExit) as exit_:
             runpy.run_path(processes.__file__, run_name="__main__")
