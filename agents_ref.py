@@ -50,7 +50,8 @@ from vime_ref import (
     Batch,
     Bonus,
     action_size,
-    check_hidden_sizes,
+    check_batch,
+    check_hidden,
     check_indices,
     curious_rewards,
     model_actions,
@@ -114,6 +115,7 @@ class GaussianPolicy:
         return mean, log_std + onp.log(self.action_scale)
 
     def draw_noise(self, rng: Generator, num_rows: int) -> Array:
+        check_draw(rng, num_rows)
         return rng.standard_normal((num_rows, self.layer_sizes[-1]))
 
     def sample(self, observations: Array, noise: Array) -> Array:
@@ -158,15 +160,18 @@ class CategoricalPolicy:
 
     def log_probs(self, observations: Array) -> Array:
         """log π(·|s), (N, A)."""
-        return log_softmax(scaled_network(self, self.theta, observations))  # (N, A)
+        logits = scaled_network(self, self.theta, observations)  # (N, A)
+        return log_softmax(logits)  # (N, A)
 
     def draw_noise(self, rng: Generator, num_rows: int) -> Array:
+        check_draw(rng, num_rows)
         return rng.random(num_rows)
 
     def sample(self, observations: Array, noise: Array) -> Array:
         """The first action whose cumulative probability exceeds the noise, (N,)."""
         log_p = self.log_probs(observations)
         noise = check_array("noise", noise, (len(log_p),))
+        check_uniform("noise", noise)
         return sample_actions(log_p, noise)  # (N,)
 
     def log_prob(self, observations: Array, actions: Array) -> Array:
@@ -229,7 +234,7 @@ def policy_init(
     """
     observation_size = check_count("observation_size", observation_size)
     num_actions = action_size(action_space)
-    sizes = (observation_size, *check_hidden_sizes(hidden_sizes), num_actions)
+    sizes = (observation_size, *check_hidden(hidden_sizes), num_actions)
     check_kind("rng", rng, Generator)
 
     # The scale of the observations.
@@ -338,7 +343,8 @@ class ValueFunction:
         observations = check_array("observations", observations, shape)
         inputs = (observations - self.observation_center) / self.observation_scale
         outputs = network(self.theta, inputs, self.layer_sizes)  # (N, 1)
-        return check_finite("values", self.center + self.scale * outputs[:, 0])  # (N,)
+        values = self.center + self.scale * outputs[:, 0]  # (N,)
+        return check_finite("values", values)
 
 
 def value_init(
@@ -346,7 +352,7 @@ def value_init(
 ) -> ValueFunction:
     """V = 0 everywhere, until it is fitted."""
     observation_size = check_count("observation_size", observation_size)
-    sizes = (observation_size, *check_hidden_sizes(hidden_sizes), 1)
+    sizes = (observation_size, *check_hidden(hidden_sizes), 1)
     check_kind("rng", rng, Generator)
     theta = network_init(sizes, rng)
     center = onp.zeros(observation_size)
@@ -412,7 +418,7 @@ def policy_gradient_step(
     """
     check_positive("learning_rate", learning_rate, ())
     check_number("entropy_weight", entropy_weight)
-    advantages = check_path(policy, observations, advantages)
+    advantages = check_policy_rows(policy, observations, advantages)
 
     def objective(theta: Array) -> Array:
         new = replace(policy, theta=theta)
@@ -443,7 +449,7 @@ def trpo_step(
     iterations are rllab's, which it used. One row in fisher_every enters the curvature:
     fewer rows cost accuracy of direction and length, not the bound. [TRPO] appendix C.
     """
-    advantages = check_path(policy, observations, advantages)
+    advantages = check_policy_rows(policy, observations, advantages)
     fisher_every = check_count("fisher_every", fisher_every)
     backtracks = check_count("backtracks", backtracks)
     old_log_prob = policy.log_prob(observations, actions)
@@ -504,7 +510,8 @@ def natural_step(
     direction, _ = cg(fisher, gradient, rtol=1e-10, maxiter=iterations)
 
     # Its length.
-    curvature = check_finite("curvature", direction @ fisher.matvec(direction))
+    curvature = direction @ fisher.matvec(direction)
+    check_finite("curvature", curvature)
     if curvature < onp.finfo(float).tiny:
         return onp.zeros(len(theta))
     return onp.sqrt(2.0 * max_kl / curvature) * direction  # A8
@@ -564,6 +571,7 @@ def train(
     """[Lecture] "Algorithm": its four lines, num_iterations times."""
     num_iterations = check_count("num_iterations", num_iterations)
     check_kind("settings", settings, AgentSettings)
+    check_kind("value", value, ValueFunction)
     eta = settings.eta
     normalize = settings.normalize
     for _ in range(num_iterations):
@@ -587,7 +595,8 @@ def rollout(
     """
     num_steps = check_count("num_steps", num_steps)
     check_env(env)
-    check_kind("streams", streams, Streams)
+    check_streams(streams)
+    check_methods("policy", policy, "draw_noise", "sample")
     noise = policy.draw_noise(streams.policy, num_steps)
     seed = int(streams.environment.integers(2**31))
     observation = reset_env(env, 0, seed)
@@ -619,9 +628,8 @@ def rollout(
 def environment_action(action: Array, space: Space[Any]) -> Any:
     """The action as the environment takes it, from the policy's."""
     if isinstance(space, Discrete):
-        return int(
-            check_indices("actions", action[None], int(space.n))[0] + space.start
-        )
+        indices = check_indices("actions", action[None], int(space.n))
+        return int(indices[0] + space.start)
     return model_actions(action[None], space)[0].astype(space.dtype)
 
 
@@ -646,8 +654,8 @@ def step_env(
     return (
         check_observation(observation, env.observation_space, step),
         check_single(checked(reward, "reward", step), "reward", step),
-        check_ended(terminated, "terminated", step),
-        check_ended(truncated, "truncated", step),
+        check_end(terminated, "terminated", step),
+        check_end(truncated, "truncated", step),
     )
 
 
@@ -661,9 +669,12 @@ def curiosity(
     normalize: bool,
 ) -> tuple[Array, Array, tuple[float, ...]]:
     """r̃ (N,), raw gains (N,), new history."""
+    check_methods("bonus", bonus, "reward", "update")
+    batch = check_batch(batch)
     gains = bonus.reward(batch, rng)
+    gains = check_array("gains", gains, batch.rewards.shape)
     normalized = gains
-    if normalize:
+    if check_flag("normalize", normalize):
         normalized, history = normalize_gains(gains, history)
     return curious_rewards(batch.rewards, normalized, eta), gains, history
 
@@ -679,6 +690,10 @@ def improve(
 
     V's returns are those of r̃, or of r if `curious_values` is false.
     """
+    check_kind("settings", settings, AgentSettings)
+    check_kind("value", value, ValueFunction)
+    batch = check_batch(batch)
+    rewards = check_array("rewards", rewards, batch.rewards.shape)
     gamma = settings.gamma
     values = value(batch.observations)
     path = (values, value(batch.next_observations), batch.terminated, batch.truncated)
@@ -704,9 +719,10 @@ def check_fraction(name: str, value: float) -> float:
     return check_number(name, value, 0.0, 1.0)
 
 
-def check_per_dimension(name: str, values: Any, size: int) -> Array:
+def check_each(name: str, values: Any, size: int) -> Array:
     """Finite numbers, () or (size,)."""
-    return check_array(name, values, (size,) if onp.ndim(values) else ())
+    array = check_array(name, values)
+    return check_array(name, array, (size,) if array.ndim else ())
 
 
 def check_network(state: Any, num_more: int = 0) -> tuple[int, ...]:
@@ -721,7 +737,7 @@ def check_policy(policy: Any, num_more: int = 0) -> tuple[int, ...]:
     """`check_network`, and the scale of the observations."""
     sizes = check_network(policy, num_more)
     name = "observation_scale"
-    scale = check_per_dimension(name, policy.observation_scale, sizes[0])
+    scale = check_each(name, policy.observation_scale, sizes[0])
     set_fields(policy, observation_scale=check_positive(name, scale))
     return sizes
 
@@ -732,8 +748,8 @@ def check_gaussian(policy: GaussianPolicy) -> None:
     check_policy(policy, num_actions)
 
     # What turns the network's outputs into actions.
-    center = check_per_dimension("action_center", policy.action_center, num_actions)
-    scale = check_per_dimension("action_scale", policy.action_scale, num_actions)
+    center = check_each("action_center", policy.action_center, num_actions)
+    scale = check_each("action_scale", policy.action_scale, num_actions)
     check_positive("action_scale", scale)
     set_fields(policy, action_center=center, action_scale=scale)
 
@@ -772,13 +788,36 @@ def check_agent_settings(settings: AgentSettings) -> None:
     )
 
 
-def check_path(policy: Any, observations: Array, advantages: Array) -> Array:
+def check_policy_rows(policy: Any, observations: Array, advantages: Array) -> Array:
     """Advantages (N,) for as many rows as there are observations."""
-    if not callable(getattr(policy, "log_prob", None)):
-        raise ValueError(f"policy must have log_prob, got {type(policy).__name__}")
+    check_methods("policy", policy, "log_prob")
     rows = check_array("observations", observations, (None, None))
     check_count("rows of observations", len(rows))
     return check_array("advantages", advantages, (len(rows),))
+
+
+def check_methods(name: str, value: Any, *methods: str) -> None:
+    for method in methods:
+        if not callable(getattr(value, method, None)):
+            got = type(value).__name__
+            raise ValueError(f"{name} must have a method {method}, got {got}")
+
+
+def check_streams(streams: Any) -> None:
+    check_kind("streams", streams, Streams)
+    for name, rng in streams._asdict().items():
+        check_kind(f"streams.{name}", rng, Generator)
+
+
+def check_draw(rng: Any, num_rows: Any) -> None:
+    check_kind("rng", rng, Generator)
+    check_count("num_rows", num_rows)
+
+
+def check_uniform(name: str, noise: Array) -> None:
+    if onp.any((noise < 0) | (noise >= 1)):
+        got = f"{onp.min(noise)} to {onp.max(noise)}"
+        raise ValueError(f"{name} must be in [0, 1), got {got}")
 
 
 def check_env(env: Env[Any, Any]) -> None:
@@ -788,7 +827,8 @@ def check_env(env: Env[Any, Any]) -> None:
     if not isinstance(space, Box) or len(space.shape) != 1:
         advice = "wrap the environment in gymnasium.wrappers.FlattenObservation"
         raise ValueError(
-            f"observation_space must be a Box of shape (K,), got {space}: {advice}"
+            "observation_space of env must be a Box of shape (K,), "
+            f"got {space}: {advice}"
         )
     action_size(env.action_space)
 
@@ -819,14 +859,16 @@ def checked(values: Any, name: str, step: int) -> Array:
 
 def check_single(values: Array, name: str, step: int) -> float:
     if values.size != 1:
-        raise ValueError(f"{name} at step {step} must be one number, got {values}")
+        place = f"{name} at step {step}"
+        raise ValueError(f"{place} must be one number, got {values}")
     return float(values.item())
 
 
-def check_ended(flag: Any, name: str, step: int) -> bool:
+def check_end(flag: Any, name: str, step: int) -> bool:
     array = bnn.any_array(flag)
     if array.size != 1 or array.dtype.kind not in "biu":
-        raise ValueError(f"{name} at step {step} must be true or false, got {flag!r}")
+        place = f"{name} at step {step}"
+        raise ValueError(f"{place} must be true or false, got {flag!r}")
     return bool(array.item())
 
 

@@ -267,7 +267,8 @@ def mlp(
     `hidden` acts between the layers; the last layer is linear.
     """
     h = check_array("inputs", inputs, (None, check_sizes(layer_sizes)[0]))
-    check_shape("theta", onp.asarray(value_of(theta)), (None, None))
+    check_function("hidden", hidden)
+    check_shape("theta", any_array(value_of(theta)), (None, None))
     for layer, (matrix, bias) in enumerate(unflatten(theta, layer_sizes)):
         h = hidden(h) if layer > 0 else h
         h = np.matmul(h, matrix) + bias[:, None, :]  # (S, N, O)  B6
@@ -293,7 +294,7 @@ def mlp_local(q: DiagNormal, inputs: Array, zeta: Zeta, layer_sizes: Sizes) -> A
     Derivation: docs/derivations.md, 5.
     """
     check_posterior("q", q, layer_sizes)
-    h = check_array("inputs", inputs, (None, layer_sizes[0]))
+    h = check_array("inputs", inputs, (None, check_sizes(layer_sizes)[0]))
     zeta = check_zeta(zeta, len(h), layer_sizes)
     means = unflatten(q.mu, layer_sizes)
     variances = unflatten(q.sigma**2, layer_sizes)
@@ -380,14 +381,14 @@ def elbo_local(
 
 
 def lower_bound(
-    q: DiagNormal, prior: DiagNormal, log_p: Array, num_data: float
+    q: DiagNormal, prior: DiagNormal, log_p: Array, num_data: Sigma
 ) -> Array:
     """The bound from the log likelihoods (S, B) of a minibatch.
 
     Derivation: docs/derivations.md, 2.
     """
-    check_positive("num_data", num_data, ())
-    check_posterior("prior", prior)
+    num_data = check_positive("num_data", num_data, ())
+    check_prior(prior, q)
     row_means = np.mean(log_p, axis=0)  # (B,)
     evidence = num_data / len(row_means) * np.sum(row_means)
     bound = evidence - kl_diag_normal(q.mu, q.sigma, prior.mu, prior.sigma)  # B10
@@ -470,11 +471,11 @@ def adam_step(
     """One descent step of Adam on params (P,), and the new state. [Adam] Algorithm 1."""
     params = check_array("params", params, (None,))
     gradient = check_array("gradient", gradient, params.shape)
-    state = check_adam(state, params.shape)
-    check_positive("learning_rate", learning_rate, ())
-    check_positive("epsilon", epsilon, ())
-    check_number("beta1", beta1, 0.0, BELOW_1)
-    check_number("beta2", beta2, 0.0, BELOW_1)
+    state = check_adam("state", state, params.shape)
+    rate = check_positive("learning_rate", learning_rate, ())
+    epsilon = float(check_positive("epsilon", epsilon, ()))
+    beta1 = check_number("beta1", beta1, 0.0, BELOW_1)
+    beta2 = check_number("beta2", beta2, 0.0, BELOW_1)
 
     # Running means, then the same without their bias toward 0.
     t = state.num_steps + 1
@@ -485,13 +486,14 @@ def adam_step(
     square_hat = square / (1.0 - beta2**t)
 
     step = mean_hat / (np.sqrt(square_hat) + epsilon)
-    return params - learning_rate * step, AdamState(mean, square, t)  # B11
+    return params - rate * step, AdamState(mean, square, t)  # B11
 
 
 def sample_eps(rng: Generator, num_samples: int, num_rows: int, sizes: Sizes) -> Array:
     """Noise of the weights, eps (S, D), the same for every row."""
     check_kind("rng", rng, Generator)
     num_samples = check_count("num_samples", num_samples)
+    sizes = check_sizes(sizes, "sizes")
     return rng.standard_normal((num_samples, num_weights(sizes)))
 
 
@@ -502,7 +504,9 @@ def sample_zeta(
     check_kind("rng", rng, Generator)
     num_samples = check_count("num_samples", num_samples)
     num_rows = check_count("num_rows", num_rows)
-    shapes = [(num_samples, num_rows, units) for units in check_sizes(sizes)[1:]]
+    shapes = [
+        (num_samples, num_rows, units) for units in check_sizes(sizes, "sizes")[1:]
+    ]
     return [rng.standard_normal(shape) for shape in shapes]
 
 
@@ -536,7 +540,7 @@ def fit(
     check_function("sample_noise", sample_noise)
     check_function("gradient", gradient)
     phi = np.concatenate([q.mu, q.rho])  # (2D,)
-    adam = adam_init(len(phi)) if adam is None else adam
+    adam = adam_init(len(phi)) if adam is None else check_adam("adam", adam, phi.shape)
     for _ in range(num_updates):
         # Draw a minibatch and its noise.
         rows = rng.integers(len(data.inputs), size=batch_size)
@@ -564,7 +568,8 @@ def predict(
 ) -> tuple[Array, Array]:
     """Mean and standard deviation (N, O) of P(target | input), with its noise."""
     check_posterior("q", q, layer_sizes)
-    sigma = check_likelihood_sigma(likelihood_sigma, layer_sizes[-1])
+    num_outputs = check_sizes(layer_sizes)[-1]
+    sigma = check_likelihood_sigma(likelihood_sigma, num_outputs)
     outputs = mlp(sample_weights(q, eps), inputs, layer_sizes)  # (S, N, O)
     mean = np.mean(outputs, axis=0)  # (N, O)
     width = onp.hypot(np.std(outputs, axis=0), sigma)  # (N, O)
@@ -610,6 +615,8 @@ def read_only(values: Array) -> Array:
 
 
 FLOAT = onp.dtype(float64)
+MOMENTS = ("mu_q", "sigma_q", "mu_p", "sigma_p")
+Shape = tuple[int | None, ...]  # None is any length
 
 
 def any_array(values: Any) -> NDArray[Any]:
@@ -631,7 +638,8 @@ def floats(name: str, values: Any) -> Array:
     array = any_array(values)
     if array.dtype.kind not in "fiu":
         got = f"{type(values).__name__} of {array.dtype}"
-        raise ValueError(f"{name} must be an array of real numbers, got {got}")
+        wanted = "an array of real numbers"
+        raise ValueError(f"{name} must be {wanted}, got {got}")
     with onp.errstate(over="ignore"):  # what float64 can't hold is rejected as infinite
         return onp.asarray(array, dtype=float64, order="C")
 
@@ -639,14 +647,13 @@ def floats(name: str, values: Any) -> Array:
 def set_fields(state: Any, **fields: Any) -> None:
     """Set fields of a frozen dataclass; arrays become read-only copies."""
     for name, value in fields.items():
-        array = isinstance(value, onp.ndarray)
-        object.__setattr__(state, name, read_only(value) if array else value)
+        if isinstance(value, onp.ndarray):
+            value = read_only(value)
+        object.__setattr__(state, name, value)
 
 
-def check_array(
-    name: str, values: Any, shape: tuple[int | None, ...] | None = None
-) -> Array:
-    """The values as a finite float64 array of this shape; None is any length, or shape.
+def check_array(name: str, values: Any, shape: Shape | None = None) -> Array:
+    """The values as a finite float64 array of this shape, or of any.
 
     Accepts lists and any real dtype; what autograd traces passes as it is.
     """
@@ -656,7 +663,7 @@ def check_array(
     return check_finite(name, array)
 
 
-def check_shape(name: str, array: Array, shape: tuple[int | None, ...]) -> None:
+def check_shape(name: str, array: Array, shape: Shape) -> None:
     given = array.shape
     wanted = shape
     if len(shape) == len(given):
@@ -677,9 +684,7 @@ def check_finite(name: str, values: Any) -> Any:
     raise ValueError(f"{name} must be finite, got {array[where]}{at}")
 
 
-def check_positive(
-    name: str, values: Any, shape: tuple[int | None, ...] | None = None
-) -> Array:
+def check_positive(name: str, values: Any, shape: Shape | None = None) -> Array:
     """`check_array` of values that must be > 0."""
     array = values if isbox(values) else floats(name, values)
     number = value_of(array)
@@ -709,11 +714,12 @@ def check_not_negative(name: str, value: Any) -> float:
 def check_count(name: str, value: Any, minimum: int = 1) -> int:
     """The value as a Python int of at least `minimum`."""
     try:
-        whole = None if isinstance(value, bool | onp.bool_) else index(value)
+        whole = index(value)
     except TypeError:
-        whole = None
-    if whole is None or whole < minimum:
-        raise ValueError(f"{name} must be a whole number >= {minimum}, got {value!r}")
+        whole = minimum - 1
+    if whole < minimum or isinstance(value, bool):
+        wanted = f"a whole number >= {minimum}"
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
     return whole
 
 
@@ -724,14 +730,15 @@ def check_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def check_flags(name: str, values: Any, shape: tuple[int | None, ...]) -> Array:
+def check_flags(name: str, values: Any, shape: Shape) -> Array:
     """An array of bools of this shape, from bools or from numbers that are 0 or 1."""
     array = any_array(values)
     if array.dtype != bool:
         array = check_array(name, values)
     check_shape(name, array, shape)
     if not onp.isin(array, (0, 1)).all():
-        raise ValueError(f"{name} must be true or false, got {onp.unique(array)}")
+        got = onp.unique(array)
+        raise ValueError(f"{name} must be true or false, got {got}")
     return array.astype(bool)
 
 
@@ -757,6 +764,12 @@ def check_posterior(name: str, q: Any, layer_sizes: Sizes | None = None) -> None
     check_kind(name, q, DiagNormal)
     if layer_sizes is not None:
         check_array(f"{name}.mu", q.mu, (num_weights(layer_sizes),))
+
+
+def check_prior(prior: Any, q: DiagNormal, name: str = "prior") -> None:
+    """Raise ValueError unless prior is a DiagNormal over the weights of q."""
+    check_posterior(name, prior)
+    check_shape(f"{name}.mu", prior.mu, q.mu.shape)
 
 
 def check_parameters(mu: Array, rho: Array) -> None:
@@ -797,11 +810,9 @@ def check_pair(
     # Their shapes agree.
     sizes = [onp.shape(value_of(values))[-1:] for values in moments]
     if sizes[0] == () or len(set(sizes)) > 1:
-        names = "mu_q, sigma_q, mu_p and sigma_p"
+        names = ", ".join(MOMENTS)
         raise ValueError(f"{names} must have the same last axis, got {sizes}")
-    check_broadcast(
-        mu_q=moments[0], sigma_q=moments[1], mu_p=moments[2], sigma_p=moments[3]
-    )
+    check_broadcast(**dict(zip(MOMENTS, moments)))
     return moments
 
 
@@ -811,27 +822,29 @@ def check_broadcast(**arrays: Array) -> None:
         onp.broadcast_shapes(*shapes)
     except ValueError:
         names = ", ".join(arrays)
-        raise ValueError(f"{names} must have shapes that agree, got {shapes}") from None
+        text = f"{names} must have shapes that agree, got {shapes}"
+        raise ValueError(text) from None
 
 
-def check_sizes(layer_sizes: Sizes) -> tuple[int, ...]:
+def check_sizes(layer_sizes: Sizes, name: str = "layer_sizes") -> tuple[int, ...]:
     """The units of each layer, as a tuple of Python ints."""
     listed = isinstance(layer_sizes, Sequence) or onp.ndim(layer_sizes) == 1
     if not listed or len(layer_sizes) < 2:
-        raise ValueError(
-            f"layer_sizes must name inputs and outputs, got {layer_sizes!r}"
-        )
-    return tuple(check_count("layer_sizes", size) for size in layer_sizes)
+        got = repr(layer_sizes)
+        raise ValueError(f"{name} must name inputs and outputs, got {got}")
+    return tuple(check_count(name, size) for size in layer_sizes)
 
 
-def check_adam(state: AdamState, shape: tuple[int, ...]) -> AdamState:
-    """The state with float64 arrays of this shape."""
-    check_kind("state", state, AdamState)
-    mean = check_array("state.mean", state.mean, shape)
-    square = check_array("state.square", state.square, shape)
+def check_adam(name: str, state: Any, shape: tuple[int, ...]) -> AdamState:
+    """The optimizer's state with float64 arrays of this shape."""
+    check_kind(name, state, AdamState)
+    mean = check_array(f"{name}.mean", state.mean, shape)
+    square = check_array(f"{name}.square", state.square, shape)
     if (square < 0).any():
-        raise ValueError(f"state.square must be >= 0, got min {square.min()}")
-    return AdamState(mean, square, check_count("state.num_steps", state.num_steps, 0))
+        least = square.min()
+        raise ValueError(f"{name}.square must be >= 0, got min {least}")
+    num_steps = check_count(f"{name}.num_steps", state.num_steps, 0)
+    return AdamState(mean, square, num_steps)
 
 
 def check_eps(eps: Array, size: int) -> Array:
@@ -846,6 +859,7 @@ def check_eps(eps: Array, size: int) -> Array:
 
 def check_zeta(zeta: Zeta, num_rows: int, layer_sizes: Sizes) -> list[Array]:
     """The noise as arrays (S, N, O), one per layer."""
+    # One array per layer.
     units = check_sizes(layer_sizes)[1:]
     if not isinstance(zeta, list | tuple):
         got = f"an array {onp.shape(zeta)}"
@@ -854,6 +868,8 @@ def check_zeta(zeta: Zeta, num_rows: int, layer_sizes: Sizes) -> list[Array]:
         raise ValueError(
             f"zeta must have one array per layer, {len(units)}, got {len(zeta)}"
         )
+
+    # The first one tells the number of samples.
     first = check_array("zeta", zeta[0], (None, num_rows, units[0]))
     samples = check_count("samples in zeta", len(first))
     return [

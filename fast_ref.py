@@ -24,7 +24,6 @@ from bnn_ref import (
     Sigma,
     Sizes,
     Zeta,
-    check_array,
     check_finite,
     check_positive,
     layer_blocks,
@@ -181,10 +180,8 @@ def uphill(
     num_rows: int,
 ) -> tuple[Array, Array]:
     """Gradient of the ELBO in μ and ρ from that of ℓ in μ and σ; ∂σ/∂ρ = sigmoid(ρ)."""
-    check_positive("num_data", num_data, ())
-    bnn.check_posterior("prior", prior)
-    check_array("prior.mu", prior.mu, q.mu.shape)
-    scale = num_data / num_rows
+    bnn.check_prior(prior, q)
+    scale = check_positive("num_data", num_data, ()) / num_rows
     slope = expit(q.rho)
 
     # The KL's, in units of the prior's width, where no square underflows.
@@ -224,7 +221,7 @@ def information_gains(
 
     def taylor(rows: slice) -> Array:
         a, delta = passed(rows)
-        return 0.5 * step_size**2 * taylor_forms(q, a, delta, eps, layer_sizes)
+        return 0.5 * float(step_size) ** 2 * taylor_forms(q, a, delta, eps, layer_sizes)
 
     def exact(rows: slice) -> Array:
         a, delta = passed(rows)
@@ -263,7 +260,8 @@ def information_gains_local(
 
     def taylor(rows: slice) -> Array:
         a, delta, kappa = passed(rows)
-        return 0.5 * step_size**2 * taylor_forms_local(q, a, delta, kappa, layer_sizes)
+        forms = taylor_forms_local(q, a, delta, kappa, layer_sizes)
+        return 0.5 * float(step_size) ** 2 * forms
 
     def exact(rows: slice) -> Array:
         a, delta, kappa = passed(rows)

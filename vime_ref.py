@@ -81,7 +81,8 @@ def transition_loss(
     The posterior before the transition is the prior of the step. [VIME] section 2.5.
     """
     check_transition(inputs)
-    bnn.check_posterior("q_old", q_old)
+    bnn.check_posterior("q", q)
+    bnn.check_prior(q_old, q, "q_old")
     return -bnn.elbo(q, q_old, inputs, targets, eps, num_data=1, **settings)  # V1
 
 
@@ -95,7 +96,8 @@ def transition_loss_local(
 ) -> Array:
     """`transition_loss` under local reparameterization: zeta, one (S, 1, O) per layer."""
     check_transition(inputs)
-    bnn.check_posterior("q_old", q_old)
+    bnn.check_posterior("q", q)
+    bnn.check_prior(q_old, q, "q_old")
     return -bnn.elbo_local(q, q_old, inputs, targets, zeta, num_data=1, **settings)
 
 
@@ -157,10 +159,10 @@ def newton_step(
 
     Derivation: docs/derivations.md, 4.
     """
-    check_positive("step_size", step_size, ())
+    lam = check_positive("step_size", step_size, ())
     h_mu, h_rho = bnn.kl_hessian_diag(q)
-    mu = q.mu - step_size * grad_mu / h_mu
-    rho = q.rho - step_size * grad_rho / h_rho  # V2
+    mu = q.mu - lam * grad_mu / h_mu
+    rho = q.rho - lam * grad_rho / h_rho  # V2
     return DiagNormal(mu, rho)
 
 
@@ -242,9 +244,9 @@ def information_gain_taylor(
     h_mu, h_rho = bnn.kl_hessian_diag(q)
     grad_mu = check_array("grad_mu", grad_mu, h_mu.shape)
     grad_rho = check_array("grad_rho", grad_rho, h_mu.shape)
-    check_positive("step_size", step_size, ())
+    squared = check_positive("step_size", step_size, ()) ** 2
     form = np.sum(grad_mu**2 / h_mu + grad_rho**2 / h_rho)
-    return float(check_finite("gain", 0.5 * step_size**2 * form))  # V5
+    return float(check_finite("gain", 0.5 * squared * form))  # V5
 
 
 def information_gains(
@@ -396,12 +398,13 @@ class Batch(NamedTuple):
     truncated: Array  # (N,) bool: a time limit or the end of sampling cut it
 
 
-def model_actions(actions: Array, space: Space[Any]) -> Array:
+def model_actions(actions: Array, action_space: Space[Any]) -> Array:
     """Actions as the model sees them, (N, A): one-hot, or as a Box takes them.
 
     A Box takes them clipped to its bounds, and in its dtype: a Box of integers rounds.
     """
     # One column per discrete action.
+    space = action_space
     if isinstance(space, Discrete):
         check_array("actions", actions, (None,))
         indices = check_indices("actions", actions, int(space.n))
@@ -421,10 +424,10 @@ def model_actions(actions: Array, space: Space[Any]) -> Array:
     )
 
 
-def action_size(space: Space[Any]) -> int:
+def action_size(action_space: Space[Any]) -> int:
     """A: the columns of `model_actions`."""
-    nothing = np.zeros((0, *(getattr(space, "shape", None) or ())))
-    return model_actions(nothing, space).shape[1]
+    shape = getattr(action_space, "shape", None) or ()
+    return model_actions(np.zeros((0, *shape)), action_space).shape[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -472,8 +475,12 @@ def pool_statistics(pool: ReplayPool, action_space: Space[Any]) -> tuple[Array, 
     A dimension that never varied, or by rounding only, is divided by 1; one-hot actions
     are left as they are.
     """
+    # A pool of this space, with a row at least.
     bnn.check_kind("pool", pool, ReplayPool)
     check_count("rows of pool", len(pool))
+    check_array("pool.actions", pool.actions, (None, action_size(action_space)))
+
+    # One-hot actions keep their units.
     rows = np.concatenate([pool.observations, pool.actions], axis=1)  # (n, K + A)
     center = rows.mean(axis=0)  # (K + A,)
     scale = spread(rows)
@@ -482,7 +489,9 @@ def pool_statistics(pool: ReplayPool, action_space: Space[Any]) -> tuple[Array, 
         num_observed = pool.observations.shape[1]
         center[num_observed:] = 0.0
         scale[num_observed:] = 1.0
-    return check_finite("mean of pool", center), check_finite("spread of pool", scale)
+    check_finite("mean of pool", center)
+    check_finite("spread of pool", scale)
+    return center, scale
 
 
 # ------------------------------------------------------------ bonuses
@@ -501,9 +510,10 @@ class NoBonus:
     """The plain agent: a bonus of 0."""
 
     def reward(self, batch: Batch, rng: Generator) -> Array:
-        return np.zeros(len(batch.rewards))
+        return np.zeros(len(check_batch(batch).rewards))
 
     def update(self, batch: Batch, rng: Generator) -> NoBonus:
+        check_batch(batch)
         return self
 
 
@@ -558,6 +568,9 @@ class Vime:
     center: Array  # (K + A,)
     scale: Array  # (K + A,)
 
+    def __post_init__(self) -> None:
+        check_vime(self)
+
     @property
     def layer_sizes(self) -> tuple[int, ...]:
         num_observed = self.pool.observations.shape[1]
@@ -572,6 +585,7 @@ class Vime:
     def reward(self, batch: Batch, rng: Generator) -> Array:
         """Raw gains (N,) in nats."""
         rows = self.model_rows(batch)
+        bnn.check_kind("rng", rng, Generator)
         s = self.settings
         if len(self.pool) < s.min_rows:
             return np.zeros(len(batch.rewards))
@@ -591,6 +605,7 @@ class Vime:
 
     def update(self, batch: Batch, rng: Generator) -> Vime:
         """Vime with the batch in its pool, and fitted once the pool holds min_rows."""
+        bnn.check_kind("rng", rng, Generator)
         pool = self.pool.extend(*self.model_rows(batch))
         center, scale = pool_statistics(pool, self.action_space)
         new = replace(self, pool=pool, center=center, scale=scale)
@@ -623,23 +638,30 @@ class Vime:
     def model_rows(self, batch: Batch) -> tuple[Array, Array, Array]:
         """The batch's columns as the pool stores them; ValueError unless finite."""
         bnn.check_kind("batch", batch, Batch)
-        shape = (len(batch.rewards), self.pool.observations.shape[1])
-        observations = check_array("observations", batch.observations, shape)
-        following = check_array("next_observations", batch.next_observations, shape)
+        num_observed = self.pool.observations.shape[1]
+        check_array("observations", batch.observations, (None, num_observed))
+        batch = check_batch(batch)
         actions = model_actions(batch.actions, self.action_space)
-        check_array("actions", actions, (shape[0], None))
-        return observations, actions, following
+        return batch.observations, actions, batch.next_observations
 
     def normalized(
         self, observations: Array, actions: Array, next_observations: Array
     ) -> tuple[Array, Array]:
         """The model's inputs (N, K + A) and targets (N, K)."""
-        num_observed = observations.shape[1]
-        raw = np.concatenate([observations, actions], axis=1)  # (N, K + A)
+        # The rows agree with each other and with the pool.
+        num_observed = self.pool.observations.shape[1]
+        num_actions = len(self.center) - num_observed
+        shape = (None, num_observed)
+        s = check_array("observations", observations, shape)
+        a = check_array("actions", actions, (len(s), num_actions))
+        s_next = check_array("next_observations", next_observations, s.shape)
+
+        # In units of the pool's spread.
+        raw = np.concatenate([s, a], axis=1)  # (N, K + A)
         inputs = (raw - self.center) / self.scale
         center = self.center[:num_observed]
         scale = self.scale[:num_observed]
-        return inputs, (next_observations - center) / scale
+        return inputs, (s_next - center) / scale
 
 
 def vime_init(
@@ -705,9 +727,51 @@ def check_indices(name: str, indices: Array, count: int) -> NDArray[np.int64]:
     return values.astype(np.int64)
 
 
+def check_batch(batch: Any) -> Batch:
+    """The batch with float64 arrays and flags, whose rows agree."""
+    # The numbers of rows and columns.
+    bnn.check_kind("batch", batch, Batch)
+    rewards = check_array("rewards", batch.rewards, (None,))
+    rows = rewards.shape
+    observations = check_array("observations", batch.observations, (*rows, None))
+    shape = observations.shape
+    actions = check_array("actions", batch.actions)
+    bnn.check_shape("actions", actions, (*rows, *actions.shape[1:]))
+
+    # The other columns have as many.
+    return Batch(
+        observations,
+        actions,
+        rewards,
+        check_array("next_observations", batch.next_observations, shape),
+        bnn.check_flags("terminated", batch.terminated, rows),
+        bnn.check_flags("truncated", batch.truncated, rows),
+    )
+
+
+def check_vime(bonus: Vime) -> None:
+    """Convert the arrays of the bonus, and check that all of its fields agree."""
+    bnn.check_kind("settings", bonus.settings, VimeSettings)
+    bnn.check_kind("pool", bonus.pool, ReplayPool)
+    width = bonus.pool.observations.shape[1] + action_size(bonus.action_space)
+    center = check_array("center", bonus.center, (width,))
+    bnn.set_fields(bonus, center=center)
+    bnn.check_posterior("q", bonus.q, bonus.layer_sizes)
+    bnn.check_prior(bonus.prior, bonus.q)
+    bnn.set_fields(
+        bonus,
+        adam=bnn.check_adam("adam", bonus.adam, (2 * len(bonus.q.mu),)),
+        scale=check_positive("scale", bonus.scale, (width,)),
+    )
+
+
 def check_pool(pool: ReplayPool) -> None:
     """Convert the pool's fields, and check that its columns have as many rows."""
-    columns = [check_array(*each, (None, None)) for each in zip(COLUMNS, pool.columns)]
+    columns = [
+        check_array(name, values, (None, None))
+        for name, values in zip(COLUMNS, pool.columns)
+    ]
+    check_array(COLUMNS[2], columns[2], (None, columns[0].shape[1]))
     lengths = [len(values) for values in columns]
     if len(set(lengths)) > 1:
         raise ValueError(
@@ -719,26 +783,26 @@ def check_pool(pool: ReplayPool) -> None:
     bnn.set_fields(pool, capacity=capacity)
 
 
-def check_hidden_sizes(sizes: Sizes) -> tuple[int, ...]:
+def check_hidden(sizes: Sizes, name: str = "hidden_sizes") -> tuple[int, ...]:
     """The units of the hidden layers, as Python ints; there may be none."""
     if not isinstance(sizes, list | tuple):
-        raise ValueError(f"hidden_sizes must be a tuple, got {sizes!r}")
-    return tuple(check_count("hidden_sizes", size) for size in sizes)
+        raise ValueError(f"{name} must be a tuple, got {sizes!r}")
+    return tuple(check_count(name, size) for size in sizes)
 
 
 def check_settings(settings: VimeSettings) -> None:
     """Convert the numbers of the settings, and check all of them."""
     # Numbers.
-    numbers: dict[str, Any] = {
-        "hidden_sizes": check_hidden_sizes(settings.hidden_sizes)
-    }
-    for name in ("num_samples", "batch_size", "capacity", "min_rows", "num_updates"):
-        least = 0 if name == "num_updates" else 1
-        numbers[name] = check_count(name, getattr(settings, name), least)
+    numbers: dict[str, Any] = {"hidden_sizes": check_hidden(settings.hidden_sizes)}
+    numbers["num_updates"] = check_count("num_updates", settings.num_updates, 0)
+    for name in ("num_samples", "batch_size", "capacity", "min_rows"):
+        numbers[name] = check_count(name, getattr(settings, name))
     for name in ("likelihood_sigma", "prior_sigma", "step_size", "learning_rate"):
-        numbers[name] = float(check_positive(name, getattr(settings, name), ()))
+        value = check_positive(name, getattr(settings, name), ())
+        numbers[name] = float(value)
     if settings.num_data is not None:
-        numbers["num_data"] = float(check_positive("num_data", settings.num_data, ()))
+        value = check_positive("num_data", settings.num_data, ())
+        numbers["num_data"] = float(value)
     bnn.set_fields(settings, **numbers)
 
     # Choices.

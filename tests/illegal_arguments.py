@@ -113,7 +113,7 @@ def positive(values: Any, shape: str = "fixed", legal: Sequence[str] = ()) -> Gi
     return array(values, shape, beyond=0.0, low=0.0, legal=legal)
 
 
-def flags(values: Any, shape: str = "fixed") -> Given:
+def flags(values: Any, shape: str = "fixed", legal: Sequence[str] = ()) -> Given:
     """Booleans."""
 
     def bad(x: Any) -> Iterator[Labelled]:
@@ -129,7 +129,7 @@ def flags(values: Any, shape: str = "fixed") -> Given:
         yield "as float", x, x.astype(float)
         yield "as uint8", x, x.astype(np.uint8)
 
-    return given(lambda: np.array(values, bool), bad, forms)
+    return given(lambda: np.array(values, bool), bad, forms, legal)
 
 
 def changed(x: Any, value: float) -> Any:
@@ -206,7 +206,7 @@ def number(
         yield "digits", "1"
         yield "complex", 0.5 + 1j
         yield "list", [0.5]
-        yield "shape (1,)", np.array([0.5])
+        yield "array (1,)", np.array([0.5])
         if low is not None:
             yield "too low", low - 1e-9 - abs(low) * 1e-9
             yield "minus one", low - 1.0
@@ -256,7 +256,7 @@ def count(
         yield "digits", "2"
         yield "complex", 2 + 1j
         yield "list", [2]
-        yield "shape (1,)", np.array([2])
+        yield "array (1,)", np.array([2])
         yield "fraction", minimum + 0.5
         yield "too few", minimum - 1
         yield "negative", -1
@@ -586,9 +586,14 @@ def curve_rows() -> list[dict[str, Any]]:
 @functools.cache
 def curve_file() -> str:
     """A learning curve on disk."""
+    lines = [lab_rows.RUN_COLUMNS, *(row_cells(row) for row in curve_rows())]
     path = Path(tempfile.mkdtemp()) / "learning_curve.csv"
-    lab_rows.write_rows(path, lab_rows.RUN_COLUMNS, curve_rows())
+    path.write_text("".join(",".join(line) + "\n" for line in lines))
     return str(path)
+
+
+def row_cells(row: dict[str, Any]) -> list[str]:
+    return [str(row[name]) for name in lab_rows.RUN_COLUMNS]
 
 
 # ------------------------------------------------------------ arguments by name
@@ -622,7 +627,7 @@ FITTED_BATCH = record(  # what `improve` reads beside the rewards
     next_observations=array(grid(4, 2, seed=24)),
     terminated=flags([0, 1, 0, 0]),
     truncated=flags([0, 0, 0, 1]),
-)
+)._replace(forms=list)  # a call takes 30 ms; the parts of `improve` have theirs
 GENERATOR = thing(rng)
 UNUSED = Given(rng, list, list)  # an argument that a function takes and does not read
 STREAMS = record(
@@ -708,7 +713,8 @@ BY_NAME: dict[str, Given] = {
     ),
     # rewards
     "gains": array(halves(4, seed=14), "rows", low=0.0),
-    "history": numbers((0.5, 1.0), number(0.5, low=0.0)),
+    # An array of numbers and bools is one of numbers.
+    "history": numbers((0.5, 1.0), number(0.5, low=0.0), ("bool in it",)),
     "window": count(2),
     "statistic": choice("mean"),
     "include_current": flag(False),
@@ -762,7 +768,10 @@ ONE_ROW = {
     "zeta": noise_per_layer(1),
 }
 POLICY_ROWS = {"theta": array(grid(14, seed=31) / 4), "layer_sizes": sizes((2, 3, 1))}
-FREE_ROWS = {"observations": array(grid(4, 2, seed=21), "rows")}
+FREE_ROWS = {
+    "observations": array(grid(4, 2, seed=21), "rows", legal=("shape: empty",)),
+    "observation_scale": positive([1.0, 2.0], legal=("shape: scalar",)),
+}
 OF_POLICY = {**FREE_ROWS, "num_rows": count(4), "noise": array(grid(4, 1, seed=33))}
 MATRICES = {  # of any number of axes, the last one summed over
     "mu_q": array(grid(4, seed=1), legal=("shape: one axis more",)),
@@ -770,6 +779,7 @@ MATRICES = {  # of any number of axes, the last one summed over
     "mu_p": array(grid(4, seed=3), legal=("shape: one axis more",)),
     "sigma_p": positive(halves(4, seed=4) + 0.5, legal=("shape: one axis more",)),
 }
+ONE_OF_TWO = count(1, 0, most=1, legal=("bool",))
 NO_DATA = {"num_data": above_zero(8.0, ("None",))}
 
 TABLE: dict[str, dict[str, Given]] = {
@@ -807,7 +817,8 @@ TABLE: dict[str, dict[str, Given]] = {
     "vime_ref.model_actions": {
         "actions": array(grid(4, 1, seed=22), "rows", legal=("shape: empty",))
     },
-    "vime_ref.ReplayPool.extend": {},
+    "vime_ref.ReplayPool": {"actions": array(grid(4, 1, seed=22), legal=(FEWER,))},
+    "vime_ref.ReplayPool.extend": {"actions": array(grid(4, 1, seed=22))},
     "vime_ref.NoBonus": {"batch": thing(batch), "rng": UNUSED},
     "vime_ref.NoBonus.update": {"batch": Given(batch, list, list)},
     "vime_ref.Vime": {
@@ -828,8 +839,8 @@ TABLE: dict[str, dict[str, Given]] = {
     "agents_ref.GaussianPolicy": {
         **POLICY_ROWS,
         **OF_POLICY,
-        "action_center": array([0.5]),
-        "action_scale": positive([2.0]),
+        "action_center": array([0.5], legal=("shape: scalar",)),
+        "action_scale": positive([2.0], legal=("shape: scalar",)),
     },
     "agents_ref.CategoricalPolicy": {
         "theta": array(grid(17, seed=31) / 4),
@@ -844,14 +855,16 @@ TABLE: dict[str, dict[str, Given]] = {
     "agents_ref.policy_init": {
         "observation_scale": positive([1.0, 2.0], legal=("None",)),
     },
-    "agents_ref.discounted_returns": {"rewards": array(grid(4, seed=15), "rows")},
+    "agents_ref.discounted_returns": {
+        "rewards": array(grid(4, seed=15), "rows", legal=("shape: empty",))
+    },
     "agents_ref.ValueFunction": {
         "theta": array(grid(13, seed=32)),
         "layer_sizes": sizes((2, 3, 1)),
         "observation_center": array([0.5, 1.0]),
         "center": number(0.5),
         "scale": number(2.0, low=0.0),
-        **FREE_ROWS,
+        "observations": FREE_ROWS["observations"],
     },
     "agents_ref.AgentSettings": {},
     "agents_ref.rollout": {"num_steps": count(4)},
@@ -922,7 +935,7 @@ TABLE: dict[str, dict[str, Given]] = {
         "num_seen": count(3),
         "c": above_zero(0.25),
         "model": thing(lambda: densities.dirichlet(3, 0.5)),
-        "observation": count(1, 0, ("list", "shape (1,)"), most=2),
+        "observation": count(1, 0, ("list", "array (1,)"), most=2),
         "grid": thing(lambda: densities.Grid(((-5.0, 0.0, 5.0),), True), ("None",)),
         "batch": record(
             lambda: WHOLE_BATCH,
@@ -969,7 +982,7 @@ TABLE: dict[str, dict[str, Given]] = {
     "vime_lecture.densities.BinaryCts": {
         "tree": thing(lambda: densities.ContextTree(2)),
         "history": numbers((1, 0), count(1, 0, most=1)),
-        "observation": count(1, 0, ("list", "shape (1,)"), most=1),
+        "observation": count(1, 0, ("list", "array (1,)"), most=1),
     },
     "vime_lecture.densities.ImageCts": {
         "trees": thing(lambda: (densities.ContextTree(4, 3),) * 6),
@@ -1077,28 +1090,30 @@ TABLE: dict[str, dict[str, Given]] = {
         "render_mode": choice("rgb_array", ("None",)),
         "seed": count(3, 0, ("None",)),
         "options": thing(dict, ("None", "dict")),
-        "action": count(1, 0, most=3),
+        # Discrete spaces of Gymnasium contain True and False.
+        "action": count(1, 0, most=3, legal=("bool",)),
         "size": count(4, 3),
         "means": array([0.25, 0.5], "rows", low=0.0, high=1.0),
         "randomize_actions": flag(True),
         "mapping_seed": count(42, 0),
         "maze_seed": count(3, 0, ("None",)),
         "rooms": count(3, 2),
-        "wrong": flags([1, 1, 0], "rows"),
+        "wrong": flags([1, 1, 0], "rows", ("shape: empty",)),
         "threshold": number(0.75, low=0.0, high=1.0, beyond=[0.0]),
         "solved": thing(lambda: {10: 3, 12: None}),
         "order": numbers((0, 1, 2, 3), count(0, 0, most=3)),
         "theta": number(0.5),
         "theta_velocity": number(0.5),
         "force": number(0.5),
-        "state": numbers((0.5, 0.5, 0.5, 0.5), number(0.5)),
+        "goal_velocity": number(0.5),
+        "state": numbers((0.5, 0.5, 0.5, 0.5), number(0.5), ("bool in it",)),
         "seconds": above_zero(0.25),
         "start_width": array([0.5, 0.5, 0.25, 0.0], low=0.0),
     },
     "vime_gym.labyrinth.carve_maze": {"rooms": count(2, 1)},
-    "vime_gym.rooms.BernoulliBandit": {"action": count(1, 0, most=1)},
-    "vime_gym.rooms.Chain": {"action": count(1, 0, most=1)},
-    "vime_gym.rooms.DeepSea": {"action": count(1, 0, most=1), "size": count(4, 2)},
+    "vime_gym.rooms.BernoulliBandit": {"action": ONE_OF_TWO},
+    "vime_gym.rooms.Chain": {"action": ONE_OF_TWO},
+    "vime_gym.rooms.DeepSea": {"action": ONE_OF_TWO, "size": count(4, 2)},
     "vime_gym.rooms.KeyDoorMaze": {},
     "vime_gym.tasks.SparseMountainCar": {"action": array([0.5])},
     "vime_gym.tasks.SparseCartPoleSwingup": {"action": array([0.5])},
@@ -1110,6 +1125,7 @@ TABLE: dict[str, dict[str, Given]] = {
         "dtype": choice("f64"),
         "strict": flag(False),
         "timeout": above_zero(10.0),
+        "memory": count(None, legal=("None",), most=2**24),
         "vectors": choice(None, ("None",)),
         "examples": count(1),
         "seed": count(0, 0),
@@ -1170,6 +1186,8 @@ TABLE: dict[str, dict[str, Given]] = {
 
 # ------------------------------------------------------------ what is left out
 
+SPACES = {"observation_space", "action_space"}
+ALSO_NAMED = {"noise": {"eps"}, "env": SPACES, "envs": SPACES}  # by argument
 METHODS_OF_TASKS = ("reset", "step")
 LEFT_OUT = {  # inner functions: their callers have checked
     *("vime_lecture.densities.ContextTree.log_prob_of",),
@@ -1184,8 +1202,10 @@ LEFT_OUT = {  # inner functions: their callers have checked
     *("vime_check.Report", "vime_check.FuzzReport"),
     "vime_lab.statistics.percentile_interval",
     *("vime_lab.rows.written_rows", "vime_lab.rows.cells", "vime_lab.rows.typed"),
+    "vime_lab.rows.table_bytes",
     *("vime_lab.tasks.setting_names", "vime_lab.tasks.settings_of"),
     *("vime_lab.tasks.task_from", "vime_lab.tasks.swept", "vime_lab.tasks.observed"),
+    "vime_lab.tasks.settings_from",
     "vime_lab.tasks.model_init",
     *("vime_lab.tables.summary_lines", "vime_lab.tables.comparison_lines"),
     *("vime_lab.tables.seeds_counted", "vime_lab.tables.return_columns"),

@@ -264,7 +264,8 @@ def same(one: list[Any], other: list[Any]) -> bool:
 
 def names_of(parameter: str, label: str) -> set[str]:
     """The names that a message may use: the argument's, or that of its field."""
-    return {parameter, label.rpartition(".")[0]} - {""}
+    others = illegal_arguments.ALSO_NAMED.get(parameter, set())
+    return {parameter, label.rpartition(".")[0], *others} - {""}
 
 
 def identical(one: list[Any], other: list[Any]) -> bool:
@@ -279,9 +280,11 @@ def of_illegal(
     """The answers to each illegal value of an argument."""
     module = module_of(target)
     for label, value in given_of(target, parameter).illegal():
-        # Two arguments that do not fit each other: the message may name either.
-        mismatch = "shape" in label
-        names = {*names_of(parameter, label), *(valid if mismatch else ())}
+        names = names_of(parameter, label)
+
+        # Arguments or fields that do not fit each other: the message may name either.
+        if "shape:" in label:
+            names |= {*valid, *getattr(value, "_fields", ())}
         result, heard = answer(target, {**fresh(target, valid), parameter: value})
         if isinstance(result, Exception):
             kind, detail = rejection(result, names)

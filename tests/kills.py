@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,6 +48,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 FAULTS = ("lost", "different", "stuck", "left behind", "traceback")
 PATIENCE = 120.0  # seconds until a command that was killed counts as stuck
 KILLS_OF_A_TRIAL = 3  # at most
+SHOWN_EVERY = 20  # kills, between two tables
 ATTEMPTS = 5  # with --resume, until a result counts as lost
 
 # ---------------------------------------------------------------- processes
@@ -99,16 +100,15 @@ def send(number: int, target: str, process: subprocess.Popen[bytes]) -> str:
     if target == "group":
         os.killpg(process.pid, number)
         return target
+
+    # a worker, unless it has just ended
     workers = [each.number for each in processes() if each.parent == process.pid]
-    if target == "parent" or not workers:
-        os.kill(process.pid, number)
-        return "parent"
-    try:
-        os.kill(workers[0], number)
-    except ProcessLookupError:  # it has just ended
-        os.kill(process.pid, number)
-        return "parent"
-    return target
+    if target == "worker" and workers:
+        with suppress(ProcessLookupError):
+            os.kill(workers[-1], number)
+            return target
+    os.kill(process.pid, number)
+    return "parent"
 
 
 # ---------------------------------------------------------------- results
@@ -230,7 +230,7 @@ class Trials:
     ) -> None:
         """Count what a trial lost, changed or left behind."""
         # the results
-        found = results(folder / "out")
+        found = results(folder / "out") if (folder / "out").exists() else {}
         expected = self.expected[kind]
         missing = expected.keys() - found.keys()
         if codes[-1] != 0 or missing:
@@ -252,7 +252,11 @@ class Trials:
             self.fault(kind, target, "left behind", left)
 
     def run(self, num_kills: int) -> None:
+        shown = 0
         while (done := sum(self.kills.values())) < num_kills:
+            if done - shown >= SHOWN_EVERY:
+                print(self.table(), flush=True)
+                shown = done
             kind = self.random.choice(list(COMMANDS))
             kills = self.random.randint(1, KILLS_OF_A_TRIAL)
             self.trial(kind, min(kills, num_kills - done))

@@ -1923,15 +1923,15 @@ def test_a_reward_of_one_number_is_taken(reward: Any) -> None:
             {"reset": np.zeros(2)},
         ),
         (
-            "observation_space must be a Box of shape (K,)",
+            "observation_space of env must be a Box of shape (K,)",
             {"observations": gym.spaces.Dict({"x": Box(-1, 1, (2,))})},
         ),
         (
-            "observation_space must be a Box of shape (K,)",
+            "observation_space of env must be a Box of shape (K,)",
             {"observations": Discrete(5)},
         ),
         (
-            "observation_space must be a Box of shape (K,)",
+            "observation_space of env must be a Box of shape (K,)",
             {"observations": Box(0, 255, (4, 4, 3), np.uint8)},
         ),
         (

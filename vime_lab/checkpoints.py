@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import is_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -412,7 +412,8 @@ def claimed(checkpoint: Path, should_stop: Callable[[], bool]) -> Iterator[TextI
         # what a killed process left half written
         stem = glob.escape(checkpoint.stem)
         for left in checkpoint.parent.glob(f"{stem}.*{TEMPORARY}"):
-            left.unlink()
+            with suppress(OSError):
+                left.unlink()
         yield file
 
 

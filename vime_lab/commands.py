@@ -170,7 +170,11 @@ def claimed_folders(arguments: argparse.Namespace) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, descriptor)
-            if not locked(descriptor):
+            # some file systems can't lock a folder; each run also locks its checkpoint
+            free = True
+            with suppress(OSError):
+                free = locked(descriptor)
+            if not free:
                 busy = f"{folder} is in use by another command"
                 arguments.parser.reject(f"{busy}: choose another --out, or wait")
             remove_temporaries(folder)
@@ -181,7 +185,8 @@ def remove_temporaries(folder: Path) -> None:
     """Remove the results that a killed command left half written."""
     for name in {*RUN_FILES, *STUDY_FILES}:
         for left in folder.glob(f"{name}.[0-9]*{TEMPORARY}"):
-            left.unlink()
+            with suppress(OSError):
+                left.unlink()
 
 
 # ---------------------------------------------------------------- the plan of a run

@@ -8,12 +8,9 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-TYPE_CHECKING = False  # `typing` loads slowly
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Any
+from types import FrameType
 
 # ---------------------------------------------------------------- constants
 
@@ -26,7 +23,7 @@ REPEAT_SECONDS = 0.05  # until a lost Ctrl-C comes again
 
 
 @contextmanager
-def on_stop(handler: Callable[[int, Any], None]) -> Iterator[None]:
+def on_stop(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Make the signals that stop a command call the handler while the block runs.
 
     A signal that this process was started to ignore, as by nohup, is still ignored.
@@ -51,7 +48,7 @@ def lost_stops_repeated() -> Iterator[None]:
     """Repeat a KeyboardInterrupt that Python drops because a callback can't raise it."""
     before = sys.unraisablehook
 
-    def hook(lost: Any) -> None:
+    def hook(lost: sys.UnraisableHookArgs) -> None:
         if issubclass(lost.exc_type, KeyboardInterrupt):
             signal.setitimer(signal.ITIMER_REAL, REPEAT_SECONDS)
         else:

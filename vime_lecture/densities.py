@@ -167,7 +167,7 @@ class ContextTree:
                 continue
             own = self.log_estimate(node.counts, symbol)
             below = log_add(node.log_stay + own, node.log_split + below)  # C5
-        return below
+        return min(below, 0.0)  # the weights sum to 1 only to rounding
 
     def after(self, context: tuple[int, ...], symbol: int) -> ContextTree:
         """`update` without argument checks."""

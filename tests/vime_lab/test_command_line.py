@@ -40,7 +40,15 @@ WAITING = {
     "check": ["--exec", SILENT],
     "fuzz": ["--exec", SILENT],
 }
-# A study whose first process waits before it imports anything.
+# A figure that waits for its rows, and a study whose first process waits before it
+# imports anything.
+WAITING_FIGURE = """
+import sys
+from vime_lab import command_line, results
+
+results.read_curves = lambda folders: open('begun').read()
+sys.exit(command_line.main(sys.argv[1:]))
+"""
 WAITING_RUN = """
 import sys
 from vime_lab import command_line, processes
@@ -94,8 +102,7 @@ def test_manners_of_every_command(
     # Ctrl-C, SIGTERM and SIGHUP print one line
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         interrupted(command, number)
-        for path in (Path("begun"), Path("learning_curve.csv")):
-            path.unlink(missing_ok=True)
+        Path("begun").unlink()
 
     # the error names a missing package and the command that installs it
     if command in MISSING:
@@ -130,10 +137,11 @@ def begun(file: Path) -> bool:
 
 def interrupted(command: str, number: int) -> None:
     """Send a signal to the running command, and check its output."""
-    file = Path("learning_curve.csv" if command == "figure" else "begun")
-    if command in ("run", "figure"):
+    file = Path("begun")
+    scripts = {"run": WAITING_RUN, "figure": WAITING_FIGURE}
+    if command in scripts:
         os.mkfifo(file)
-    script = WAITING_RUN if command == "run" else TELLING
+    script = scripts.get(command, TELLING)
     words = [sys.executable, "-c", script, command, *WAITING[command]]
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(words, **pipes) as process:
@@ -155,7 +163,7 @@ def interrupted(command: str, number: int) -> None:
         assert lines[-1] == f"vime-ref: interrupted; {goes_on}"
     else:
         assert lines == ["", "vime-ref: interrupted"]
-        assert "numpy" in said
+        assert "numpy" in said or command == "figure"
 
 
 def test_ctrl_c_before_a_command_has_begun_takes_one_line(

@@ -118,12 +118,17 @@ def test_other_lost_errors_go_to_the_hook_before(monkeypatch):
     assert lost == [ArithmeticError]
 
 
-@pytest.mark.parametrize("number", STOPS)
+SWALLOWED = "raise ImportError('initialization failed')"
+
+
 @pytest.mark.parametrize(
-    "after", ["raise", "raise ImportError('initialization failed')"], ids=["", "error"]
-)
-@pytest.mark.parametrize(
-    "name", ["argparse", "numpy", "scipy", "vime_lab.studies.catalogue"]
+    ("name", "after", "number"),
+    [
+        ("argparse", "raise", signal.SIGINT),
+        ("numpy", "raise", signal.SIGTERM),
+        ("scipy", SWALLOWED, signal.SIGINT),
+        ("vime_lab.studies.catalogue", SWALLOWED, signal.SIGHUP),
+    ],
 )
 def test_a_stop_during_the_imports_prints_one_line(name, after, number, tmp_path):
     """Also if the import turns it into another error, as compiled modules do."""

@@ -337,6 +337,19 @@ def test_first_bits_against_their_closed_form_at_any_depth(depth: int) -> None:
     assert str(depth) in repr(model)
 
 
+def test_no_probability_is_above_1_by_rounding() -> None:
+    """A tiny α makes the next bit certain. Control: a node's weights sum to more than 1, in the last digit."""
+    tree = densities.ContextTree(3, alpha=1e-20)
+    sums = []
+    for _ in range(200):
+        tree = tree.update((0, 0, 0), 0)
+        assert -1e-12 < tree.log_prob((0, 0, 0), 0) <= 0.0
+        root = tree.root
+        assert root is not None
+        sums.append(densities.log_add(root.log_stay, root.log_split))
+    assert max(sums) > 0.0
+
+
 def test_rate_zero_is_not_the_schedule() -> None:
     steps = in_sequence(BITS * 2, 2)
     assert tree_probability(steps, densities.ContextTree(2)) != pytest.approx(

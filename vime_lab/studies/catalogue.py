@@ -101,7 +101,7 @@ def kept_study_result(job: StudyJob, checkpoint: Path) -> Result:
     state, _ = read_state(checkpoint, identity(job, study_code(job.study)))
     try:
         values = [(str(a), int(b), float(c)) for a, b, c in state["values"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         message = f"checkpoint {checkpoint} is not a study's: {error!r}"
         raise CheckpointError(message) from error
     return Result(job, rows_of(job, values), np.zeros((0, 2)))
