@@ -654,8 +654,8 @@ def step_env(
     return (
         check_observation(observation, env.observation_space, step),
         check_single(checked(reward, "reward", step), "reward", step),
-        check_end(terminated, "terminated", step),
-        check_end(truncated, "truncated", step),
+        check_end_flag(terminated, "terminated", step),
+        check_end_flag(truncated, "truncated", step),
     )
 
 
@@ -864,7 +864,7 @@ def check_single(values: Array, name: str, step: int) -> float:
     return float(values.item())
 
 
-def check_end(flag: Any, name: str, step: int) -> bool:
+def check_end_flag(flag: Any, name: str, step: int) -> bool:
     array = bnn.any_array(flag)
     if array.size != 1 or array.dtype.kind not in "biu":
         place = f"{name} at step {step}"

@@ -93,7 +93,7 @@ class SparseMountainCar(Continuous_MountainCarEnv):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """MountainCarContinuous-v0's step with the reward replaced: 1 at the goal, else 0."""
         check_started(self)
-        force = checked_action(action, (1,))
+        force = action_array(action, (1,))
         observation, _, terminated, truncated, info = super().step(force)
         reward = float(terminated)
         return observation, reward, terminated, truncated, info
@@ -243,7 +243,7 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
         """The observation (5,), the reward, and terminated if the cart has left the track; never truncated here."""
         check_started(self)
         assert self.state is not None
-        given = float(checked_action(action, (1,))[0])
+        given = float(action_array(action, (1,))[0])
         force = min(max(given, -MAX_FORCE), MAX_FORCE)
         self.state = cart_pole_step(self.state, force, STEP_SECONDS)
         observation = self._observation(self.state)
@@ -314,7 +314,7 @@ def checked_width(start_width: ArrayLike) -> NDArray[np.float64]:
     return width
 
 
-def checked_action(action: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+def action_array(action: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     """The action as an array: float32 stays, all else becomes float64.
 
     Raises ValueError unless it is of finite numbers and has this shape.

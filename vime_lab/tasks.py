@@ -249,7 +249,7 @@ def with_setting(settings: Any, name: str, value: Any) -> Any:
     # a setting of this dataclass
     if isinstance(value, list):
         value = tuple(value)
-    check_kind(name, value, old)
+    check_setting(name, value, old)
     return replace(settings, **{head: value})
 
 
@@ -386,7 +386,7 @@ def check_name(settings: Any, head: str, has_rest: bool, name: str) -> None:
         raise ValueError(f"setting must be one of {', '.join(known)}, got {name!r}")
 
 
-def check_kind(name: str, value: Any, old: Any) -> None:
+def check_setting(name: str, value: Any, old: Any) -> None:
     if name == "num_data":
         if value is None:  # the same number of entries
             return
