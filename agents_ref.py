@@ -341,7 +341,8 @@ class ValueFunction:
     def __call__(self, observations: Array) -> Array:
         shape = (None, self.layer_sizes[0])
         observations = check_array("observations", observations, shape)
-        inputs = (observations - self.observation_center) / self.observation_scale
+        centered = observations - self.observation_center
+        inputs = centered / self.observation_scale
         outputs = network(self.theta, inputs, self.layer_sizes)  # (N, 1)
         values = self.center + self.scale * outputs[:, 0]  # (N,)
         return check_finite("values", values)

@@ -14,7 +14,7 @@ from gymnasium.error import DependencyNotInstalled
 from gymnasium.utils import EzPickle
 
 from bnn_ref import check_choice, check_number
-from vime_gym.tasks import checked_action
+from vime_gym.tasks import action_array
 
 try:
     from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
@@ -56,7 +56,7 @@ class SparseHalfCheetah(HalfCheetahEnv):
 
     def step(self, action: Any) -> Any:
         """HalfCheetah-v5's step with the reward replaced: 1 beyond 5 m, else 0."""
-        torques = checked_action(action, (NUM_TORQUES,))
+        torques = action_array(action, (NUM_TORQUES,))
         robot: Any = super()
         observation, _, terminated, truncated, info = robot.step(torques)
         reward = float(info["x_position"] > CHEETAH_GOAL)
@@ -90,7 +90,7 @@ class Walker2D(Walker2dEnv):
 
     def step(self, action: Any) -> Any:
         """Walker2d-v5's step."""
-        torques = checked_action(action, (NUM_TORQUES,))
+        torques = action_array(action, (NUM_TORQUES,))
         robot: Any = super()
         observation, reward, terminated, truncated, info = robot.step(torques)
         return observation, float(reward), terminated, truncated, info

@@ -252,7 +252,7 @@ def read_state(
     """
     try:
         with archives.opened(path) as archive:
-            state = read_state(archive)
+            state = state_in(archive)
             check_identity(path, flat(state), own)
             archives.check_names(archive, [*shapes, "json"])
             return state, archives.read_arrays(archive, shapes)
@@ -263,7 +263,7 @@ def read_state(
         raise CheckpointError(shortened(f"checkpoint {path} is {error}")) from error
 
 
-def read_state(archive: ZipFile) -> dict[str, Any]:
+def state_in(archive: ZipFile) -> dict[str, Any]:
     """The parts of a checkpoint that are not arrays. Raises ValueError if they are none."""
     content = archives.read_arrays(archive, {"json": (None,)})["json"].tobytes()
     state = json.loads(content, parse_constant=float_of)
