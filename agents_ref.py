@@ -51,7 +51,7 @@ from vime_ref import (
     Bonus,
     action_size,
     check_batch,
-    check_hidden_sizes,
+    check_hidden,
     check_indices,
     curious_rewards,
     model_actions,
@@ -160,7 +160,8 @@ class CategoricalPolicy:
 
     def log_probs(self, observations: Array) -> Array:
         """log π(·|s), (N, A)."""
-        return log_softmax(scaled_network(self, self.theta, observations))  # (N, A)
+        logits = scaled_network(self, self.theta, observations)  # (N, A)
+        return log_softmax(logits)  # (N, A)
 
     def draw_noise(self, rng: Generator, num_rows: int) -> Array:
         check_draw(rng, num_rows)
@@ -233,7 +234,7 @@ def policy_init(
     """
     observation_size = check_count("observation_size", observation_size)
     num_actions = action_size(action_space)
-    sizes = (observation_size, *check_hidden_sizes(hidden_sizes), num_actions)
+    sizes = (observation_size, *check_hidden(hidden_sizes), num_actions)
     check_kind("rng", rng, Generator)
 
     # The scale of the observations.
@@ -342,7 +343,8 @@ class ValueFunction:
         observations = check_array("observations", observations, shape)
         inputs = (observations - self.observation_center) / self.observation_scale
         outputs = network(self.theta, inputs, self.layer_sizes)  # (N, 1)
-        return check_finite("values", self.center + self.scale * outputs[:, 0])  # (N,)
+        values = self.center + self.scale * outputs[:, 0]  # (N,)
+        return check_finite("values", values)
 
 
 def value_init(
@@ -350,7 +352,7 @@ def value_init(
 ) -> ValueFunction:
     """V = 0 everywhere, until it is fitted."""
     observation_size = check_count("observation_size", observation_size)
-    sizes = (observation_size, *check_hidden_sizes(hidden_sizes), 1)
+    sizes = (observation_size, *check_hidden(hidden_sizes), 1)
     check_kind("rng", rng, Generator)
     theta = network_init(sizes, rng)
     center = onp.zeros(observation_size)
@@ -416,7 +418,7 @@ def policy_gradient_step(
     """
     check_positive("learning_rate", learning_rate, ())
     check_number("entropy_weight", entropy_weight)
-    advantages = check_path(policy, observations, advantages)
+    advantages = check_policy_rows(policy, observations, advantages)
 
     def objective(theta: Array) -> Array:
         new = replace(policy, theta=theta)
@@ -447,7 +449,7 @@ def trpo_step(
     iterations are rllab's, which it used. One row in fisher_every enters the curvature:
     fewer rows cost accuracy of direction and length, not the bound. [TRPO] appendix C.
     """
-    advantages = check_path(policy, observations, advantages)
+    advantages = check_policy_rows(policy, observations, advantages)
     fisher_every = check_count("fisher_every", fisher_every)
     backtracks = check_count("backtracks", backtracks)
     old_log_prob = policy.log_prob(observations, actions)
@@ -508,7 +510,8 @@ def natural_step(
     direction, _ = cg(fisher, gradient, rtol=1e-10, maxiter=iterations)
 
     # Its length.
-    curvature = check_finite("curvature", direction @ fisher.matvec(direction))
+    curvature = direction @ fisher.matvec(direction)
+    check_finite("curvature", curvature)
     if curvature < onp.finfo(float).tiny:
         return onp.zeros(len(theta))
     return onp.sqrt(2.0 * max_kl / curvature) * direction  # A8
@@ -625,9 +628,8 @@ def rollout(
 def environment_action(action: Array, space: Space[Any]) -> Any:
     """The action as the environment takes it, from the policy's."""
     if isinstance(space, Discrete):
-        return int(
-            check_indices("actions", action[None], int(space.n))[0] + space.start
-        )
+        indices = check_indices("actions", action[None], int(space.n))
+        return int(indices[0] + space.start)
     return model_actions(action[None], space)[0].astype(space.dtype)
 
 
@@ -652,8 +654,8 @@ def step_env(
     return (
         check_observation(observation, env.observation_space, step),
         check_single(checked(reward, "reward", step), "reward", step),
-        check_ended(terminated, "terminated", step),
-        check_ended(truncated, "truncated", step),
+        check_end(terminated, "terminated", step),
+        check_end(truncated, "truncated", step),
     )
 
 
@@ -669,7 +671,8 @@ def curiosity(
     """r̃ (N,), raw gains (N,), new history."""
     check_methods("bonus", bonus, "reward", "update")
     batch = check_batch(batch)
-    gains = check_array("gains", bonus.reward(batch, rng), batch.rewards.shape)
+    gains = bonus.reward(batch, rng)
+    gains = check_array("gains", gains, batch.rewards.shape)
     normalized = gains
     if check_flag("normalize", normalize):
         normalized, history = normalize_gains(gains, history)
@@ -716,7 +719,7 @@ def check_fraction(name: str, value: float) -> float:
     return check_number(name, value, 0.0, 1.0)
 
 
-def check_per_dimension(name: str, values: Any, size: int) -> Array:
+def check_each(name: str, values: Any, size: int) -> Array:
     """Finite numbers, () or (size,)."""
     array = check_array(name, values)
     return check_array(name, array, (size,) if array.ndim else ())
@@ -734,7 +737,7 @@ def check_policy(policy: Any, num_more: int = 0) -> tuple[int, ...]:
     """`check_network`, and the scale of the observations."""
     sizes = check_network(policy, num_more)
     name = "observation_scale"
-    scale = check_per_dimension(name, policy.observation_scale, sizes[0])
+    scale = check_each(name, policy.observation_scale, sizes[0])
     set_fields(policy, observation_scale=check_positive(name, scale))
     return sizes
 
@@ -745,8 +748,8 @@ def check_gaussian(policy: GaussianPolicy) -> None:
     check_policy(policy, num_actions)
 
     # What turns the network's outputs into actions.
-    center = check_per_dimension("action_center", policy.action_center, num_actions)
-    scale = check_per_dimension("action_scale", policy.action_scale, num_actions)
+    center = check_each("action_center", policy.action_center, num_actions)
+    scale = check_each("action_scale", policy.action_scale, num_actions)
     check_positive("action_scale", scale)
     set_fields(policy, action_center=center, action_scale=scale)
 
@@ -785,7 +788,7 @@ def check_agent_settings(settings: AgentSettings) -> None:
     )
 
 
-def check_path(policy: Any, observations: Array, advantages: Array) -> Array:
+def check_policy_rows(policy: Any, observations: Array, advantages: Array) -> Array:
     """Advantages (N,) for as many rows as there are observations."""
     check_methods("policy", policy, "log_prob")
     rows = check_array("observations", observations, (None, None))
@@ -824,7 +827,8 @@ def check_env(env: Env[Any, Any]) -> None:
     if not isinstance(space, Box) or len(space.shape) != 1:
         advice = "wrap the environment in gymnasium.wrappers.FlattenObservation"
         raise ValueError(
-            f"observation_space of env must be a Box of shape (K,), got {space}: {advice}"
+            "observation_space of env must be a Box of shape (K,), "
+            f"got {space}: {advice}"
         )
     action_size(env.action_space)
 
@@ -855,14 +859,18 @@ def checked(values: Any, name: str, step: int) -> Array:
 
 def check_single(values: Array, name: str, step: int) -> float:
     if values.size != 1:
-        raise ValueError(f"{name} at step {step} must be one number, got {values}")
+        place = f"{name} at step {step}"
+        raise ValueError(f"{place} must be one number, got {values}")
     return float(values.item())
 
 
-def check_ended(flag: Any, name: str, step: int) -> bool:
+def check_end(flag: Any, name: str, step: int) -> bool:
+    if isinstance(flag, bool):
+        return flag
     array = bnn.any_array(flag)
     if array.size != 1 or array.dtype.kind not in "biu":
-        raise ValueError(f"{name} at step {step} must be true or false, got {flag!r}")
+        place = f"{name} at step {step}"
+        raise ValueError(f"{place} must be true or false, got {flag!r}")
     return bool(array.item())
 
 

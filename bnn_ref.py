@@ -615,6 +615,8 @@ def read_only(values: Array) -> Array:
 
 
 FLOAT = onp.dtype(float64)
+MOMENTS = ("mu_q", "sigma_q", "mu_p", "sigma_p")
+Shape = tuple[int | None, ...]  # None is any length
 
 
 def any_array(values: Any) -> NDArray[Any]:
@@ -636,7 +638,8 @@ def floats(name: str, values: Any) -> Array:
     array = any_array(values)
     if array.dtype.kind not in "fiu":
         got = f"{type(values).__name__} of {array.dtype}"
-        raise ValueError(f"{name} must be an array of real numbers, got {got}")
+        wanted = "an array of real numbers"
+        raise ValueError(f"{name} must be {wanted}, got {got}")
     with onp.errstate(over="ignore"):  # what float64 can't hold is rejected as infinite
         return onp.asarray(array, dtype=float64, order="C")
 
@@ -644,14 +647,13 @@ def floats(name: str, values: Any) -> Array:
 def set_fields(state: Any, **fields: Any) -> None:
     """Set fields of a frozen dataclass; arrays become read-only copies."""
     for name, value in fields.items():
-        array = isinstance(value, onp.ndarray)
-        object.__setattr__(state, name, read_only(value) if array else value)
+        if isinstance(value, onp.ndarray):
+            value = read_only(value)
+        object.__setattr__(state, name, value)
 
 
-def check_array(
-    name: str, values: Any, shape: tuple[int | None, ...] | None = None
-) -> Array:
-    """The values as a finite float64 array of this shape; None is any length, or shape.
+def check_array(name: str, values: Any, shape: Shape | None = None) -> Array:
+    """The values as a finite float64 array of this shape, or of any.
 
     Accepts lists and any real dtype; what autograd traces passes as it is.
     """
@@ -661,7 +663,7 @@ def check_array(
     return check_finite(name, array)
 
 
-def check_shape(name: str, array: Array, shape: tuple[int | None, ...]) -> None:
+def check_shape(name: str, array: Array, shape: Shape) -> None:
     given = array.shape
     wanted = shape
     if len(shape) == len(given):
@@ -682,9 +684,7 @@ def check_finite(name: str, values: Any) -> Any:
     raise ValueError(f"{name} must be finite, got {array[where]}{at}")
 
 
-def check_positive(
-    name: str, values: Any, shape: tuple[int | None, ...] | None = None
-) -> Array:
+def check_positive(name: str, values: Any, shape: Shape | None = None) -> Array:
     """`check_array` of values that must be > 0."""
     array = values if isbox(values) else floats(name, values)
     number = value_of(array)
@@ -714,11 +714,12 @@ def check_not_negative(name: str, value: Any) -> float:
 def check_count(name: str, value: Any, minimum: int = 1) -> int:
     """The value as a Python int of at least `minimum`."""
     try:
-        whole = None if isinstance(value, bool | onp.bool_) else index(value)
+        whole = index(value)
     except TypeError:
-        whole = None
-    if whole is None or whole < minimum:
-        raise ValueError(f"{name} must be a whole number >= {minimum}, got {value!r}")
+        whole = minimum - 1
+    if whole < minimum or isinstance(value, bool):
+        wanted = f"a whole number >= {minimum}"
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
     return whole
 
 
@@ -729,14 +730,15 @@ def check_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def check_flags(name: str, values: Any, shape: tuple[int | None, ...]) -> Array:
+def check_flags(name: str, values: Any, shape: Shape) -> Array:
     """An array of bools of this shape, from bools or from numbers that are 0 or 1."""
     array = any_array(values)
     if array.dtype != bool:
         array = check_array(name, values)
     check_shape(name, array, shape)
     if not onp.isin(array, (0, 1)).all():
-        raise ValueError(f"{name} must be true or false, got {onp.unique(array)}")
+        got = onp.unique(array)
+        raise ValueError(f"{name} must be true or false, got {got}")
     return array.astype(bool)
 
 
@@ -808,11 +810,9 @@ def check_pair(
     # Their shapes agree.
     sizes = [onp.shape(value_of(values))[-1:] for values in moments]
     if sizes[0] == () or len(set(sizes)) > 1:
-        names = "mu_q, sigma_q, mu_p and sigma_p"
+        names = ", ".join(MOMENTS)
         raise ValueError(f"{names} must have the same last axis, got {sizes}")
-    check_broadcast(
-        mu_q=moments[0], sigma_q=moments[1], mu_p=moments[2], sigma_p=moments[3]
-    )
+    check_broadcast(**dict(zip(MOMENTS, moments)))
     return moments
 
 
@@ -822,14 +822,16 @@ def check_broadcast(**arrays: Array) -> None:
         onp.broadcast_shapes(*shapes)
     except ValueError:
         names = ", ".join(arrays)
-        raise ValueError(f"{names} must have shapes that agree, got {shapes}") from None
+        text = f"{names} must have shapes that agree, got {shapes}"
+        raise ValueError(text) from None
 
 
 def check_sizes(layer_sizes: Sizes, name: str = "layer_sizes") -> tuple[int, ...]:
     """The units of each layer, as a tuple of Python ints."""
     listed = isinstance(layer_sizes, Sequence) or onp.ndim(layer_sizes) == 1
     if not listed or len(layer_sizes) < 2:
-        raise ValueError(f"{name} must name inputs and outputs, got {layer_sizes!r}")
+        got = repr(layer_sizes)
+        raise ValueError(f"{name} must name inputs and outputs, got {got}")
     return tuple(check_count(name, size) for size in layer_sizes)
 
 
@@ -839,8 +841,10 @@ def check_adam(name: str, state: Any, shape: tuple[int, ...]) -> AdamState:
     mean = check_array(f"{name}.mean", state.mean, shape)
     square = check_array(f"{name}.square", state.square, shape)
     if (square < 0).any():
-        raise ValueError(f"{name}.square must be >= 0, got min {square.min()}")
-    return AdamState(mean, square, check_count(f"{name}.num_steps", state.num_steps, 0))
+        least = square.min()
+        raise ValueError(f"{name}.square must be >= 0, got min {least}")
+    num_steps = check_count(f"{name}.num_steps", state.num_steps, 0)
+    return AdamState(mean, square, num_steps)
 
 
 def check_eps(eps: Array, size: int) -> Array:
@@ -855,6 +859,7 @@ def check_eps(eps: Array, size: int) -> Array:
 
 def check_zeta(zeta: Zeta, num_rows: int, layer_sizes: Sizes) -> list[Array]:
     """The noise as arrays (S, N, O), one per layer."""
+    # One array per layer.
     units = check_sizes(layer_sizes)[1:]
     if not isinstance(zeta, list | tuple):
         got = f"an array {onp.shape(zeta)}"
@@ -863,6 +868,8 @@ def check_zeta(zeta: Zeta, num_rows: int, layer_sizes: Sizes) -> list[Array]:
         raise ValueError(
             f"zeta must have one array per layer, {len(units)}, got {len(zeta)}"
         )
+
+    # The first one tells the number of samples.
     first = check_array("zeta", zeta[0], (None, num_rows, units[0]))
     samples = check_count("samples in zeta", len(first))
     return [

@@ -475,9 +475,12 @@ def pool_statistics(pool: ReplayPool, action_space: Space[Any]) -> tuple[Array, 
     A dimension that never varied, or by rounding only, is divided by 1; one-hot actions
     are left as they are.
     """
+    # A pool of this space, with a row at least.
     bnn.check_kind("pool", pool, ReplayPool)
     check_count("rows of pool", len(pool))
     check_array("pool.actions", pool.actions, (None, action_size(action_space)))
+
+    # One-hot actions keep their units.
     rows = np.concatenate([pool.observations, pool.actions], axis=1)  # (n, K + A)
     center = rows.mean(axis=0)  # (K + A,)
     scale = spread(rows)
@@ -486,7 +489,9 @@ def pool_statistics(pool: ReplayPool, action_space: Space[Any]) -> tuple[Array, 
         num_observed = pool.observations.shape[1]
         center[num_observed:] = 0.0
         scale[num_observed:] = 1.0
-    return check_finite("mean of pool", center), check_finite("spread of pool", scale)
+    check_finite("mean of pool", center)
+    check_finite("spread of pool", scale)
+    return center, scale
 
 
 # ------------------------------------------------------------ bonuses
@@ -632,30 +637,31 @@ class Vime:
 
     def model_rows(self, batch: Batch) -> tuple[Array, Array, Array]:
         """The batch's columns as the pool stores them; ValueError unless finite."""
+        bnn.check_kind("batch", batch, Batch)
+        num_observed = self.pool.observations.shape[1]
+        check_array("observations", batch.observations, (None, num_observed))
         batch = check_batch(batch)
-        shape = (len(batch.rewards), self.pool.observations.shape[1])
-        check_array("observations", batch.observations, shape)
         actions = model_actions(batch.actions, self.action_space)
-        check_array("actions", actions, (shape[0], None))
         return batch.observations, actions, batch.next_observations
 
     def normalized(
         self, observations: Array, actions: Array, next_observations: Array
     ) -> tuple[Array, Array]:
         """The model's inputs (N, K + A) and targets (N, K)."""
+        # The rows agree with each other and with the pool.
         num_observed = self.pool.observations.shape[1]
-        observations = check_array("observations", observations, (None, num_observed))
-        num_rows = len(observations)
         num_actions = len(self.center) - num_observed
-        actions = check_array("actions", actions, (num_rows, num_actions))
-        following = check_array(
-            "next_observations", next_observations, observations.shape
-        )
-        raw = np.concatenate([observations, actions], axis=1)  # (N, K + A)
+        shape = (None, num_observed)
+        s = check_array("observations", observations, shape)
+        a = check_array("actions", actions, (len(s), num_actions))
+        s_next = check_array("next_observations", next_observations, s.shape)
+
+        # In units of the pool's spread.
+        raw = np.concatenate([s, a], axis=1)  # (N, K + A)
         inputs = (raw - self.center) / self.scale
         center = self.center[:num_observed]
         scale = self.scale[:num_observed]
-        return inputs, (following - center) / scale
+        return inputs, (s_next - center) / scale
 
 
 def vime_init(
@@ -723,13 +729,16 @@ def check_indices(name: str, indices: Array, count: int) -> NDArray[np.int64]:
 
 def check_batch(batch: Any) -> Batch:
     """The batch with float64 arrays and flags, whose rows agree."""
+    # The numbers of rows and columns.
     bnn.check_kind("batch", batch, Batch)
     rewards = check_array("rewards", batch.rewards, (None,))
     rows = rewards.shape
     observations = check_array("observations", batch.observations, (*rows, None))
     shape = observations.shape
     actions = check_array("actions", batch.actions)
-    check_array("actions", actions, (*rows, *actions.shape[1:]))
+    bnn.check_shape("actions", actions, (*rows, *actions.shape[1:]))
+
+    # The other columns have as many.
     return Batch(
         observations,
         actions,
@@ -758,7 +767,10 @@ def check_vime(bonus: Vime) -> None:
 
 def check_pool(pool: ReplayPool) -> None:
     """Convert the pool's fields, and check that its columns have as many rows."""
-    columns = [check_array(*each, (None, None)) for each in zip(COLUMNS, pool.columns)]
+    columns = [
+        check_array(name, values, (None, None))
+        for name, values in zip(COLUMNS, pool.columns)
+    ]
     check_array(COLUMNS[2], columns[2], (None, columns[0].shape[1]))
     lengths = [len(values) for values in columns]
     if len(set(lengths)) > 1:
@@ -771,7 +783,7 @@ def check_pool(pool: ReplayPool) -> None:
     bnn.set_fields(pool, capacity=capacity)
 
 
-def check_hidden_sizes(sizes: Sizes) -> tuple[int, ...]:
+def check_hidden(sizes: Sizes) -> tuple[int, ...]:
     """The units of the hidden layers, as Python ints; there may be none."""
     if not isinstance(sizes, list | tuple):
         raise ValueError(f"hidden_sizes must be a tuple, got {sizes!r}")
@@ -781,16 +793,16 @@ def check_hidden_sizes(sizes: Sizes) -> tuple[int, ...]:
 def check_settings(settings: VimeSettings) -> None:
     """Convert the numbers of the settings, and check all of them."""
     # Numbers.
-    numbers: dict[str, Any] = {
-        "hidden_sizes": check_hidden_sizes(settings.hidden_sizes)
-    }
-    for name in ("num_samples", "batch_size", "capacity", "min_rows", "num_updates"):
-        least = 0 if name == "num_updates" else 1
-        numbers[name] = check_count(name, getattr(settings, name), least)
+    numbers: dict[str, Any] = {"hidden_sizes": check_hidden(settings.hidden_sizes)}
+    numbers["num_updates"] = check_count("num_updates", settings.num_updates, 0)
+    for name in ("num_samples", "batch_size", "capacity", "min_rows"):
+        numbers[name] = check_count(name, getattr(settings, name))
     for name in ("likelihood_sigma", "prior_sigma", "step_size", "learning_rate"):
-        numbers[name] = float(check_positive(name, getattr(settings, name), ()))
+        value = check_positive(name, getattr(settings, name), ())
+        numbers[name] = float(value)
     if settings.num_data is not None:
-        numbers["num_data"] = float(check_positive("num_data", settings.num_data, ()))
+        value = check_positive("num_data", settings.num_data, ())
+        numbers["num_data"] = float(value)
     bnn.set_fields(settings, **numbers)
 
     # Choices.

@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import os
 import shlex
+import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -139,6 +142,22 @@ def assert_rest_is_good(report: Report, operation: str = "softplus") -> None:
     rest = [each.status for each in report.outcomes if each.operation != operation]
     assert len(rest) == len(CASES) - NUMBER_OF[operation]
     assert set(rest) <= {"passed", "refused"}, report
+
+
+def alive(pid: int) -> bool:
+    """Whether the process still runs after a moment to exit; a zombie does not."""
+    for _ in range(100):
+        try:
+            state = subprocess.run(
+                ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True
+            ).stdout.strip()
+        except FileNotFoundError:
+            os.kill(pid, 0)
+            state = "?"
+        if not state or state.startswith("Z"):
+            return False
+        time.sleep(0.02)
+    return True
 
 
 PROGRAM = """

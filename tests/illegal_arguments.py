@@ -1113,6 +1113,7 @@ TABLE: dict[str, dict[str, Given]] = {
         "dtype": choice("f64"),
         "strict": flag(False),
         "timeout": above_zero(10.0),
+        "memory": count(None, legal=("None",), most=2**24),
         "vectors": choice(None, ("None",)),
         "examples": count(1),
         "seed": count(0, 0),

@@ -1486,7 +1486,10 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
         lambda: call_elbo(np.ones((0, 1)), np.ones((0, 1))),
     ),
     ("num_data must be > 0 and finite", lambda: call_elbo(num_data=0)),
-    ("must have the same last axis", lambda: call_elbo(prior=DiagNormal(A1, A1))),
+    (
+        "prior.mu must have shape (2,), got (1,)",
+        lambda: call_elbo(prior=DiagNormal(A1, A1)),
+    ),
     ("inputs must be finite", lambda: call_fit(inputs=np.full((3, 1), NAN))),
     ("same number of rows", lambda: call_fit(targets=np.ones((2, 1)))),
     (

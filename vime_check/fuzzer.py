@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,8 @@ import numpy as np
 
 from vime_check.cases import OPERATIONS
 from vime_check.errors import by_name, difference, listed
-from vime_check.judge import Vector, Wrong, load_vectors, outcome_of, selected
+from vime_check.files import Vector, Wrong
+from vime_check.judge import MAX_BREAKS, NOT_TRIED, load_vectors, outcome_of, selected
 from vime_check.mistakes import MOST_NOISE, NOISE, noise_band
 from vime_check.operations import (
     MARGIN,
@@ -29,8 +30,17 @@ from vime_check.operations import (
     Operation,
     rounded,
 )
-from vime_check.programs import Answer, Peer, ProtocolError, UsageError, peer_of
-from vime_check.wire import Arrays, Inputs, decode_inputs, decode_outputs, encode, shown
+from vime_check.programs import Peer, ProtocolError, checked_whole, peer_of
+from vime_check.serving import Answer
+from vime_check.wire import (
+    Arrays,
+    Inputs,
+    UsageError,
+    decode_inputs,
+    decode_outputs,
+    encode,
+    shown,
+)
 
 # ---------------------------------------------------------------- constants
 
@@ -81,12 +91,16 @@ class FuzzReport:
         skipped = [each.operation for each in self.findings if each.status == "skipped"]
         if len(skipped) > 1:
             lines.append(f"skipped: {listed(skipped)}")
+        left = [each for each in self.findings if each.message.startswith(NOT_TRIED)]
         for finding in self.findings:
-            if finding.status == "skipped" and len(skipped) > 1:
+            if finding in left or (finding.status == "skipped" and len(skipped) > 1):
                 continue
             lines.append(f"{finding.operation}: {finding.status}, {finding.message}")
             if finding.case:
                 lines.append(json.dumps(finding.case, ensure_ascii=False))
+        if left:
+            names = listed([each.operation for each in left])
+            lines.append(f"{names}: errored, {left[0].message}")
         return "\n".join(lines)
 
 
@@ -232,6 +246,7 @@ class Trial:
     peer: Peer
     sample: Vector  # defines how errors are measured
     compared: int = 0
+    answers: int = 0
     skipped: str = "no inputs that the reference accepts"
     seen: tuple[Drawn, Answer] | None = None
 
@@ -247,6 +262,7 @@ class Trial:
             answer = self.peer.ask(vector.operation, inputs)
         except ProtocolError as error:
             raise StopSearch(str(error), vector) from error
+        self.answers += 1
         if "skipped" in answer:
             self.skipped = shown(str(answer["skipped"]))
             return False
@@ -286,21 +302,49 @@ def fuzz(
     seed: int = 0,
     dtype: str = "f64",
     timeout: float = 10.0,
+    memory: int | None = None,
     vectors: Path | str | None = None,
 ) -> FuzzReport:
     """Draw inputs for each operation, compare with the reference, and shrink the first disagreement.
 
     A disagreement is an error above FACTOR times the tolerance of the cases.
-    Arguments are those of `check`, except that `only` holds families and operations.
-    Raises UsageError if Hypothesis is missing.
+    examples: the number of inputs for each operation.
+    seed: the seed of the inputs.
+    The other arguments are those of `check`, except that `only` holds families and operations.
+    Raises UsageError if Hypothesis is missing or an argument is invalid.
     """
+    examples = checked_whole("examples", examples, 1)
+    seed = checked_whole("seed", seed, 0)
     if importlib.util.find_spec("hypothesis") is None:
         raise UsageError("fuzz needs hypothesis: pip install hypothesis")
     chosen = selected(load_vectors(vectors, dtype), only)
     samples = {vector.operation: vector for vector in chosen}
-    with peer_of(impl, command, dtype, timeout) as peer:
-        found = [search(Trial(peer, v), examples, seed) for v in samples.values()]
+    unknown = [name for name in samples if name not in OPERATIONS]
+    if unknown:
+        raise UsageError(f"vectors: unknown operations: {shown(listed(unknown))}")
+
+    with peer_of(impl, command, dtype, timeout, memory) as peer:
+        found = findings(peer, samples.values(), examples, seed)
         return FuzzReport(peer.name, tuple(found))
+
+
+def findings(
+    peer: Peer, samples: Iterable[Vector], examples: int, seed: int
+) -> Iterator[Finding]:
+    """The finding for each operation; after some without any answer, a program is not asked again."""
+    broken: list[str] = []  # operations in a row
+    for sample in samples:
+        operation = sample.operation
+        if len(broken) == MAX_BREAKS:
+            message = f"{NOT_TRIED}the program broke on {listed(broken)}"
+            yield Finding(operation, "errored", message, None)
+            continue
+
+        trial = Trial(peer, sample)
+        finding = search(trial, examples, seed)
+        silent = finding.status == "errored" and not trial.answers
+        broken = [*broken, operation] if silent else []
+        yield finding
 
 
 def search(trial: Trial, examples: int, seed: int) -> Finding:

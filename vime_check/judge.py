@@ -10,24 +10,26 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vime_check.errors import Error, difference, listed
+from vime_check.errors import difference, listed
+from vime_check.files import Vector, vectors_of_file
 from vime_check.programs import (
-    Answer,
     Peer,
     ProtocolError,
     StartError,
-    UsageError,
+    checked_flag,
+    checked_text,
     peer_of,
 )
+from vime_check.serving import Answer
 from vime_check.wire import (
     DTYPES,
     VECTORS,
     Arrays,
-    Inputs,
+    UsageError,
     decode_outputs,
     encode,
     shown,
@@ -35,40 +37,17 @@ from vime_check.wire import (
 
 # ---------------------------------------------------------------- constants
 
-MAX_BREAKS = 3  # consecutive failures of one operation or of the start
+# Cases without an answer, after which the checker stops asking: of one operation or of the start in a row, of all
+# operations in a row, and altogether.
+MAX_BREAKS = 3
+MAX_SILENT = 9
+MAX_TOTAL = 30
+NOT_TRIED = "not tried, because "
 # InputMutation, if a file has no note for it.
 IN_PLACE = "the caller's arrays are changed in place"
 STATUSES = ("passed", "failed", "refused", "lenient", "skipped", "errored")
 
 # ---------------------------------------------------------------- types
-
-
-class Wrong(NamedTuple):
-    """A known mistake's output, and the range of errors relative to it that shows the mistake.
-
-    A mistake that causes rounding noise has the correct output and a minimum error.
-    """
-
-    name: str
-    output: Arrays
-    most: float
-    least: float = 0.0
-
-
-class Vector(NamedTuple):
-    """A case with its file's data on the operation; outputs are decoded, inputs are in JSON types."""
-
-    id: str
-    operation: str
-    family: str
-    dtype: str
-    inputs: Inputs
-    why: str  # reason why inputs are invalid; empty if they are valid
-    output: Arrays
-    wrong: tuple[Wrong, ...]
-    error: Error
-    tolerance: float
-    notes: dict[str, dict[str, str]]  # notes of the known mistakes
 
 
 class Outcome(NamedTuple):
@@ -152,7 +131,9 @@ class Report:
             counts = {name: found[each.operation, name] for name in each.mistakes}
             mistake = max(counts, key=counts.__getitem__, default="")
             message = "" if mistake else each.message
-            groups[each.operation, mistake, message].append(each)
+            # What was not tried is one line for all operations.
+            whole = message.startswith(NOT_TRIED)
+            groups["" if whole else each.operation, mistake, message].append(each)
         return [group_line(mistake, group) for (_, mistake, _), group in groups.items()]
 
     def table(self) -> str:
@@ -300,64 +281,30 @@ def mistake_text(vector: Vector, name: str) -> str:
 
 
 def load_vectors(folder: Path | str | None, dtype: str) -> list[Vector]:
-    """The cases of all files in the folder that apply to the dtype."""
-    if dtype not in DTYPES:
-        raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    """The cases of all files in the folder that apply to the dtype. Raises UsageError if a file is invalid."""
+    if dtype not in [*DTYPES]:
+        got = shown(repr(dtype), 60)
+        raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {got}")
+    if not isinstance(folder, Path | str | None):
+        got = shown(repr(folder), 60)
+        raise UsageError(f"vectors must be a folder of JSON files, got {got}")
 
     # Its files, except the schema.
-    folder = Path(folder or VECTORS)
+    folder = VECTORS if folder is None else Path(folder)
     files = [
         path for path in sorted(folder.glob("*.json")) if path.name != "schema.json"
     ]
     if not files:
-        raise UsageError(f"no vectors in {folder}")
-    return [
-        vector
-        for path in files
-        for vector in vectors_of(json.loads(path.read_text("utf-8")), dtype)
-    ]
-
-
-def vectors_of(content: dict[str, Any], dtype: str) -> Iterator[Vector]:
-    """The cases of a file that apply to the dtype."""
-    for case in content["cases"]:
-        if dtype in case["dtypes"]:
-            operation = case["operation"]
-            tolerance = content["tolerances"][operation][dtype]["tolerance"]
-            tolerance = case.get("tolerance", {}).get(dtype, tolerance)
-            output = decode_outputs(case["output"]) if "output" in case else {}
-
-            yield Vector(
-                id=case["id"],
-                operation=operation,
-                family=content["family"],
-                dtype=dtype,
-                inputs=case["inputs"],
-                why=case.get("why", ""),
-                output=output,
-                wrong=tuple(wrong_of(case, dtype, output, tolerance)),
-                error=content["error"][operation],
-                tolerance=tolerance,
-                notes=content["notes"],
-            )
-
-
-def wrong_of(
-    case: dict[str, Any], dtype: str, right: Arrays, tolerance: float
-) -> Iterator[Wrong]:
-    """The outputs of a case's known mistakes; a rounding-noise mistake has a band of errors instead."""
-    for name, variants in case.get("wrong", {}).items():
-        for entry in variants if isinstance(variants, list) else [variants]:
-            if dtype in entry:
-                band = entry[dtype]
-                yield Wrong(name, right, band["error_to"], band["error_from"])
-            elif "output" in entry:
-                output = decode_outputs(entry["output"])
-                yield Wrong(name, output, entry.get("tolerance", tolerance))
+        raise UsageError(shown(f"vectors: no vectors in {folder}"))
+    found = [vector for path in files for vector in vectors_of_file(path, dtype)]
+    if not found:
+        raise UsageError(shown(f"vectors: no cases of {dtype} in {folder}"))
+    return found
 
 
 def selected(vectors: Sequence[Vector], only: str | None) -> list[Vector]:
     """The vectors whose operation, family or id is among the comma-separated names; all if no names are given."""
+    checked_text("only", only)
     if only is None:
         return list(vectors)
     names = {name.strip() for name in only.split(",")}
@@ -387,6 +334,7 @@ def check(
     dtype: str = "f64",
     strict: bool = False,
     timeout: float = 10.0,
+    memory: int | None = None,
     vectors: Path | str | None = None,
 ) -> Report:
     """Check a Python implementation, a command's program, or the reference itself against the cases.
@@ -394,41 +342,73 @@ def check(
     impl: "module" or "module:object".
     only: comma-separated families, operations or ids.
     timeout: seconds per case.
+    memory: MiB of address space for the program; None for no limit.
     vectors: a folder to use instead of the project's own vectors.
-    Raises UsageError, a ValueError, if an argument names something that does not exist.
+    Raises UsageError, a ValueError, if an argument is invalid.
     """
+    checked_flag("strict", strict)
     cases = selected(load_vectors(vectors, dtype), only)
-    with peer_of(impl, command, dtype, timeout) as peer:
+    with peer_of(impl, command, dtype, timeout, memory) as peer:
         return Report(peer.name, dtype, strict, tuple(run_cases(peer, cases)))
 
 
 def run_cases(peer: Peer, cases: Iterable[Vector]) -> Iterator[Outcome]:
-    """The outcome of each case; an operation that breaks three times in a row is not tried again."""
-    breaks: Counter[str] = Counter()
-    started = False
+    """The outcome of each case; a program that only breaks is not asked again."""
+    breaks = Breaks()
     for vector in cases:
         operation = vector.operation
         outcome = Outcome(vector.id, operation, "errored")
 
         # Cases that are not tried.
-        if breaks["start"] >= (MAX_BREAKS if started else 1):
-            message = "not tried, because the implementation did not start"
-            yield outcome._replace(message=message)
-            continue
-        if breaks[operation] >= MAX_BREAKS:
-            message = f"not tried after {MAX_BREAKS} errors in a row of {operation}"
-            yield outcome._replace(message=message)
+        reason = breaks.reason(operation)
+        if reason:
+            yield outcome._replace(message=reason)
             continue
 
         try:
             outcome = outcome_of(vector, peer.ask(operation, vector.inputs))
-            started = True
-            breaks["start"] = 0
-            breaks[operation] = 0
+            breaks.answered(operation)
         except ProtocolError as error:
-            breaks["start" if isinstance(error, StartError) else operation] += 1
+            breaks.broke(operation, isinstance(error, StartError))
             outcome = outcome._replace(message=str(error))
         yield outcome
+
+
+@dataclass
+class Breaks:
+    """Cases without an answer, which limit how long a broken program is asked."""
+
+    started: bool = False
+    starts: int = 0  # in a row
+    silent: int = 0  # in a row, of all operations
+    total: int = 0
+    row: Counter[str] = field(default_factory=Counter)  # of each operation in a row
+    all: Counter[str] = field(default_factory=Counter)  # of each operation
+
+    def answered(self, operation: str) -> None:
+        self.started = True
+        self.starts = 0
+        self.silent = 0
+        self.row[operation] = 0
+
+    def broke(self, operation: str, at_start: bool) -> None:
+        self.silent += 1
+        self.total += 1
+        if at_start:
+            self.starts += 1
+        else:
+            self.row[operation] += 1
+            self.all[operation] += 1
+
+    def reason(self, operation: str) -> str:
+        """Why the operation is not tried; empty if it is."""
+        if self.starts >= (MAX_BREAKS if self.started else 1):
+            return f"{NOT_TRIED}the implementation did not start"
+        if self.silent >= MAX_SILENT or self.total >= MAX_TOTAL:
+            return f"{NOT_TRIED}the program broke on {listed([*self.all])}"
+        if self.row[operation] >= MAX_BREAKS:
+            return f"not tried after {MAX_BREAKS} errors in a row of {operation}"
+        return ""
 
 
 if __name__ == "__main__":

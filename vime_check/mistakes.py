@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -273,4 +274,4 @@ def page_row(cells: Iterable[str]) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    sys.stdout.buffer.write(page().encode())  # UTF-8, whatever the terminal has

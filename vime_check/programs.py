@@ -1,8 +1,8 @@
 """Implementations under test, as isolated programs that exchange lines of JSON with the checker.
 
 `python -m vime_check.programs serve IMPL` serves a Python module in a child process; any other program may answer the
-same lines. If a program hangs, crashes or prints anything else, the checker kills its process group, reports the
-fault, and restarts the program for the next case.
+same lines. If a program hangs, crashes or prints anything else, the checker kills it with its children, reports the
+fault, and restarts the program for the next case. `vime_check.guard` kills it if the checker itself dies.
 
 Needs POSIX process groups and pipes.
 """
@@ -10,10 +10,8 @@ Needs POSIX process groups and pipes.
 from __future__ import annotations
 
 import contextlib
-import copy
-import importlib
 import json
-import operator
+import math
 import os
 import re
 import selectors
@@ -23,20 +21,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from vime_check.wire import (
-    Inputs,
-    Kinds,
-    declared_kinds,
-    decode_inputs,
-    encode_result,
-    shown,
-)
+from vime_check.serving import Answer, not_an_impl, respond, serve
+from vime_check.wire import Inputs, UsageError, shown
 
 # ---------------------------------------------------------------- constants
 
@@ -50,14 +43,31 @@ START_SECONDS = 60.0
 # "Exception in thread ...", "main.c:3: error: ...".
 ERROR = re.compile(r"([\w.:-]+:? )*?([\w.$]*(Error|Exception)|error(\[\w+\])?)\b")
 STOP_SECONDS = 1.0  # for a program to exit by itself
+MAX_SECONDS = 3600.0  # maximum time limit of an answer
+MAX_MEMORY = 2**24  # MiB; maximum of the memory limit
+# Environment variables that a program gets, and the beginning of others.
+PASSED_ON = (
+    *("PATH", "HOME", "USER", "LANG", "LANGUAGE", "TZ", "TMPDIR"),
+    *("PYTHONPATH", "PYTHONHOME", "PYTHONUTF8", "PYTHONIOENCODING"),
+    *("PYTHONWARNINGS", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "CONDA_PREFIX"),
+    *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "NODE_PATH", "JAVA_HOME"),
+    "CUDA_VISIBLE_DEVICES",
+)
+PASSED_ON_PREFIX = "LC_"
+# Each library of linear algebra has its own; several threads may change the last bits.
+ONE_THREAD = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
+    *("BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
+)
+NO_GROUPS = "another program can be checked only on a system with process groups, such as Linux or macOS"
+GUARD = Path(__file__).with_name("guard.py")
+# Serves a module with the checker's own import path, given as JSON. PYTHONPATH would reach the module's children, too.
+SERVE = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from vime_check.serving import serve; serve(sys.argv[2])"
+)
 
 # ---------------------------------------------------------------- types
-
-Answer = dict[str, Any]  # a line of the protocol
-
-
-class UsageError(ValueError):
-    """An argument names something that does not exist; the message is one line."""
 
 
 class ProtocolError(Exception):
@@ -76,130 +86,33 @@ class Peer(Protocol):
     def ask(self, operation: str, inputs: Inputs) -> Answer: ...
 
 
-# ---------------------------------------------------------------- building blocks: serving a Python module
-
-
-def load(impl: str) -> Any:
-    """The module or object named by "module" or "module:object". Raises UsageError if it does not exist."""
-    module, _, path = impl.partition(":")
-    # Only now, after the protocol's own imports, so that no file there shadows one of them.
-    sys.path.insert(0, os.getcwd())
-    try:
-        loaded = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if not f"{module}.".startswith(f"{error.name}."):
-            raise  # the module exists, but one of its imports does not
-        raise UsageError(not_an_impl(impl, error)) from error
-    try:
-        return operator.attrgetter(path)(loaded) if path else loaded
-    except AttributeError as error:
-        raise UsageError(not_an_impl(impl, error)) from error
-
-
-def not_an_impl(impl: str, error: Exception | None = None) -> str:
-    message = f"IMPL must be a module or module:object, got {impl!r}"
-    return shown(f"{message}: {error}" if error else message)
-
-
-def respond(implementation: Any, operation: str, inputs: Inputs, dtype: str) -> Answer:
-    """The implementation's answer to a case."""
-    function = getattr(implementation, operation, None)
-    if not callable(function):
-        return {"skipped": f"no {operation}"}
-    return answer_of(function, inputs, declared_kinds().get(operation, {}), dtype)
-
-
-def answer_of(
-    function: Callable[..., Any], inputs: Inputs, kinds: Kinds, dtype: str
-) -> Answer:
-    """The function's answer, with the names of the inputs that the call changed."""
-    arguments = decode_inputs(inputs, kinds, dtype)
-    before = copy.deepcopy(arguments)
-    answer = call(function, arguments)
-    changed = [
-        name for name, value in before.items() if not identical(value, arguments[name])
-    ]
-    return {**answer, "mutated": changed} if changed else answer
-
-
-def call(function: Callable[..., Any], arguments: dict[str, Any]) -> Answer:
-    try:
-        result = function(**arguments)
-    except NotImplementedError as error:
-        return {"skipped": str(error) or "not implemented"}
-    except ValueError as error:
-        return {"refused": str(error)}
-    except (Exception, SystemExit) as error:
-        return {"error": f"{type(error).__name__}: {error}"}
-    try:
-        return {"result": encode_result(result)}
-    except Exception as error:
-        return {"unusable": str(error)}
-
-
-def identical(before: Any, after: Any) -> bool:
-    if isinstance(before, list):
-        return len(before) == len(after) and all(map(identical, before, after))
-    if isinstance(before, np.ndarray):
-        kept: bool = before.shape == after.shape and before.dtype == after.dtype
-        return kept and before.tobytes() == after.tobytes()
-    return True
-
-
-def serve(impl: str) -> None:
-    """Answer lines of JSON on stdin for a Python implementation, until told to stop."""
-    questions, answers = take_streams()
-    implementation = None
-    dtype = "f64"
-    for line in questions:
-        question = json.loads(line)
-        if question["cmd"] == "stop":
-            return
-
-        # Any exception is an answer.
-        try:
-            if question["cmd"] == "start":
-                implementation = load(impl)
-                dtype = question["dtype"]
-                answer: Answer = {"ok": True, "implementation": impl}
-            else:
-                answer = respond(
-                    implementation, question["operation"], question["inputs"], dtype
-                )
-        except UsageError as error:
-            answer = {"ok": False, "usage": str(error)}
-        except (Exception, SystemExit) as error:
-            answer = {"ok": False, "error": f"{type(error).__name__}: {error}"}
-
-        answers.write(json.dumps({"seq": question["seq"], **answer}).encode() + b"\n")
-        answers.flush()
-
-
-def take_streams() -> tuple[BinaryIO, BinaryIO]:
-    """Reserve stdin and stdout for the protocol: other reads find nothing, other prints go to stderr."""
-    questions = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)
-    return questions, answers
-
-
 # ---------------------------------------------------------------- building blocks: programs under test
 
 
 class Child:
-    """A running program that answers lines of JSON, in its own process group."""
+    """A running program that answers lines of JSON, with its guard in a process group of its own."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        self.process = subprocess.Popen(
-            command,
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            env={**os.environ, **environment},
-        )
+    def __init__(self, words: Sequence[str], memory: int) -> None:
+        # The guard kills the program when the lifeline ends; only this process holds it.
+        watched, held = os.pipe()
+        self.lifeline = os.fdopen(held, "wb", buffering=0)
+        guard = [sys.executable, "-I", "-S", str(GUARD), str(watched), str(memory)]
+        try:
+            self.process = subprocess.Popen(
+                [*guard, *words],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=[watched],
+                start_new_session=True,
+                env=environment(),
+            )
+        except BaseException:
+            self.lifeline.close()
+            raise
+        finally:
+            os.close(watched)
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         assert self.process.stderr is not None
@@ -280,11 +193,7 @@ class Child:
             for _ in range(100):  # a child that it left behind may write forever
                 if not self.read_complaints():
                     break
-        how = (
-            f"exited with code {code}"
-            if code >= 0
-            else f"killed by signal {signal.Signals(-code).name}"
-        )
+        how = f"exited with code {code}" if code >= 0 else f"killed by {named(-code)}"
         said = error_line(self.complaints.decode(errors="replace"))
         return f"{how}: {shown(said)}" if said else how
 
@@ -299,12 +208,34 @@ class Child:
         self.end()
 
     def end(self) -> None:
-        """Kill the process and its group: all its children except those that left the group."""
+        """Kill the program and its children; without Linux, those that left its group survive."""
+        self.lifeline.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_SECONDS)
+        # The group, if the program killed or stopped its guard.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         for stream in (self.stdin, self.stdout, self.stderr):
             stream.close()
+
+
+def environment() -> dict[str, str]:
+    """The environment of programs: nothing that may be secret, and one thread for linear algebra."""
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if name in PASSED_ON or name.startswith(PASSED_ON_PREFIX)
+    }
+    return {**passed, **dict.fromkeys(ONE_THREAD, "1")}
+
+
+def named(number: int) -> str:
+    """A signal's name, or its number if it has none."""
+    try:
+        return f"signal {signal.Signals(number).name}"
+    except ValueError:
+        return f"signal {number}"
 
 
 def error_line(text: str) -> str:
@@ -325,19 +256,22 @@ class Program:
     """A program under test, restarted after it breaks; `served` is a Python module served by this package."""
 
     def __init__(
-        self, name: str, words: Sequence[str], dtype: str, timeout: float, served: bool
+        self,
+        name: str,
+        words: Sequence[str],
+        dtype: str,
+        timeout: float,
+        memory: int,
+        served: bool,
     ) -> None:
         self.name = name
         self.words = words
         self.dtype = dtype
         self.timeout = timeout
+        self.memory = memory
         self.served = served
         self.child: Child | None = None
         self.never_started = ""
-
-        # The same Python imports the same modules; another program may use another Python.
-        path = os.pathsep.join(filter(None, sys.path))
-        self.environment = {"PYTHONPATH": path} if served else {}
 
     def prepare(self) -> None:
         """Start before the first case. Raises UsageError if the module does not exist."""
@@ -364,7 +298,7 @@ class Program:
 
     def start(self) -> Child:
         try:
-            child = Child(self.words, self.environment)
+            child = Child(self.words, self.memory)
         except OSError as error:
             raise StartError(f"did not start: {error.strerror}") from error
 
@@ -411,16 +345,25 @@ class Reference:
 
 @contextlib.contextmanager
 def peer_of(
-    impl: str | None, command: str | None, dtype: str, timeout: float
+    impl: str | None,
+    command: str | None,
+    dtype: str,
+    timeout: float,
+    memory: int | None = None,
 ) -> Iterator[Peer]:
-    """The implementation under test; kills its process group at the end. Raises UsageError if there is none."""
+    """The implementation under test; kills it with its children at the end. Raises UsageError if there is none."""
+    checked_text("impl", impl)
+    checked_text("command", command)
+    timeout = checked_timeout(timeout)
+    memory = 0 if memory is None else checked_whole("memory", memory, 1, MAX_MEMORY)
     if impl is None and command is None:
         yield Reference(dtype)
         return
+
+    # A program, killed at the end.
     words = command_of(impl, command)
-    program = Program(
-        impl or shlex.join(words), words, dtype, timeout, served=impl is not None
-    )
+    name = impl or shlex.join(words)
+    program = Program(name, words, dtype, timeout, memory, served=impl is not None)
     program.prepare()
     try:
         yield program
@@ -432,6 +375,8 @@ def command_of(impl: str | None, command: str | None) -> list[str]:
     """The command that serves an implementation, as a list of words. Raises UsageError if arguments are invalid."""
     if impl is not None and command is not None:
         raise UsageError("IMPL and --exec exclude each other")
+    if not hasattr(os, "killpg"):
+        raise UsageError(NO_GROUPS)
 
     # A Python module is served by this one.
     if impl is not None:
@@ -439,16 +384,55 @@ def command_of(impl: str | None, command: str | None) -> list[str]:
             part.isidentifier() for part in impl.replace(":", ".", 1).split(".")
         ):
             raise UsageError(not_an_impl(impl))
-        return [sys.executable, "-P", "-m", "vime_check.programs", "serve", impl]
+        path = [each for each in sys.path if isinstance(each, str) and each]
+        path.append(str(GUARD.parent.parent))  # where this package is
+        return [sys.executable, "-P", "-c", SERVE, json.dumps(path), impl]
 
     # Any other program is named by the command.
     try:
         words = shlex.split(command or "")
     except ValueError as error:
-        raise UsageError(f"--exec: {error}") from error
+        raise UsageError(f"command --exec: {error}") from error
     if not words or shutil.which(words[0]) is None:
-        raise UsageError(f"--exec: no such program: {command!r}")
+        raise UsageError(f"command --exec: no such program: {shown(repr(command))}")
     return words
+
+
+# ---------------------------------------------------------------- argument checks
+
+
+def checked_timeout(value: Any) -> float:
+    """A time limit in seconds. Raises UsageError if it is none."""
+    wanted = f"timeout must be a number > 0 and <= {MAX_SECONDS:g} seconds"
+    number = isinstance(
+        value, int | float | np.integer | np.floating
+    ) and not isinstance(value, bool)
+    if not number or not 0.0 < value <= MAX_SECONDS:
+        raise UsageError(f"{wanted}, got {shown(repr(value), 60)}")
+    return float(value)
+
+
+def checked_whole(name: str, value: Any, least: int, most: float = math.inf) -> int:
+    """A whole number in this range. Raises UsageError if it is none."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or not least <= value <= most:
+        to = "" if most == math.inf else f" and <= {most}"
+        wanted = f"{name} must be a whole number >= {least}{to}"
+        raise UsageError(f"{wanted}, got {shown(repr(value), 60)}")
+    return int(value)
+
+
+def checked_flag(name: str, value: Any) -> None:
+    """Raise UsageError unless the value is True or False."""
+    if not isinstance(value, bool):
+        got = shown(repr(value), 60)
+        raise UsageError(f"{name} must be True or False, got {got}")
+
+
+def checked_text(name: str, value: Any) -> None:
+    """Raise UsageError unless the value is a text or None."""
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{name} must be a text, got {shown(repr(value), 60)}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import numpy as np
 from vime_check.cases import OPERATIONS
 from vime_check.errors import by_name, error
 from vime_check.exact import exact_output
+from vime_check.files import read_json, vectors_of_file
 from vime_check.mistakes import MOST_NOISE, NOISE, NOISY, NOTES, UNDEFINED, noise_band
 from vime_check.operations import (
     BOTH,
@@ -29,7 +30,7 @@ from vime_check.operations import (
     tolerance,
     two_digits,
 )
-from vime_check.wire import DTYPES, INPUTS, VECTORS, encode
+from vime_check.wire import DTYPES, INPUTS, VECTORS, UsageError, encode
 
 # ---------------------------------------------------------------- constants
 
@@ -315,7 +316,7 @@ def case_differences(stored: dict[str, Any], fresh: dict[str, Any]) -> Iterator[
         yield from differences(exact, new_exact, 0.0, case["id"])
 
         loose, new_loose = (without(each, exact) for each in (case, new_case))
-        least = tolerance(OPERATIONS[case["operation"]], "f64")
+        least = tolerance(OPERATIONS[new_case["operation"]], "f64")
         yield from differences(loose, new_loose, least, case["id"])
 
 
@@ -336,9 +337,12 @@ def write(folder: Path) -> None:
 def verify(folder: Path) -> Iterator[str]:
     """The places where a folder's files and `inputs.json` differ from the ones that would be written now."""
     for family in families():
-        stored = json.loads((folder / f"{family}.json").read_text(encoding="utf-8"))
+        path = folder / f"{family}.json"
+        for dtype in DTYPES:
+            vectors_of_file(path, dtype)  # raises UsageError if a part is missing
+        stored = read_json(path)
         yield from case_differences(stored, family_file(family))
-    declared = json.loads(INPUTS.read_text(encoding="utf-8"))
+    declared = read_json(INPUTS)
     yield from differences(declared, inputs_file(), 0.0, INPUTS.name)
 
 
@@ -358,14 +362,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="folder of the vectors (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
+    try:
+        return written_or_verified(options.folder, options.verify)
+    except (OSError, UsageError) as error:
+        parser.error(f"--folder: {error}")
 
-    if options.verify:
-        found = list(verify(options.folder))
-        print("\n".join(found) if found else "the vectors are up to date")
+
+def written_or_verified(folder: Path, only_verify: bool) -> int:
+    """Write the files, or compare them; return the exit code."""
+    if only_verify:
+        found = list(verify(folder))
+        lines = "\n".join(found or ["the vectors are up to date"])
+        print(lines.encode("ascii", "backslashreplace").decode())  # for any terminal
         return 1 if found else 0
 
-    write(options.folder)
-    if options.folder == VECTORS:
+    write(folder)
+    if folder == VECTORS:
         INPUTS.write_text(layout(inputs_file()) + "\n", encoding="utf-8")
     return 0
 

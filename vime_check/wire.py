@@ -32,6 +32,10 @@ Inputs = dict[str, Any]
 Arrays = dict[str, NDArray[np.float64]]  # by name; one without a name has the name ""
 
 
+class UsageError(ValueError):
+    """An argument or a file that it names is invalid; the message is one line."""
+
+
 # ---------------------------------------------------------------- to JSON
 
 
@@ -115,7 +119,8 @@ def to_array(value: Any, dtype: str) -> NDArray[Any]:
 
 
 def as_wholes(array: NDArray[Any]) -> NDArray[Any]:
-    return array.astype(int) if np.all(array == np.floor(array)) else array
+    whole = (array == np.floor(array)) & (np.abs(array) < 2**53)
+    return array.astype(int) if np.all(whole) else array
 
 
 def as_bytes(array: NDArray[Any]) -> NDArray[Any]:

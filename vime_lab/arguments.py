@@ -282,6 +282,12 @@ def add_implementation(parser: Parser) -> None:
         help="time limit for an answer in seconds (default: %(default)g)",
     )
     parser.add_argument(
+        "--memory",
+        type=count,
+        metavar="MIB",
+        help="memory limit of the program in MiB (default: none)",
+    )
+    parser.add_argument(
         "--json",
         type=Path,
         metavar="FILE",

@@ -10,6 +10,7 @@ Each command imports only what it needs, because imports take seconds.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -31,7 +32,7 @@ def run_lab(arguments: argparse.Namespace) -> int:
 def run_crosscheck(arguments: argparse.Namespace) -> int:
     """Execute `check` or `fuzz` and print the report; return the exit code."""
     check_implementation(arguments)
-    from vime_check.programs import UsageError
+    from vime_check.wire import UsageError
 
     # the report
     try:
@@ -43,7 +44,7 @@ def run_crosscheck(arguments: argparse.Namespace) -> int:
     # the same report as a file
     if arguments.json:
         try:
-            arguments.json.write_text(report.to_json())
+            arguments.json.write_text(report.to_json(), encoding="utf-8")
         except OSError as error:
             where = f"can't write to {arguments.json}: {error.strerror}"
             arguments.parser.error(f"argument --json: {where}")
@@ -52,7 +53,7 @@ def run_crosscheck(arguments: argparse.Namespace) -> int:
 
 def crosscheck(arguments: argparse.Namespace) -> Any:
     """The report of `check` or `fuzz`."""
-    names = ("command", "only", "dtype", "timeout")
+    names = ("command", "only", "dtype", "timeout", "memory")
     given = {name: getattr(arguments, name) for name in names}
     if arguments.action == "check":
         from vime_check.judge import check
@@ -74,6 +75,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command `vime-ref`; return the exit code."""
+    print_any_text()
+
     # parse the arguments
     given = list(sys.argv[1:] if argv is None else argv)
     parser = command_line()
@@ -90,6 +93,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\nvime-ref: interrupted\n")
         return INTERRUPTED
+
+
+def print_any_text() -> None:
+    """Print what the terminal's encoding lacks as an escape, such as \\xbd for ½."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 # ---------------------------------------------------------------- argument checks

@@ -32,7 +32,12 @@ from bnn_ref import (
     check_positive,
     set_fields,
 )
-from vime_lecture.strategies import Strategy, check_visits, sample_index
+from vime_lecture.strategies import (
+    Strategy,
+    check_probabilities,
+    check_visits,
+    drawn_index,
+)
 from vime_ref import Batch, Bonus, NoBonus
 
 # ---------------------------------------------------------------- types
@@ -201,8 +206,10 @@ def walk(
     while not ended:
         # Choose an action.
         probabilities = strategy(q[state], counts[state])
+        noise = rng.random()
         check_length(probabilities, len(q[state]))
-        action = sample_index(probabilities, rng.random())
+        check_probabilities(probabilities, noise)
+        action = drawn_index(probabilities, noise)
 
         # Act.
         sent = action + first_action

@@ -23,7 +23,7 @@ from vime_check import fuzzer
 from vime_check.cases import OPERATIONS
 from vime_check.fuzzer import Drawn, Finding, FuzzReport
 from vime_check.judge import check, load_vectors, outcome_of
-from vime_check.wire import decode_inputs
+from vime_check.wire import UsageError, decode_inputs
 
 pytestmark = pytest.mark.usefixtures("vectors")
 
@@ -336,3 +336,58 @@ def test_the_fuzzer_passes_over_inputs_at_which_rounding_decides(
     sample = {v.operation: v for v in load_vectors(None, "f64")}["softplus"]
     assert fuzzer.drawn_vector(sample, {"rho": [1.0, 0.0]}) is None
     assert fuzzer.drawn_vector(sample, {"rho": [1.0, 2.0]}) is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        *(
+            (
+                {"examples": value},
+                f"examples must be a whole number >= 1, got {value!r}",
+            )
+            for value in (0, -1, 1.5, True, "x", None, float("nan"))
+        ),
+        *(
+            ({"seed": value}, f"seed must be a whole number >= 0, got {value!r}")
+            for value in (-1, 1.5, True, "x", None)
+        ),
+        ({"timeout": 1e300}, "timeout must be a number > 0 and <= 3600 seconds"),
+        ({"memory": 0}, "memory must be a whole number >= 1"),
+        ({"only": 3}, "only must be a text, got 3"),
+        ({"impl": 3}, "impl must be a text, got 3"),
+        ({"dtype": "f16"}, "dtype must be one of f64, f32, got 'f16'"),
+    ],
+)
+def test_bad_arguments_of_fuzz_are_named(
+    arguments: dict[str, Any], reason: str, vectors: Path
+) -> None:
+    """Control: the same numbers as NumPy's."""
+    with pytest.raises(UsageError, match=f"^{re.escape(reason)}"):
+        fuzzer.fuzz(**{"vectors": vectors, **arguments})
+    given = {"examples": np.int64(2), "seed": np.uint8(3), "only": "softplus"}
+    assert fuzzer.fuzz(vectors=vectors, **given).ok
+
+
+def test_a_program_that_only_breaks_is_left_after_three_operations(
+    vectors: Path,
+) -> None:
+    """Control: a program that answers once for each operation is asked about all."""
+    body = "\nimport os\ndef __getattr__(name):\n    open('asked', 'a').write(name + ' ')\n    os._exit(3)"
+    Path("breaks.py").write_text(body)
+    report = fuzzer.fuzz("breaks", vectors=vectors, examples=5)
+    assert [each.status for each in report.findings] == ["errored"] * 4
+    assert Path("asked").read_text().split() == [
+        "softplus",
+        "kl_taylor",
+        "kl_hessian_diag",
+    ]
+    assert str(report).splitlines()[-1] == (
+        "curious_rewards: errored, not tried, because the program broke on softplus, kl_taylor, kl_hessian_diag"
+    )
+    once = body.replace("os._exit(3)", "return once")
+    once += "\ncount = 0\ndef once(**inputs):\n    global count\n    count += 1\n"
+    once += "    if count % 2 == 0: os._exit(3)\n    raise NotImplementedError"
+    Path("once.py").write_text(once)
+    report = fuzzer.fuzz("once", vectors=vectors, examples=5)
+    assert "not tried" not in str(report)

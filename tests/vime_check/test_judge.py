@@ -1,12 +1,16 @@
 """The runner of cross-checks: verdicts on correct and mistaken implementations, and its arguments."""
 
 import json
+import math
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from check_helpers import (
     CASES,
@@ -23,8 +27,10 @@ from check_helpers import (
 )
 
 from vime_check.cases import OPERATIONS
-from vime_check.judge import Outcome, Report, check
-from vime_check.programs import UsageError
+from vime_check.files import Vector
+from vime_check.judge import Outcome, Report, check, run_cases
+from vime_check.programs import ProtocolError, StartError
+from vime_check.wire import UsageError
 
 pytestmark = pytest.mark.usefixtures("vectors")
 
@@ -343,6 +349,80 @@ def test_after_three_breaks_in_a_row_the_rest_of_an_operation_is_not_tried(
     assert_rest_is_good(report)
 
 
+class Flaky:
+    """A peer that breaks if the script says so, and that counts what it is asked."""
+
+    name = "flaky"
+
+    def __init__(self, script: Callable[[int], type[Exception] | None]) -> None:
+        self.script = script
+        self.asked: list[str] = []
+
+    def ask(self, operation: str, inputs: Any) -> dict[str, Any]:
+        self.asked.append(operation)
+        broken = self.script(len(self.asked))
+        if broken:
+            raise broken("hangs")
+        return {"skipped": "later"}
+
+
+def cases_of_operations(operations: int, cases: int) -> list[Vector]:
+    """Cases without content."""
+    empty = Vector("", "", "", "f64", {}, "", {}, (), "elementwise", 1.0, {})
+    return [
+        empty._replace(id=f"o{o}/{c}", operation=f"o{o}")
+        for o in range(operations)
+        for c in range(cases)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "asked", "reason"),
+    [
+        (lambda n: ProtocolError, 9, "the program broke on o0, o1, o2"),
+        (lambda n: ProtocolError if n > 20 else None, 29, "broke on o2, o3, o4"),
+        # Two of three answers are missing, in every operation.
+        (lambda n: ProtocolError if n % 3 else None, 44, "broke on o0, o1, o2, o3, o4"),
+        (lambda n: StartError, 1, "the implementation did not start"),
+        (lambda n: StartError if n > 5 else None, 8, "did not start"),
+        # An operation in two breaks on every case: 9 in a row never happen.
+        (
+            lambda n: ProtocolError if (n - 1) % 13 < 3 else None,
+            120,
+            "broke on o0, o2, o4, o6, o8 and 5 more",
+        ),
+        (lambda n: None, 400, ""),
+    ],
+)
+def test_a_program_that_only_breaks_is_not_asked_for_long(
+    script: Callable[[int], type[Exception] | None], asked: int, reason: str
+) -> None:
+    """Control: one that always answers is asked everything."""
+    peer = Flaky(script)
+    outcomes = tuple(run_cases(peer, cases_of_operations(40, 10)))
+    assert len(outcomes) == 400
+    assert len(peer.asked) == asked
+    assert reason in outcomes[-1].message
+    left = [line for line in Report("x", "f64", False, outcomes).lines() if reason]
+    assert sum("not tried, because " in line for line in left) == bool(left)
+
+
+def test_a_module_that_hangs_everywhere_is_left_after_three_operations() -> None:
+    """With the project's vectors, each operation of which has at least four cases."""
+    hang = "class Hangs:\n    def __getattr__(self, name):\n        while True: pass\n"
+    Path("hangs.py").write_text(f"{hang}every = Hangs()")
+    report = check("hangs:every", timeout=0.05)
+    assert statuses(report) == {"errored": len(report.outcomes)}
+    tried = [o for o in report.outcomes if o.message == "no answer within 0.05 s"]
+    assert len(tried) == 9
+    assert len({each.operation for each in tried}) == 3
+    last = report.lines()[-1]
+    assert last.endswith(
+        "not tried, because the program broke on "
+        + ", ".join(dict.fromkeys(each.operation for each in tried))
+    )
+
+
 # ---------------------------------------------------------------- asking
 
 
@@ -389,20 +469,51 @@ def test_only_selects_families_operations_and_ids(
         ({"command": "no-such-program"}, "--exec: no such program: 'no-such-program'"),
         ({"command": "'open"}, "--exec: No closing quotation"),
         ({"command": ""}, "--exec: no such program: ''"),
+        ({"only": 3}, "only must be a text, got 3"),
+        ({"impl": 3}, "impl must be a text, got 3"),
+        ({"command": ["true"]}, "command must be a text, got ['true']"),
+        ({"dtype": []}, "dtype must be one of f64, f32, got []"),
+        ({"dtype": np.float64}, "dtype must be one of f64, f32, got <class "),
+        ({"strict": 1}, "strict must be True or False, got 1"),
+        *(
+            (
+                {"timeout": value},
+                f"timeout must be a number > 0 and <= 3600 seconds, got {value!r}",
+            )
+            for value in (-1, 0, math.nan, math.inf, 1e300, 3601, "x", None, True, 1j)
+        ),
+        *(
+            (
+                {"memory": value},
+                f"memory must be a whole number >= 1 and <= 16777216, got {value!r}",
+            )
+            for value in (0, -1, 1.5, 2**60, "x", True, math.nan)
+        ),
+        *(
+            ({"vectors": value}, f"vectors must be a folder of JSON files, got {value}")
+            for value in (3, [], True)
+        ),
     ],
 )
 def test_what_does_not_exist_is_a_usage_error(
-    arguments: dict[str, str], reason: str, vectors: Path
+    arguments: dict[str, Any], reason: str, vectors: Path
 ) -> None:
+    """The values of other arguments in other forms, such as NumPy's numbers, stay valid."""
     keywords: dict[str, Any] = {"vectors": vectors, **arguments}
     with pytest.raises(UsageError, match=re.escape(reason)) as caught:
         check(**keywords)
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_without_vectors_is_a_usage_error() -> None:
+def test_numbers_of_other_types_are_arguments(vectors: Path) -> None:
+    for seconds, memory in ((1, 4096), (np.float32(1.5), np.int64(4096))):
+        assert check(timeout=seconds, memory=memory, vectors=vectors).ok
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "", "few/small.json", "/dev/null"])
+def test_a_folder_without_vectors_is_a_usage_error(folder: str) -> None:
     with pytest.raises(UsageError, match="no vectors in "):
-        check(vectors="nowhere")
+        check(vectors=folder)
 
 
 # ---------------------------------------------------------------- reports and the command line
@@ -449,6 +560,9 @@ def test_check_without_an_implementation_checks_the_reference(
         ["--dtype", "f16"],
         ["--timeout", "0"],
         ["--timeout", "nan"],
+        ["--timeout", "1e300"],
+        ["--memory", "0"],
+        ["--memory", "99999999999999999999"],
         ["a b"],
         ["nowhere"],
     ],
@@ -460,6 +574,43 @@ def test_a_bad_flag_of_check_ends_with_one_line_and_code_2(
     *_, error, pointer = capsys.readouterr().err.splitlines()
     assert error.startswith("vime-ref check: error: ")
     assert pointer == "try 'vime-ref check --help'"
+
+
+@pytest.mark.usefixtures("few")
+def test_a_report_survives_a_terminal_without_utf_8() -> None:
+    """Control: the report holds a character that ASCII lacks."""
+    assert "½" in str(check(module(DOUBLE)))
+    script = (
+        "import sys; from vime_check import judge; judge.VECTORS = judge.Path('few'); "
+    )
+    script += "from vime_lab.command_line import main; sys.exit(main(sys.argv[1:]))"
+    for words in (["check", "mine"], ["run", "--help"], ["figure", "½"]):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *words],
+            env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+        )
+        said = (done.stdout + done.stderr).decode("ascii")
+        assert "\nTraceback" not in said
+        assert done.returncode == {"check": 1, "run": 0, "figure": 2}[words[0]]
+        assert "\\x" in said or words[0] != "check"
+
+
+def test_checking_the_reference_needs_no_module_of_posix() -> None:
+    """As on Windows. Control: another program is rejected by one line."""
+    script = "import os, sys; del os.killpg, os.setsid, os.fork, os.set_blocking\n"
+    script += "for name in ('fcntl', 'resource', 'termios', 'pwd', 'grp'): sys.modules[name] = None\n"
+    script += "from vime_lab.command_line import main; sys.exit(main(sys.argv[1:]))"
+    for words, code in ((["--only", "softplus"], 0), (["mine"], 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", script, "check", *words],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done.stderr
+    assert "error: another program can be checked only on a system " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.usefixtures("few")

@@ -1,5 +1,6 @@
 """Known mistakes: each has a note and a case that must detect it; and the band of errors that looks like noise."""
 
+import os
 import subprocess
 import sys
 
@@ -80,3 +81,15 @@ def test_noise_band_against_numbers_by_hand(
 ) -> None:
     """From 1/100 to 30 times; above the tolerance, not empty, and at most 1/10."""
     assert noise_band(measured, allowed) == pytest.approx(band)
+
+
+def test_the_page_is_written_in_utf_8_whatever_the_terminal_has() -> None:
+    """Control: the page has characters that ASCII lacks."""
+    assert not page().isascii()
+    done = subprocess.run(
+        [sys.executable, "-m", "vime_check.mistakes"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+    )
+    assert done.stdout.decode() == page()
+    assert not done.stderr

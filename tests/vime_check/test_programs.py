@@ -1,10 +1,9 @@
 """Programs under test: broken and hostile ones are reported, and only protocol lines reach the checker."""
 
+import json
 import os
 import shlex
-import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from check_helpers import (
     CASES,
     GOOD,
     ROOT,
+    STORED,
+    alive,
     assert_rest_is_good,
     module,
     program,
@@ -20,11 +21,12 @@ from check_helpers import (
     write_vectors,
 )
 
+from vime_check import judge, wire
 from vime_check import programs as protocol
-from vime_check import wire
 from vime_check.cases import OPERATIONS, networks
 from vime_check.judge import check
 from vime_check.programs import error_line
+from vime_check.wire import UsageError
 
 pytestmark = pytest.mark.usefixtures("vectors")
 
@@ -37,14 +39,6 @@ def test_a_program_over_exec_passes_like_its_module(
         [sys.executable, "-m", "vime_check.programs", "serve", module()]
     )
     assert statuses(check(command=command, vectors=vectors)) == GOOD
-
-
-def test_only_the_served_module_is_believed_about_changed_inputs(vectors: Path) -> None:
-    body = "say(seq=q['seq'], result=[math.log(2)], mutated=['rho'])"
-    report = check(
-        command=program(f"import math; {body}"), only="softplus/zero", vectors=vectors
-    )
-    assert statuses(report) == {"passed": 1}, str(report)
 
 
 # ---------------------------------------------------------------- hostile implementations
@@ -123,14 +117,6 @@ def test_a_module_that_breaks_at_import_runs_once(vectors: Path) -> None:
         module("\nopen('tried', 'a').write('x')\n1 / 0"), vectors=vectors
     ).ok
     assert Path("tried").read_text() == "x"
-
-
-def test_what_a_module_prints_and_reads_never_reaches_the_protocol(
-    vectors: Path,
-) -> None:
-    noise = "\nimport os, sys\nprint('hello'); os.write(1, b'{}\\n'); assert sys.stdin.read() == ''\n"
-    noise += "honest = softplus\ndef softplus(rho):\n    print('garbage', flush=True)\n    return honest(rho)"
-    assert statuses(check(module(noise), vectors=vectors)) == GOOD
 
 
 BABBLE = {
@@ -236,38 +222,78 @@ def test_children_that_a_program_leaves_in_its_process_group_are_ended(
     assert not alive(int(Path("pid").read_text()))
 
 
-def alive(pid: int) -> bool:
-    """Whether the process still runs after a moment to exit; a zombie does not."""
-    for _ in range(100):
-        try:
-            state = subprocess.run(
-                ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True
-            ).stdout.strip()
-        except FileNotFoundError:
-            os.kill(pid, 0)
-            state = "?"
-        if not state or state.startswith("Z"):
-            return False
-        time.sleep(0.02)
-    return True
-
-
 # ---------------------------------------------------------------- starting
 
 
-def test_a_module_whose_own_import_is_missing_is_no_usage_error(vectors: Path) -> None:
-    report = check(module("\nimport nowhere"), vectors=vectors)
-    assert report.lines() == [
-        "did not start: ModuleNotFoundError: No module named 'nowhere'"
-    ]
+TELLS = """
+import json, os
+def softplus(rho):
+    open("told.json", "w").write(json.dumps(dict(os.environ)))
+    return rho
+"""
 
 
-def test_a_file_in_the_current_folder_hides_nothing_that_the_checker_needs(
-    vectors: Path,
+@pytest.mark.parametrize("over", ["module", "exec"])
+def test_a_program_gets_a_short_list_of_environment_variables(
+    over: str, vectors: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("json", "types", "numpy", "vime_check.programs"):
-        Path(f"{name}.py").write_text("1 / 0")
-    assert statuses(check(module(), vectors=vectors)) == GOOD
+    """No secret, no path of the checker's that would reach the children of a module, one thread."""
+    monkeypatch.setenv("SECRET_TOKEN", "x")
+    monkeypatch.setenv("LC_TIME", "C")
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    name = module(TELLS)
+    serve = [sys.executable, "-m", "vime_check.programs", "serve", name]
+    given = {"impl": name} if over == "module" else {"command": shlex.join(serve)}
+    check(**given, only="softplus/zero", vectors=vectors)
+    told = json.loads(Path("told.json").read_text())
+    assert "SECRET_TOKEN" not in told
+    assert told["PATH"] == os.environ["PATH"]
+    assert told["LC_TIME"] == "C"
+    assert told["PYTHONPATH"] == str(ROOT)
+    assert {told[name] for name in protocol.ONE_THREAD} == {"1"}
+
+
+def test_the_page_names_the_limits_and_every_variable_that_is_passed_on() -> None:
+    page = (ROOT / "docs" / "check.md").read_text("utf-8")
+    limits = " ".join(
+        page.partition("## Limits")[2].partition("## The rules")[0].split()
+    )
+    named = limits.partition("and no others: ")[2].partition(". ")[0]
+    wanted = [*protocol.PASSED_ON, f"{protocol.PASSED_ON_PREFIX}*"]
+    assert sorted(named.replace("`", "").split(", ")) == sorted(wanted)
+    assert f"at most {protocol.MAX_SECONDS:g}." in limits
+    assert f"A start may take {protocol.START_SECONDS:g} s" in limits
+    assert (judge.MAX_BREAKS, judge.MAX_SILENT, judge.MAX_TOTAL) == (3, 9, 30)
+    assert "three in a row, " in limits
+    assert "nine in a row, or thirty in all" in limits
+    slowest = 10 * len(STORED) + judge.MAX_TOTAL * protocol.START_SECONDS
+    assert f"costs {slowest / 3600:.0f} hours" in limits
+
+
+BIG = "\ndef softplus(rho):\n    np.empty(2**28)\n    return np.logaddexp(0.0, rho)"
+
+
+@pytest.mark.parametrize("memory", [None, 1024])
+def test_a_module_that_needs_too_much_memory_is_reported_and_the_rest_goes_on(
+    memory: int | None, vectors: Path
+) -> None:
+    """2 GiB do not fit into 1 GiB. Control: without a limit they are there, because nobody writes to them."""
+    report = check(module(BIG), memory=memory, vectors=vectors)
+    wanted = {"errored": 2, "refused": 1} if memory else {"passed": 2, "lenient": 1}
+    assert statuses(report, "softplus") == wanted
+    assert ("MemoryError: Unable to allocate 2.00 GiB" in str(report)) == bool(memory)
+    assert_rest_is_good(report)
+
+
+def test_without_process_groups_only_the_reference_is_checked(
+    vectors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "killpg")
+    for given in ({"impl": "mine"}, {"command": "true"}):
+        with pytest.raises(UsageError, match=r"^another program .* process groups"):
+            check(**given, vectors=vectors)
+    assert check(vectors=vectors).ok
 
 
 def test_nothing_is_given_to_a_shell(vectors: Path) -> None:

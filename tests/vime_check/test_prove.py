@@ -226,7 +226,7 @@ def test_verify_control_of_changed_files(
     if change == "output":
         content["cases"][0]["output"][0] *= 1.0 + 1e-13
     elif change == "text":
-        content["cases"][0]["comment"] = "Another."
+        content["cases"][0]["comment"] = "½ for a terminal without UTF-8."
     elif change == "case":
         content["cases"].pop()
     elif change == "input":
@@ -236,7 +236,45 @@ def test_verify_control_of_changed_files(
     path.write_text(json.dumps(content), "utf-8")
     capsys.readouterr()
     assert vectors.main(["--folder", str(tmp_path), "--verify"]) == 1
-    assert "softplus" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "softplus" in said
+    assert said.isascii()
+    assert ("\\xbd for" in said) == (change == "text")
+
+
+@pytest.mark.parametrize(
+    ("flags", "content", "reason"),
+    [
+        (["--verify"], None, "can't read nowhere/softplus.json: No such file"),
+        (["--verify"], "{", "nowhere/softplus.json must be JSON"),
+        (
+            ["--verify"],
+            "{}",
+            "vectors: softplus.json: cases must be a list, got nothing",
+        ),
+        ([], "file", "File exists: 'nowhere'"),
+    ],
+)
+def test_a_folder_that_cannot_be_read_or_written_is_one_line(
+    flags: list[str],
+    content: str | None,
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content == "file":
+        Path("nowhere").write_text("")
+    elif content is not None:
+        Path("nowhere").mkdir()
+        (Path("nowhere") / "softplus.json").write_text(content)
+    with pytest.raises(SystemExit) as caught:
+        vectors.main(["--folder", "nowhere", *flags])
+    assert caught.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("python -m vime_check.prove: error: --folder: ")
+    assert reason in last
 
 
 def test_verify_control_of_kinds_of_inputs(

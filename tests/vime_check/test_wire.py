@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vime_check import wire
+from vime_check.wire import decode_input
 
 
 def decoded(operation: str, inputs: dict[str, Any], dtype: str) -> dict[str, Any]:
@@ -106,3 +107,10 @@ def test_scalars_stay_as_they_are_except_the_special_ones() -> None:
 def test_text_of_a_program_is_one_line() -> None:
     assert wire.shown("a\x07b\n c") == "a b c"
     assert wire.shown("x" * 1000, 60) == "x" * 60 + "..."
+
+
+def test_infinite_whole_numbers_stay_floats() -> None:
+    """They have no integer; NaN, infinity and 1e300 are bad input, which the operation judges."""
+    for bad in ("Infinity", "-Infinity", "NaN", 1e300, 0.5):
+        assert decode_input([bad, 1], "wholes", "f64").dtype == np.float64
+    assert decode_input([2**52, 1], "wholes", "f64").dtype == np.int64
