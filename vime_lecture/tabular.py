@@ -19,7 +19,14 @@ from gymnasium import Env
 from gymnasium.spaces import Discrete, Space
 from numpy.random import Generator
 
-from agents_ref import Streams, check_fraction, curiosity, reset_env, step_env
+from agents_ref import (
+    Streams,
+    check_fraction,
+    check_methods,
+    curiosity,
+    reset_env,
+    step_env,
+)
 from bnn_ref import (
     Array,
     check_array,
@@ -343,7 +350,7 @@ def check_learner(
     """Raise ValueError unless the arguments of `q_learning` are what their names say."""
     check_kind("env", env, Env)
     check_function("strategy", strategy)
-    check_function("bonus.reward", getattr(bonus, "reward", None))
+    check_methods("bonus", bonus, "reward", "update")
     check_kind("streams", streams, Streams)
     for name, rng in zip(streams._fields, streams):
         check_kind(f"streams.{name}", rng, Generator)
