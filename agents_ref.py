@@ -866,6 +866,8 @@ def check_single(values: Array, name: str, step: int) -> float:
 
 
 def check_end_flag(flag: Any, name: str, step: int) -> bool:
+    if isinstance(flag, bool):
+        return flag
     array = bnn.any_array(flag)
     if array.size != 1 or array.dtype.kind not in "biu":
         place = f"{name} at step {step}"

@@ -31,6 +31,7 @@ from agents_ref import (
     OUTPUT_SCALE,
     Streams,
     check_fraction,
+    check_methods,
     curiosity,
     environment_action,
     log_softmax,
@@ -45,7 +46,6 @@ from bnn_ref import (
     check_choice,
     check_count,
     check_flag,
-    check_function,
     check_kind,
     check_not_negative,
     check_positive,
@@ -878,7 +878,7 @@ def check_unreal_settings(settings: UnrealSettings) -> None:
 def check_agent(streams: Streams, settings: UnrealSettings, bonus: Bonus) -> None:
     """Raise ValueError unless the arguments of `train_a2c` are what their names say."""
     check_kind("settings", settings, UnrealSettings)
-    check_function("bonus.reward", getattr(bonus, "reward", None))
+    check_methods("bonus", bonus, "reward", "update")
     check_kind("streams", streams, Streams)
     for name, rng in zip(streams._fields, streams):
         check_kind(f"streams.{name}", rng, Generator)

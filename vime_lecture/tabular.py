@@ -19,7 +19,14 @@ from gymnasium import Env
 from gymnasium.spaces import Discrete, Space
 from numpy.random import Generator
 
-from agents_ref import Streams, check_fraction, curiosity, reset_env, step_env
+from agents_ref import (
+    Streams,
+    check_fraction,
+    check_methods,
+    curiosity,
+    reset_env,
+    step_env,
+)
 from bnn_ref import (
     Array,
     check_array,
@@ -32,7 +39,12 @@ from bnn_ref import (
     check_positive,
     set_fields,
 )
-from vime_lecture.strategies import Strategy, check_visits, sample_index
+from vime_lecture.strategies import (
+    Strategy,
+    check_probabilities,
+    check_visits,
+    drawn_index,
+)
 from vime_ref import Batch, Bonus, NoBonus
 
 # ---------------------------------------------------------------- types
@@ -201,8 +213,10 @@ def walk(
     while not ended:
         # Choose an action.
         probabilities = strategy(q[state], counts[state])
+        noise = rng.random()
         check_length(probabilities, len(q[state]))
-        action = sample_index(probabilities, rng.random())
+        check_probabilities(probabilities, noise)
+        action = drawn_index(probabilities, noise)
 
         # Act.
         sent = action + first_action
@@ -336,7 +350,7 @@ def check_learner(
     """Raise ValueError unless the arguments of `q_learning` are what their names say."""
     check_kind("env", env, Env)
     check_function("strategy", strategy)
-    check_function("bonus.reward", getattr(bonus, "reward", None))
+    check_methods("bonus", bonus, "reward", "update")
     check_kind("streams", streams, Streams)
     for name, rng in zip(streams._fields, streams):
         check_kind(f"streams.{name}", rng, Generator)

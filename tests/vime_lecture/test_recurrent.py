@@ -1259,7 +1259,7 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
                 "streams.policy must be a Gen",
                 {"streams": streams(0)._replace(policy=0)},
             ),
-            ("bonus.reward must be a function", {"bonus": 1.0}),
+            ("bonus must have a method", {"bonus": 1.0}),
         )
     ],
 ]
