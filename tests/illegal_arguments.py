@@ -537,7 +537,8 @@ def unreal_theta() -> Any:
 
 
 def maze_theta() -> Any:
-    return recurrent.unreal_init(SMALL_AGENT.sizes(mazes(1)[0]), rng())
+    weights = recurrent.unreal_init(SMALL_AGENT.sizes(mazes(1)[0]), rng())
+    return weights.astype(np.float16).astype(float)
 
 
 def unreal_steps() -> recurrent.Steps:
