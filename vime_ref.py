@@ -783,11 +783,11 @@ def check_pool(pool: ReplayPool) -> None:
     bnn.set_fields(pool, capacity=capacity)
 
 
-def check_hidden(sizes: Sizes) -> tuple[int, ...]:
+def check_hidden(sizes: Sizes, name: str = "hidden_sizes") -> tuple[int, ...]:
     """The units of the hidden layers, as Python ints; there may be none."""
     if not isinstance(sizes, list | tuple):
-        raise ValueError(f"hidden_sizes must be a tuple, got {sizes!r}")
-    return tuple(check_count("hidden_sizes", size) for size in sizes)
+        raise ValueError(f"{name} must be a tuple, got {sizes!r}")
+    return tuple(check_count(name, size) for size in sizes)
 
 
 def check_settings(settings: VimeSettings) -> None:

@@ -641,13 +641,19 @@ def normalize_gains(
         statistic in ("median", "mean"),
         f"statistic must be 'median' or 'mean', got {statistic!r}",
     )
-    last = whole("window", window)
-    current = gains.quantile(0.5) if statistic == "median" else gains.mean()
-    new = torch.cat([past, current[None]])[-last:]
-    used = new if include_current else past[-last:]
-    divisor = (
-        used.mean() if len(used) > 0 and used.mean() != 0 else torch.ones_like(current)
+    require(
+        bool((gains >= 0).all() and (past >= 0).all()),
+        "gains and history must be >= 0",
     )
+    last = whole("window", window)
+
+    # The mean replaces a median of 0; a batch of zeros does not enter the history.
+    middle = gains.quantile(0.5)
+    current = gains.mean() if statistic == "mean" or middle == 0 else middle
+    new = (torch.cat([past, current[None]]) if current > 0 else past)[-last:]
+    used = new if include_current else past[-last:]
+    positive = len(used) > 0 and used.mean() > 0
+    divisor = used.mean() if positive else torch.ones_like(current)
     return {"gains": gains / divisor, "history": new}
 
 

@@ -382,8 +382,11 @@ function normalizeGains({ gains, history, window, statistic, include_current }) 
   require_(gains.length > 0, "gains must have at least one row");
   whole(window, "window");
   require_(["median", "mean"].includes(statistic), `statistic must be 'median' or 'mean', got ${statistic}`);
-  const current = statistic === "median" ? median(gains) : sum(gains) / gains.length;
-  const all = [...history, current].slice(-window);
+  require_(Math.min(...gains, ...history) >= 0, "gains and history must be >= 0");
+  // The mean replaces a median of 0; a batch of zeros does not enter the history.
+  const middle = statistic === "median" ? median(gains) : 0;
+  const current = middle || sum(gains) / gains.length;
+  const all = (current ? [...history, current] : history).slice(-window);
   const used = include_current ? all : history.slice(-window);
   const divisor = used.length ? sum(used) / used.length : 0;
   return { gains: gains.map((gain) => gain / (divisor || 1)), history: all };

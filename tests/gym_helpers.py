@@ -1,5 +1,9 @@
 """Helpers for the tests of the tasks: ids, ways to walk, a task in a given state."""
 
+from typing import Any
+
+import numpy as np
+
 from vime_gym.rooms import NumberedTask
 
 SPARSE, DENSE = "vime_ref/SparseMountainCar-v0", "MountainCarContinuous-v0"
@@ -28,9 +32,21 @@ VIEWS = [
 
 LABYRINTH = "vime_ref/Labyrinth-v0"
 
+ROBOTS = ("vime_ref/SparseHalfCheetah-v0", "vime_ref/Walker2D-v0")
+
+# Every registered task with the arguments that it needs.
+TASKS: dict[str, dict[str, Any]] = {
+    **SMALL, LABYRINTH: {}, SPARSE: {}, SWINGUP: {}, **{robot: {} for robot in ROBOTS},
+}  # fmt: skip
+
 
 def at(task: NumberedTask, state: int) -> NumberedTask:
     """The task in a given state of a running episode."""
     task.reset()
     task.state = state
     return task
+
+
+def is_color(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    """Where the picture (H, W, 3) has this color, (H, W)."""
+    return np.all(picture == color, axis=-1)

@@ -1102,7 +1102,7 @@ TABLE: dict[str, dict[str, Given]] = {
         "wrong": flags([1, 1, 0], "rows", ("shape: empty",)),
         "threshold": number(0.75, low=0.0, high=1.0, beyond=[0.0]),
         "solved": thing(lambda: {10: 3, 12: None}),
-        "order": numbers((0, 1, 2, 3), count(0, 0, most=3)),
+        "order": array((0, 1, 2, 3), "rows", low=0, whole=True),
         "theta": number(0.5),
         "theta_velocity": number(0.5),
         "force": number(0.5),
@@ -1116,7 +1116,10 @@ TABLE: dict[str, dict[str, Given]] = {
     "vime_gym.rooms.Chain": {"action": ONE_OF_TWO},
     "vime_gym.rooms.DeepSea": {"action": ONE_OF_TWO, "size": count(4, 2)},
     "vime_gym.rooms.KeyDoorMaze": {},
-    "vime_gym.tasks.SparseMountainCar": {"action": array([0.5])},
+    "vime_gym.tasks.SparseMountainCar": {
+        "action": array([0.5]),
+        "goal_velocity": number(0.0),
+    },
     "vime_gym.tasks.SparseCartPoleSwingup": {"action": array([0.5])},
     # ---------------------------------------------------------- vime_check
     "vime_check": {

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -58,3 +59,54 @@ def slow_return(
     last = next((k for k in range(t, len(rewards)) if ends[k]), len(rewards) - 1)
     total = math.fsum(gamma ** (k - t) * rewards[k] for k in range(t, last + 1))
     return total if ends[last] == 1 else total + gamma ** (last - t + 1) * values[last]
+
+
+class Altered(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment whose `reset` and `step` return something else."""
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        *,
+        step: Callable[[Any], Any] = lambda outcome: outcome,
+        reset: Callable[[Any], Any] = lambda begun: begun,
+    ) -> None:
+        super().__init__(env)
+        self.alter_step = step
+        self.alter_reset = reset
+
+    def reset(self, **options: Any) -> Any:
+        return self.alter_reset(self.env.reset(**options))
+
+    def step(self, action: Any) -> Any:
+        return self.alter_step(self.env.step(action))
+
+
+def in_arrays(outcome: Any) -> Any:
+    """What `step` returns, with the reward in an array (1,) and NumPy flags."""
+    observation, reward, terminated, truncated, info = outcome
+    return (
+        observation,
+        np.array([reward]),
+        np.bool_(terminated),
+        np.array([truncated]),
+        info,
+    )
+
+
+# A wrong outcome of the reset or of the first step, and the message that names it.
+WRONG_OUTCOMES = [
+    pytest.param(*case, id=case[1])
+    for case in (
+        ({"step": lambda o: (o[0], [1.0, 2.0], *o[2:])}, "reward at step 0 must be one number"),
+        ({"step": lambda o: (o[0], None, *o[2:])}, "reward must"),
+        ({"step": lambda o: (o[0], math.nan, *o[2:])}, "reward must be finite, got nan at step 0"),
+        ({"step": lambda o: (*o[:2], [True, False], *o[3:])}, "terminated at step 0 must be true or false"),
+        ({"step": lambda o: (*o[:3], None, o[4])}, "truncated at step 0 must be true or false"),
+        ({"step": lambda o: o[:4]}, "step must return .*, got 4 values"),
+        ({"reset": lambda begun: begun[0]}, "reset must return an observation and a dict"),
+        ({"reset": lambda begun: (None, {})}, "observation must"),
+        ({"reset": lambda begun: (np.zeros((3, 3)), {})}, "observation at step 0 must have shape"),
+        ({"step": lambda o: (np.zeros((3, 3)), *o[1:])}, r"observation at step 0 must .*, got \(3, 3\)"),
+    )
+]  # fmt: skip

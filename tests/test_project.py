@@ -1,6 +1,7 @@
 """Rules of the whole project: structure, README and pages, style."""
 
 import ast
+import configparser
 import doctest
 import functools
 import graphlib
@@ -142,6 +143,24 @@ def test_every_module_is_installed() -> None:
     }
     assert set(listed[2].split(", ")) == packages - {""} | {"vime_check.vectors"}
     assert all((ROOT / package / "py.typed").exists() for package in PACKAGES)
+
+
+def unbounded(requirements: list[str]) -> list[str]:
+    return [
+        each for each in requirements if not re.fullmatch(r"[^<>=!~]+>=[\d.]+", each)
+    ]
+
+
+def test_every_requirement_has_a_lower_bound_that_ci_can_install() -> None:
+    """CI installs each with == for >=. Controls: no bound, another bound."""
+    setup = configparser.ConfigParser(interpolation=None)
+    setup.read(ROOT / "setup.cfg")
+    extras = setup["options.extras_require"].values()
+    stated = " ".join([setup["options"]["install_requires"], *extras]).split()
+    assert len(stated) > 20
+    assert unbounded(stated) == []
+    bad = ["tqdm", "numpy<3", "numpy>=2,<3"]
+    assert unbounded([*bad, "gymnasium[mujoco]>=1.1"]) == bad
 
 
 def test_help_begins_with_the_functions() -> None:

@@ -7,16 +7,24 @@ Either line makes a task:
 
 A task's module is imported when the task is made. The package also declares itself as a Gymnasium plug-in (entry point
 `gymnasium.envs`). Gymnasium 1.0 and later ignore plug-ins, so a bare id needs the import there.
+
+A task made by its id raises ResetNeeded on a step before the first reset. It also does so on a step after the end of an
+episode, whether the task or its time limit ended it. Every task draws itself with `render_mode="rgb_array"`.
 """
 
+from typing import Any
+
 import gymnasium
+from gymnasium.envs.registration import WrapperSpec
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import RecordConstructorArgs
 
 # Each task's module and time limit in steps. None: the task ends its episodes itself.
 ENTRIES = {
     "SparseMountainCar": ("tasks", 500),
     "SparseCartPoleSwingup": ("tasks", 500),
-    "SparseHalfCheetah": ("tasks", 500),
-    "Walker2D": ("tasks", 500),
+    "SparseHalfCheetah": ("robots", 500),
+    "Walker2D": ("robots", 500),
     "BernoulliBandit": ("rooms", None),
     "Chain": ("rooms", None),
     "DeepSea": ("rooms", None),
@@ -24,6 +32,33 @@ ENTRIES = {
     "NoisyTV": ("rooms", 100),
     "Labyrinth": ("labyrinth", 300),
 }
+
+
+class EndEnforcing(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """The outermost wrapper of a made task: it raises ResetNeeded on a step after the end of an episode."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        RecordConstructorArgs.__init__(self)
+        super().__init__(env)
+        self.ended = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """The first observation of an episode."""
+        self.ended = False
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """The task's step."""
+        if self.ended:
+            raise ResetNeeded("the episode has ended: call reset before the next step")
+        outcome = self.env.step(action)
+        self.ended = outcome[2] or outcome[3]
+        return outcome
+
+
+ENFORCED = WrapperSpec("EndEnforcing", "vime_gym:EndEnforcing", {})
 
 
 def register_tasks() -> None:
@@ -35,6 +70,7 @@ def register_tasks() -> None:
                 id=env_id,
                 entry_point=f"vime_gym.{module}:{name}",
                 max_episode_steps=max_episode_steps,
+                additional_wrappers=(ENFORCED,),
             )
 
 

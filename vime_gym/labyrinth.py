@@ -8,14 +8,13 @@ Sources: [UNREAL] Jaderberg et al. 2016, arXiv 1611.05397; [Lecture] "Intrinsic 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from bnn_ref import check_choice, check_count
-from vime_gym.rooms import COLOURS, DRAWN, MOVES, NumberedTask, Outcome, enlarged
+from bnn_ref import check_array, check_count
+from vime_gym.rooms import COLOURS, MOVES, NumberedTask, Outcome, checked_size, enlarged
 
 # ---------------------------------------------------------------- constants
 
@@ -27,6 +26,7 @@ NUM_APPLES = 4
 APPLE_REWARD = 1.0
 GOAL_REWARD = 10.0
 LABYRINTH_STEPS = 300  # per episode
+MAX_ROOMS = 100  # larger labyrinths take seconds to carve
 VIEW = 5  # side of the agent's view, in cells
 
 # The cells on the line from the center of a 5 by 5 window to each of its cells: the cell at half the offset, or the two
@@ -46,12 +46,13 @@ def carve_maze(rooms: int, order: Sequence[int]) -> NDArray[np.bool_]:
     and tried in the order `order`. A wall is removed if it separates rooms that are not yet connected (Kruskal's
     algorithm).
 
-    Raises ValueError unless `order` is a permutation of these 2 · rooms · (rooms − 1) wall numbers.
+    Raises ValueError unless `rooms` is from 1 to 100 and `order` is a permutation of these 2 · rooms · (rooms − 1)
+    wall numbers.
     """
-    size = 2 * rooms + 1
+    size = 2 * checked_size("rooms", rooms, 1, MAX_ROOMS) + 1
     inner = range(1, size - 1)
     between = [(r, c) for r in inner for c in inner if (r + c) % 2]
-    check_order(order, len(between))
+    places = checked_order(order, len(between))
 
     # Separate rooms, each its own component: connected rooms share a number.
     walls = np.ones((size, size), bool)
@@ -59,7 +60,7 @@ def carve_maze(rooms: int, order: Sequence[int]) -> NDArray[np.bool_]:
     part = np.arange(size * size).reshape(size, size)  # (H, W)
 
     # Connect rooms.
-    for r, c in (between[n] for n in order):
+    for r, c in (between[n] for n in places):
         sideways = r % 2 == 1
         one = part[r, c - 1] if sideways else part[r - 1, c]
         other = part[r, c + 1] if sideways else part[r + 1, c]
@@ -94,12 +95,10 @@ class Labyrinth(NumberedTask):
     `rooms` is the number of rooms per row and column, so the maze is 2 · rooms + 1 cells high and wide.
     Departure: the original is larger and shown in first person. Sizes, number of apples and horizon are our choice.
 
-    Raises ValueError unless `rooms` is a whole number ≥ 2 and `maze_seed` is None or a whole number ≥ 0.
+    Raises ValueError unless `rooms` is a whole number from 2 to 100 and `maze_seed` is None or a whole number ≥ 0.
     Raises ValueError on another `render_mode`.
     Source: [UNREAL], [Lecture].
     """
-
-    metadata: dict[str, Any] = DRAWN
 
     def __init__(
         self,
@@ -108,11 +107,11 @@ class Labyrinth(NumberedTask):
         *,
         rooms: int = 4,
     ) -> None:
-        check_labyrinth(rooms, maze_seed, render_mode)
-        self.rooms = rooms
+        self.rooms = checked_size("rooms", rooms, 2, MAX_ROOMS)
+        if maze_seed is not None:
+            maze_seed = check_count("maze_seed", maze_seed, 0)
         self.maze_seed = maze_seed
-        self.render_mode = render_mode
-        self.size = 2 * rooms + 1
+        self.size = 2 * self.rooms + 1
 
         # Indices into the flat maze: offset of the next cell by heading, apples, free cells.
         self.ahead = [down * self.size + right for down, right in MOVES]
@@ -126,7 +125,7 @@ class Labyrinth(NumberedTask):
 
         self.colours = np.array(LABYRINTH_COLOURS, np.uint8)
         pixels = gym.spaces.Box(0, 255, (20, 20, 3), np.uint8)
-        super().__init__(4, {"image": pixels}, "image")
+        super().__init__(4, {"image": pixels}, "image", render_mode)
 
     @property
     def maze(self) -> NDArray[np.uint8]:
@@ -189,10 +188,12 @@ class Labyrinth(NumberedTask):
         seen = np.where(one & other, WALL, window)
         return enlarged(self.colours.take(seen, axis=0), 4)  # (20, 20, 3)
 
-    def render(self) -> Any:
-        """The whole maze and the agent, pixels (16·H, 16·W, 3), or None without a render mode."""
-        if self.render_mode is None:
-            return None
+    def map(self, state: int) -> NDArray[np.uint8]:
+        """The maze, indices into `LABYRINTH_COLOURS`, (H, W)."""
+        return self.maze
+
+    def draw(self) -> NDArray[np.uint8]:
+        """The whole maze and the agent, pixels (16·H, 16·W, 3)."""
         picture = enlarged(self.colours[self.maze], 16)  # (16·H, 16·W, 3)
         cell, heading = divmod(self.state, 4)
         row, column = divmod(cell, self.size)
@@ -219,21 +220,14 @@ def windows_of_states(shape: tuple[int, int]) -> NDArray[np.int_]:
 # ---------------------------------------------------------------- argument checks
 
 
-def check_order(order: Sequence[int], num_walls: int) -> None:
-    """Raise ValueError unless the order is a permutation of the wall numbers."""
-    if sorted(order) != [*range(num_walls)]:
+def checked_order(order: Sequence[int], num_walls: int) -> list[int]:
+    """The order. Raises ValueError unless it is a permutation of the wall numbers."""
+    numbers = check_array("order", order, (None,))
+    if not np.array_equal(np.sort(numbers), np.arange(num_walls)):
         raise ValueError(
             f"order must be a permutation of 0 to {num_walls - 1}, got {order!r}"
         )
-
-
-def check_labyrinth(rooms: int, maze_seed: int | None, render_mode: str | None) -> None:
-    """Raise ValueError unless these arguments describe a labyrinth."""
-    check_count("rooms", rooms, 2)
-    if maze_seed is not None:
-        check_count("maze_seed", maze_seed, 0)
-    if render_mode is not None:
-        check_choice("render_mode", render_mode, ("rgb_array",))
+    return numbers.astype(int).tolist()
 
 
 if __name__ == "__main__":

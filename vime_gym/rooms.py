@@ -20,7 +20,15 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import ArrayLike, NDArray
 
-from bnn_ref import check_choice, check_count
+from bnn_ref import (
+    check_array,
+    check_choice,
+    check_count,
+    check_flag,
+    check_flags,
+    check_kind,
+    check_number,
+)
 
 # ---------------------------------------------------------------- constants
 
@@ -41,8 +49,16 @@ COLOURS = {
 }
 SIGNS = "".join(COLOURS)
 
-# Metadata of tasks that can be rendered.
+# Metadata of tasks that draw themselves.
 DRAWN = {"render_modes": ["rgb_array"], "render_fps": 10}
+
+SIDE = 16  # pixels of a cell in a picture
+WIDEST = 1600  # pixels of a picture; cells of wider ones are smaller
+BAR = 10  # cells of an arm of mean 1 in the bandit's picture
+
+# The largest sizes: a million cells, or a second to draw a labyrinth.
+MAX_CHAIN = 1_000_000
+MAX_DEEP_SEA = 1000
 
 # (row, column) of the actions: 0 up, 1 right, 2 down, 3 left.
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))
@@ -80,17 +96,25 @@ class NumberedTask(gym.Env[Any, Any]):
     """Base class of the small tasks: numbered states, numbered actions, and views of the state.
 
     A view is a method of the same name; `views` holds each view's space.
+    An action is an int, a NumPy integer, or an array of one integer without an axis.
+    `render_mode="rgb_array"` draws a cell as 16 by 16 pixels, or smaller if the picture is wider than 1600.
 
-    Raises ValueError if the view is unknown or an action is out of range.
+    Raises ValueError if the view or the render mode is unknown or an action is out of range.
     Raises gymnasium.error.ResetNeeded on a step before the first reset or after the end of an episode.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  as in gymnasium.Env
+    metadata: dict[str, Any] = DRAWN
 
     def __init__(
-        self, num_actions: int, views: Mapping[str, gym.Space[Any]], observation: str
+        self,
+        num_actions: int,
+        views: Mapping[str, gym.Space[Any]],
+        observation: str,
+        render_mode: str | None,
     ) -> None:
         check_choice("observation", observation, tuple(views))
+        check_render_mode(render_mode)
+        self.render_mode = render_mode
         self.num_actions = num_actions
         self.action_space = gym.spaces.Discrete(num_actions)
         self.observation_space = views[observation]
@@ -102,7 +126,7 @@ class NumberedTask(gym.Env[Any, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """The observation of an episode's first state."""
-        super().reset(seed=seed)
+        super().reset(seed=checked_seed(seed, options))
         self.state = self.start()
         self.ended = False
         return self.view(self.state), {}
@@ -113,10 +137,8 @@ class NumberedTask(gym.Env[Any, Any]):
             raise ResetNeeded(
                 f"{type(self).__name__} must be reset before its first step and after its last"
             )
-        check_action(action, self.num_actions)
-        self.state, reward, terminated, truncated, info = self.move(
-            self.state, int(action)
-        )
+        chosen = checked_action(action, self.num_actions)
+        self.state, reward, terminated, truncated, info = self.move(self.state, chosen)
         self.ended = terminated or truncated
         return self.view(self.state), reward, terminated, truncated, info
 
@@ -132,24 +154,60 @@ class NumberedTask(gym.Env[Any, Any]):
         """The state's number."""
         return state
 
+    def render(self) -> Any:
+        """A picture of the state, pixels (H, W, 3), or None without a render mode."""
+        return None if self.render_mode is None else self.draw()
+
+    def draw(self) -> NDArray[np.uint8]:
+        """The map in colors, each cell a square of pixels."""
+        signs = self.map(self.state)  # (H, W)
+        colours = np.array([*COLOURS.values()], np.uint8)
+        side = min(SIDE, WIDEST // max(signs.shape))
+        return enlarged(colours[signs], max(1, side))  # (side·H, side·W, 3)
+
+    @abstractmethod
+    def map(self, state: int) -> NDArray[np.uint8]:
+        """The state as a map, indices into `SIGNS`, (H, W)."""
+
 
 class BernoulliBandit(NumberedTask):
     """A bandit with K arms; arm a gives reward 1 with probability `means[a]`, else 0. An episode is one step.
 
     Observation: always 0. Action: the arm, 0 to K − 1. Every step terminates.
+    The picture has a bar for each arm, as high as its mean, and the agent below the arm of the last step.
 
     Raises ValueError unless `means` is (K,) with K ≥ 1 and all means in [0, 1].
     Source: Auer, Cesa-Bianchi, Fischer 2002; their bounds hold for rewards in [0, 1].
     """
 
-    def __init__(self, means: ArrayLike) -> None:
+    def __init__(self, means: ArrayLike, render_mode: str | None = None) -> None:
         self.means = checked_means(means)
-        super().__init__(len(self.means), {"index": gym.spaces.Discrete(1)}, "index")
+        self.arm: int | None = None
+        views = {"index": gym.spaces.Discrete(1)}
+        super().__init__(len(self.means), views, "index", render_mode)
+
+    def start(self) -> int:
+        """The only state, with no arm chosen."""
+        self.arm = None
+        return 0
 
     def move(self, state: int, action: int) -> Outcome:
         """The only state, and the arm's reward."""
+        self.arm = action
         reward = float(self.np_random.random() < self.means[action])
         return state, reward, True, False, {}
+
+    def map(self, state: int) -> NDArray[np.uint8]:
+        """A bar of up to 10 cells for each arm, with floor between, and the agent in the row below."""
+        heights = np.rint(BAR * np.array(self.means))  # (K,)
+        empty = np.arange(BAR)[:, None] < BAR - heights  # (10, K)
+
+        signs = np.full((BAR + 2, 2 * len(heights) + 1), SIGNS.index(" "), np.uint8)
+        signs[:BAR, 1::2] = np.where(empty, SIGNS.index(" "), SIGNS.index("T"))
+        signs[BAR] = SIGNS.index("#")
+        if self.arm is not None:
+            signs[BAR + 1, 2 * self.arm + 1] = SIGNS.index("A")
+        return signs
 
 
 class Chain(NumberedTask):
@@ -160,13 +218,16 @@ class Chain(NumberedTask):
     after N + 8 steps. The maximum return is 10, by always moving right. Deterministic.
 
     `observation`: "index", 0 to N − 1; "onehot" (N,); "coordinates" (1,), the state scaled to [0, 1].
+    The picture is a corridor, with the small reward in the color of a key and the large one in that of a goal.
 
-    Raises ValueError unless `size` (N) is a whole number ≥ 3.
+    Raises ValueError unless `size` (N) is a whole number from 3 to 1 000 000.
     Source: [Chain]; the number of steps is from facebookresearch/RandomizedValueFunctions.
     """
 
-    def __init__(self, size: int, observation: str = "index") -> None:
-        check_count("size", size, 3)
+    def __init__(
+        self, size: int, observation: str = "index", render_mode: str | None = None
+    ) -> None:
+        size = checked_size("size", size, 3, MAX_CHAIN)
         self.size = size
         self.steps = 0
         views: dict[str, gym.Space[Any]] = {
@@ -174,7 +235,7 @@ class Chain(NumberedTask):
             "onehot": gym.spaces.Box(0, 1, (size,), np.float64),
             "coordinates": gym.spaces.Box(0, 1, (1,), np.float64),
         }
-        super().__init__(2, views, observation)
+        super().__init__(2, views, observation, render_mode)
 
     def start(self) -> int:
         """The start, second from the left."""
@@ -198,6 +259,15 @@ class Chain(NumberedTask):
         """The state scaled to [0, 1], (1,)."""
         return np.array([state / (self.size - 1)])
 
+    def map(self, state: int) -> NDArray[np.uint8]:
+        """A corridor (3, N + 2) inside walls, with a reward in the wall at each end."""
+        signs = np.full((3, self.size + 2), SIGNS.index("#"), np.uint8)
+        signs[1, 1:-1] = SIGNS.index(" ")
+        signs[1, 0] = SIGNS.index("K")
+        signs[1, -1] = SIGNS.index("G")
+        signs[1, state + 1] = SIGNS.index("A")
+        return signs
+
 
 # ---------------------------------------------------------------- DeepSea
 
@@ -216,8 +286,10 @@ class DeepSea(NumberedTask):
 
     `observation`: "index", N·row + column, and N² after the last step; "onehot" (N²,), all zeros at the end as in
     bsuite; "coordinates" (2,), (row, column)/N, and (1, 0) at the end.
+    The picture has the treasure below the last column. It shows no diver at the end, because no state tells the column.
 
-    Raises ValueError unless `size` (N) is a whole number ≥ 2.
+    Raises ValueError unless `size` (N) is a whole number from 2 to 1000, `randomize_actions` is True or False, and
+    `mapping_seed` is a whole number from 0 to 2³² − 1.
     Source: bsuite, without its stochastic variant.
     """
 
@@ -225,15 +297,18 @@ class DeepSea(NumberedTask):
         self,
         size: int,
         observation: str = "index",
+        render_mode: str | None = None,
         *,
         randomize_actions: bool = True,
         mapping_seed: int = 42,
     ) -> None:
-        check_count("size", size, 2)
+        size = checked_size("size", size, 2, MAX_DEEP_SEA)
+        check_flag("randomize_actions", randomize_actions)
+        seed = checked_size("mapping_seed", mapping_seed, 0, 2**32 - 1)
         self.size = size
 
         # The action that moves right in each cell, (N²,).
-        drawn = np.random.RandomState(mapping_seed).binomial(1, 0.5, size * size)
+        drawn = np.random.RandomState(seed).binomial(1, 0.5, size * size)
         ones = [1] * size * size
         self.right: list[int] = drawn.tolist() if randomize_actions else ones
 
@@ -242,7 +317,7 @@ class DeepSea(NumberedTask):
             "onehot": gym.spaces.Box(0, 1, (size * size,), np.float64),
             "coordinates": gym.spaces.Box(0, 1, (2,), np.float64),
         }
-        super().__init__(2, views, observation)
+        super().__init__(2, views, observation, render_mode)
 
     def move(self, state: int, action: int) -> Outcome:
         """The state one row down and one column left or right, and the reward."""
@@ -269,22 +344,33 @@ class DeepSea(NumberedTask):
         """(row, column)/N, (2,)."""
         return np.array(divmod(state, self.size)) / self.size
 
+    def map(self, state: int) -> NDArray[np.uint8]:
+        """The sea (N + 2, N + 2) inside walls; the treasure is in the bottom."""
+        signs = np.full((self.size + 2, self.size + 2), SIGNS.index("#"), np.uint8)
+        signs[1:-1, 1:-1] = SIGNS.index("T")
+        signs[-1, -2] = SIGNS.index("G")
+        if state < self.size**2:
+            row, column = divmod(state, self.size)
+            signs[row + 1, column + 1] = SIGNS.index("A")
+        return signs
+
 
 def deep_sea_solved(wrong: Sequence[bool], *, threshold: float = 0.9) -> int | None:
     """The first episode, counted from 1, after which the share of episodes with a wrong move is < `threshold`.
 
     `wrong` holds, for each episode, `info["wrong"]` of its last step. Returns None if the share never falls below.
     The default 0.9 is the threshold named in bsuite's figures; the default in its code is 0.8.
-    Raises ValueError unless the threshold is in (0, 1].
+    Raises ValueError unless the threshold is in (0, 1] and `wrong` holds flags.
 
     >>> deep_sea_solved([True] * 9 + [False]), deep_sea_solved([True] * 9 + [False] * 2)
     (None, 11)
     """
+    threshold = check_number("threshold", threshold)
     if not 0.0 < threshold <= 1.0:
         raise ValueError(f"threshold must be in (0, 1], got {threshold}")
     total = 0
-    for episode, had_one in enumerate(wrong, 1):
-        total += bool(had_one)
+    for episode, had_one in enumerate(check_flags("wrong", wrong, (None,)), 1):
+        total += int(had_one)
         if total / episode < threshold:
             return episode
     return None
@@ -297,7 +383,8 @@ def deep_sea_score(solved: Mapping[int, int | None]) -> float:
     10 000 episodes each.
     Raises ValueError if there is no size.
     """
-    if not solved:
+    check_kind("solved", solved, Mapping)
+    if len(solved) == 0:
         raise ValueError("solved must have at least one size, got none")
     early = [
         episode is not None and episode < 2**size + 100
@@ -316,10 +403,8 @@ class DrawnTask(NumberedTask):
     agent holds, or the picture on the screen. State = cells · level + cell, with cells numbered in reading order.
 
     `observation`: "image" (H, W), indices into `SIGNS`; "index", the state; "coordinates" (3,), row, column and level,
-    each scaled to [0, 1]. `render_mode="rgb_array"` draws a cell as 16 by 16 pixels.
+    each scaled to [0, 1]. The picture is the image in color.
     """
-
-    metadata: dict[str, Any] = DRAWN
 
     def __init__(
         self,
@@ -328,10 +413,6 @@ class DrawnTask(NumberedTask):
         observation: str,
         render_mode: str | None,
     ) -> None:
-        if render_mode is not None:
-            check_choice("render_mode", render_mode, ("rgb_array",))
-        self.render_mode = render_mode
-
         # The free cells, each symbol's cell, and the cell that each move leads to.
         self.cells = free_cells(drawing)
         self.places = {drawing[r][c]: n for n, (r, c) in enumerate(self.cells)}
@@ -349,7 +430,7 @@ class DrawnTask(NumberedTask):
             "index": gym.spaces.Discrete(len(self.cells) * num_levels),
             "coordinates": gym.spaces.Box(0, 1, (3,), np.float64),
         }
-        super().__init__(len(MOVES), views, observation)
+        super().__init__(len(MOVES), views, observation, render_mode)
 
     def start(self) -> int:
         """The cell of A, on level 0."""
@@ -383,12 +464,9 @@ class DrawnTask(NumberedTask):
         level, cell = divmod(state, len(self.cells))
         return np.array([*self.cells[cell], level]) / self.largest
 
-    def render(self) -> Any:
-        """A picture of the room, pixels (16·H, 16·W, 3), or None without a render mode."""
-        if self.render_mode is None:
-            return None
-        colours = np.array([*COLOURS.values()], np.uint8)
-        return enlarged(colours[self.image(self.state)], 16)  # (16·H, 16·W, 3)
+    def map(self, state: int) -> NDArray[np.uint8]:
+        """The room with the agent in it, (H, W)."""
+        return self.image(state)
 
 
 class KeyDoorMaze(DrawnTask):
@@ -483,19 +561,46 @@ def enlarged(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 # ---------------------------------------------------------------- argument checks
 
 
-def check_action(action: Any, num_actions: int) -> None:
-    """Raise ValueError unless the action is a whole number from 0 to num_actions − 1."""
+def checked_action(action: Any, num_actions: int) -> int:
+    """The action, which may also be an array without an axis.
+
+    Raises ValueError unless it is a whole number from 0 to num_actions − 1.
+    """
+    if isinstance(action, np.ndarray) and action.shape == ():
+        action = action[()]
     is_whole = isinstance(action, (int, np.integer))
     if not (is_whole and 0 <= action < num_actions):
         raise ValueError(
             f"action must be a whole number from 0 to {num_actions - 1}, got {action!r}"
         )
+    return int(action)
+
+
+def check_render_mode(render_mode: str | None) -> None:
+    """Raise ValueError unless the render mode is None or "rgb_array"."""
+    if render_mode is not None:
+        check_choice("render_mode", render_mode, ("rgb_array",))
+
+
+def checked_size(name: str, size: int, least: int, most: int) -> int:
+    """The size. Raises ValueError unless it is a whole number from least to most."""
+    size = check_count(name, size, least)
+    if size > most:
+        raise ValueError(f"{name} must be <= {most}, got {size}")
+    return size
+
+
+def checked_seed(seed: int | None, options: dict[str, Any] | None) -> int | None:
+    """The seed. Raises ValueError unless it and the options of `reset` are None, or a whole number ≥ 0 and a dict."""
+    if options is not None:
+        check_kind("options", options, dict)
+    return None if seed is None else check_count("seed", seed, 0)
 
 
 def checked_means(means: ArrayLike) -> list[float]:
     """The means of K arms. Raises ValueError unless they are probabilities (K,) with K ≥ 1."""
-    arms = np.array(means, dtype=float)
-    if arms.ndim != 1 or arms.size == 0 or not np.all((arms >= 0) & (arms <= 1)):
+    arms = check_array("means", means, (None,))
+    if arms.size == 0 or not np.all((arms >= 0) & (arms <= 1)):
         raise ValueError(f"means must be probabilities (K,) with K >= 1, got {means!r}")
     values: list[float] = arms.tolist()
     return values

@@ -1,6 +1,4 @@
-"""The VIME paper's tasks.
-
-`SparseHalfCheetah` and `Walker2D` need MuJoCo: pip install 'gymnasium[mujoco]'.
+"""The VIME paper's tasks that need no simulator: a car in a valley, and a pole on a cart.
 
 Sources: [VIME] Houthooft et al. 2016, arXiv 1605.09674, and the original code openai/vime, for the reward rules;
 rllab, on which the original code runs, for the cart and the pole.
@@ -9,14 +7,16 @@ rllab, on which the original code runs, for the cart and the pole.
 from __future__ import annotations
 
 import math
-from importlib import import_module
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.classic_control import Continuous_MountainCarEnv
-from gymnasium.error import DependencyNotInstalled, ResetNeeded
+from gymnasium.error import ResetNeeded
 from numpy.typing import ArrayLike, NDArray
+
+from bnn_ref import check_array, check_number, check_positive
+from vime_gym.rooms import COLOURS, DRAWN, check_render_mode, checked_seed
 
 # ---------------------------------------------------------------- constants
 
@@ -31,32 +31,96 @@ MAX_FORCE = 10.0  # N
 STEP_SECONDS = 0.05
 MAX_DISTANCE = 3.0  # m
 UPRIGHT_COSINE = 0.8
-CHEETAH_GOAL = 5.0  # m
+
+MAX_WIDTH = 10.0  # of a start; the original's widths are 1 to 3
+PIXELS = 400  # width of a picture
 
 # ---------------------------------------------------------------- types
 
 # x (m), ẋ (m/s), θ from upright (rad), θ̇ (rad/s)
 CartPoleState = tuple[float, float, float, float]
 
+
+class Canvas:
+    """A picture (H, W, 3) of 400 pixels width, white at first, and the coordinates (H, W) of its pixels."""
+
+    def __init__(self, left: float, right: float, bottom: float, top: float) -> None:
+        height = round(PIXELS * (top - bottom) / (right - left))
+        self.picture = np.full((height, PIXELS, 3), 255, np.uint8)
+        self.x, self.y = np.meshgrid(
+            np.linspace(left, right, PIXELS), np.linspace(top, bottom, height)
+        )  # (H, W) each
+
+    def fill(self, where: NDArray[np.bool_], sign: str) -> None:
+        """Give the pixels where (H, W) is true the color of a symbol in `COLOURS`."""
+        self.picture[where] = COLOURS[sign]
+
+    def disc(self, x: float, y: float, radius: float, sign: str) -> None:
+        """Fill a disc."""
+        self.fill(np.hypot(self.x - x, self.y - y) <= radius, sign)
+
+    def box(self, x: float, y: float, width: float, height: float, sign: str) -> None:
+        """Fill a rectangle around (x, y)."""
+        inside = (2 * abs(self.x - x) <= width) & (2 * abs(self.y - y) <= height)
+        self.fill(inside, sign)
+
+
 # ---------------------------------------------------------------- MountainCar
 
 
-class SparseMountainCar(gym.Wrapper[Any, Any, Any, Any]):
+class SparseMountainCar(Continuous_MountainCarEnv):
     """MountainCarContinuous-v0 with reward 1 on reaching the goal, else 0; actions cost nothing.
 
     Observation (2,): position from −1.2 to 0.6 and velocity from −0.07 to 0.07. Action (1,): force from −1 to 1.
     An episode terminates at the goal, position ≥ 0.45 and not moving left, and is truncated after 500 steps.
+    `goal_velocity` is the least velocity at the goal.
+    `render_mode="rgb_array"` draws the valley with the car and a flag at the goal, without pygame.
+
+    Raises ValueError unless `goal_velocity` is finite and every action is one finite number in an array (1,).
+    Raises ValueError on another `render_mode`. Raises gymnasium.error.ResetNeeded on a step before the first reset.
     Source: [VIME].
     """
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(Continuous_MountainCarEnv(**kwargs))
+    metadata: dict[str, Any] = DRAWN
+
+    def __init__(
+        self, render_mode: str | None = None, goal_velocity: float = 0.0
+    ) -> None:
+        check_render_mode(render_mode)
+        super().__init__(render_mode, check_number("goal_velocity", goal_velocity))
+        self.state: Any = None
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """MountainCarContinuous-v0's step with the reward replaced: 1 at the goal, else 0."""
-        observation, _, terminated, truncated, info = self.env.step(action)
+        check_started(self)
+        force = checked_action(action, (1,))
+        observation, _, terminated, truncated, info = super().step(force)
         reward = float(terminated)
         return observation, reward, terminated, truncated, info
+
+    def render(self) -> Any:
+        """A picture of the valley, pixels (H, W, 3), or None without a render mode."""
+        if self.render_mode is None:
+            return None
+        check_started(self)
+        canvas = Canvas(self.min_position, self.max_position, -0.1, 1.3)
+
+        # The valley, and a flag on its right side.
+        canvas.fill(canvas.y < hill(canvas.x), "#")
+        goal = self.goal_position
+        foot = float(hill(goal))
+        canvas.box(goal, foot + 0.1, 0.01, 0.2, "#")
+        canvas.box(goal + 0.04, foot + 0.17, 0.08, 0.06, "G")
+
+        # The car.
+        place = float(self.state[0])
+        canvas.disc(place, float(hill(place)) + 0.05, 0.05, "A")
+        return canvas.picture
+
+
+def hill(position: Any) -> Any:
+    """The height of the valley's ground at a position."""
+    return 0.45 * np.sin(3.0 * position) + 0.55
 
 
 # ---------------------------------------------------------------- cart and pole
@@ -74,7 +138,12 @@ def cart_pole_acceleration(
         ⁴⁄₃ l θ̈ + ẍ cos θ − g sin θ = 0                 (d/dt ∂L/∂θ̇ − ∂L/∂θ = 0, divided by m l)
 
     The code solves the last equation for θ̈ and substitutes it into the one before.
+    Raises ValueError unless all are finite numbers.
     """
+    if not quickly_finite(theta, theta_velocity, force):
+        theta = check_number("theta", theta)
+        theta_velocity = check_number("theta_velocity", theta_velocity)
+        force = check_number("force", force)
     cos = math.cos(theta)
     sin = math.sin(theta)
 
@@ -90,8 +159,14 @@ def cart_pole_acceleration(
 
 
 def cart_pole_step(state: CartPoleState, force: float, seconds: float) -> CartPoleState:
-    """The state after `seconds` under a constant force (N), by one classical fourth-order Runge-Kutta step."""
-    x, v1, theta, w1 = state
+    """The state after `seconds` under a constant force (N), by one classical fourth-order Runge-Kutta step.
+
+    Raises ValueError unless all are finite numbers and the time is > 0.
+    """
+    x, v1, theta, w1 = checked_state(state)
+    if not (quickly_finite(force, seconds) and seconds > 0.0):
+        force = check_number("force", force)
+        seconds = float(check_positive("seconds", seconds, ()))
     half = 0.5 * seconds
 
     # Velocities and accelerations at the start, twice at the midpoint, and at the end.
@@ -126,17 +201,25 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
 
     `start_width` (4,) is the half width of the uniform start around x = ẋ = θ̇ = 0, θ = π. The default is
     CartPole-v1's: the pole hangs nearly at rest.
+    `render_mode="rgb_array"` draws the track from −3 to 3 m, the cart and the pole.
     Departures: the original starts from the widths (1, 2, 1, 3), observes θ itself, and simulates cart and pole in
     Box2D with a little friction.
 
-    Raises ValueError unless `start_width` is 4 finite numbers ≥ 0 and every action is one finite number in an array
-    (1,). Raises gymnasium.error.ResetNeeded on a step before the first reset.
+    Raises ValueError unless `start_width` is 4 numbers from 0 to 10 and every action is one finite number in an array
+    (1,). Raises ValueError on another `render_mode`.
+    Raises gymnasium.error.ResetNeeded on a step before the first reset.
     Source: CartpoleSwingupEnvX in openai/vime.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  as in gymnasium.Env
+    metadata: dict[str, Any] = DRAWN
 
-    def __init__(self, start_width: ArrayLike = (0.05, 0.05, 0.05, 0.05)) -> None:
+    def __init__(
+        self,
+        start_width: ArrayLike = (0.05, 0.05, 0.05, 0.05),
+        render_mode: str | None = None,
+    ) -> None:
+        check_render_mode(render_mode)
+        self.render_mode = render_mode
         self.start_width = checked_width(start_width)
         self.state: CartPoleState | None = None
         self.action_space = gym.spaces.Box(-MAX_FORCE, MAX_FORCE, (1,), np.float64)
@@ -147,7 +230,7 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
         """The first observation (5,) of an episode; the pole hangs nearly at rest."""
-        super().reset(seed=seed)
+        super().reset(seed=checked_seed(seed, options))
         width = self.start_width
         start = self.np_random.uniform(-width, width).tolist()
         x, x_velocity, angle, theta_velocity = start
@@ -158,16 +241,36 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
         self, action: ArrayLike
     ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
         """The observation (5,), the reward, and terminated if the cart has left the track; never truncated here."""
-        if self.state is None:
-            raise ResetNeeded(
-                "SparseCartPoleSwingup must be reset before its first step"
-            )
-        force = checked_force(action)
+        check_started(self)
+        assert self.state is not None
+        given = float(checked_action(action, (1,))[0])
+        force = min(max(given, -MAX_FORCE), MAX_FORCE)
         self.state = cart_pole_step(self.state, force, STEP_SECONDS)
         observation = self._observation(self.state)
         terminated = abs(self.state[0]) > MAX_DISTANCE
         upright = bool(observation[2] > UPRIGHT_COSINE)
         return observation, float(upright and not terminated), terminated, False, {}
+
+    def render(self) -> Any:
+        """A picture of the track, pixels (H, W, 3), or None without a render mode."""
+        if self.render_mode is None:
+            return None
+        check_started(self)
+        assert self.state is not None
+        x, _, theta, _ = self.state
+        canvas = Canvas(-MAX_DISTANCE, MAX_DISTANCE, -1.3, 1.3)
+
+        # The track and the cart.
+        canvas.box(0.0, 0.0, 2 * MAX_DISTANCE, 0.03, "#")
+        canvas.box(x, 0.0, 0.5, 0.25, "#")
+
+        # The pole: the pixels near its center line.
+        right = canvas.x - x
+        along = right * math.sin(theta) + canvas.y * math.cos(theta)
+        beside = right * math.cos(theta) - canvas.y * math.sin(theta)
+        length = 2 * POLE_HALF_LENGTH
+        canvas.fill((along >= 0) & (along <= length) & (abs(beside) <= 0.04), "A")
+        return canvas.picture
 
     @staticmethod
     def _observation(state: CartPoleState) -> NDArray[np.float64]:
@@ -177,92 +280,58 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
         return np.array([x, x_velocity, cos, sin, theta_velocity])
 
 
-# ---------------------------------------------------------------- MuJoCo
-
-
-class SparseHalfCheetah(gym.Wrapper[Any, Any, Any, Any]):
-    """HalfCheetah-v5 with reward 1 for a step that ends with the torso at x > 5 m, else 0; actions cost nothing.
-
-    Observation (18,): positions, the torso's x first, then velocities. Action (6,): torques from −1 to 1.
-    A step is 0.01 s of physics (frame_skip 1). An episode never terminates and is truncated after 500 steps.
-    Departure: the original uses x of the whole robot's center of mass.
-    Source: HalfCheetahEnvX in openai/vime.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        robot = mujoco_env(
-            "SparseHalfCheetah",
-            "half_cheetah_v5",
-            "HalfCheetahEnv",
-            frame_skip=1,
-            **kwargs,
-        )
-        super().__init__(robot)
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """HalfCheetah-v5's step with the reward replaced: 1 beyond 5 m, else 0."""
-        observation, _, terminated, truncated, info = self.env.step(action)
-        reward = float(info["x_position"] > CHEETAH_GOAL)
-        return observation, reward, terminated, truncated, info
-
-
-class Walker2D(gym.Wrapper[Any, Any, Any, Any]):
-    """Walker2d-v5 without the reward for staying upright.
-
-        r = (x′ − x)/Δt − 0.001·‖a‖²: forward speed (m/s) minus control cost
-
-    Observation (18,): positions, the torso's x first, then velocities clipped to ±10. Action (6,): torques, −1 to 1.
-    A step is Δt = 0.008 s of physics (frame_skip 4). An episode terminates on a fall, torso height outside (0.8, 2) m
-    or tilt outside (−1, 1) rad, and is truncated after 500 steps. Step length and cost weight are Walker2d-v5's.
-    Departure: rllab's Walker2D steps by 0.005 s and weighs the cost by 0.005.
-    Source: [VIME].
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        robot = mujoco_env(
-            "Walker2D", "walker2d_v5", "Walker2dEnv", healthy_reward=0.0, **kwargs
-        )
-        super().__init__(robot)
-
-
-def mujoco_env(task: str, module: str, name: str, **kwargs: Any) -> gym.Env[Any, Any]:
-    """Gymnasium's MuJoCo robot `name`, with its x in the observation.
-
-    Raises gymnasium.error.DependencyNotInstalled, naming the task and the package to install, if MuJoCo is missing.
-    """
-    try:
-        robots = import_module(f"gymnasium.envs.mujoco.{module}")
-    except (ImportError, DependencyNotInstalled) as error:
-        raise DependencyNotInstalled(
-            f"{task} needs mujoco: pip install 'gymnasium[mujoco]'"
-        ) from error
-    robot: gym.Env[Any, Any] = getattr(robots, name)(
-        exclude_current_positions_from_observation=False, **kwargs
-    )
-    return robot
-
-
 # ---------------------------------------------------------------- argument checks
 
 
+def quickly_finite(*numbers: Any) -> bool:
+    """Whether all are finite Python floats, in a tenth of the time of `check_number`; False if their sum overflows."""
+    floats = all(type(number) is float for number in numbers)
+    return floats and math.isfinite(sum(numbers))
+
+
+def checked_state(state: CartPoleState) -> CartPoleState:
+    """The state. Raises ValueError unless it is 4 finite numbers."""
+    if type(state) is tuple and len(state) == 4 and quickly_finite(*state):
+        return state
+    x, v, theta, w = check_array("state", state, (4,)).tolist()
+    return x, v, theta, w
+
+
+def check_started(task: Any) -> None:
+    """Raise ResetNeeded, naming the task, if it has no state."""
+    if task.state is None:
+        name = type(task).__name__
+        raise ResetNeeded(f"{name} must be reset before its first step")
+
+
 def checked_width(start_width: ArrayLike) -> NDArray[np.float64]:
-    """The half widths as an array (4,). Raises ValueError unless they are 4 finite numbers ≥ 0."""
-    width = np.array(start_width, dtype=float)
-    if width.shape != (4,) or not np.all(np.isfinite(width) & (width >= 0)):
+    """The half widths as an array (4,). Raises ValueError unless they are 4 numbers from 0 to 10."""
+    width = check_array("start_width", start_width, (4,))
+    if not np.all((width >= 0) & (width <= MAX_WIDTH)):
         raise ValueError(
-            f"start_width must be 4 finite numbers >= 0, got {start_width!r}"
+            f"start_width must be from 0 to {MAX_WIDTH:g}, got {start_width!r}"
         )
     return width
 
 
-def checked_force(action: ArrayLike) -> float:
-    """The force (N), clipped to its bounds. Raises ValueError unless it is one finite number in an array (1,)."""
-    given = np.asarray(action, dtype=float)
-    if given.shape != (1,) or not math.isfinite(given[0]):
-        raise ValueError(
-            f"action must be one finite number in an array of shape (1,), got {action!r}"
-        )
-    return min(max(float(given[0]), -MAX_FORCE), MAX_FORCE)
+def checked_action(action: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """The action as an array: float32 stays, all else becomes float64.
+
+    Raises ValueError unless it is of finite numbers and has this shape.
+    """
+    floats = isinstance(action, np.ndarray) and action.dtype in (np.float32, float)
+    if floats and action.shape == shape and np.isfinite(action).all():
+        return action
+    values = check_array("action", action, shape)
+    return action if floats and action.dtype == np.float32 else values
+
+
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = [
+    "SparseMountainCar", "cart_pole_acceleration", "cart_pole_step",
+    "SparseCartPoleSwingup",
+]  # fmt: skip
 
 
 if __name__ == "__main__":

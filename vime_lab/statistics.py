@@ -24,7 +24,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from bnn_ref import Array
+from bnn_ref import (
+    Array,
+    any_array,
+    check_array,
+    check_count,
+    check_function,
+    check_shape,
+)
 from vime_lab.rows import Row
 
 # ---------------------------------------------------------------- constants
@@ -46,7 +53,7 @@ def by_curve(rows: Iterable[Row]) -> dict[Key, list[Row]]:
     Raises ValueError if there is no row.
     """
     groups: dict[Key, list[Row]] = {}
-    for row in rows:
+    for row in check_columns_of(rows, "setting", "bonus"):
         groups.setdefault((row["setting"], row["bonus"]), []).append(row)
     if not groups:
         raise ValueError("rows must hold at least one row, got none")
@@ -59,7 +66,8 @@ def by_curve(rows: Iterable[Row]) -> dict[Key, list[Row]]:
 def runs(rows: Iterable[Row]) -> dict[int, list[Row]]:
     """Each seed's rows, with seeds and iterations in order."""
     groups: dict[int, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: (row["seed"], row["iteration"])):
+    listed = check_columns_of(rows, "seed", "iteration")
+    for row in sorted(listed, key=lambda row: (row["seed"], row["iteration"])):
         groups.setdefault(row["seed"], []).append(row)
     return groups
 
@@ -71,6 +79,9 @@ def seed_table(
 
     A missing value is nan.
     """
+    rows = check_columns_of(rows, "seed")
+    check_column("axis", axis, rows)
+    check_column("column", column, rows)
     places = [float(row[axis]) for row in rows]
     positions, where = np.unique(places, return_inverse=True)
     seeds, who = np.unique([row["seed"] for row in rows], return_inverse=True)
@@ -87,7 +98,8 @@ def final_returns(rows: Iterable[Row], bonus: str, setting: str = "") -> Array:
     Raises ValueError if there is no row of this bonus and setting.
     """
     key = (bonus, setting)
-    mine = runs(row for row in rows if (row["bonus"], row["setting"]) == key)
+    listed = check_columns_of(rows, "bonus", "setting", "return_mean")
+    mine = runs(row for row in listed if (row["bonus"], row["setting"]) == key)
     if not mine:
         wanted = f"bonus {bonus!r} with setting {setting!r}"
         raise ValueError(f"rows must hold {wanted}, got none")
@@ -110,7 +122,7 @@ def final_return(run: Sequence[Row]) -> float:
 
 def quartiles(values: ArrayLike) -> tuple[float, float, float]:
     """Lower quartile, median, upper quartile of (n,) values, by linear interpolation."""
-    sample = finite_sample("values", values)
+    sample = check_one_axis("values", values)
     low, median, high = np.quantile(sample, [0.25, 0.5, 0.75])
     return float(low), float(median), float(high)
 
@@ -121,7 +133,11 @@ def interquartile_mean(values: ArrayLike, axis: int = 0) -> Any:
     >>> float(interquartile_mean([0.0, 1.0, 2.0, 100.0]))
     1.5
     """
-    return stats.trim_mean(finite_sample("values", values), 0.25, axis=axis)
+    sample = check_sample("values", values)
+    axis = check_count("axis", axis, minimum=-sample.ndim)
+    if axis >= sample.ndim:
+        raise ValueError(f"axis must be an axis of {sample.shape}, got {axis}")
+    return stats.trim_mean(sample, 0.25, axis=axis)
 
 
 def bootstrap_interval(
@@ -139,7 +155,10 @@ def bootstrap_interval(
     `numpy.random.default_rng(seed)`, with the same draws in each column. nan for one seed
     or equal values, because they do not show how seeds differ.
     """
-    array = finite_sample("values", values)
+    array = check_sample("values", values)
+    level = check_level(level)
+    seed = check_count("seed", seed, minimum=0)
+    check_function("statistic", statistic)
     if len(array) == 1:
         nothing = np.full(array.shape[1:], np.nan)
         return nothing[()], nothing[()]
@@ -176,7 +195,7 @@ def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> float:
     >>> probability_of_improvement([1.0, 2.0], [0.0, 2.0])
     0.625
     """
-    return float(share_of_pairs(finite_sample("x", x), finite_sample("y", y)))
+    return float(share_of_pairs(check_one_axis("x", x), check_one_axis("y", y)))
 
 
 def share_of_pairs(x: Array, y: Array, axis: int = -1) -> Any:
@@ -200,8 +219,10 @@ def improvement_interval(
     1 − (1 − s)·bound, so a lost pair never makes it narrower. nan with fewer than two
     seeds on a side.
     """
-    x = finite_sample("x", x)
-    y = finite_sample("y", y)
+    x = check_one_axis("x", x)
+    y = check_one_axis("y", y)
+    level = check_level(level)
+    seed = check_count("seed", seed, minimum=0)
     fewest = min(len(x), len(y))
     if fewest < 2:
         return math.nan, math.nan
@@ -224,6 +245,7 @@ def band(values: Array, statistic: Callable[[Array], Any]) -> Array:
     Missing values are ignored; a column without numbers gives nan. With one number, the
     middle is that number, and the ends are nan, because they would claim certainty.
     """
+    values = check_band(values, statistic)
     ordered = np.sort(values, axis=0)  # nan last
     counts = np.isfinite(values).sum(axis=0)  # (n,)
     rows = np.full((3, values.shape[1]), np.nan)
@@ -250,12 +272,53 @@ STATISTICS = {
 # ---------------------------------------------------------------- argument checks
 
 
-def finite_sample(name: str, values: ArrayLike) -> Array:
-    array = np.asarray(values, dtype=float)
-    if array.ndim == 0 or len(array) == 0 or not np.isfinite(array).all():
+def check_sample(name: str, values: ArrayLike) -> Array:
+    """The values as an array with the seeds first."""
+    array = check_array(name, values)
+    if array.ndim == 0 or len(array) == 0:
         wanted = "finite numbers of at least one seed"
         raise ValueError(f"{name} must be {wanted}, got {values!r}")
     return array
+
+
+def check_one_axis(name: str, values: ArrayLike) -> Array:
+    """The values of the seeds, (n,)."""
+    array = check_sample(name, values)
+    check_shape(name, array, (None,))
+    return array
+
+
+def check_level(level: Any) -> float:
+    """A confidence level between 0 and 1, such as 0.95."""
+    number = float(check_array("level", level, ()))
+    if not 0.0 < number < 1.0:
+        raise ValueError(f"level must be between 0 and 1, such as 0.95, got {level}")
+    return number
+
+
+def check_columns_of(rows: Any, *columns: str) -> list[Row]:
+    """The rows as a list, each with these columns."""
+    listed = [*rows] if isinstance(rows, Iterable) else [rows]
+    for row in listed:
+        if not isinstance(row, dict) or not set(columns) <= set(row):
+            wanted = f"rows must be dicts with the columns {', '.join(columns)}"
+            raise ValueError(f"{wanted}, got {row!r:.80}")
+    return listed
+
+
+def check_column(name: str, column: str, rows: Sequence[Row]) -> None:
+    if not isinstance(column, str) or any(column not in row for row in rows):
+        raise ValueError(f"{name} must be a column of rows, got {column!r}")
+
+
+def check_band(values: Any, statistic: Any) -> Array:
+    """The values (seeds, m) as an array; nan is a missing number."""
+    check_function("statistic", statistic)
+    given = any_array(values)
+    missing = given != given if given.dtype.kind == "f" else False
+    array = check_array("values", np.where(missing, 0.0, given), (None, None))
+    check_count("values of a column", len(array))
+    return np.where(missing, np.nan, array)
 
 
 if __name__ == "__main__":

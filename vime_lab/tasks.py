@@ -31,9 +31,16 @@ from agents_ref import (
     trpo_step,
     value_init,
 )
-from bnn_ref import check_count, check_positive, sample_eps, sample_zeta
+from bnn_ref import (
+    check_count,
+    check_flag,
+    check_positive,
+    sample_eps,
+    sample_zeta,
+    set_fields,
+)
 from vime_lecture.controls import PredictionError
-from vime_ref import Bonus, NoBonus, Vime, VimeSettings, vime_init
+from vime_ref import Bonus, NoBonus, Vime, VimeSettings, check_hidden, vime_init
 
 gym.register_envs(vime_gym)  # the import registers tasks; this line uses the name
 
@@ -69,8 +76,11 @@ class TrpoSettings:
     fisher_every: int = 1
 
     def __post_init__(self) -> None:
-        check_positive("max_kl", self.max_kl)
-        check_count("fisher_every", self.fisher_every)
+        set_fields(
+            self,
+            max_kl=float(check_positive("max_kl", self.max_kl, ())),
+            fisher_every=check_count("fisher_every", self.fisher_every),
+        )
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,26 @@ class Task:
     local: bool = False
 
     def __post_init__(self) -> None:
-        check_count("iterations", self.iterations)
+        if not isinstance(self.env_id, str):
+            raise ValueError(f"env_id must be a text, got {self.env_id!r}")
+        if not isinstance(self.axes, tuple) or len(self.axes) != 2:
+            raise ValueError(f"axes must be two texts, got {self.axes!r}")
+        scale = check_positive("observation_scale", self.observation_scale, (None,))
+        set_fields(
+            self,
+            iterations=check_count("iterations", self.iterations),
+            policy_sizes=check_hidden(self.policy_sizes, "policy_sizes"),
+            value_sizes=check_hidden(self.value_sizes, "value_sizes"),
+            observation_scale=tuple(scale.tolist()),
+            local=check_flag("local", self.local),
+        )
+
+        # nested settings check themselves
+        parts = {"agent": AgentSettings, "trpo": TrpoSettings, "vime": VimeSettings}
+        for name, kind in parts.items():
+            if not isinstance(getattr(self, name), kind):
+                got = type(getattr(self, name)).__name__
+                raise ValueError(f"{name} must be a {kind.__name__}, got {got}")
 
 
 class Job(NamedTuple):
@@ -196,6 +225,10 @@ def with_setting(settings: Any, name: str, value: Any) -> Any:
 
     Raises ValueError if the name is unknown or the value has the wrong type.
     """
+    if not is_dataclass(settings) or isinstance(settings, type):
+        raise ValueError(f"settings must be of a task, got {settings!r}")
+    if not isinstance(name, str):
+        raise ValueError(f"name must be the name of a setting, got {name!r}")
     head, _, rest = name.partition(".")
     check_name(settings, head, bool(rest), name)
     old = getattr(settings, head)
@@ -238,7 +271,8 @@ def jobs_of(
 
     Raises ValueError if a setting is invalid or is changed twice.
     """
-    check_changes(changes)
+    check_jobs(task_name, bonuses, changes)
+    num_seeds = check_count("num_seeds", num_seeds)
     return [
         Job(task_name, bonus, setting, seed, task)
         for setting, task in swept(TASKS[task_name], changes)
@@ -306,6 +340,22 @@ def start(job: Job) -> Start:
 
 
 # ---------------------------------------------------------------- argument checks
+
+
+def check_jobs(
+    task_name: str, bonuses: Sequence[str], changes: Sequence[Change]
+) -> None:
+    if not isinstance(task_name, str) or task_name not in TASKS:
+        known = ", ".join(TASKS)
+        raise ValueError(f"task_name must be one of {known}, got {task_name!r}")
+    named = isinstance(bonuses, list | tuple)
+    if not named or not all(each in BONUSES for each in bonuses):
+        known = ", ".join(BONUSES)
+        raise ValueError(f"bonuses must be a list of {known}, got {bonuses!r}")
+    if not isinstance(changes, list | tuple):
+        wanted = "a list of names and the values to try"
+        raise ValueError(f"changes must be {wanted}, got {changes!r}")
+    check_changes(changes)
 
 
 def check_functions(settings: Any) -> None:

@@ -22,7 +22,7 @@ import autograd.numpy as np
 import numpy as onp  # plain NumPy, for values without gradients
 from autograd.differential_operators import make_vjp
 from gymnasium import Env
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Discrete
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -31,20 +31,21 @@ from agents_ref import (
     OUTPUT_SCALE,
     Streams,
     check_fraction,
-    checked,
     curiosity,
     environment_action,
     log_softmax,
     network_init,
+    reset_env,
     sample_actions,
+    step_env,
 )
 from bnn_ref import (
     Array,
     check_array,
     check_choice,
     check_count,
-    check_finite,
     check_flag,
+    check_function,
     check_kind,
     check_not_negative,
     check_positive,
@@ -228,7 +229,7 @@ def affine(inputs: Array, weights: Array) -> Array:
 
 def encode(layers: dict[str, Array], inputs: Array) -> Array:
     """Encoder activations, (..., K) -> (..., encoded)."""
-    return np.tanh(affine(inputs, layers["encoder"]))
+    return bnn.tanh(affine(inputs, layers["encoder"]))
 
 
 def gate_inputs(layers: dict[str, Array], rows: Array, sizes: UnrealSizes) -> Array:
@@ -410,22 +411,18 @@ class Position(NamedTuple):
 def begin(
     envs: Sequence[Env[Any, Any]], settings: UnrealSettings, rng: Generator
 ) -> Position:
-    """The position after resetting each environment with its own seed. Raises ValueError if there is none."""
-    if not envs:
-        raise ValueError("envs must be at least 1, got 0")
+    """The position after resetting each environment with its own seed.
+
+    Raises ValueError if there is none, if two are the same object, or if their spaces differ.
+    """
+    check_environments(envs)
     sizes = settings.sizes(envs[0])
     seeds = [int(rng.integers(2**31)) for _ in envs]
-    observations = [env.reset(seed=seed)[0] for env, seed in zip(envs, seeds)]
-    images = stacked(observations, 0)
+    observations = [reset_env(env, 0, seed) for env, seed in zip(envs, seeds)]
+    images = onp.stack(observations)  # (B, H, W, C)
     rows = begin_episodes(images, settings, sizes)
     state = onp.zeros((len(envs), 2 * sizes.hidden))
     return Position(images, rows, state, onp.zeros(len(envs)))
-
-
-def stacked(observations: Sequence[Any], step: int) -> NDArray[Any]:
-    """All environments' images, (B, H, W, C). Raises ValueError, naming the step, unless finite."""
-    images = [checked(each, "observation", step) for each in observations]
-    return onp.stack(images)  # (B, H, W, C)
 
 
 def begin_episodes(
@@ -478,19 +475,15 @@ def stepped(
 ) -> tuple[NDArray[Any], Array, Flags, Flags]:
     """Images (B, H, W, C), rewards (B,), terminated (B,) and truncated (B,) after actions (B,).
 
-    Raises ValueError, naming the step, if an observation or reward is not finite.
+    Raises ValueError, naming the step, if an observation or reward is not finite or has another shape.
     """
     results = [
-        env.step(environment_action(action, env.action_space))
+        step_env(env, environment_action(action, env.action_space), step)
         for env, action in zip(envs, actions)
     ]
-    observations, rewards, ends, cuts, _ = zip(*results)
-    return (
-        stacked(observations, step),
-        checked(rewards, "reward", step),
-        onp.array(ends, dtype=bool),
-        onp.array(cuts, dtype=bool),
-    )
+    observations, rewards, ends, cuts = zip(*results)
+    images = onp.stack(observations)  # (B, H, W, C)
+    return images, onp.array(rewards), onp.array(ends), onp.array(cuts)
 
 
 def controlled(
@@ -525,8 +518,8 @@ def restarted(
     if not ended.any():
         return position
     images, rows, state, returns = (column.copy() for column in position)
-    observations = [env.reset()[0] for env, over in zip(envs, ended) if over]
-    images[ended] = stacked(observations, step)
+    observations = [reset_env(env, step) for env, over in zip(envs, ended) if over]
+    images[ended] = onp.stack(observations)  # (ended, H, W, C)
     rows[ended] = begin_episodes(images[ended], settings, sizes)
     state[ended] = 0.0
     returns[ended] = 0.0
@@ -582,7 +575,7 @@ def interact(
     Raises ValueError unless noise is (T, B) in [0, 1) with T ≥ 1. Raises ValueError, naming the step, if an
     observation or reward is not finite.
     """
-    check_noise("noise", noise, (len(noise), len(envs)))
+    noise = check_noise("noise", noise, (None, len(envs)))
     check_count("steps of noise", len(noise))
     sizes = settings.sizes(envs[0])
     layers = layers_of(theta, sizes)
@@ -749,7 +742,7 @@ def batch_losses(
 
 def clipped(gradient: Array, max_norm: float) -> Array:
     """The gradient, scaled down to norm max_norm if it is longer. Raises ValueError unless it is finite."""
-    check_finite("gradient", gradient)
+    gradient = check_array("gradient", gradient, (None,))
     norm = onp.linalg.norm(gradient)
     return gradient * (max_norm / norm) if norm > max_norm else gradient
 
@@ -808,10 +801,12 @@ def train_a2c(
     streams.replay, so its draws do not change the agent's.
     Source: [UNREAL]; [Lecture] "Algorithm" for the bonus.
     """
-    check_count("num_updates", num_updates)
-    bonus = bonus or NoBonus()
+    bonus = NoBonus() if bonus is None else bonus
+    num_updates = check_count("num_updates", num_updates)
+    check_agent(streams, settings, bonus)
     position = begin(envs, settings, streams.environment)
     sizes = settings.sizes(envs[0])
+    theta = check_theta(theta, sizes)
     adam = bnn.adam_init(len(theta))
     history: tuple[float, ...] = ()
     replay: Steps | None = None
@@ -880,17 +875,60 @@ def check_unreal_settings(settings: UnrealSettings) -> None:
         set_fields(settings, **{name: check_flag(name, getattr(settings, name))})
 
 
+def check_agent(streams: Streams, settings: UnrealSettings, bonus: Bonus) -> None:
+    """Raise ValueError unless the arguments of `train_a2c` are what their names say."""
+    check_kind("settings", settings, UnrealSettings)
+    check_function("bonus.reward", getattr(bonus, "reward", None))
+    check_kind("streams", streams, Streams)
+    for name, rng in zip(streams._fields, streams):
+        check_kind(f"streams.{name}", rng, Generator)
+
+
 def checked_spaces(env: Env[Any, Any]) -> tuple[tuple[int, ...], int]:
-    """The images' shape and the number of actions. Raises ValueError unless uint8 (H, W, C) and discrete."""
+    """The images' shape and the number of actions.
+
+    Raises ValueError unless observations are uint8 images, channels last, and actions are Discrete.
+    """
+    check_kind("env", env, Env)
     space = env.observation_space
     actions = env.action_space
     shape = space.shape or ()
-    is_image = len(shape) == 3 and space.dtype == onp.uint8
-    if not is_image or not isinstance(actions, Discrete):
+    is_image = isinstance(space, Box) and len(shape) == 3 and space.dtype == onp.uint8
+    if not is_image:
         raise ValueError(
-            f"env must have images (H, W, C) of uint8 and discrete actions, got {space} and {actions}"
+            f"observation_space must be a Box of uint8 images (H, W, C), got {space}"
         )
+    if shape[2] > min(shape[:2]):
+        raise ValueError(
+            f"observation_space must have channels last, (H, W, C) with C <= H and C <= W, got {shape}"
+        )
+    if not isinstance(actions, Discrete):
+        raise ValueError(f"action_space must be Discrete, got {actions}")
     return shape, int(actions.n)
+
+
+def check_environments(envs: Sequence[Env[Any, Any]]) -> None:
+    """Raise ValueError unless there is an environment, all are different objects, and their spaces are equal."""
+    check_kind("envs", envs, Sequence)
+    if len(envs) == 0:
+        raise ValueError("envs must be at least 1, got 0")
+    for n, env in enumerate(envs):
+        check_kind(f"envs[{n}]", env, Env)
+    first = envs[0]
+    seen: dict[int, int] = {}
+    for n, env in enumerate(envs):
+        earlier = seen.setdefault(id(env.unwrapped), n)
+        if earlier != n:
+            raise ValueError(
+                f"envs must be different objects, got one as envs[{earlier}] and envs[{n}]"
+            )
+        for name in ("observation_space", "action_space"):
+            space = getattr(env, name)
+            expected = getattr(first, name)
+            if space != expected:
+                raise ValueError(
+                    f"envs must have equal spaces, got {name} {space} in envs[{n}] and {expected} in envs[0]"
+                )
 
 
 def checked_sizes(sizes: UnrealSizes) -> UnrealSizes:

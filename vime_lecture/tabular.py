@@ -19,14 +19,18 @@ from gymnasium import Env
 from gymnasium.spaces import Discrete, Space
 from numpy.random import Generator
 
-from agents_ref import Streams, check_fraction, curiosity
+from agents_ref import Streams, check_fraction, curiosity, reset_env, step_env
 from bnn_ref import (
     Array,
     check_array,
     check_count,
-    check_finite,
+    check_flag,
+    check_function,
+    check_kind,
     check_not_negative,
+    check_number,
     check_positive,
+    set_fields,
 )
 from vime_lecture.strategies import Strategy, check_visits, sample_index
 from vime_ref import Batch, Bonus, NoBonus
@@ -71,12 +75,7 @@ class TabularSettings:
     normalize: bool = False  # True for gains, in batches of more than a few steps
 
     def __post_init__(self) -> None:
-        check_count("batch_steps", self.batch_steps)
-        for name in ("learning_rate", "learning_rate_power", "gamma"):
-            check_fraction(name, getattr(self, name))
-        check_positive("learning_rate", self.learning_rate)
-        check_finite("initial_value", self.initial_value)
-        check_not_negative("eta", self.eta)
+        check_tabular_settings(self)
 
 
 class Episode(NamedTuple):
@@ -111,8 +110,35 @@ def q_updated(
         Q(s, a) + α (r + γ max_a′ Q(s′, a′) − Q(s, a))
 
     max_a′ Q is 0 if the episode terminated. It is not 0 if the episode was truncated, because s′ is not terminal.
+    `learn` takes the same step by `moved`, without argument checks, because they take longer than the step.
+    Raises ValueError unless all numbers are finite, A ≥ 1, γ is from 0 to 1, and the learning rate too, but not 0.
     Source: [Q].
     """
+    values = check_array("next_values", next_values, (None,))
+    check_count("length of next_values", len(values))
+    return moved(
+        check_number("value", value),
+        check_number("reward", reward),
+        values.tolist(),
+        check_flag("terminated", terminated),
+        float(
+            check_positive(
+                "learning_rate", check_fraction("learning_rate", learning_rate), ()
+            )
+        ),
+        check_fraction("gamma", gamma),
+    )
+
+
+def moved(
+    value: float,
+    reward: float,
+    next_values: Sequence[float],
+    terminated: bool,
+    learning_rate: float,
+    gamma: float,
+) -> float:
+    """The value moved toward its target by the learning rate."""
     following = 0.0 if terminated else max(next_values)
     return value + learning_rate * (reward + gamma * following - value)  # S5
 
@@ -132,14 +158,7 @@ def learn(
     for (s, a, _, s_next, terminated, _), reward in zip(steps, rewards):
         counts[s][a] += 1
         alpha = settings.learning_rate / counts[s][a] ** settings.learning_rate_power
-        q[s][a] = q_updated(
-            q[s][a],
-            reward,
-            q[s_next],
-            terminated,
-            learning_rate=alpha,
-            gamma=settings.gamma,
-        )
+        q[s][a] = moved(q[s][a], reward, q[s_next], terminated, alpha, settings.gamma)
         if not math.isfinite(q[s][a]):
             raise ValueError(
                 f"q_values must be finite, got {q[s][a]} in state {s}, action {a}"
@@ -151,6 +170,8 @@ def learn(
 
 def table_init(env: Env[Any, Any], initial_value: float = 0.0) -> Table:
     """A table with Q(s, a) = initial_value and n(s, a) = 0. Raises ValueError unless both spaces are Discrete."""
+    check_kind("env", env, Env)
+    initial_value = check_number("initial_value", initial_value)
     num_states = int(discrete("observation_space", env.observation_space).n)
     num_actions = int(discrete("action_space", env.action_space).n)
     return Table(
@@ -168,14 +189,15 @@ def walk(
 ) -> Iterator[Step]:
     """The steps of one episode; each action depends on the table at the time the step is requested.
 
-    Raises ValueError, naming the step, if a reward is not finite or an observation lies outside the space.
+    Raises ValueError, naming the step, if a reward is not one finite number, a flag is not one true or false, or an
+    observation lies outside the space.
     """
     first_state = int(discrete("observation_space", env.observation_space).start)
     first_action = int(discrete("action_space", env.action_space).start)
     q, counts = table
     t = 0
     ended = False
-    state = state_index(env.reset(seed=seed)[0], first_state, len(q), t)
+    state = state_index(reset_env(env, t, seed), first_state, len(q), t)
     while not ended:
         # Choose an action.
         probabilities = strategy(q[state], counts[state])
@@ -183,13 +205,10 @@ def walk(
         action = sample_index(probabilities, rng.random())
 
         # Act.
-        observation, reward, terminated, truncated, _ = env.step(action + first_action)
+        sent = action + first_action
+        observation, reward, terminated, truncated = step_env(env, sent, t)
         next_state = state_index(observation, first_state, len(q), t)
-        if not math.isfinite(reward):
-            raise ValueError(f"reward must be finite, got {reward} at step {t}")
-        yield Step(
-            state, action, float(reward), next_state, bool(terminated), bool(truncated)
-        )
+        yield Step(state, action, reward, next_state, terminated, truncated)
 
         # Move to the next state.
         state = next_state
@@ -235,9 +254,11 @@ def q_learning(
     Raises ValueError if a space is not Discrete, or if the table or features do not fit or are not finite. Raises like
     `walk`.
     """
-    check_count("num_episodes", num_episodes)
+    check_learner(env, strategy, bonus, streams, settings)
+    num_episodes = check_count("num_episodes", num_episodes)
+    check_positive("history", history, (None,))
     new = table_init(env, settings.initial_value)
-    table = table or new
+    table = new if table is None else table
     check_table(table, new)
     features = checked_features(features, len(new.q_values))
 
@@ -289,6 +310,39 @@ def q_iteration(
 # ---------------------------------------------------------------- argument checks
 
 
+def check_tabular_settings(settings: TabularSettings) -> None:
+    """Convert the numbers of the settings, and check all of them."""
+    power = "learning_rate_power"
+    set_fields(
+        settings,
+        learning_rate=check_fraction("learning_rate", settings.learning_rate),
+        learning_rate_power=check_fraction(power, settings.learning_rate_power),
+        gamma=check_fraction("gamma", settings.gamma),
+        initial_value=check_number("initial_value", settings.initial_value),
+        batch_steps=check_count("batch_steps", settings.batch_steps),
+        eta=check_not_negative("eta", settings.eta),
+        normalize=check_flag("normalize", settings.normalize),
+    )
+    check_positive("learning_rate", settings.learning_rate)
+
+
+def check_learner(
+    env: Env[Any, Any],
+    strategy: Strategy,
+    bonus: Bonus,
+    streams: Streams,
+    settings: TabularSettings,
+) -> None:
+    """Raise ValueError unless the arguments of `q_learning` are what their names say."""
+    check_kind("env", env, Env)
+    check_function("strategy", strategy)
+    check_function("bonus.reward", getattr(bonus, "reward", None))
+    check_kind("streams", streams, Streams)
+    for name, rng in zip(streams._fields, streams):
+        check_kind(f"streams.{name}", rng, Generator)
+    check_kind("settings", settings, TabularSettings)
+
+
 def discrete(name: str, space: Space[Any]) -> Discrete[Any]:
     """The space. Raises ValueError unless it is Discrete."""
     if not isinstance(space, Discrete):
@@ -301,7 +355,7 @@ def state_index(observation: Any, start: int, num_states: int, step: int) -> int
     state = observation - start
     if not (0 <= state < num_states and state == int(state)):
         raise ValueError(
-            f"observation must be one of {num_states} from {start}, got {observation} at step {step}"
+            f"observation must be one of {num_states} from {start}, got {observation:g} at step {step}"
         )
     return int(state)
 
@@ -315,9 +369,18 @@ def check_length(probabilities: Sequence[float], num_actions: int) -> None:
 
 
 def check_table(table: Table, new: Table) -> None:
-    """Raise ValueError unless the table has the right shapes, finite values, and whole counts ≥ 0."""
-    q_values = np.array(table.q_values, dtype=float)
-    check_array("q_values", q_values, np.shape(new.q_values))
+    """Raise ValueError unless the table has lists of the right lengths, finite values, and whole counts ≥ 0.
+
+    Arrays are rejected, because an array of integers or float32 would round what is learned in place.
+    """
+    check_kind("table", table, Table)
+    columns: list[Any] = [table.q_values, table.counts]
+    for name, column in zip(table._fields, columns):
+        check_kind(name, column, list)
+        for row in column:
+            check_kind(f"rows of {name}", row, list)
+    check_array("counts", table.counts, np.shape(new.counts))
+    check_array("q_values", table.q_values, np.shape(new.q_values))
     check_visits(table.counts, np.shape(new.counts))
 
 
@@ -325,12 +388,7 @@ def checked_features(features: Array | None, num_states: int) -> Array:
     """The features (states, K); None means each state's index. Raises ValueError on a wrong shape or unless finite."""
     if features is None:
         features = np.arange(num_states, dtype=float)[:, None]  # (states, 1)
-    if features.ndim != 2:
-        raise ValueError(
-            f"features must have shape ({num_states}, K), got {features.shape}"
-        )
-    check_array("features", features, (num_states, features.shape[1]))
-    return features
+    return check_array("features", features, (num_states, None))
 
 
 # ---------------------------------------------------------------- what `help` shows

@@ -32,6 +32,7 @@ from bnn_ref import (
     check_not_negative,
     floats,
     set_fields,
+    tanh,
 )
 from vime_ref import check_indices
 
@@ -133,7 +134,7 @@ def n_step_returns(
     >>> n_step_returns([0.0, 1.0, 2.0], [7.0, 7.0, 4.0], [0, 1, 0], [0, 0, 0], gamma=0.5)
     array([0.5, 1. , 4. ])
     """
-    rewards = check_path(rewards)
+    rewards = check_rewards(rewards)
     next_values = check_array("next_values", next_values, rewards.shape)
     gamma = check_fraction("gamma", gamma)
     ends = flags_over("terminated", terminated, rewards.shape)
@@ -231,7 +232,7 @@ def sample_reward_windows(
     Source: [UNREAL].
     """
     rewards = check_array("rewards", rewards)
-    ended = check_ended(ended, rewards.shape)
+    ended = check_same_flags(ended, rewards.shape)
     coins = check_noise("coins", coins, (None,))
     places = check_noise("places", places, coins.shape)
 
@@ -418,8 +419,8 @@ def lstm_step(
 def lstm_gated(gates: Array, cell: Array) -> tuple[Array, Array]:
     """h′ and c′, (B, H) each, from the cell (B, H) and gates (B, 4H) in the order i, f, o, g. [LSTM]"""
     i, f, o, g = np.split(gates, 4, axis=-1)  # (B, H) each
-    cell = expit(f) * cell + expit(i) * np.tanh(g)
-    hidden = expit(o) * np.tanh(cell)  # (B, H)  U10
+    cell = expit(f) * cell + expit(i) * tanh(g)
+    hidden = expit(o) * tanh(cell)  # (B, H)  U10
     return hidden, cell
 
 
@@ -438,7 +439,7 @@ def checked_flags(name: str, flags: ArrayLike) -> Flags:
     return values.astype(bool)
 
 
-def check_ended(ended: ArrayLike, shape: tuple[int, ...]) -> Flags:
+def check_same_flags(ended: ArrayLike, shape: tuple[int, ...]) -> Flags:
     """Flags of this shape. Raises ValueError on others."""
     flags = checked_flags("ended", ended)
     if flags.shape != shape:
@@ -502,7 +503,7 @@ def check_cells(images: Array, cell_size: int) -> int:
     return size
 
 
-def check_path(rewards: ArrayLike) -> Array:
+def check_rewards(rewards: ArrayLike) -> Array:
     """The rewards as an array. Raises ValueError unless they have at least one row."""
     array = check_array("rewards", rewards)
     if array.shape[:1] in ((), (0,)):

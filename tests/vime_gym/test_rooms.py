@@ -22,6 +22,7 @@ from gym_helpers import (
     VIEWS,
     WAYS,
     at,
+    is_color,
 )
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
@@ -129,7 +130,7 @@ def test_small_tasks_take_no_step_after_the_last(task, actions):
             lambda: BernoulliBandit([]),
             r"means must be probabilities \(K,\) with K >= 1, got",
         ),
-        (lambda: BernoulliBandit([[0.5]]), "means must be"),
+        (lambda: BernoulliBandit([[0.5]]), "means must have shape"),
         (lambda: BernoulliBandit([0.5, 1.1]), "means must be"),
         (lambda: BernoulliBandit([-0.1]), "means must be"),
         (lambda: BernoulliBandit([math.nan]), "means must be"),
@@ -147,6 +148,32 @@ def test_small_tasks_take_no_step_after_the_last(task, actions):
             lambda: NoisyTV(render_mode="human"),
             "render_mode must be 'rgb_array', got 'human'",
         ),
+        (lambda: Chain(1_000_001), "size must be <= 1000000, got 1000001"),
+        (lambda: Chain(True), "size must be a whole number >= 3, got True"),
+        (lambda: DeepSea(1001), "size must be <= 1000, got 1001"),
+        (lambda: DeepSea("4"), "size must be a whole number >= 2, got"),
+        (
+            lambda: DeepSea(4, mapping_seed=-1),
+            "mapping_seed must be a whole number >= 0, got -1",
+        ),
+        (
+            lambda: DeepSea(4, mapping_seed=2**32),
+            "mapping_seed must be <= 4294967295, got 4294967296",
+        ),
+        (
+            lambda: DeepSea(4, randomize_actions=1),
+            "randomize_actions must be True or False, got 1",
+        ),
+        (lambda: BernoulliBandit("ab"), "means must"),
+        (lambda: BernoulliBandit([1j]), "means must"),
+        (lambda: BernoulliBandit(0.5), "means must"),
+        (
+            lambda: Chain(4, render_mode="human"),
+            "render_mode must be 'rgb_array', got 'human'",
+        ),
+        (lambda: Labyrinth(rooms=101), "rooms must be <= 100, got 101"),
+        (lambda: Labyrinth(rooms=True), "rooms must be a whole number >= 2, got True"),
+        (lambda: Labyrinth(1.5), "maze_seed must be a whole number >= 0, got 1.5"),
         (lambda: Labyrinth(rooms=1), "rooms must be a whole number >= 2, got 1"),
         (lambda: Labyrinth(rooms=2.0), "rooms must be a whole number >= 2, got 2.0"),
         (lambda: Labyrinth(-1), "maze_seed must be a whole number >= 0, got -1"),
@@ -159,6 +186,16 @@ def test_small_tasks_take_no_step_after_the_last(task, actions):
             r"order must be a permutation of 0 to 3, got \[0, 1, 2, 2\]",
         ),
         (lambda: deep_sea_score({}), "solved must have at least one size, got none"),
+        (lambda: deep_sea_score([10]), "solved must be a Mapping, got list"),
+        (lambda: deep_sea_solved([0, 2]), "wrong must be true or false"),
+        (lambda: deep_sea_solved("no"), "wrong must be"),
+        (lambda: deep_sea_solved([True], threshold="1"), "threshold must be"),
+        (lambda: carve_maze(0, []), "rooms must be a whole number >= 1, got 0"),
+        (lambda: carve_maze(2, None), "order must be"),
+        (lambda: carve_maze(2, "0123"), "order must be"),
+        (lambda: Chain(4).reset(seed=-1), "seed must be a whole number >= 0, got -1"),
+        (lambda: Chain(4).reset(seed=1.0), "seed must be a whole number >= 0, got 1.0"),
+        (lambda: Chain(4).reset(options=[]), "options must be a dict, got list"),
     ],
 )
 def test_small_tasks_refuse_bad_arguments(make, message):
@@ -344,7 +381,7 @@ def test_deep_sea_solved_against_shares_by_hand(wrong, default, stricter):
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, 1.1, float("nan")])
 def test_deep_sea_solved_refuses_other_thresholds(threshold):
-    with pytest.raises(ValueError, match="threshold must be in"):
+    with pytest.raises(ValueError, match="threshold must be"):
         rooms.deep_sea_solved([True], threshold=threshold)
 
 
@@ -714,3 +751,75 @@ def test_deep_and_pickled_copies_go_on_like_their_original(env_id, options):
     assert rest(begun(1, [])) != expected
     chance = not any(name in env_id for name in ("Chain", "DeepSea", "KeyDoorMaze"))
     assert (rest(begun(2, actions)) != expected) == chance
+
+
+# ---------------------------------------------------------------- pictures of tasks without a drawing
+
+AGENT, GOAL = (210, 0, 0), (0, 160, 0)
+
+
+def cells(picture: np.ndarray, color: tuple[int, int, int]) -> list[tuple[int, int]]:
+    """Row and column of the cells of 16 by 16 pixels that have this color all over."""
+    where = is_color(picture, color)[::16, ::16]
+    assert np.array_equal(np.kron(where, np.ones((16, 16))), is_color(picture, color))
+    return [(int(r), int(c)) for r, c in np.argwhere(where)]
+
+
+def test_the_picture_of_the_chain_shows_the_state_between_its_rewards():
+    task = Chain(5, render_mode="rgb_array")
+    for state in range(5):
+        picture = at(task, state).render()
+        assert picture.shape == (48, 112, 3)
+        assert cells(picture, AGENT) == [(1, state + 1)]
+        assert cells(picture, GOAL) == [(1, 6)]
+        assert cells(picture, (240, 200, 0)) == [(1, 0)]
+    assert Chain(5).render() is None
+
+
+def test_the_picture_of_the_sea_shows_the_diver_above_the_treasure():
+    task = DeepSea(4, render_mode="rgb_array")
+    for state in range(17):
+        picture = at(task, state).render()
+        row, column = divmod(state, 4)
+        assert picture.shape == (96, 96, 3)
+        assert cells(picture, AGENT) == [(row + 1, column + 1)] * (state < 16)
+        assert cells(picture, GOAL) == [(5, 4)]
+
+
+def test_the_picture_of_the_bandit_shows_its_means_and_the_last_arm():
+    means = [0.0, 0.34, 1.0]
+    task = BernoulliBandit(means, render_mode="rgb_array")
+    task.reset(seed=0)
+    assert cells(task.render(), AGENT) == []
+    task.step(2)
+    picture = task.render()
+    assert cells(picture, AGENT) == [(11, 5)]
+    bars = [column for _, column in cells(picture, (170, 210, 255))]
+    assert [bars.count(2 * arm + 1) for arm in range(3)] == [0, 3, 10]
+    assert len(bars) == 13
+    task.reset()
+    assert cells(task.render(), AGENT) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "shape"),
+    [
+        (Chain(998, render_mode="rgb_array"), (3, 1000, 3)),
+        (Chain(2000, render_mode="rgb_array"), (3, 2002, 3)),
+        (DeepSea(198, render_mode="rgb_array"), (1600, 1600, 3)),
+    ],
+)
+def test_pictures_of_many_cells_have_smaller_cells(task, shape):
+    task.reset(seed=0)
+    assert task.render().shape == shape
+
+
+def test_seeds_and_sizes_are_numbers_of_any_kind():
+    """NumPy integers and 0-d arrays do what the int does."""
+    expected = NoisyTV("index").reset(seed=3)[0]
+    for form in (np.int8, np.uint64, np.array):
+        assert Chain(form(4)).size == 4
+        assert Chain(form(4)).reset(seed=form(3)) == (1, {})
+        env = NoisyTV("index")
+        assert env.reset(seed=form(3))[0] == expected
+        assert env.np_random_seed == 3

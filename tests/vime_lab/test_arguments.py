@@ -55,12 +55,12 @@ def test_help_against_what_it_does_not_import():
 
 def test_pip_install_against_the_installed_metadata(monkeypatch):
     """Control: without metadata, as in a copy, it names the needed packages."""
-    wanted = "pip install tqdm 'matplotlib>=3.7' 'joblib>=1.3'"
+    wanted = "pip install 'tqdm>=4.66' 'matplotlib>=3.8.4' 'joblib>=1.3'"
     assert arguments.pip_install("run", RUN_EXTRA) == wanted
     figure = arguments.pip_install("run", ["matplotlib"])
-    assert figure == "pip install 'matplotlib>=3.7'"
+    assert figure == "pip install 'matplotlib>=3.8.4'"
     mujoco = arguments.pip_install("mujoco", ["mujoco"])
-    assert mujoco == "pip install 'gymnasium[mujoco]'"
+    assert mujoco == "pip install 'gymnasium[mujoco]>=1.1' 'mujoco>=2.3.3'"
 
     def missing(name: str) -> list[str]:
         raise importlib.metadata.PackageNotFoundError(name)

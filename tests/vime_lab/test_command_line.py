@@ -53,8 +53,8 @@ catalogue.study_rows = wait
 sys.exit(command_line.main(sys.argv[1:]))
 """
 MISSING = {
-    "run": ("tqdm", "pip install tqdm 'matplotlib>=3.7' 'joblib>=1.3'"),
-    "figure": ("matplotlib", "pip install 'matplotlib>=3.7'"),
+    "run": ("tqdm", "pip install 'tqdm>=4.66' 'matplotlib>=3.8.4' 'joblib>=1.3'"),
+    "figure": ("matplotlib", "pip install 'matplotlib>=3.8.4'"),
     "fuzz": ("hypothesis", "pip install hypothesis"),
 }
 

@@ -346,7 +346,7 @@ def test_a_folder_without_permission_ends_with_one_line(monkeypatch, capsys):
     )
 
 
-RUN_PACKAGES = "tqdm 'matplotlib>=3.7' 'joblib>=1.3'"
+RUN_PACKAGES = "'tqdm>=4.66' 'matplotlib>=3.8.4' 'joblib>=1.3'"
 
 
 @pytest.mark.parametrize("missing", [["tqdm"], ["tqdm", "matplotlib", "joblib"]])
@@ -381,7 +381,8 @@ def test_missing_mujoco_ends_with_one_line(tasks, named, monkeypatch, capsys):
         lambda name, *rest: None if name == "mujoco" else find(name, *rest),
     )
     line = refusal(capsys, ["run", "--task", *tasks])
-    assert f"error: {named} needs mujoco: pip install 'gymnasium[mujoco]'\n" in line
+    needs = "pip install 'gymnasium[mujoco]>=1.1' 'mujoco>=2.3.3'"
+    assert f"error: {named} needs mujoco: {needs}\n" in line
     assert left_behind() == []
     with pytest.raises(AssertionError, match="a run has started"):
         command_line.main(["run", "--task", NAME])
@@ -667,5 +668,5 @@ def test_figure_without_results_or_matplotlib_ends_with_one_line(monkeypatch, ca
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(results, "read_curves", lambda folders: {})
     line = refusal(capsys, ["figure", "somewhere"])
-    needs = "figure needs matplotlib: pip install 'matplotlib>=3.7'"
+    needs = "figure needs matplotlib: pip install 'matplotlib>=3.8.4'"
     assert line == f"vime-ref figure: error: {needs}\n"

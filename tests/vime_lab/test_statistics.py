@@ -262,7 +262,16 @@ def test_statistics_refuse_what_is_no_sample(values):
         lambda v: curves.probability_of_improvement([1.0], v),
         lambda v: curves.improvement_interval(v, [1.0]),
     ):
-        with pytest.raises(
-            ValueError, match="must be finite numbers of at least one seed"
-        ):
+        with pytest.raises(ValueError, match=r"^(values|x|y) must "):
             statistic(values)
+
+
+@pytest.mark.parametrize("level", [95, 0.0, 1.0, -0.5, np.nan, "0.95", True, None])
+def test_a_level_is_between_0_and_1(level) -> None:
+    """95 is meant as 0.95; the bound would be negative without a word."""
+    for interval in (
+        lambda: curves.improvement_interval([1.0, 2.0], [0.0, 1.0], level),
+        lambda: curves.bootstrap_interval([1.0, 2.0], np.mean, level),
+    ):
+        with pytest.raises(ValueError, match=r"^level must be "):
+            interval()

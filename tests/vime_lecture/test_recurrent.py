@@ -16,7 +16,7 @@ from autograd.tracer import getval
 from gymnasium.spaces import Box, Discrete
 from hypothesis import given
 from hypothesis import strategies as st
-from lecture_helpers import slow_return
+from lecture_helpers import WRONG_OUTCOMES, Altered, in_arrays, slow_return
 from strategies import seeds
 
 import bnn_ref as bnn
@@ -322,7 +322,7 @@ def slow_prediction_loss(
     return total / len(classes)
 
 
-def test_learning_step_refuses_a_gradient_that_is_not_finite() -> None:
+def test_learning_step_refuses_weights_that_are_not_finite() -> None:
     theta, settings = make_theta(5), UnrealSettings()
     batch, adam = make_batch(5, settings, theta), bnn.adam_init(len(theta))
     with pytest.raises(ValueError, match="theta must be finite, got nan"):
@@ -688,7 +688,9 @@ def test_train_a2c_against_its_lines_by_hand() -> None:
 
 def test_environments_begin_by_seeds_of_their_own() -> None:
     images = [
-        recurrent.begin([Cue()] * 8, SMALL, np.random.default_rng(seed)).images
+        recurrent.begin(
+            [Cue() for _ in range(8)], SMALL, np.random.default_rng(seed)
+        ).images
         for seed in (0, 0, 1)
     ]
     np.testing.assert_array_equal(images[0], images[1])
@@ -876,6 +878,31 @@ def test_steps_to_batch_against_a_loop(seed: int) -> None:
         )
 
 
+@given(seeds)
+def test_both_flags_set_mean_terminated(seed: int) -> None:
+    """An update on rows that terminated and were truncated equals one on rows that terminated only.
+
+    Control: rows that were truncated only have other targets.
+    """
+    theta, settings = make_theta(seed), UnrealSettings(num_steps=4, replay_steps=9)
+    steps = make_steps(seed, 9, 2, ends=0.0)
+    ends = np.random.default_rng(seed).random((9, 2)) < 0.4
+    ends[::2] = True
+    targets = []
+    for terminated, truncated in ((ends, ends), (ends, 0 * ends), (0 * ends, ends)):
+        flags = {"terminated": terminated > 0, "truncated": truncated > 0}
+        replay = steps._replace(**flags)
+        new = Steps(*(column[-4:] for column in replay))
+        draws = recurrent.draw(np.random.default_rng(seed), 2, settings)
+        targets.append(
+            recurrent.training_batch(theta, new, replay, draws, settings, SIZES)
+        )
+    for name in ("returns", "advantages", "control_targets"):
+        both, terminated, truncated = (getattr(each, name) for each in targets)
+        np.testing.assert_array_equal(both, terminated)
+        assert not np.array_equal(both, truncated)
+
+
 def test_vime_takes_hidden_batches_as_it_is() -> None:
     """Gains of the hidden transitions differ from gains of the pixels, and the bonus rejects the wrong kind. U12"""
     theta, steps = make_theta(11), make_steps(11, 30, 8)
@@ -997,6 +1024,137 @@ class Bright(Cue):
     observation_space = Box(0.0, 1.0, (4, 4, 1), np.float32)
 
 
+def update_of(envs: Any) -> recurrent.A2CIteration:
+    """The first update on these environments."""
+    theta = make_theta(0, SMALL.sizes(Cue()))
+    return next(
+        iter(recurrent.train_a2c(envs, theta, streams(0), SMALL, num_updates=1))
+    )
+
+
+def test_numbers_in_arrays_are_taken_as_numbers() -> None:
+    """Rewards of shape (1,) and NumPy flags give the same weights, bit for bit; doubled rewards do not."""
+
+    def doubled(outcome: Any) -> Any:
+        return outcome[0], 2 * outcome[1], *outcome[2:]
+
+    plain, arrays, other = (
+        update_of([Altered(Cue(), step=alter), Altered(Cue(), step=alter)])
+        for alter in (lambda outcome: outcome, in_arrays, doubled)
+    )
+    np.testing.assert_array_equal(arrays.theta, plain.theta)
+    np.testing.assert_array_equal(arrays.steps.rewards, plain.steps.rewards)
+    assert plain.steps.rewards.any()
+    assert not np.array_equal(other.theta, plain.theta)
+
+
+@pytest.mark.parametrize(("altered", "message"), WRONG_OUTCOMES)
+def test_wrong_outcomes_of_an_environment_are_named(
+    altered: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        update_of([Cue(), Altered(Cue(), **altered)])
+
+
+def spaced(**spaces: Any) -> Cue:
+    """A cue with other spaces."""
+    env = Cue()
+    for name, space in spaces.items():
+        setattr(env, name, space)
+    return env
+
+
+def twice(env: gym.Env) -> list[gym.Env]:
+    return [env, Cue(), Altered(env)]
+
+
+@pytest.mark.parametrize(
+    ("envs", "message"),
+    [
+        ([], "envs must be at least 1, got 0"),
+        (None, "envs must be a Sequence, got NoneType"),
+        ([Cue(), None], r"envs\[1\] must be a Env, got NoneType"),
+        ([Cue()] * 2, r"envs must be different objects, got one as envs\[0\] and envs\[1\]"),
+        (twice(Cue()), r"envs must be different objects, got one as envs\[0\] and envs\[2\]"),
+        (
+            [Cue(), spaced(action_space=Discrete(4))],
+            r"envs must have equal spaces, got action_space Discrete\(4\) in envs\[1\] and Discrete\(2\)",
+        ),
+        (
+            [Cue(), spaced(observation_space=Box(0, 255, (4, 4, 1), np.uint8))],
+            r"envs must have equal spaces, got observation_space Box\(0, 255, \(4, 4, 1\)",
+        ),
+        (
+            [spaced(observation_space=Box(0, 255, (4, 84, 84), np.uint8))],
+            r"observation_space must have channels last, \(H, W, C\) .*, got \(4, 84, 84\)",
+        ),
+        (
+            [spaced(observation_space=Box(0, 255, (84, 4, 84), np.uint8))],
+            r"observation_space must have channels last, .*, got \(84, 4, 84\)",
+        ),
+        (
+            [spaced(observation_space=gym.spaces.Dict(image=Cue.observation_space))],
+            "observation_space must be a Box of uint8 images",
+        ),
+        ([spaced(observation_space=Discrete(5))], "observation_space must be a Box of"),
+        (
+            [spaced(observation_space=gym.spaces.MultiBinary((4, 4, 1)))],
+            "observation_space must be a Box of",
+        ),
+        (
+            [spaced(action_space=Box(-1, 1, (2,)))],
+            r"action_space must be Discrete, got Box\(-1.0, 1.0, \(2,\)",
+        ),
+    ],
+)  # fmt: skip
+def test_environments_that_do_not_fit_are_named(envs: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        update_of(envs)
+
+
+@pytest.mark.parametrize("shape", [(84, 84, 4), (84, 84, 12), (4, 4, 4), (2, 8, 1)])
+def test_images_with_the_channels_last_are_taken(shape: tuple[int, ...]) -> None:
+    env = spaced(observation_space=Box(0, 255, shape, np.uint8))
+    assert SMALL.sizes(env).inputs == math.prod(shape)
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e6])
+def test_saturated_units_learn_without_overflow(
+    scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An update on features of this size moves, and losses and weights stay finite, for 20 seeds.
+
+    Control: autograd's tanh, whose derivative is 1/cosh², overflows.
+    """
+
+    def update(seed: int) -> tuple[np.ndarray, np.ndarray, Any]:
+        rng = np.random.default_rng(seed)
+        theta = recurrent.unreal_init(SIZES, rng)
+        steps = make_steps(seed, 8, 3)
+        factor = np.array([scale] * SIZES.inputs + [1.0] * (SIZES.actions + 1))
+        replay = steps._replace(
+            rows=factor * steps.rows, next_rows=factor * steps.next_rows
+        )
+        new = Steps(*(column[-4:] for column in replay))
+        settings = UnrealSettings(num_steps=4, replay_steps=8)
+        draws = recurrent.draw(rng, 3, settings)
+        with np.errstate(over="raise", invalid="raise", divide="raise"):
+            batch = recurrent.training_batch(theta, new, replay, draws, settings, SIZES)
+            adam = bnn.adam_init(len(theta))
+            after, _, losses = recurrent.learning_step(
+                theta, adam, batch, settings, SIZES
+            )
+        return theta, after, losses
+
+    for seed in range(20):
+        before, after, losses = update(seed)
+        assert np.isfinite([*after, *losses]).all()
+        assert not np.array_equal(after, before)
+    monkeypatch.setattr(bnn, "tanh", traced.tanh)
+    with pytest.raises(FloatingPointError, match="overflow"):
+        update(0)
+
+
 REPLAY = make_steps(0, 4, 2)
 
 
@@ -1020,8 +1178,30 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
     ),
     ("control_gamma must be", lambda: UnrealSettings(control_gamma=2.0)),
     ("eta must be", lambda: UnrealSettings(eta=-1.0)),
+    (
+        "eta must be an array of real numbers, got bool",
+        lambda: UnrealSettings(eta=True),
+    ),
+    ("learning_rate must be > 0", lambda: UnrealSettings(learning_rate=math.inf)),
+    (
+        "learning_rate must be an array of real numbers",
+        lambda: UnrealSettings(learning_rate="1"),
+    ),
+    ("num_steps must be a whole", lambda: UnrealSettings(num_steps=True)),
+    ("normalize must be True or", lambda: UnrealSettings(normalize=1)),
+    ("weights must be a LossWeights", lambda: UnrealSettings(weights=(1.0,) * 6)),
+    ("gamma must be from 0 to 1", lambda: UnrealSettings(gamma=math.nan)),
+    ("sizes must be a UnrealSizes", lambda: recurrent.num_parameters((1, 2, 3))),
+    (
+        "sizes.hidden must be a whole number",
+        lambda: recurrent.num_parameters(SIZES._replace(hidden=0)),
+    ),
+    ("rng must be a Generator", lambda: recurrent.unreal_init(SIZES, 0)),
     ("memory must be True or False, got 0.5", lambda: UnrealSettings(memory=0.5)),
-    ("env must have images .* of uint8", lambda: UnrealSettings().sizes(Bright())),
+    (
+        "observation_space must be a Box of uint8 images",
+        lambda: UnrealSettings().sizes(Bright()),
+    ),
     ("noise must have shape", lambda: walk(np.zeros((2, 2)))),
     ("noise must have shape", lambda: walk(np.zeros(2))),
     (r"noise must be in \[0, 1\)", lambda: walk(np.ones((2, 1)))),
@@ -1041,7 +1221,10 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
         "gradient must be finite, got inf",
         lambda: recurrent.clipped(np.array([1.0, math.inf]), 0.5),
     ),
-    ("env must have images", lambda: UnrealSettings().sizes(gym.make("CartPole-v1"))),
+    (
+        "observation_space must be a Box of uint8 images",
+        lambda: UnrealSettings().sizes(gym.make("CartPole-v1")),
+    ),
     (
         "envs must be at least 1",
         lambda: recurrent.begin([], UnrealSettings(), np.random.default_rng(0)),
@@ -1052,6 +1235,33 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
             recurrent.train_a2c([Cue()], ROWS, streams(0), SMALL, num_updates=0)
         ),
     ),
+    *[
+        (
+            message,
+            lambda changes=changes: next(
+                recurrent.train_a2c(
+                    **{
+                        "envs": [Cue()],
+                        "theta": ROWS,
+                        "streams": streams(0),
+                        "settings": SMALL,
+                        "num_updates": 1,
+                    }
+                    | changes
+                )
+            ),
+        )
+        for message, changes in (
+            ("theta must have shape", {}),
+            ("settings must be a UnrealSettings", {"settings": None}),
+            ("streams must be a Streams", {"streams": 0}),
+            (
+                "streams.policy must be a Gen",
+                {"streams": streams(0)._replace(policy=0)},
+            ),
+            ("bonus.reward must be a function", {"bonus": 1.0}),
+        )
+    ],
 ]
 
 

@@ -10,7 +10,14 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lecture_helpers import RANDOM, streams_of, wrong_calls
+from lecture_helpers import (
+    RANDOM,
+    WRONG_OUTCOMES,
+    Altered,
+    in_arrays,
+    streams_of,
+    wrong_calls,
+)
 from strategies import seeds
 
 import vime_ref as vime
@@ -185,6 +192,50 @@ def test_termination_ends_the_sum_of_rewards_and_truncation_does_not(
     last = learned(env, 60, learning_rate=1.0, gamma=0.5)
     assert last.steps == [(0, 0, 1.0, 0, terminated, not terminated)]
     np.testing.assert_allclose(last.table.q_values, [[expected]], rtol=1e-12)
+
+
+def test_both_flags_set_mean_terminated() -> None:
+    """A time limit on the step that terminates: Q is the reward alone, as above, and not r/(1 − γ)."""
+    model = Model(np.ones((1, 1, 1)), np.ones((1, 1)), np.ones((1, 1), bool))
+    both = Altered(ModelEnv(model, 1), step=lambda o: (*o[:3], True, o[4]))
+    last = learned(both, 60, learning_rate=1.0, gamma=0.5)
+    assert last.steps == [(0, 0, 1.0, 0, True, True)]
+    np.testing.assert_array_equal(last.table.q_values, [[1.0]])
+
+
+def test_the_last_row_of_a_batch_is_truncated_unless_it_terminated() -> None:
+    """Each combination of flags, at the end of a batch and before it."""
+    features = np.arange(3.0)[:, None]
+    flags = [(False, False), (True, False), (False, True), (True, True)]
+    steps = [tabular.Step(0, 0, 0.0, 1, *each) for each in flags]
+    for last in steps:
+        batch = tabular.batch_of([*steps, last], features)
+        cut = last.truncated or not last.terminated
+        assert batch.terminated.tolist() == [False, True, False, True, last.terminated]
+        assert batch.truncated.tolist() == [False, False, True, True, cut]
+
+
+def test_numbers_in_arrays_are_taken_as_numbers() -> None:
+    """Rewards of shape (1,), NumPy flags, and observations without an axis give the same table, bit for bit."""
+    tables = []
+    for alter in (lambda outcome: outcome, in_arrays):
+        env = Altered(
+            ModelEnv(random_model(13, deterministic=False), 10),
+            step=alter,
+            reset=lambda begun: (np.array(begun[0]), begun[1]),
+        )
+        tables.append(learned(env, 5, strategy=RANDOM).table)
+    assert tables[0] == tables[1]
+    assert np.any(tables[0].q_values)
+
+
+@pytest.mark.parametrize(("altered", "message"), WRONG_OUTCOMES)
+def test_wrong_outcomes_of_an_environment_are_named(
+    altered: dict[str, Any], message: str
+) -> None:
+    env = Altered(ModelEnv(random_model(13, deterministic=False), 10), **altered)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        learned(env, 1, strategy=RANDOM)
 
 
 def test_q_updated_against_slow_sum_and_learning_rate_of_a_mean() -> None:
@@ -464,13 +515,25 @@ class BoxEnv(Faulty):
         (Faulty(reward=-INF), {}, "reward must be finite, got -inf at step 2"),
         (Faulty(observation=1), {}, "observation must be one of 1 from 0, got 1 at step 2"),
         (Faulty(observation=-1), {}, "observation must be one of 1 from 0, got -1 at step 2"),
-        (Faulty(observation=NAN), {}, "observation must be one of 1 from 0, got nan at step 2"),
+        (Faulty(observation=NAN), {}, "observation must be finite, got nan at step 2"),
         (Faulty(observation=0.5), {}, "observation must be one of 1 from 0, got 0.5 at step 2"),
         (BoxEnv("observation_space"), {}, "observation_space must be Discrete, got Box"),
         (BoxEnv("action_space"), {}, "action_space must be Discrete, got Box"),
+        (None, {}, "env must be a Env, got NoneType"),
+        (Faulty(), {"strategy": 1}, "strategy must be a function, got 1"),
+        (Faulty(), {"bonus": None}, "bonus.reward must be a function, got None"),
+        (Faulty(), {"streams": 0}, "streams must be a Streams, got int"),
+        (Faulty(), {"streams": streams_of(0)._replace(model=0)}, "streams.model must be a Generator, got int"),
+        (Faulty(), {"settings": None}, "settings must be a TabularSettings, got NoneType"),
+        (Faulty(), {"table": []}, "table must be a Table, got list"),
+        (Faulty(), {"table": tabular.Table(np.zeros((1, 2), int), [[0, 0]])}, "q_values must be a list, got ndarray"),
+        (Faulty(), {"table": tabular.Table([np.zeros(2)], [[0, 0]])}, "rows of q_values must be a list, got ndarray"),
+        (Faulty(), {"table": tabular.Table([[0.0] * 2], [np.zeros(2, "i1")])}, "rows of counts must be a list, got"),
+        (Faulty(), {"history": (1.0, 0.0)}, "history must be > 0 and finite, got min 0.0"),
+        (Faulty(), {"num_episodes": True}, "num_episodes must be a whole number >= 1, got True"),
         (Faulty(), {"num_episodes": 0}, "num_episodes must be a whole number >= 1, got 0"),
         (Faulty(), {"features": np.zeros((2, 1))}, "features must have shape (1, 1), got (2, 1)"),
-        (Faulty(), {"features": np.zeros(1)}, "features must have shape (1, K), got (1,)"),
+        (Faulty(), {"features": np.zeros(1)}, "features must have shape (1, any), got (1,)"),
         (Faulty(), {"features": np.full((1, 1), NAN)}, "features must be finite, got nan"),
         (Faulty(), {"table": tabular.Table([[0.0, NAN]], [[0, 0]])}, "q_values must be finite, got nan"),
         (Faulty(), {"table": tabular.Table([[0.0]], [[0, 0]])}, "q_values must have shape (1, 2), got (1, 1)"),
@@ -483,20 +546,21 @@ def test_q_learning_refuses_bad_input_and_names_the_step(
     env: Any, changes: dict[str, Any], message: str
 ) -> None:
     def run(env: Any, **changes: Any) -> None:
-        arguments = {"strategy": RANDOM, "num_episodes": 1} | changes
-        list(
-            q_learning(
-                env,
-                bonus=vime.NoBonus(),
-                streams=streams_of(0),
-                settings=TabularSettings(),
-                **arguments,
-            )
-        )
+        arguments = {
+            "strategy": RANDOM,
+            "bonus": vime.NoBonus(),
+            "streams": streams_of(0),
+            "settings": TabularSettings(),
+            "num_episodes": 1,
+        }
+        list(q_learning(env, **arguments | changes))
 
     run(Faulty())
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         run(env, **changes)
+
+
+RATES = {"learning_rate": 0.5, "gamma": 0.9}
 
 
 def test_values_that_overflow_are_refused() -> None:
@@ -519,6 +583,23 @@ def test_values_that_overflow_are_refused() -> None:
             ({"initial_value": NAN}, "initial_value must be finite, got nan"),
             ({"batch_steps": 0}, "batch_steps must be a whole number >= 1, got 0"),
             ({"eta": -1.0}, "eta must be >= 0 and finite, got -1.0"),
+            ({"eta": "1"}, "eta must be an array of real numbers, got str"),
+            ({"gamma": NAN}, "gamma must be from 0 to 1, got nan"),
+            ({"gamma": True}, "gamma must be an array of real numbers, got bool"),
+            ({"normalize": 1}, "normalize must be True or False, got 1"),
+            ({"batch_steps": 1.0}, "batch_steps must be a whole number >= 1, got 1.0"),
+        ),
+        *wrong_calls(
+            tabular.q_updated,
+            {"value": 0.0, "reward": 1.0, "next_values": [0.0], "terminated": False} | RATES,
+            ({"value": None}, "value must be an array of real numbers, got NoneType"),
+            ({"reward": NAN}, "reward must be finite, got nan"),
+            ({"next_values": []}, "length of next_values must be a whole number >= 1, got 0"),
+            ({"next_values": 0.0}, "next_values must have shape (any,), got ()"),
+            ({"terminated": 1.0}, "terminated must be True or False, got 1.0"),
+            ({"learning_rate": 1.5}, "learning_rate must be from 0 to 1, got 1.5"),
+            ({"learning_rate": 0.0}, "learning_rate must be > 0 and finite, got min 0.0"),
+            ({"gamma": -0.1}, "gamma must be from 0 to 1, got -0.1"),
         ),
     ],
 )  # fmt: skip

@@ -561,6 +561,10 @@ ERRORS: list[tuple[str, Callable[[], object]]] = [
     ),
     ("cell_size must be", lambda: unreal.pixel_control_rewards(FILM, 0)),
     (
+        r"before must be \(..., H, W, C\), got \(3,\)",
+        lambda: unreal.pixel_changes(ROWS, ROWS, 1),
+    ),
+    (
         r"observations must be \(T\+1, H, W, C\)",
         lambda: unreal.pixel_control_rewards(FILM[:1], 1),
     ),
