@@ -361,9 +361,8 @@ def test_q_learning_runs_the_four_lines_in_order(batch_steps: int) -> None:
         )
     )
     assert [name for name, _ in calls] == ["reward", "update"] * (len(calls) // 2)
-    assert all(
-        first is second for (_, first), (_, second) in zip(calls[::2], calls[1::2])
-    )
+    for (_, first), (_, second) in zip(calls[::2], calls[1::2]):
+        assert all(map(np.array_equal, first, second))
     batches = [batch for _, batch in calls[::2]]
     sizes = [
         min(batch_steps, len(e.steps) - i)
