@@ -615,7 +615,7 @@ def read_only(values: Array) -> Array:
 
 
 FLOAT = onp.dtype(float64)
-MOMENTS = ("mu_q", "sigma_q", "mu_p", "sigma_p")
+PAIR = ("mu_q", "sigma_q", "mu_p", "sigma_p")
 Shape = tuple[int | None, ...]  # None is any length
 
 
@@ -810,9 +810,9 @@ def check_pair(
     # Their shapes agree.
     sizes = [onp.shape(value_of(values))[-1:] for values in moments]
     if sizes[0] == () or len(set(sizes)) > 1:
-        names = ", ".join(MOMENTS)
+        names = ", ".join(PAIR)
         raise ValueError(f"{names} must have the same last axis, got {sizes}")
-    check_broadcast(**dict(zip(MOMENTS, moments)))
+    check_broadcast(**dict(zip(PAIR, moments)))
     return moments
 
 

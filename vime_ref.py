@@ -244,9 +244,10 @@ def information_gain_taylor(
     h_mu, h_rho = bnn.kl_hessian_diag(q)
     grad_mu = check_array("grad_mu", grad_mu, h_mu.shape)
     grad_rho = check_array("grad_rho", grad_rho, h_mu.shape)
-    squared = check_positive("step_size", step_size, ()) ** 2
+    lam = float(check_positive("step_size", step_size, ()))
     form = np.sum(grad_mu**2 / h_mu + grad_rho**2 / h_rho)
-    return float(check_finite("gain", 0.5 * squared * form))  # V5
+    gain = 0.5 * lam**2 * form  # V5
+    return float(check_finite("gain", gain))
 
 
 def information_gains(
@@ -377,7 +378,8 @@ def curious_rewards(rewards: Array, gains: Array, eta: float) -> Array:
     rewards = check_array("rewards", rewards, (None,))
     gains = check_array("gains", gains, rewards.shape)
     eta = check_not_negative("eta", eta)
-    return check_finite("curious rewards", rewards + eta * gains)  # (T,)  V8
+    curious = rewards + eta * gains  # (T,)  V8
+    return check_finite("curious rewards", curious)
 
 
 # ------------------------------------------------------------ transitions and replay
@@ -767,6 +769,7 @@ def check_vime(bonus: Vime) -> None:
 
 def check_pool(pool: ReplayPool) -> None:
     """Convert the pool's fields, and check that its columns have as many rows."""
+    # Columns as arrays, whose rows and widths agree.
     columns = [
         check_array(name, values, (None, None))
         for name, values in zip(COLUMNS, pool.columns)
@@ -777,9 +780,11 @@ def check_pool(pool: ReplayPool) -> None:
         raise ValueError(
             f"{', '.join(COLUMNS)} must be as many rows each, got {lengths}"
         )
+
+    # No copies: there may be 1e5 rows.
     capacity = check_count("capacity", pool.capacity)
     for name, values in zip(COLUMNS, columns):
-        object.__setattr__(pool, name, values)  # no copy: there may be 1e5 rows
+        object.__setattr__(pool, name, values)
     bnn.set_fields(pool, capacity=capacity)
 
 

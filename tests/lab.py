@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import fast_ref
-from vime_lab import checkpoints, command_line, figures, processes, runs
+from vime_lab import checkpoints, command_line, figures, processes
 from vime_lab.checkpoints import Progress
 from vime_lab.rows import RUN_COLUMNS, RUN_NUMBERS, STUDY_COLUMNS, TIMES, Row
 from vime_lab.studies.catalogue import STUDIES
@@ -91,9 +91,7 @@ def full(*arguments: Any, **keywords: Any) -> None:
 
 def in_this_process(patch: pytest.MonkeyPatch) -> None:
     """Make jobs run in this process."""
-    patch.setattr(
-        processes, "supervise", lambda job, checkpoint: runs.run_job(job, checkpoint)
-    )
+    patch.setattr(processes, "supervise", processes.work)
 
 
 def undrawn(patch: pytest.MonkeyPatch) -> None:

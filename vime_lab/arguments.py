@@ -28,7 +28,6 @@ TASK_DEFAULTS = {
 STUDY_NAMES = ("Bandit", "DeepSea", "KeyDoorMaze", "NoisyTV", "Labyrinth")
 BATCH_STEPS = 5000  # per iteration
 DTYPE_NAMES = ("f64", "f32")
-INTERRUPTED = 130  # exit code after Ctrl-C
 
 # ---------------------------------------------------------------- parsers
 

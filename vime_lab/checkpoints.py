@@ -1,32 +1,37 @@
 """Checkpoints: the state of a run between two iterations, in one file.
 
-A checkpoint is one NPZ file. It holds arrays, and everything else as JSON; it holds no
-pickle. The SHA-256 of the archive's bytes is appended to it. Only the same run resumes
-from it: the same job, root seed, code and versions.
+A checkpoint is one archive, which `vime_lab.archives` reads and writes. It holds arrays, and
+everything else as JSON. Only the same run resumes from it: the same job, root seed, code,
+versions and kind of machine.
 """
 
 from __future__ import annotations
 
-import fcntl
+import functools
+import glob
 import hashlib
-import io
 import json
+import math
 import os
 import sys
 import time
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TextIO
+from zipfile import ZipFile
 
 import numpy as np
 
 from agents_ref import Streams, ValueFunction
-from bnn_ref import AdamState, Array, DiagNormal
+from bnn_ref import AdamState, Array, DiagNormal, check_count
+from vime_lab import archives
+from vime_lab.files import TEMPORARY, open_regular, write_files
+from vime_lab.machine import machine_kind
 from vime_lab.rows import COUNTS, RUN_NUMBERS, TEXTS, Row
 from vime_lab.tasks import ROOT_SEED, Job, Start, settings_of
 from vime_lecture.controls import PredictionError
@@ -40,7 +45,6 @@ POLL_SECONDS = 0.2
 CLAIM_SECONDS = 20.0
 FORMAT = "vime-ref checkpoint 1"
 PACKAGES = ("vime-ref", "numpy", "scipy", "autograd", "gymnasium", "mujoco")
-DIGEST_BYTES = 32  # of a SHA-256
 # Modules whose code computes the rows of a run.
 RUN_MODULES = (
     "bnn_ref",
@@ -115,8 +119,9 @@ def source_of(module: str) -> Path:
     return Path(spec.origin)
 
 
+@functools.cache
 def code_of(*modules: str) -> str:
-    """A digest of the modules' sources."""
+    """A digest of the modules' sources, as they were at the first call."""
     sources = b"".join(source_of(name).read_bytes() for name in modules)
     return hashlib.sha256(sources).hexdigest()
 
@@ -124,19 +129,23 @@ def code_of(*modules: str) -> str:
 CODE = code_of(*RUN_MODULES)
 
 
-def job_values(job: Job) -> dict[str, Any]:
-    """The job in JSON types."""
-    return {**job._asdict(), "task": settings_of(job.task)}
+def job_values(job: Any) -> dict[str, Any]:
+    """A job, of a task or of a study, in JSON types."""
+    return {
+        name: settings_of(value) if is_dataclass(value) else value
+        for name, value in job._asdict().items()
+    }
 
 
-def identity(job: Job) -> dict[str, Any]:
+def identity(job: Any, code: str = "") -> dict[str, Any]:
     """The identity of a run: runs are the same if and only if these are equal."""
     return {
         "format": FORMAT,
         "root_seed": ROOT_SEED,
         **job_values(job),
-        "code": CODE,
+        "code": code or CODE,
         "versions": versions(),
+        "machine": machine_kind(),
     }
 
 
@@ -144,36 +153,28 @@ def identity(job: Job) -> dict[str, Any]:
 
 
 def write_checkpoint(path: Path, job: Job, progress: Progress) -> None:
-    """Replace the checkpoint atomically.
+    """Replace a run's checkpoint. Raises like `write_state`."""
+    write_state(path, progress_state(job, progress), progress_arrays(progress))
+
+
+def write_state(path: Path, state: dict[str, Any], arrays: dict[str, Array]) -> None:
+    """Replace a checkpoint atomically.
 
     Raises CheckpointError if it can't be written; the previous one then remains.
     """
-    # a unique name, because another process may briefly outlive its parent
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    content = checkpoint_bytes(state, arrays)
     try:
-        with temporary.open("wb") as file:
-            file.write(checkpoint_bytes(job, progress))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_files({path: content})
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         message = f"can't write checkpoint {path}: {error.strerror}"
         raise CheckpointError(message) from error
 
 
-def checkpoint_bytes(job: Job, progress: Progress) -> bytes:
-    arrays = progress_arrays(progress)
-    state = json.dumps(progress_state(job, progress), allow_nan=False)
-    arrays["json"] = np.frombuffer(state.encode(), dtype=np.uint8)
-
-    file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **arrays)
-    content = file.getvalue()
-
-    # after the end of the archive, which NumPy ignores
-    return content + hashlib.sha256(content).digest()
+def checkpoint_bytes(state: dict[str, Any], arrays: dict[str, Array]) -> bytes:
+    text = json.dumps(state, allow_nan=False)
+    return archives.archive_bytes(
+        {**arrays, "json": np.frombuffer(text.encode(), np.uint8)}
+    )
 
 
 def progress_state(job: Job, progress: Progress) -> dict[str, Any]:
@@ -222,21 +223,58 @@ def model_arrays(model: Vime) -> dict[str, Array]:
 
 
 def read_checkpoint(path: Path, job: Job) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The contents of this run's checkpoint.
+    """The contents of this run's checkpoint. Raises like `read_state`."""
+    state, arrays = read_state(path, identity(job), shapes_of(job))
+    check_kept_rows(path, job, arrays)
+    return state, arrays
+
+
+def shapes_of(job: Job) -> archives.Shapes:
+    """The shapes of a checkpoint's arrays, as far as they are known without the environment."""
+    vectors = ("policy", "value", "value_observation_center", "value_observation_scale")
+    model = ("mu", "rho", "center", "scale", "adam_mean", "adam_square")
+    pool = ("pool_observations", "pool_actions", "pool_next_observations")
+    learns = job.bonus_name != "none"
+    return {
+        **dict.fromkeys(vectors + (model if learns else ()), (None,)),
+        **dict.fromkeys(pool if learns else (), (None, None)),
+        "rows": (None, len(RUN_NUMBERS)),
+        "visits": (None, 2),
+    }
+
+
+def read_state(
+    path: Path, own: dict[str, Any], shapes: archives.Shapes = MappingProxyType({})
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The contents of the checkpoint with this identity and arrays of these shapes.
 
     Raises CheckpointError if it is damaged or belongs to another run.
     """
-    content = checked_content(path)
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        state = json.loads(arrays.pop("json").tobytes())
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise CheckpointError(
-            f"checkpoint {path} is not a checkpoint: {error}"
-        ) from error
-    check_identity(path, state, job)
-    return state, arrays
+        with archives.opened(path) as archive:
+            state = read_json(archive)
+            check_identity(path, flat(state), own)
+            archives.check_names(archive, [*shapes, "json"])
+            return state, archives.read_arrays(archive, shapes)
+    except OSError as error:
+        message = f"can't read checkpoint {path}: {error.strerror}"
+        raise CheckpointError(message) from error
+    except archives.ArchiveError as error:
+        raise CheckpointError(shortened(f"checkpoint {path} is {error}")) from error
+
+
+def read_json(archive: ZipFile) -> dict[str, Any]:
+    """The parts of a checkpoint that are not arrays. Raises ValueError if they are none."""
+    content = archives.read_arrays(archive, {"json": (None,)})["json"].tobytes()
+    state = json.loads(content, parse_constant=float_of)
+    if not isinstance(state, dict):
+        raise ValueError("JSON must be an object")
+    return state
+
+
+def float_of(text: str) -> float:
+    """Reject NaN and Infinity, which are not JSON."""
+    raise ValueError(f"{text} is not JSON")
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -248,6 +286,20 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + name] = value
     return found
+
+
+def resumed(path: Path, job: Job, begun: Start) -> Progress:
+    """The run at the time its checkpoint was written.
+
+    Raises CheckpointError like `read_checkpoint`, and if a part does not fit the run.
+    """
+    state, arrays = read_checkpoint(path, job)
+    check_shapes(path, job, begun, arrays)
+    try:
+        return restored(job, begun, state, arrays)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        message = f"checkpoint {path} is not a checkpoint of this run: {error!r}"
+        raise CheckpointError(shortened(message)) from error
 
 
 def restored(
@@ -265,12 +317,13 @@ def restored(
         theta=arrays["value"],
         observation_center=arrays["value_observation_center"],
         observation_scale=arrays["value_observation_scale"],
-        **state["value"],
+        center=finite(state["value"]["center"]),
+        scale=finite(state["value"]["scale"]),
     )
     bonus = restored_bonus(begun.bonus, state, arrays)
 
     # rows and visited states
-    history = tuple(state["history"])
+    history = tuple(map(finite, state["history"]))
     rows = restored_rows(job, arrays)
     visits = arrays["visits"]
     return Progress(policy, value, bonus, history, begun.streams, rows, visits)
@@ -291,7 +344,7 @@ def restored_bonus(
     )
 
     # the network and its optimizer
-    steps = state["adam_steps"]
+    steps = check_count("adam_steps", state["adam_steps"], minimum=0)
     model = replace(
         model,
         q=DiagNormal(arrays["mu"], arrays["rho"]),
@@ -323,6 +376,20 @@ def rows_file(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(".csv")
 
 
+def locked(descriptor: int) -> bool:
+    """Lock a file or folder until it is closed; return False if another process has it.
+
+    The system unlocks it when the process ends, however it ends.
+    """
+    import fcntl  # which Windows lacks; commands that lock nothing work there
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
 def claimed(checkpoint: Path, should_stop: Callable[[], bool]) -> Iterator[TextIO]:
     """Lock the rows file; only the process that holds it may continue from the checkpoint.
@@ -330,43 +397,83 @@ def claimed(checkpoint: Path, should_stop: Callable[[], bool]) -> Iterator[TextI
     Waits a while, so that `--resume` works right after a crash.
     Raises CheckpointError if the file stays locked.
     """
-    with rows_file(checkpoint).open("a", newline="") as file:
+    try:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        descriptor = open_regular(rows_file(checkpoint), flags)
+    except OSError as error:
+        message = f"can't write {rows_file(checkpoint)}: {error.strerror}"
+        raise CheckpointError(message) from error
+    with os.fdopen(descriptor, "a", newline="", encoding="utf-8") as file:
         end = time.monotonic() + CLAIM_SECONDS
-        while True:
-            with suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+        while not locked(file.fileno()):
             if time.monotonic() >= end or should_stop():
                 message = f"checkpoint {checkpoint} is in use by another process"
                 raise CheckpointError(message)
             time.sleep(POLL_SECONDS)
+
+        # what a killed process left half written
+        stem = glob.escape(checkpoint.stem)
+        for left in checkpoint.parent.glob(f"{stem}.*{TEMPORARY}"):
+            with suppress(OSError):
+                left.unlink()
         yield file
 
 
 # ---------------------------------------------------------------- argument checks
 
 
-def checked_content(path: Path) -> bytes:
-    """The bytes of a checkpoint, without its digest. Raises CheckpointError if it is wrong."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        message = f"can't read checkpoint {path}: {error.strerror}"
-        raise CheckpointError(message) from error
-    archive = content[:-DIGEST_BYTES]
-    digest = content[-DIGEST_BYTES:]
-    if hashlib.sha256(archive).digest() != digest:
-        raise CheckpointError(f"checkpoint {path} is damaged or not a checkpoint")
-    return content
+def finite(number: Any) -> float:
+    """The number itself. Raises TypeError or ValueError if it is none, or not finite."""
+    if not math.isfinite(number):
+        raise ValueError(f"numbers must be finite, got {number}")
+    return number
 
 
-def check_identity(path: Path, state: dict[str, Any], job: Job) -> None:
-    own = flat(json.loads(json.dumps(identity(job))))
-    others = flat(state)
-    for place, mine in own.items():
+def check_kept_rows(path: Path, job: Job, arrays: Mapping[str, Array]) -> None:
+    """The rows must be the run's first ones; visited states can't be more than its steps."""
+    rows = arrays["rows"]
+    number = np.arange(len(rows))
+    steps = job.task.agent.batch_steps
+    places = [np.full(len(rows), job.seed), number, (number + 1) * steps]
+    own = np.stack(places, axis=1)  # (rows, 3)
+    if len(rows) > job.task.iterations or not np.array_equal(rows[:, :3], own):
+        message = f"checkpoint {path} is not a checkpoint of this run: its rows differ"
+        raise CheckpointError(message)
+    if len(arrays["visits"]) > len(rows) * steps:
+        message = (
+            f"checkpoint {path} is not a checkpoint of this run: its visits differ"
+        )
+        raise CheckpointError(message)
+
+
+def check_shapes(
+    path: Path, job: Job, begun: Start, arrays: Mapping[str, Array]
+) -> None:
+    """Arrays must be as large as at the beginning; a pool grows to its capacity."""
+    capacity = job.task.vime.capacity
+    for name, first in progress_arrays(beginning(begun)).items():
+        grows = name.startswith("pool_")
+        if name in ("rows", "visits"):
+            continue
+        found = arrays[name].shape
+        alike = found[grows:] == first.shape[grows:]
+        if not alike or (grows and found[0] > capacity):
+            wanted = f"{name} must have shape {first.shape}, got {found}"
+            raise CheckpointError(
+                f"checkpoint {path} is not a checkpoint of this run: {wanted}"
+            )
+
+
+def shortened(text: str) -> str:
+    """At most 300 characters, because a stranger's file may hold any text."""
+    return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def check_identity(path: Path, others: dict[str, Any], own: dict[str, Any]) -> None:
+    for place, mine in flat(json.loads(json.dumps(own))).items():
         theirs = others.get(place)
         if theirs != mine:
-            differs = f"its {place} is {theirs!r}, here {mine!r}"
+            differs = f"its {place} is {shortened(repr(theirs))}, here {mine!r}"
             raise CheckpointError(
                 f"checkpoint {path} belongs to another run: {differs}"
             )

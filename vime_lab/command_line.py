@@ -9,21 +9,29 @@ Each command imports only what it needs, because imports take seconds.
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import PurePath
-from typing import Any
 
-from vime_lab.arguments import INTERRUPTED, command_line
+from vime_lab.signals import lost_stops_repeated, on_stop
+
+TYPE_CHECKING = False  # `typing` loads slowly
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+# ---------------------------------------------------------------- constants
+
+INTERRUPTED = 130  # exit code after Ctrl-C, SIGTERM and SIGHUP
 
 # ---------------------------------------------------------------- commands
 
 
 def run_lab(arguments: argparse.Namespace) -> int:
     """Execute `run` or `figure`; return the exit code."""
+    # pictures need no display, and no backend of a notebook that started this shell
+    os.environ["MPLBACKEND"] = "agg"
     from vime_lab import commands
 
     return {"run": commands.run, "figure": commands.figure}[arguments.action](arguments)
@@ -73,8 +81,12 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command `vime-ref`; return the exit code."""
+def execute(argv: Sequence[str] | None) -> int:
+    """Parse the arguments and execute the command; return the exit code."""
+    from vime_lab.arguments import command_line
+    from vime_lab.machine import hold_one_thread
+
+    hold_one_thread()
     print_any_text()
 
     # parse the arguments
@@ -87,12 +99,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"which command? {', '.join(COMMANDS)}")
     arguments.command_line = given
 
-    # execute the command
-    try:
-        return COMMANDS[arguments.action](arguments)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nvime-ref: interrupted\n")
-        return INTERRUPTED
+    return COMMANDS[arguments.action](arguments)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command `vime-ref`; return the exit code.
+
+    Ctrl-C, SIGTERM and SIGHUP print one line. The handler is set before the first slow
+    import.
+    """
+    signals: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        signals.append(number)
+        raise KeyboardInterrupt
+
+    with on_stop(stop), lost_stops_repeated():
+        try:
+            return execute(argv)
+        except BaseException as error:
+            # an interrupted import may raise another error
+            if not signals and not isinstance(error, KeyboardInterrupt):
+                raise
+            advice = error.args if isinstance(error, KeyboardInterrupt) else ()
+            line = "; ".join(["interrupted", *advice])
+            sys.stderr.write(f"\nvime-ref: {line}\n")
+            return INTERRUPTED
 
 
 def print_any_text() -> None:
@@ -109,6 +141,8 @@ def check_implementation(arguments: argparse.Namespace) -> None:
     """Exit with a suggestion if IMPL is a file."""
     if arguments.impl is None:
         return
+    from pathlib import PurePath
+
     path, colon, name = arguments.impl.partition(":")
     if not path.endswith(".py") and os.sep not in path:
         return

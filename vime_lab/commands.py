@@ -9,18 +9,21 @@ from __future__ import annotations
 import argparse
 import glob
 import importlib.util
+import os
+import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from vime_lab import figures, results
-from vime_lab.arguments import INTERRUPTED, Parser, pip_install
-from vime_lab.checkpoints import CheckpointError, read_checkpoint
-from vime_lab.processes import WorkerError, progress_bar, run_jobs
+from vime_lab.arguments import Parser, pip_install
+from vime_lab.checkpoints import CheckpointError, locked
+from vime_lab.files import TEMPORARY, make_folder
+from vime_lab.processes import AnyJob, WorkerError, kept, progress_bar, run_jobs
 from vime_lab.results import (
     CURVE,
     RUN_EXTRA,
@@ -38,30 +41,31 @@ from vime_lab.tasks import BONUSES, MUJOCO_TASKS, TASKS, Job, jobs_of
 # ---------------------------------------------------------------- constants
 
 CHECKPOINTS = "checkpoints"  # folder inside the results until a run is complete
-NOT_OF_STUDIES = ("bonus", "iterations", "eta", "set", "resume")  # arguments of `run`
+NOT_OF_STUDIES = ("bonus", "iterations", "eta", "set")  # arguments of `run`
+TRY_AGAIN = "repeat the command with --resume to try again"
 
 # ---------------------------------------------------------------- run
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Execute `run`; return the exit code. An interruption prints one line."""
+    """Execute `run`; return the exit code.
+
+    Raises KeyboardInterrupt, with advice on how to continue, if it is interrupted.
+    """
     check_run(arguments)
-    studied = arguments.task[0] in STUDIES
-    resumed = "repeat the command with --resume to continue"
-    goes_on = "nothing was written" if studied else resumed
-    # an interruption prints one line
+    goes_on = "repeat the command with --resume to continue"
     try:
-        return run_studies(arguments) if studied else run_tasks(arguments)
+        with claimed_folders(arguments):
+            return run_tasks(arguments)
     except WorkerError as error:
         sys.stderr.write(f"\nvime-ref: {error}; {goes_on}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write(f"\nvime-ref: interrupted; {goes_on}\n")
-        return INTERRUPTED
+        raise KeyboardInterrupt(goes_on) from None
 
 
 def run_tasks(arguments: argparse.Namespace) -> int:
-    """Train, write, print; return 1 if a run failed or results could not be written."""
+    """Run, write, print; return 1 if a run failed or results could not be written."""
     began = time.perf_counter()
     planned = plan(arguments)
     jobs = list(planned)
@@ -72,8 +76,8 @@ def run_tasks(arguments: argparse.Namespace) -> int:
     # the successful runs, task by task
     written = True
     for name in arguments.task:
-        mine = [result for result in made if result.job.task_name == name]
-        folder = planned[mine[0].job].parent.parent
+        mine = [result for result in made if words_of(result.job)[0] == name]
+        folder = folder_of(name, arguments)
         written = show_task(folder, name, arguments, mine, began) and written
 
     # the failed runs
@@ -96,46 +100,42 @@ def show_task(
     made: Sequence[Result],
     began: float,
 ) -> bool:
-    """Write and print the results of a task's runs; return False if writing fails."""
+    """Write and print the results of a task's or study's runs; return False if writing fails.
+
+    A study's table compares all of its runs, so nothing is written if one failed.
+    """
     finished = [result for result in made if not result.failure]
-    if not finished:
+    studied = name in STUDIES
+    if not finished or (studied and len(finished) < len(made)):
         return True
     # the settings, and the failed runs
-    jobs = [result.job for result in made]
-    config = results.run_configuration(name, arguments, jobs)
-    config["failed"] = [name_of(result.job) for result in made if result.failure]
+    config = configuration(name, arguments, [result.job for result in made])
+    if not studied:
+        config["failed"] = [name_of(result.job) for result in made if result.failure]
 
     # files and tables
+    files = STUDY_FILES if studied else RUN_FILES
     try:
-        tables = results.write_results(folder, config, finished)
+        if studied:
+            rows = [row for result in finished for row in result.rows]
+            tables, faults = results.write_study(folder, config, rows)
+        else:
+            tables, faults = results.write_results(folder, config, finished)
     except OSError as error:
-        again = "repeat the command with --resume to try again"
-        sys.stderr.write(f"{cannot_write(folder, error)}; {again}\n")
+        sys.stderr.write(f"{cannot_write(folder, error)}; {TRY_AGAIN}\n")
         return False
-    print(f"\n{tables}\n\n{wrote(folder, began, RUN_FILES)}")
-    return True
+    print(f"\n{tables}\n\n{wrote(folder, began, files)}")
+    for fault in faults:
+        sys.stderr.write(f"vime-ref: {fault}; {TRY_AGAIN}\n")
+    return not faults
 
 
-def run_studies(arguments: argparse.Namespace) -> int:
-    """Run one study after another; return 1 if results could not be written."""
-    # check all folders before the first run
-    folders = {name: folder_of(name, arguments) for name in arguments.task}
-    configs = {name: results.study_configuration(name, arguments) for name in folders}
-    for name, folder in folders.items():
-        check_folder(folder, configs[name], arguments)
-
-    for name, folder in folders.items():
-        began = time.perf_counter()
-        jobs = catalogue.study_jobs(name, arguments.seeds)
-        rows = catalogue.run_study(jobs, arguments.jobs)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            table = results.write_study(folder, configs[name], rows)
-        except OSError as error:
-            sys.stderr.write(f"{cannot_write(folder, error)}\n")
-            return 1
-        print(f"\n{table}\n\n{wrote(folder, began, STUDY_FILES)}")
-    return 0
+def configuration(
+    name: str, arguments: argparse.Namespace, jobs: Sequence[Any]
+) -> dict[str, Any]:
+    if name in STUDIES:
+        return results.study_configuration(name, arguments)
+    return results.run_configuration(name, arguments, jobs)
 
 
 def folder_of(name: str, arguments: argparse.Namespace) -> Path:
@@ -145,36 +145,73 @@ def folder_of(name: str, arguments: argparse.Namespace) -> Path:
 
 
 def wrote(folder: Path, began: float, files: Sequence[str]) -> str:
+    """The files that were written; a picture that can't be drawn is not there."""
     seconds = time.perf_counter() - began
-    return f"wrote {folder}/ after {seconds:.0f} s: {', '.join(files)}"
+    made = [name for name in files if (folder / name).exists()]
+    return f"wrote {folder}/ after {seconds:.0f} s: {', '.join(made)}"
 
 
 def cannot_write(folder: Path, error: OSError) -> str:
     return f"vime-ref: can't write to {folder}: {error.strerror or error}"
 
 
+# ---------------------------------------------------------------- one command at a time
+
+
+@contextmanager
+def claimed_folders(arguments: argparse.Namespace) -> Iterator[None]:
+    """Lock the folders of all results while the block runs.
+
+    Exits with one line if another command has one of them.
+    """
+    names = {folder_of(name, arguments) for name in arguments.task}
+    with ExitStack() as stack:
+        for folder in sorted({arguments.out, *names}):
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            # some file systems can't lock a folder; each run also locks its checkpoint
+            free = True
+            with suppress(OSError):
+                free = locked(descriptor)
+            if not free:
+                busy = f"{folder} is in use by another command"
+                arguments.parser.reject(f"{busy}: choose another --out, or wait")
+            remove_temporaries(folder)
+        yield
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove the results that a killed command left half written."""
+    for name in {*RUN_FILES, *STUDY_FILES}:
+        for left in folder.glob(f"{name}.[0-9]*{TEMPORARY}"):
+            with suppress(OSError):
+                left.unlink()
+
+
 # ---------------------------------------------------------------- the plan of a run
 
 
-def plan(arguments: argparse.Namespace) -> dict[Job, Path]:
-    """The jobs of all tasks, with their checkpoints.
+def plan(arguments: argparse.Namespace) -> dict[AnyJob, Path]:
+    """The jobs of all tasks or studies, with their checkpoints.
 
     Exits with one line if the folder holds results or checkpoints of other runs.
     """
-    planned: dict[Job, Path] = {}
+    planned: dict[AnyJob, Path] = {}
     for name in arguments.task:
         folder = folder_of(name, arguments)
         jobs = chosen_jobs(name, arguments)
-        config = results.run_configuration(name, arguments, jobs)
-        check_folder(folder, config, arguments)
+        check_folder(folder, configuration(name, arguments, jobs), arguments)
         planned.update({job: checkpoint_of(folder, job) for job in jobs})
     check_checkpoints(planned, arguments)
     for path in planned.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     return planned
 
 
-def chosen_jobs(name: str, arguments: argparse.Namespace) -> list[Job]:
+def chosen_jobs(name: str, arguments: argparse.Namespace) -> Sequence[AnyJob]:
+    if name in STUDIES:
+        return catalogue.study_jobs(name, arguments.seeds)
     changes = list(arguments.set)
     if arguments.iterations:
         changes.append(("iterations", [arguments.iterations]))
@@ -187,14 +224,24 @@ def chosen_jobs(name: str, arguments: argparse.Namespace) -> list[Job]:
         parser.error(f"argument --set: {error}")
 
 
-def checkpoint_of(folder: Path, job: Job) -> Path:
-    names = (job.bonus_name, job.setting.replace(" ", ","), str(job.seed))
-    return folder / CHECKPOINTS / f"{'-'.join(filter(None, names))}.npz"
+def checkpoint_of(folder: Path, job: AnyJob) -> Path:
+    _, *names = words_of(job)
+    name = "-".join(word.replace(" ", ",") for word in names)
+    return folder / CHECKPOINTS / f"{name}-{job.seed}.npz"
 
 
-def name_of(job: Job) -> str:
-    names = (job.task_name, job.bonus_name, job.setting, f"seed {job.seed}")
-    return " ".join(filter(None, names))
+def name_of(job: AnyJob) -> str:
+    return " ".join([*words_of(job), f"seed {job.seed}"])
+
+
+def words_of(job: AnyJob) -> list[str]:
+    """What tells the job from others of its seed: first its task or study."""
+    if isinstance(job, Job):
+        words = [job.task_name, job.bonus_name, job.setting]
+    else:
+        size = f"size {job.size}" if job.size else ""
+        words = [job.study, job.explorer, size]
+    return [word for word in words if word]
 
 
 def remove_checkpoints(paths: Sequence[Path]) -> None:
@@ -203,6 +250,7 @@ def remove_checkpoints(paths: Sequence[Path]) -> None:
     Keeps another run's checkpoints, and then also the folder.
     """
     for path in paths:
+        shutil.rmtree(path.with_suffix(".work"), ignore_errors=True)
         for file in path.parent.glob(f"{glob.escape(path.stem)}.*"):
             file.unlink(missing_ok=True)
     for folder in {path.parent for path in paths}:
@@ -219,6 +267,7 @@ def figure(arguments: argparse.Namespace) -> int:
     found = sorted(path.parent for path in Path("runs").glob(f"*/{CURVE}"))
     folders = arguments.folders or found
     check_folders(folders, arguments)
+    check_picture(arguments)
     if (folders[0] / STUDY).exists():
         return study_figure(arguments, folders[0] / STUDY)
 
@@ -251,12 +300,14 @@ def study_figure(arguments: argparse.Namespace, path: Path) -> int:
 
 def show_figure(arguments: argparse.Namespace, draw: Callable[[], str]) -> int:
     """Draw the figure, and print the table that `draw` returns."""
-    check_packages("figure", ["matplotlib"], "run", arguments)
     try:
         table = draw()
     except OSError as error:
         where = f"can't write to {arguments.out}: {error.strerror}"
         arguments.parser.error(f"argument --out: {where}")
+    except Exception as error:
+        reason = results.reason_of(error)
+        arguments.parser.reject(f"can't draw {arguments.out}: {reason}")
     print(f"{table}\n\nwrote {arguments.out}")
     return 0
 
@@ -274,8 +325,11 @@ def check_run(arguments: argparse.Namespace) -> None:
     check_choices("bonus", arguments.bonus or [], BONUSES, arguments)
     arguments.bonus = list(dict.fromkeys(arguments.bonus or ("vime", "none")))
 
-    # packages
+    # packages, and the locks of folders and checkpoints
     check_packages("run", RUN_EXTRA, "run", arguments)
+    if importlib.util.find_spec("fcntl") is None:
+        lacks = "run needs fcntl to lock its folder, which this system lacks"
+        arguments.parser.reject(f"{lacks}: use Linux or macOS")
     needing = [name for name in arguments.task if name in MUJOCO_TASKS]
     if needing:
         check_packages(needing[0], ["mujoco"], "mujoco", arguments)
@@ -285,7 +339,7 @@ def check_run(arguments: argparse.Namespace) -> None:
         single = arguments.task if len(arguments.task) == 1 else ()
         arguments.out = Path("runs", *single)
     try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
+        make_folder(arguments.out)
         tempfile.TemporaryFile(dir=arguments.out).close()
     except OSError as error:
         where = f"can't write to {arguments.out}: {error.strerror}"
@@ -337,7 +391,7 @@ def check_folder(
 
 
 def check_checkpoints(
-    planned: Mapping[Job, Path], arguments: argparse.Namespace
+    planned: Mapping[AnyJob, Path], arguments: argparse.Namespace
 ) -> None:
     """Exit if there is an unfinished run without --resume, or one that can't be resumed."""
     folders = {path.parent: 0 for path in planned.values()}
@@ -348,7 +402,7 @@ def check_checkpoints(
     for job, path in planned.items():
         try:
             if path.exists():
-                read_checkpoint(path, job)
+                kept(job, path)
         except CheckpointError as error:
             arguments.parser.reject(str(error))
 
@@ -361,6 +415,21 @@ def check_folders(folders: Sequence[Path], arguments: argparse.Namespace) -> Non
     if studied and len(folders) > 1:
         own = "holds a study, which has its own picture"
         arguments.parser.error(f"{studied[0]} {own}: name only this folder")
+
+
+def check_picture(arguments: argparse.Namespace) -> None:
+    """Exit if the picture's file can't be one, or if there is nothing that draws."""
+    check_packages("figure", ["matplotlib"], "run", arguments)
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    path: Path = arguments.out
+    if path.is_dir():
+        wanted = f"must be a file, got the folder {path}"
+        arguments.parser.error(f"argument --out: {wanted}")
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix and path.suffix[1:].lower() not in formats:
+        wanted = f"must end in one of {', '.join(sorted(formats))}, got {path}"
+        arguments.parser.error(f"argument --out: {wanted}")
 
 
 if __name__ == "__main__":

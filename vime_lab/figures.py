@@ -6,6 +6,7 @@ Pictures of studies share the parts of figures.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bnn_ref import Array
+from vime_lab.files import write_files
 from vime_lab.rows import Row
 from vime_lab.statistics import (
     STATISTICS,
@@ -207,6 +209,14 @@ def number_of_seeds(rows: Iterable[Row]) -> str:
     return f"{number} seed{'s' if most > 1 else ''}"
 
 
+def save(figure: Figure, path: Path | str) -> None:
+    """Write the figure in the format of the path's suffix, without one as PNG."""
+    file = Path(path)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=DPI, format=file.suffix[1:].lower() or "png")
+    write_files({file: picture.getvalue()})
+
+
 # ---------------------------------------------------------------- figures
 
 
@@ -231,7 +241,7 @@ def draw_learning_curve(path: Path | str, rows: Sequence[Row]) -> None:
 
     figure.suptitle(f"{rows[0]['task']}, {number_of_seeds(rows)}")
     add_legend(figure, looks.values())
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
 
 
 def draw_results(path: Path | str, curves: dict[str, list[Row]]) -> None:
@@ -262,7 +272,7 @@ def draw_results(path: Path | str, curves: dict[str, list[Row]]) -> None:
     for axes, title in zip(panels[:, 0], STATISTICS):
         axes.set_ylabel(f"return of an episode\n{title}")
     add_legend(figure, looks.values())
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
 
 
 def draw_diagnostics(path: Path | str, rows: Sequence[Row]) -> None:
@@ -291,7 +301,7 @@ def draw_diagnostics(path: Path | str, rows: Sequence[Row]) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(f"{rows[0]['task']}, {number_of_seeds(rows)}")
     add_legend(figure, (drawn or looks).values())
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
 
 
 def draw_diagnosis(
@@ -360,7 +370,7 @@ def draw_state_visits(
     figure.colorbar(
         mesh, ax=panels, label="share of visited states", fraction=0.05, pad=0.01
     )
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,14 @@ standard input; FILE is its checkpoint.
 
 from __future__ import annotations
 
-import os
-
-# One thread per process, because runs share the cores; set before NumPy loads.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,12 +26,20 @@ from vime_lab.checkpoints import (
     POLL_SECONDS,
     CheckpointError,
     job_values,
-    read_checkpoint,
-    restored_rows,
     rows_file,
 )
+from vime_lab.files import make_folder
+from vime_lab.machine import ONE_THREAD, machine_kind
 from vime_lab.rows import written_rows
-from vime_lab.runs import CHECKPOINT_SECONDS, Result, run_job
+from vime_lab.runs import CHECKPOINT_SECONDS, Result, kept_result, run_job
+from vime_lab.signals import on_stop
+from vime_lab.studies.catalogue import (
+    kept_study_result,
+    run_study_job,
+    study_code,
+    study_job_from,
+)
+from vime_lab.studies.frame import StudyJob
 from vime_lab.tasks import Job, task_from
 
 # ---------------------------------------------------------------- constants
@@ -43,10 +47,20 @@ from vime_lab.tasks import Job, task_from
 # Exit code of a run that was told to stop and wrote its checkpoint (EX_TEMPFAIL).
 STOPPED = 75
 
+# Runs a module as a command, with the given search path in the given order. PYTHONPATH
+# could not do this: its folders come before the standard library.
+AS_MODULE = (
+    "import json, runpy, sys; "
+    "sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+
 # Set by Ctrl-C: this process then tells its child processes to stop.
 stopping = threading.Event()
 
 # ---------------------------------------------------------------- types
+
+AnyJob = Job | StudyJob
 
 
 class WorkerError(Exception):
@@ -56,77 +70,151 @@ class WorkerError(Exception):
     """
 
 
+# ---------------------------------------------------------------- one job
+
+
+def job_from(values: dict[str, Any]) -> AnyJob:
+    """The inverse of `job_values`."""
+    if "study" in values:
+        return study_job_from(values)
+    return Job(**{**values, "task": task_from(values["task"])})
+
+
+def code_of_job(values: dict[str, Any]) -> str:
+    """A digest of the code that computes the rows of the job with these values."""
+    return study_code(values["study"]) if "study" in values else CODE
+
+
+def kept(job: AnyJob, checkpoint: Path) -> Result:
+    """The result in the job's checkpoint; the failure says if it is unfinished.
+
+    Raises CheckpointError if the checkpoint can't be read.
+    """
+    if isinstance(job, StudyJob):
+        return kept_study_result(job, checkpoint)
+    return kept_result(job, checkpoint)
+
+
+def work(
+    job: AnyJob,
+    checkpoint: Path,
+    should_stop: Callable[[], bool] = lambda: False,
+    **keywords: Any,
+) -> Result | None:
+    """Run the job in this process. Returns and raises like `run_job`."""
+    if isinstance(job, StudyJob):
+        return run_study_job(job, checkpoint, should_stop)
+    return run_job(job, checkpoint, should_stop, **keywords)
+
+
 # ---------------------------------------------------------------- the process of a run
 
 
 def process_main(checkpoint: Path) -> int:
     """Run the job from standard input; return the exit code.
 
-    Stops at the next iteration on SIGTERM, or when the parent is gone.
+    Rejects the job if this process would compute other bits than the command's. Stops on
+    SIGTERM, or when the parent is gone: a task's run after its iteration, a study's run at
+    once, because it has no checkpoint before its end.
     """
-    # ignore Ctrl-C, which reaches the whole group: only the parent says when to stop
+    # ignore Ctrl-C and SIGHUP, which reach the group: only the parent says when to stop
     told = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: told.set())
 
-    # the job, if the code is the same
+    # the job, if code and machine are the same
     given = json.loads(sys.stdin.read())
     parent = given.pop("parent")
     every = given.pop("checkpoint_seconds")
-    if given.pop("code") != CODE:
-        message = "the code of this project has changed since the command began"
-        sys.stderr.write(f"{message}\n")
+    if reason := other_bits(given.pop("code"), given.pop("machine"), given):
+        sys.stderr.write(f"{reason}\n")
         return 1
-    job = Job(**{**given, "task": task_from(given["task"])})
+    job = job_from(given)
 
     # run it
     def should_stop() -> bool:
         return told.is_set() or os.getppid() != parent
 
     try:
-        result = run_job(job, checkpoint, should_stop, checkpoint_seconds=every)
+        with stopped_at_once(isinstance(job, StudyJob), should_stop):
+            result = work(job, checkpoint, should_stop, checkpoint_seconds=every)
     except CheckpointError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except KeyboardInterrupt:
+        return STOPPED
     return STOPPED if result is None else 0
+
+
+def other_bits(code: str, kind: dict[str, str], values: dict[str, Any]) -> str:
+    """Why this process would compute other bits than the command's, or ""."""
+    if code != code_of_job(values):
+        return "the code of this project has changed since the command began"
+    for name, mine in machine_kind().items():
+        if kind[name] != mine:
+            theirs = f"the command's {kind[name]!r}"
+            return f"this machine's {name} is {mine!r}, {theirs}: bits would differ"
+    return ""
+
+
+@contextmanager
+def stopped_at_once(enabled: bool, should_stop: Callable[[], bool]) -> Iterator[None]:
+    """Raise KeyboardInterrupt in the block soon after it should stop, if enabled."""
+
+    def check(number: int, frame: Any) -> None:
+        if should_stop():
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, check)
+    seconds = POLL_SECONDS if enabled else 0.0
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
 
 
 # ---------------------------------------------------------------- the parent process
 
 
-def supervise(job: Job, checkpoint: Path) -> Result:
-    """The result of running the job in a separate process.
+def supervise(job: AnyJob, checkpoint: Path) -> Result:
+    """The result of running the job in a separate process, or of a run that is finished.
 
     Any error is a failure of this job only.
     """
-    rows = []
-    visits = np.zeros((0, 2))
-    # run it, and read its checkpoint
     try:
+        # finished by an earlier command
+        if checkpoint.exists():
+            result = kept(job, checkpoint)
+            if not result.failure:
+                return result
+
+        # run it, and read its checkpoint
         failure = failure_of(job, checkpoint)
         if not failure:
-            _, arrays = read_checkpoint(checkpoint, job)
-            rows = restored_rows(job, arrays)
-            visits = arrays["visits"]
+            return kept(job, checkpoint)
     except CheckpointError as error:
         failure = str(error)
     except Exception as error:
         failure = repr(error)
-    return Result(job, rows, visits, failure)
+    return Result(job, [], np.zeros((0, 2)), failure)
 
 
-def failure_of(job: Job, checkpoint: Path) -> str:
+def failure_of(job: AnyJob, checkpoint: Path) -> str:
     """Run the job in a process and wait for it; return the reason for a failure, or ""."""
     if stopping.is_set():
         return "stopped"
+    values = job_values(job)
     given = {
-        **job_values(job),
+        **values,
         "parent": os.getpid(),
         "checkpoint_seconds": CHECKPOINT_SECONDS,
-        "code": CODE,
+        "code": code_of_job(values),
+        "machine": machine_kind(),
     }
     # another machine may run the job, where the folder does not exist yet
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(checkpoint.parent)
     code, said = watched(checkpoint, json.dumps(given))
 
     if code < 0:
@@ -135,11 +223,18 @@ def failure_of(job: Job, checkpoint: Path) -> str:
     return {0: "", STOPPED: "stopped"}.get(code, last)
 
 
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module in a process with this process's search path."""
+    # the process has another current folder
+    path = json.dumps([os.path.abspath(folder) for folder in sys.path])
+    return [sys.executable, "-P", "-c", AS_MODULE, path, module, *arguments]
+
+
 def watched(checkpoint: Path, given: str) -> tuple[int, str]:
     """Run a process with this input; return its exit code and its stderr."""
-    command = [sys.executable, "-P", "-m", "vime_lab.processes", str(checkpoint)]
-    # it imports the same modules as this process
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # it imports the same modules as this process, and its linear algebra has one thread
+    command = module_command("vime_lab.processes", str(checkpoint))
+    environment = os.environ | ONE_THREAD
     pipes: dict[str, Any] = {
         "stdin": subprocess.PIPE,
         "stderr": subprocess.PIPE,
@@ -148,8 +243,7 @@ def watched(checkpoint: Path, given: str) -> tuple[int, str]:
     }
     text: str | None = given
     said = ""
-    # a temporary folder, because MuJoCo writes a log into the current one
-    with tempfile.TemporaryDirectory() as folder:
+    with work_folder(checkpoint) as folder:
         process = subprocess.Popen(command, cwd=folder, env=environment, **pipes)
         while process.returncode is None:
             with suppress(subprocess.TimeoutExpired):
@@ -160,11 +254,26 @@ def watched(checkpoint: Path, given: str) -> tuple[int, str]:
     return process.returncode, said
 
 
+@contextmanager
+def work_folder(checkpoint: Path) -> Iterator[Path]:
+    """A current folder for a run, because MuJoCo writes a log into it.
+
+    It stands beside the checkpoint: if this process is killed, the next one that runs the
+    job uses and removes the same folder.
+    """
+    folder = checkpoint.with_suffix(".work")
+    folder.mkdir(exist_ok=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 # ---------------------------------------------------------------- in parallel
 
 
 def run_jobs(
-    jobs: Sequence[Job], checkpoints: Sequence[Path], num_processes: int | None
+    jobs: Sequence[AnyJob], checkpoints: Sequence[Path], num_processes: int | None
 ) -> list[Result]:
     """Run each job in a separate process; return results in the order of the jobs.
 
@@ -172,10 +281,13 @@ def run_jobs(
     not wait for them.
     Raises KeyboardInterrupt after Ctrl-C, and WorkerError if joblib's backend fails.
     """
+    from joblib import Parallel, delayed
     from joblib.parallel import get_active_backend
 
-    # a local backend waits for the processes that it stops
+    # as many at once as joblib's parallel_config says; without it, as there are cores
+    width = num_processes or get_active_backend()[1] or -1
     backend, _ = get_active_backend(prefer="threads")
+    # a local backend waits for the processes that it stops
     local = getattr(backend, "supports_sharedmem", False)
     stopping.clear()
 
@@ -186,64 +298,34 @@ def run_jobs(
 
     # the jobs
     paths = [path.absolute() for path in checkpoints]
-    calls = list(zip(jobs, paths, strict=True))
-    with on_interrupt(interrupt):
-        results = in_parallel(supervise, calls, num_processes, prefer="threads")
+    calls = [delayed(supervise)(*call) for call in zip(jobs, paths, strict=True)]
+    with on_stop(interrupt):
+        try:
+            results = list(Parallel(n_jobs=width, prefer="threads")(calls))
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise WorkerError(message) from error
     if stopping.is_set():
         raise KeyboardInterrupt
     return results
-
-
-def in_parallel(
-    function: Callable[..., Any],
-    calls: Iterable[tuple[Any, ...]],
-    num_processes: int | None,
-    **keywords: Any,
-) -> list[Any]:
-    """The function's results for each call's arguments, through joblib.
-
-    joblib's parallel_config applies. Without it and without num_processes, as many calls
-    run in parallel as there are cores.
-    Raises WorkerError if a call or the backend fails.
-    """
-    from joblib import Parallel, delayed
-    from joblib.parallel import get_active_backend
-
-    width = num_processes or get_active_backend()[1] or -1
-    work = (delayed(function)(*arguments) for arguments in calls)
-    try:
-        return list(Parallel(n_jobs=width, **keywords)(work))
-    except Exception as error:
-        message = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise WorkerError(message) from error
-
-
-@contextmanager
-def on_interrupt(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Make Ctrl-C call the handler while the block runs.
-
-    Has no effect outside the main thread, because Python allows it only there.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 # ---------------------------------------------------------------- progress bar
 
 
 @contextmanager
-def progress_bar(jobs: Sequence[Job], checkpoints: Sequence[Path]) -> Iterator[None]:
-    """Show a progress bar over the iterations of all jobs while the block runs."""
+def progress_bar(jobs: Sequence[AnyJob], checkpoints: Sequence[Path]) -> Iterator[None]:
+    """Show a progress bar over the iterations of all jobs while the block runs.
+
+    For a study, it is over the runs.
+    """
     finished = threading.Event()
-    files = [rows_file(path) for path in checkpoints]
-    arguments = (jobs, files, finished)
-    watcher = threading.Thread(target=show_progress, args=arguments)
+    if isinstance(jobs[0], StudyJob):
+        watcher = threading.Thread(target=show_runs, args=(checkpoints, finished))
+    else:
+        files = [rows_file(path) for path in checkpoints]
+        arguments = (jobs, files, finished)
+        watcher = threading.Thread(target=show_progress, args=arguments)
     watcher.start()
     try:
         yield
@@ -252,8 +334,19 @@ def progress_bar(jobs: Sequence[Job], checkpoints: Sequence[Path]) -> Iterator[N
         watcher.join()
 
 
+def show_runs(checkpoints: Sequence[Path], finished: threading.Event) -> None:
+    """Update the bar with the number of checkpoints, each of a whole run of a study."""
+    from tqdm import tqdm
+
+    with tqdm(total=len(checkpoints), unit="run", dynamic_ncols=True) as bar:
+        done = False
+        while not done:
+            done = finished.wait(POLL_SECONDS)
+            bar.update(sum(path.exists() for path in checkpoints) - bar.n)
+
+
 def show_progress(
-    jobs: Sequence[Job], files: Sequence[Path], finished: threading.Event
+    jobs: Sequence[Any], files: Sequence[Path], finished: threading.Event
 ) -> None:
     """Update the bar with the iterations done and the newest return and gain."""
     from tqdm import tqdm
@@ -266,8 +359,8 @@ def show_progress(
         while not done:
             done = finished.wait(POLL_SECONDS)
             for path in files:
-                # a file may not exist yet, or no longer
-                with suppress(FileNotFoundError):
+                # a file may not exist yet, or no longer, or hold anything before the run
+                with suppress(OSError, ValueError, TypeError):
                     size = path.stat().st_size
                     if size == sizes[path]:
                         continue

@@ -1,18 +1,16 @@
 """Result files: the folder of a task's runs or of a study.
 
 `config.json` holds everything needed to reproduce the other files. New files replace old
-ones atomically.
+ones atomically. Numbers are on the disk before the first picture is drawn.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,8 @@ import numpy as np
 from bnn_ref import Array
 from vime_lab import figures
 from vime_lab.checkpoints import identity
-from vime_lab.rows import RUN_COLUMNS, STUDY_COLUMNS, Row, read_curve, write_rows
+from vime_lab.files import read_file, write_files
+from vime_lab.rows import RUN_COLUMNS, STUDY_COLUMNS, Row, read_curve, table_bytes
 from vime_lab.runs import Result
 from vime_lab.studies import catalogue
 from vime_lab.tables import summary, timing
@@ -33,16 +32,12 @@ from vime_lab.tasks import TASKS, Job
 CURVE = "learning_curve.csv"
 CONFIG = "config.json"
 STUDY = "study.csv"
-RUN_FILES = (
-    CURVE,
-    CONFIG,
-    "learning_curve.png",
-    "state_visits.png",
-    "diagnostics.png",
-)
-STUDY_FILES = (STUDY, CONFIG, "study.png")
-# Packages of the extra `run`, which draw results and show progress.
-RUN_EXTRA = ("tqdm", "matplotlib", "joblib")
+RUN_PICTURES = ("learning_curve.png", "state_visits.png", "diagnostics.png")
+STUDY_PICTURE = "study.png"
+RUN_FILES = (CURVE, CONFIG, *RUN_PICTURES)
+STUDY_FILES = (STUDY, CONFIG, STUDY_PICTURE)
+# Packages of the extra `run`: they draw, show progress, and name the BLAS kernel.
+RUN_EXTRA = ("tqdm", "matplotlib", "joblib", "threadpoolctl")
 # Entries of config.json that determine the results.
 MADE_WITH = ("task_name", "bonuses", "seeds", "settings", "swept")
 
@@ -66,6 +61,7 @@ def run_configuration(
         "settings": own["task"],
         "swept": {name: values for name, values in arguments.set if len(values) > 1},
         "versions": own["versions"] | drawn_with(),
+        "machine": own["machine"],
     }
 
 
@@ -92,44 +88,69 @@ def holds_other_results(folder: Path, config: dict[str, Any]) -> bool:
     if not any((folder / name).exists() for name in (CURVE, STUDY)):
         return False
     try:
-        there = json.loads((folder / CONFIG).read_text())
+        there = json.loads(read_file(folder / CONFIG).decode("utf-8-sig"))
         return any(there[name] != config[name] for name in MADE_WITH)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return True
 
 
 # ---------------------------------------------------------------- writing
 
 
-@contextmanager
-def whole_files(out: Path) -> Iterator[Path]:
-    """A temporary folder; after the block its files move to `out`, each atomically.
+def write_results(
+    out: Path, config: dict[str, Any], results: Sequence[Result]
+) -> tuple[str, list[str]]:
+    """Write the files of a task's runs to the folder `out`.
 
-    If the block fails, none of them does.
+    Returns the tables, and a line for each picture that can't be drawn. In a sweep, the
+    picture of visited states shows the first setting.
+    Raises OSError if the numbers can't be written. The previous files then remain.
     """
-    with tempfile.TemporaryDirectory(dir=out, prefix=".") as folder:
-        yield Path(folder)
-        # in alphabetical order, config.json comes first: no table lacks it
-        for made in sorted(Path(folder).iterdir()):
-            os.replace(made, out / made.name)
-
-
-def write_results(out: Path, config: dict[str, Any], results: Sequence[Result]) -> str:
-    """Write the files of a task's runs to the folder `out`; return the tables.
-
-    In a sweep, the picture of visited states shows the first setting.
-    """
+    # the numbers
     rows = [row for result in results for row in result.rows]
+    write_numbers(out, config, CURVE, table_bytes(RUN_COLUMNS, rows))
+
+    # the pictures
     visits = visits_of(results, config["bonuses"])
     axes = TASKS[config["task_name"]].axes
-    with whole_files(out) as folder:
-        curve, settings, *pictures = (folder / name for name in RUN_FILES)
-        write_rows(curve, RUN_COLUMNS, rows)
-        settings.write_text(json_text(config))
-        figures.draw_learning_curve(pictures[0], rows)
-        figures.draw_state_visits(pictures[1], visits, axes)
-        figures.draw_diagnostics(pictures[2], rows)
-    return f"{summary(rows)}\n\n{timing(rows)}"
+    curve, visited, diagnosed = (out / name for name in RUN_PICTURES)
+    faults = draw_pictures(
+        {
+            curve: lambda: figures.draw_learning_curve(curve, rows),
+            visited: lambda: figures.draw_state_visits(visited, visits, axes),
+            diagnosed: lambda: figures.draw_diagnostics(diagnosed, rows),
+        }
+    )
+    return f"{summary(rows)}\n\n{timing(rows)}", faults
+
+
+def write_numbers(out: Path, config: dict[str, Any], name: str, table: bytes) -> None:
+    """Write a table and its settings. The settings come first: no table lacks them."""
+    settings = json.dumps(config, indent=2) + "\n"
+    write_files({out / CONFIG: settings.encode(), out / name: table})
+
+
+def draw_pictures(drawing: Mapping[Path, Callable[[], None]]) -> list[str]:
+    """Draw each picture; return a line for each that can't be drawn.
+
+    Its previous file is removed, because it shows other numbers.
+    """
+    faults = []
+    for path, draw in drawing.items():
+        try:
+            draw()
+        except Exception as error:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            faults.append(f"can't draw {path}: {reason_of(error)}")
+    return faults
+
+
+def reason_of(error: Exception) -> str:
+    """The error in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def visits_of(results: Sequence[Result], bonuses: Sequence[str]) -> dict[str, Array]:
@@ -147,18 +168,17 @@ def visits_of(results: Sequence[Result], bonuses: Sequence[str]) -> dict[str, Ar
     return visits
 
 
-def write_study(out: Path, config: dict[str, Any], rows: Sequence[Row]) -> str:
-    """Write the files of a study to the folder `out`; return the table."""
-    with whole_files(out) as folder:
-        table, settings, picture = (folder / name for name in STUDY_FILES)
-        write_rows(table, STUDY_COLUMNS, rows)
-        settings.write_text(json_text(config))
-        catalogue.draw_study(picture, list(rows))
-    return catalogue.study_table(list(rows))
+def write_study(
+    out: Path, config: dict[str, Any], rows: Sequence[Row]
+) -> tuple[str, list[str]]:
+    """Write the files of a study to the folder `out`.
 
-
-def json_text(config: dict[str, Any]) -> str:
-    return json.dumps(config, indent=2) + "\n"
+    Returns and raises like `write_results`.
+    """
+    write_numbers(out, config, STUDY, table_bytes(STUDY_COLUMNS, rows))
+    picture = out / STUDY_PICTURE
+    draw = {picture: lambda: catalogue.draw_study(picture, list(rows))}
+    return catalogue.study_table(list(rows)), draw_pictures(draw)
 
 
 # ---------------------------------------------------------------- reading

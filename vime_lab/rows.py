@@ -7,10 +7,13 @@ kinds of file share one reader and one writer. nan is a missing number.
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from vime_lab.files import read_file
 
 # ---------------------------------------------------------------- constants
 
@@ -32,6 +35,11 @@ RUN_COLUMNS = (*TEXTS, *RUN_NUMBERS)
 STUDY_COLUMNS = ("study", "explorer", "size", "seed", "measure", "point", "value")
 COUNTS = (*PLACES, "size", "point")  # whole numbers
 REALS = (*SEEN, *MODEL_COLUMNS, *TRENDS, *TIMES, "value")
+LARGEST_COUNT = 2**53  # a float holds all whole numbers up to it
+LARGEST_REAL = 1e100  # squares and sums stay finite
+MAX_CELLS = (
+    1_000_000  # seeds times positions of a curve: 100 000 iterations of ten seeds
+)
 
 # ---------------------------------------------------------------- types
 
@@ -40,11 +48,13 @@ Row = dict[str, Any]
 # ---------------------------------------------------------------- files
 
 
-def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+def table_bytes(columns: Sequence[str], rows: Iterable[Row]) -> bytes:
+    """The rows as the content of a CSV file."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
 
 
 def read_rows(path: Path | str, columns: Sequence[str]) -> list[Row]:
@@ -52,10 +62,10 @@ def read_rows(path: Path | str, columns: Sequence[str]) -> list[Row]:
 
     Raises ValueError, naming the file and the fault, if the file is invalid.
     """
-    header, *lines = cells(path) or [[]]
+    (_, header), *lines = cells(path) or [(0, [])]
     check_table(path, header, lines, columns)
     rows = []
-    for place, line in enumerate(lines, start=2):
+    for place, line in lines:
         where = f"{path}: row {place}"
         check_length(where, line, header)
         row: Row = dict(zip(header, line))
@@ -72,16 +82,21 @@ def read_curve(path: Path | str) -> list[Row]:
 
 def written_rows(path: Path) -> list[dict[str, str]]:
     """The complete rows of a file without a header that a run is still writing."""
-    text = path.read_text()
+    text = read_file(path, follow=False).decode(errors="replace")
     whole = text[: text.rfind("\n") + 1]
     return list(csv.DictReader(whole.splitlines(), RUN_COLUMNS))
 
 
-def cells(path: Path | str) -> list[list[str]]:
-    """The lines of a CSV file. Raises ValueError if it can't be read."""
+def cells(path: Path | str) -> list[tuple[int, list[str]]]:
+    """The lines of a CSV file with their numbers, without blank ones.
+
+    Spreadsheets write a byte order mark first, and commas into blank lines.
+    Raises ValueError if the file can't be read.
+    """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return list(csv.reader(file))
+        text = read_file(path).decode("utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""))
+        return [(reader.line_num, line) for line in reader if any(map(str.strip, line))]
     except OSError as error:
         raise ValueError(f"{path}: can't be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -89,22 +104,32 @@ def cells(path: Path | str) -> list[list[str]]:
 
 
 def typed(name: str, cell: str, where: str) -> str | int | float:
-    """A cell's value; infinity is rejected, because no statistic could use it."""
+    """A cell's value. Rejects what no table, statistic or terminal could use."""
     if name in COUNTS:
-        if not cell.isdecimal():
-            raise ValueError(f"{where}: {name} must be a whole number, got {cell!r}")
+        if not cell.isdecimal() or len(cell) > 16 or int(cell) > LARGEST_COUNT:
+            wanted = f"{name} must be a whole number up to {LARGEST_COUNT}"
+            raise ValueError(f"{where}: {wanted}, got {cell_text(cell)}")
         return int(cell)
     if name not in REALS:
+        if not cell.isprintable():
+            wanted = f"{name} must hold printable characters"
+            raise ValueError(f"{where}: {wanted}, got {cell_text(cell)}")
         return cell
     # text that is not a number is rejected like infinity
     try:
         number = float(cell)
     except ValueError:
         number = math.inf
-    if math.isinf(number):
-        wanted = "must be a finite number or nan"
-        raise ValueError(f"{where}: {name} {wanted}, got {cell!r}")
+    if abs(number) > LARGEST_REAL:
+        wanted = f"must be nan or a number up to {LARGEST_REAL:g}"
+        raise ValueError(f"{where}: {name} {wanted}, got {cell_text(cell)}")
     return number
+
+
+def cell_text(cell: str) -> str:
+    """A stranger's cell as part of a message: no control characters, not too long."""
+    text = repr(cell)
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 # ---------------------------------------------------------------- argument checks
@@ -113,7 +138,7 @@ def typed(name: str, cell: str, where: str) -> str | int | float:
 def check_table(
     path: Path | str,
     header: Sequence[str],
-    lines: Sequence[Sequence[str]],
+    lines: Sequence[Any],
     columns: Sequence[str],
 ) -> None:
     if not lines:
@@ -129,7 +154,10 @@ def check_length(where: str, line: Sequence[str], header: Sequence[str]) -> None
 
 
 def check_curve(rows: Sequence[Row], path: Path | str) -> None:
-    """Raise ValueError unless there is one task and each iteration of a run appears once."""
+    """Raise ValueError unless there is one task and each iteration of a run appears once.
+
+    Seeds with different iterations would make a table much larger than the file.
+    """
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     if len(tasks) > 1:
         raise ValueError(f"{path}: must be of one task, got {', '.join(tasks)}")
@@ -140,6 +168,11 @@ def check_curve(rows: Sequence[Row], path: Path | str) -> None:
             run = f"bonus {name[0]!r}, seed {name[2]}"
             raise ValueError(f"{path}: iteration {name[3]} of {run} must appear once")
         seen.add(name)
+    for axis in ("iteration", "steps"):
+        places = {(row["bonus"], row["setting"], row[axis]) for row in rows}
+        if len(places) * len({row["seed"] for row in rows}) > MAX_CELLS:
+            wanted = f"seeds times values of {axis} must be at most {MAX_CELLS}"
+            raise ValueError(f"{path}: {wanted}")
 
 
 if __name__ == "__main__":

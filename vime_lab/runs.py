@@ -26,7 +26,8 @@ from vime_lab.checkpoints import (
     bonus_model,
     claimed,
     read_checkpoint,
-    restored,
+    restored_rows,
+    resumed,
     write_checkpoint,
 )
 from vime_lab.rows import MODEL_COLUMNS, PHASES, RUN_COLUMNS, TRENDED, TRENDS, Row
@@ -52,9 +53,9 @@ Places = NDArray[np.int64]  # of rows
 
 
 class Result(NamedTuple):
-    """The result of a run."""
+    """The result of a run, of a task or of a study."""
 
-    job: Job
+    job: Any
     rows: list[Row]
     visits: Array  # (n, 2), the first two observations of visited states
     failure: str = ""  # the reason, if it failed
@@ -295,7 +296,7 @@ def run_job(
     with claimed(checkpoint, should_stop) as file:
         # its state when it stopped
         if checkpoint.exists():
-            progress = restored(job, begun, *read_checkpoint(checkpoint, job))
+            progress = resumed(checkpoint, job, begun)
         file.truncate(0)
         writer = csv.DictWriter(file, RUN_COLUMNS)
         writer.writerows(progress.rows)
@@ -315,6 +316,17 @@ def run_job(
             if stop and not done:
                 return None
     return Result(job, progress.rows, progress.visits)
+
+
+def kept_result(job: Job, checkpoint: Path) -> Result:
+    """The result in the checkpoint, which may be of an unfinished run.
+
+    Raises CheckpointError if the checkpoint can't be read.
+    """
+    _, arrays = read_checkpoint(checkpoint, job)
+    rows = restored_rows(job, arrays)
+    failure = "" if len(rows) == job.task.iterations else "unfinished"
+    return Result(job, rows, arrays["visits"], failure)
 
 
 if __name__ == "__main__":

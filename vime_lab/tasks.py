@@ -206,18 +206,27 @@ def settings_of(settings: Any) -> dict[str, Any]:
     return dict(json.loads(text))  # tuples become lists
 
 
+def settings_from(like: Any, values: dict[str, Any]) -> Any:
+    """The inverse of `settings_of`; types and functions are those of `like`."""
+    built = {}
+    for name, value in values.items():
+        old = getattr(like, name)
+        nested = is_dataclass(old)
+        built[name] = settings_from(old, value) if nested else with_tuples(value)
+    return replace(like, **built)
+
+
 def task_from(settings: dict[str, Any]) -> Task:
-    """The inverse of `settings_of`; functions get their defaults."""
-    parts = {"agent": AgentSettings, "trpo": TrpoSettings, "vime": VimeSettings}
-    built = {name: part(**with_tuples(settings[name])) for name, part in parts.items()}
-    return Task(**{**with_tuples(settings), **built})
+    """The task with these settings; functions get their defaults."""
+    task: Task = settings_from(Task("", ("", ""), 1), settings)
+    return task
 
 
-def with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in settings.items()
-    }
+def with_tuples(value: Any) -> Any:
+    """A list and the lists in it as tuples; any other value unchanged."""
+    if not isinstance(value, list):
+        return value
+    return tuple(with_tuples(each) for each in value)
 
 
 def with_setting(settings: Any, name: str, value: Any) -> Any:

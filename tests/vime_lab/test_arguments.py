@@ -55,7 +55,7 @@ def test_help_against_what_it_does_not_import():
 
 def test_pip_install_against_the_installed_metadata(monkeypatch):
     """Control: without metadata, as in a copy, it names the needed packages."""
-    wanted = "pip install 'tqdm>=4.66' 'matplotlib>=3.8.4' 'joblib>=1.3'"
+    wanted = "pip install 'tqdm>=4.66' 'matplotlib>=3.8.4' 'joblib>=1.3' 'threadpoolctl>=3.5'"
     assert arguments.pip_install("run", RUN_EXTRA) == wanted
     figure = arguments.pip_install("run", ["matplotlib"])
     assert figure == "pip install 'matplotlib>=3.8.4'"

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import pickle
 from collections.abc import Callable
@@ -11,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lab import ITERATIONS, NAME, Held, full, held, small_job, stream_moved
+from lab import ITERATIONS, NAME, Held, full, held, small_job, stop_after, stream_moved
 from numpy.random import default_rng
 
 import bnn_ref as bnn
-from vime_lab import checkpoints, runs
+from vime_lab import archives, checkpoints, runs
 from vime_lab.checkpoints import CheckpointError, Progress
 from vime_lab.tasks import Job, start
 
@@ -240,6 +241,130 @@ def test_what_is_no_checkpoint_is_refused_and_no_pickle_is_opened(tmp_path):
 def test_a_checkpoint_that_cannot_be_read_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"can't read checkpoint .*run\.npz: "):
         checkpoints.read_checkpoint(tmp_path / "run.npz", small_job())
+
+
+def changed(
+    content: bytes, change: Callable[[dict[str, Any], dict[str, Any]], None]
+) -> bytes:
+    """The checkpoint after a change of its JSON and arrays, with the right digest."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    state = json.loads(arrays.pop("json").tobytes())
+    change(state, arrays)
+    text = json.dumps(state).replace('"1e999"', "1e999")
+    encoded = np.frombuffer(text.encode(), np.uint8)
+    return archives.archive_bytes({**arrays, "json": encoded})
+
+
+def put(where: str, value: Any) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    """A change of an entry of the JSON, by its name with dots."""
+
+    def change(state: dict[str, Any], arrays: dict[str, Any]) -> None:
+        *outer, last = where.split(".")
+        for name in outer:
+            state = state[name]
+        state[last] = value
+
+    return change
+
+
+def array(name: str, value: Any) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    def change(state: dict[str, Any], arrays: dict[str, Any]) -> None:
+        arrays[name] = value(arrays[name])
+
+    return change
+
+
+def nan_seed(rows: Any) -> Any:
+    rows[0, 0] = np.nan
+    return rows
+
+
+def inserted(values: Any) -> Any:
+    return np.concatenate([values, values])
+
+
+STRANGE = {
+    "another policy": (array("policy", inserted), "policy must have shape (18,)"),
+    "a wider pool": (
+        array("pool_actions", lambda each: np.tile(each, 2)),
+        "pool_actions must have shape",
+    ),
+    "a larger pool": (
+        array("pool_actions", lambda each: np.zeros((100_001, 1))),
+        "pool_actions must have shape",
+    ),
+    "a row twice": (array("rows", inserted), "its rows differ"),
+    "no number": (array("rows", nan_seed), "its rows differ"),
+    "too many states": (
+        array("visits", lambda each: np.zeros((9999, 2))),
+        "its visits differ",
+    ),
+    "no history": (put("history", None), "TypeError("),
+    "no such stream": (put("streams.late", {}), "AttributeError("),
+    "a stream of another kind": (put("streams.policy", {}), "ValueError("),
+    "an infinite history": (put("history", ["1e999"]), "ValueError("),
+    "negative steps": (put("adam_steps", -1), "adam_steps must be"),
+    "a text": (put("value.scale", "\x1b[31m" * 200), "is not a checkpoint of this run"),
+    "another seed": (put("seed", "\n" * 500), r"its seed is '\n\n"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_parts_that_do_not_fit_the_run_are_refused_in_one_line(name, kept, tmp_path):
+    """Control: the same checkpoint, rewritten without a change, is resumed."""
+    job, content = kept["vime"]
+    change, reason = STRANGE[name]
+    path = tmp_path / "run.npz"
+    strange = changed(content, change)
+    path.write_bytes(strange)
+    with pytest.raises(CheckpointError) as error:
+        runs.run_job(job, path)
+    assert path.read_bytes() == strange
+    assert reason in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 700
+    path.write_bytes(changed(content, lambda state, arrays: None))
+    assert runs.run_job(job, path, stop_after(1)) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "[]",
+        '{"seed": NaN}',
+        "\udcff",
+        "{",
+        '{"a":' * 900 + "1" + "}" * 900,
+    ],
+)
+def test_json_that_is_none_is_refused(text, tmp_path):
+    path = tmp_path / "run.npz"
+    encoded = np.frombuffer(text.encode(errors="surrogateescape"), np.uint8)
+    path.write_bytes(archives.archive_bytes({"json": encoded}))
+    with pytest.raises(CheckpointError, match="checkpoint ") as error:
+        checkpoints.read_checkpoint(path, small_job())
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, None])
+@pytest.mark.parametrize("name", ["run.npz", "run.csv"])
+def test_pipes_folders_and_links_are_refused_without_waiting(
+    make, name, kept, tmp_path
+):
+    """The file behind a link stays as it is: it is neither read nor emptied."""
+    job, content = kept["none"]
+    (tmp_path / "run.npz").write_bytes(content)
+    other = tmp_path / "other"
+    other.write_bytes(content)
+    path = tmp_path / name
+    path.unlink(missing_ok=True)
+    make(path) if make else path.symlink_to(other)
+    with pytest.raises(CheckpointError) as error:
+        runs.run_job(job, tmp_path / "run.npz")
+    assert str(path) in str(error.value)
+    assert other.read_bytes() == content
 
 
 # ---------------------------------------------------------------- in use

@@ -3,9 +3,12 @@
 import importlib.metadata
 import importlib.util
 import json
+import os
 import re
 import shutil
-from collections.abc import Sequence
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,10 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
-from lab import NAME, column, left_behind, refusal, rows_of, run, usage_error
+from lab import NAME, column, full, left_behind, refusal, rows_of, run, usage_error
 
 from vime_lab import command_line, commands, figures, processes, results, runs
+from vime_lab.checkpoints import locked
 from vime_lab.results import RUN_FILES
 from vime_lab.rows import RUN_COLUMNS
 from vime_lab.runs import Result
@@ -346,7 +350,7 @@ def test_a_folder_without_permission_ends_with_one_line(monkeypatch, capsys):
     )
 
 
-RUN_PACKAGES = "'tqdm>=4.66' 'matplotlib>=3.8.4' 'joblib>=1.3'"
+RUN_PACKAGES = "'tqdm>=4.66' 'matplotlib>=3.8.4' 'joblib>=1.3' 'threadpoolctl>=3.5'"
 
 
 @pytest.mark.parametrize("missing", [["tqdm"], ["tqdm", "matplotlib", "joblib"]])
@@ -429,6 +433,129 @@ def test_another_run_beside_an_unfinished_one_leaves_its_checkpoint(checkpoint):
         "vime-0.npz",
     ]
     assert checkpoint.read_bytes() == content
+
+
+@pytest.fixture
+def _occupied(elsewhere: None) -> Iterator[None]:
+    """Another process has locked the folder `out`, as a command does."""
+    Path("out").mkdir()
+    script = """
+import os, sys
+from vime_lab.checkpoints import locked
+print(locked(os.open("out", os.O_RDONLY)), flush=True)
+sys.stdin.read()
+"""
+    words = [sys.executable, "-c", script]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, **pipes) as process:
+        assert process.stdout.readline() == "True\n"
+        yield
+        process.kill()
+
+
+BUSY = "is in use by another command: choose another --out, or wait"
+
+
+@pytest.mark.parametrize(
+    "task", [[NAME], ["Bandit"], [NAME, "SparseCartPoleSwingup"]], ids=len
+)
+@pytest.mark.usefixtures("_no_work", "_occupied")
+def test_a_second_command_on_a_folder_is_rejected_at_once(task, capsys):
+    """It changes nothing. Control: another folder, also one inside."""
+    for resume in ([], ["--resume"]):
+        command = ["run", "--task", *task, "--out", "out", *resume]
+        assert refusal(capsys, command) == f"vime-ref run: error: out {BUSY}\n"
+    assert left_behind() == ["out"]
+    for free in ("other", "out/inside"):
+        with pytest.raises(AssertionError, match="a run has started"):
+            command_line.main(["run", "--task", *task, "--out", free])
+
+
+@pytest.mark.usefixtures("_no_work", "_occupied")
+def test_a_folder_of_one_of_several_tasks_is_locked_as_well(capsys):
+    Path("out").rename(NAME)
+    command = ["run", "--task", "SparseCartPoleSwingup", NAME, "--out", "."]
+    assert refusal(capsys, command) == f"vime-ref run: error: {NAME} {BUSY}\n"
+
+
+@small
+def test_a_command_locks_its_folder_until_it_ends(monkeypatch):
+    """The lock ends with the process, however it ends; here with the command."""
+    seen = []
+    run_jobs = commands.run_jobs
+
+    def look(*arguments: Any) -> list[Result]:
+        seen.append(is_free("out"))
+        return run_jobs(*arguments)
+
+    monkeypatch.setattr(commands, "run_jobs", look)
+    run("--seeds", "1", "--bonus", "none")
+    assert seen == [False]
+    assert is_free("out")
+
+
+@small
+def test_a_file_system_that_cannot_lock_a_folder_still_runs(monkeypatch):
+    """As NFS. Each run locks its own checkpoint."""
+
+    def refuse(descriptor: int) -> bool:
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(commands, "locked", refuse)
+    assert run("--seeds", "1", "--bonus", "none")
+
+
+def is_free(folder: str) -> bool:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        return locked(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@small
+def test_the_next_command_removes_what_a_killed_one_left(checkpoint):
+    """Half-written files and a run's current folder. Control: files of others stay."""
+    for name in (
+        "learning_curve.csv.123.tmp",
+        "config.json.4567.tmp",
+        "study.csv.89.tmp",
+        "checkpoints/vime-0.npz.123.tmp",
+        "my.tmp",
+        "config.json.mine.tmp",
+    ):
+        Path("out", name).write_text("half")
+    checkpoint.with_suffix(".work").mkdir()
+    checkpoint.with_suffix(".work").joinpath("MUJOCO_LOG.TXT").write_text("log")
+    assert command_line.main([*PLAIN, "vime", "--resume"]) == 0
+    mine = ["out/config.json.mine.tmp", "out/my.tmp"]
+    assert left_behind() == sorted(["out", *(f"out/{name}" for name in FILES), *mine])
+
+
+@pytest.mark.usefixtures("_no_work")
+def test_without_locks_only_run_is_rejected(monkeypatch, capsys):
+    """As on Windows, where fcntl can't be imported. Control: the other commands need none."""
+    find = importlib.util.find_spec
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "fcntl" else find(name, *rest),
+    )
+    line = refusal(capsys, ["run"])
+    lacks = "run needs fcntl to lock its folder, which this system lacks"
+    assert line == f"vime-ref run: error: {lacks}: use Linux or macOS\n"
+    assert left_behind() == []
+    script = (
+        "import sys; sys.modules['fcntl'] = None; "
+        "from vime_lab.command_line import main; sys.exit(main(sys.argv[1:]))"
+    )
+    for words in (["check", "--only", "softplus"], ["figure", "nowhere"]):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *words], capture_output=True, text=True
+        )
+        assert "Traceback" not in done.stderr
+        assert done.returncode == (2 if words[0] == "figure" else 0), done.stderr
 
 
 @small
@@ -657,6 +784,36 @@ def test_figure_refuses_with_one_line(capsys):
     reason = "can't write to nowhere/it.png: No such file or directory"
     assert error == f"vime-ref figure: error: argument --out: {reason}\n"
     assert not list(Path().rglob("*.png"))
+
+
+@pytest.mark.usefixtures("_results")
+@pytest.mark.parametrize("name", ["b", "b.PNG", "b.pdf", "b.c/b"])
+def test_figure_writes_the_file_that_it_names(name, capsys):
+    Path("b.c").mkdir()
+    capsys.readouterr()
+    assert command_line.main(["figure", "runs/Twin", "--out", name]) == 0
+    assert capsys.readouterr().out.endswith(f"\nwrote {name}\n")
+    start = b"%PDF" if name == "b.pdf" else b"\x89PNG"
+    assert Path(name).read_bytes().startswith(start)
+    made = [str(path) for path in Path().rglob("b*") if path.is_file()]
+    assert made == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (".", "must be a file, got the folder ."),
+        ("runs", "must be a file, got the folder runs"),
+        ("b.txt", "must end in one of "),
+    ],
+)
+def test_figure_rejects_a_file_that_is_no_picture_before_drawing(
+    name, reason, monkeypatch, capsys
+):
+    Path("runs").mkdir()
+    monkeypatch.setattr(results, "read_curves", full)
+    error = usage_error(capsys, ["figure", "runs/Twin", "--out", name])
+    assert error.startswith(f"vime-ref figure: error: argument --out: {reason}")
 
 
 def test_figure_without_results_or_matplotlib_ends_with_one_line(monkeypatch, capsys):

@@ -12,23 +12,28 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import joblib
+import kills
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster, get_task_stream
-from lab import NAME, SIZES, full, in_this_process, same, small_job, undrawn
+from lab import NAME, SIZES, full, in_this_process, same, small_job, study_job, undrawn
 
-from vime_lab import checkpoints, command_line, processes, runs
+from vime_lab import checkpoints, command_line, commands, processes, runs, signals
 from vime_lab.checkpoints import CheckpointError
-from vime_lab.results import RUN_FILES
+from vime_lab.machine import ONE_THREAD, machine_kind
+from vime_lab.results import RUN_FILES, STUDY_FILES
 from vime_lab.rows import RUN_COLUMNS, Row, written_rows
 from vime_lab.runs import Result
+from vime_lab.studies import catalogue
+from vime_lab.studies.catalogue import STUDIES
+from vime_lab.studies.frame import StudyJob, Value
 from vime_lab.tasks import TASKS, Job
 
 ROOT = Path(__file__).parent.parent.parent
@@ -98,6 +103,10 @@ def num_kept(name: str = "vime-0") -> int:
         return len(file["rows"])
 
 
+def files_in(folder: str) -> list[Path]:
+    return [path for path in Path(folder).rglob("*") if path.is_file()]
+
+
 def running(process: int) -> bool:
     state = subprocess.run(
         ["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True
@@ -161,14 +170,14 @@ def test_a_killed_run_against_one_never_stopped(
         assert process.wait(PATIENCE) == -signal.SIGKILL
         wait_until(lambda: not running(child), "ended")
     Path("out", "checkpoints", "vime-0.1.tmp").write_bytes(b"half")
-    before = {path: path.read_bytes() for path in Path("out").rglob("*.*")}
+    before = {path: path.read_bytes() for path in files_in("out")}
     with pytest.raises(SystemExit):
         command_line.main(VIME)
     assert (
         "out/checkpoints holds an unfinished run: add --resume, or remove that folder"
         in capsys.readouterr().err
     )
-    assert {path: path.read_bytes() for path in Path("out").rglob("*.*")} == before
+    assert {path: path.read_bytes() for path in files_in("out")} == before
     assert 0 < num_kept() < LONG
     assert resumed(monkeypatch, VIME) == of_bonus(reference, "vime")
 
@@ -412,23 +421,95 @@ def test_a_copy_that_is_not_installed_runs_itself():
     assert (done.returncode, len(curve())) == (0, 1), done.stderr
 
 
+# A module that a task's environment imports: what a worker's linear algebra is.
+SPY = """
+import hashlib, json
+from pathlib import Path
+import numpy as np
+from threadpoolctl import threadpool_info
+
+rng = np.random.default_rng(0)
+rows = rng.standard_normal((5000, 18))
+weights = rng.standard_normal((18, 32))
+products = (rows @ weights, rows.T @ rows, (rows @ weights).T @ rows)
+bits = hashlib.sha256(b"".join(each.tobytes() for each in products)).hexdigest()
+threads = [each["num_threads"] for each in threadpool_info()]
+Path(__file__).with_suffix(".json").write_text(json.dumps([threads, bits]))
+"""
+
+
+def spied(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The threads and the bits of matrix products in the worker of a run."""
+    (folder / "spy.py").write_text(SPY)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path, ""])
+    job = small_job("none", iterations=1)
+    task = replace(job.task, env_id=f"spy:{job.task.env_id}")
+    (made,) = processes.run_jobs([job._replace(task=task)], [folder / "run.npz"], 1)
+    assert made.failure == ""
+    return json.loads((folder / "spy.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "names", [["OMP_NUM_THREADS"], ["OPENBLAS_NUM_THREADS"], list(ONE_THREAD)], ids=len
+)
+def test_a_worker_has_one_thread_and_the_same_bits_whatever_the_variables_say(
+    names, tmp_path, monkeypatch
+):
+    """Oracle: threadpoolctl. Control: a plain process with the same variables has two threads."""
+    for name in ONE_THREAD:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    alone = spied(tmp_path, monkeypatch)
+    for name in names:
+        value = ONE_THREAD[name].replace("1", "2")
+        monkeypatch.setenv(name, value)
+    assert spied(tmp_path, monkeypatch) == alone
+    assert set(alone[0]) == {1}
+    subprocess.run([sys.executable, tmp_path / "spy.py"], check=True)
+    threads, _ = json.loads((tmp_path / "spy.json").read_text())
+    assert set(threads) == {2}
+
+
+def test_a_worker_searches_modules_in_the_parents_order(tmp_path, monkeypatch):
+    """The current folder, last and by its relative name: found, and it shadows nothing.
+
+    Control: on PYTHONPATH it shadows the standard library.
+    """
+    for name in ("json", "typing", "runpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('shadowed')")
+    spied(tmp_path, monkeypatch)
+    shadowed = subprocess.run(
+        [sys.executable, "-P", "-c", "import json"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert shadowed.stderr == "shadowed\n"
+
+
 def exit_code(
-    job: Job, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any
+    job: processes.AnyJob,
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    **changes: Any,
 ) -> int:
     """The exit code of the file itself with this job, run in this process."""
+    values = checkpoints.job_values(job)
     given = {
-        **checkpoints.job_values(job),
+        **values,
         "parent": os.getppid(),
         "checkpoint_seconds": 0.0,
+        "machine": machine_kind(),
     }
     monkeypatch.setattr(
         "sys.stdin",
-        io.StringIO(json.dumps({**given, "code": checkpoints.CODE, **changes})),
+        io.StringIO(
+            json.dumps({**given, "code": processes.code_of_job(values), **changes})
+        ),
     )
     monkeypatch.setattr("sys.argv", ["processes.py", str(checkpoint)])
-    handlers = {
-        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    handlers = {number: signal.getsignal(number) for number in signals.STOPS}
     try:
         with pytest.raises(SystemExit) as exit_:
             runpy.run_path(processes.__file__, run_name="__main__")
@@ -449,10 +530,17 @@ def test_the_exit_code_of_a_process_against_what_became_of_its_job(
     assert len(checkpoints.read_checkpoint(path, job)[1]["rows"]) == 2
     assert capsys.readouterr().err == ""
     assert exit_code(job, path, monkeypatch, code="another") == 1
+    other = machine_kind() | {"kernel": "abacus"}
+    assert exit_code(job, path, monkeypatch, machine=other) == 1
     path.write_bytes(b"")
     assert exit_code(job, path, monkeypatch) == 1
-    changed, damaged = capsys.readouterr().err.splitlines()
+    changed, unlike, damaged = capsys.readouterr().err.splitlines()
     assert changed == "the code of this project has changed since the command began"
+    own = machine_kind()["kernel"]
+    assert (
+        unlike
+        == f"this machine's kernel is {own!r}, the command's 'abacus': bits would differ"
+    )
     assert damaged == f"checkpoint {path} is damaged or not a checkpoint"
 
 
@@ -466,10 +554,10 @@ def test_a_process_without_its_one_file_shows_the_usage(given, monkeypatch):
 
 @elsewhere
 def test_a_checkpoint_lost_at_the_end_is_a_failure(monkeypatch, tmp_path):
-    def lost(path: Path, job: Job) -> Any:
+    def lost(job: Job, path: Path) -> Any:
         raise CheckpointError("lost")
 
-    monkeypatch.setattr(processes, "read_checkpoint", lost)
+    monkeypatch.setattr(processes, "kept", lost)
     (result,) = processes.run_jobs(
         [small_job("none", iterations=1)], [tmp_path / "run.npz"], 1
     )
@@ -644,3 +732,178 @@ def test_the_bar_survives_a_file_that_vanishes_while_it_is_read(monkeypatch, cap
     monkeypatch.setattr(processes, "written_rows", lambda path: [row][1])
     with pytest.raises(IndexError):
         processes.show_progress(jobs, files, finished)
+
+
+# ---------------------------------------------------------------- studies
+
+
+STUDY = [*["run", "--task", "Bandit", "--seeds", "1", "--jobs", "2", "--out", "out"]]
+
+
+def kept_runs() -> set[str]:
+    return {path.stem for path in Path("out/checkpoints").glob("*.npz")}
+
+
+def ages(names: set[str]) -> dict[str, int]:
+    paths = {name: Path("out/checkpoints", f"{name}.npz") for name in names}
+    return {name: path.stat().st_mtime_ns for name, path in paths.items()}
+
+
+@contextmanager
+def study_under_way() -> Iterator[subprocess.Popen[bytes]]:
+    """A study in its own process group, of which some runs are finished and some are not."""
+    command = [sys.executable, "-m", "vime_lab", *STUDY]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            wait_until(lambda: len(kept_runs()) >= 2, "two runs")
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def alive(group: int) -> list[str]:
+    """The processes of a group, without zombies."""
+    table = subprocess.run(
+        ["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True
+    ).stdout.splitlines()
+    rows = [line.split(None, 2) for line in table]
+    return [args for its, state, args in rows if its == str(group) and state[0] != "Z"]
+
+
+@pytest.fixture(scope="module")
+def whole_study(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The bytes of a study that nobody disturbed."""
+    out = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        in_this_process(patch)
+        assert command_line.main([*STUDY, "--jobs", "1", "--out", str(out)]) == 0
+    return (out / "study.csv").read_bytes()
+
+
+@elsewhere
+@pytest.mark.parametrize(
+    ("target", "number"),
+    [
+        ("parent", signal.SIGKILL),
+        ("group", signal.SIGTERM),
+        ("parent", signal.SIGHUP),
+    ],
+)
+def test_a_study_that_is_killed_leaves_no_process_and_computes_no_run_again(
+    target, number, whole_study
+):
+    """Signals other than SIGKILL end with one line. Control: unfinished runs are computed."""
+    with study_under_way() as process:
+        (os.killpg if target == "group" else os.kill)(process.pid, number)
+        _, said = process.communicate(timeout=PATIENCE)
+        wait_until(lambda: not alive(process.pid), "ended")
+        if number == signal.SIGKILL:
+            assert process.returncode == -signal.SIGKILL
+        else:
+            assert process.returncode == 130
+            assert said.decode().endswith(INTERRUPTED)
+    assert sorted(path.name for path in Path("out").iterdir()) == ["checkpoints"]
+
+    # finished runs are not computed again
+    before = ages(kept_runs())
+    seen = {}
+    remove = commands.remove_checkpoints
+
+    def remove_and_look(paths: Sequence[Path]) -> None:
+        seen.update(ages(set(before)))
+        remove(paths)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands, "remove_checkpoints", remove_and_look)
+        assert command_line.main([*STUDY, "--resume"]) == 0
+    assert seen == before
+    assert len(before) >= 2
+    assert Path("out/study.csv").read_bytes() == whole_study
+    assert sorted(path.name for path in Path("out").iterdir()) == sorted(STUDY_FILES)
+
+
+@elsewhere
+@pytest.mark.usefixtures("_recorded")
+def test_a_dead_worker_of_a_study_is_named_and_the_others_finish(whole_study, capsys):
+    def kill_one() -> None:
+        wait_until(lambda: "Boltzmann-0" in Recorded.numbers, "begun")
+        os.kill(Recorded.numbers["Boltzmann-0"], signal.SIGKILL)
+
+    thread = in_background(kill_one)
+    assert command_line.main(STUDY) == 1
+    thread.join()
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "vime-ref: Bandit Boltzmann seed 0 failed: its process was killed by signal 9 (Killed)",
+        "vime-ref: repeat the command with --resume to rerun the failed runs",
+    ]
+    assert kept_runs() == {"random-0", "epsilon-greedy-0", "UCB-1-0"}
+    assert command_line.main([*STUDY, "--resume"]) == 0
+    assert Path("out/study.csv").read_bytes() == whole_study
+
+
+def test_a_study_run_stops_at_once_and_a_tasks_run_does_not():
+    """Control: without a reason to stop, the block ends by itself."""
+    for enabled, reason, expected in (
+        (True, True, 1),
+        (True, False, 0),
+        (False, True, 0),
+    ):
+        waited = threading.Event()
+        stopped = 0
+        try:
+            with processes.stopped_at_once(enabled, lambda: reason):  # noqa: B023
+                waited.wait(5.0 * processes.POLL_SECONDS)
+        except KeyboardInterrupt:
+            stopped = 1
+        assert stopped == expected
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+# ---------------------------------------------------------------- kills
+
+
+def test_three_kills_at_random_instants_lose_nothing(tmp_path, capsys):
+    """The short form of kills.py. Controls: it notices a file too many, another byte, and none."""
+    trials = kills.Trials(0, tmp_path)
+    trials.trial("run", 2)
+    trials.trial("study", 1)
+    assert trials.faults == {}, capsys.readouterr().out
+    assert trials.table().splitlines()[-1] == "all | 3 | 0 | 0 | 0 | 0 | 0"
+
+    # what it must notice
+    folder = tmp_path / "study-undisturbed"
+    trials.judge("study", "none", [0], folder, set())
+    assert trials.faults == {}
+    table = folder / "out" / "study.csv"
+    content = table.read_bytes()
+    table.write_bytes(content.replace(b"1", b"2", 1))
+    (folder / "tmp" / "left").touch()
+    trials.judge("study", "changed", [0], folder, set())
+    table.unlink()
+    trials.judge("study", "gone", [1], folder, set())
+    assert trials.faults == {
+        ("study", "changed", "different"): 1,
+        ("study", "changed", "left behind"): 1,
+        ("study", "gone", "lost"): 1,
+        ("study", "gone", "left behind"): 1,
+    }
+
+
+def test_the_exit_code_of_a_study_run_against_what_became_of_it(tmp_path, monkeypatch):
+    """Stopped at once, without a checkpoint, because its parent is gone; finished."""
+    job, path = study_job("Bandit", "random", length=60, points=4), tmp_path / "run.npz"
+    study = STUDIES["Bandit"]
+
+    def endless(job: StudyJob) -> Iterator[Value]:
+        threading.Event().wait(PATIENCE)
+        yield "regret", 1, 0.0
+
+    with monkeypatch.context() as patch:
+        patch.setitem(STUDIES, "Bandit", study._replace(run=endless))
+        assert exit_code(job, path, monkeypatch, parent=-1) == processes.STOPPED
+    assert not path.exists()
+    assert exit_code(job, path, monkeypatch) == 0
+    assert catalogue.kept_study_result(job, path).rows == catalogue.study_rows(job)

@@ -1,16 +1,22 @@
 """Result files: settings, versions, and replacement of earlier files."""
 
+import functools
 import importlib.metadata
 import importlib.util
 import json
+import os
 import platform
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lab import NAME, left_behind, refusal, run
 
-from vime_lab import command_line, figures, runs
+from vime_lab import command_line, figures, files, runs
+from vime_lab.machine import machine_kind
 from vime_lab.results import RUN_FILES
 from vime_lab.tasks import TASKS
 
@@ -86,6 +92,7 @@ def test_config_holds_every_setting_the_versions_and_the_root_seed():
         "tqdm",
         "matplotlib",
         "joblib",
+        "threadpoolctl",
     )
     expected = {
         "python": platform.python_version(),
@@ -93,6 +100,7 @@ def test_config_holds_every_setting_the_versions_and_the_root_seed():
     }
     assert expected.items() <= config["versions"].items()
     assert {"vime-ref", "mujoco"} < config["versions"].keys()
+    assert config["machine"] == machine_kind()
 
 
 @small
@@ -144,40 +152,146 @@ def test_results_of_other_settings_are_refused_and_left(monkeypatch, capsys):
     ]
 
 
-@small
-def test_results_that_cannot_be_written_leave_those_before_and_the_checkpoints(
-    monkeypatch, capsys
-):
-    """The disk is full before the last picture; the command exits with one line, and --resume writes the results."""
+def files_of_out() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path("out").glob("*.*")}
 
-    def full(path: Path, *rest: Any) -> None:
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+
+@small
+@pytest.mark.parametrize("name", ["learning_curve.csv", "config.json"])
+def test_numbers_that_cannot_be_written_leave_those_before_and_the_checkpoints(
+    name, monkeypatch, capsys
+):
+    """The disk is full; the command exits with one line, and --resume writes the results."""
+    write = files.write_temporary
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name.startswith(name):
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        write(path, content)
 
     run("--seeds", "1", "--bonus", "none")
-    before = {path: path.read_bytes() for path in Path("out").iterdir()}
+    before = files_of_out()
     with monkeypatch.context() as patch:
-        patch.setattr(figures, "draw_diagnostics", full)
+        patch.setattr(files, "write_temporary", full)
         assert command_line.main([*PLAIN, "none"]) == 1
     line = "vime-ref: can't write to out: No space left on device; repeat the command with --resume to try again"
     shown = capsys.readouterr().err.splitlines()
-    assert (
-        [text for text in shown if text.startswith("vime-ref")] == [shown[-1]] == [line]
-    )
-    assert {
-        path: path.read_bytes() for path in Path("out").iterdir() if path.is_file()
-    } == before
-    assert sorted(path.name for path in Path("out").iterdir() if path.is_dir()) == [
-        "checkpoints"
-    ]
+    assert [text for text in shown if text.startswith("vime-ref")] == [line]
+    assert files_of_out() == before
+    assert Path("out/checkpoints/none-0.npz").exists()
+    nothing_is_repeated(monkeypatch)
+    run("--seeds", "1", "--bonus", "none", "--resume")
+    assert left_behind() == ["out", *(f"out/{name}" for name in FILES)]
+    assert files_of_out()["learning_curve.csv"] != before["learning_curve.csv"]
+
+
+def nothing_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is complete in its checkpoint has no iteration left."""
     monkeypatch.setattr(
         runs,
         "progressions",
         lambda job, begun, progress: iter([progress][len(progress.rows) == 2 :]),
     )
+
+
+@small
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (ValueError("no such\nfont"), "ValueError: no such"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_is_one_line_and_the_numbers_stay(
+    error, reason, monkeypatch, capsys
+):
+    """The old picture is gone, the checkpoints stay, and --resume draws it."""
+
+    def fail(*arguments: Any) -> None:
+        raise error
+
+    run("--seeds", "1", "--bonus", "none")
+    before = files_of_out()
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "draw_state_visits", fail)
+        assert command_line.main([*PLAIN, "none"]) == 1
+    shown, errors = capsys.readouterr()
+    line = f"vime-ref: can't draw out/state_visits.png: {reason}; repeat the command with --resume to try again"
+    assert [text for text in errors.splitlines() if "vime-ref" in text] == [line]
+    made = ", ".join(name for name in RUN_FILES if name != "state_visits.png")
+    assert shown.endswith(f" s: {made}\n")
+    assert files_of_out().keys() == before.keys() - {"state_visits.png"}
+    assert files_of_out()["learning_curve.csv"] != before["learning_curve.csv"]
+    nothing_is_repeated(monkeypatch)
     run("--seeds", "1", "--bonus", "none", "--resume")
     assert left_behind() == ["out", *(f"out/{name}" for name in FILES)]
-    assert (
-        Path("out/learning_curve.csv").read_bytes()
-        != before[Path("out/learning_curve.csv")]
+
+
+def calls_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The calls, from now on, that put files on the disk, rename and delete them."""
+    calls: list[tuple[str, str]] = []
+    own = {name: getattr(os, name) for name in ("fsync", "replace", "unlink", "rmdir")}
+
+    def recorded(name: str, *given: Any) -> None:
+        what = (
+            os.readlink(f"/proc/self/fd/{given[0]}") if name == "fsync" else given[-1]
+        )
+        own[name](*given)
+        calls.append((name, os.path.relpath(what)))
+
+    for name in own:
+        monkeypatch.setattr(os, name, functools.partial(recorded, name))
+    return calls
+
+
+def check_order(calls: list[tuple[str, str]], names: Sequence[str], last: str) -> None:
+    """Each file is synced, renamed, and its folder synced; only then the checkpoint is deleted."""
+    deleted = calls.index(("unlink", last))
+    for name in names:
+        temporary = f"out/{name}.{os.getpid()}.tmp"
+        synced = calls.index(("fsync", temporary))
+        renamed = calls.index(("replace", f"out/{name}"))
+        folder = calls.index(("fsync", "out"), renamed)
+        assert synced < renamed < folder < deleted, name
+
+
+@drawn
+def test_results_are_on_the_disk_before_the_checkpoint_is_deleted(monkeypatch) -> None:
+    """By the system calls. Controls: a deletion before, and a call left out."""
+    calls = calls_of(monkeypatch)
+    run("--seeds", "1", "--bonus", "none")
+    last = "out/checkpoints/none-0.npz"
+    check_order(calls, RUN_FILES, last)
+    for wrong in ([("unlink", last), *calls], [c for c in calls if c[1] != "out"]):
+        with pytest.raises((AssertionError, ValueError)):
+            check_order(wrong, RUN_FILES, last)
+
+    # numbers before pictures, and the checkpoint like the results
+    renamed = [name for call, name in calls if call == "replace"]
+    assert renamed[-5:] == [
+        f"out/{name}" for name in (RUN_FILES[1], RUN_FILES[0], *RUN_FILES[2:])
+    ]
+    assert renamed[:-5] == [last]
+    assert calls.index(("fsync", "out/checkpoints")) > calls.index(("replace", last))
+
+
+@drawn
+@pytest.mark.parametrize(
+    "backend", ["module://matplotlib_inline.backend_inline", "nonsense"]
+)
+def test_pictures_need_no_backend_of_the_shell(backend) -> None:
+    """Control: matplotlib alone rejects it."""
+    others = {**os.environ, "MPLBACKEND": backend}
+    words = "run --task SparseMountainCar --bonus none --seeds 1 --iterations 1 --out out --set agent.batch_steps=50"
+    done = subprocess.run(
+        [sys.executable, "-m", "vime_lab", *words.split()], env=others
     )
+    assert done.returncode == 0
+    assert left_behind() == ["out", *(f"out/{name}" for name in FILES)]
+    script = "from matplotlib.backends.registry import backend_registry as b; b.resolve_backend(None)"
+    alone = subprocess.run(
+        [sys.executable, "-c", script], env=others, capture_output=True
+    )
+    assert alone.returncode == 1

@@ -1,5 +1,6 @@
 """Rows: round trips of files, and errors of invalid files."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -35,15 +36,15 @@ def test_read_curve_against_what_was_written(tmp_path):
         ),
         (
             lambda text: text.replace(",7.25,", ",7.25x,"),
-            "row 3: return_mean must be a finite number or nan, got '7.2",
+            "row 3: return_mean must be nan or a number up to 1e+100, got '7.2",
         ),
         (
             lambda text: text.replace(",7.25,", ",-inf,"),
-            "row 3: return_mean must be a finite number or nan, got '-inf'",
+            "row 3: return_mean must be nan or a number up to 1e+100, got '-inf'",
         ),
         (
             lambda text: text.replace("none,,0,0", "none,,0,0.0"),
-            "row 3: iteration must be a whole number, got '0.0'",
+            "row 3: iteration must be a whole number up to 9007199254740992, got '0.0'",
         ),
         (
             lambda text: text[: text.rindex(",")],
@@ -58,6 +59,28 @@ def test_read_curve_against_what_was_written(tmp_path):
             "iteration 3 of bonus 'vime', seed 4 must appear once",
         ),
         (lambda text: text.replace("Hill", "H\udcff"), "is not a CSV file"),
+        (
+            lambda text: text.replace(",7.25,", ",1e101,"),
+            "row 3: return_mean must be nan or a number up to 1e+100, got '1e101'",
+        ),
+        (
+            lambda text: text.replace("none,,0,0", f"none,,{2**53 + 1},0"),
+            f"row 3: seed must be a whole number up to {2**53}, got '{2**53 + 1}'",
+        ),
+        (
+            lambda text: text.replace("none,,0,0", f"none,,{'9' * 5000},0"),
+            f"row 3: seed must be a whole number up to {2**53}, got '{'9' * 59}...",
+        ),
+        (
+            lambda text: text.replace("none,", "\x1b[31mnone,"),
+            r"row 3: bonus must hold printable characters, got '\x1b[31mnone'",
+        ),
+        (
+            lambda text: text.replace("\nHill,none", "\n\n,,\nHill,none", 1).replace(
+                "none,,0,0", "none,,0,x"
+            ),
+            "row 5: iteration must be a whole number",
+        ),
     ],
 )
 def test_read_curve_names_the_file_and_what_is_wrong(change, reason, tmp_path):
@@ -69,6 +92,36 @@ def test_read_curve_names_the_file_and_what_is_wrong(change, reason, tmp_path):
     with pytest.raises(ValueError, match=r"curve\.csv: ") as raised:
         read_curve(path)
     assert reason in str(raised.value)
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_file_saved_by_a_spreadsheet_or_an_editor_is_read(ending, tmp_path):
+    """A byte order mark, blank lines, lines of commas. Oracle: the file before."""
+    rows = [curve_row("vime", 4, 3), curve_row("none", 0, 0, 7.25)]
+    path = write_table(tmp_path / "curve.csv", rows)
+    before = repr(read_curve(path))
+    lines = path.read_text().splitlines()
+    commas = "," * (len(RUN_COLUMNS) - 1)
+    edited = ["", *lines[:2], commas, "  ", *lines[2:], "", ""]
+    path.write_text(ending.join(edited), encoding="utf-8-sig", newline="")
+    assert repr(read_curve(path)) == before
+
+
+def test_a_curve_whose_table_would_be_much_larger_than_its_file_is_rejected(tmp_path):
+    """Each seed has another iteration. Control: as many rows of one seed are read."""
+    number = 1001
+    own = [curve_row("none", seed, seed) for seed in range(number)]
+    with pytest.raises(ValueError, match="seeds times values of iteration must be at"):
+        read_curve(write_table(tmp_path / "curve.csv", own))
+    one = [curve_row("none", 0, place) for place in range(number)]
+    assert len(read_curve(write_table(tmp_path / "curve.csv", one))) == number
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_pipe_or_a_folder_is_rejected_without_waiting(make, tmp_path):
+    make(tmp_path / "curve.csv")
+    with pytest.raises(ValueError, match="can't be read: must be a regular file"):
+        read_curve(tmp_path / "curve.csv")
 
 
 @elsewhere

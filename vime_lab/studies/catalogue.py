@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vime_lab.checkpoints import code_of, versions
-from vime_lab.figures import DPI, WIDTH, add_legend
-from vime_lab.processes import in_parallel
-from vime_lab.rows import STUDY_COLUMNS, Row, read_rows
+import numpy as np
+
+from vime_lab.checkpoints import (
+    CheckpointError,
+    claimed,
+    code_of,
+    identity,
+    read_state,
+    versions,
+    write_state,
+)
+from vime_lab.figures import WIDTH, add_legend, save
+from vime_lab.machine import machine_kind
+from vime_lab.rows import STUDY_COLUMNS, Row, cell_text, read_rows
+from vime_lab.runs import Result
 from vime_lab.studies.explorers import EXPLORER_STUDIES
-from vime_lab.studies.frame import Study, StudyJob, explorers_in
+from vime_lab.studies.frame import Study, StudyJob, Value, explorers_in
 from vime_lab.studies.labyrinth import LABYRINTH_STUDIES
-from vime_lab.tasks import ROOT_SEED, settings_of
+from vime_lab.tasks import ROOT_SEED, settings_from, settings_of
 
 # ---------------------------------------------------------------- constants
 
@@ -22,6 +33,7 @@ STUDIES: dict[str, Study] = {**EXPLORER_STUDIES, **LABYRINTH_STUDIES}
 STUDY_MODULES = (
     "vime_lab.tasks",
     "vime_lab.rows",
+    "vime_lab.checkpoints",
     "vime_lab.studies.frame",
     "vime_lab.studies.catalogue",
 )
@@ -42,24 +54,57 @@ def study_jobs(name: str, num_seeds: int) -> list[StudyJob]:
     ]
 
 
+def study_job_from(values: dict[str, Any]) -> StudyJob:
+    """The job with these values in JSON types; functions are the study's."""
+    like = STUDIES[values["study"]].settings
+    return StudyJob(**{**values, "settings": settings_from(like, values["settings"])})
+
+
+def study_code(name: str) -> str:
+    """A digest of the code that computes a study's rows."""
+    return code_of(*STUDIES[name].modules, *STUDY_MODULES)
+
+
 def study_rows(job: StudyJob) -> list[Row]:
     """The rows of one run."""
+    return rows_of(job, STUDIES[job.study].run(job))
+
+
+def rows_of(job: StudyJob, values: Iterable[Value]) -> list[Row]:
     own = (job.study, job.explorer, job.size, job.seed)
-    values = STUDIES[job.study].run(job)
     return [dict(zip(STUDY_COLUMNS, (*own, *value))) for value in values]
 
 
-def run_study(jobs: Sequence[StudyJob], num_processes: int | None) -> list[Row]:
-    """The rows of all jobs, in the jobs' order, computed through joblib.
+def run_study_job(
+    job: StudyJob, checkpoint: Path, should_stop: Callable[[], bool] = lambda: False
+) -> Result:
+    """Run the job, unless its checkpoint exists, which holds the values of the whole run.
 
-    Raises WorkerError if a job or the backend fails.
+    Raises CheckpointError if the checkpoint can't be read or written.
     """
-    from tqdm import tqdm
+    with claimed(checkpoint, should_stop):
+        if not checkpoint.exists():
+            values = [
+                (row["measure"], row["point"], repr(float(row["value"])))
+                for row in study_rows(job)
+            ]  # as text, because JSON has no nan
+            state = {**identity(job, study_code(job.study)), "values": values}
+            write_state(checkpoint, state, {})
+        return kept_study_result(job, checkpoint)
 
-    calls = [(job,) for job in jobs]
-    with tqdm(calls, unit="run", desc="runs begun", dynamic_ncols=True) as begun:
-        results = in_parallel(study_rows, begun, num_processes)
-    return [row for rows in results for row in rows]
+
+def kept_study_result(job: StudyJob, checkpoint: Path) -> Result:
+    """The result in the checkpoint.
+
+    Raises CheckpointError if the checkpoint can't be read.
+    """
+    state, _ = read_state(checkpoint, identity(job, study_code(job.study)))
+    try:
+        values = [(str(a), int(b), float(c)) for a, b, c in state["values"]]
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        message = f"checkpoint {checkpoint} is not a study's: {error!r}"
+        raise CheckpointError(message) from error
+    return Result(job, rows_of(job, values), np.zeros((0, 2)))
 
 
 def study_identity(name: str, num_seeds: int) -> dict[str, Any]:
@@ -70,13 +115,14 @@ def study_identity(name: str, num_seeds: int) -> dict[str, Any]:
     study = STUDIES[name]
     return {
         "root_seed": ROOT_SEED,
-        "code": code_of(*study.modules, *STUDY_MODULES),
+        "code": study_code(name),
         "task_name": name,
         "bonuses": list(study.settings.explorers),
         "seeds": num_seeds,
         "settings": settings_of(study.settings),
         "swept": {},
         "versions": versions(),
+        "machine": machine_kind(),
     }
 
 
@@ -95,7 +141,8 @@ def read_study(path: Path) -> list[Row]:
     known = STUDIES[rows[0]["study"]].colors
     if unknown := [name for name in explorers_in(rows) if name not in known]:
         wanted = f"explorer must be one of {', '.join(known)}"
-        raise ValueError(f"{path}: {wanted}, got {unknown[0]!r}")
+        raise ValueError(f"{path}: {wanted}, got {cell_text(unknown[0])}")
+    check_runs(path, rows)
     return rows
 
 
@@ -112,7 +159,48 @@ def draw_study(path: Path | str, rows: list[Row]) -> None:
     figure = Figure(figsize=(WIDTH, study.height), layout="constrained")
     looks = study.draw(figure, rows)
     add_legend(figure, looks.values())
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
+
+
+# ---------------------------------------------------------------- argument checks
+
+
+def check_runs(path: Path, rows: Sequence[Row]) -> None:
+    """Raise ValueError unless the rows are those of all runs of a study, each row once."""
+    name = rows[0]["study"]
+    found: dict[tuple[str, int, int], list[tuple[str, int]]] = {}
+    for row in rows:
+        run = (row["explorer"], row["size"], row["seed"])
+        found.setdefault(run, []).append((row["measure"], row["point"]))
+
+    # the runs
+    jobs = study_jobs(name, len({seed for *_, seed in found}))
+    wanted = {(job.explorer, job.size, job.seed) for job in jobs}
+    if others := sorted(found.keys() - wanted):
+        raise ValueError(f"{path}: {run_text(others[0])} is no run of {name}")
+    if missing := sorted(wanted - found.keys()):
+        raise ValueError(f"{path}: rows missing: {run_text(missing[0])}")
+
+    # the rows of each run: the same as those of the first seed
+    measures = STUDIES[name].measures
+    for run in sorted(found):
+        explorer, size, _ = run
+        places = {*found[run]}
+        if len(places) < len(found[run]):
+            raise ValueError(f"{path}: rows of {run_text(run)} must appear once")
+        there = {measure for measure, _ in places}
+        if lacking := [measure for measure in measures if measure not in there]:
+            raise ValueError(f"{path}: rows missing: {lacking[0]} of {run_text(run)}")
+        first = {*found[explorer, size, 0]}
+        if other := sorted(places ^ first):
+            measure, point = other[0]
+            where = f"{cell_text(measure)} at {point} of {run_text(run)} or of seed 0"
+            raise ValueError(f"{path}: rows missing: {where}")
+
+
+def run_text(run: tuple[str, int, int]) -> str:
+    explorer, size, seed = run
+    return f"explorer {explorer!r}, size {size}, seed {seed}"
 
 
 if __name__ == "__main__":

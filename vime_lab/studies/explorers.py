@@ -397,6 +397,7 @@ EXPLORER_STUDIES = {
         bandit_table,
         draw_bandit,
         EXPLORER_COLORS,
+        ("regret",),
         EXPLORER_MODULES,
     ),
     "DeepSea": Study(
@@ -412,6 +413,7 @@ EXPLORER_STUDIES = {
         deep_sea_table,
         draw_deep_sea,
         EXPLORER_COLORS,
+        ("found", "solved"),
         EXPLORER_MODULES,
     ),
     "KeyDoorMaze": Study(
@@ -427,6 +429,7 @@ EXPLORER_STUDIES = {
         maze_table,
         draw_maze,
         EXPLORER_COLORS,
+        ("seen", "return", "key", "goal", "visits"),
         EXPLORER_MODULES,
         height=4.8,
     ),
@@ -443,6 +446,7 @@ EXPLORER_STUDIES = {
         tv_table,
         draw_tv,
         EXPLORER_COLORS,
+        ("watching", "pays"),
         EXPLORER_MODULES,
     ),
 }

@@ -62,6 +62,7 @@ class Study(NamedTuple):
     table: Callable[[list[Row]], str]
     draw: Callable[[Any, list[Row]], dict[str, Style]]  # into a figure; its legend
     colors: dict[str, str]  # explorers that its rows may name
+    measures: tuple[str, ...]  # that each run has
     modules: tuple[str, ...]  # modules that compute its rows, besides the studies' own
     height: float = 4.2  # inches, of the picture without its legend
 

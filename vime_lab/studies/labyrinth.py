@@ -447,6 +447,7 @@ LABYRINTH_STUDIES = {  # its size is in rooms
         labyrinth_table,
         draw_labyrinth,
         AGENT_COLORS,
+        ("return",),
         LABYRINTH_MODULES,
         height=6.0,
     ),

@@ -2,19 +2,24 @@
 
 import csv
 import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import pytest
-from lab import SMALL, left_behind, refusal, usage_error
+from lab import SMALL, full, left_behind, refusal, usage_error
 
-from vime_lab import command_line
+from vime_lab import checkpoints, command_line, processes, results
+from vime_lab.checkpoints import CheckpointError, identity
 from vime_lab.results import STUDY_FILES
 from vime_lab.rows import STUDY_COLUMNS
+from vime_lab.runs import Result
 from vime_lab.studies import catalogue
-from vime_lab.studies.catalogue import STUDIES
-from vime_lab.studies.frame import StudyJob
+from vime_lab.studies.catalogue import STUDIES, study_jobs
+from vime_lab.studies.frame import StudyJob, Value
 
 FILES = sorted(STUDY_FILES)
 
@@ -113,7 +118,6 @@ def test_several_studies_have_a_folder_each() -> None:
 
 
 REFUSED = {
-    "--resume": "argument --resume: not allowed, because Bandit is a study",
     "--bonus vime": "argument --bonus: not allowed, because Bandit is a study",
     "--iterations 3": "argument --iterations: not allowed, because Bandit is a study",
     "--eta 0": "argument --eta: not allowed, because Bandit is a study",
@@ -152,57 +156,178 @@ def test_other_results_are_refused_and_left(capsys) -> None:
     )
 
 
-def test_results_that_cannot_be_written_leave_those_before(monkeypatch, capsys) -> None:
-    def full(path: Path, rows: object) -> None:
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+TWO = ["run", "--task", "Bandit", "--jobs", "1", "--seeds", "2"]
 
+
+def test_results_that_cannot_be_written_leave_those_before(monkeypatch, capsys) -> None:
     run("Bandit")
     before = {path: path.read_bytes() for path in Path("out").iterdir()}
-    monkeypatch.setattr(catalogue, "draw_study", full)
-    assert (
-        command_line.main(
-            ["run", "--task", "Bandit", "--jobs", "1", "--seeds", "2", "--out", "out"]
-        )
-        == 1
-    )
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write_files", full)
+        assert command_line.main([*TWO, "--out", "out"]) == 1
+    again = "repeat the command with --resume to try again"
     assert capsys.readouterr().err.endswith(
-        "\nvime-ref: can't write to out: No space left on device\n"
+        f"\nvime-ref: can't write to out: No space left on device; {again}\n"
     )
-    assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
+    assert {path: path.read_bytes() for path in before} == before
+    assert command_line.main([*TWO, "--out", "out", "--resume"]) == 0
+    assert {path: path.read_bytes() for path in before}.keys() == before.keys()
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_the_numbers(monkeypatch, capsys) -> None:
+    """The line names a command that draws it, from kept runs, and that command does."""
+    with monkeypatch.context() as patch:
+        patch.setattr(catalogue, "draw_study", full)
+        assert command_line.main([*TWO, "--out", "my out"]) == 1
+    shown, error = capsys.readouterr()
+    assert error.endswith(
+        "vime-ref: can't draw my out/study.png: No space left on device; "
+        "repeat the command with --resume to try again\n"
+    )
+    assert shown.endswith(" s: study.csv, config.json\n")
+    monkeypatch.setattr(catalogue, "study_rows", None)
+    assert command_line.main([*TWO, "--out", "my out", "--resume"]) == 0
+    assert Path("my out/study.png").read_bytes().startswith(b"\x89PNG")
+
+
+COMMAND = ["run", "--task", "Bandit", "--jobs", "1", "--seeds", "2", "--out", "out"]
+
+
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[StudyJob]:
+    """The jobs whose values are computed from now on."""
+    seen = []
+    study = STUDIES["Bandit"]
+
+    def values(job: StudyJob) -> Iterator[Value]:
+        seen.append(job)
+        return study.run(job)
+
+    monkeypatch.setitem(STUDIES, "Bandit", study._replace(run=values))
+    return seen
+
+
+@pytest.mark.parametrize("ending", ["interrupt", "failure"])
+def test_a_study_that_breaks_off_is_resumed_without_computing_anything_twice(
+    ending, monkeypatch, capsys
+) -> None:
+    """Oracle: the bytes of a study that never stopped. Control: without --resume nothing changes."""
+    run("Bandit", out="whole")
+    seen = computed(monkeypatch)
+    supervise = processes.supervise
+
+    def broken(job: StudyJob, checkpoint: Path) -> Result:
+        if (job.explorer, job.seed) != ("Boltzmann", 0):
+            return supervise(job, checkpoint)
+        if ending == "interrupt":
+            raise KeyboardInterrupt
+        return Result(job, [], np.zeros((0, 2)), "bad luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(processes, "supervise", broken)
+        code = command_line.main(COMMAND)
+    *_, before, last = capsys.readouterr().err.splitlines()
+    first = len(seen)
+    if ending == "interrupt":
+        assert (code, first) == (130, 4)
+        advice = "repeat the command with --resume to continue"
+        assert last == f"vime-ref: interrupted; {advice}"
+    else:
+        assert (code, first) == (1, 7)
+        assert before == "vime-ref: Bandit Boltzmann seed 0 failed: bad luck"
+        again = "repeat the command with --resume to rerun the failed runs"
+        assert last == f"vime-ref: {again}"
+    assert [path.name for path in Path("out").iterdir()] == ["checkpoints"]
+    unfinished = "out/checkpoints holds an unfinished run: add --resume, or remove"
+    assert unfinished in refusal(capsys, COMMAND)
+    assert len(seen) == first
+
+    assert command_line.main([*COMMAND, "--resume"]) == 0
+    assert len(seen) == len({(job.explorer, job.seed) for job in seen}) == 8
+    for file in ("study.csv", "study.png"):
+        assert Path("out", file).read_bytes() == Path("whole", file).read_bytes()
+    assert left_behind() == sorted(
+        [x for out in ("out", "whole") for x in (out, *(f"{out}/{f}" for f in FILES))]
+    )
+
+
+def kept_run() -> tuple[StudyJob, Path]:
+    """A run of the bandit, and its checkpoint beside the results."""
+    job = study_jobs("Bandit", 1)[0]
+    path = Path("out/checkpoints/random-0.npz")
+    path.parent.mkdir(parents=True)
+    catalogue.run_study_job(job, path)
+    return job, path
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "line"),
+    ("change", "reason"),
     [
-        (KeyboardInterrupt(), 130, "interrupted"),
-        (ArithmeticError("lost"), 1, "ArithmeticError: lost"),
+        ({"length": 61}, "belongs to another run: its settings.length is 60, here 61"),
+        ({"means": (0.3, 0.8)}, "belongs to another run: its settings.means is "),
+        ({}, "belongs to another run: its versions.vime-ref is "),
     ],
 )
-def test_a_run_that_breaks_off_writes_nothing(
-    error, code, line, monkeypatch, capsys
+def test_a_checkpoint_of_another_study_run_is_rejected(
+    change, reason, monkeypatch, capsys
 ) -> None:
-    def fail(job: StudyJob) -> list:
-        raise error
+    """Control: that of the same run is accepted."""
+    job, path = kept_run()
+    assert catalogue.kept_study_result(job, path).rows == catalogue.study_rows(job)
+    study = STUDIES["Bandit"]
+    other = study._replace(settings=replace(study.settings, **change))
+    monkeypatch.setitem(STUDIES, "Bandit", other)
+    if not change:
+        monkeypatch.setattr(checkpoints, "installed", lambda name: "9")
+    content = path.read_bytes()
+    line = refusal(capsys, [*COMMAND, "--resume"])
+    assert line.startswith(f"vime-ref run: error: checkpoint {path} {reason}")
+    assert path.read_bytes() == content
 
-    monkeypatch.setattr(catalogue, "study_rows", fail)
-    assert (
-        command_line.main(
-            ["run", "--task", "Bandit", "--jobs", "1", "--seeds", "1", "--out", "out"]
-        )
-        == code
-    )
-    assert (
-        capsys.readouterr().err.splitlines()[-1]
-        == f"vime-ref: {line}; nothing was written"
-    )
-    assert left_behind() == ["out"]
+
+@pytest.mark.parametrize(
+    "values", [None, 3, [["regret", 1]], [["regret", "one", "0"]], [["a", 1, "much"]]]
+)
+def test_a_checkpoint_without_the_values_of_a_study_is_rejected(values) -> None:
+    job, path = kept_run()
+    state = {**identity(job, catalogue.study_code("Bandit")), "values": values}
+    checkpoints.write_state(path, state, {})
+    with pytest.raises(CheckpointError, match=f"checkpoint {path} is not a study's: "):
+        catalogue.kept_study_result(job, path)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_job_comes_back_from_json(name) -> None:
+    """Settings, nested settings, tuples of tuples, and functions."""
+    for job in (study_jobs(name, 1)[0], study_jobs(name, 2)[-1]):
+        values = json.loads(json.dumps(checkpoints.job_values(job)))
+        assert catalogue.study_job_from(values) == job
+
+
+def test_a_missing_number_comes_back_as_one(tmp_path) -> None:
+    """nan is not JSON; the smallest double keeps its bits."""
+    job, path = study_jobs("Bandit", 1)[0], tmp_path / "run.npz"
+    study = STUDIES["Bandit"]
+    given = [("regret", 1, math.nan), ("regret", 2, 5e-324), ("regret", 3, 0.1 + 0.2)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STUDIES, "Bandit", study._replace(run=lambda job: iter(given)))
+        rows = catalogue.run_study_job(job, path).rows
+    assert [repr(row["value"]) for row in rows] == ["nan", "5e-324", repr(0.1 + 0.2)]
 
 
 def damaged(place: int, old: str, new: str) -> str:
     lines = Path("out/study.csv").read_text().splitlines()
     lines[place] = lines[place].replace(old, new, 1)
     return "\n".join(lines)
+
+
+def whole() -> str:
+    return "".join(Path("out/study.csv").read_text().splitlines(keepends=True))
+
+
+def without(text: str) -> str:
+    """The study's file without the lines that hold this text."""
+    lines = Path("out/study.csv").read_text().splitlines()
+    return "\n".join(line for line in lines if text not in line)
 
 
 def test_figure_refuses_a_file_that_is_no_study(monkeypatch, capsys) -> None:
@@ -215,8 +340,24 @@ def test_figure_refuses_a_file_that_is_no_study(monkeypatch, capsys) -> None:
             2, "Bandit", "DeepSea"
         ): "must be of one study, Bandit, DeepSea, KeyDoorMaze, NoisyTV, Labyrinth",
         damaged(2, ",", ""): "row 3 must have 7 cells, got 6",
-        damaged(2, ",0,0,", ",0,x,"): "row 3: seed must be a whole number, got 'x'",
+        damaged(2, ",0,0,", ",0,x,"): "row 3: seed must be a whole number up to",
         damaged(2, "random", "luck"): "explorer must be one of random, ",
+        damaged(2, "random", "\x1b[31m"): r"characters, got '\x1b[31m'",
+        damaged(2, ",0,0,", ",1003,0,"): (
+            "explorer 'random', size 1003, seed 0 is no run of Bandit"
+        ),
+        without(",random,"): "rows missing: explorer 'random', size 0, seed 0",
+        without(",1,regret,"): ("rows missing: explorer 'Boltzmann', size 0, seed 1"),
+        without(",random,0,1,regret,60,"): (
+            "'regret' at 60 of explorer 'random', size 0, seed 1 or of seed 0"
+        ),
+        without(",regret,"): "rows missing: explorer 'Boltzmann', size 0, seed 0",
+        whole().replace("UCB-1,0,0,regret", "UCB-1,0,0,late"): (
+            "rows missing: regret of explorer 'UCB-1', size 0, seed 0"
+        ),
+        whole() + whole().splitlines()[-1]: (
+            "rows of explorer 'UCB-1', size 0, seed 1 must appear once"
+        ),
     }
     capsys.readouterr()
     for text, reason in bad.items():
@@ -240,3 +381,17 @@ def test_figure_refuses_a_file_that_is_no_study(monkeypatch, capsys) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "figure needs matplotlib" in refusal(capsys, ["figure", "out"])
     assert not list(Path().glob("*.png"))
+
+
+def test_a_study_that_cannot_be_drawn_ends_with_one_line(capsys) -> None:
+    """UCB-1's bound is missing. Control: with a byte order mark the whole file is drawn."""
+    run("Bandit")
+    capsys.readouterr()
+    text = whole()
+    Path("out/study.csv").write_text(without(",bound,"))
+    line = refusal(capsys, ["figure", "out"])
+    assert line.startswith(
+        "vime-ref figure: error: can't draw results.png: IndexError: "
+    )
+    Path("out/study.csv").write_text(text, encoding="utf-8-sig")
+    assert command_line.main(["figure", "out"]) == 0
