@@ -354,16 +354,13 @@ def noise_per_layer(rows: int = 4) -> Given:
     return given(make, bad, forms)
 
 
-def numbers(
-    value: tuple[Any, ...], each: Given, legal: Sequence[str] = (), least: int = 0
-) -> Given:
+def numbers(value: tuple[Any, ...], each: Given, legal: Sequence[str] = ()) -> Given:
     """A sequence of numbers, each of one kind."""
 
     def bad(x: Any) -> Iterator[Labelled]:
         yield from no_numbers()
         yield "number", 1.0
-        if len(value) < least + 1:
-            yield "shape: empty", ()
+        yield "shape: empty", ()
         for label, one in each.illegal():
             yield f"{label} in it", (one, *value[1:])
 
@@ -428,7 +425,7 @@ def halves(*shape: int, seed: int) -> Any:
     return np.random.default_rng(seed).integers(0, 8, shape) / 8.0
 
 
-FEWER = "shape: one column less"
+FEWER, EMPTY = "shape: one column less", "shape: empty"
 LAYERS = (3, 4, 2)
 BOX = Box(-1.0, 1.0, (1,), np.float64)
 POLICY_LAYERS = (2, 3, 1)
@@ -537,7 +534,8 @@ def unreal_theta() -> Any:
 
 
 def maze_theta() -> Any:
-    return recurrent.unreal_init(SMALL_AGENT.sizes(mazes(1)[0]), rng())
+    weights = recurrent.unreal_init(SMALL_AGENT.sizes(mazes(1)[0]), rng())
+    return weights.astype(np.float16).astype(float)
 
 
 def unreal_steps() -> recurrent.Steps:
@@ -714,7 +712,7 @@ BY_NAME: dict[str, Given] = {
     # rewards
     "gains": array(halves(4, seed=14), "rows", low=0.0),
     # An array of numbers and bools is one of numbers.
-    "history": numbers((0.5, 1.0), number(0.5, low=0.0), ("bool in it",)),
+    "history": numbers((0.5, 1.0), number(0.5, low=0.0), ("bool in it", EMPTY)),
     "window": count(2),
     "statistic": choice("mean"),
     "include_current": flag(False),
@@ -1147,27 +1145,41 @@ TABLE: dict[str, dict[str, Given]] = {
         "x": array(grid(4, seed=92), "rows"),
         "y": array(grid(4, seed=93), "rows"),
     },
-    "vime_lab.statistics.interquartile_mean": {"axis": count(0, 0, most=0)},
+    **{
+        f"vime_lab.statistics.{name}": {
+            "rows": thing(curve_rows, ("dict", "empty"), empty=list)
+        }
+        for name in ("runs", "seed_table")
+    },
+    "vime_lab.statistics.interquartile_mean": {
+        "values": array(grid(4, seed=91), "rows", legal=("shape: one axis more",)),
+        "axis": count(0, 0, ("too few", "negative"), most=0),
+    },
+    "vime_lab.statistics.bootstrap_interval": {
+        "values": array(grid(4, seed=91), "rows", legal=("shape: one axis more",)),
+    },
     "vime_lab.statistics.band": {
-        "values": array(grid(4, 3, seed=91), "rows", legal=("nan",)),
+        "values": array(
+            grid(4, 3, seed=91), "rows", legal=("nan", FEWER, "shape: transposed")
+        ),
         "statistic": function(
             lambda rows: np.quantile(rows, [0.25, 0.5, 0.75], axis=0)
         ),
     },
     "vime_lab.rows": {
         "path": choice(curve_file()),
-        "columns": thing(lambda: ("bonus", "steps")),
+        "columns": thing(lambda: ("bonus", "steps"), ("dict",)),
         "name": choice("steps"),
         "cell": choice("3"),
         "where": choice("row 3"),
     },
     "vime_lab.tasks": {
-        "env_id": choice("vime_ref/SparseMountainCar-v0"),
+        "env_id": choice("vime_ref/SparseMountainCar-v0", ("text", "empty")),
         "axes": thing(lambda: ("a", "b")),
         "iterations": count(2),
         "policy_sizes": sizes((4,), 0),
         "value_sizes": sizes((4,), 0),
-        "observation_scale": numbers((), above_zero(1.0)),
+        "observation_scale": numbers((1.0,), above_zero(1.0), ("shape: empty",)),
         "agent": thing(agents.AgentSettings),
         "trpo": thing(lab_tasks.TrpoSettings),
         "vime": thing(vime.VimeSettings),
@@ -1183,14 +1195,18 @@ TABLE: dict[str, dict[str, Given]] = {
     },
     "vime_lab.tables": {
         "rows": thing(curve_rows, empty=list),
-        "curves": thing(lambda: {"a": curve_rows()}, empty=dict),
+        "curves": thing(lambda: {"a": curve_rows()}, ("dict", "empty"), empty=dict),
     },
 }
 
 # ------------------------------------------------------------ what is left out
 
 SPACES = {"observation_space", "action_space"}
-ALSO_NAMED = {"noise": {"eps"}, "env": SPACES, "envs": SPACES}  # by argument
+ALSO_NAMED = {  # by argument
+    **{"noise": {"eps"}, "env": SPACES, "envs": SPACES},
+    # A file is named itself, and so is the setting that gets a value.
+    **{"path": {"read"}, "name": {"setting"}, "value": {"eta"}},
+}
 METHODS_OF_TASKS = ("reset", "step")
 LEFT_OUT = {  # inner functions: their callers have checked
     *("vime_lecture.densities.ContextTree.log_prob_of",),

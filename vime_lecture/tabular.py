@@ -39,12 +39,7 @@ from bnn_ref import (
     check_positive,
     set_fields,
 )
-from vime_lecture.strategies import (
-    Strategy,
-    check_probabilities,
-    check_visits,
-    drawn_index,
-)
+from vime_lecture.strategies import Strategy, check_visits, chosen_action
 from vime_ref import Batch, Bonus, NoBonus
 
 # ---------------------------------------------------------------- types
@@ -213,10 +208,7 @@ def walk(
     while not ended:
         # Choose an action.
         probabilities = strategy(q[state], counts[state])
-        noise = rng.random()
-        check_length(probabilities, len(q[state]))
-        check_probabilities(probabilities, noise)
-        action = drawn_index(probabilities, noise)
+        action = chosen_action(probabilities, len(q[state]), rng.random())
 
         # Act.
         sent = action + first_action
@@ -270,7 +262,7 @@ def q_learning(
     """
     check_learner(env, strategy, bonus, streams, settings)
     num_episodes = check_count("num_episodes", num_episodes)
-    check_positive("history", history, (None,))
+    history = tuple(check_positive("history", history, (None,)).tolist())
     new = table_init(env, settings.initial_value)
     table = new if table is None else table
     check_table(table, new)
@@ -372,14 +364,6 @@ def state_index(observation: Any, start: int, num_states: int, step: int) -> int
             f"observation must be one of {num_states} from {start}, got {observation:g} at step {step}"
         )
     return int(state)
-
-
-def check_length(probabilities: Sequence[float], num_actions: int) -> None:
-    """Raise ValueError unless the strategy has returned one probability per action."""
-    if len(probabilities) != num_actions:
-        raise ValueError(
-            f"strategy must return {num_actions} probabilities, got {len(probabilities)}"
-        )
 
 
 def check_table(table: Table, new: Table) -> None:
