@@ -648,9 +648,10 @@ def step_env(
 ) -> tuple[Array, float, bool, bool]:
     """The observation after an action, its reward, terminated and truncated."""
     result = env.step(action)
-    if len(result) != 5:
+    if not (isinstance(result, tuple) and len(result) == 5):
         wanted = "observation, reward, terminated, truncated and a dict"
-        raise ValueError(f"step must return {wanted}, got {len(result)} values")
+        got = f"{len(result)} values" if isinstance(result, tuple) else repr(result)
+        raise ValueError(f"step must return {wanted}, got {got}")
     observation, reward, terminated, truncated, _ = result
     return (
         check_observation(observation, env.observation_space, step),
@@ -846,13 +847,11 @@ def check_env(env: Env[Any, Any]) -> None:
 
 def checked(values: Any, name: str, step: int) -> Array:
     """A float64 copy, since environments may reuse arrays; ValueError unless finite."""
-    try:
-        array = onp.array(values, dtype=float)
-    except (TypeError, ValueError):
+    given = bnn.any_array(values)
+    if given.dtype.kind not in "biuf":
         got = type(values).__name__
-        raise ValueError(
-            f"{name} must hold numbers, got {got} at step {step}"
-        ) from None
+        raise ValueError(f"{name} must hold numbers, got {got} at step {step}")
+    array = given.astype(float)
     if not onp.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got {array} at step {step}")
     return array

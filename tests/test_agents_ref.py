@@ -1919,6 +1919,11 @@ def test_a_reward_of_one_number_is_taken(reward: Any) -> None:
             {"step": (np.zeros(2), 1.0, False, {})},
         ),
         (
+            "step must return observation, reward, terminated, truncated and a dict, got None",
+            {"step": None},
+        ),
+        ("observation must hold numbers, got str", {"reset": ("1.5", {})}),
+        (
             "reset must return an observation and a dict, got ndarray",
             {"reset": np.zeros(2)},
         ),
