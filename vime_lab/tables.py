@@ -101,6 +101,8 @@ def comparison(curves: dict[str, list[Row]]) -> str:
     `final_returns` as in `summary`, and the probability that VIME's is higher, with its
     interval.
     """
+    if not isinstance(curves, dict) or not curves:
+        raise ValueError(f"curves must be rows by title, got {curves!r:.80}")
     table: list[tuple[str, ...]] = []
     titles = {}
     for title, rows in curves.items():

@@ -265,7 +265,7 @@ def q_learning(
     history = tuple(check_positive("history", history, (None,)).tolist())
     new = table_init(env, settings.initial_value)
     table = new if table is None else table
-    check_table(table, new)
+    check_q_table(table, new)
     features = checked_features(features, len(new.q_values))
 
     for episode in range(num_episodes):
@@ -366,7 +366,7 @@ def state_index(observation: Any, start: int, num_states: int, step: int) -> int
     return int(state)
 
 
-def check_table(table: Table, new: Table) -> None:
+def check_q_table(table: Table, new: Table) -> None:
     """Raise ValueError unless the table has lists of the right lengths, finite values, and whole counts ≥ 0.
 
     Arrays are rejected, because an array of integers or float32 would round what is learned in place.
