@@ -147,6 +147,7 @@ class Trials:
         self.folder = folder
         self.kills: Counter[tuple[str, str]] = Counter()
         self.faults: Counter[tuple[str, str, str]] = Counter()
+        self.trials = 0
         self.seconds: dict[str, float] = {}
         self.expected: dict[str, dict[str, object]] = {}
 
@@ -172,7 +173,8 @@ class Trials:
         """Kill the command so many times, then let it finish, and look at what there is."""
         if kind not in self.expected:
             self.undisturbed(kind)
-        folder = self.new_folder(f"{kind}-{sum(self.kills.values())}")
+        self.trials += 1
+        folder = self.new_folder(f"{kind}-{self.trials}")
         words = COMMANDS[kind]
         sessions: set[int] = set()
         target = ""
@@ -200,9 +202,10 @@ class Trials:
         with started(words, folder) as process:
             sessions.add(process.pid)
             time.sleep(seconds)
+            # not a kill if the command has ended before
             if process.poll() is None:
                 target = send(number, target, process)
-            self.kills[kind, target] += 1
+                self.kills[kind, target] += 1
             code = self.ended(process)
         said = (folder / "stderr").read_text(errors="replace")
         how = f"{number.name} after {seconds:.2f} s, exit code {code}"
