@@ -186,7 +186,9 @@ def slow_diagnosis(before: Any, after: Any, batch: Batch, rng: Any) -> list[floa
     )
     targets = batch.next_observations[other]
     foreseen = predictions(
-        before, batch.observations[other], np.clip(batch.actions, -1.0, 1.0)[other]
+        before,
+        batch.observations[other],
+        np.float32(np.clip(batch.actions, -1.0, 1.0))[other],
     )
     heldout = np.mean(
         logsumexp(log_densities(before, foreseen, targets), axis=0) - math.log(len(eps))

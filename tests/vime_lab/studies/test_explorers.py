@@ -10,6 +10,7 @@ import pytest
 from lab import FULL, by_fast, measured, study_job
 
 from vime_gym.rooms import SIGNS, DeepSea, KeyDoorMaze, NoisyTV
+from vime_lab.rows import STUDY_COLUMNS, read_rows
 from vime_lab.studies import catalogue
 from vime_lab.studies import explorers as explorer_studies
 from vime_lab.studies.catalogue import STUDIES
@@ -231,7 +232,7 @@ def test_a_run_gives_the_rows_that_are_published() -> None:
     published = {
         seed: [
             r
-            for r in catalogue.read_study(path)
+            for r in read_rows(path, STUDY_COLUMNS)
             if (r["explorer"], r["size"], r["seed"]) == ("counts", 6, seed)
         ]
         for seed in (0, 1)
