@@ -1880,3 +1880,12 @@ def test_adam_step_checks_its_state(name: str, state: Any) -> None:
 def test_layer_sizes_are_checked(sizes: Any) -> None:
     with pytest.raises(ValueError, match=r"^layer_sizes must "):
         bnn.num_weights(sizes)
+
+
+def test_shapes_that_do_not_agree_are_named() -> None:
+    """The last axes agree, the first ones do not."""
+    three, four = np.ones((3, 2)), np.ones((4, 2))
+    with pytest.raises(ValueError, match=r"^mu_q, sigma_q, mu_p, sigma_p must have "):
+        bnn.kl_diag_normal(three, three, four, four)
+    with pytest.raises(ValueError, match=r"^x, mean, sigma must have shapes that "):
+        bnn.normal_log_density(three, four, 1.0)
