@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from inspect import Parameter, signature
 from typing import Any, NamedTuple
 
 import autograd.numpy as np
@@ -91,9 +92,10 @@ def sample_actions(log_probs: Array, noise: Array) -> NDArray[Any]:
 
 @dataclass(frozen=True, eq=False)
 class GaussianPolicy:
-    """N(a; m, σ²) over actions (A,), by action_center + action_scale·(network, e^log_std).
+    """N(a; m, σ²) over actions (A,), from a network and a vector log_std (A,).
 
-    m = action_center + action_scale·network(s/observation_scale), σ = action_scale·e^{log_std}.
+    m = action_center + action_scale·network(s/observation_scale)
+    σ = action_scale·e^{log_std}
     theta (P,): the weights (D,), then log_std (A,), from -700 to 700.
     """
 
@@ -259,7 +261,8 @@ def center_and_half_width(space: Any) -> tuple[Array, Array]:
     held = norm.cdf(high) - norm.cdf(low) >= MIN_HELD
     low = check_array("action_space.low", onp.where(held, -1.0, low))
     high = check_array("action_space.high", onp.where(held, 1.0, high))
-    return 0.5 * high + 0.5 * low, 0.5 * high - 0.5 * low
+    half_width = 0.5 * high - 0.5 * low
+    return 0.5 * high + 0.5 * low, onp.where(low < high, half_width, 1.0)
 
 
 # ------------------------------------------------------------ returns and advantages
@@ -837,12 +840,21 @@ def check_env(env: Env[Any, Any]) -> None:
     # ClipAction would hide from the model what the environment does.
     inner: Any = env.unwrapped.action_space
     outer: Any = env.action_space
-    boxes = isinstance(inner, Box) and isinstance(outer, Box)
-    if boxes and inner.is_bounded() and not outer.is_bounded():
-        advice = "leave out ClipAction, because actions are clipped here"
-        raise ValueError(
-            f"action_space must be as bounded as {inner}, got {outer}: {advice}"
-        )
+    if isinstance(inner, Box) and isinstance(outer, Box) and inner.shape == outer.shape:
+        lost = inner.bounded_below & ~outer.bounded_below
+        lost |= inner.bounded_above & ~outer.bounded_above
+        if lost.any():
+            advice = "leave out ClipAction, because actions are clipped here"
+            raise ValueError(
+                f"action_space must be as bounded as {inner}, got {outer}: {advice}"
+            )
+
+    # Gym's old interface took no seed.
+    parameters = signature(env.unwrapped.reset).parameters
+    kinds = {each.kind for each in parameters.values()}
+    if "seed" not in parameters and Parameter.VAR_KEYWORD not in kinds:
+        given = ", ".join(parameters)
+        raise ValueError(f"reset of env must take a seed, got reset({given})")
 
 
 def checked(values: Any, name: str, step: int) -> Array:
@@ -868,7 +880,7 @@ def check_end_flag(flag: Any, name: str, step: int) -> bool:
     if isinstance(flag, bool):
         return flag
     array = bnn.any_array(flag)
-    if array.size != 1 or array.dtype.kind not in "biu":
+    if array.size != 1 or array.dtype.kind not in "biu" or array.item() not in (0, 1):
         place = f"{name} at step {step}"
         raise ValueError(f"{place} must be true or false, got {flag!r}")
     return bool(array.item())

@@ -699,7 +699,9 @@ def check_number(
 ) -> float:
     """The value as a finite float from low to high."""
     number = floats(name, value)
-    if number.ndim or not (onp.isfinite(number) and low <= number <= high):
+    if number.ndim:
+        raise ValueError(f"{name} must be one number, got {value!r}")
+    if not (onp.isfinite(number) and low <= number <= high):
         limits = f"from {low:g} to {high:g}"
         if high == onp.inf:
             limits = "finite" if low == -onp.inf else f">= {low:g} and finite"

@@ -221,7 +221,8 @@ def information_gains(
 
     def taylor(rows: slice) -> Array:
         a, delta = passed(rows)
-        return 0.5 * float(step_size) ** 2 * taylor_forms(q, a, delta, eps, layer_sizes)
+        forms = taylor_forms(q, a, delta, eps, layer_sizes)
+        return 0.5 * np.square(float(step_size)) * forms
 
     def exact(rows: slice) -> Array:
         a, delta = passed(rows)
@@ -261,7 +262,7 @@ def information_gains_local(
     def taylor(rows: slice) -> Array:
         a, delta, kappa = passed(rows)
         forms = taylor_forms_local(q, a, delta, kappa, layer_sizes)
-        return 0.5 * float(step_size) ** 2 * forms
+        return 0.5 * np.square(float(step_size)) * forms
 
     def exact(rows: slice) -> Array:
         a, delta, kappa = passed(rows)
@@ -322,9 +323,13 @@ def taylor_forms_local(
     variances = layer_blocks(q.sigma**2, layer_sizes)  # (I + 1, O) each
     total = np.zeros(a[0].shape[1])  # (N,)
     for layer, variance in enumerate(variances):
+        # σ⁴ would underflow: κ, of the size of 1/σ, takes half of its scale.
+        unit = np.max(variance)
+        metric = (variance / unit) ** 2  # (I + 1, O)
+        scaled = unit * kappa[layer]  # (S, N, O)
         for s in range(len(a[layer])):
             total += pair_sum(a[layer], variance, delta[layer], s)
-            total += 0.5 * pair_sum(a[layer] ** 2, variance**2, kappa[layer], s)
+            total += 0.5 * pair_sum(a[layer] ** 2, metric, scaled, s)
     return total
 
 

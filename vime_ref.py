@@ -244,7 +244,7 @@ def information_gain_taylor(
     h_mu, h_rho = bnn.kl_hessian_diag(q)
     grad_mu = check_array("grad_mu", grad_mu, h_mu.shape)
     grad_rho = check_array("grad_rho", grad_rho, h_mu.shape)
-    lam = float(check_positive("step_size", step_size, ()))
+    lam = check_positive("step_size", step_size, ())
     form = np.sum(grad_mu**2 / h_mu + grad_rho**2 / h_rho)
     gain = 0.5 * lam**2 * form  # V5
     return float(check_finite("gain", gain))

@@ -1974,3 +1974,51 @@ def test_the_cut_episode_bootstraps_like_a_time_limit_against_its_definition() -
     advantages = gae_advantages(*path, gamma=0.5, lam=1.0)
     expected = [1 + 0.5 + 0.25 + 1.25 - 10, 1 + 0.5 + 2.5 - 10, 1 + 5 - 10]
     np.testing.assert_allclose(advantages, expected, rtol=1e-15)
+
+
+def test_a_fixed_dimension_keeps_its_value() -> None:
+    """Its action is clipped to 0.3, whatever σ is; the other dimension is as in [−1, 1]."""
+    low, high = np.array([-1.0, 0.3]), np.array([1.0, 0.3])
+    policy = policy_init(2, Box(low, high, dtype=np.float64), default_rng(0))
+    actions = policy.sample(np.zeros((5, 2)), default_rng(1).normal(size=(5, 2)))
+    seen = vime.model_actions(actions, Box(low, high, dtype=np.float64))
+    np.testing.assert_array_equal(seen[:, 1], 0.3)
+    assert len(np.unique(seen[:, 0])) > 2
+
+
+def test_a_half_open_box_out_of_reach_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^action_space.high must be finite, got inf"):
+        policy_init(2, Box(5.0, np.inf, (1,)), default_rng(0))
+
+
+def test_clip_action_over_one_open_dimension_is_rejected() -> None:
+    low, high = np.array([-1.0, -np.inf]), np.array([1.0, np.inf])
+    env = Script(actions=Box(low, high, dtype=np.float64))
+    policy = policy_init(2, env.action_space, default_rng(0))
+    streams = Streams(*default_rng(1).spawn(4))
+    with pytest.raises(ValueError, match=r"^action_space must be as bounded"):
+        rollout(gym.wrappers.ClipAction(env), policy, 3, streams)
+    rollout(env, policy, 3, streams)  # without it, nothing is wrong
+
+
+def test_a_reset_without_seed_is_named() -> None:
+    class Old(Script):
+        def reset(self) -> Any:
+            return np.zeros(2)
+
+    with pytest.raises(ValueError, match=r"^reset of env must take a seed, got reset"):
+        sampled(Old())
+
+
+@pytest.mark.parametrize("flag", [7, -1, 1.0, "True", np.array([0, 1])])
+def test_a_flag_is_true_or_false(flag: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"^terminated at step 0 must be true or false"
+    ):
+        sampled(Script(step=(np.zeros(2), 1.0, flag, False, {})))
+
+
+@pytest.mark.parametrize("reward", [np.complex128(1j), "1.5", None, {}])
+def test_a_reward_that_is_no_number_is_named(reward: Any) -> None:
+    with pytest.raises(ValueError, match=r"^reward must hold numbers, got "):
+        sampled(Script(step=(np.zeros(2), reward, False, False, {})))

@@ -328,3 +328,31 @@ def test_gains_reject_noise_of_more_rows_than_there_are(module: Any) -> None:
         module.information_gains_local(
             Q2, rows, rows, [np.zeros((1, 600, 1))], step_size=0.1, **MODEL
         )
+
+
+@pytest.mark.parametrize("rho", [-5.0, -178.0, -250.0, -320.0])
+def test_local_gains_of_narrow_posteriors_against_the_definition(rho: float) -> None:
+    """σ⁴ is 0 in float64 below ρ = −186: a gain without its second half is 39 % too small."""
+    case = make_case((2, 3, 1), 3, 2, 5, 1.0)
+    q = bnn.DiagNormal(case.q.mu, np.full(len(case.q.mu), rho))
+    given = (q, case.inputs, case.targets, case.zeta)
+    keywords = {**case.model, "step_size": 0.1}
+    with np.errstate(all="ignore"):
+        right = vime.information_gains_local(*given, **keywords)
+        found = fast.information_gains_local(*given, **keywords)
+    np.testing.assert_allclose(found, right, rtol=1e-9)
+
+
+@pytest.mark.parametrize("local", [False, True], ids=["weights", "local"])
+def test_a_step_that_overflows_is_rejected(local: bool) -> None:
+    case = make_case((2, 3, 1), 3, 2, 5, 1.0)
+    name = "information_gains" + "_local" * local
+    noise = case.zeta if local else case.eps
+    for module in (vime, fast):
+        with (
+            np.errstate(all="ignore"),
+            pytest.raises(ValueError, match=r"^gains? must be finite, got inf"),
+        ):
+            getattr(module, name)(
+                case.q, case.inputs, case.targets, noise, **case.model, step_size=1e300
+            )

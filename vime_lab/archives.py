@@ -12,6 +12,7 @@ import io
 import math
 import os
 import struct
+import tokenize
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -45,7 +46,15 @@ class ArchiveError(Exception):
 
 
 # What zipfile and NumPy raise for a wrong archive.
-FAULTS = (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, struct.error)
+FAULTS = (
+    ValueError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    struct.error,
+    tokenize.TokenError,
+)
 
 # ---------------------------------------------------------------- writing
 
@@ -141,6 +150,7 @@ def check_member(
     plain = member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & 1
     if not plain or member.compress_size != member.file_size:
         raise ArchiveError(f"not a checkpoint: {name} is compressed")
+    check_inside(archive, name, member)
     with archive.open(member) as file:
         found, kind = array_header(file)
         left = member.file_size - file.tell()
@@ -156,6 +166,15 @@ def check_member(
     if left != math.prod(found) * wanted.itemsize:
         text = shape_text(found)
         raise ArchiveError(f"not a checkpoint: {name} of shape {text} has {left} bytes")
+
+
+def check_inside(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> None:
+    """Reject bytes beyond the file's, because the archive's directory may claim anything."""
+    assert archive.fp is not None
+    size = os.fstat(archive.fp.fileno()).st_size
+    if member.header_offset + member.file_size > size:
+        text = f"{name} has {member.file_size} bytes, the file {size}"
+        raise ArchiveError(f"not a checkpoint: {text}")
 
 
 def array_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -15,7 +15,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import is_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -28,14 +28,14 @@ from zipfile import ZipFile
 import numpy as np
 
 from agents_ref import Streams, ValueFunction
-from bnn_ref import AdamState, Array, DiagNormal, check_count
+from bnn_ref import AdamState, Array, DiagNormal, check_array, check_count
 from vime_lab import archives
 from vime_lab.files import TEMPORARY, open_regular, write_files
 from vime_lab.machine import machine_kind
 from vime_lab.rows import COUNTS, RUN_NUMBERS, TEXTS, Row
 from vime_lab.tasks import ROOT_SEED, Job, Start, settings_of
 from vime_lecture.controls import PredictionError
-from vime_ref import Bonus, ReplayPool, Vime
+from vime_ref import Bonus, ReplayPool, Vime, check_gains
 
 # ---------------------------------------------------------------- constants
 
@@ -63,6 +63,9 @@ RUN_MODULES = (
 )
 
 # ---------------------------------------------------------------- types
+
+
+PARTS = ("history", "value", "adam_steps", "streams")  # of a run, besides its identity
 
 
 class CheckpointError(Exception):
@@ -306,9 +309,13 @@ def restored(
     job: Job, begun: Start, state: dict[str, Any], arrays: dict[str, Array]
 ) -> Progress:
     """The run at the time its checkpoint was written."""
+    check_keys("it", state, [*identity(job), *PARTS])
+    check_keys("value", state["value"], ("center", "scale"))
+
     # the streams, in place
-    for name, generator_state in state["streams"].items():
-        getattr(begun.streams, name).bit_generator.state = generator_state
+    check_keys("streams", state["streams"], begun.streams._fields)
+    for name, rng in begun.streams._asdict().items():
+        rng.bit_generator.state = state["streams"][name]
 
     # the networks
     policy = replace(begun.policy, theta=arrays["policy"])
@@ -323,7 +330,8 @@ def restored(
     bonus = restored_bonus(begun.bonus, state, arrays)
 
     # rows and visited states
-    history = tuple(map(finite, state["history"]))
+    history = tuple(check_array("history", state["history"], (None,)).tolist())
+    check_gains(np.ones(1), history)
     rows = restored_rows(job, arrays)
     visits = arrays["visits"]
     return Progress(policy, value, bonus, history, begun.streams, rows, visits)
@@ -420,6 +428,12 @@ def claimed(checkpoint: Path, should_stop: Callable[[], bool]) -> Iterator[TextI
 
 
 # ---------------------------------------------------------------- argument checks
+
+
+def check_keys(name: str, values: dict[str, Any], wanted: Iterable[str]) -> None:
+    if differ := sorted({*values} ^ {*wanted}):
+        verb = "has an unknown" if differ[0] in values else "lacks"
+        raise ValueError(f"{name} {verb} {differ[0]!r}")
 
 
 def finite(number: Any) -> float:

@@ -426,6 +426,9 @@ def check_picture(arguments: argparse.Namespace) -> None:
     if path.is_dir():
         wanted = f"must be a file, got the folder {path}"
         arguments.parser.error(f"argument --out: {wanted}")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        wanted = f"must be a regular file, got {path}"
+        arguments.parser.error(f"argument --out: {wanted}")
     formats = FigureCanvasBase.get_supported_filetypes()
     if path.suffix and path.suffix[1:].lower() not in formats:
         wanted = f"must end in one of {', '.join(sorted(formats))}, got {path}"

@@ -64,7 +64,10 @@ def read_rows(path: Path | str, columns: Sequence[str]) -> list[Row]:
     """
     if not isinstance(path, Path | str):
         raise ValueError(f"path must be a path or a text, got {path!r}")
-    if not isinstance(columns, list | tuple):
+    names = isinstance(columns, list | tuple) and all(
+        isinstance(each, str) for each in columns
+    )
+    if not names:
         raise ValueError(f"columns must be a list of names, got {columns!r}")
     (_, header), *lines = cells(path) or [(0, [])]
     check_table(path, header, lines, columns)

@@ -315,7 +315,9 @@ def check_band(values: Any, statistic: Any) -> Array:
     """The values (seeds, m) as an array; nan is a missing number."""
     check_function("statistic", statistic)
     given = any_array(values)
-    missing = given != given if given.dtype.kind == "f" else False
+    if given.dtype.kind != "f":
+        given = check_array("values", values)
+    missing = np.isnan(given)
     array = check_array("values", np.where(missing, 0.0, given), (None, None))
     check_count("values of a column", len(array))
     return np.where(missing, np.nan, array)

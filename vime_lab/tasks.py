@@ -361,7 +361,10 @@ def check_jobs(
     if not named or not all(each in BONUSES for each in bonuses):
         known = ", ".join(BONUSES)
         raise ValueError(f"bonuses must be a list of {known}, got {bonuses!r}")
-    if not isinstance(changes, list | tuple):
+    pairs = isinstance(changes, list | tuple) and all(
+        isinstance(each, list | tuple) and len(each) == 2 for each in changes
+    )
+    if not pairs:
         wanted = "a list of names and the values to try"
         raise ValueError(f"changes must be {wanted}, got {changes!r}")
     check_changes(changes)

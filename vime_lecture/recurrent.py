@@ -32,6 +32,7 @@ from agents_ref import (
     Streams,
     check_fraction,
     check_methods,
+    check_streams,
     curiosity,
     environment_action,
     log_softmax,
@@ -879,9 +880,7 @@ def check_agent(streams: Streams, settings: UnrealSettings, bonus: Bonus) -> Non
     """Raise ValueError unless the arguments of `train_a2c` are what their names say."""
     check_kind("settings", settings, UnrealSettings)
     check_methods("bonus", bonus, "reward", "update")
-    check_kind("streams", streams, Streams)
-    for name, rng in zip(streams._fields, streams):
-        check_kind(f"streams.{name}", rng, Generator)
+    check_streams(streams)
 
 
 def checked_spaces(env: Env[Any, Any]) -> tuple[tuple[int, ...], int]:

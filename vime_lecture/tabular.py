@@ -23,6 +23,7 @@ from agents_ref import (
     Streams,
     check_fraction,
     check_methods,
+    check_streams,
     curiosity,
     reset_env,
     step_env,
@@ -123,16 +124,13 @@ def q_updated(
     """
     values = check_array("next_values", next_values, (None,))
     check_count("length of next_values", len(values))
+    check_positive("learning_rate", learning_rate, ())
     return moved(
         check_number("value", value),
         check_number("reward", reward),
         values.tolist(),
         check_flag("terminated", terminated),
-        float(
-            check_positive(
-                "learning_rate", check_fraction("learning_rate", learning_rate), ()
-            )
-        ),
+        check_fraction("learning_rate", learning_rate),
         check_fraction("gamma", gamma),
     )
 
@@ -343,9 +341,7 @@ def check_learner(
     check_kind("env", env, Env)
     check_function("strategy", strategy)
     check_methods("bonus", bonus, "reward", "update")
-    check_kind("streams", streams, Streams)
-    for name, rng in zip(streams._fields, streams):
-        check_kind(f"streams.{name}", rng, Generator)
+    check_streams(streams)
     check_kind("settings", settings, TabularSettings)
 
 

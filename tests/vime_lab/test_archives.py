@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import struct
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -54,6 +55,15 @@ def headed(shape: str, kind: str = "<f8", content: bytes = b"") -> bytes:
     """A member whose header claims what its content does not hold."""
     text = f"{{'descr': {kind!r}, 'fortran_order': False, 'shape': {shape}, }}\n"
     return b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text.encode() + content
+
+
+def claiming(size: int) -> bytes:
+    """An archive whose directory and headers claim this size for one array."""
+    content = npy(ARRAYS["rows"])
+    plain = zipped(members())[: -archives.DIGEST_BYTES]
+    true = struct.pack("<II", len(content), len(content))
+    assert plain.count(true) >= 2
+    return signed(plain.replace(true, struct.pack("<II", size, size)))
 
 
 def members(**changes: Any) -> dict[str, bytes]:
@@ -109,6 +119,14 @@ REJECTED: dict[str, tuple[Callable[[], bytes], str]] = {
     "beyond the file": (
         lambda: zipped(members(rows=headed(f"({HUGE}, 2)", content=bytes(64)))),
         f"rows of shape ({HUGE}, 2) has 64 bytes",
+    ),
+    "a claim beyond the file": (
+        lambda: claiming(4_000_000_000),
+        "rows has 4000000000 bytes, the file ",
+    ),
+    "a header of brackets": (
+        lambda: zipped(members(rows=headed("(" * 3000))),
+        "not a checkpoint: ",
     ),
     "more bytes": (
         lambda: zipped(members(rows=npy(ARRAYS["rows"]) + bytes(8))),

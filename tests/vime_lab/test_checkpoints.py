@@ -268,6 +268,13 @@ def put(where: str, value: Any) -> Callable[[dict[str, Any], dict[str, Any]], No
     return change
 
 
+def lost(part: str, name: str) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    def change(state: dict[str, Any], arrays: dict[str, Any]) -> None:
+        del state[part][name]
+
+    return change
+
+
 def array(name: str, value: Any) -> Callable[[dict[str, Any], dict[str, Any]], None]:
     def change(state: dict[str, Any], arrays: dict[str, Any]) -> None:
         arrays[name] = value(arrays[name])
@@ -300,8 +307,12 @@ STRANGE = {
         array("visits", lambda each: np.zeros((9999, 2))),
         "its visits differ",
     ),
-    "no history": (put("history", None), "TypeError("),
-    "no such stream": (put("streams.late", {}), "AttributeError("),
+    "no history": (put("history", None), "history must be an array"),
+    "no such stream": (put("streams.late", {}), "streams has an unknown 'late'"),
+    "a lost stream": (lost("streams", "policy"), "streams lacks 'policy'"),
+    "an unknown part": (put("more", 1), "it has an unknown 'more'"),
+    "a negative history": (put("history", [-1.0]), "history must be >= 0"),
+    "flags as history": (put("history", [True]), "history must be an array"),
     "a stream of another kind": (put("streams.policy", {}), "ValueError("),
     "an infinite history": (put("history", ["1e999"]), "ValueError("),
     "negative steps": (put("adam_steps", -1), "adam_steps must be"),

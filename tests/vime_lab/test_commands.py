@@ -805,12 +805,16 @@ def test_figure_writes_the_file_that_it_names(name, capsys):
         (".", "must be a file, got the folder ."),
         ("runs", "must be a file, got the folder runs"),
         ("b.txt", "must end in one of "),
+        ("link.png", "must be a regular file, got link.png"),
+        ("pipe.png", "must be a regular file, got pipe.png"),
     ],
 )
 def test_figure_rejects_a_file_that_is_no_picture_before_drawing(
     name, reason, monkeypatch, capsys
 ):
     Path("runs").mkdir()
+    Path("link.png").symlink_to("elsewhere.png")
+    os.mkfifo("pipe.png")
     monkeypatch.setattr(results, "read_curves", full)
     error = usage_error(capsys, ["figure", "runs/Twin", "--out", name])
     assert error.startswith(f"vime-ref figure: error: argument --out: {reason}")
