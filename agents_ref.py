@@ -130,7 +130,8 @@ class GaussianPolicy:
         """log π(a|s), (N,)."""
         mean, log_sigma = self.mean_and_log_sigma(observations)
         actions = check_array("actions", actions, mean.shape)
-        log_p = bnn.normal_log_density(actions, mean, np.exp(log_sigma))  # (N, A)
+        sigma = np.exp(log_sigma)
+        log_p = bnn.normal_log_density(actions, mean, sigma)  # (N, A)
         return np.sum(log_p, axis=-1)  # (N,)
 
     def entropy(self, observations: Array) -> Array:
@@ -144,9 +145,9 @@ class GaussianPolicy:
         check_kind("new", new, GaussianPolicy)
         mean, log_sigma = self.mean_and_log_sigma(observations)
         new_mean, new_log_sigma = new.mean_and_log_sigma(observations)
-        return bnn.kl_diag_normal(
-            mean, np.exp(log_sigma), new_mean, np.exp(new_log_sigma)
-        )
+        sigma = np.exp(log_sigma)
+        new_sigma = np.exp(new_log_sigma)
+        return bnn.kl_diag_normal(mean, sigma, new_mean, new_sigma)
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,7 +243,8 @@ def policy_init(
     # The scale of the observations.
     if observation_scale is None:
         observation_scale = onp.ones(observation_size)
-    scale = check_positive("observation_scale", observation_scale, (observation_size,))
+    shape = (observation_size,)
+    scale = check_positive("observation_scale", observation_scale, shape)
 
     # The last layer starts small, so that the policy starts without a preference.
     weights = network_init(sizes, rng)
@@ -480,7 +482,8 @@ def trpo_step(
         return policy
     for fraction in 0.5 ** onp.arange(backtracks):
         theta = policy.theta + fraction * step
-        if surrogate(theta) > surrogate(policy.theta) and mean_kl(theta) <= max_kl:
+        higher = surrogate(theta) > surrogate(policy.theta)
+        if higher and mean_kl(theta) <= max_kl:
             return replace(policy, theta=theta)
     return policy
 
@@ -650,14 +653,19 @@ def step_env(
     env: Env[Any, Any], action: Any, step: int
 ) -> tuple[Array, float, bool, bool]:
     """The observation after an action, its reward, terminated and truncated."""
+    # Five values.
     result = env.step(action)
-    if not (isinstance(result, tuple) and len(result) == 5):
+    several = isinstance(result, tuple)
+    if not several or len(result) != 5:
         wanted = "observation, reward, terminated, truncated and a dict"
-        got = f"{len(result)} values" if isinstance(result, tuple) else repr(result)
+        got = f"{len(result)} values" if several else repr(result)
         raise ValueError(f"step must return {wanted}, got {got}")
+
+    # Each of its kind.
     observation, reward, terminated, truncated, _ = result
+    space = env.observation_space
     return (
-        check_observation(observation, env.observation_space, step),
+        check_observation(observation, space, step),
         check_single(checked(reward, "reward", step), "reward", step),
         check_end_flag(terminated, "terminated", step),
         check_end_flag(truncated, "truncated", step),
@@ -701,7 +709,8 @@ def improve(
     rewards = check_array("rewards", rewards, batch.rewards.shape)
     gamma = settings.gamma
     values = value(batch.observations)
-    path = (values, value(batch.next_observations), batch.terminated, batch.truncated)
+    next_values = value(batch.next_observations)
+    path = (values, next_values, batch.terminated, batch.truncated)
 
     # Train the policy.
     advantages = gae_advantages(rewards, *path, gamma=gamma, lam=settings.lam)
@@ -733,7 +742,8 @@ def check_each(name: str, values: Any, size: int) -> Array:
 def check_network(state: Any, num_more: int = 0) -> tuple[int, ...]:
     """Convert layer_sizes and theta, which holds the weights and num_more numbers."""
     sizes = bnn.check_sizes(state.layer_sizes)
-    theta = check_array("theta", state.theta, (bnn.num_weights(sizes) + num_more,))
+    size = bnn.num_weights(sizes) + num_more
+    theta = check_array("theta", state.theta, (size,))
     set_fields(state, layer_sizes=sizes, theta=theta)
     return sizes
 
@@ -840,21 +850,23 @@ def check_env(env: Env[Any, Any]) -> None:
     # ClipAction would hide from the model what the environment does.
     inner: Any = env.unwrapped.action_space
     outer: Any = env.action_space
-    if isinstance(inner, Box) and isinstance(outer, Box) and inner.shape == outer.shape:
-        lost = inner.bounded_below & ~outer.bounded_below
-        lost |= inner.bounded_above & ~outer.bounded_above
-        if lost.any():
+    boxes = isinstance(inner, Box) and isinstance(outer, Box)
+    if boxes and inner.shape == outer.shape:
+        below = inner.bounded_below & ~outer.bounded_below
+        above = inner.bounded_above & ~outer.bounded_above
+        if (below | above).any():
             advice = "leave out ClipAction, because actions are clipped here"
-            raise ValueError(
-                f"action_space must be as bounded as {inner}, got {outer}: {advice}"
-            )
+            wanted = f"action_space must be as bounded as {inner}"
+            raise ValueError(f"{wanted}, got {outer}: {advice}")
 
     # Gym's old interface took no seed.
     parameters = signature(env.unwrapped.reset).parameters
     kinds = {each.kind for each in parameters.values()}
-    if "seed" not in parameters and Parameter.VAR_KEYWORD not in kinds:
+    takes_any = Parameter.VAR_KEYWORD in kinds
+    if not takes_any and "seed" not in parameters:
         given = ", ".join(parameters)
-        raise ValueError(f"reset of env must take a seed, got reset({given})")
+        got = f"reset({given})"
+        raise ValueError(f"reset of env must take a seed, got {got}")
 
 
 def checked(values: Any, name: str, step: int) -> Array:
@@ -880,7 +892,8 @@ def check_end_flag(flag: Any, name: str, step: int) -> bool:
     if isinstance(flag, bool):
         return flag
     array = bnn.any_array(flag)
-    if array.size != 1 or array.dtype.kind not in "biu" or array.item() not in (0, 1):
+    whole = array.size == 1 and array.dtype.kind in "biu"
+    if not whole or array.item() not in (0, 1):
         place = f"{name} at step {step}"
         raise ValueError(f"{place} must be true or false, got {flag!r}")
     return bool(array.item())

@@ -432,7 +432,8 @@ def gradient_at(
 ) -> tuple[Array, Array]:
     """∂/∂μ and ∂/∂ρ of a function of q, each (D,); raises ValueError unless finite."""
     check_posterior("q", q)
-    grad_mu, grad_rho = grad(lambda phi: objective(DiagNormal(*phi)))((q.mu, q.rho))
+    slope = grad(lambda phi: objective(DiagNormal(*phi)))
+    grad_mu, grad_rho = slope((q.mu, q.rho))
     check_finite("grad_mu", grad_mu)
     check_finite("grad_rho", grad_rho)
     return grad_mu, grad_rho
@@ -573,7 +574,9 @@ def predict(
     outputs = mlp(sample_weights(q, eps), inputs, layer_sizes)  # (S, N, O)
     mean = np.mean(outputs, axis=0)  # (N, O)
     width = onp.hypot(np.std(outputs, axis=0), sigma)  # (N, O)
-    return check_finite("mean", mean), check_finite("standard deviation", width)
+    check_finite("mean", mean)
+    check_finite("standard deviation", width)
+    return mean, width
 
 
 def predictive_log_density(

@@ -12,8 +12,9 @@ settings.register_profile(
 )
 settings.load_profile("reproducible")
 
-# A shell that starts the tests in the background ignores Ctrl-C for them and for what they start.
+# A shell that starts the tests in the background ignores Ctrl-C for them and for what they start; nohup ignores SIGHUP.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,6 @@ import functools
 import glob
 import hashlib
 import json
-import math
 import os
 import sys
 import time
@@ -324,8 +323,8 @@ def restored(
         theta=arrays["value"],
         observation_center=arrays["value_observation_center"],
         observation_scale=arrays["value_observation_scale"],
-        center=finite(state["value"]["center"]),
-        scale=finite(state["value"]["scale"]),
+        center=state["value"]["center"],
+        scale=state["value"]["scale"],
     )
     bonus = restored_bonus(begun.bonus, state, arrays)
 
@@ -434,13 +433,6 @@ def check_keys(name: str, values: dict[str, Any], wanted: Iterable[str]) -> None
     if differ := sorted({*values} ^ {*wanted}):
         verb = "has an unknown" if differ[0] in values else "lacks"
         raise ValueError(f"{name} {verb} {differ[0]!r}")
-
-
-def finite(number: Any) -> float:
-    """The number itself. Raises TypeError or ValueError if it is none, or not finite."""
-    if not math.isfinite(number):
-        raise ValueError(f"numbers must be finite, got {number}")
-    return number
 
 
 def check_kept_rows(path: Path, job: Job, arrays: Mapping[str, Array]) -> None:

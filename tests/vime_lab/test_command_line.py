@@ -288,3 +288,18 @@ def test_a_file_in_place_of_a_module_ends_with_what_was_meant(
         module = meant.removeprefix("did you mean ").removesuffix("?")
         line = usage_error(capsys, [command, module, "--only", "softplus"])
         assert "No module named" in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_the_command_with_one_line(number, monkeypatch, capsys):
+    """Also in a caller's process, whose handlers are the same afterwards."""
+
+    def stopped(arguments):
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+
+    before = signal.getsignal(number)
+    monkeypatch.setitem(command_line.COMMANDS, "figure", stopped)
+    assert command_line.main(["figure"]) == 130
+    assert capsys.readouterr().err == "\nvime-ref: interrupted\n"
+    assert signal.getsignal(number) == before
