@@ -718,11 +718,12 @@ def check_not_negative(name: str, value: Any) -> float:
 
 def check_count(name: str, value: Any, minimum: int = 1) -> int:
     """The value as a Python int of at least `minimum`."""
+    flag = isinstance(value, bool | onp.bool_)
     try:
-        whole = index(value)
+        whole = minimum - 1 if flag else index(value)
     except TypeError:
         whole = minimum - 1
-    if whole < minimum or isinstance(value, bool):
+    if whole < minimum:
         wanted = f"a whole number >= {minimum}"
         raise ValueError(f"{name} must be {wanted}, got {value!r}")
     return whole
