@@ -770,7 +770,8 @@ def check_gaussian(policy: GaussianPolicy) -> None:
 
     # σ and 1/σ must be normal numbers.
     log_std = bnn.value_of(policy.theta)[-num_actions:]
-    if onp.max(onp.abs(log_std)) > MAX_LOG_STD:
+    log_sigma = log_std + onp.log(scale)
+    if onp.max(onp.abs(log_sigma)) > MAX_LOG_STD:
         limits = f"from -{MAX_LOG_STD:g} to {MAX_LOG_STD:g}"
         raise ValueError(f"log_std in theta must be {limits}, got {log_std}")
 

@@ -381,13 +381,13 @@ def elbo_local(
 
 
 def lower_bound(
-    q: DiagNormal, prior: DiagNormal, log_p: Array, num_data: Sigma
+    q: DiagNormal, prior: DiagNormal, log_p: Array, num_data: float
 ) -> Array:
     """The bound from the log likelihoods (S, B) of a minibatch.
 
     Derivation: docs/derivations.md, 2.
     """
-    num_data = check_positive("num_data", num_data, ())
+    num_data = float(check_positive("num_data", num_data, ()))
     check_prior(prior, q)
     row_means = np.mean(log_p, axis=0)  # (B,)
     evidence = num_data / len(row_means) * np.sum(row_means)

@@ -345,7 +345,9 @@ def normalize_gains(
     """
     gains = check_array("gains", gains, (None,))
     history = check_array("history", history, (None,)).tolist()
-    check_gains(gains, history)
+    check_count("number of gains", len(gains))
+    check_gains("gains", gains)
+    check_gains("history", history)
     window = check_count("window", window)
     bnn.check_choice("statistic", statistic, ("median", "mean"))
     bnn.check_flag("include_current", include_current)
@@ -406,15 +408,16 @@ def model_actions(actions: Array, action_space: Space[Any]) -> Array:
     A Box takes them clipped to its bounds, and in its dtype: a Box of integers rounds.
     """
     # One column per discrete action.
-    space = action_space
-    if isinstance(space, Discrete):
+    if isinstance(action_space, Discrete):
+        num_actions = int(action_space.n)
         check_array("actions", actions, (None,))
-        indices = check_indices("actions", actions, int(space.n))
-        one_hot = np.zeros((len(indices), int(space.n)))  # (N, A)
+        indices = check_indices("actions", actions, num_actions)
+        one_hot = np.zeros((len(indices), num_actions))  # (N, A)
         one_hot[np.arange(len(indices)), indices] = 1.0
         return one_hot
 
     # What the Box holds.
+    space = action_space
     if isinstance(space, Box) and len(space.shape) == 1:
         actions = check_array("actions", actions, (None, *space.shape))
         clipped = np.clip(actions, space.low, space.high)
@@ -711,12 +714,10 @@ def check_transition(inputs: Array) -> None:
         raise ValueError(f"inputs must be one transition, got {rows} rows")
 
 
-def check_gains(gains: Array, history: Sequence[float]) -> None:
-    check_count("number of gains", len(gains))
-    for name, values in (("gains", gains), ("history", history)):
-        least = np.min(values, initial=0.0)
-        if least < 0:
-            raise ValueError(f"{name} must be >= 0, got min {least}")
+def check_gains(name: str, values: Array | Sequence[float]) -> None:
+    least = np.min(values, initial=0.0)
+    if least < 0:
+        raise ValueError(f"{name} must be >= 0, got min {least}")
 
 
 def check_indices(name: str, indices: Array, count: int) -> NDArray[np.int64]:

@@ -330,7 +330,7 @@ def restored(
 
     # rows and visited states
     history = tuple(check_array("history", state["history"], (None,)).tolist())
-    check_gains(np.ones(1), history)
+    check_gains("history", history)
     rows = restored_rows(job, arrays)
     visits = arrays["visits"]
     return Progress(policy, value, bonus, history, begun.streams, rows, visits)

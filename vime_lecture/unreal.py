@@ -22,7 +22,7 @@ import numpy as onp  # plain NumPy, for values without gradients
 from autograd.scipy.special import expit
 from numpy.typing import ArrayLike, NDArray
 
-from agents_ref import check_fraction, log_softmax
+from agents_ref import check_fraction, check_uniform, log_softmax
 from bnn_ref import (
     Array,
     check_array,
@@ -459,10 +459,7 @@ def flags_over(name: str, flags: ArrayLike, shape: tuple[int, ...]) -> Flags:
 def check_noise(name: str, noise: ArrayLike, shape: tuple[int | None, ...]) -> Array:
     """The noise as an array of this shape. Raises ValueError unless it lies in [0, 1)."""
     array = check_array(name, noise, shape)
-    if onp.any((array < 0) | (array >= 1)):
-        raise ValueError(
-            f"{name} must be in [0, 1), got {onp.min(array)} to {onp.max(array)}"
-        )
+    check_uniform(name, array)
     return array
 
 
