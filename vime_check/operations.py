@@ -1,8 +1,11 @@
 """Operations for cross-checking, and the registration of their parts.
 
 An operation is a function with keyword inputs; other implementations offer it under the same name. Each operation is
-defined in one module of `vime_check.cases`: the function, its 50-digit form, its known mistakes (functions of the same
-inputs with a wrong output), its cases, and how to draw inputs.
+defined in one module of `vime_check.cases`: the function, its 50-digit form, its known mistakes, its cases, and how to
+draw inputs.
+
+A mistake is a switch. It is registered at the place where code makes it: an operation, or a part that operations share.
+An operation with a formula inherits the mistakes of the parts in it, and any mistakes can be switched on together.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -67,7 +70,6 @@ class Operation(NamedTuple):
     family: str
     error: Error
     function: Function
-    mistakes: dict[str, tuple[Function, ...]]  # by name, which may have variants
     cases: Callable[[], Iterator[Case]]
     # The largest errors of correct implementations, in float64 and in float32.
     measured: tuple[float, float] = (0.0, 0.0)
@@ -84,8 +86,37 @@ class Operation(NamedTuple):
         """The names of the operation's inputs."""
         return list(inspect.signature(self.function).parameters)
 
+    @property
+    def mistakes(self) -> dict[str, tuple[Function, ...]]:
+        """The functions with one mistake each, by its flag; a mistake may have variants."""
+        found: dict[str, tuple[Function, ...]] = {}
+        for switch in switches_of(self.name):
+            function = composed(self.name, (switch,))
+            found[switch.flag] = (*found.get(switch.flag, ()), function)
+        return found
+
 
 OPERATIONS: dict[str, Operation] = {}
+
+
+class Switch(NamedTuple):
+    """A mistake that can be switched on; variants of a flag exclude each other."""
+
+    flag: str
+    variant: str = ""
+
+
+@dataclass
+class Place:
+    """A function that mistakes can change: an operation, or a part of operations."""
+
+    function: Function
+    formula: Function | None = None  # of (part, **inputs); part(name) is a function
+    parts: tuple[str, ...] = ()  # the places in the formula
+    mistakes: dict[Switch, Function] = field(default_factory=dict)
+
+
+PLACES: dict[str, Place] = {}
 
 
 def tolerance(operation: Operation, dtype: str) -> float:
@@ -118,9 +149,10 @@ def register(
     kinds: the kinds of the inputs that are not arrays of numbers; other names are ignored.
     """
     name = function.__name__
-    new = Operation(name, family, error, function, {}, no_cases, measured, floor=floor)
+    new = Operation(name, family, error, function, no_cases, measured, floor=floor)
     own = {key: kind for key, kind in (kinds or {}).items() if key in new.names}
     OPERATIONS[name] = new._replace(kinds=own)
+    PLACES[name] = Place(function)
 
 
 def no_cases() -> Iterator[Case]:
@@ -139,14 +171,38 @@ def operation(
     return decorate
 
 
-def mistake(flag: str, *names: str) -> Callable[[Function], Function]:
-    """Register wrong(right, given) as a mistake of these operations; right is the reference's function."""
+def part(function: Function) -> Function:
+    """Register a part of operations, which is no operation itself."""
+    PLACES[function.__name__] = Place(function)
+    return function
+
+
+def formula(*names: str, parts: Sequence[str]) -> Callable[[Function], Function]:
+    """Register f(part, **inputs) as the formula of these places, made of these parts."""
+
+    def decorate(function: Function) -> Function:
+        for name in names:
+            PLACES[name].formula = function
+            PLACES[name].parts = tuple(parts)
+        return function
+
+    return decorate
+
+
+def mistake(
+    flag: str, *names: str, variant: str = ""
+) -> Callable[[Function], Function]:
+    """Register wrong(right, given) as a mistake at these places; right is the function without it.
+
+    A variant is the same mistake written in another way. Variants of one name at several places are made together.
+    """
 
     def decorate(wrong: Function) -> Function:
         for name in names:
-            mistakes = OPERATIONS[name].mistakes
-            variant = partial(called, wrong, OPERATIONS[name].function)
-            mistakes[flag] = (*mistakes.get(flag, ()), variant)
+            mistakes = PLACES[name].mistakes
+            before = sum(switch.flag == flag for switch in mistakes)
+            label = variant or (str(before) if before else "")
+            mistakes[Switch(flag, label)] = wrong
         return wrong
 
     return decorate
@@ -154,6 +210,39 @@ def mistake(flag: str, *names: str) -> Callable[[Function], Function]:
 
 def called(wrong: Function, right: Function, **given: Any) -> Any:
     return wrong(right, given)
+
+
+# ---------------------------------------------------------------- composing mistakes
+
+
+def switches_of(name: str) -> list[Switch]:
+    """The mistakes that can occur at a place: its own, and those of its parts."""
+    place = PLACES[name]
+    found = dict.fromkeys(place.mistakes)
+    for each in place.parts:
+        found |= dict.fromkeys(switches_of(each))
+    return list(found)
+
+
+def composed(name: str, switches: Sequence[Switch]) -> Function:
+    """The function of a place with these mistakes, made in this order."""
+    place = PLACES[name]
+    function = place.function
+
+    # Mistakes in its parts; those that the place has itself are made there only.
+    below = tuple(each for each in switches if each not in place.mistakes)
+    inherited = {each for one in place.parts for each in switches_of(one)}
+    if inherited & set(below):
+        function = partial(place.formula, partial(composed, switches=below))
+
+    # Its own mistakes.
+    for switch in switches:
+        if switch in place.mistakes:
+            function = partial(called, place.mistakes[switch], function)
+    return function
+
+
+# ---------------------------------------------------------------- registering other parts of an operation
 
 
 def intermediates_of(*names: str) -> Callable[[Function], Function]:
@@ -194,7 +283,7 @@ def cases_of(
 def fitting(name: str, cases: Callable[[], Iterator[Case]]) -> Iterator[Case]:
     """The cases that apply to this operation, with its inputs in its order and its mistakes."""
     names = OPERATIONS[name].names
-    known = (*OPERATIONS[name].mistakes, "InputMutation")
+    known = {*(each.flag for each in switches_of(name)), "InputMutation"}
     for case in cases():
         if case.needs <= set(names):
             inputs = {key: rounded(case.inputs[key], case.dtypes) for key in names}

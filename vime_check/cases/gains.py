@@ -7,11 +7,11 @@ has zeta instead of eps.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import autograd.numpy as anp  # for the wrong lower bounds, whose gradient is taken
+import autograd.numpy as anp  # a mistake in a part may be in a gradient
 import numpy as np
 from autograd import grad
 
@@ -21,6 +21,7 @@ from bnn_ref import Array, DiagNormal, Sigma, Zeta
 from vime_check import exact
 from vime_check.cases.networks import (
     NETWORK,
+    SIGMA_POWERS,
     at_kink,
     draw_model,
     lost_to_fudge,
@@ -28,8 +29,6 @@ from vime_check.cases.networks import (
     model,
     model_settings,
     outputs_of,
-    same_layer_noise,
-    shared_row_noise,
     sizes_of,
     textbook_kl,
 )
@@ -43,11 +42,13 @@ from vime_check.operations import (
     draw_by_names,
     draw_of,
     exact_form,
+    formula,
     good,
     intermediates_of,
     mistake,
     numbers,
     operation,
+    part,
     undecided_for,
     with_nan,
 )
@@ -160,101 +161,113 @@ def parts_of_the_bound(given: Inputs) -> Arrays:
     return {"log_likelihood": log_p, "kl": kl}
 
 
-def wrong_bound(flag: str, *names: str) -> Callable[[Function], Function]:
-    """Register a wrong lower bound of (mu, rho, given) as a mistake in the value, and its gradient in the gradient."""
-
-    def value(bound: Function, right: Function, given: Inputs) -> Array:
-        return bound(given["mu"], given["rho"], given)
-
-    def gradient(bound: Function, right: Function, given: Inputs) -> Arrays:
-        of_phi = grad(lambda phi: bound(*phi, given))
-        return gradients(*of_phi((given["mu"], given["rho"])))
-
-    def decorate(bound: Function) -> Function:
-        for name in names:
-            mistake(flag, name)(partial(gradient if "grad" in name else value, bound))
-        return bound
-
-    return decorate
-
-
 BOUNDS = "elbo", "elbo_grad", "elbo_local", "elbo_grad_local"
 
 
-def evidence_and_kl(mu: Array, rho: Array, given: Inputs) -> tuple[Array, Array]:
-    """Both terms of the correct bound."""
+@part
+def expected_log_likelihood(
+    mu: Array,
+    rho: Array,
+    inputs: Array,
+    targets: Array,
+    layer_sizes: Array,
+    likelihood_sigma: Sigma,
+    **noise: Any,
+) -> Array:
+    """Σ_rows mean_S log p(target | input, θ), ()."""
+    outputs = outputs_of(DiagNormal(mu, rho), inputs, noise, sizes_of(layer_sizes))
+    log_p = bnn.log_likelihood(outputs, targets, likelihood_sigma)  # (S, B)
+    return anp.sum(anp.mean(log_p, axis=0))
+
+
+@formula("expected_log_likelihood", parts=["sampled_outputs", "normal_log_density"])
+def expectation_by_parts(
+    part: Function, targets: Array, likelihood_sigma: Sigma, **network: Any
+) -> Array:
+    outputs = part("sampled_outputs")(**network)  # (S, B, O)
+    log_p = part("normal_log_density")(x=targets, mean=outputs, sigma=likelihood_sigma)
+    return anp.sum(anp.mean(log_p, axis=0))
+
+
+@part
+def kl_to_prior(
+    mu: Array, rho: Array, prior_mu: Array, prior_rho: Array, **noise: Any
+) -> Array:
     q = DiagNormal(mu, rho)
-    prior = DiagNormal(given["prior_mu"], given["prior_rho"])
-    kl = bnn.kl_diag_normal(q.mu, q.sigma, prior.mu, prior.sigma)
-    settings = elbo_settings(
-        given["layer_sizes"], given["likelihood_sigma"], given["num_data"]
+    prior = DiagNormal(prior_mu, prior_rho)
+    return bnn.kl_diag_normal(q.mu, q.sigma, prior.mu, prior.sigma)
+
+
+@formula("kl_to_prior", parts=["softplus", "kl_diag_normal"])
+def kl_by_parts(
+    part: Function,
+    mu: Array,
+    rho: Array,
+    prior_mu: Array,
+    prior_rho: Array,
+    **noise: Any,
+) -> Array:
+    sigma = part("softplus")(rho=rho)
+    prior_sigma = part("softplus")(rho=prior_rho)
+    return part("kl_diag_normal")(
+        mu_q=mu, sigma_q=sigma, mu_p=prior_mu, sigma_p=prior_sigma
     )
 
-    # The bound for the given noise.
-    data = given["inputs"], given["targets"]
-    bound = (
-        bnn.elbo_local(q, prior, *data, given["zeta"], **settings)
-        if "zeta" in given
-        else bnn.elbo(q, prior, *data, given["eps"], **settings)
-    )
-    return bound + kl, kl
+
+@formula("elbo", "elbo_local", parts=["expected_log_likelihood", "kl_to_prior"])
+def bound_by_parts(
+    part: Function,
+    mu: Array,
+    rho: Array,
+    prior_mu: Array,
+    prior_rho: Array,
+    num_data: float,
+    **data: Any,
+) -> Array:
+    evidence = part("expected_log_likelihood")(mu=mu, rho=rho, **data)
+    noise = {name: data[name] for name in ("eps", "zeta") if name in data}
+    prior = {"prior_mu": prior_mu, "prior_rho": prior_rho}
+    kl = part("kl_to_prior")(mu=mu, rho=rho, **prior, **noise)
+    return num_data / len(data["inputs"]) * evidence - kl
 
 
-@mistake("NoKLScale", *BOUNDS)
+def gradient_of_bound(name: str) -> Function:
+    """The formula of the gradient of a bound."""
+
+    def by_parts(part: Function, mu: Array, rho: Array, **given: Any) -> Arrays:
+        bound = part(name)
+        of_phi = grad(lambda phi: bound(mu=phi[0], rho=phi[1], **given))
+        return gradients(*of_phi((mu, rho)))
+
+    return by_parts
+
+
+for name in ("", "_local"):
+    bound = f"elbo{name}"
+    formula(f"elbo_grad{name}", parts=[bound])(gradient_of_bound(bound))
+
+
+@mistake("NoKLScale", "elbo", "elbo_local")
 def bound_of_summed_rows(right: Function, given: Inputs) -> Any:
     return right(**given | {"num_data": float(len(given["inputs"]))})
 
 
-@mistake("PerBatchKL", *BOUNDS)
+@mistake("PerBatchKL", "elbo", "elbo_local")
 def bound_of_averaged_rows(right: Function, given: Inputs) -> Any:
     return right(**given | {"num_data": 1.0})
 
 
-@wrong_bound("KLMean", *BOUNDS)
-def bound_with_mean_kl(mu: Array, rho: Array, given: Inputs) -> Array:
-    evidence, kl = evidence_and_kl(mu, rho, given)
-    return evidence - kl / len(given["mu"])
-
-
-@wrong_bound("PriorFloor", "elbo", "elbo_grad")
-def bound_with_floored_prior(mu: Array, rho: Array, given: Inputs) -> Array:
+@mistake("PriorFloor", "kl_to_prior")
+def kl_with_floored_prior(right: Function, given: Inputs) -> Array:
     """The KL is sampled with eps: mean_S Σ_i log q(θ_i) − log(p(θ_i) + 1e-6)."""
-    q = DiagNormal(mu, rho)
+    if "eps" not in given:
+        return right(**given)
+    q = DiagNormal(given["mu"], given["rho"])
     prior = DiagNormal(given["prior_mu"], given["prior_rho"])
     theta = bnn.sample_weights(q, given["eps"])
     density = anp.exp(bnn.normal_log_density(theta, prior.mu, prior.sigma))
     excess = bnn.normal_log_density(theta, q.mu, q.sigma) - anp.log(density + 1e-6)
-    return evidence_and_kl(mu, rho, given)[0] - anp.sum(anp.mean(excess, axis=0))
-
-
-@wrong_bound("AveragedPrediction", *BOUNDS)
-def bound_of_averaged_prediction(mu: Array, rho: Array, given: Inputs) -> Array:
-    q = DiagNormal(mu, rho)
-    rows = given["inputs"]
-    outputs = outputs_of(q, rows, given, sizes_of(given["layer_sizes"]))
-    average = anp.mean(outputs, axis=0)[None]  # (1, B, O)
-    log_p = bnn.log_likelihood(average, given["targets"], given["likelihood_sigma"])
-    evidence = given["num_data"] / len(rows) * anp.sum(log_p)
-    return evidence - evidence_and_kl(mu, rho, given)[1]
-
-
-@wrong_bound("UnnormalisedLogDensity", *BOUNDS)
-def bound_without_half(mu: Array, rho: Array, given: Inputs) -> Array:
-    """A σ smaller by √2 doubles the square and adds ½ log 2 per target, which is subtracted again."""
-    sharper = given | {"likelihood_sigma": given["likelihood_sigma"] / math.sqrt(2.0)}
-    evidence, kl = evidence_and_kl(mu, rho, sharper)
-    return (
-        evidence
-        - 0.5 * math.log(2.0) * given["num_data"] * given["targets"].shape[1]
-        - kl
-    )
-
-
-@wrong_bound("UnnormalisedLogDensity", "elbo", "elbo_local")
-def bound_without_log_sigma(mu: Array, rho: Array, given: Inputs) -> Array:
-    evidence, kl = evidence_and_kl(mu, rho, given)
-    logs = np.log(given["likelihood_sigma"] * np.ones(given["targets"].shape[1]))
-    return evidence + given["num_data"] * np.sum(logs) - kl
+    return anp.sum(anp.mean(excess, axis=0))
 
 
 # fmt: off
@@ -360,7 +373,7 @@ def fudged_gain(right: Function, given: Inputs) -> Array:
     return right(**given) - lost_to_fudge(**sigmas_of(given))
 
 
-@mistake("FudgedDenominator", "information_gain")
+@mistake("FudgedDenominator", "information_gain", variant="log")
 def gain_with_fudged_log(right: Function, given: Inputs) -> Array:
     return right(**given) - lost_to_fudged_log(**sigmas_of(given))
 
@@ -372,7 +385,10 @@ def naive_gain(right: Function, given: Inputs) -> Array:
 
 @mistake("SwappedKL", "information_gain")
 def swapped_gain(right: Function, given: Inputs) -> float:
-    return right(given["mu_old"], given["rho_old"], given["mu_new"], given["rho_new"])
+    exchanged = {"new": "old", "old": "new"}
+    return right(
+        **{name[:-3] + exchanged[name[-3:]]: each for name, each in given.items()}
+    )
 
 
 @mistake("DroppedConstant", "information_gain")
@@ -385,14 +401,36 @@ def mean_gain(right: Function, given: Inputs) -> float:
     return right(**given) / len(given["mu_new"])
 
 
-@mistake("VarianceAsSigma", "information_gain")
-def gain_with_variances(right: Function, given: Inputs) -> Array:
-    return bnn.kl_diag_normal(
-        **{
-            name: np.sqrt(x) if "sigma" in name else x
-            for name, x in sigmas_of(given).items()
+def gain_with(names: tuple[str, ...], power: float) -> Function:
+    """The mistake of giving the KL this power of these standard deviations."""
+
+    def wrong(right: Function, given: Inputs) -> Array:
+        changed = {
+            name.replace("sigma_q", "rho_new").replace("sigma_p", "rho_old"): each
+            for name, each in sigmas_of(given).items()
+            if name in names
         }
+        rho = {
+            name: bnn.softplus_inverse(each**power) for name, each in changed.items()
+        }
+        return right(**given | rho)
+
+    return wrong
+
+
+for label, (names, power) in SIGMA_POWERS.items():
+    mistake("VarianceAsSigma", "information_gain", variant=label)(
+        gain_with(names, power)
     )
+
+
+@formula("information_gain", parts=["softplus"])
+def gain_by_parts(
+    part: Function, mu_new: Array, rho_new: Array, mu_old: Array, rho_old: Array
+) -> Array:
+    sigma_new = part("softplus")(rho=rho_new)
+    sigma_old = part("softplus")(rho=rho_old)
+    return bnn.kl_diag_normal(mu_new, sigma_new, mu_old, sigma_old)
 
 
 GAINS = "information_gains", "information_gains_local"
@@ -425,24 +463,89 @@ def gradients_of_the_loss(given: Inputs) -> Arrays:
     return gradients(*map(np.array, zip(*each, strict=True)))  # (N, D) each
 
 
-@mistake("MissingHalf", *GAINS)
-def gains_without_half(right: Function, given: Inputs) -> Array:
-    return right(**given) * (2.0 if given["method"] == "taylor" else 1.0)
+@part
+def transition_loss(
+    mu: Array, rho: Array, mu_old: Array, rho_old: Array, **data: Any
+) -> Array:
+    """ℓ(φ) = KL[q(φ)‖q(φ_t)] − E_q log p(s′ | s, a; θ)."""
+    kl = kl_to_prior(mu, rho, mu_old, rho_old)
+    return kl - expected_log_likelihood(mu, rho, **data)
 
 
-@mistake("SwappedKL", *GAINS)
-def swapped_gains(right: Function, given: Inputs) -> Array:
-    """KL[old‖new] of each row's step; the Taylor form is the same in both directions."""
-    if given["method"] == "taylor":
-        return right(**given)
-    q = DiagNormal(given["mu"], given["rho"])
-    step = vime.posterior_step_local if "zeta" in given else vime.posterior_step
-    settings = model_of(given)
-    steps = [
-        step(q, *data, step_size=given["step_size"], **settings)
-        for data in transitions_of(given)
-    ]
-    return np.array([vime.information_gain(q, q_new) for q_new in steps])
+@formula("transition_loss", parts=["kl_to_prior", "expected_log_likelihood"])
+def loss_by_parts(
+    part: Function,
+    mu: Array,
+    rho: Array,
+    mu_old: Array,
+    rho_old: Array,
+    **data: Any,
+) -> Array:
+    kl = part("kl_to_prior")(mu=mu, rho=rho, prior_mu=mu_old, prior_rho=rho_old)
+    return kl - part("expected_log_likelihood")(mu=mu, rho=rho, **data)
+
+
+@mistake("UndetachedOld", "transition_loss")
+def loss_with_aliased_old(right: Function, given: Inputs) -> Array:
+    """The old parameters move with the new ones, so that the KL has no gradient."""
+    return right(**given | {"mu_old": given["mu"], "rho_old": given["rho"]})
+
+
+def data_of(given: Inputs) -> Iterator[Inputs]:
+    """Each row's data, noise and settings."""
+    model = {name: given[name] for name in ("layer_sizes", "likelihood_sigma")}
+    noise_name = "zeta" if "zeta" in given else "eps"
+    for inputs, targets, noise in transitions_of(given):
+        yield {"inputs": inputs, "targets": targets, noise_name: noise, **model}
+
+
+def gradient_by_parts(
+    part: Function, phi: tuple[Array, Array], old: tuple[Array, Array], data: Inputs
+) -> tuple[Array, Array]:
+    """∇ℓ at φ = (mu, rho), with the posterior before at `old`."""
+    loss = part("transition_loss")
+    before = {"mu_old": old[0], "rho_old": old[1]}
+    of_phi = grad(lambda each: loss(mu=each[0], rho=each[1], **before, **data))
+    gradient: tuple[Array, Array] = of_phi(phi)
+    return gradient
+
+
+def moves_by_parts(part: Function, given: Inputs, data: Inputs) -> Inputs:
+    """The step −λ H⁻¹∇ℓ."""
+    phi = given["mu"], given["rho"]
+    grad_mu, grad_rho = gradient_by_parts(part, phi, phi, data)
+    h = part("kl_hessian_diag")(mu=phi[0], rho=phi[1])
+    step_size = given["step_size"]
+    return {
+        "delta_mu": -step_size * grad_mu / h["h_mu"],
+        "delta_rho": -step_size * grad_rho / h["h_rho"],
+    }
+
+
+STEP_PARTS = "transition_loss", "kl_hessian_diag"
+
+
+@formula(*GAINS, parts=[*STEP_PARTS, "kl_taylor", "information_gain"])
+def gains_by_parts(part: Function, **given: Any) -> Array:
+    old = {"mu": given["mu"], "rho": given["rho"]}
+    gains = []
+    for data in data_of(given):
+        moves = moves_by_parts(part, given, data)
+        if given["method"] == "taylor":
+            gains.append(part("kl_taylor")(**old, **moves))
+        else:
+            new = {
+                "mu_new": old["mu"] + moves["delta_mu"],
+                "rho_new": old["rho"] + moves["delta_rho"],
+            }
+            before = {"mu_old": old["mu"], "rho_old": old["rho"]}
+            gains.append(part("information_gain")(**new, **before))
+    return np.array(gains)  # (N,)
+
+
+@mistake("ClippedGain", *GAINS)
+def clipped_gains(right: Function, given: Inputs) -> Array:
+    return np.minimum(right(**given), 1000.0)
 
 
 @mistake("SquaredBeforeMean", *GAINS)
@@ -622,31 +725,49 @@ def posterior_updates(
     return parameters([update(q, inputs[row], targets[row], eps) for row in rows])
 
 
+@formula("posterior_step", "posterior_step_local", parts=STEP_PARTS)
+def step_by_parts(part: Function, **given: Any) -> Arrays:
+    (data,) = data_of(given)
+    moves = moves_by_parts(part, given, data)
+    return {
+        "mu": given["mu"] + moves["delta_mu"],
+        "rho": given["rho"] + moves["delta_rho"],
+    }
+
+
+@part
+def velocity(before: Array, gradient: Array) -> Array:
+    """What a gradient step subtracts: the gradient, whatever was subtracted before."""
+    return gradient
+
+
+@mistake("LeakyOptimiser", "velocity")
+def momentum(right: Function, given: Inputs) -> Array:
+    return 0.9 * given["before"] + right(**given)
+
+
+@formula("posterior_updates", parts=["transition_loss", "velocity"])
+def updates_by_parts(part: Function, **given: Any) -> Arrays:
+    old = given["mu"], given["rho"]
+    subtracted = np.zeros((2, len(old[0])))
+    posteriors = []
+    for data in data_of(given):
+        phi = np.array(old)  # (2, D)
+        for _ in range(given["num_steps"]):
+            gradient = gradient_by_parts(part, (phi[0], phi[1]), old, data)
+            subtracted = part("velocity")(
+                before=subtracted, gradient=np.array(gradient)
+            )
+            phi = phi - given["learning_rate"] * subtracted
+        posteriors.append(DiagNormal(*phi))
+    return parameters(posteriors)
+
+
 def parameters(posteriors: list[DiagNormal]) -> Arrays:
     return {
         "mu": np.array([q.mu for q in posteriors]),
         "rho": np.array([q.rho for q in posteriors]),
     }
-
-
-@mistake("LeakyOptimiser", "posterior_updates")
-def leaky_updates(right: Function, given: Inputs) -> Arrays:
-    """Momentum 0.9 whose velocity is never reset: v ← 0.9v + ∇ℓ, φ ← φ − αv."""
-    q = DiagNormal(given["mu"], given["rho"])
-    settings = model_of(given)
-    velocity = np.zeros((2, len(q.mu)))
-
-    # Each row starts at q, but with the last velocity.
-    posteriors = []
-    for data in transitions_of(given):
-        q_new = q
-        for _ in range(given["num_steps"]):
-            gradient = vime.transition_loss_grad(q_new, q, *data, **settings)
-            velocity = 0.9 * velocity + np.array(gradient)  # (2, D)
-            phi = np.array([q_new.mu, q_new.rho])  # (2, D)
-            q_new = DiagNormal(*(phi - given["learning_rate"] * velocity))
-        posteriors.append(q_new)
-    return parameters(posteriors)
 
 
 intermediates_of("posterior_step", "posterior_step_local")(gradients_of_the_loss)
@@ -687,34 +808,6 @@ def posterior_updates_cases() -> Iterator[Case]:
 draw_by_names(draw_model, "posterior_step", "posterior_step_local", rows=1)
 draw_by_names(draw_model, "posterior_updates")
 undecided_for("posterior_step", "posterior_step_local", "posterior_updates")(at_kink)
-
-
-# ---------------------------------------------------------------- mistakes that families share
-
-mistake("SharedRowNoise", "elbo_local", "elbo_grad_local", "information_gains_local")(
-    shared_row_noise
-)
-
-mistake(
-    "SameLayerNoise",
-    "elbo_local",
-    "elbo_grad_local",
-    "posterior_step_local",
-    "information_gains_local",
-)(same_layer_noise)
-
-
-@mistake(
-    "UnnormalisedLogDensity",
-    "posterior_step",
-    "posterior_step_local",
-    "posterior_updates",
-    *GAINS,
-)
-def likelihood_gradient_without_half(right: Function, given: Inputs) -> Any:
-    """Without the ½ of the square the likelihood's gradient is doubled, as by a σ smaller by √2."""
-    sharper = given["likelihood_sigma"] / math.sqrt(2.0)
-    return right(**given | {"likelihood_sigma": sharper})
 
 
 if __name__ == "__main__":

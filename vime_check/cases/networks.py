@@ -9,7 +9,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import autograd.numpy as anp  # a mistake in a part may be in a gradient
 import numpy as np
+from scipy.special import expit, logsumexp
 
 import bnn_ref as bnn
 import vime_ref as vime
@@ -25,10 +27,12 @@ from vime_check.operations import (
     draw_by_names,
     draw_of,
     exact_form,
+    formula,
     good,
     mistake,
     numbers,
     operation,
+    part,
     register,
     undecided_for,
     with_nan,
@@ -161,7 +165,27 @@ def exact_softplus_inverse(sigma: Any) -> Any:
 
 @mistake("SoftplusOverflow", "softplus")
 def overflowing_softplus(right: Function, given: Inputs) -> Array:
-    return np.log(1.0 + np.exp(given["rho"]))
+    return anp.log(1.0 + anp.exp(given["rho"]))
+
+
+@mistake("SoftplusThreshold", "softplus")
+def softplus_above_20(right: Function, given: Inputs) -> Array:
+    return anp.where(given["rho"] > 20.0, given["rho"], right(**given))
+
+
+def floored_sigma(epsilon: float) -> Function:
+    """The mistake σ + ε."""
+
+    def floored(right: Function, given: Inputs) -> Array:
+        return right(**given) + epsilon
+
+    return floored
+
+
+for exponent in (8, 6, 5):
+    mistake("SigmaFloor", "softplus", variant=str(exponent))(
+        floored_sigma(10.0**-exponent)
+    )
 
 
 @mistake("SoftplusOverflow", "softplus_inverse")
@@ -231,6 +255,12 @@ def kl_hessian_diag(mu: Array, rho: Array) -> Arrays:
     return {"h_mu": h_mu, "h_rho": h_rho}
 
 
+@formula("kl_hessian_diag", parts=["softplus"])
+def hessian_by_parts(part: Function, mu: Array, rho: Array) -> Arrays:
+    sigma = part("softplus")(rho=rho)
+    return {"h_mu": sigma**-2.0, "h_rho": 2.0 * (expit(rho) / sigma) ** 2}
+
+
 @exact_form("kl_hessian_diag")
 def exact_hessian(mu: Any, rho: Any) -> dict[str, Any]:
     sigma = exact.exact_softplus(rho)
@@ -241,6 +271,14 @@ def exact_hessian(mu: Any, rho: Any) -> dict[str, Any]:
 @operation("kl", "elementwise", measured=(2.0e-16, 6.3e-08), floor=0.0)
 def kl_taylor(mu: Array, rho: Array, delta_mu: Array, delta_rho: Array) -> Array:
     return bnn.kl_taylor(DiagNormal(mu, rho), delta_mu, delta_rho)
+
+
+@formula("kl_taylor", parts=["kl_hessian_diag"])
+def taylor_by_parts(
+    part: Function, mu: Array, rho: Array, delta_mu: Array, delta_rho: Array
+) -> Array:
+    h = part("kl_hessian_diag")(mu=mu, rho=rho)
+    return 0.5 * np.sum(h["h_mu"] * delta_mu**2 + h["h_rho"] * delta_rho**2)
 
 
 @exact_form("kl_taylor")
@@ -259,14 +297,16 @@ def lost_to_fudge(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> A
     """The error from + 1e-8 in that denominator, computed alone so that rounding does not hide it."""
     numerator = (mu_q - mu_p) ** 2 + (sigma_q - sigma_p) * (sigma_q + sigma_p)
     denominator = 2 * sigma_p**2
-    return np.sum(numerator * 1e-8 / (denominator * (denominator + 1e-8)), axis=-1)
+    return anp.sum(numerator * 1e-8 / (denominator * (denominator + 1e-8)), axis=-1)
 
 
 def lost_to_fudged_log(
     mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array
 ) -> Array:
     """The error from that denominator and from log((σ_p + 1e-8)/(σ_q + 1e-8)) instead of log(σ_p/σ_q)."""
-    lost_to_log = np.sum(np.log1p(1e-8 / sigma_q) - np.log1p(1e-8 / sigma_p), axis=-1)
+    lost_to_log = anp.sum(
+        anp.log1p(1e-8 / sigma_q) - anp.log1p(1e-8 / sigma_p), axis=-1
+    )
     return lost_to_fudge(mu_q, sigma_q, mu_p, sigma_p) + lost_to_log
 
 
@@ -275,7 +315,7 @@ def fudged_kl(right: Function, given: Inputs) -> Array:
     return right(**given) - lost_to_fudge(**given)
 
 
-@mistake("FudgedDenominator", "kl_diag_normal")
+@mistake("FudgedDenominator", "kl_diag_normal", variant="log")
 def kl_with_fudged_log(right: Function, given: Inputs) -> Array:
     return right(**given) - lost_to_fudged_log(**given)
 
@@ -285,9 +325,14 @@ def naive_kl(right: Function, given: Inputs) -> Array:
     return textbook_kl(**given)
 
 
+KL_INPUTS = "mu_q", "sigma_q", "mu_p", "sigma_p"
+SWAPPED_INPUTS = "mu_p", "sigma_p", "mu_q", "sigma_q"
+
+
 @mistake("SwappedKL", "kl_diag_normal")
 def swapped_kl(right: Function, given: Inputs) -> Array:
-    return right(given["mu_p"], given["sigma_p"], given["mu_q"], given["sigma_q"])
+    exchanged = dict(zip(KL_INPUTS, (given[name] for name in SWAPPED_INPUTS)))
+    return right(**exchanged)
 
 
 @mistake("DroppedConstant", "kl_diag_normal")
@@ -300,29 +345,45 @@ def mean_kl(right: Function, given: Inputs) -> Array:
     return right(**given) / len(given["mu_q"].T)
 
 
-@mistake("VarianceAsSigma", "kl_diag_normal")
-def kl_with_prior_variance(right: Function, given: Inputs) -> Array:
-    return right(**given | {"sigma_p": given["sigma_p"] ** 2})
+def kl_with(names: Iterable[str], power: float) -> Function:
+    """The mistake of giving the KL this power of these standard deviations."""
+
+    def wrong(right: Function, given: Inputs) -> Array:
+        return right(**given | {name: given[name] ** power for name in names})
+
+    return wrong
 
 
-@mistake("VarianceAsSigma", "kl_diag_normal")
-def kl_with_variances(right: Function, given: Inputs) -> Array:
-    return right(
-        **given | {"sigma_q": given["sigma_q"] ** 2, "sigma_p": given["sigma_p"] ** 2}
-    )
+SIGMA_POWERS: dict[str, tuple[tuple[str, ...], float]] = {
+    "prior": (("sigma_p",), 2.0),
+    "both": (("sigma_q", "sigma_p"), 2.0),
+    "prior-root": (("sigma_p",), 0.5),
+    "both-roots": (("sigma_q", "sigma_p"), 0.5),
+}
+for label, (names, power) in SIGMA_POWERS.items():
+    mistake("VarianceAsSigma", "kl_diag_normal", variant=label)(kl_with(names, power))
 
 
-@mistake("VarianceAsSigma", "kl_diag_normal")
-def kl_with_root_of_prior_sigma(right: Function, given: Inputs) -> Array:
-    return right(**given | {"sigma_p": np.sqrt(given["sigma_p"])})
+@mistake("WrongMetric", "kl_hessian_diag", variant="quarter")
+def quarter_of_the_metric(right: Function, given: Inputs) -> Arrays:
+    h = right(**given)
+    return {**h, "h_rho": 0.25 * h["h_rho"]}
 
 
-@mistake("VarianceAsSigma", "kl_diag_normal")
-def kl_with_roots(right: Function, given: Inputs) -> Array:
-    return right(
-        **given
-        | {"sigma_q": np.sqrt(given["sigma_q"]), "sigma_p": np.sqrt(given["sigma_p"])}
-    )
+@mistake("WrongMetric", "kl_hessian_diag", variant="two")
+def metric_without_the_two(right: Function, given: Inputs) -> Arrays:
+    h = right(**given)
+    return {**h, "h_rho": 0.5 * h["h_rho"]}
+
+
+@mistake("SquaredExpOverflow", "kl_hessian_diag")
+def metric_of_squared_exponentials(right: Function, given: Inputs) -> Arrays:
+    """2e^{2ρ}/(1 + e^ρ)²/σ² as it is written."""
+    h = right(**given)
+    rho = given["rho"]
+    with np.errstate(over="ignore", invalid="ignore"):
+        slope = np.exp(2.0 * rho) / (1.0 + np.exp(rho)) ** 2
+    return {**h, "h_rho": 2.0 * slope * h["h_mu"]}
 
 
 @mistake("MissingHalf", "kl_taylor")
@@ -460,11 +521,37 @@ def sample_weights(mu: Array, rho: Array, eps: Array) -> Array:
     return bnn.sample_weights(DiagNormal(mu, rho), eps)
 
 
+@formula("sample_weights", parts=["softplus"])
+def weights_by_parts(part: Function, mu: Array, rho: Array, eps: Array) -> Array:
+    return mu + part("softplus")(rho=rho) * eps
+
+
 @operation("network", "arraywise", measured=(3.3e-16, 2.5e-07), kinds=NETWORK)
 def mlp_local(
     mu: Array, rho: Array, inputs: Array, zeta: Zeta, layer_sizes: Array
 ) -> Array:
     return bnn.mlp_local(DiagNormal(mu, rho), inputs, zeta, sizes_of(layer_sizes))
+
+
+@formula("mlp_local", parts=["softplus"])
+def local_network_by_parts(
+    part: Function, mu: Array, rho: Array, inputs: Array, zeta: Zeta, layer_sizes: Array
+) -> Array:
+    sizes = sizes_of(layer_sizes)
+    means = bnn.unflatten(mu, sizes)
+    variances = bnn.unflatten(part("softplus")(rho=rho) ** 2, sizes)
+    h = inputs
+    for layer, ((m, m_bias), (v, v_bias)) in enumerate(zip(means, variances)):
+        h = anp.maximum(h, 0.0) if layer else h
+        mean = anp.matmul(h, m) + m_bias  # (S, N, O)
+        variance = anp.matmul(h**2, v) + v_bias  # (S, N, O)
+        h = mean + anp.sqrt(variance) * zeta[layer]  # (S, N, O)
+    return h
+
+
+@mistake("OutputReLU", "mlp", "mlp_local")
+def rectified_outputs(right: Function, given: Inputs) -> Array:
+    return anp.maximum(right(**given), 0.0)
 
 
 @mistake("SharedRowNoise", "mlp_local")
@@ -540,6 +627,14 @@ exact_form("normal_log_density")(exact.log_density)
 register("likelihood", "arraywise", bnn.log_likelihood, measured=(3.3e-16, 9.6e-08))
 
 
+@formula("log_likelihood", parts=["normal_log_density"])
+def likelihood_by_parts(
+    part: Function, outputs: Array, targets: Array, likelihood_sigma: Sigma
+) -> Array:
+    log_p = part("normal_log_density")(x=targets, mean=outputs, sigma=likelihood_sigma)
+    return anp.sum(log_p, axis=-1)  # (S, N)
+
+
 @exact_form("log_likelihood")
 def exact_log_likelihood(outputs: Any, targets: Any, likelihood_sigma: Any) -> Any:
     densities = exact.log_density(targets, outputs, likelihood_sigma)
@@ -562,54 +657,69 @@ def predictive_log_density(
     )
 
 
-DENSITIES = {"normal_log_density": "sigma", "log_likelihood": "likelihood_sigma"}
+@part
+def sampled_outputs(
+    mu: Array, rho: Array, inputs: Array, layer_sizes: Array, **noise: Any
+) -> Array:
+    """Outputs (S, N, O) with eps or zeta."""
+    return outputs_of(DiagNormal(mu, rho), inputs, noise, sizes_of(layer_sizes))
 
 
-@mistake("VarianceAsSigma", *DENSITIES)
+@formula("sampled_outputs", parts=["sample_weights", "mlp", "mlp_local"])
+def outputs_by_parts(
+    part: Function,
+    mu: Array,
+    rho: Array,
+    inputs: Array,
+    layer_sizes: Array,
+    **noise: Any,
+) -> Array:
+    if "zeta" in noise:
+        local = {"mu": mu, "rho": rho, "zeta": noise["zeta"]}
+        return part("mlp_local")(**local, inputs=inputs, layer_sizes=layer_sizes)
+    theta = part("sample_weights")(mu=mu, rho=rho, eps=noise["eps"])
+    return part("mlp")(theta=theta, inputs=inputs, layer_sizes=layer_sizes)
+
+
+@formula("predictive_log_density", parts=["sampled_outputs", "log_likelihood"])
+def predictive_by_parts(
+    part: Function, targets: Array, likelihood_sigma: Sigma, **network: Any
+) -> Array:
+    outputs = part("sampled_outputs")(**network)
+    log_p = part("log_likelihood")(
+        outputs=outputs, targets=targets, likelihood_sigma=likelihood_sigma
+    )
+    return logsumexp(log_p, axis=0) - np.log(len(log_p))  # (N,)
+
+
+@mistake("VarianceAsSigma", "normal_log_density", variant="likelihood")
 def squared_sigma(right: Function, given: Inputs) -> Array:
-    return right(
-        **given
-        | {name: np.square(given[name]) for name in DENSITIES.values() if name in given}
-    )
+    return right(**given | {"sigma": np.square(given["sigma"])})
 
 
-@mistake("VarianceAsSigma", *DENSITIES)
+@mistake("VarianceAsSigma", "normal_log_density", variant="likelihood-root")
 def root_of_sigma(right: Function, given: Inputs) -> Array:
-    return right(
-        **given
-        | {name: np.sqrt(given[name]) for name in DENSITIES.values() if name in given}
-    )
+    return right(**given | {"sigma": np.sqrt(given["sigma"])})
 
 
-@mistake("UnnormalisedLogDensity", "normal_log_density")
+@mistake("UnnormalisedLogDensity", "normal_log_density", variant="half")
 def density_without_half(right: Function, given: Inputs) -> Array:
     return right(**given) - 0.5 * ((given["x"] - given["mean"]) / given["sigma"]) ** 2
 
 
-@mistake("UnnormalisedLogDensity", "normal_log_density")
+@mistake("UnnormalisedLogDensity", "normal_log_density", variant="log")
 def density_without_log_sigma(right: Function, given: Inputs) -> Array:
     return right(**given) + np.log(given["sigma"])
 
 
-@mistake("UnnormalisedLogDensity", "log_likelihood")
-def likelihood_without_half(right: Function, given: Inputs) -> Array:
-    moves = (given["targets"] - given["outputs"]) / given["likelihood_sigma"]
-    return right(**given) - 0.5 * np.sum(moves**2, axis=-1)
+@mistake("ExtraConstant", "normal_log_density")
+def density_with_half_too_much(right: Function, given: Inputs) -> Array:
+    return right(**given) - 0.5
 
 
-@mistake("UnnormalisedLogDensity", "log_likelihood", "predictive_log_density")
-def likelihood_without_log_sigma(right: Function, given: Inputs) -> Array:
-    return right(**given) + np.sum(
-        np.log(given["likelihood_sigma"] * np.ones(given["targets"].shape[-1]))
-    )
-
-
-@mistake("AveragedPrediction", "predictive_log_density")
-def density_of_averaged_prediction(right: Function, given: Inputs) -> Array:
-    q = DiagNormal(given["mu"], given["rho"])
-    outputs = outputs_of(q, given["inputs"], given, sizes_of(given["layer_sizes"]))
-    average = outputs.mean(axis=0)[None]  # (1, N, O)
-    return bnn.log_likelihood(average, given["targets"], given["likelihood_sigma"])[0]
+@mistake("AveragedPrediction", "sampled_outputs")
+def averaged_outputs(right: Function, given: Inputs) -> Array:
+    return anp.mean(right(**given), axis=0)[None]  # (1, N, O)
 
 
 # fmt: off
