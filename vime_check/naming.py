@@ -112,13 +112,14 @@ def effective(operation: str, inputs: str) -> list[Any]:
     from vime_check.operations import composed, switches_of
 
     given = decode_inputs(json.loads(inputs), OPERATIONS[operation].kinds, "f64")
-    right = output_of(OPERATIONS[operation].function, given)
+    right = by_name(OPERATIONS[operation].function(**given))
+    kind = OPERATIONS[operation].error
+
     found = []
     for switch in switches_of(operation):
         output = output_of(composed(operation, (switch,)), given)
-        if output is not None and right is not None:
-            if gap(output, right, OPERATIONS[operation].error) > 0.0:
-                found.append(switch)
+        if output is not None and gap(output, right, kind) > 0.0:
+            found.append(switch)
     return found
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vime_check.errors import Error
-from vime_check.wire import DTYPES, Inputs, Kinds
+from vime_check.wire import DTYPES, PROFILES, Inputs, Kinds
 
 # ---------------------------------------------------------------- constants
 
@@ -35,6 +35,7 @@ NEAR_IDENTITY = 1e-12
 # has a relative error of 1e-7 divided by the move, so moves are at least 2^-8 there.
 NEAREST = {"f64": 16, "f32": 4}
 NO_KINDS: Kinds = {}  # every input is an array of numbers
+CONVENTION = "Refused by the reference's own convention"  # begins a case's comment
 
 # ---------------------------------------------------------------- types
 
@@ -53,6 +54,18 @@ class Case(NamedTuple):
     dtypes: tuple[str, ...] = BOTH
     why: str = ""  # empty if the inputs are valid
     needs: frozenset[str] = frozenset()  # inputs without which the case has no meaning
+
+
+class About(NamedTuple):
+    """What an implementer must know about an operation, besides its inputs' usual descriptions.
+
+    `vime_check.specification` writes it into the specification.
+    """
+
+    formula: str = ""  # complete, in plain Unicode, a line for each step
+    outputs: Mapping[str, tuple[str, str]] = {}  # by name: shape and unit
+    rules: tuple[str, ...] = ()  # conventions, a sentence each
+    inputs: Mapping[str, Mapping[str, str]] = {}  # what differs from the usual
 
 
 def no_inputs(draw: Draw) -> Inputs:
@@ -80,6 +93,7 @@ class Operation(NamedTuple):
     exact: Function | None = None  # the same with 50 digits
     draw: Callable[[Draw], Inputs] = no_inputs
     undecided: Callable[[Inputs], bool] = never  # rounding decides the output there
+    about: About = About()
 
     @property
     def names(self) -> list[str]:
@@ -140,6 +154,7 @@ def register(
     measured: tuple[float, float],
     kinds: Kinds | None = None,
     floor: float = 1.0,
+    **about: Any,
 ) -> None:
     """Register a function as the operation of the same name.
 
@@ -147,9 +162,11 @@ def register(
     in examples/, and of the reference compared with 50 digits. If all inputs are whole numbers, the torch adapter
     normally computes in float64; it was measured in float32.
     kinds: the kinds of the inputs that are not arrays of numbers; other names are ignored.
+    about: the fields of `About`.
     """
     name = function.__name__
     new = Operation(name, family, error, function, no_cases, measured, floor=floor)
+    new = new._replace(about=About(**about))
     own = {key: kind for key, kind in (kinds or {}).items() if key in new.names}
     OPERATIONS[name] = new._replace(kinds=own)
     PLACES[name] = Place(function)
@@ -342,8 +359,7 @@ def bad(probe: str, why: str, base: Inputs, **changes: Any) -> Case:
 
 def by_convention(case: Case) -> Case:
     """A case that other implementations may accept for good reasons."""
-    rule = "Refused by the reference's own convention, which is no law"
-    return case._replace(comment=f"{rule}: {case.why}.")
+    return case._replace(comment=f"{CONVENTION}, which is no law: {case.why}.")
 
 
 def arrays(inputs: Inputs) -> Inputs:
@@ -352,6 +368,19 @@ def arrays(inputs: Inputs) -> Inputs:
         name: np.array(value) if isinstance(value, tuple) else value
         for name, value in inputs.items()
     }
+
+
+def profiles_of(inputs: Inputs) -> list[str]:
+    """The common restrictions that these inputs satisfy, of PROFILES."""
+    prior = inputs.get("prior_mu", np.zeros(1)), inputs.get("prior_rho", np.zeros(1))
+    noise = inputs.get("eps", inputs.get("zeta", inputs.get("theta", [()])))
+    satisfied = {
+        "zero-mean-prior": not np.any(prior[0]) and np.ptp(prior[1]) == 0.0,
+        "one-sigma": np.ndim(inputs.get("likelihood_sigma", 1.0)) == 0,
+        "one-hidden-layer": len(inputs.get("layer_sizes", (1, 1, 1))) == 3,
+        "one-sample": len(noise[0] if isinstance(noise, list) else noise) <= 1,
+    }
+    return [name for name in PROFILES if satisfied[name]]
 
 
 def rounded(value: Any, dtypes: Sequence[str]) -> Any:
