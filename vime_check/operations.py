@@ -118,6 +118,7 @@ class Switch(NamedTuple):
 
     flag: str
     variant: str = ""
+    needs: str = ""  # an input without which it can't occur
 
 
 @dataclass
@@ -207,11 +208,12 @@ def formula(*names: str, parts: Sequence[str]) -> Callable[[Function], Function]
 
 
 def mistake(
-    flag: str, *names: str, variant: str = ""
+    flag: str, *names: str, variant: str = "", needs: str = ""
 ) -> Callable[[Function], Function]:
     """Register wrong(right, given) as a mistake at these places; right is the function without it.
 
     A variant is the same mistake written in another way. Variants of one name at several places are made together.
+    needs: an input without which an operation can't have the mistake.
     """
 
     def decorate(wrong: Function) -> Function:
@@ -219,7 +221,7 @@ def mistake(
             mistakes = PLACES[name].mistakes
             before = sum(switch.flag == flag for switch in mistakes)
             label = variant or (str(before) if before else "")
-            mistakes[Switch(flag, label)] = wrong
+            mistakes[Switch(flag, label, needs)] = wrong
         return wrong
 
     return decorate
@@ -238,7 +240,11 @@ def switches_of(name: str) -> list[Switch]:
     found = dict.fromkeys(place.mistakes)
     for each in place.parts:
         found |= dict.fromkeys(switches_of(each))
-    return list(found)
+
+    # Only mistakes in inputs that an operation has.
+    if name not in OPERATIONS:
+        return list(found)
+    return [each for each in found if each.needs in ("", *OPERATIONS[name].names)]
 
 
 def composed(name: str, switches: Sequence[Switch]) -> Function:

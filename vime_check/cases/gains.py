@@ -29,6 +29,7 @@ from vime_check.cases.networks import (
     model,
     model_settings,
     outputs_of,
+    shared_row_noise,
     sizes_of,
     textbook_kl,
 )
@@ -257,11 +258,9 @@ def bound_of_averaged_rows(right: Function, given: Inputs) -> Any:
     return right(**given | {"num_data": 1.0})
 
 
-@mistake("PriorFloor", "kl_to_prior")
+@mistake("PriorFloor", "kl_to_prior", needs="eps")
 def kl_with_floored_prior(right: Function, given: Inputs) -> Array:
     """The KL is sampled with eps: mean_S Σ_i log q(θ_i) − log(p(θ_i) + 1e-6)."""
-    if "eps" not in given:
-        return right(**given)
     q = DiagNormal(given["mu"], given["rho"])
     prior = DiagNormal(given["prior_mu"], given["prior_rho"])
     theta = bnn.sample_weights(q, given["eps"])
@@ -270,24 +269,50 @@ def kl_with_floored_prior(right: Function, given: Inputs) -> Array:
     return anp.sum(anp.mean(excess, axis=0))
 
 
-# fmt: off
-@cases_of(*BOUNDS)
+# A constant in the bound is none in its gradient.
+CONSTANTS = "DroppedConstant", "ExtraConstant"
+
+
+@cases_of("elbo", "elbo_local")
 def bound_cases() -> Iterator[Case]:
-    base = model(2, 3, 1, rows=3, samples=2, seed=1)
+    return cases_of_bound(*CONSTANTS)
+
+
+@cases_of("elbo_grad", "elbo_grad_local")
+def bound_gradient_cases() -> Iterator[Case]:
+    return cases_of_bound()
+
+
+# fmt: off
+def cases_of_bound(*constants: str) -> Iterator[Case]:
+    base = model(2, 3, 1, rows=4, samples=3, seed=1) | {"num_data": 11.0}
     scale = ("NoKLScale", "PerBatchKL")
-    flags = *scale, "KLMean", "AveragedPrediction", "UnnormalisedLogDensity", "SharedRowNoise"
-    yield good("all-data", "One row stands for itself.", "KLMean", "UnnormalisedLogDensity",
+    density = "UnnormalisedLogDensity", "VarianceAsSigma"
+    kl = "KLMean", "SwappedKL", *constants
+    flags = *scale, *kl, *density, "AveragedPrediction", "SharedRowNoise"
+    yield good("all-data", "One row stands for itself.", *kl, "OutputReLU",
                **model(2, 3, 1, rows=1, samples=1, seed=2) | {"num_data": 1.0})
-    yield good("minibatch", "Three rows stand for ten.", *flags, **base)
-    yield good("minibatch-of-50", "Two rows stand for fifty, the original's pseudo-observations.", *flags,
-               "SameLayerNoise", **model(2, 2, 2, rows=2, samples=2, seed=3) | {"num_data": 50.0})
-    wide = model(3, 2, 2, rows=4, samples=3, seed=4) | {"likelihood_sigma": (0.5, 2.0), "num_data": 8.0}
+    yield good("minibatch", "Four rows stand for eleven.", *flags, **base)
+    yield good("minibatch-of-50", "Three rows stand for fifty, the original's pseudo-observations.", *flags,
+               "SameLayerNoise", **model(2, 2, 2, rows=3, samples=5, seed=3) | {"num_data": 50.0})
+    wide = model(3, 2, 2, rows=4, samples=3, seed=4) | {"likelihood_sigma": (0.5, 2.0), "num_data": 9.0}
     yield good("sigma-per-output", "A likelihood sigma for each output.", *flags, "SameLayerNoise", **wide)
-    far = model(1, 1, rows=2, samples=1, seed=5)
+    for seed, sizes, rows in ((6, (2, 4, 1), 3), (8, (1, 3, 2), 5)):
+        plain = model(*sizes, rows=rows, samples=1, seed=seed) | {"num_data": 13.0, "likelihood_sigma": 0.625}
+        weights = len(plain["mu"])
+        plain |= {"prior_mu": np.zeros(weights), "prior_rho": np.full(weights, -0.375)}
+        yield good(f"plain-{rows}-rows", "The prior N(0, s²), one hidden layer, one sample.", *scale, *kl, *density,
+                   "SigmaFloor", "OutputReLU", **plain)
+    far = model(1, 1, rows=2, samples=3, seed=5)
     far |= {"mu": (10.0, -8.0), "prior_mu": (0.0, 0.0), "prior_rho": (-1.0, -1.0), "rho": (-2.0, -2.0)}
     yield good("far-from-the-prior", "The prior pulls a weight at 30 standard deviations.", "PriorFloor", *scale, **far)
     yield good("one-far-weight", "One weight of thirteen is far from the prior.", "PriorFloor", *scale,
                **base | {"mu": np.append(base["mu"][:-1], 12.0)})
+    narrow = base | {"rho": base["rho"] - 9.0, "prior_rho": base["prior_rho"] - 9.5}
+    narrow |= {"prior_mu": base["mu"] - 2.0**-14 * base["prior_mu"]}
+    yield good("narrow", "Standard deviations near 1e-4, in the prior as well.", "FudgedDenominator", **narrow)
+    wide_prior = base | {"prior_rho": np.append(base["prior_rho"][:-2], (12.0, 25.0))}
+    yield good("wide-prior", "The prior hardly pulls two of the weights.", *scale, *kl, **wide_prior)
     yield bad("no-data", "num_data must be > 0", base, num_data=0.0)
     yield bad("rows-differ", "inputs and targets must have as many rows", base, targets=base["targets"][:2])
     yield bad("zero-sigma", "likelihood_sigma must be > 0", base, likelihood_sigma=0.0)
@@ -481,7 +506,9 @@ def loss_by_parts(
     rho_old: Array,
     **data: Any,
 ) -> Array:
-    kl = part("kl_to_prior")(mu=mu, rho=rho, prior_mu=mu_old, prior_rho=rho_old)
+    noise = {name: data[name] for name in ("eps", "zeta") if name in data}
+    old = {"prior_mu": mu_old, "prior_rho": rho_old}
+    kl = part("kl_to_prior")(mu=mu, rho=rho, **old, **noise)
     return kl - part("expected_log_likelihood")(mu=mu, rho=rho, **data)
 
 
@@ -543,6 +570,9 @@ def gains_by_parts(part: Function, **given: Any) -> Array:
     return np.array(gains)  # (N,)
 
 
+mistake("SharedRowNoise", "information_gains_local", needs="zeta")(shared_row_noise)
+
+
 @mistake("ClippedGain", *GAINS)
 def clipped_gains(right: Function, given: Inputs) -> Array:
     return np.minimum(right(**given), 1000.0)
@@ -599,6 +629,11 @@ def information_gain_cases() -> Iterator[Case]:
     for exponent in (20, 22):
         yield good(f"near-identity-in-float64-{exponent}", f"A step of 2^−{exponent}.", "NaiveNearIdentity",
                    dtypes=("f64",), **step(-0.3, 2.0 ** -(exponent + 1), 2.0**-exponent, 4, exponent))
+    yield good("beyond-1000", "A surprise of more than 1000 nats.", *general, **step(-1.0, 24.0, 0.375, 3, 7))
+    yield good("tiny-gain", "About 1e-12 nats.", "SwappedKL", dtypes=("f64",), **step(-0.25, 2.0**-21, 2.0**-20, 5, 8))
+    yield good("above-20", "Two of three weights are wide.", *general,
+               mu_new=(0.5, 3.0, -9.0), rho_new=(-1.0, 13.5, 22.0),
+               mu_old=(0.25, -2.0, 4.0), rho_old=(-0.5, 12.0, 25.0))
     yield good("wide", "A standard deviation of 5000 is doubled.", "SwappedKL",
                mu_new=(0.0,), rho_new=(10000.0,), mu_old=(1.0,), rho_old=(5000.0,))
     base = step(-0.5, 0.5, 0.75, 3, 1)
@@ -629,21 +664,36 @@ def draw_information_gain(draw: Draw) -> Inputs:
 @cases_of(*GAINS)
 def information_gains_cases() -> Iterator[Case]:
     one = model(2, 3, 1, rows=1, samples=1, seed=1)
-    three = model(2, 3, 1, rows=3, samples=2, seed=23)
-    flags = "MissingHalf", "SquaredBeforeMean", "CopiedLastGain", "SharedRowNoise", "UnnormalisedLogDensity"
-    yield good("one-row", "½λ²gᵀH⁻¹g of one transition and one sample.", "MissingHalf", **one)
-    yield good("three-rows", "Each from the same posterior; the gradient is averaged before it is squared.",
-               *flags, **three)
+    three = model(2, 3, 1, rows=4, samples=3, seed=29)
+    single = "MissingHalf", "WrongMetric", "UnnormalisedLogDensity", "VarianceAsSigma"
+    flags = *single, "SquaredBeforeMean", "CopiedLastGain", "SharedRowNoise"
+    yield good("one-row", "½λ²gᵀH⁻¹g of one transition and one sample.", *single, **one)
+    yield good("four-rows", "Each from the same posterior; the gradient is averaged before it is squared.",
+               *flags, "AveragedPrediction", **three)
     yield good("deep", "Two hidden layers as wide as the output.", *flags, "SameLayerNoise",
-               **model(2, 2, 2, 2, rows=2, samples=3, seed=3))
+               **model(2, 2, 2, 2, rows=3, samples=5, seed=3))
     yield good("sigma-per-output", "A likelihood sigma for each output.", *flags,
-               **model(3, 4, 2, rows=2, samples=2, seed=4) | {"likelihood_sigma": (0.5, 2.0)})
+               **model(3, 4, 2, rows=3, samples=3, seed=4) | {"likelihood_sigma": (0.5, 2.0)})
+    for rows, seed in ((3, 12), (5, 14)):
+        yield good(f"one-sample-{rows}-rows", "One sample, one hidden layer.", *single, "CopiedLastGain", "OutputReLU",
+                   "SigmaFloor", "SharedRowNoise", **model(3, 4, 2, rows=rows, samples=1, seed=seed))
+    far = three | {"targets": three["targets"] + 400.0}
+    yield good("beyond-1000", "Targets a hundred times too far.", *single, "ClippedGain",
+               **far | {"step_size": 0.25, "likelihood_sigma": 0.25})
+    yield good("beyond-1000-one-sample", "A target a hundred times too far.", *single, "ClippedGain",
+               **one | {"step_size": 0.5, "likelihood_sigma": 0.125, "targets": ((-500.0,),)})
+    yield good("tiny", "Gains near 1e-12.", *single, **three | {"likelihood_sigma": 12.0, "step_size": 2.0**-14})
     exact = {"method": "exact", "step_size": 0.0625}
-    yield good("exact-one-row", "KL[new‖old] of one posterior step.", "SwappedKL", **one | exact)
-    yield good("exact-three-rows", "One step a row, each from the same posterior.", "SwappedKL", "CopiedLastGain",
+    kl = "SwappedKL", "DroppedConstant", "KLMean"
+    yield good("exact-one-row", "KL[new‖old] of one posterior step.", *kl, **one | exact)
+    yield good("exact-four-rows", "One step a row, each from the same posterior.", *kl, "CopiedLastGain",
                "SharedRowNoise", **three | exact)
-    yield good("exact-deep", "Equal widths, two samples.", "SwappedKL", "SameLayerNoise", "CopiedLastGain",
-               **model(2, 2, 2, rows=3, samples=2, seed=5) | exact)
+    yield good("exact-deep", "Equal widths, three samples.", *kl, "SameLayerNoise", "CopiedLastGain",
+               **model(2, 2, 2, rows=4, samples=3, seed=5) | exact)
+    yield good("exact-small-step", "λ = 2^-12, where the textbook sum cancels.", "CopiedLastGain", dtypes=("f64",),
+               **three | exact | {"step_size": 2.0**-12})
+    yield good("exact-beyond-1000", "Targets a hundred times too far.", "ClippedGain",
+               **far | exact | {"likelihood_sigma": 1.0})
     yield bad("method", "method must be taylor or exact", three, method="fisher")
     yield bad("no-rows", "there must be a row", three, inputs=np.zeros((0, 2)), targets=np.zeros((0, 1)))
     yield bad("zero-step", "step_size must be > 0", three, step_size=0.0)
@@ -776,13 +826,21 @@ intermediates_of("posterior_step", "posterior_step_local")(gradients_of_the_loss
 # fmt: off
 @cases_of("posterior_step", "posterior_step_local")
 def posterior_step_cases() -> Iterator[Case]:
-    base = model(2, 3, 1, rows=1, samples=2, seed=1)
-    yield good("one-sample", "φ − λH⁻¹∇ℓ.", "UnnormalisedLogDensity", **model(2, 3, 1, rows=1, samples=1, seed=2))
-    yield good("two-samples", "The gradient is the mean over samples.", "UnnormalisedLogDensity", **base)
-    yield good("equal-widths", "Each layer has its own noise.", "SameLayerNoise", "UnnormalisedLogDensity",
-               **model(2, 2, 2, rows=1, samples=2, seed=3) | {"likelihood_sigma": (0.5, 2.0)})
-    yield good("three-layers", "Three layers of one width.", "SameLayerNoise", "UnnormalisedLogDensity",
-               **model(3, 2, 2, 2, rows=1, samples=2, seed=4) | {"step_size": 0.125})
+    base = model(2, 3, 1, rows=1, samples=3, seed=1)
+    flags = "WrongMetric", "UnnormalisedLogDensity", "VarianceAsSigma"
+    yield good("one-sample", "φ − λH⁻¹∇ℓ.", *flags, **model(2, 3, 1, rows=1, samples=1, seed=2))
+    yield good("one-sample-of-two-outputs", "φ − λH⁻¹∇ℓ.", *flags,
+               **model(3, 5, 2, rows=1, samples=1, seed=12))
+    yield good("three-samples", "The gradient is the mean over samples.", *flags, "AveragedPrediction", **base)
+    yield good("equal-widths", "Each layer has its own noise.", *flags, "SameLayerNoise", "AveragedPrediction",
+               **model(2, 2, 2, rows=1, samples=5, seed=3) | {"likelihood_sigma": (0.5, 2.0)})
+    yield good("three-layers", "Three layers of one width.", *flags, "SameLayerNoise", "OutputReLU",
+               **model(3, 2, 2, 2, rows=1, samples=3, seed=4) | {"step_size": 0.125})
+    large = {"rho": np.append(base["rho"][:-2], (360.0, 400.0))}
+    yield good("large-sigma", "e^2ρ of two weights is beyond float64.", "SquaredExpOverflow", dtypes=("f64",),
+               **base | large | {"step_size": 2.0**-26})
+    yield good("larger-sigma", "e^2ρ of a weight is beyond float64.", "SquaredExpOverflow", dtypes=("f64",),
+               **base | {"rho": np.append(base["rho"][:-1], 500.0), "step_size": 2.0**-28})
     two = model(2, 3, 1, rows=2, samples=2, seed=1)
     yield bad("two-rows", "there must be one transition", two, inputs=two["inputs"])
     yield bad("zero-step", "step_size must be > 0", base, step_size=0.0)
@@ -793,12 +851,17 @@ def posterior_step_cases() -> Iterator[Case]:
 # fmt: off
 @cases_of("posterior_updates")
 def posterior_updates_cases() -> Iterator[Case]:
-    base = model(2, 3, 1, rows=3, samples=2, seed=1)
-    yield good("one-row", "One gradient step.", "UnnormalisedLogDensity", **model(2, 3, 1, rows=1, samples=1, seed=2))
-    yield good("three-rows", "Each row starts anew.", "LeakyOptimiser", "UnnormalisedLogDensity", **base)
-    yield good("two-rows", "Each row starts anew.", "LeakyOptimiser", **model(2, 2, 2, rows=2, samples=1, seed=3))
-    yield good("five-steps", "The KL to the start pulls from the second step on.", "LeakyOptimiser",
-               **base | {"num_steps": 5, "learning_rate": 0.0078125})
+    base = model(2, 3, 1, rows=4, samples=3, seed=1)
+    density = "UnnormalisedLogDensity", "VarianceAsSigma"
+    pull = "UndetachedOld", "SwappedKL", "KLMean"
+    yield good("one-row", "One gradient step.", *density, **model(2, 3, 1, rows=1, samples=1, seed=2))
+    yield good("four-rows", "Each row starts anew.", "LeakyOptimiser", *density, "AveragedPrediction", **base)
+    yield good("three-rows", "Each row starts anew.", "LeakyOptimiser",
+               **model(2, 2, 2, rows=3, samples=1, seed=3))
+    yield good("one-sample", "The KL to the start pulls from the second step on.", "LeakyOptimiser", *density, *pull,
+               **model(3, 4, 2, rows=3, samples=1, seed=12) | {"num_steps": 3})
+    yield good("five-steps", "The KL to the start pulls from the second step on.", "LeakyOptimiser", *density, *pull,
+               "AveragedPrediction", **base | {"num_steps": 5, "learning_rate": 0.0078125})
     yield bad("no-steps", "num_steps must be >= 1", base, num_steps=0)
     yield bad("negative-rate", "learning_rate must be > 0", base, learning_rate=-0.5)
     yield bad("no-rows", "there must be a row", base, inputs=np.zeros((0, 2)), targets=np.zeros((0, 1)))

@@ -203,6 +203,8 @@ def softplus_cases() -> Iterator[Case]:
     yield good("at-100-in-float32", "exp(100) is beyond float32.", "SoftplusOverflow", dtypes=("f32",), rho=(100.0,))
     yield good("at-1000", "A standard deviation of 1000 is ρ = 1000.", "SoftplusOverflow", rho=(1000.0, 10000.0))
     yield good("far-below", "softplus(−50) is e^−50, not 0.", "SoftplusOverflow", rho=(-50.0, -80.0))
+    yield good("above-20", "Softplus is above ρ by e^−ρ.", "SoftplusThreshold", dtypes=("f64",), rho=(12.0, 20.5, 25.0))
+    yield good("above-20-again", "Softplus is above ρ by e^−ρ.", "SoftplusThreshold", dtypes=("f64",), rho=(21.75,))
     yield good("lowest", "e^−700 is a normal number of float64.", "SoftplusOverflow", dtypes=("f64",), rho=(-700.0,))
     yield bad("nan", "rho must be finite", base, rho=(0.0, math.nan))
     yield bad("infinite", "rho must be finite", base, rho=(math.inf, 0.0))
@@ -439,6 +441,10 @@ def kl_diag_normal_cases() -> Iterator[Case]:
     for exponent, seed in ((20, 21), (22, 22)):
         yield good(f"near-identity-in-float64-{exponent}", f"A move of 2^−{exponent} σ.", "NaiveNearIdentity",
                    dtypes=("f64",), **near_pair(2.0**-exponent, 4, seed=seed))
+    yield good("sigma-1e-07", "A third of the standard deviation away.", "FudgedDenominator", "SwappedKL",
+               mu_q=(3e-8, -2e-8), sigma_q=(2e-7, 1e-7), mu_p=(0.0, 0.0), sigma_p=(1e-7, 3e-7))
+    yield good("beyond-1000", "More than 1000 nats.", *general, mu_q=(-30.0, 2.0, 11.0), sigma_q=(0.25, 3.0, 1.5),
+               mu_p=(17.0, 0.5, -1.25), sigma_p=(0.75, 2.0, 0.5))
     yield good("wide-and-narrow", "Widths a million times apart.", "SwappedKL",
                mu_q=(0.0, 0.0), sigma_q=(1000.0, 0.001), mu_p=(0.0, 0.0), sigma_p=(0.001, 10.0))
     yield good("far", "Means a hundred standard deviations apart.", "SwappedKL", "VarianceAsSigma",
@@ -473,7 +479,10 @@ def kl_hessian_diag_cases() -> Iterator[Case]:
     base: Inputs = {"mu": (0.0, 1.0), "rho": (0.0, -1.0)}
     yield good("moderate", "1/σ² and 2·sigmoid(ρ)²/σ².", mu=(0.0, -1.5, 2.0), rho=(0.0, -1.0, 1.5))
     yield good("small-sigma", "As ρ falls, the curvature in ρ tends to 2.", mu=(0.0, 1.0), rho=(-12.0, -25.0))
-    yield good("large-sigma", "σ = ρ and sigmoid = 1.", mu=(0.0, 1.0), rho=(40.0, 1000.0))
+    flags = "SoftplusOverflow", "SquaredExpOverflow"
+    yield good("above-20", "1/σ² falls with ρ.", "WrongMetric", mu=(0.5, 1.0, -2.0), rho=(12.0, 25.0, 20.5))
+    yield good("large-sigma", "σ = ρ and sigmoid = 1.", *flags, mu=(0.0, 1.0), rho=(40.0, 1000.0))
+    yield good("very-large-sigma", "e^ρ is beyond float64.", *flags, mu=(0.25,), rho=(750.0,))
     yield bad("nan", "rho must be finite", base, rho=(0.0, math.nan))
     yield bad("sizes-differ", "mu and rho must have one shape", base, mu=(0.0, 1.0, 2.0))
     yield by_convention(bad("rho-below-range", "rho must be >= -700", base, rho=(0.0, -1000.0)))
@@ -496,6 +505,12 @@ def kl_taylor_cases() -> Iterator[Case]:
     yield good(
         "small", "A step of 1e-6.", "MissingHalf", **base | {"delta_mu": (1e-6, -1e-6), "delta_rho": (1e-6, 0.0)}
     )
+    three: Inputs = {"mu": (1.0, -0.5, 2.0), "rho": (-2.5, 12.0, 25.0)}
+    three |= {"delta_mu": (0.125, 3.0, -7.0), "delta_rho": (0.75, -5.0, 2.0)}
+    yield good("three-weights", "A narrow weight and two wide ones.", "MissingHalf", "WrongMetric", **three)
+    flags = "SoftplusOverflow", "SquaredExpOverflow"
+    yield good("large-sigma", "e^ρ is beyond float64.", *flags, **three | {"rho": (-2.5, 800.0, 720.0), "delta_mu": (0.125, 310.0, -170.0)})
+    yield good("larger-sigma", "e^ρ is beyond float64.", *flags, **three | {"rho": (1.0, 12.0, 900.0), "delta_mu": (0.125, 31.0, -470.0)})
     yield bad("sizes-differ", "delta_mu must have the shape of mu", base, delta_mu=(0.5,))
     yield bad("nan", "delta_rho must be finite", base, delta_rho=(0.0, math.nan))
     yield bad("infinite", "delta_mu must be finite", base, delta_mu=(math.inf, 0.0))
@@ -554,13 +569,13 @@ def rectified_outputs(right: Function, given: Inputs) -> Array:
     return anp.maximum(right(**given), 0.0)
 
 
-@mistake("SharedRowNoise", "mlp_local")
+@mistake("SharedRowNoise", "mlp_local", needs="zeta")
 def shared_row_noise(right: Function, given: Inputs) -> Any:
     zeta = [np.repeat(each[:, :1], each.shape[1], axis=1) for each in given["zeta"]]
     return right(**given | {"zeta": zeta})
 
 
-@mistake("SameLayerNoise", "mlp_local")
+@mistake("SameLayerNoise", "mlp_local", needs="zeta")
 def same_layer_noise(right: Function, given: Inputs) -> Any:
     """Layer 0's noise in every layer of its width."""
     first = given["zeta"][0]
@@ -574,7 +589,10 @@ def mlp_cases() -> Iterator[Case]:
     base = model(2, 3, 1, rows=2, samples=2, seed=1)
     yield good("linear", "No hidden layer: a matrix and a bias.", **model(2, 2, rows=2, samples=1, seed=2))
     yield good("one-hidden-layer", "Matrix in C order, then the bias; ReLU between, linear at the end.", **base)
-    yield good("two-hidden-layers", "3-4-2-2, three samples.", **model(3, 4, 2, 2, rows=2, samples=3, seed=3))
+    yield good("one-sample", "Each hidden unit has its own weights.", "OutputReLU",
+               **model(3, 5, 2, rows=4, samples=1, seed=11))
+    yield good("two-hidden-layers", "3-4-2-2, three samples.", "OutputReLU",
+               **model(3, 4, 2, 2, rows=2, samples=3, seed=3))
     yield good("all-negative", "Every hidden unit is off: the output is the last bias.",
                **base | {"theta": ((-1.0,) * 9 + (1.0, 1.0, 1.0, 0.5),), "inputs": ((1.0, 2.0),)})
     yield bad("too-few-weights", "theta must be (S, D)", base, theta=base["theta"][:, 1:])
@@ -588,7 +606,12 @@ def mlp_cases() -> Iterator[Case]:
 @cases_of("sample_weights")
 def sample_weights_cases() -> Iterator[Case]:
     base: Inputs = {"mu": (0.5, -1.0), "rho": (0.0, -2.0), "eps": np.array([[1.0, -0.5], [0.0, 2.0], [-1.5, 1.0]])}
-    yield good("three-samples", "μ + σε, σ being softplus(ρ).", **base)
+    yield good("three-samples", "μ + σε, σ being softplus(ρ).", "SigmaFloor", **base)
+    yield good("one-sample", "A narrow weight and two wide ones.", mu=(0.5, -1.25, 3.0),
+               rho=(-1.5, 12.0, 25.0), eps=((1.0, 0.5, -0.25),))
+    flag = "SoftplusOverflow"
+    yield good("wide", "σ = 1000.", flag, **base | {"rho": (1000.0, -3.0)})
+    yield good("wider", "σ = 5000.", flag, **base | {"rho": (2.5, 5000.0)})
     yield good("narrow", "σ = 1e-9 moves nothing visible in float32.", **base | {"rho": (-20.0, 3.0)})
     yield bad("eps-of-other-size", "eps must be (S, D)", base, eps=np.ones((2, 3)))
     yield bad("nan-eps", "eps must be finite", base, eps=with_nan(base["eps"]))
@@ -606,6 +629,10 @@ def mlp_local_cases() -> Iterator[Case]:
     yield good("equal-widths", "Noise of its own for each layer.", "SharedRowNoise", "SameLayerNoise", **square)
     yield good("deep", "Three layers of one width.", "SharedRowNoise", "SameLayerNoise",
                **model(2, 3, 3, 3, rows=2, samples=1, seed=4))
+    yield good("one-sample", "One sample of five rows.", "SharedRowNoise", "OutputReLU",
+               **model(3, 4, 2, rows=5, samples=1, seed=13))
+    yield good("three-samples", "Three samples of four rows.", "SharedRowNoise", "SigmaFloor",
+               **model(2, 3, 1, rows=4, samples=3, seed=15))
     yield bad("too-few-layers", "zeta must have one array per layer", base, zeta=base["zeta"][:1])
     yield bad("shared-row", "zeta must be (S, N, O), not (S, 1, O)", base, zeta=[z[:, :1] for z in base["zeta"]])
     yield bad("nan-zeta", "zeta must be finite", base, zeta=[base["zeta"][0], with_nan(base["zeta"][1])])
@@ -732,6 +759,10 @@ def normal_log_density_cases() -> Iterator[Case]:
                x=(0.0, 0.001), mean=(0.0, 0.0), sigma=0.001)
     yield good("far-tail", "A hundred standard deviations out, where the density underflows.", "UnnormalisedLogDensity",
                x=(50.0,), mean=(0.0,), sigma=(0.5,))
+    yield good("rows", "Whatever the shape.", "VarianceAsSigma", "UnnormalisedLogDensity", "ExtraConstant",
+               x=numbers(2, 3, seed=6), mean=numbers(2, 3, seed=7), sigma=0.625)
+    yield good("very-narrow", "σ = 1e-7.", "VarianceAsSigma", "UnnormalisedLogDensity", "ExtraConstant",
+               x=(3e-8, -2.5e-7), mean=(0.0, 1e-7), sigma=(1e-7, 2e-7))
     yield bad("zero-sigma", "sigma must be > 0", base, sigma=(1.0, 0.0, 1.0))
     yield bad("negative-sigma", "sigma must be > 0", base, sigma=-1.0)
     yield bad("nan", "x must be finite", base, x=with_nan(np.zeros(3)))
@@ -752,7 +783,9 @@ def draw_normal_log_density(draw: Draw) -> Inputs:
 @cases_of("log_likelihood")
 def log_likelihood_cases() -> Iterator[Case]:
     base: Inputs = {"outputs": numbers(2, 3, 2, seed=1), "targets": numbers(3, 2, seed=2), "likelihood_sigma": 0.75}
-    flags = "VarianceAsSigma", "UnnormalisedLogDensity"
+    flags = "VarianceAsSigma", "UnnormalisedLogDensity", "ExtraConstant"
+    yield good("one-sample", "One sample of five rows.", *flags, outputs=numbers(1, 5, 3, seed=8),
+               targets=numbers(5, 3, seed=9), likelihood_sigma=0.375)
     yield good("one-sigma", "Summed over the outputs, (S, N).", *flags, **base)
     yield good("sigma-per-output", "A standard deviation for each output.", *flags,
                **base | {"likelihood_sigma": (0.5, 3.0)})
@@ -784,7 +817,9 @@ def draw_log_likelihood(draw: Draw) -> Inputs:
 @cases_of("predictive_log_density")
 def predictive_log_density_cases() -> Iterator[Case]:
     base = model(2, 3, 2, rows=3, samples=3, seed=1)
-    flags = "AveragedPrediction", "UnnormalisedLogDensity"
+    flags = "AveragedPrediction", "UnnormalisedLogDensity", "ExtraConstant"
+    yield good("four-rows", "One sample of four rows.", "UnnormalisedLogDensity", "OutputReLU",
+               **model(3, 5, 2, rows=4, samples=1, seed=6))
     yield good("one-sample", "With one sample it is the log likelihood.", "UnnormalisedLogDensity",
                **model(2, 3, 1, rows=2, samples=1, seed=2))
     yield good("three-samples", "The log of the mean density.", *flags, **base)
