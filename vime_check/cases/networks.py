@@ -509,8 +509,10 @@ def kl_taylor_cases() -> Iterator[Case]:
     three |= {"delta_mu": (0.125, 3.0, -7.0), "delta_rho": (0.75, -5.0, 2.0)}
     yield good("three-weights", "A narrow weight and two wide ones.", "MissingHalf", "WrongMetric", **three)
     flags = "SoftplusOverflow", "SquaredExpOverflow"
-    yield good("large-sigma", "e^ρ is beyond float64.", *flags, **three | {"rho": (-2.5, 800.0, 720.0), "delta_mu": (0.125, 310.0, -170.0)})
-    yield good("larger-sigma", "e^ρ is beyond float64.", *flags, **three | {"rho": (1.0, 12.0, 900.0), "delta_mu": (0.125, 31.0, -470.0)})
+    yield good("large-sigma", "e^ρ is beyond float64.", *flags,
+               **three | {"rho": (-2.5, 800.0, 720.0), "delta_mu": (0.125, 310.0, -170.0)})
+    yield good("larger-sigma", "e^ρ is beyond float64.", *flags,
+               **three | {"rho": (1.0, 12.0, 900.0), "delta_mu": (0.125, 31.0, -470.0)})
     yield bad("sizes-differ", "delta_mu must have the shape of mu", base, delta_mu=(0.5,))
     yield bad("nan", "delta_rho must be finite", base, delta_rho=(0.0, math.nan))
     yield bad("infinite", "delta_mu must be finite", base, delta_mu=(math.inf, 0.0))
