@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vime_check.errors import Error, by_name, difference
+from vime_check.errors import Error, by_name
 from vime_check.files import Vector
 from vime_check.wire import Arrays, Inputs, decode_inputs
 
@@ -40,7 +40,7 @@ def explanations(vector: Vector, output: Arrays) -> list[Explanation]:
     stored = (
         ((wrong.name,), wrong.output) for wrong in vector.wrong if not wrong.least
     )
-    found = matching(vector, output, stored) + noise(vector, output)
+    found = matching(vector, output, stored)
     for size in (1, 2):
         if not found:
             found = matching(vector, output, computed(vector, size))
@@ -58,17 +58,6 @@ def matching(
         if near <= off and near <= gap(wrong, vector.output, vector.error):
             nearest[mistakes] = min(near, nearest.get(mistakes, np.inf))
     return [Explanation(*each) for each in nearest.items()] if off else []
-
-
-def noise(vector: Vector, output: Arrays) -> list[Explanation]:
-    """The mistakes whose rounding noise is as large as this error."""
-    error, _ = difference(output, vector.output, vector.error)
-    bands = (wrong for wrong in vector.wrong if wrong.least)
-    return [
-        Explanation((wrong.name,), error)
-        for wrong in bands
-        if wrong.least <= error <= wrong.most
-    ]
 
 
 # ---------------------------------------------------------------- the outputs of mistakes
