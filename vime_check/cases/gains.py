@@ -302,7 +302,7 @@ def cases_of_bound(*constants: str) -> Iterator[Case]:
         weights = len(plain["mu"])
         plain |= {"prior_mu": np.zeros(weights), "prior_rho": np.full(weights, -0.375)}
         yield good(f"plain-{rows}-rows", "The prior N(0, s²), one hidden layer, one sample.", *scale, *kl, *density,
-                   "SigmaFloor", "OutputReLU", **plain)
+                   "OutputReLU", **plain)
     far = model(1, 1, rows=2, samples=3, seed=5)
     far |= {"mu": (10.0, -8.0), "prior_mu": (0.0, 0.0), "prior_rho": (-1.0, -1.0), "rho": (-2.0, -2.0)}
     yield good("far-from-the-prior", "The prior pulls a weight at 30 standard deviations.", "PriorFloor", *scale, **far)
