@@ -255,7 +255,7 @@ def composed(name: str, switches: Sequence[Switch]) -> Function:
     # Mistakes in its parts; those that the place has itself are made there only.
     below = tuple(each for each in switches if each not in place.mistakes)
     inherited = {each for one in place.parts for each in switches_of(one)}
-    if inherited & set(below):
+    if place.formula and inherited & set(below):
         function = partial(place.formula, partial(composed, switches=below))
 
     # Its own mistakes.
@@ -379,7 +379,7 @@ def arrays(inputs: Inputs) -> Inputs:
 def profiles_of(inputs: Inputs) -> list[str]:
     """The common restrictions that these inputs satisfy, of PROFILES."""
     prior = inputs.get("prior_mu", np.zeros(1)), inputs.get("prior_rho", np.zeros(1))
-    noise = inputs.get("eps", inputs.get("zeta", inputs.get("theta", [()])))
+    noise: Any = inputs.get("eps", inputs.get("zeta", inputs.get("theta", [()])))
     satisfied = {
         "zero-mean-prior": not np.any(prior[0]) and np.ptp(prior[1]) == 0.0,
         "one-sigma": np.ndim(inputs.get("likelihood_sigma", 1.0)) == 0,
