@@ -795,8 +795,8 @@ def reordered(order: str, right: Function, given: Inputs) -> Arrays:
 
 
 # torch.nn.LSTM and Keras; TensorFlow's cells and Haiku; ONNX; two orders of textbooks.
-for order in ("ifgo", "igfo", "iofg", "figo", "fiog"):
-    mistake("GateOrder", "lstm_step")(partial(reordered, order))
+for gates in ("ifgo", "igfo", "iofg", "figo", "fiog"):
+    mistake("GateOrder", "lstm_step")(partial(reordered, gates))
 
 
 # fmt: off
