@@ -785,7 +785,7 @@ def categorical_entropy_cases() -> Iterator[Case]:
     yield good("both-ways", "Logits of 1000, 0 and −1000: the first is certain.", lost,
                logits=((1000.0, 0.0, -1000.0),))
     yield good("two-of-three", "Two actions are as good, and the third is impossible.", lost,
-               logits=((-1000.0, 500.0, 500.0), (0.0, -1500.0, 0.25)))
+               logits=((-1000.0, 5.0, 5.0), (0.0, -1500.0, 0.25)))
     yield bad("nan", "logits must be finite", base, logits=with_nan(base["logits"]))
     masked = with_nan(base["logits"], -math.inf)
     yield by_convention(bad("infinite", "logits must be finite", base, logits=masked))
@@ -883,6 +883,16 @@ def input_statistics(rows: Array) -> Arrays:
         ReplayPool(len(rows), rows, no_actions, rows), Box(-1.0, 1.0, (0,))
     )
     return {"center": center, "scale": scale}
+
+
+@exact_form("input_statistics")
+def exact_statistics(rows: Any) -> dict[str, Any]:
+    """A column whose values are equal is divided by 1."""
+    center = np.sum(rows, axis=0) / len(rows)
+    variances = np.sum((rows - center) ** 2, axis=0) / len(rows)
+    constant = [len(set(column)) == 1 for column in rows.T]
+    scales = [1 if same else exact.sqrt(v) for same, v in zip(constant, variances)]
+    return {"center": center, "scale": np.array(scales)}
 
 
 @mistake("CrossEpisode", "replay_transitions")
