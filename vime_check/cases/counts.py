@@ -193,7 +193,7 @@ def pseudo_count_of_probabilities(right: Function, given: Inputs) -> Array:
 # fmt: off
 @cases_of("pseudo_count")
 def pseudo_count_cases() -> Iterator[Case]:
-    base: Inputs = {"log_prob": (-3.0, -1.5, -0.25), "log_prob_after": (-2.5, -1.25, -0.125)}
+    base: Inputs = {"log_prob": (-3.25, -1.5, -0.375), "log_prob_after": (-2.5, -1.125, -0.125)}
     flag = "UnderflowingDensity"
     yield good("three", "ρ(1 − ρ′)/(ρ′ − ρ).", **base)
     yield good("three-of-ten", "ρ = 3/10, ρ′ = 4/11: seen three times, as nearly as float32 has it.",
@@ -209,11 +209,11 @@ def pseudo_count_cases() -> Iterator[Case]:
                log_prob=(-5000.0, -5000.0), log_prob_after=(-4999.5, -4998.0))
     yield good("small-image", "At log ρ = −740 few digits of ρ are left.", flag, dtypes=("f64",),
                log_prob=(-740.0, -1.0), log_prob_after=(-739.5, -0.5))
-    yield bad("positive", "log_prob must be <= 0", base, log_prob=(-3.0, 0.5, -0.25))
+    yield bad("positive", "log_prob must be <= 0", base, log_prob=(-3.25, 0.5, -0.375))
     yield bad("positive-after", "log_prob_after must be <= 0", base, log_prob_after=(-2.5, 0.5, -0.125))
     yield bad("forgotten", "what was just seen must have a probability", base,
               log_prob_after=(-2.5, -math.inf, -0.125))
-    yield bad("nan", "log_prob must be a number", base, log_prob=(-3.0, math.nan, -0.25))
+    yield bad("nan", "log_prob must be a number", base, log_prob=(-3.25, math.nan, -0.375))
     yield bad("lengths-differ", "both must have the same shape", base, log_prob_after=(-2.5, -1.25))
 # fmt: on
 
@@ -236,7 +236,7 @@ def draw_pseudo_count(draw: Draw) -> Inputs:
 # fmt: off
 @cases_of("pixel_cnn_pseudo_count")
 def pixel_cnn_pseudo_count_cases() -> Iterator[Case]:
-    base: Inputs = {"gain": (2.0, 0.5, 8.0), "num_seen": 100, "c": 0.1}
+    base: Inputs = {"gain": (2.25, 0.625, 8.5), "num_seen": 90, "c": 0.1}
     yield good("original-c", "1/(exp(c n^-½ PG) − 1), c = 0.1.", **base)
     yield good("first", "After one observation.", **base | {"num_seen": 1, "c": 1.0})
     yield good("no-gain", "Where nothing is gained the count is infinite.", **base | {"gain": (0.0, -1.0, 1.0)})
@@ -260,7 +260,7 @@ def draw_pixel_cnn_pseudo_count(draw: Draw) -> Inputs:
 # fmt: off
 @cases_of("count_bonus")
 def count_bonus_cases() -> Iterator[Case]:
-    base: Inputs = {"counts": (1.0, 4.0, 100.0), "beta": 0.05}
+    base: Inputs = {"counts": (1.0, 5.0, 130.0), "beta": 0.05}
     yield good("visits", "β(N + 0.01)^-½.", **base)
     yield good("pseudo-counts", "Pseudo-counts are no whole numbers.", counts=(0.5, 0.015625, 2.75), beta=1.0)
     yield good("never-seen", "N = 0 pays 10β.", **base | {"counts": (0.0,)})
@@ -515,12 +515,18 @@ def cts_log_probs_cases() -> Iterator[Case]:
     yield good("eight", "The t-th bit switches at the rate 1/(t + 1).", order, learned, **base)
     yield good("estimator", "At depth 0 the estimator is alone: (N + ½)/(n + 1).", learned, **base | {"depth": 0})
     yield good("weighting", "Rate 0 is context-tree weighting.", learned, **base | {"rate": 0.0, "depth": 3})
+    late = (1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 1, 0, 1)
+    yield good("late-context", "The context 1, 1 comes back late; the rate is the bit's, not the node's.",
+               order, learned, **base | {"bits": late})
+    yield good("late-deep-context", "The same three bits come back, and the fourth differs.", order, learned,
+               **base | {"bits": (1, 0, 1, 1, 0, 0, 0, 0, 0, 1, 0, 1, 0), "depth": 3})
     yield good("constant-rate", "The rate 1/8.", order, learned, **base | {"rate": 0.125})
     yield good("fastest", "The rate ½ forgets the weights at every bit.", order, learned, **base | {"rate": 0.5})
     yield good("deep", "Contexts longer than the sequence begin with zeros.", order, learned, **base | {"depth": 12})
     yield bad("two", "a bit must be 0 or 1", base, bits=(0, 1, 2))
     yield bad("fraction", "a bit must be 0 or 1", base, bits=(0.0, 0.5, 1.0))
     yield bad("negative-depth", "depth must be >= 0", base, depth=-1)
+    yield bad("table", "bits must be (T,)", base, bits=((0, 1), (1, 0)))
     yield by_convention(bad("rate-above-half", "rate must be from 0 to 0.5", base, rate=0.75))
     yield bad("negative-rate", "rate must be from 0 to 0.5", base, rate=-0.25)
 # fmt: on
@@ -547,6 +553,9 @@ def image_cts_log_probs_cases() -> Iterator[Case]:
     yield good("three-levels", "The estimator adds ½ to each of three levels.", order, learned,
                images=levels(5, 2, 2, count=3, seed=2), num_levels=3, rate=0.25)
     yield good("weighting", "Rate 0 is context-tree weighting.", learned, **base | {"rate": 0.0})
+    changing = (((1, 0, 1),), ((0, 0, 0),), ((0, 0, 1),), ((0, 0, 0),), ((1, 0, 0),), ((1, 1, 1),))
+    yield good("late-context", "A neighbour lights up again after four images.", order, learned,
+               images=changing, num_levels=2, rate=None)
     yield good("one-pixel", "Beyond the border there are zeros.", learned,
                images=(((1,),), ((0,),), ((1,),)), num_levels=2, rate=None)
     yield good("grey", "144 pixels of 256 levels have a probability below 1e-323.", lost,
@@ -561,6 +570,7 @@ def image_cts_log_probs_cases() -> Iterator[Case]:
     yield bad("one-level", "num_levels must be >= 2", base, num_levels=1)
     yield bad("flat", "images must be (T, H, W)", base, images=base["images"][0])
     yield bad("nan-rate", "rate must be from 0 to 0.5", base, rate=math.nan)
+    yield bad("negative-rate", "rate must be from 0 to 0.5", base, rate=-0.25)
 # fmt: on
 
 
