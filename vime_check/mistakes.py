@@ -39,7 +39,7 @@ class Note(NamedTuple):
 
 NOTES = {
     "MissingHalf": Note(
-        "the ½ of the Taylor form is left out",
+        "the ½ of the Taylor form, or of a squared error, is left out",
         "twice the exact gain; dividing by the median hides it",
         "openai/vime, mazpie/vime-pytorch, DIRECT, imle",
     ),
@@ -53,19 +53,15 @@ NOTES = {
         "NaN from ρ = 355 in float64 and ρ = 45 in float32",
         "openai/vime and its ports",
     ),
-    "ClippedGain": Note(
-        "gains are clipped at 1000 nats",
-        "surprises that differ get one reward",
-        "openai/vime",
-    ),
+    "ClippedGain": Note("gains are clipped at 1000", "surprises that differ get one reward", "openai/vime"),
     "UndetachedOld": Note(
         "the old parameters move with the new ones: nothing detaches them",
         "the KL to the start does not pull, from the second step on",
         "mazpie, alec-tschantz",
     ),
     "FudgedDenominator": Note(
-        "1e-8 is added to a denominator, or inside the KL's logarithm as well",
-        "0.5 % too low at σ = 1e-3, a third too low at 1e-4, negative at 1e-5",
+        "1e-8 is added to a denominator, or inside a logarithm",
+        "KL 0.5 % too low at σ = 1e-3, a third too low at 1e-4, negative at 1e-5",
         "openai/vime, mazpie, DIRECT, alec-tschantz",
     ),
     "NaiveNearIdentity": Note(
@@ -96,7 +92,7 @@ NOTES = {
         "DIRECT, deligentfool",
     ),
     "SwappedKL": Note(
-        "KL[old‖new] stands for KL[new‖old]",
+        "KL[old‖new] is computed, not KL[new‖old]",
         "the Taylor form stays, the exact value changes",
         "imle, PyTorch-BayesianCNN #28",
     ),
@@ -111,7 +107,7 @@ NOTES = {
         "bayesian-torch #36, torchbnn's default",
     ),
     "VarianceAsSigma": Note(
-        "a variance stands where a standard deviation is meant, or the other way round",
+        "a variance is used as a standard deviation, or the other way round",
         "297.5 becomes 198.7",
         "bayesian-torch (prior_variance)",
     ),
@@ -121,12 +117,12 @@ NOTES = {
         "blitz",
     ),
     "NoKLScale": Note(
-        "n/B is left out: the sum over the minibatch stands beside the full KL",
+        "n/B is left out: the sum over the minibatch is added to the full KL",
         "the prior weighs n/B times too much",
         "matthewlujp, deligentfool, issues of TensorFlow Probability",
     ),
     "PerBatchKL": Note(
-        "the mean over the minibatch stands beside the full KL",
+        "the mean over the minibatch is added to the full KL",
         "the prior weighs n times too much",
         "matthewlujp, deligentfool, issues of TensorFlow Probability",
     ),
@@ -147,7 +143,7 @@ NOTES = {
     ),
     "SameLayerNoise": Note("every layer sees the noise of layer 0", "layers are correlated", "openai/vime"),
     "AveragedPrediction": Note(
-        "the density of the mean prediction stands for the mean over samples",
+        "the density of the mean prediction is used, not the mean over samples",
         "the uncertainty of the weights is lost",
         "justheuristic, rejax",
     ),
@@ -179,11 +175,27 @@ NOTES = {
         "what uses them later counts curiosity as well",
         "Tianshou's ICM",
     ),
-    "FilterReplacesReward": Note(
-        "the reward itself is dropped, only the bonus is left", "the task is forgotten", "rllte"
-    ),
+    "RewardDropped": Note("the task's reward is dropped, only the bonus is left", "the task is forgotten", OWN),
     "TruncationAsTermination": Note(
         "the value behind a time limit counts as 0", "values too low before it", "CleanRL #198"
+    ),
+    "LimitDropped": Note(
+        "the advantage of a step that a time limit cuts is 0",
+        "the steps before it lose all that followed",
+        "ikostrikov's proper time limits, mazpie",
+    ),
+    "NormalisedInside": Note(
+        "the advantages are normalised inside GAE", "returns made from them have lost their scale", "rllte"
+    ),
+    "LowerMedian": Note(
+        "the median of an even number of gains is the lower of the middle two",
+        "the divisor is too small",
+        "code on torch.median",
+    ),
+    "ClampedLogSigma": Note(
+        "a policy's log σ is clipped to [-20, 2] or [-5, 2]",
+        "wrong densities beyond the limits",
+        "SAC in Stable-Baselines3 and others",
     ),
     "SquaredBeforeMean": Note(
         "the gradient is squared before it is averaged over the samples",
@@ -196,7 +208,7 @@ NOTES = {
         "NervanaSystems/coach #414, mabwiser #96, BanditsBook #18",
     ),
     "OwnCountInLog": Note(
-        "ln n of the action stands for ln N of all",
+        "the logarithm has n of the action, not N of all",
         "what is seldom tried keeps a low bound, and is never tried again",
         OWN,
     ),
@@ -214,8 +226,8 @@ NOTES = {
         "SkipCTS's Python code and its copies",
     ),
     "UnderflowingDensity": Note(
-        "probabilities are multiplied in place of adding their logarithms",
-        "an image's is 0: its logarithm −∞, its pseudo-count 0/0",
+        "probabilities are multiplied or divided, and their logarithm is taken last",
+        "an image's probability is 0: its logarithm −∞, its pseudo-count 0/0",
         "atari-rl",
     ),
     "WrappingBytes": Note(
@@ -226,17 +238,32 @@ NOTES = {
         "rewards that grow with the cell: 48 times for 4 by 4 pixels of three colours",
         OWN,
     ),
-    "ActivationChange": Note(
-        "the change of an activation is paid, not the activation", "a unit that stays active earns nothing", OWN
+    "FeatureChange": Note(
+        "the reward is the change of an activation, not the activation",
+        "a unit that stays active earns nothing",
+        OWN,
+        "convention",
+    ),
+    "RewardOrder": Note(
+        "reward classes in another order, or the sign itself",
+        "labels are exchanged, nothing else",
+        "miyosuda/unreal: zero, positive, negative",
+        "convention",
+    ),
+    "ConstantColumns": Note(
+        "a column that never varied keeps a deviation of 0, or of rounding",
+        "divided by it, the column is not finite",
+        OWN,
+        "convention",
     ),
     "TerminalDropped": Note(
-        "the step into a terminal state is left out, or its reward",
+        "the step into a terminal state is left out, or its reward; V(s_T) can be bootstrapped before it",
         "the reward at the end of an episode is never learned from",
         "miyosuda/unreal",
     ),
     "WindowCrossing": Note(
-        "a window runs across the end of an episode",
-        "frames of one episode predict the next one's reward; returns count it",
+        "a window or the trace of GAE runs across the end of an episode",
+        "one episode predicts the next one's reward; returns and advantages count it",
         "miyosuda/unreal",
     ),
     "FilterAxis": Note(
@@ -245,12 +272,12 @@ NOTES = {
         "CleanRL's RND",
     ),
     "UncentredAdvantages": Note(
-        "the advantages are not centred over the actions of each state",
+        "the advantages are not centred over the actions of each state, or are less their best",
         "value and advantages are not told apart: what one gains the other may lose",
         OWN,
     ),
     "ControlMean": Note(
-        "the mean over the controlled cells stands for their sum",
+        "the loss is the mean over the controlled cells, not their sum",
         "the loss is as many times too small: 400 times for 20 by 20 cells",
         OWN,
     ),
@@ -260,9 +287,10 @@ NOTES = {
         OWN,
     ),
     "GateOrder": Note(
-        "gates are read in the order i, f, g, o where i, f, o, g is meant",
+        "gates in another order than i, f, o, g",
         "output gate and candidates are exchanged",
-        "weights of torch.nn.LSTM and Keras, whose order it is",
+        "weights of torch.nn.LSTM and Keras: i, f, g, o",
+        "convention",
     ),
 }  # fmt: skip
 

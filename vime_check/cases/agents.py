@@ -150,7 +150,7 @@ def gains_up_to_1000(right: Function, given: Inputs) -> Any:
     return right(**given | {"gains": np.minimum(given["gains"], 1000.0)})
 
 
-@mistake("FilterReplacesReward", "curious_rewards")
+@mistake("RewardDropped", "curious_rewards")
 def bonus_alone(right: Function, given: Inputs) -> Array:
     return right(**given | {"rewards": np.zeros_like(given["rewards"])})
 
@@ -297,7 +297,7 @@ def draw_normalize_gains(draw: Draw) -> Inputs:
 @cases_of("curious_rewards")
 def curious_rewards_cases() -> Iterator[Case]:
     base: Inputs = {"rewards": (0.0, 1.25, -0.75), "gains": (2.125, 3.5, 0.3125), "eta": 0.375}
-    flags = "FilterReplacesReward", "InputMutation"
+    flags = "RewardDropped", "InputMutation"
     clipped = "ClippedGain"
     yield good("three-steps", "r + η·gain.", *flags, **base)
     yield good("original-eta", "η = 1e-4, the original's.", *flags, **base | {"eta": 1e-4})
