@@ -34,7 +34,7 @@ def layers_of(
     Raises ValueError if flat is not one number for each weight.
     """
     values = to_numpy(flat)
-    sizes = checked_sizes(layer_sizes)
+    sizes = whole_sizes(layer_sizes)
     ends = np.cumsum([(i + 1) * o for i, o in zip(sizes, sizes[1:])])
     if values.shape != (ends[-1],):
         got = f"shape {values.shape}"
@@ -192,7 +192,7 @@ def to_numpy(values: Any) -> NDArray[Any]:
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
-def checked_sizes(layer_sizes: Any) -> tuple[int, ...]:
+def whole_sizes(layer_sizes: Any) -> tuple[int, ...]:
     """Whole numbers >= 1, at least two. Raises ValueError if they are not."""
     sizes = np.asarray(layer_sizes)
     whole = sizes.dtype.kind in "iu" and sizes.ndim == 1 and sizes.size >= 2

@@ -20,7 +20,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vime_check.errors import by_name, listed
 from vime_check.judge import Breaks, no_result
@@ -44,6 +43,7 @@ from vime_check.wire import (
 )
 
 if TYPE_CHECKING:
+    from bnn_ref import Array
     from vime_check.operations import Operation
 
 # ---------------------------------------------------------------- constants
@@ -54,7 +54,7 @@ SKEWNESS = 10.0
 CALLS = 64  # for a standard error with 63 degrees of freedom
 MIN_SAMPLES = 100  # in a call, so that its result is nearly normal
 MAX_SAMPLES = 5000  # whose results fit into one line of the protocol
-ROUNDING = {"f64": 1e-10, "f32": 1e-4}  # of a mean, relative to the largest
+MEAN_ROUNDING = {"f64": 1e-10, "f32": 1e-4}  # of a mean, relative to the largest
 VERDICTS = ("agrees", "wrong", "skipped", "errored")
 
 # Operations by how a result depends on its samples.
@@ -63,16 +63,14 @@ AVERAGES = (  # a mean over them
     *("posterior_step", "posterior_step_local"),
 )
 SAMPLES = ("sample_weights", "mlp_local")  # one row for each
-DENSITIES = ("predictive_log_density",)  # the log of a mean
-GAINS = {  # the square of a mean, which the step is made of
+LOG_MEANS = ("predictive_log_density",)  # the log of a mean
+STEPS_OF_GAINS = {  # the square of a mean, which the step is made of
     "information_gains": "posterior_step",
     "information_gains_local": "posterior_step_local",
 }
-NOISY = (*SAMPLES, *DENSITIES, *AVERAGES, *GAINS)
+WITH_NOISE = (*SAMPLES, *LOG_MEANS, *AVERAGES, *STEPS_OF_GAINS)
 
 # ---------------------------------------------------------------- types
-
-Array = NDArray[np.float64]
 
 
 class Expected(NamedTuple):
@@ -88,7 +86,7 @@ class Expected(NamedTuple):
         return len(self.mean) + int(np.sum(np.isfinite(self.variance)))
 
 
-class Trial(NamedTuple):
+class NoiseTrial(NamedTuple):
     """An operation with the inputs of a setting."""
 
     id: str
@@ -229,7 +227,7 @@ def settings() -> dict[str, Inputs]:
     return {name: {**usual, **network} for name, network in networks.items()}
 
 
-def trials(operations: Sequence[str], num_samples: int) -> Iterator[Trial]:
+def trials(operations: Sequence[str], num_samples: int) -> Iterator[NoiseTrial]:
     """Each operation with each network for which its expectation is known."""
     from vime_check.cases import OPERATIONS
 
@@ -237,13 +235,13 @@ def trials(operations: Sequence[str], num_samples: int) -> Iterator[Trial]:
         for setting, network in settings().items():
             operation = OPERATIONS[name]
             given = {key: network[key] for key in operation.names if key in network}
-            if name in GAINS.values():
+            if name in STEPS_OF_GAINS.values():
                 given["inputs"] = given["inputs"][:1]
                 given["targets"] = given["targets"][:1]
-            if name in DENSITIES and setting != "rows":
+            if name in LOG_MEANS and setting != "rows":
                 continue  # no polynomial: accurate in few dimensions only
             expected = expectation(operation, given, num_samples)
-            yield Trial(f"{name}/{setting}", name, given, expected)
+            yield NoiseTrial(f"{name}/{setting}", name, given, expected)
 
 
 # ---------------------------------------------------------------- exact expectations
@@ -292,7 +290,7 @@ def sparse_rule(dims: int) -> tuple[Array, Array]:
 def rule_for(operation: Operation, given: Inputs, dims: int) -> tuple[Array, Array]:
     """A rule that is exact for the squares of the operation's results, which have degree 4 if the network is linear."""
     if dims <= 2:
-        return product_rule(dims, 20 if operation.name in DENSITIES else 8)
+        return product_rule(dims, 20 if operation.name in LOG_MEANS else 8)
     linear = (
         len(given.get("layer_sizes", ())) == 2 or operation.name == "sample_weights"
     )
@@ -315,7 +313,7 @@ def moments(operation: Operation, given: Inputs) -> tuple[Array, Array, Arrays]:
 
     # Over the noise.
     results = np.array(values)  # (M, K)
-    results = np.exp(results) if operation.name in DENSITIES else results
+    results = np.exp(results) if operation.name in LOG_MEANS else results
     mean = weights @ results
     centred = results - mean
     return mean, (weights[:, None] * centred).T @ centred, output
@@ -327,7 +325,7 @@ def expectation(operation: Operation, given: Inputs, num_samples: int) -> Expect
     shapes = {name: values.shape for name, values in output.items()}
     labels = labels_of(output)
     variance = np.diag(covariance) / num_samples
-    if operation.name in GAINS:
+    if operation.name in STEPS_OF_GAINS:
         mean = expected_gains(operation, given, mean, num_samples)
         variance = np.full(len(mean), np.nan)
     if operation.name not in SAMPLES:
@@ -357,7 +355,7 @@ def expected_gains(
     from vime_check.cases import OPERATIONS
 
     # The gain of each row's expected step.
-    step = OPERATIONS[GAINS[operation.name]]
+    step = OPERATIONS[STEPS_OF_GAINS[operation.name]]
     q = DiagNormal(given["mu"], given["rho"])
     limits = []
     for n in range(len(given["inputs"])):
@@ -397,7 +395,7 @@ def bounds_of(comparisons: int) -> Bounds:
     return Bounds(float(k), float(spread), comparisons)
 
 
-def numbers_of(trial: Trial, result: Any) -> Array:
+def numbers_of(trial: NoiseTrial, result: Any) -> Array:
     """The numbers (K,) of a call's result. Raises ValueError if it is of another form."""
     output = decode_outputs(result)
     shapes = {name: values.shape for name, values in output.items()}
@@ -408,7 +406,7 @@ def numbers_of(trial: Trial, result: Any) -> Array:
     numbers = flattened({name: output[name] for name in trial.expected.shapes})
     if not np.isfinite(numbers).all():
         raise ValueError("result is not finite")
-    if trial.operation in DENSITIES:
+    if trial.operation in LOG_MEANS:
         return np.exp(numbers)
     if trial.operation not in SAMPLES:
         return numbers
@@ -421,11 +419,11 @@ def numbers_of(trial: Trial, result: Any) -> Array:
     return np.concatenate([samples.mean(axis=0), products[pairs]])
 
 
-def verdict_of(trial: Trial, calls: Array, bounds: Bounds, dtype: str) -> Verdict:
+def verdict_of(trial: NoiseTrial, calls: Array, bounds: Bounds, dtype: str) -> Verdict:
     """Compare the results of all calls (R, K) with the expectation."""
     expected = trial.expected
     mean = calls.mean(axis=0)
-    rounding = ROUNDING[dtype] * max(1.0, float(np.max(np.abs(expected.mean))))
+    rounding = MEAN_ROUNDING[dtype] * max(1.0, float(np.max(np.abs(expected.mean))))
 
     # How far the mean is away, in standard errors.
     error = np.std(calls, axis=0, ddof=1) / math.sqrt(len(calls))
@@ -452,7 +450,7 @@ def verdict_of(trial: Trial, calls: Array, bounds: Bounds, dtype: str) -> Verdic
 
 
 def tried(
-    peer: Peer, trial: Trial, num_samples: int, bounds: Bounds, dtype: str
+    peer: Peer, trial: NoiseTrial, num_samples: int, bounds: Bounds, dtype: str
 ) -> Verdict:
     """The verdict on a trial. Raises ProtocolError if a call has no answer."""
     verdict = Verdict(trial.id, trial.operation, "errored")
@@ -497,7 +495,7 @@ def check_own_noise(
         got = shown(repr(dtype), 60)
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {got}")
     count = checked_whole("num_samples", num_samples, MIN_SAMPLES, MAX_SAMPLES)
-    operations = chosen(only)
+    operations = noisy_operations(only)
 
     with peer_of(impl, command, dtype, timeout, memory) as given:
         peer = Sampler() if impl is None and command is None else given
@@ -508,7 +506,7 @@ def check_own_noise(
 
 
 def verdicts_of(
-    peer: Peer, plan: Sequence[Trial], num_samples: int, bounds: Bounds, dtype: str
+    peer: Peer, plan: Sequence[NoiseTrial], num_samples: int, bounds: Bounds, dtype: str
 ) -> Iterator[Verdict]:
     """The verdict on each trial; a program that only breaks is not asked again."""
     breaks = Breaks()
@@ -526,21 +524,21 @@ def verdicts_of(
             yield errored._replace(message=str(error))
 
 
-def chosen(only: str | None) -> list[str]:
+def noisy_operations(only: str | None) -> list[str]:
     """The operations with noise among these names of operations and families; all if no names are given."""
     from vime_check.cases import OPERATIONS
 
     checked_text("only", only)
     if only is None:
-        return [*NOISY]
+        return [*WITH_NOISE]
     names = {name.strip() for name in only.split(",")}
-    unknown = names - {*NOISY, *(OPERATIONS[name].family for name in NOISY)}
+    unknown = names - {*WITH_NOISE, *(OPERATIONS[name].family for name in WITH_NOISE)}
     if unknown:
         none = listed(sorted(map(repr, unknown)))
         raise UsageError(
-            f"--only: no operation with noise in {none}; operations: {', '.join(NOISY)}"
+            f"--only: no operation with noise in {none}; operations: {', '.join(WITH_NOISE)}"
         )
-    return [each for each in NOISY if names & {each, OPERATIONS[each].family}]
+    return [each for each in WITH_NOISE if names & {each, OPERATIONS[each].family}]
 
 
 class Sampler:
@@ -551,14 +549,16 @@ class Sampler:
 
         self.name = "the reference"
         rng = np.random.default_rng(seed)
-        drawing = {name: partial(drawn, OPERATIONS[name], rng) for name in NOISY}
+        drawing = {
+            name: partial(drawing_itself, OPERATIONS[name], rng) for name in WITH_NOISE
+        }
         self.functions = SimpleNamespace(**drawing)
 
     def ask(self, operation: str, inputs: Inputs) -> Answer:
         return respond(self.functions, operation, inputs, "f64")
 
 
-def drawn(
+def drawing_itself(
     operation: Operation, rng: np.random.Generator, num_samples: int, **given: Any
 ) -> Any:
     """The operation's result with noise from the generator."""

@@ -69,7 +69,7 @@ def check_case(
     checked_flag("strict", strict)
     cases = cases_for(case, dtype, vectors)
     settings = impl, command, dtype, timeout, memory
-    peer = kept(PEERS, started, *settings)
+    peer = made_once(PEERS, started, *settings)
     outcome = [*run_cases(peer, cases)][-1]
     if outcome.status == "skipped":
         raise unittest.SkipTest(outcome.message)
@@ -84,7 +84,7 @@ def check_case(
 def cases_for(case: str, dtype: str, folder: Path | str | None) -> list[Vector]:
     """The case, behind a valid one of its operation if it must be rejected itself."""
     checked_text("case", case)
-    known = {each.id: each for each in kept(LOADED, load_vectors, folder, dtype)}
+    known = {each.id: each for each in made_once(LOADED, load_vectors, folder, dtype)}
     if case not in known:
         raise UsageError(f"case must be the id of a case, got {shown(repr(case), 60)}")
     wanted = known[case]
@@ -101,7 +101,7 @@ def started(*settings: Any) -> Peer:
     return peer
 
 
-def kept(memory: dict[str, T], make: Callable[..., T], *arguments: Any) -> T:
+def made_once(memory: dict[str, T], make: Callable[..., T], *arguments: Any) -> T:
     """What `make` returned when it was first called with these arguments."""
     key = repr(arguments)
     if key not in memory:
