@@ -217,3 +217,11 @@ def test_ci_runs_the_test_command_of_readme() -> None:
         if language == "sh" and "pytest" in code
     ]
     assert command in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+def test_the_adapter_for_json_lines_is_short() -> None:
+    """The test of all pages runs it."""
+    (adapter,) = [
+        code for _, code in blocks("check.md") if code.startswith("# adapter.py")
+    ]
+    assert len(adapter.splitlines()) <= 20

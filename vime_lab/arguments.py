@@ -223,6 +223,12 @@ def add_check(commands: Any) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="fail if an invalid input is accepted"
     )
+    parser.add_argument(
+        "--own-noise",
+        type=count,
+        metavar="S",
+        help="compare operations that draw S samples themselves with exact expectations, instead of the test vectors",
+    )
 
 
 def add_fuzz(commands: Any) -> None:

@@ -63,6 +63,10 @@ def crosscheck(arguments: argparse.Namespace) -> Any:
     """The report of `check` or `fuzz`."""
     names = ("command", "only", "dtype", "timeout", "memory")
     given = {name: getattr(arguments, name) for name in names}
+    if arguments.action == "check" and arguments.own_noise:
+        from vime_check.own_noise import check_own_noise
+
+        return check_own_noise(arguments.impl, num_samples=arguments.own_noise, **given)
     if arguments.action == "check":
         from vime_check.judge import check
 
