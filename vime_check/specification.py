@@ -31,7 +31,7 @@ class Input(NamedTuple):
     shape: str  # () for one number
     kind: str  # one of KINDS
     unit: str
-    domain: str  # anything else must be rejected; `finite` goes without saying
+    domain: str  # anything else must be rejected; empty if all of DOMAINS are allowed
     meaning: str
 
 
@@ -49,17 +49,21 @@ KINDS = {
     "text": "a string",
 }
 
+# What a kind allows, unless the domain says otherwise.
+DOMAINS = {"flag": "true or false", "flags": "true or false"}
+
 # Inputs by name, as most operations have them; an operation may state what differs.
 FLAT = "flat weights: "
 INPUTS = {
-    "rho": Input("(D,)", "numbers", "none", "≥ −700", FLAT + "parameters of the standard deviations, σ = softplus(ρ)"),
+    "rho": Input("(D,)", "numbers", "none", "≥ −700 (by convention)",
+                 FLAT + "parameters of the standard deviations, σ = softplus(ρ)"),
     "mu": Input("(D,)", "numbers", "none", "", FLAT + "means μ"),
     "prior_mu": Input("(D,)", "numbers", "none", "", FLAT + "means of the prior"),
-    "prior_rho": Input("(D,)", "numbers", "none", "≥ −700", FLAT + "the prior's ρ"),
+    "prior_rho": Input("(D,)", "numbers", "none", "≥ −700 (by convention)", FLAT + "the prior's ρ"),
     "mu_new": Input("(D,)", "numbers", "none", "", FLAT + "means after the transition"),
-    "rho_new": Input("(D,)", "numbers", "none", "≥ −700", FLAT + "ρ after the transition"),
+    "rho_new": Input("(D,)", "numbers", "none", "≥ −700 (by convention)", FLAT + "ρ after the transition"),
     "mu_old": Input("(D,)", "numbers", "none", "", FLAT + "means before the transition"),
-    "rho_old": Input("(D,)", "numbers", "none", "≥ −700", FLAT + "ρ before the transition"),
+    "rho_old": Input("(D,)", "numbers", "none", "≥ −700 (by convention)", FLAT + "ρ before the transition"),
     "delta_mu": Input("(D,)", "numbers", "none", "", "moves Δμ of the means"),
     "delta_rho": Input("(D,)", "numbers", "none", "", "moves Δρ"),
     "mu_q": Input("(D,)", "numbers", "none", "", "means of q"),
@@ -102,11 +106,12 @@ INPUTS = {
     "mean": Input("(N, A)", "numbers", "action", "", "means of the policy"),
     "mean_old": Input("(N, A)", "numbers", "action", "", "means of the old policy"),
     "mean_new": Input("(N, A)", "numbers", "action", "the shape of mean_old", "means of the new policy"),
-    "log_std": Input("(A,)", "numbers", "log action", "from −700 to 700", "log standard deviations, for all rows"),
-    "log_std_old": Input("(A,)", "numbers", "log action", "from −700 to 700", "the old policy's log_std"),
-    "log_std_new": Input("(A,)", "numbers", "log action", "from −700 to 700", "the new policy's log_std"),
+    "log_std": Input("(A,)", "numbers", "log action", "from −700 to 700 (by convention)",
+                     "log standard deviations, for all rows"),
+    "log_std_old": Input("(A,)", "numbers", "log action", "from −700 to 700 (by convention)", "the old policy's log_std"),
+    "log_std_new": Input("(A,)", "numbers", "log action", "from −700 to 700 (by convention)", "the new policy's log_std"),
     "actions": Input("(N, A)", "numbers", "action", "the shape of mean", "actions taken"),
-    "logits": Input("(N, A)", "numbers", "nats", "finite (by convention)", "log probabilities, up to a constant"),
+    "logits": Input("(N, A)", "numbers", "nats", "finite (−infinity by convention)", "log p, up to a constant"),
     "logits_old": Input("(N, A)", "numbers", "nats", "", "logits of the old policy"),
     "logits_new": Input("(N, A)", "numbers", "nats", "the shape of logits_old", "logits of the new policy"),
     "rows": Input("(N, K)", "numbers", "any", "N ≥ 1", "rows of data"),
@@ -167,6 +172,12 @@ AXES = {
     "...": "any further axes, or none",
 }
 DEFINITIONS = {
+    "letters": """
+μ = mu, ρ = rho, θ = theta, ε = eps, ζ_l = array l of zeta, x = inputs, y = targets
+γ = gamma, η = eta, Q = q_values; a subscript is an index, as in x_n = x[n], the row n of x
+σ_l = likelihood_sigma: l means likelihood here, not a layer; σ_l[o] is its entry o, or the number itself
+indices of arrays begin at 0; layers, ζ_l and the t of a sequence of observations begin at 1 where that is written
+""",
     "functions": """
 log is the natural logarithm; all information is in nats
 softplus(ρ) = log(1 + e^ρ) = max(ρ, 0) + log1p(e^−|ρ|)
@@ -192,12 +203,12 @@ for each layer l = 1 … L, one after another:
   the matrix W_l, n_{l−1} rows by n_l columns, row by row: W_l[i, o] is at i·n_l + o of the layer's numbers
   then the bias b_l, n_l numbers
 """,
-    "network(θ, x)": """
+    "network(theta, x)": """
 h_0 = x, W_l and b_l from θ
 z_l[o] = Σ_i h_{l−1}[i]·W_l[i, o] + b_l[o]
 h_l[o] = max(z_l[o], 0) for l < L (ReLU); the output is z_L: the last layer is linear
 """,
-    "local network(μ, ρ, x, ζ)": """
+    "local network(mu, rho, x, zeta)": """
 h_0 = x; M_l and m_l are matrix and bias from μ, V_l and v_l those from σ² = softplus(ρ)²
 mean_l[o] = Σ_i h_{l−1}[i]·M_l[i, o] + m_l[o]
 var_l[o]  = Σ_i h_{l−1}[i]²·V_l[i, o] + v_l[o]      the bias has the input 1
@@ -218,8 +229,8 @@ g_mu, g_rho = −∂fit_n/∂μ, −∂fit_n/∂ρ at the given (μ, ρ), the me
 h_mu, h_rho = 1/σ², 2·(sigmoid(ρ)/σ)², with σ = softplus(ρ)
 g is the gradient of the loss KL[q(φ)‖q(φ_t)] − fit_n(φ) at φ = φ_t, where the gradient of the KL is 0
 """,
-    "the backward pass of network, with θ = μ + σ⊙ε": """
-δ_L = ∂f/∂z_L; for f = Σ_o log N(y; z_L, σ_l) it is (y − z_L)/σ_l²
+    "the backward pass of network, with weights theta = mu + sigma*eps": """
+δ_L = ∂f/∂z_L; if f = Σ_o log N(y[o]; z_L[o], σ_l[o]), with σ_l = likelihood_sigma, it is (y − z_L)/σ_l²
 ∂f/∂W_l[i, o] = h_{l−1}[i]·δ_l[o], ∂f/∂b_l[o] = δ_l[o]
 δ_{l−1}[i] = (Σ_o W_l[i, o]·δ_l[o]) if z_{l−1}[i] > 0, else 0
 ∂f/∂μ = ∂f/∂θ, ∂f/∂ρ = ∂f/∂θ⊙ε⊙sigmoid(ρ)
@@ -261,7 +272,10 @@ FORMAT = (
     '`result` is `"valid"` or `"invalid"`. A valid case has an `output`.',
     "An invalid case must be rejected; `why` gives the reason.",
     "`dtypes` names the precisions in which the case is used. `tolerance` replaces the operation's tolerance.",
-    "`profiles` names the restrictions that the inputs satisfy, such as `one-sample`.",
+    "`profiles` names the restrictions that the inputs satisfy, so that a code with them can choose its cases.",
+    "`zero-mean-prior`: all prior means are 0, and all its ρ are equal, or there is no prior.",
+    "`one-sigma`: likelihood_sigma is one number. `one-hidden-layer`: there are three layer sizes.",
+    "`one-sample`: S = 1. A case without such an input satisfies the restriction.",
     "`wrong` holds the output of each known mistake that the case tells apart. `notes` describes the mistakes.",
     "`intermediates` holds values on the way, for debugging. They are not compared.",
     "`tolerances` and `error` hold, for each operation, the tolerance in each precision and how errors are measured.",
@@ -276,7 +290,7 @@ COMPARISON = (
     "Infinities of equal sign are equal. An infinity instead of another number, or NaN, is an infinite error.",
     "An output passes if the error is at most the tolerance: the case's own, else the operation's for that precision.",
     "In a run of `f32`, inputs are exact in float32. Only cases whose `dtypes` name the precision are used.",
-    "Expected outputs are computed in float64, and tested against 50 digits.",
+    "You may compute in a higher precision. Expected outputs are float64, and tested against 50 digits if possible.",
 )
 PROTOCOL = (
     "Read one JSON object from each line of standard input. Write one line to standard output for each, and flush.",
@@ -346,8 +360,9 @@ def described(operation: Operation) -> dict[str, Any]:
 
 def described_input(operation: Operation, name: str) -> dict[str, str]:
     """An input's usual description, with what differs in this operation."""
-    usual = INPUTS[name]._asdict() if name in INPUTS else {}
-    return {**usual, **operation.about.inputs.get(name, {})}
+    usual = INPUTS[name]._asdict()
+    own = {**usual, **operation.about.inputs.get(name, {})}
+    return {**own, "domain": own["domain"] or DOMAINS.get(own["kind"], "finite")}
 
 
 def rejections(operation: Operation) -> Iterator[dict[str, str]]:
@@ -454,7 +469,7 @@ def code(lines: Iterable[str]) -> str:
 
 def block(name: str, lines: Iterable[str]) -> str:
     """A definition under its name."""
-    return f"{name[0].upper() + name[1:]}:\n\n{code(lines)}"
+    return f"**{name}**\n\n{code(lines)}"
 
 
 # ---------------------------------------------------------------- the command

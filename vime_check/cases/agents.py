@@ -94,6 +94,14 @@ register(
     measured=(0.0, 5.3e-08),
     formula="r̃_t = rewards_t + η·gains_t",
     outputs={"": ("(T,)", "reward")},
+    inputs={
+        "gains": {
+            "shape": "(T,)",
+            "unit": "none",
+            "domain": "as many as rewards",
+            "meaning": "normalized gains",
+        }
+    },
 )
 
 
@@ -141,6 +149,12 @@ register(
         "The last row bootstraps next_values unless it is terminated, also without a flag.",
         "Advantages are not normalized.",
     ),
+    inputs={
+        "values": {"domain": "as many as rewards"},
+        "next_values": {"domain": "as many as rewards"},
+        "terminated": {"domain": "as many as rewards"},
+        "truncated": {"domain": "as many as rewards"},
+    },
 )
 
 
@@ -404,6 +418,15 @@ def exact_gaussian_kl(
     "output[n] = log p[n, actions[n]]",
     outputs={"": ("(N,)", "nats")},
     rules=("Actions are indices from 0 to A − 1.",),
+    inputs={
+        "actions": {
+            "shape": "(N,)",
+            "kind": "whole numbers",
+            "unit": "index",
+            "domain": "from 0 to A − 1; one for each row",
+            "meaning": "action taken in each row",
+        }
+    },
 )
 def categorical_log_prob(logits: Array, actions: Array) -> Array:
     return categorical_policy(logits).log_prob(np.eye(len(logits)), actions)

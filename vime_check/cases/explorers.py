@@ -86,6 +86,12 @@ register(
     measured=(0.0, 5.6e-08),
     formula="score_a = means_a + √(2·ln t/counts_a), or infinity if counts_a = 0",
     outputs={"": ("(A,)", "reward")},
+    inputs={
+        "counts": {
+            "domain": "whole, ≥ 0; one for each arm",
+            "meaning": "pulls of each arm",
+        }
+    },
 )
 
 
@@ -141,7 +147,15 @@ def exact_upper_bounds(q_values: Any, counts: Array, alpha: Any) -> Any:
             "domain": "true or false",
             "meaning": "a time limit cut the episode after the step",
         },
-        "learning_rate": {"domain": "> 0, ≤ 1"},
+        "learning_rate": {
+            "domain": "> 0, ≤ 1",
+            "meaning": "share of the way to the target",
+        },
+        "next_values": {
+            "shape": "(A,)",
+            "domain": "A ≥ 1",
+            "meaning": "Q of each action in the next state",
+        },
     },
 )
 def q_update(

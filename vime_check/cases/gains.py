@@ -64,7 +64,10 @@ from vime_ref import Method
     kinds=NETWORK,
     formula="bound of the definitions, with network and ε",
     outputs={"": ("()", "nats")},
-    inputs={"inputs": {"shape": "(B, I)"}, "targets": {"shape": "(B, O)"}},
+    inputs={
+        "inputs": {"shape": "(B, I)", "domain": "B ≥ 1; I is the first of layer_sizes"},
+        "targets": {"shape": "(B, O)"},
+    },
 )
 def elbo(
     mu: Array,
@@ -92,7 +95,7 @@ def elbo(
     formula="bound of the definitions, with local network and ζ",
     outputs={"": ("()", "nats")},
     inputs={
-        "inputs": {"shape": "(B, I)"},
+        "inputs": {"shape": "(B, I)", "domain": "B ≥ 1; I is the first of layer_sizes"},
         "targets": {"shape": "(B, O)"},
         "zeta": {"shape": "a list of (S, B, O_l)"},
     },
@@ -123,7 +126,10 @@ def elbo_local(
     formula="grad_mu  = ∂bound/∂μ, with network and ε\ngrad_rho = ∂bound/∂ρ",
     outputs={"grad_mu": ("(D,)", "nats"), "grad_rho": ("(D,)", "nats")},
     rules=("The gradient points uphill, toward larger bounds.",),
-    inputs={"inputs": {"shape": "(B, I)"}, "targets": {"shape": "(B, O)"}},
+    inputs={
+        "inputs": {"shape": "(B, I)", "domain": "B ≥ 1; I is the first of layer_sizes"},
+        "targets": {"shape": "(B, O)"},
+    },
 )
 def elbo_grad(
     mu: Array,
@@ -153,7 +159,7 @@ def elbo_grad(
     outputs={"grad_mu": ("(D,)", "nats"), "grad_rho": ("(D,)", "nats")},
     rules=("The gradient points uphill, toward larger bounds.",),
     inputs={
-        "inputs": {"shape": "(B, I)"},
+        "inputs": {"shape": "(B, I)", "domain": "B ≥ 1; I is the first of layer_sizes"},
         "targets": {"shape": "(B, O)"},
         "zeta": {"shape": "a list of (S, B, O_l)"},
     },
@@ -656,7 +662,18 @@ undecided_for(*GAINS)(at_kink)
         "λ is step_size.",
         "There is exactly one row. Reject two.",
     ),
-    inputs={"inputs": {"shape": "(1, I)"}, "targets": {"shape": "(1, O)"}},
+    inputs={
+        "inputs": {
+            "shape": "(1, I)",
+            "domain": "I is the first of layer_sizes",
+            "meaning": "the row x",
+        },
+        "targets": {
+            "shape": "(1, O)",
+            "domain": "O is the last of layer_sizes",
+            "meaning": "the row y",
+        },
+    },
 )
 def posterior_step(
     mu: Array,
@@ -690,8 +707,16 @@ def posterior_step(
         "There is exactly one row. Reject two.",
     ),
     inputs={
-        "inputs": {"shape": "(1, I)"},
-        "targets": {"shape": "(1, O)"},
+        "inputs": {
+            "shape": "(1, I)",
+            "domain": "I is the first of layer_sizes",
+            "meaning": "the row x",
+        },
+        "targets": {
+            "shape": "(1, O)",
+            "domain": "O is the last of layer_sizes",
+            "meaning": "the row y",
+        },
         "zeta": {"shape": "a list of (S, 1, O_l)"},
     },
 )

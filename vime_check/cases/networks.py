@@ -150,7 +150,7 @@ register(
     rules=(
         "All digits are demanded for ρ from −700 to 10000: neither exponential nor sum may overflow or round.",
     ),
-    inputs={"rho": {"shape": "(...)", "domain": "finite"}},
+    inputs={"rho": {"shape": "(...)", "domain": "finite", "meaning": "ρ"}},
 )
 exact_form("softplus")(exact.exact_softplus)
 
@@ -164,7 +164,7 @@ register(
     formula="ρ = log(e^σ − 1) = σ + log(−expm1(−σ))",
     outputs={"": ("the shape of sigma", "none")},
     rules=("All digits are demanded for σ from 1e-20 to 10000.",),
-    inputs={"sigma": {"shape": "(...)"}},
+    inputs={"sigma": {"shape": "(...)", "unit": "none", "meaning": "σ"}},
 )
 
 
@@ -513,6 +513,7 @@ def draw_kl_taylor(draw: Draw) -> Inputs:
         "O is the last of layer_sizes.",
         "Reject inputs whose activations overflow.",
     ),
+    inputs={"inputs": {"domain": "I is the first of layer_sizes"}},
 )
 def mlp(theta: Array, inputs: Array, layer_sizes: Array) -> Array:
     return bnn.mlp(theta, inputs, sizes_of(layer_sizes))
@@ -540,6 +541,7 @@ def sample_weights(mu: Array, rho: Array, eps: Array) -> Array:
         "Every sample, row, layer and unit has noise of its own.",
         "O is the last of layer_sizes.",
     ),
+    inputs={"inputs": {"domain": "I is the first of layer_sizes"}},
 )
 def mlp_local(
     mu: Array, rho: Array, inputs: Array, zeta: Zeta, layer_sizes: Array
@@ -621,6 +623,10 @@ register(
     formula="log N(x; mean, sigma) of the definitions, elementwise",
     outputs={"": ("the broadcast shape of the inputs", "nats")},
     rules=("The three shapes broadcast; sigma may be one number.",),
+    inputs={
+        "mean": {"shape": "(...)", "unit": "unit of x", "meaning": "means"},
+        "sigma": {"shape": "(...)"},
+    },
 )
 exact_form("normal_log_density")(exact.log_density)
 
@@ -633,6 +639,7 @@ register(
     formula="output[s, n] = Σ_o log N(targets[n, o]; outputs[s, n, o], σ_l[o])",
     outputs={"": ("(S, N)", "nats")},
     rules=("A scalar likelihood_sigma holds for every output o.",),
+    inputs={"targets": {"domain": "", "meaning": "targets y"}},
 )
 
 

@@ -239,7 +239,7 @@ register(
     ),
     inputs={
         "rewards": {"shape": "(T, ...), T ≥ 1"},
-        "next_values": {"shape": "(T, ...)"},
+        "next_values": {"shape": "(T, ...)", "domain": "the shape of rewards"},
         "terminated": {"shape": "(T, ...), the first axes of rewards"},
         "truncated": {"shape": "(T, ...), the first axes of rewards"},
     },
@@ -309,7 +309,7 @@ register(
     measured=(1.3e-16, 4.8e-08),
     formula="Q[..., a] = values[...] + advantages[..., a] − (1/A)·Σ_b advantages[..., b]",
     outputs={"": ("(..., A)", "reward")},
-    inputs={"values": {"shape": "(...)"}},
+    inputs={"values": {"shape": "(...)", "meaning": "V of each state"}},
 )
 
 
@@ -333,8 +333,20 @@ register(
             "shape": "(T, G)",
             "unit": "reward",
             "meaning": "target of each control",
+            "domain": "one for each step and control",
         },
-        "actions": {"shape": "(T,)", "meaning": "action of each step"},
+        "actions": {
+            "shape": "(T,)",
+            "meaning": "action of each step",
+            "kind": "whole numbers",
+            "unit": "index",
+            "domain": "from 0 to A − 1; one for each step",
+        },
+        "q_values": {
+            "shape": "(T, G, A)",
+            "domain": "T, G and A ≥ 1",
+            "meaning": "Q of each action, for each step and control",
+        },
     },
 )
 
