@@ -210,7 +210,7 @@ def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ([], "which command? run, figure, check, fuzz"),
+        ([], "which command? run, figure, check, fuzz, vectors"),
         (["--bogus"], "unrecognized arguments: --bogus"),
         (["fly"], "'fly'"),
         (["run", "--speed", "9"], "--speed 9"),
