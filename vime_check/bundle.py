@@ -25,11 +25,11 @@ from vime_check.wire import (
 
 # ---------------------------------------------------------------- constants
 
-GENERATOR = "vime_check.bundle"
+MAKER = "vime_check.bundle"
 MANIFEST = "manifest.json"
-PAGE = "operations.md"
+SPECIFICATION = "operations.md"
 # Kinds of cases, in the words of the manifest.
-KINDS = {"valid": "numeric", "invalid": "rejections"}
+RESULTS = {"valid": "numeric", "invalid": "rejections"}
 
 # ---------------------------------------------------------------- counts
 
@@ -43,8 +43,8 @@ def vector_files(folder: Path) -> list[Path]:
 
 def counts_of(cases: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """The numbers of cases with an output and of cases that must be rejected."""
-    found = Counter(KINDS[case["result"]] for case in cases)
-    return {kind: found[kind] for kind in KINDS.values()}
+    found = Counter(RESULTS[case["result"]] for case in cases)
+    return {kind: found[kind] for kind in RESULTS.values()}
 
 
 def counts(folder: Path = VECTORS) -> dict[str, Any]:
@@ -70,18 +70,19 @@ def counts(folder: Path = VECTORS) -> dict[str, Any]:
 
 def contents() -> dict[str, bytes]:
     """The bundle's files by name, without its manifest."""
-    from vime_check.specification import page  # needs the reference
+    from vime_check.specification import specification_page  # needs the reference
 
     paths = [*VECTORS.glob("*.json"), VECTORS / "LICENSE"]
     files = {path.name: path.read_bytes() for path in sorted(paths)}
-    return {**files, PAGE: page(read_json(VECTORS / "operations.json")).encode()}
+    text = specification_page(read_json(VECTORS / "operations.json"))
+    return {**files, SPECIFICATION: text.encode()}
 
 
 def manifest(files: Mapping[str, bytes]) -> dict[str, Any]:
     """The content of the manifest."""
     return {
         "schema": 1,
-        "generator": GENERATOR,
+        "generator": MAKER,
         "version": VECTORS_VERSION,
         "date": VECTORS_DATE,
         "cases": counts(),
@@ -136,7 +137,7 @@ def earlier_files(folder: Path) -> list[str]:
     # The names that its manifest states, and no others.
     stated = read_json(folder / MANIFEST)
     names = stated.get("sha256") if isinstance(stated, dict) else None
-    if not isinstance(names, dict) or stated.get("generator") != GENERATOR:
+    if not isinstance(names, dict) or stated.get("generator") != MAKER:
         raise UsageError(shown(f"{wanted}, got {folder} with another {MANIFEST}"))
     others = sorted(found - {MANIFEST, *names})
     if others:

@@ -6,6 +6,7 @@ these files and the vectors, an operation can be implemented without a look at t
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +15,6 @@ from typing import Any, NamedTuple
 from vime_check.cases import OPERATIONS
 from vime_check.mistakes import NOTES
 from vime_check.operations import BOTH, CONVENTION, Operation, tolerance
-from vime_check.prove import layout
 from vime_check.wire import VECTORS, VECTORS_DATE, VECTORS_VERSION
 
 # ---------------------------------------------------------------- constants
@@ -29,14 +29,14 @@ class Input(NamedTuple):
     """An input as an implementer must know it."""
 
     shape: str  # () for one number
-    kind: str  # one of KINDS
+    kind: str  # one of INPUT_KINDS
     unit: str
     domain: str  # anything else must be rejected; empty if all of DOMAINS are allowed
     meaning: str
 
 
 # Kinds of inputs, in the words of the page, and what they are in JSON.
-KINDS = {
+INPUT_KINDS = {
     "numbers": "an array of numbers; a number alone is an array of shape ()",
     "number": "one number",
     "number or numbers": "one number, or an array",
@@ -203,12 +203,12 @@ for each layer l = 1 … L, one after another:
   the matrix W_l, n_{l−1} rows by n_l columns, row by row: W_l[i, o] is at i·n_l + o of the layer's numbers
   then the bias b_l, n_l numbers
 """,
-    "network(theta, x)": """
+    "network(θ, x)": """
 h_0 = x, W_l and b_l from θ
 z_l[o] = Σ_i h_{l−1}[i]·W_l[i, o] + b_l[o]
 h_l[o] = max(z_l[o], 0) for l < L (ReLU); the output is z_L: the last layer is linear
 """,
-    "local network(mu, rho, x, zeta)": """
+    "local network(μ, ρ, x, ζ)": """
 h_0 = x; M_l and m_l are matrix and bias from μ, V_l and v_l those from σ² = softplus(ρ)²
 mean_l[o] = Σ_i h_{l−1}[i]·M_l[i, o] + m_l[o]
 var_l[o]  = Σ_i h_{l−1}[i]²·V_l[i, o] + v_l[o]      the bias has the input 1
@@ -229,7 +229,7 @@ g_mu, g_rho = −∂fit_n/∂μ, −∂fit_n/∂ρ at the given (μ, ρ), the me
 h_mu, h_rho = 1/σ², 2·(sigmoid(ρ)/σ)², with σ = softplus(ρ)
 g is the gradient of the loss KL[q(φ)‖q(φ_t)] − fit_n(φ) at φ = φ_t, where the gradient of the KL is 0
 """,
-    "the backward pass of network, with weights theta = mu + sigma*eps": """
+    "the backward pass of network, with θ = μ + σ⊙ε": """
 δ_L = ∂f/∂z_L; if f = Σ_o log N(y[o]; z_L[o], σ_l[o]), with σ_l = likelihood_sigma, it is (y − z_L)/σ_l²
 ∂f/∂W_l[i, o] = h_{l−1}[i]·δ_l[o], ∂f/∂b_l[o] = δ_l[o]
 δ_{l−1}[i] = (Σ_o W_l[i, o]·δ_l[o]) if z_{l−1}[i] > 0, else 0
@@ -324,7 +324,7 @@ def content() -> dict[str, Any]:
         "date": VECTORS_DATE,
         "generator": "vime_check.specification",
         "axes": AXES,
-        "kinds": KINDS,
+        "kinds": INPUT_KINDS,
         "definitions": {
             name: text.strip("\n").split("\n") for name, text in DEFINITIONS.items()
         },
@@ -375,7 +375,7 @@ def rejections(operation: Operation) -> Iterator[dict[str, str]]:
 
 # ---------------------------------------------------------------- the page
 
-HEAD = """# Specification of the operations
+INTRODUCTION = """# Specification of the operations
 
 This page and the vectors suffice to implement every operation in any language.
 `python -m vime_check.specification` writes the page from the registry of operations, and
@@ -386,9 +386,9 @@ meanings give. `null` in JSON is `None` in Python.
 """
 
 
-def page(about: Mapping[str, Any]) -> str:
+def specification_page(about: Mapping[str, Any]) -> str:
     """The page `docs/operations.md`, from the content of `operations.json`."""
-    head = HEAD.format(version=about["version"], date=about["date"])
+    head = INTRODUCTION.format(version=about["version"], date=about["date"])
     parts = [
         head,
         "## Axes\n",
@@ -475,14 +475,26 @@ def block(name: str, lines: Iterable[str]) -> str:
 # ---------------------------------------------------------------- the command
 
 
+def in_lines(value: Any, depth: int = 0) -> str:
+    """JSON with a line for each part of an operation; what is inside of a part stays on its line."""
+    if depth > 3 or not isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    margin = "\n" + " " * depth
+    inner = ",".join(
+        f"{margin} {json.dumps(name, ensure_ascii=False)}: {in_lines(each, depth + 1)}"
+        for name, each in value.items()
+    )
+    return f"{{{inner}{margin}}}"
+
+
 def main() -> int:
     """Write both files; return the exit code."""
     if not PAGE_FILE.parent.is_dir():
         sys.stderr.write(f"there is no folder {PAGE_FILE.parent}\n")
         return 2
     about = content()
-    JSON_FILE.write_text(layout(about) + "\n", encoding="utf-8")
-    PAGE_FILE.write_text(page(about), encoding="utf-8")
+    JSON_FILE.write_text(in_lines(about) + "\n", encoding="utf-8")
+    PAGE_FILE.write_text(specification_page(about), encoding="utf-8")
     return 0
 
 

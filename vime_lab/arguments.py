@@ -260,9 +260,10 @@ def add_vectors(commands: Any) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        required=True,
+        default=Path("vime-vectors"),
         metavar="DIR",
-        help="a new folder, an empty one, or one with an earlier bundle, which is replaced",
+        help="a new folder, an empty one, or one with an earlier bundle, which is replaced "
+        "(default: %(default)s)",
     )
     parser.set_defaults(parser=parser)
 

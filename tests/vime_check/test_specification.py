@@ -12,7 +12,13 @@ from vime_check import specification
 from vime_check.cases import OPERATIONS
 from vime_check.files import read_json
 from vime_check.mistakes import NOTES
-from vime_check.specification import INPUTS, KINDS, content, page, rejections
+from vime_check.specification import (
+    INPUT_KINDS,
+    INPUTS,
+    content,
+    rejections,
+    specification_page,
+)
 from vime_check.wire import VECTORS, VECTORS_DATE, VECTORS_VERSION
 
 ABOUT = content()["operations"]
@@ -35,7 +41,9 @@ def test_files_are_what_the_command_writes(
 
 
 def test_page_can_be_written_from_the_json_file() -> None:
-    assert page(read_json(VECTORS / "operations.json")) == page(content())
+    assert specification_page(
+        read_json(VECTORS / "operations.json")
+    ) == specification_page(content())
 
 
 def test_command_without_a_folder_of_pages(
@@ -51,12 +59,14 @@ def test_version_is_the_edition() -> None:
     assert content()["version"] == VECTORS_VERSION
     assert content()["date"] == VECTORS_DATE
     assert re.fullmatch(r"\d+\.\d+\.\d+", VECTORS_VERSION)
-    assert f"version {VECTORS_VERSION} of {VECTORS_DATE}" in page(content())
+    assert f"version {VECTORS_VERSION} of {VECTORS_DATE}" in specification_page(
+        content()
+    )
 
 
 def test_cells_of_tables_are_escaped() -> None:
     """A page with an unescaped bar would have a column more."""
-    text = page(content())
+    text = specification_page(content())
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert len(rows) > 100
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {4, 7}
@@ -73,7 +83,7 @@ def test_operation_is_described(name: str) -> None:
     assert about["outputs"]
     assert all(about["formula"]) or name in ("cts_log_probs", "image_cts_log_probs")
     assert all(text.endswith((".", ")")) for text in about["rules"])
-    assert all(each["kind"] in KINDS for each in about["inputs"].values())
+    assert all(each["kind"] in INPUT_KINDS for each in about["inputs"].values())
     assert all(all(each.values()) for each in about["inputs"].values())
     assert set(OPERATIONS[name].about.inputs) <= set(about["inputs"])
 
