@@ -84,7 +84,7 @@ INPUTS = {
                          "numbers of units from the inputs to the outputs"),
     "likelihood_sigma": Input("() or (O,)", "number or numbers", "units of the targets", "> 0",
                               "standard deviation σ_l of the targets, not a variance"),
-    "num_data": Input("()", "number", "rows", "> 0", "size of the data that the minibatch represents"),
+    "num_data": Input("()", "number", "rows", "> 0; need not be whole", "size of the data that the minibatch represents"),
     "step_size": Input("()", "number", "none", "> 0", "λ, the share of a Newton step that is taken"),
     "learning_rate": Input("()", "number", "none", "> 0", "α, the size of a gradient step"),
     "num_steps": Input("()", "whole number", "steps", "≥ 1", "number of gradient steps"),
@@ -103,8 +103,8 @@ INPUTS = {
     "next_values": Input("(T,)", "numbers", "reward", "", "V of the true next state of each step"),
     "terminated": Input("(T,)", "flags", "none", "", "the step ended in a terminal state"),
     "truncated": Input("(T,)", "flags", "none", "", "a time limit or the end of sampling cut the episode"),
-    "mean": Input("(N, A)", "numbers", "action", "", "means of the policy"),
-    "mean_old": Input("(N, A)", "numbers", "action", "", "means of the old policy"),
+    "mean": Input("(N, A)", "numbers", "action", "N and A ≥ 1", "means of the policy"),
+    "mean_old": Input("(N, A)", "numbers", "action", "N and A ≥ 1", "means of the old policy"),
     "mean_new": Input("(N, A)", "numbers", "action", "the shape of mean_old", "means of the new policy"),
     "log_std": Input("(A,)", "numbers", "log action", "from −700 to 700 (by convention)",
                      "log standard deviations, for all rows"),
@@ -277,6 +277,7 @@ FORMAT = (
     "`one-sigma`: likelihood_sigma is one number. `one-hidden-layer`: there are three layer sizes.",
     "`one-sample`: S = 1. A case without such an input satisfies the restriction.",
     "`wrong` holds the output of each known mistake that the case tells apart. `notes` describes the mistakes.",
+    "`flags` names the mistakes that the case must tell apart.",
     "`intermediates` holds values on the way, for debugging. They are not compared.",
     "`tolerances` and `error` hold, for each operation, the tolerance in each precision and how errors are measured.",
 )
@@ -289,7 +290,7 @@ COMPARISON = (
     "If size is 0, or e is infinite in an elementwise comparison, size is 1: the error is then absolute.",
     "Infinities of equal sign are equal. An infinity instead of another number, or NaN, is an infinite error.",
     "An output passes if the error is at most the tolerance: the case's own, else the operation's for that precision.",
-    "In a run of `f32`, inputs are exact in float32. Only cases whose `dtypes` name the precision are used.",
+    "A run has one precision, `f64` or `f32`. In a run of `f32`, inputs are exact in float32. Only cases whose `dtypes` name the precision are used.",
     "You may compute in a higher precision. Expected outputs are float64, and tested against 50 digits if possible.",
 )
 PROTOCOL = (
@@ -302,6 +303,7 @@ PROTOCOL = (
     "The value of `refused`, `skipped` or `error` is a sentence that says why.",
     'A `result` is an array, or an object with the names of the outputs, such as `{"h_mu": [1.0], "h_rho": [0.5]}`.',
     '`{"seq": 2, "cmd": "stop"}` ends the program. It needs no answer.',
+    "An answer may take 10 s, and a start 60 s. The program is started again after a crash or a time-out.",
     "`seq` is the number of the line that you answer. A line of output has at most 1 MiB. Log to standard error.",
 )
 VERSIONS = (

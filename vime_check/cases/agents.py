@@ -685,7 +685,7 @@ draw_by_names(draw_policy, "categorical_entropy", "categorical_kl")
         "observations": {
             "shape": "a list of (T_e + 1, K)",
             "kind": "list of arrays",
-            "domain": "finite; one array for each episode, of T_e + 1 rows",
+            "domain": "finite; one array or more, one for each episode, of T_e + 1 rows",
             "meaning": "observations of each episode, the last one included",
         },
         "actions": {

@@ -244,6 +244,7 @@ register(
     rules=(
         "The first distribution is q, the second is p.",
         "Leading axes are rows with a KL each, and broadcast. Arrays (D,) give one number.",
+        "The last axes must have one length: they do not broadcast.",
         "Where q and p almost agree, the sum as written loses its digits. Use the form for almost equal distributions.",
         "Reject inputs whose KL overflows.",
     ),
