@@ -104,7 +104,7 @@ INPUTS = {
     "terminated": Input("(T,)", "flags", "none", "", "the step ended in a terminal state"),
     "truncated": Input("(T,)", "flags", "none", "", "a time limit or the end of sampling cut the episode"),
     "mean": Input("(N, A)", "numbers", "action", "N and A ≥ 1", "means of the policy"),
-    "mean_old": Input("(N, A)", "numbers", "action", "N and A ≥ 1", "means of the old policy"),
+    "mean_old": Input("(N, A)", "numbers", "action", "N and A ≥ 1", "the old policy's means"),
     "mean_new": Input("(N, A)", "numbers", "action", "the shape of mean_old", "means of the new policy"),
     "log_std": Input("(A,)", "numbers", "log action", "from −700 to 700 (by convention)",
                      "log standard deviations, for all rows"),
@@ -290,7 +290,8 @@ COMPARISON = (
     "If size is 0, or e is infinite in an elementwise comparison, size is 1: the error is then absolute.",
     "Infinities of equal sign are equal. An infinity instead of another number, or NaN, is an infinite error.",
     "An output passes if the error is at most the tolerance: the case's own, else the operation's for that precision.",
-    "A run has one precision, `f64` or `f32`. In a run of `f32`, inputs are exact in float32. Only cases whose `dtypes` name the precision are used.",
+    "A run has one precision, `f64` or `f32`, and uses the cases whose `dtypes` name it.",
+    "In a run of `f32`, all inputs are exact in float32.",
     "You may compute in a higher precision. Expected outputs are float64, and tested against 50 digits if possible.",
 )
 PROTOCOL = (
