@@ -84,7 +84,7 @@ INPUTS = {
                          "numbers of units from the inputs to the outputs"),
     "likelihood_sigma": Input("() or (O,)", "number or numbers", "units of the targets", "> 0",
                               "standard deviation σ_l of the targets, not a variance"),
-    "num_data": Input("()", "number", "rows", "> 0; need not be whole", "size of the data that the minibatch represents"),
+    "num_data": Input("()", "number", "rows", "> 0; need not be whole", "number of rows that the minibatch represents"),
     "step_size": Input("()", "number", "none", "> 0", "λ, the share of a Newton step that is taken"),
     "learning_rate": Input("()", "number", "none", "> 0", "α, the size of a gradient step"),
     "num_steps": Input("()", "whole number", "steps", "≥ 1", "number of gradient steps"),
@@ -104,8 +104,8 @@ INPUTS = {
     "terminated": Input("(T,)", "flags", "none", "", "the step ended in a terminal state"),
     "truncated": Input("(T,)", "flags", "none", "", "a time limit or the end of sampling cut the episode"),
     "mean": Input("(N, A)", "numbers", "action", "N and A ≥ 1", "means of the policy"),
-    "mean_old": Input("(N, A)", "numbers", "action", "N and A ≥ 1", "the old policy's means"),
-    "mean_new": Input("(N, A)", "numbers", "action", "the shape of mean_old", "means of the new policy"),
+    "mean_old": Input("(N, A)", "numbers", "action", "N and A ≥ 1", "old means"),
+    "mean_new": Input("(N, A)", "numbers", "action", "the shape of mean_old", "new means"),
     "log_std": Input("(A,)", "numbers", "log action", "from −700 to 700 (by convention)",
                      "log standard deviations, for all rows"),
     "log_std_old": Input("(A,)", "numbers", "log action", "from −700 to 700 (by convention)", "of the old policy"),
@@ -181,7 +181,7 @@ indices of arrays begin at 0; layers, ζ_l and the t of a sequence of observatio
     "functions": """
 log is the natural logarithm; all information is in nats
 softplus(ρ) = log(1 + e^ρ) = max(ρ, 0) + log1p(e^−|ρ|)
-sigmoid(x) = 1/(1 + e^−x) = ½·(1 + tanh(x/2))
+sigmoid(x) = 1/(1 + e^−x) if x ≥ 0, else e^x/(1 + e^x); ½·(1 + tanh(x/2)) loses digits for x < 0
 log N(x; m, s) = −½·log(2π) − log s − ½·((x − m)/s)², s a standard deviation
 ⊙ is the elementwise product
 """,
