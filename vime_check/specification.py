@@ -275,7 +275,7 @@ FORMAT = (
     "`profiles` names the restrictions that the inputs satisfy, so that a code with them can choose its cases.",
     "`zero-mean-prior`: all prior means are 0, and all its ρ are equal, or there is no prior.",
     "`one-sigma`: likelihood_sigma is one number. `one-hidden-layer`: there are three layer sizes.",
-    "`one-sample`: S = 1. A case without such an input satisfies the restriction.",
+    "`one-sample`: S = 1. An operation without such an input satisfies the restriction.",
     "`wrong` holds the output of each known mistake that the case tells apart. `notes` describes the mistakes.",
     "`flags` names the mistakes that the case must tell apart.",
     "`intermediates` holds values on the way, for debugging. They are not compared.",
