@@ -299,7 +299,7 @@ def boltzmann(flags: Flags, q_values: Array, temperature: float | None) -> Array
         count = len(exact) - ("SampleVariance" in flags)
         square = sum((q - mean) ** 2 for q in exact) / count
         temperature = float(mp.sqrt(mp.mpf(square.numerator) / square.denominator))
-    return special.softmax(q_values / (temperature or 1.0))
+    return special.softmax((q_values - max(q_values)) / (temperature or 1.0))
 
 
 def upper_bounds(flags: Flags, values: Array, counts: Array, alpha: float) -> Array:

@@ -45,7 +45,7 @@ digits = each(mp.mpf)
 
 
 def has_digits(x: Array) -> bool:
-    return getattr(x, "dtype", None) == object
+    return getattr(getattr(x, "dtype", None), "kind", "") == "O"
 
 
 def floats(x: Array) -> Array:
@@ -73,8 +73,8 @@ def sigma_of(flags: Flags, rho: Array) -> Array:
     """σ = softplus(ρ)."""
     low = np.where(rho > 20.0, 0.0, rho) if "SoftplusThreshold" in flags else rho
     if "SoftplusOverflow" in flags:
-        low = floats(low)
-        sigma = np.log(1.0 + np.exp(low))
+        sigma = np.log(1.0 + np.exp(floats(low)))
+        sigma = digits(sigma) if has_digits(rho) else sigma
     else:
         sigma = softplus_of(low)
     if "SoftplusThreshold" in flags:
@@ -118,7 +118,7 @@ def kl_of_weights(
     p = (mu_p, sigma_p)
     if "SwappedKL" in flags:
         q, p = p, q
-    if "NaiveNearIdentity" in flags or not (has_digits(q[1]) and has_digits(p[1])):
+    if "NaiveNearIdentity" in flags or is_extreme(q[1]) or is_extreme(p[1]):
         q = (floats(q[0]), floats(q[1]))
         p = (floats(p[0]), floats(p[1]))
 
@@ -131,6 +131,11 @@ def kl_of_weights(
         denominator = denominator + FUDGE
     inside = FUDGE if "FudgedDenominator_log" in flags else 0.0
     return numerator / denominator + log(p[1] + inside) - log(q[1] + inside)
+
+
+def is_extreme(sigma: Array) -> bool:
+    """Whether an overflow or underflow needs the infinities of floats."""
+    return has_digits(sigma) and not all(0 < each < mp.inf for each in sigma.flat)
 
 
 def total(flags: Flags, terms: Array) -> Array:

@@ -1,7 +1,7 @@
 """Mutants: implementations with known mistakes, one or several at once, and what the check says of them.
 
-`mutants:MissingHalf` offers every operation with that mistake, `mutants:MissingHalf__SwappedKL` with both. Their code is
-in `flawed_learning` and `flawed_agents`. `python tests/mutants.py` prints for each mistake and operation whether the
+`mutants:MissingHalf` offers every operation with that mistake, `mutants:MissingHalf__SwappedKL` with both. Their code
+is in `flawed_learning` and `flawed_agents`. `python tests/mutants.py` prints for each mistake and operation whether the
 check detects the mistake and names it; `--pairs` does so for every two mistakes.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
+import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import flawed_agents
 import flawed_learning
 
-from vime_check import files, judge, mistakes, serving
+from vime_check import files, judge, mistakes, report, serving
 from vime_check.cases import OPERATIONS
 from vime_check.errors import incomparable
 from vime_check.operations import Draw
@@ -68,7 +69,6 @@ FLAGS = (
 CODE = flawed_learning.OPERATIONS | flawed_agents.OPERATIONS
 DRAWS = 8  # drawn inputs of an operation, beside those of the vectors
 SAME = 1e-13  # outputs that differ less are those of one formula
-FOUND = ("wrong", "digits", "convention", "errored", "failed")  # grades of a mistake
 
 Flags = frozenset[str]
 Function = Callable[..., Any]
@@ -194,9 +194,12 @@ def active(operation: str) -> tuple[str, ...]:
     return tuple(f for f in FLAGS if differ(operation, frozenset({f}), none))
 
 
-def pairs(operation: str) -> Iterator[Flags]:
-    """Every two mistakes, except variants of one and those of which one hides the other."""
-    for pair in itertools.combinations(active(operation), 2):
+def pairs(operation: str, rng: random.Random | None = None) -> Iterator[Flags]:
+    """Every two mistakes, except variants of one and those of which one hides the other; shuffled by rng."""
+    every = list(itertools.combinations(active(operation), 2))
+    if rng:
+        rng.shuffle(every)
+    for pair in every:
         flags = frozenset(pair)
         if len(names_of(flags)) == 2 and all(
             differ(operation, flags, flags - {flag}) for flag in pair
@@ -214,62 +217,62 @@ class Verdict(NamedTuple):
     flags: Flags
     found: int  # cases that detect a mistake
     named: str  # truly, partly, untruly, or "" if no name is stated
-    stated: tuple[str, ...]  # the explanations with the number of their cases
+    stated: tuple[str, ...]  # the explanations, each with the number of its cases
 
     @property
     def mistakes(self) -> str:
         return " + ".join(sorted(self.flags))
 
 
-def verdict(operation: str, flags: Flags) -> Verdict:
-    outcomes = [
-        judge.outcome_of(vector, answer(operation, flags, index))
-        for index, vector in enumerate(vectors_of(operation))
+def verdict(operation: str, flags: Flags, most: int | None = None) -> Verdict:
+    """The verdict on all cases, or on at most so many that the mistakes change."""
+    outcomes = outcomes_of(operation, flags, most)
+    found = [each for each in outcomes if each.status in grades_of(flags)]
+    causes = [
+        cause
+        for group in report.groups(outcomes).values()
+        for cause in report.explained(group)
     ]
-    found = [outcome for outcome in outcomes if outcome.status in FOUND]
-    groups = statements([explanations_of(outcome) for outcome in found])
-    stated = tuple(
-        f"{' or '.join(map(text, group))} ({count})" for group, count in groups
-    )
-    named = grade_of([group for group, _ in groups], names_of(flags))
+    alternatives = [[*map(frozenset, cause.explanations)] for cause in causes]
+    stated = tuple(map(text_of, causes))
+    named = naming_of(alternatives, names_of(flags))
     return Verdict(operation, flags, len(found), named, stated)
 
 
-def text(names: Names) -> str:
-    return " + ".join(sorted(names))
+def outcomes_of(operation: str, flags: Flags, most: int | None) -> list[report.Outcome]:
+    none = frozenset[str]()
+    indices = range(len(vectors_of(operation)))
+    changed = [
+        k
+        for k in indices
+        if apart(answer(operation, flags, k), answer(operation, none, k))
+    ]
+    return [
+        judge.outcome_of(vectors_of(operation)[k], answer(operation, flags, k))
+        for k in (indices if most is None else changed[:most])
+    ]
 
 
-def explanations_of(outcome: judge.Outcome) -> list[Names]:
-    """The sets of mistakes that explain the outcome."""
-    return [frozenset([name]) for name in outcome.mistakes]
+def grades_of(flags: Flags) -> set[str]:
+    """The grades that detect these mistakes."""
+    kinds = {mistakes.NOTES[name].kind for name in names_of(flags)}
+    weak = set() if "mistake" in kinds else kinds
+    return {"wrong", "errored", *weak}
 
 
-def statements(cases: list[list[Names]]) -> list[tuple[list[Names], int]]:
-    """The explanations that are stated, each with alternatives, and the number of cases that each explains.
-
-    The first one explains the most cases with the fewest mistakes, the next one the most of the rest.
-    """
-    groups = []
-    left = [names for names in cases if names]
-    while left:
-        counts = Counter(name for names in left for name in dict.fromkeys(names))
-        best = max((count, -len(name)) for name, count in counts.items())
-        group = [n for n, count in counts.items() if (count, -len(n)) == best]
-        first = [names for names in left if group[0] in names]
-        group = [n for n in group if all(n in names for names in first)]
-        groups.append((group, len(first)))
-        left = [names for names in left if group[0] not in names]
-    return groups
+def text_of(cause: report.Cause) -> str:
+    names = " or ".join(" + ".join(sorted(each)) for each in cause.explanations)
+    return f"{names} ({len(cause.outcomes)})"
 
 
-def grade_of(groups: list[list[Names]], true: Names) -> str:
-    """How the stated explanations agree with the true mistakes."""
-    right = [[names for names in group if names <= true] for group in groups]
-    if not groups:
+def naming_of(causes: Sequence[Sequence[Names]], true: Names) -> str:
+    """Whether the causes that are stated, each with its alternatives, are the true mistakes."""
+    right = [[names for names in each if names <= true] for each in causes]
+    if not causes:
         return ""
     if not all(right):
         return "untruly"
-    stated = frozenset[str]().union(*(max(group, key=len) for group in right))
+    stated = frozenset[str]().union(*(max(each, key=len) for each in right))
     return "truly" if stated == true else "partly"
 
 
@@ -297,21 +300,23 @@ def matrix(operations: Sequence[str], *, two: bool = False) -> Iterator[str]:
             sums.update(["all", f"{each.named or 'not'} named"])
             sums.update(["detected"] if each.found else [])
             yield line(each)
-        forget(two)
+        answer.cache_clear()
     count = sums.pop("all", 0)
-    for name in ("detected", "truly named", "partly named", "untruly named", "not named"):
+    for name in (
+        "detected",
+        "truly named",
+        "partly named",
+        "untruly named",
+        "not named",
+    ):
         share = 100.0 * sums[name] / max(count, 1)
         yield f"{name}: {sums[name]} of {count} ({share:.1f} %)"
 
 
-def forget(two: bool) -> None:
-    """Answers to pairs are not asked for again."""
-    if two:
-        answer.cache_clear()
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="the matrix of mistakes and operations")
+    parser = argparse.ArgumentParser(
+        description="the matrix of mistakes and operations"
+    )
     parser.add_argument("--pairs", action="store_true", help="every two mistakes")
     parser.add_argument("--only", metavar="OP", help="comma-separated operations")
     chosen = parser.parse_args(arguments)
