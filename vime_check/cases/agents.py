@@ -50,7 +50,28 @@ LOG_FUDGE = math.log(1e-8)
 # ---------------------------------------------------------------- families normalize and returns
 
 
-@operation("normalize", "elementwise", measured=(0.0, 3.7e-08))
+@operation(
+    "normalize",
+    "elementwise",
+    measured=(0.0, 3.7e-08),
+    formula='current = median(gains) if statistic is "median", mean(gains) if it is "mean"\n'
+    "if current = 0: current = mean(gains)\n"
+    "new_history = history followed by current, or history alone if current = 0\n"
+    "new_history = the last `window` entries of new_history\n"
+    "used = new_history if include_current, else the last `window` entries of history\n"
+    "divisor = mean(used), or 1 if used is empty or its mean is 0\n"
+    "gains = gains/divisor, history = new_history",
+    outputs={
+        "gains": ("(N,)", "none: a typical gain is 1"),
+        "history": ("(k,), k ≤ window", "nats"),
+    },
+    rules=(
+        "The median of an even number of gains is the mean of the middle two.",
+        "current = 0 only if all gains are 0.",
+        "history holds the oldest entry first. An empty one is the empty list, in both directions.",
+        "No bound, no floor and no ε: gains of any size are divided.",
+    ),
+)
 def normalize_gains(
     gains: Array,
     history: Array,
@@ -70,7 +91,22 @@ def normalize_gains(
     return {"gains": normalized, "history": np.array(new_history)}
 
 
-register("normalize", "arraywise", vime.curious_rewards, measured=(0.0, 5.3e-08))
+register(
+    "normalize",
+    "arraywise",
+    vime.curious_rewards,
+    measured=(0.0, 5.3e-08),
+    formula="r̃_t = rewards_t + η·gains_t",
+    outputs={"": ("(T,)", "reward")},
+    inputs={
+        "gains": {
+            "shape": "(T,)",
+            "unit": "none",
+            "domain": "as many as rewards",
+            "meaning": "normalized gains",
+        }
+    },
+)
 
 
 @exact_form("curious_rewards")
@@ -78,7 +114,15 @@ def exact_curious_rewards(rewards: Any, gains: Any, eta: Any) -> Any:
     return rewards + eta * gains
 
 
-register("returns", "arraywise", agents.discounted_returns, measured=(0.0, 7.3e-08))
+register(
+    "returns",
+    "arraywise",
+    agents.discounted_returns,
+    measured=(0.0, 7.3e-08),
+    formula="R_T = last_value\nR_t = rewards_t + γ·R_{t+1}, for t = T − 1 … 0",
+    outputs={"": ("(T,)", "reward")},
+    rules=("The rewards are one segment without an end inside.",),
+)
 
 
 @exact_form("discounted_returns")
@@ -94,7 +138,27 @@ def exact_discounted_returns(rewards: Any, gamma: Any, last_value: Any) -> Any:
 
 
 register(
-    "returns", "arraywise", agents.gae_advantages, measured=(0.0, 2.9e-08), kinds=ENDS
+    "returns",
+    "arraywise",
+    agents.gae_advantages,
+    measured=(0.0, 2.9e-08),
+    kinds=ENDS,
+    formula="δ_t = rewards_t + γ·next_values_t·(0 if terminated_t, else 1) − values_t\n"
+    "A_t = δ_t + γλ·A_{t+1}·(0 if terminated_t or truncated_t or t = T − 1, else 1)",
+    outputs={"": ("(T,)", "reward")},
+    rules=(
+        "λ is lam.",
+        "next_values_t is V of the true next state, so it counts at a time limit.",
+        "If both flags are set, the row is terminal.",
+        "The last row bootstraps next_values unless it is terminated, also without a flag.",
+        "Advantages are not normalized.",
+    ),
+    inputs={
+        "values": {"domain": "as many as rewards"},
+        "next_values": {"domain": "as many as rewards"},
+        "terminated": {"domain": "as many as rewards"},
+        "truncated": {"domain": "as many as rewards"},
+    },
 )
 
 
@@ -458,7 +522,14 @@ def categorical_policy(logits: Array) -> agents.CategoricalPolicy:
     return agents.CategoricalPolicy(*linear_theta(logits))
 
 
-@operation("policy", "arraywise", measured=(2.7e-16, 2.7e-08))
+@operation(
+    "policy",
+    "arraywise",
+    measured=(2.7e-16, 2.7e-08),
+    formula="output[n] = Σ_a log N(actions[n, a]; mean[n, a], e^log_std[a])",
+    outputs={"": ("(N,)", "nats")},
+    rules=("log_std is used as it is: no clamp and no floor.",),
+)
 def gaussian_log_prob(mean: Array, log_std: Array, actions: Array) -> Array:
     return gaussian_policy(mean, log_std).log_prob(np.eye(len(mean)), actions)
 
@@ -469,7 +540,14 @@ def exact_gaussian_log_prob(mean: Any, log_std: Any, actions: Any) -> Any:
     return np.sum(densities, axis=-1)  # (N,)
 
 
-@operation("policy", "arraywise", measured=(0.0, 6.8e-08))
+@operation(
+    "policy",
+    "arraywise",
+    measured=(0.0, 6.8e-08),
+    formula="output[n] = Σ_a [½·(log 2π + 1) + log_std[a]], the same in every row",
+    outputs={"": ("(N,)", "nats")},
+    rules=("It may be negative.",),
+)
 def gaussian_entropy(mean: Array, log_std: Array) -> Array:
     return gaussian_policy(mean, log_std).entropy(np.eye(len(mean)))
 
@@ -481,7 +559,14 @@ def exact_gaussian_entropy(mean: Any, log_std: Any) -> Any:
     return entropy * np.ones(len(mean), dtype=object)
 
 
-@operation("policy", "elementwise", measured=(3.1e-16, 1.3e-07))
+@operation(
+    "policy",
+    "elementwise",
+    measured=(3.1e-16, 1.3e-07),
+    formula="output[n] = KL(mean_old[n], e^log_std_old, mean_new[n], e^log_std_new)",
+    outputs={"": ("(N,)", "nats")},
+    rules=("KL[old‖new], summed over the A action dimensions.",),
+)
 def gaussian_kl(
     mean_old: Array, log_std_old: Array, mean_new: Array, log_std_new: Array
 ) -> Array:
@@ -500,7 +585,23 @@ def exact_gaussian_kl(
 
 
 @operation(
-    "policy", "arraywise", measured=(4.1e-16, 3.2e-08), kinds={"actions": "wholes"}
+    "policy",
+    "arraywise",
+    measured=(4.1e-16, 3.2e-08),
+    kinds={"actions": "wholes"},
+    formula="log p[n, a] = logits[n, a] − m_n − log Σ_b e^(logits[n, b] − m_n), m_n = max_b logits[n, b]\n"
+    "output[n] = log p[n, actions[n]]",
+    outputs={"": ("(N,)", "nats")},
+    rules=("Actions are indices from 0 to A − 1.",),
+    inputs={
+        "actions": {
+            "shape": "(N,)",
+            "kind": "whole numbers",
+            "unit": "index",
+            "domain": "from 0 to A − 1; one for each row",
+            "meaning": "action taken in each row",
+        }
+    },
 )
 def categorical_log_prob(logits: Array, actions: Array) -> Array:
     return categorical_policy(logits).log_prob(np.eye(len(logits)), actions)
@@ -516,7 +617,15 @@ def exact_categorical_log_prob(logits: Any, actions: Any) -> Any:
     return exact_log_softmax(logits)[np.arange(len(actions)), actions]
 
 
-@operation("policy", "arraywise", measured=(2.1e-16, 1.4e-07))
+@operation(
+    "policy",
+    "arraywise",
+    measured=(2.1e-16, 1.4e-07),
+    formula="log p as in categorical_log_prob\n"
+    "output[n] = −Σ_a e^(log p[n, a])·log p[n, a]",
+    outputs={"": ("(N,)", "nats")},
+    rules=("An action whose probability underflows adds 0.",),
+)
 def categorical_entropy(logits: Array) -> Array:
     return categorical_policy(logits).entropy(np.eye(len(logits)))
 
@@ -527,7 +636,15 @@ def exact_categorical_entropy(logits: Any) -> Any:
     return -np.sum(exact.exp(log_p) * log_p, axis=-1)  # (N,)
 
 
-@operation("policy", "arraywise", measured=(5.6e-16, 2.6e-07))
+@operation(
+    "policy",
+    "arraywise",
+    measured=(5.6e-16, 2.6e-07),
+    formula="log p as in categorical_log_prob\n"
+    "output[n] = Σ_a e^(log p_old[n, a])·(log p_old[n, a] − log p_new[n, a])",
+    outputs={"": ("(N,)", "nats")},
+    rules=("KL[old‖new].",),
+)
 def categorical_kl(logits_old: Array, logits_new: Array) -> Array:
     return categorical_policy(logits_old).kl(
         categorical_policy(logits_new), np.eye(len(logits_old))
@@ -845,6 +962,34 @@ draw_by_names(draw_policy, "categorical_entropy", "categorical_kl")
     "arraywise",
     measured=(0.0, 0.0),
     kinds={"observations": "arrays", "actions": "arrays"},
+    formula="one row for each step t of each episode e, episodes one after another, steps in their order:\n"
+    "  observations[row] = observations[e][t]\n"
+    "  actions[row] = actions[e][t]\n"
+    "  next_observations[row] = observations[e][t + 1]",
+    outputs={
+        "observations": ("(N, K)", "units of the observations"),
+        "actions": ("(N, A)", "units of the actions"),
+        "next_observations": ("(N, K)", "units of the observations"),
+    },
+    rules=(
+        "N is the number of steps of all episodes.",
+        "No row pairs two episodes, and no step is dropped.",
+    ),
+    inputs={
+        "observations": {
+            "shape": "a list of (T_e + 1, K)",
+            "kind": "list of arrays",
+            "domain": "finite; one array or more, one for each episode, of T_e + 1 rows",
+            "meaning": "observations of each episode, the last one included",
+        },
+        "actions": {
+            "shape": "a list of (T_e, A)",
+            "kind": "list of arrays",
+            "unit": "units of the actions",
+            "domain": "finite; as many arrays as observations, of T_e rows",
+            "meaning": "action of each step of each episode",
+        },
+    },
 )
 def replay_transitions(observations: list[Array], actions: list[Array]) -> Arrays:
     """Rows (s, a, s′) of `ReplayPool`, episode by episode, from (T + 1, K) observations and (T, A) actions."""
@@ -872,7 +1017,21 @@ def empty_pool(capacity: int, num_observed: int, num_actions: int) -> ReplayPool
     return ReplayPool(capacity, observations, np.zeros((0, num_actions)), observations)
 
 
-@operation("replay", "arraywise", measured=(0.0, 3.7e-08))
+@operation(
+    "replay",
+    "arraywise",
+    measured=(0.0, 3.7e-08),
+    formula="center_k = (1/N)·Σ_n rows[n, k]\n"
+    "scale_k = √((1/N)·Σ_n (rows[n, k] − center_k)²), or 1 if that is at most 1e-12·max_n |rows[n, k]|",
+    outputs={
+        "center": ("(K,)", "units of the rows"),
+        "scale": ("(K,)", "units of the rows"),
+    },
+    rules=(
+        "The divisor is N, not N − 1.",
+        "Subtract the mean before squaring: the difference of two mean squares loses its digits.",
+    ),
+)
 def input_statistics(rows: Array) -> Arrays:
     """Mean and standard deviation of each column of (N, K), as `Vime` computes them from its pool."""
     if rows.ndim != 2 or len(rows) == 0:

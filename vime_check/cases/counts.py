@@ -140,7 +140,18 @@ def image_probabilities(
 
 
 register(
-    "counts", "elementwise", visit_counts.pseudo_count, measured=(4.4e-16, 9.2e-08)
+    "counts",
+    "elementwise",
+    visit_counts.pseudo_count,
+    measured=(4.4e-16, 9.2e-08),
+    formula="PG = log_prob_after − log_prob\n"
+    "N̂ = (1 − e^log_prob_after)·e^−PG/(1 − e^−PG) if PG > 0, else infinity",
+    outputs={"": ("the shape of log_prob", "count")},
+    rules=(
+        "This is ρ(1 − ρ′)/(ρ′ − ρ) without the probabilities themselves, which may underflow.",
+        "Use expm1 for 1 − e^x. log_prob = −infinity gives 0.",
+        "If PG ≤ 0 the result is infinity, also where log_prob_after = 0. If PG > 0 and log_prob_after = 0 it is 0.",
+    ),
 )
 
 
@@ -159,6 +170,11 @@ register(
     "elementwise",
     visit_counts.pixel_cnn_pseudo_count,
     measured=(1.8e-16, 8.6e-08),
+    formula="x = c·PG/√num_seen, PG = gain\nN̂ = 1/(e^x − 1) if x > 0, else infinity",
+    outputs={"": ("the shape of gain", "count")},
+    rules=(
+        "Compute it as e^−x/(−expm1(−x)), because e^x may overflow. The result is then 0 or nearly 0.",
+    ),
 )
 
 
@@ -168,7 +184,22 @@ def exact_pixel_cnn_pseudo_count(gain: Any, num_seen: int, c: Any) -> Any:
     return np.array([1 / exact.expm1(x) if x > 0 else math.inf for x in powers])
 
 
-register("counts", "elementwise", visit_counts.count_bonus, measured=(1.8e-16, 6.9e-08))
+register(
+    "counts",
+    "elementwise",
+    visit_counts.count_bonus,
+    measured=(1.8e-16, 6.9e-08),
+    formula="bonus = beta/√(counts + 0.01)",
+    outputs={"": ("the shape of counts", "reward")},
+    rules=("An infinite count gives 0.",),
+    inputs={
+        "counts": {
+            "shape": "(...)",
+            "domain": "≥ 0; may be infinite, and need not be whole",
+            "meaning": "visit counts or pseudo-counts",
+        }
+    },
+)
 
 
 @exact_form("count_bonus")
@@ -287,6 +318,26 @@ def draw_count_bonus(draw: Draw) -> Inputs:
     "arraywise",
     measured=(2.7e-16, 1.1e-07),
     kinds={"observation": "wholes"},
+    formula="n = Σ_k counts[0, k]\n"
+    "output = Σ_p log((counts[p, observation_p] + α)/(n + K·α))",
+    outputs={"": ("()", "nats")},
+    rules=(
+        "P pixels with K symbols each are independent. All rows of counts have the sum n.",
+        "With α = 0, a symbol that was never seen gives −infinity. Reject α = 0 if n = 0.",
+        "Add logarithms: the product of the probabilities may underflow.",
+    ),
+    inputs={
+        "counts": {
+            "shape": "(P, K)",
+            "domain": "≥ 0, below 2^53; rows with equal sums",
+            "meaning": "how often each pixel had each symbol",
+        },
+        "alpha": {
+            "domain": "0, or from 1e-100 to 1e100",
+            "unit": "count",
+            "meaning": "pseudo-count of each symbol",
+        },
+    },
 )
 def dirichlet_log_prob(counts: Array, alpha: float, observation: Array) -> Array:
     """P independent pixels of K symbols, counts (P, K), observation (P,)."""
@@ -308,7 +359,28 @@ def exact_dirichlet_log_prob(counts: Array, alpha: Any, observation: Array) -> A
 
 
 @operation(
-    "densities", "elementwise", measured=(1.7e-12, 5.4e-07), kinds={"symbols": "wholes"}
+    "densities",
+    "elementwise",
+    measured=(1.7e-12, 5.4e-07),
+    kinds={"symbols": "wholes"},
+    formula="counts are 0 before the first observation\n"
+    "for each observation t = 0 … T − 1:\n"
+    "  log ρ  = Σ_p log((counts[p, symbols[t, p]] + α)/(t + K·α))\n"
+    "  log ρ′ = Σ_p log((counts[p, symbols[t, p]] + 1 + α)/(t + 1 + K·α))\n"
+    "  output[t] = pseudo_count(log ρ, log ρ′)\n"
+    "  counts[p, symbols[t, p]] += 1 for each pixel p",
+    outputs={"": ("(T,)", "count")},
+    rules=(
+        "K is num_symbols.",
+        "The probabilities of a whole image underflow, so use their logarithms.",
+    ),
+    inputs={
+        "alpha": {
+            "domain": "from 1e-100 to 1e100",
+            "unit": "count",
+            "meaning": "pseudo-count of each symbol",
+        }
+    },
 )
 def dirichlet_pseudo_counts(symbols: Array, num_symbols: int, alpha: float) -> Array:
     """N̂ of each observation (T, P), by a model that has learned those before it, (T,)."""
@@ -333,7 +405,32 @@ def exact_dirichlet_pseudo_counts(symbols: Array, num_symbols: int, alpha: Any) 
 
 
 @operation(
-    "densities", "elementwise", measured=(4.8e-16, 2.0e-07), kinds={"bits": "wholes"}
+    "densities",
+    "elementwise",
+    measured=(4.8e-16, 2.0e-07),
+    kinds={"bits": "wholes"},
+    formula="a node for each context of up to d = depth bits, nearest bit first; the root's context is empty\n"
+    "each node starts with the counts N(0) = N(1) = 0 and the weights stay = split = ½\n"
+    "\n"
+    "for the t-th bit x, t = 1 … T, on the path j = 0 … d:\n"
+    "node j has the context (c_1, …, c_j), c_i the i-th bit before x, and 0 before the first bit; K = 2\n"
+    "own_j = (N_j(x) + ½)/(Σ_k N_j(k) + K/2)\n"
+    "below_d = own_d\n"
+    "for j = d − 1 … 0: below_j = stay_j·own_j + split_j·below_{j+1}\n"
+    "log P(x) = log below_0\n"
+    "\n"
+    "then learn x, with a = rate, or a = 1/(t + 1) if rate is null:\n"
+    "for j = d − 1 … 0, both from the old weights:\n"
+    "  stay_j  ← [(1 − a)·stay_j·own_j + a·split_j·below_{j+1}]/below_j\n"
+    "  split_j ← [(1 − a)·split_j·below_{j+1} + a·stay_j·own_j]/below_j\n"
+    "N_j(x) ← N_j(x) + 1 for j = 0 … d\n"
+    "\n"
+    "output[t − 1] = log P(x), from what was learned before",
+    outputs={"": ("(T,)", "nats")},
+    rules=(
+        "own_j and below_j of a bit are those before it is learned, also in its update.",
+        "depth 0 leaves the root's estimate alone.",
+    ),
 )
 def cts_log_probs(bits: Array, depth: int, rate: float | None) -> Array:
     """Log-probability (T,) of each of T bits before it is learned."""
@@ -347,7 +444,35 @@ def exact_cts_log_probs(bits: Array, depth: int, rate: Any) -> Any:
 
 
 @operation(
-    "densities", "elementwise", measured=(3.1e-15, 1.2e-06), kinds={"images": "wholes"}
+    "densities",
+    "elementwise",
+    measured=(3.1e-15, 1.2e-06),
+    kinds={"images": "wholes"},
+    formula="a tree for each of the H·W pixels, over K = num_levels symbols, of depth 4\n"
+    "a node for each context of up to 4 symbols\n"
+    "each node starts with the counts N(k) = 0 and the weights stay = split = ½\n"
+    "\n"
+    "for the t-th image, t = 1 … T, and each pixel x, in the pixel's own tree on the path j = 0 … 4:\n"
+    "node j has the context (c_1, …, c_j): c_1 the pixel to the left in the same image, c_2 the pixel above,\n"
+    "c_3 above left, c_4 above right; 0 beyond the border\n"
+    "own_j = (N_j(x) + ½)/(Σ_k N_j(k) + K/2)\n"
+    "below_4 = own_4\n"
+    "for j = 4 − 1 … 0: below_j = stay_j·own_j + split_j·below_{j+1}\n"
+    "log P(x) = log below_0\n"
+    "\n"
+    "then learn x, with a = rate, or a = 1/(t + 1) if rate is null:\n"
+    "for j = 4 − 1 … 0, both from the old weights:\n"
+    "  stay_j  ← [(1 − a)·stay_j·own_j + a·split_j·below_{j+1}]/below_j\n"
+    "  split_j ← [(1 − a)·split_j·below_{j+1} + a·stay_j·own_j]/below_j\n"
+    "N_j(x) ← N_j(x) + 1 for j = 0 … 4\n"
+    "\n"
+    "output[t − 1] = Σ over pixels of log P(x), from the images before",
+    outputs={"": ("(T,)", "nats")},
+    rules=(
+        "own_j and below_j of a pixel are those before the image is learned, also in its update.",
+        "Trees share nothing. t counts images, so it is the same in every tree.",
+        "Add logarithms: the product of the probabilities underflows.",
+    ),
 )
 def image_cts_log_probs(images: Array, num_levels: int, rate: float | None) -> Array:
     """Log-probability (T,) of each image (T, H, W) before it is learned."""

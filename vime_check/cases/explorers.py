@@ -35,7 +35,14 @@ from vime_lecture.tabular import Step, Table, TabularSettings
 
 
 register(
-    "strategies", "elementwise", strategies.epsilon_greedy, measured=(0.0, 3.0e-08)
+    "strategies",
+    "elementwise",
+    strategies.epsilon_greedy,
+    measured=(0.0, 3.0e-08),
+    formula="m = number of actions b with Q_b = max Q\n"
+    "π_a = ε/A + (1 − ε)/m if Q_a = max Q, else ε/A",
+    outputs={"": ("(A,)", "probability")},
+    rules=("Actions with exactly equal values share the greedy part equally.",),
 )
 
 
@@ -46,7 +53,21 @@ def exact_epsilon_greedy(q_values: Any, epsilon: Any) -> Any:
     return np.array([uniform + (1 - epsilon) * each / sum(best) for each in best])
 
 
-register("strategies", "elementwise", strategies.boltzmann, measured=(5.7e-16, 8.5e-08))
+register(
+    "strategies",
+    "elementwise",
+    strategies.boltzmann,
+    measured=(5.7e-16, 8.5e-08),
+    formula="τ = temperature, or std(Q) = √((1/A)·Σ_a (Q_a − mean Q)²) if temperature is null\n"
+    "π_a = e^((Q_a − max Q)/τ)/Σ_b e^((Q_b − max Q)/τ)\n"
+    "if temperature is null and std(Q) ≤ 1e-12·max |Q|: π_a = 1/A",
+    outputs={"": ("(A,)", "probability")},
+    rules=(
+        "The divisor of std is A, not A − 1.",
+        "A probability below the smallest number is 0.",
+        "Neither squares nor differences may overflow: values reach 1e200 in float64. Divide by max Q − min Q first.",
+    ),
+)
 
 
 @exact_form("boltzmann")
@@ -58,7 +79,20 @@ def exact_boltzmann(q_values: Any, temperature: Any) -> Any:
     return weights / sum(weights)
 
 
-register("strategies", "elementwise", strategies.ucb1, measured=(0.0, 5.6e-08))
+register(
+    "strategies",
+    "elementwise",
+    strategies.ucb1,
+    measured=(0.0, 5.6e-08),
+    formula="score_a = means_a + √(2·ln t/counts_a), or infinity if counts_a = 0",
+    outputs={"": ("(A,)", "reward")},
+    inputs={
+        "counts": {
+            "domain": "whole, ≥ 0; one for each arm",
+            "meaning": "pulls of each arm",
+        }
+    },
+)
 
 
 @exact_form("ucb1")
@@ -71,6 +105,12 @@ register(
     "elementwise",
     strategies.ucb_state_action,
     measured=(2.0e-16, 4.6e-08),
+    formula="N = Σ_b counts_b\n"
+    "score_a = Q_a + α·√(2·ln N/counts_a), or infinity if counts_a = 0, for every α",
+    outputs={"": ("(A,)", "reward")},
+    rules=(
+        "α is alpha. Reject an α that makes a score infinite although counts_a > 0.",
+    ),
 )
 
 
@@ -84,7 +124,40 @@ def exact_upper_bounds(q_values: Any, counts: Array, alpha: Any) -> Any:
     return q_values + np.array(bonuses)
 
 
-@operation("strategies", "elementwise", measured=(0.0, 0.0))
+@operation(
+    "strategies",
+    "elementwise",
+    measured=(0.0, 0.0),
+    formula="target = reward + γ·(0 if terminated, else max_a next_values_a)\n"
+    "output = value + learning_rate·(target − value)",
+    outputs={"": ("()", "reward")},
+    rules=(
+        "truncated changes nothing: behind a time limit the values count. If both flags are set, the step is terminal.",
+    ),
+    inputs={
+        "terminated": {
+            "shape": "()",
+            "kind": "flag",
+            "domain": "true or false",
+            "meaning": "the step ended in a terminal state",
+        },
+        "truncated": {
+            "shape": "()",
+            "kind": "flag",
+            "domain": "true or false",
+            "meaning": "a time limit cut the episode after the step",
+        },
+        "learning_rate": {
+            "domain": "> 0, ≤ 1",
+            "meaning": "share of the way to the target",
+        },
+        "next_values": {
+            "shape": "(A,)",
+            "domain": "A ≥ 1",
+            "meaning": "Q of each action in the next state",
+        },
+    },
+)
 def q_update(
     value: float,
     reward: float,

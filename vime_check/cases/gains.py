@@ -59,7 +59,18 @@ from vime_ref import Method
 # ---------------------------------------------------------------- family elbo
 
 
-@operation("elbo", "arraywise", measured=(2.0e-16, 8.8e-08), kinds=NETWORK)
+@operation(
+    "elbo",
+    "arraywise",
+    measured=(2.0e-16, 8.8e-08),
+    kinds=NETWORK,
+    formula="bound of the definitions, with network and ε",
+    outputs={"": ("()", "nats")},
+    inputs={
+        "inputs": {"shape": "(B, I)", "domain": "B ≥ 1; I is the first of layer_sizes"},
+        "targets": {"shape": "(B, O)"},
+    },
+)
 def elbo(
     mu: Array,
     rho: Array,
@@ -78,7 +89,19 @@ def elbo(
     return bnn.elbo(q, prior, inputs, targets, eps, **settings)
 
 
-@operation("elbo", "arraywise", measured=(0.0, 1.1e-07), kinds=NETWORK)
+@operation(
+    "elbo",
+    "arraywise",
+    measured=(0.0, 1.1e-07),
+    kinds=NETWORK,
+    formula="bound of the definitions, with local network and ζ",
+    outputs={"": ("()", "nats")},
+    inputs={
+        "inputs": {"shape": "(B, I)", "domain": "B ≥ 1; I is the first of layer_sizes"},
+        "targets": {"shape": "(B, O)"},
+        "zeta": {"shape": "a list of (S, B, O_l)"},
+    },
+)
 def elbo_local(
     mu: Array,
     rho: Array,
@@ -97,7 +120,19 @@ def elbo_local(
     return bnn.elbo_local(q, prior, inputs, targets, zeta, **settings)
 
 
-@operation("elbo", "arraywise", measured=(5.2e-16, 3.2e-07), kinds=NETWORK)
+@operation(
+    "elbo",
+    "arraywise",
+    measured=(5.2e-16, 3.2e-07),
+    kinds=NETWORK,
+    formula="grad_mu  = ∂bound/∂μ, with network and ε\ngrad_rho = ∂bound/∂ρ",
+    outputs={"grad_mu": ("(D,)", "nats"), "grad_rho": ("(D,)", "nats")},
+    rules=("The gradient points uphill, toward larger bounds.",),
+    inputs={
+        "inputs": {"shape": "(B, I)", "domain": "B ≥ 1; I is the first of layer_sizes"},
+        "targets": {"shape": "(B, O)"},
+    },
+)
 def elbo_grad(
     mu: Array,
     rho: Array,
@@ -117,7 +152,20 @@ def elbo_grad(
     return gradients(*gradient)
 
 
-@operation("elbo", "arraywise", measured=(4.4e-16, 1.9e-07), kinds=NETWORK)
+@operation(
+    "elbo",
+    "arraywise",
+    measured=(4.4e-16, 1.9e-07),
+    kinds=NETWORK,
+    formula="grad_mu  = ∂bound/∂μ, with local network and ζ\ngrad_rho = ∂bound/∂ρ",
+    outputs={"grad_mu": ("(D,)", "nats"), "grad_rho": ("(D,)", "nats")},
+    rules=("The gradient points uphill, toward larger bounds.",),
+    inputs={
+        "inputs": {"shape": "(B, I)", "domain": "B ≥ 1; I is the first of layer_sizes"},
+        "targets": {"shape": "(B, O)"},
+        "zeta": {"shape": "a list of (S, B, O_l)"},
+    },
+)
 def elbo_grad_local(
     mu: Array,
     rho: Array,
@@ -329,7 +377,18 @@ undecided_for(*BOUNDS)(at_kink)
 # ---------------------------------------------------------------- family gain
 
 
-@operation("gain", "elementwise", measured=(3.5e-16, 2.9e-07), floor=0.0)
+@operation(
+    "gain",
+    "elementwise",
+    measured=(3.5e-16, 2.9e-07),
+    floor=0.0,
+    formula="KL(mu_new, softplus(rho_new), mu_old, softplus(rho_old))",
+    outputs={"": ("()", "nats")},
+    rules=(
+        "KL[new‖old]: the new distribution comes first.",
+        "Where both almost agree, use the form for almost equal distributions, with σ_new − σ_old from ρ.",
+    ),
+)
 def information_gain(
     mu_new: Array, rho_new: Array, mu_old: Array, rho_old: Array
 ) -> float:
@@ -345,7 +404,23 @@ def exact_gain(mu_new: Any, rho_new: Any, mu_old: Any, rho_old: Any) -> Any:
     return exact.kl(mu_new, sigma_new, mu_old, sigma_old)
 
 
-@operation("gain", "elementwise", measured=(9.1e-16, 4.0e-07), kinds=NETWORK)
+@operation(
+    "gain",
+    "elementwise",
+    measured=(9.1e-16, 4.0e-07),
+    kinds=NETWORK,
+    formula="g_mu, g_rho, h_mu, h_rho: each row's own, from the definitions, with network and ε\n"
+    'method "taylor": output[n] = ½·λ²·Σ_i [g_mu_i²/h_mu_i + g_rho_i²/h_rho_i]\n'
+    'method "exact":  μ′ = μ − λ·g_mu/h_mu, ρ′ = ρ − λ·g_rho/h_rho\n'
+    "                 output[n] = KL(μ′, softplus(ρ′), μ, softplus(ρ))",
+    outputs={"": ("(N,)", "nats")},
+    rules=(
+        "All rows share eps.",
+        "λ is step_size. Each row starts from the same (mu, rho).",
+        "The gradient is averaged over the samples before it is squared.",
+        "For short steps, use the form for almost equal distributions, with σ′ − σ from ρ′ and ρ.",
+    ),
+)
 def information_gains(
     mu: Array,
     rho: Array,
@@ -364,7 +439,23 @@ def information_gains(
     )
 
 
-@operation("gain", "elementwise", measured=(1.1e-15, 7.0e-07), kinds=NETWORK)
+@operation(
+    "gain",
+    "elementwise",
+    measured=(1.1e-15, 7.0e-07),
+    kinds=NETWORK,
+    formula="g_mu, g_rho, h_mu, h_rho: each row's own, from the definitions, with local network and ζ\n"
+    'method "taylor": output[n] = ½·λ²·Σ_i [g_mu_i²/h_mu_i + g_rho_i²/h_rho_i]\n'
+    'method "exact":  μ′ = μ − λ·g_mu/h_mu, ρ′ = ρ − λ·g_rho/h_rho\n'
+    "                 output[n] = KL(μ′, softplus(ρ′), μ, softplus(ρ))",
+    outputs={"": ("(N,)", "nats")},
+    rules=(
+        "Row n sees its own noise, ζ_l[:, n] of every layer l.",
+        "λ is step_size. Each row starts from the same (mu, rho).",
+        "The gradient is averaged over the samples before it is squared.",
+        "For short steps, use the form for almost equal distributions, with σ′ − σ from ρ′ and ρ.",
+    ),
+)
 def information_gains_local(
     mu: Array,
     rho: Array,
@@ -711,7 +802,32 @@ undecided_for(*GAINS)(at_kink)
 # ---------------------------------------------------------------- family posterior
 
 
-@operation("posterior", "arraywise", measured=(7.7e-16, 1.7e-07), kinds=NETWORK)
+@operation(
+    "posterior",
+    "arraywise",
+    measured=(7.7e-16, 1.7e-07),
+    kinds=NETWORK,
+    formula="g_mu, g_rho, h_mu, h_rho: the row's, from the definitions, with network and ε\n"
+    "mu  ← μ − λ·g_mu/h_mu\n"
+    "rho ← ρ − λ·g_rho/h_rho",
+    outputs={"mu": ("(D,)", "none"), "rho": ("(D,)", "none")},
+    rules=(
+        "λ is step_size.",
+        "There is exactly one row. Reject two.",
+    ),
+    inputs={
+        "inputs": {
+            "shape": "(1, I)",
+            "domain": "I is the first of layer_sizes",
+            "meaning": "the row x",
+        },
+        "targets": {
+            "shape": "(1, O)",
+            "domain": "O is the last of layer_sizes",
+            "meaning": "the row y",
+        },
+    },
+)
 def posterior_step(
     mu: Array,
     rho: Array,
@@ -730,7 +846,33 @@ def posterior_step(
     return {"mu": q_new.mu, "rho": q_new.rho}
 
 
-@operation("posterior", "arraywise", measured=(1.9e-16, 5.7e-08), kinds=NETWORK)
+@operation(
+    "posterior",
+    "arraywise",
+    measured=(1.9e-16, 5.7e-08),
+    kinds=NETWORK,
+    formula="g_mu, g_rho, h_mu, h_rho: the row's, from the definitions, with local network and ζ\n"
+    "mu  ← μ − λ·g_mu/h_mu\n"
+    "rho ← ρ − λ·g_rho/h_rho",
+    outputs={"mu": ("(D,)", "none"), "rho": ("(D,)", "none")},
+    rules=(
+        "λ is step_size.",
+        "There is exactly one row. Reject two.",
+    ),
+    inputs={
+        "inputs": {
+            "shape": "(1, I)",
+            "domain": "I is the first of layer_sizes",
+            "meaning": "the row x",
+        },
+        "targets": {
+            "shape": "(1, O)",
+            "domain": "O is the last of layer_sizes",
+            "meaning": "the row y",
+        },
+        "zeta": {"shape": "a list of (S, 1, O_l)"},
+    },
+)
 def posterior_step_local(
     mu: Array,
     rho: Array,
@@ -749,7 +891,24 @@ def posterior_step_local(
     return {"mu": q_new.mu, "rho": q_new.rho}
 
 
-@operation("posterior", "arraywise", measured=(3.2e-16, 8.8e-08), kinds=NETWORK)
+@operation(
+    "posterior",
+    "arraywise",
+    measured=(3.2e-16, 8.8e-08),
+    kinds=NETWORK,
+    formula="for each row n, starting anew from (μ_0, ρ_0) = (mu, rho):\n"
+    "  (μ, ρ) = (μ_0, ρ_0)\n"
+    "  repeat num_steps times, with the same ε each time:\n"
+    "    loss = KL(μ, softplus(ρ), μ_0, softplus(ρ_0)) − fit_n(μ, ρ), fit_n of the definitions, with network and ε\n"
+    "    (μ, ρ) ← (μ − α·∂loss/∂μ, ρ − α·∂loss/∂ρ), both derivatives at the old (μ, ρ)\n"
+    "  mu[n], rho[n] = μ, ρ",
+    outputs={"mu": ("(N, D)", "none"), "rho": ("(N, D)", "none")},
+    rules=(
+        "α is learning_rate. The steps are plain gradient steps: no momentum, no state of an optimizer.",
+        "All rows share eps.",
+        "(μ_0, ρ_0) is constant in the derivatives. The KL pulls back to it from the second step on.",
+    ),
+)
 def posterior_updates(
     mu: Array,
     rho: Array,

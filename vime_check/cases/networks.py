@@ -144,7 +144,17 @@ def model_settings(layer_sizes: Array, likelihood_sigma: Sigma) -> vime.ModelSet
 
 
 register(
-    "softplus", "elementwise", bnn.softplus, measured=(2.0e-16, 6.7e-08), floor=0.0
+    "softplus",
+    "elementwise",
+    bnn.softplus,
+    measured=(2.0e-16, 6.7e-08),
+    floor=0.0,
+    formula="σ = log(1 + e^ρ) = max(ρ, 0) + log1p(e^−|ρ|)",
+    outputs={"": ("the shape of rho", "none")},
+    rules=(
+        "All digits are demanded for ρ from −700 to 10000: neither exponential nor sum may overflow or round.",
+    ),
+    inputs={"rho": {"shape": "(...)", "domain": "finite", "meaning": "ρ"}},
 )
 exact_form("softplus")(exact.exact_softplus)
 
@@ -155,6 +165,10 @@ register(
     bnn.softplus_inverse,
     measured=(2.1e-16, 6.1e-08),
     floor=0.0,
+    formula="ρ = log(e^σ − 1) = σ + log(−expm1(−σ))",
+    outputs={"": ("the shape of sigma", "none")},
+    rules=("All digits are demanded for σ from 1e-20 to 10000.",),
+    inputs={"sigma": {"shape": "(...)", "unit": "none", "meaning": "σ"}},
 )
 
 
@@ -246,12 +260,43 @@ def draw_softplus_inverse(draw: Draw) -> Inputs:
 
 
 register(
-    "kl", "elementwise", bnn.kl_diag_normal, measured=(3.9e-16, 5.3e-08), floor=0.0
+    "kl",
+    "elementwise",
+    bnn.kl_diag_normal,
+    measured=(3.9e-16, 5.3e-08),
+    floor=0.0,
+    formula="KL(μ_q, σ_q, μ_p, σ_p) of the definitions, summed over the last axis",
+    outputs={"": ("(...)", "nats")},
+    rules=(
+        "The first distribution is q, the second is p.",
+        "Leading axes are rows with a KL each, and broadcast. Arrays (D,) give one number.",
+        "The last axes must have one length: they do not broadcast.",
+        "Where q and p almost agree, the sum as written loses its digits. Use the form for almost equal distributions.",
+        "Reject inputs whose KL overflows.",
+    ),
+    inputs={
+        "mu_q": {"shape": "(..., D)"},
+        "sigma_q": {"shape": "(..., D)"},
+        "mu_p": {"shape": "(..., D)"},
+        "sigma_p": {"shape": "(..., D)"},
+    },
 )
 exact_form("kl_diag_normal")(exact.kl)
 
 
-@operation("kl", "elementwise", measured=(3.4e-16, 1.2e-07), floor=0.0)
+@operation(
+    "kl",
+    "elementwise",
+    measured=(3.4e-16, 1.2e-07),
+    floor=0.0,
+    formula="σ = softplus(ρ)\nh_mu  = 1/σ²\nh_rho = 2·(sigmoid(ρ)/σ)²",
+    outputs={"h_mu": ("(D,)", "nats"), "h_rho": ("(D,)", "nats")},
+    rules=(
+        "They are the second derivatives of KL[q(φ + Δ)‖q(φ)] in Δ at Δ = 0. Mixed derivatives are 0.",
+        "They do not depend on mu.",
+        "For ρ → −∞, sigmoid(ρ)/σ → 1. For large ρ, σ = ρ. Compute the fraction without overflow.",
+    ),
+)
 def kl_hessian_diag(mu: Array, rho: Array) -> Arrays:
     h_mu, h_rho = bnn.kl_hessian_diag(DiagNormal(mu, rho))
     return {"h_mu": h_mu, "h_rho": h_rho}
@@ -270,7 +315,15 @@ def exact_hessian(mu: Any, rho: Any) -> dict[str, Any]:
     return {"h_mu": 1 / sigma**2, "h_rho": 2 * (slope / sigma) ** 2}
 
 
-@operation("kl", "elementwise", measured=(2.0e-16, 6.3e-08), floor=0.0)
+@operation(
+    "kl",
+    "elementwise",
+    measured=(2.0e-16, 6.3e-08),
+    floor=0.0,
+    formula="h_mu, h_rho as in kl_hessian_diag\n"
+    "KL ≈ ½ Σ_i [h_mu_i·Δμ_i² + h_rho_i·Δρ_i²]",
+    outputs={"": ("()", "nats")},
+)
 def kl_taylor(mu: Array, rho: Array, delta_mu: Array, delta_rho: Array) -> Array:
     return bnn.kl_taylor(DiagNormal(mu, rho), delta_mu, delta_rho)
 
@@ -528,12 +581,30 @@ def draw_kl_taylor(draw: Draw) -> Inputs:
 # ---------------------------------------------------------------- family network
 
 
-@operation("network", "arraywise", measured=(0.0, 2.1e-08), kinds=NETWORK)
+@operation(
+    "network",
+    "arraywise",
+    measured=(0.0, 2.1e-08),
+    kinds=NETWORK,
+    formula="output[s, n] = network(θ_s, x_n) of the definitions",
+    outputs={"": ("(S, N, O)", "units of the targets")},
+    rules=(
+        "O is the last of layer_sizes.",
+        "Reject inputs whose activations overflow.",
+    ),
+    inputs={"inputs": {"domain": "I is the first of layer_sizes"}},
+)
 def mlp(theta: Array, inputs: Array, layer_sizes: Array) -> Array:
     return bnn.mlp(theta, inputs, sizes_of(layer_sizes))
 
 
-@operation("network", "arraywise", measured=(0.0, 3.4e-08))
+@operation(
+    "network",
+    "arraywise",
+    measured=(0.0, 3.4e-08),
+    formula="θ[s, i] = μ_i + softplus(ρ_i)·ε[s, i]",
+    outputs={"": ("(S, D)", "none")},
+)
 def sample_weights(mu: Array, rho: Array, eps: Array) -> Array:
     return bnn.sample_weights(DiagNormal(mu, rho), eps)
 
@@ -543,7 +614,19 @@ def weights_by_parts(part: Function, mu: Array, rho: Array, eps: Array) -> Array
     return mu + part("softplus")(rho=rho) * eps
 
 
-@operation("network", "arraywise", measured=(3.3e-16, 2.5e-07), kinds=NETWORK)
+@operation(
+    "network",
+    "arraywise",
+    measured=(3.3e-16, 2.5e-07),
+    kinds=NETWORK,
+    formula="output[s, n] = local network(μ, ρ, x_n, ζ[s, n]) of the definitions",
+    outputs={"": ("(S, N, O)", "units of the targets")},
+    rules=(
+        "Every sample, row, layer and unit has noise of its own.",
+        "O is the last of layer_sizes.",
+    ),
+    inputs={"inputs": {"domain": "I is the first of layer_sizes"}},
+)
 def mlp_local(
     mu: Array, rho: Array, inputs: Array, zeta: Zeta, layer_sizes: Array
 ) -> Array:
@@ -649,11 +732,32 @@ undecided_for("mlp_local")(at_kink)
 # ---------------------------------------------------------------- family likelihood
 
 
-register("likelihood", "arraywise", bnn.normal_log_density, measured=(1.9e-16, 4.2e-08))
+register(
+    "likelihood",
+    "arraywise",
+    bnn.normal_log_density,
+    measured=(1.9e-16, 4.2e-08),
+    formula="log N(x; mean, sigma) of the definitions, elementwise",
+    outputs={"": ("the broadcast shape of the inputs", "nats")},
+    rules=("The three shapes broadcast; sigma may be one number.",),
+    inputs={
+        "mean": {"shape": "(...)", "unit": "unit of x", "meaning": "means"},
+        "sigma": {"shape": "(...)"},
+    },
+)
 exact_form("normal_log_density")(exact.log_density)
 
 
-register("likelihood", "arraywise", bnn.log_likelihood, measured=(3.3e-16, 9.6e-08))
+register(
+    "likelihood",
+    "arraywise",
+    bnn.log_likelihood,
+    measured=(3.3e-16, 9.6e-08),
+    formula="output[s, n] = Σ_o log N(targets[n, o]; outputs[s, n, o], σ_l[o])",
+    outputs={"": ("(S, N)", "nats")},
+    rules=("A scalar likelihood_sigma holds for every output o.",),
+    inputs={"targets": {"domain": "", "meaning": "targets y"}},
+)
 
 
 @formula("log_likelihood", parts=["normal_log_density"])
@@ -670,7 +774,17 @@ def exact_log_likelihood(outputs: Any, targets: Any, likelihood_sigma: Any) -> A
     return np.sum(densities, axis=-1)  # (S, N)
 
 
-@operation("likelihood", "arraywise", measured=(6.0e-16, 2.0e-07), kinds=NETWORK)
+@operation(
+    "likelihood",
+    "arraywise",
+    measured=(6.0e-16, 2.0e-07),
+    kinds=NETWORK,
+    formula="z[s, n] = network(θ_s, x_n), θ_s = μ + softplus(ρ)⊙ε_s\n"
+    "ℓ[s, n] = Σ_o log N(y[n, o]; z[s, n, o], σ_l[o])\n"
+    "output[n] = log((1/S)·Σ_s e^ℓ[s, n]) = max_s ℓ + log(Σ_s e^(ℓ[s, n] − max_s ℓ)) − log S",
+    outputs={"": ("(N,)", "nats")},
+    rules=("The density is averaged, not the prediction and not the log density.",),
+)
 def predictive_log_density(
     mu: Array,
     rho: Array,

@@ -84,6 +84,23 @@ register(
     unreal.pixel_control_rewards,
     measured=(1.7e-16, 1.2e-07),
     kinds={"observations": "bytes"},
+    formula="r[t, i, j] = mean of |o[t + 1, y, x, k] − o[t, y, x, k]| over cell (i, j) and all channels k\n"
+    "cell (i, j) holds the rows y = i·c … (i + 1)·c − 1\n"
+    "and the columns x = j·c … (j + 1)·c − 1, with c = cell_size",
+    outputs={"": ("(T, H/c, W/c)", "units of the pixels")},
+    rules=(
+        "Subtract as signed numbers: bytes would wrap around.",
+        "The mean is over c·c·C numbers.",
+    ),
+    inputs={
+        "observations": {
+            "shape": "(T + 1, H, W, C)",
+            "kind": "bytes",
+            "unit": "units of the pixels",
+            "domain": "finite; T, H, W and C ≥ 1",
+            "meaning": "images of one episode, of height H, width W and C channels",
+        }
+    },
 )
 
 
@@ -102,7 +119,15 @@ def exact_pixel_control_rewards(observations: Any, cell_size: int) -> Any:
     return np.array(means).reshape(shape)  # (T, H/c, W/c)
 
 
-register("unreal", "elementwise", unreal.feature_control_rewards, measured=(0.0, 0.0))
+register(
+    "unreal",
+    "elementwise",
+    unreal.feature_control_rewards,
+    measured=(0.0, 0.0),
+    formula="r[t, g] = activations[t + 1, g]",
+    outputs={"": ("(T, G)", "units of the activations")},
+    rules=("The reward is the activation after the step, not its change.",),
+)
 
 
 @exact_form("feature_control_rewards")
@@ -208,6 +233,21 @@ register(
     unreal.n_step_returns,
     measured=(8.5e-17, 5.9e-08),
     kinds=ENDS,
+    formula="V_t = next_values_t\n"
+    "R_t = rewards_t + γ·C_t\n"
+    "C_t = 0 if terminated_t, else V_t if truncated_t or t = T − 1, else R_{t+1}",
+    outputs={"": ("the shape of rewards", "reward")},
+    rules=(
+        "A flag holds for all further axes of rewards: one for each environment, or for all cells.",
+        "If both flags are set, the row is terminal.",
+        "The last row bootstraps unless it is terminated, also without a flag.",
+    ),
+    inputs={
+        "rewards": {"shape": "(T, ...), T ≥ 1"},
+        "next_values": {"shape": "(T, ...)", "domain": "the shape of rewards"},
+        "terminated": {"shape": "(T, ...), the first axes of rewards"},
+        "truncated": {"shape": "(T, ...), the first axes of rewards"},
+    },
 )
 
 
@@ -237,7 +277,25 @@ def exact_n_step_returns(
 
 
 register(
-    "unreal", "arraywise", unreal.n_step_q_targets, measured=(0.0, 0.0), kinds=ENDS
+    "unreal",
+    "arraywise",
+    unreal.n_step_q_targets,
+    measured=(0.0, 0.0),
+    kinds=ENDS,
+    formula="V_t = max_a next_q_values[t, ..., a]\n"
+    "R_t = rewards_t + γ·C_t\n"
+    "C_t = 0 if terminated_t, else V_t if truncated_t or t = T − 1, else R_{t+1}",
+    outputs={"": ("the shape of rewards", "reward")},
+    rules=(
+        "A flag holds for all further axes of rewards: one for each environment, or for all cells.",
+        "If both flags are set, the row is terminal.",
+        "The last row bootstraps unless it is terminated, also without a flag.",
+    ),
+    inputs={
+        "terminated": {"shape": "(T, ...), the first axes of rewards"},
+        "truncated": {"shape": "(T, ...), the first axes of rewards"},
+        "rewards": {"shape": "(T, ...), T ≥ 1"},
+    },
 )
 
 
@@ -249,7 +307,15 @@ def exact_n_step_q_targets(
     return exact_n_step_returns(rewards, best, terminated, truncated, gamma)
 
 
-register("unreal", "arraywise", unreal.dueling, measured=(1.3e-16, 4.8e-08))
+register(
+    "unreal",
+    "arraywise",
+    unreal.dueling,
+    measured=(1.3e-16, 4.8e-08),
+    formula="Q[..., a] = values[...] + advantages[..., a] − (1/A)·Σ_b advantages[..., b]",
+    outputs={"": ("(..., A)", "reward")},
+    inputs={"values": {"shape": "(...)", "meaning": "V of each state"}},
+)
 
 
 @exact_form("dueling")
@@ -264,6 +330,29 @@ register(
     unreal.control_loss,
     measured=(0.0, 2.7e-08),
     kinds={"actions": "wholes"},
+    formula="loss = (1/T)·Σ_t Σ_g ½·(targets[t, g] − q_values[t, g, actions[t]])²",
+    outputs={"": ("()", "reward²")},
+    rules=("The mean is over steps, the sum over the G controls.",),
+    inputs={
+        "targets": {
+            "shape": "(T, G)",
+            "unit": "reward",
+            "meaning": "target of each control",
+            "domain": "one for each step and control",
+        },
+        "actions": {
+            "shape": "(T,)",
+            "meaning": "action of each step",
+            "kind": "whole numbers",
+            "unit": "index",
+            "domain": "from 0 to A − 1; one for each step",
+        },
+        "q_values": {
+            "shape": "(T, G, A)",
+            "domain": "T, G and A ≥ 1",
+            "meaning": "Q of each action, for each step and control",
+        },
+    },
 )
 
 
@@ -570,7 +659,16 @@ def draw_control_loss(draw: Draw) -> Inputs:
 # ---------------------------------------------------------------- reward prediction
 
 
-register("unreal", "elementwise", unreal.reward_class, measured=(0.0, 0.0))
+register(
+    "unreal",
+    "elementwise",
+    unreal.reward_class,
+    measured=(0.0, 0.0),
+    formula="class = 0 if reward < 0, 1 if reward = 0, 2 if reward > 0",
+    outputs={"": ("the shape of rewards", "index")},
+    rules=("The smallest positive number is positive. −0.0 is zero.",),
+    inputs={"rewards": {"shape": "(...)"}},
+)
 
 
 @exact_form("reward_class")
@@ -578,7 +676,18 @@ def exact_reward_class(rewards: Any) -> Any:
     return 1 + (rewards > 0).astype(int) - (rewards < 0).astype(int)
 
 
-@operation("unreal", "elementwise", measured=(0.0, 0.0), kinds={"ended": "flags"})
+@operation(
+    "unreal",
+    "elementwise",
+    measured=(0.0, 0.0),
+    kinds={"ended": "flags"},
+    formula="output[t] = 1 if t ≥ 2 and neither ended[t − 2] nor ended[t − 1], else 0",
+    outputs={"": ("the shape of ended", "0 or 1")},
+    rules=(
+        "Then the rows t − 2, t − 1 and t belong to one episode. ended[t] itself does not matter.",
+        "Further axes of ended are environments, each by itself.",
+    ),
+)
 def reward_prediction_windows(ended: Flags) -> Rows:
     return unreal.reward_prediction_windows(ended).astype(int)
 
@@ -601,6 +710,21 @@ register(
     unreal.sample_reward_windows,
     measured=(0.0, 0.0),
     kinds={"ended": "flags"},
+    formula="windows = the rows t, for each environment, where reward_prediction_windows(ended) = 1\n"
+    "ordered by t, then by environment\n"
+    "rewarded = the windows with rewards ≠ 0\n"
+    "others   = the windows with rewards = 0\n"
+    "for each n: kind = rewarded if coins_n < ½, else others; if kind is empty, the other one\n"
+    "output[n] = kind[⌊places_n·(number of windows in kind)⌋]",
+    outputs={"": ("(N, number of axes of rewards)", "index")},
+    rules=(
+        "A row of the output holds the index t, and the environment's index if rewards have that axis.",
+        "If there is no window at all, the output is the empty list.",
+    ),
+    inputs={
+        "rewards": {"shape": "(T,) or (T, B)"},
+        "ended": {"shape": "the shape of rewards"},
+    },
 )
 
 
@@ -765,7 +889,20 @@ def draw_sample_reward_windows(draw: Draw) -> Inputs:
 # ---------------------------------------------------------------- memory
 
 
-@operation("unreal", "arraywise", measured=(2.1e-16, 1.1e-07))
+@operation(
+    "unreal",
+    "arraywise",
+    measured=(2.1e-16, 1.1e-07),
+    formula="gates = gate_inputs + hidden·weights, (B, 4H)\n"
+    "i, f, o, g = the four quarters of each row of gates, H columns each, in this order\n"
+    "cell   ← sigmoid(f)⊙cell + sigmoid(i)⊙tanh(g)\n"
+    "hidden ← sigmoid(o)⊙tanh(new cell)",
+    outputs={"hidden": ("(B, H)", "none"), "cell": ("(B, H)", "none")},
+    rules=(
+        "Gates of ±1000 must not overflow.",
+        "There is no bias: gate_inputs contains it.",
+    ),
+)
 def lstm_step(gate_inputs: Array, hidden: Array, cell: Array, weights: Array) -> Arrays:
     """gate_inputs (B, 4H), hidden and cell (B, H), weights (H, 4H); gates in the order i, f, o, g."""
     new_hidden, new_cell = unreal.lstm_step(gate_inputs, hidden, cell, weights)
