@@ -54,7 +54,7 @@ DOMAINS = {"flag": "true or false", "flags": "true or false"}
 
 # Inputs by name, as most operations have them; an operation may state what differs.
 FLAT = "flat weights: "
-INPUTS = {
+USUAL_INPUTS = {
     "rho": Input("(D,)", "numbers", "none", "≥ −700 (by convention)",
                  FLAT + "parameters of the standard deviations, σ = softplus(ρ)"),
     "mu": Input("(D,)", "numbers", "none", "", FLAT + "means μ"),
@@ -266,7 +266,7 @@ RULES = (
     "A standard deviation must not be so small that 1/σ² overflows: σ ≥ 1e-150. No case depends on it.",
     "To reject is to raise ValueError, or to answer `refused`. Any other exception is an error.",
 )
-FORMAT = (
+VECTOR_FORMAT = (
     "There is one file for each family of operations. `schema.json` is its JSON schema.",
     "`cases` lists the cases. Each has an `id`, its `operation`, a `comment` and all `inputs` by name.",
     '`result` is `"valid"` or `"invalid"`. A valid case has an `output`.',
@@ -335,7 +335,7 @@ def content() -> dict[str, Any]:
         "encoding": ENCODING,
         "comparison": COMPARISON,
         "protocol": PROTOCOL,
-        "format": FORMAT,
+        "format": VECTOR_FORMAT,
         "versions": VERSIONS,
         "mistakes": {name: note.what for name, note in NOTES.items()},
         "operations": {each.name: described(each) for each in OPERATIONS.values()},
@@ -363,7 +363,7 @@ def described(operation: Operation) -> dict[str, Any]:
 
 def described_input(operation: Operation, name: str) -> dict[str, str]:
     """An input's usual description, with what differs in this operation."""
-    usual = INPUTS[name]._asdict()
+    usual = USUAL_INPUTS[name]._asdict()
     own = {**usual, **operation.about.inputs.get(name, {})}
     return {**own, "domain": own["domain"] or DOMAINS.get(own["kind"], "finite")}
 

@@ -14,7 +14,7 @@ from vime_check.files import read_json
 from vime_check.mistakes import NOTES
 from vime_check.specification import (
     INPUT_KINDS,
-    INPUTS,
+    USUAL_INPUTS,
     content,
     rejections,
     specification_page,
@@ -90,7 +90,7 @@ def test_operation_is_described(name: str) -> None:
 
 def test_every_description_of_an_input_is_used() -> None:
     used = {name for each in ABOUT.values() for name in each["inputs"]}
-    assert used == set(INPUTS)
+    assert used == set(USUAL_INPUTS)
 
 
 DECLARED = {
