@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from vime_check.cases import OPERATIONS
+from vime_check.files import read_json
 from vime_check.operations import MARGIN, two_digits
+from vime_check.wire import NO_VECTORS, VECTORS
 
 # ---------------------------------------------------------------- constants
 
@@ -312,34 +314,50 @@ def noise_band(measured: float, allowed: float) -> tuple[float, float]:
 
 PAGE = """# Mistakes that the checker knows
 
-`vime-ref check` compares your numbers with the right ones, and with the numbers that each of
-these mistakes would give. If yours match a mistake, the report names it.
+`vime-ref check` compares your numbers with the right ones, and with the numbers that these
+mistakes would give, alone and in pairs. If yours match, the report names the mistakes.
 [Check your implementation](check.md) shows such a report.
 
 - **Seen in** names public code as it was when it was read. The projects may have fixed it since.
-- *All codes*, *many codes* and *everywhere* mean most of the code that was read. Four ports, for
-  example, do not add 1e-8: matthewlujp, deligentfool, justheuristic and rejax.
-- **Operations** are the ones for which the checker can name the mistake.
-- Each mistake has a mutant: an implementation with exactly this mistake. The checker names all
-  of them; [`results/mistakes.txt`](../results/mistakes.txt) is the table.
+- *Many codes* and *everywhere* mean most of the code that was read. Four ports do not add 1e-8:
+  matthewlujp, deligentfool, justheuristic and rejax.
+- **Kind**: a *mistake* makes a result wrong. *Digits* are lost by the right formula. A
+  *convention* is another choice, and no mistake.
+- **Operations** are the ones in which a case shows the mistake. Names with a part in common, such as
+  the KL inside of `elbo`, share its mistakes.
+- Each mistake has a mutant: an implementation with exactly this mistake. Each pair has one, too.
+  [`results/mistakes.txt`](../results/mistakes.txt) counts how many the checker names.
 
 `python -m vime_check.mistakes > docs/mistakes.md` writes this page from
-[`vime_check/mistakes.py`](../vime_check/mistakes.py).
+[`vime_check/mistakes.py`](../vime_check/mistakes.py) and the vectors.
 """
-HEAD = ("name", "what it is", "what it does", "seen in", "operations")
+HEAD = ("name", "what it is", "what it does", "seen in", "kind", "operations")
 
 
 def page() -> str:
     """The page `docs/mistakes.md`."""
+    shown = operations_of_mistakes()
     lines = [page_row(HEAD), page_row(["---"] * len(HEAD))]
     for name, note in NOTES.items():
-        named = [
-            f"`{key}`" for key, each in OPERATIONS.items() if name in each.mistakes
-        ]
+        named = [f"`{key}`" for key in shown.get(name, [])]
         # The checker itself looks for changed inputs, whatever the operation.
         operations = ", ".join(named) or "all"
         lines.append(page_row([f"`{name}`", *note, operations]))
     return "\n".join([PAGE, *lines, ""])
+
+
+def operations_of_mistakes() -> dict[str, list[str]]:
+    """For each mistake, the operations in which a case shows it."""
+    found: dict[str, dict[str, None]] = {}
+    for path in sorted(VECTORS.glob("*.json")):
+        if path.name not in NO_VECTORS:
+            for case in read_json(path)["cases"]:
+                for name in case.get("wrong", {}):
+                    found.setdefault(name, {})[case["operation"]] = None
+    return {
+        name: [each for each in OPERATIONS if each in operations]
+        for name, operations in found.items()
+    }
 
 
 def page_row(cells: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from check_helpers import ROOT
 from vime_check.cases import OPERATIONS
 from vime_check.judge import check
 from vime_check.operations import (
+    PLACES,
     Operation,
     bad,
     by_convention,
@@ -42,6 +43,7 @@ def added() -> Any:
     )
     yield OPERATIONS["doubled"]
     del OPERATIONS["doubled"]
+    del PLACES["doubled"]
 
 
 def test_an_operation_is_all_that_was_registered(added: Operation) -> None:
@@ -113,8 +115,14 @@ def test_numbers_are_exact_in_float32_and_differ_from_seed_to_seed() -> None:
 
 def parts(operation: Operation) -> list[Any]:
     """The functions that were registered for an operation, without the partials around them."""
-    mistakes = [m.args[0] for flags in operation.mistakes.values() for m in flags]
-    found = [*mistakes, operation.exact, operation.intermediates, operation.draw]
+    place = PLACES[operation.name]
+    found = [
+        *place.mistakes.values(),
+        place.formula,
+        operation.exact,
+        operation.intermediates,
+        operation.draw,
+    ]
     return [getattr(each, "func", each) for each in found if each is not None]
 
 
