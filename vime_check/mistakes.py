@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
@@ -346,6 +347,7 @@ def page() -> str:
     return "\n".join([PAGE, *lines, ""])
 
 
+@functools.cache
 def operations_of_mistakes() -> dict[str, list[str]]:
     """For each mistake, the operations in which a case shows it."""
     found: dict[str, dict[str, None]] = {}

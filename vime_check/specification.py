@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vime_check.cases import OPERATIONS
-from vime_check.mistakes import NOTES
+from vime_check.mistakes import NOTES, operations_of_mistakes
 from vime_check.operations import BOTH, CONVENTION, Operation, tolerance
 from vime_check.wire import VECTORS, VECTORS_DATE, VECTORS_VERSION
 
@@ -356,7 +356,11 @@ def described(operation: Operation) -> dict[str, Any]:
         "rules": about.rules,
         "error": operation.error,
         "tolerance": {dtype: tolerance(operation, dtype) for dtype in BOTH},
-        "mistakes": [*operation.mistakes],
+        "mistakes": [
+            name
+            for name, names in operations_of_mistakes().items()
+            if operation.name in names
+        ],
         "rejections": [*rejections(operation)],
     }
 
