@@ -50,6 +50,7 @@ class Case(NamedTuple):
     dtypes: tuple[str, ...] = BOTH
     why: str = ""  # empty if the inputs are valid
     needs: frozenset[str] = frozenset()  # inputs without which the case has no meaning
+    line: int = 0  # of a trace, from 1
 
 
 def no_inputs(draw: Draw) -> Inputs:
@@ -78,6 +79,7 @@ class Operation(NamedTuple):
     exact: Function | None = None  # the same with 50 digits
     draw: Callable[[Draw], Inputs] = no_inputs
     undecided: Callable[[Inputs], bool] = never  # rounding decides the output there
+    resets: frozenset[str] = frozenset()  # of a trace: the inputs that `reset` gets
 
     @property
     def names(self) -> list[str]:
