@@ -25,6 +25,7 @@ from vime_check.programs import (
     peer_of,
 )
 from vime_check.serving import Answer
+from vime_check.traces import Lines
 from vime_check.wire import (
     DTYPES,
     VECTORS,
@@ -355,6 +356,7 @@ def check(
 def run_cases(peer: Peer, cases: Iterable[Vector]) -> Iterator[Outcome]:
     """The outcome of each case; a program that only breaks is not asked again."""
     breaks = Breaks()
+    lines = Lines(peer)
     for vector in cases:
         operation = vector.operation
         outcome = Outcome(vector.id, operation, "errored")
@@ -366,7 +368,8 @@ def run_cases(peer: Peer, cases: Iterable[Vector]) -> Iterator[Outcome]:
             continue
 
         try:
-            outcome = outcome_of(vector, peer.ask(operation, vector.inputs))
+            outcome = outcome_of(vector, lines.ask(vector))
+            lines.judged(vector, outcome.status == "passed")
             breaks.answered(operation)
         except ProtocolError as error:
             breaks.broke(operation, isinstance(error, StartError))

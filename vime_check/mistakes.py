@@ -214,6 +214,61 @@ NOTES = {
         "rewards are as rare in what is learned as they are in the task",
         OWN,
     ),
+    "TrainedBeforeRewarded": Note(
+        "the model is trained on a batch before it rewards it",
+        "what the batch taught is known already: the gains are too small",
+        OWN,
+    ),
+    "WrongMoment": Note(
+        "the statistics are refreshed at another time than before the training",
+        "training and gains see numbers in different units",
+        OWN,
+    ),
+    "StateNotRestored": Note(
+        "the posterior stays at φ′ after a row or a batch was rewarded",
+        "later rows gain less, and training begins elsewhere",
+        OWN,
+    ),
+    "AdamRestarted": Note(
+        "Adam begins anew in each iteration",
+        "the first steps of every iteration are as long as the learning rate",
+        OWN,
+    ),
+    "AliasedOld": Note(
+        "the old parameters are the same arrays as the new ones",
+        "every gain is 0",
+        OWN,
+    ),
+    "RingSeam": Note(
+        "the next observation is read from the next slot of a ring",
+        "the newest row is paired with the oldest one",
+        OWN,
+    ),
+    "ResetStepLearned": Note(
+        "the step that only resets an environment counts as a transition",
+        "the model learns that the end of an episode leads to its start",
+        OWN,
+    ),
+    "ForgottenShift": Note(
+        "variances of batches are averaged without what their means are apart",
+        "the deviation is too small while the mean moves",
+        OWN,
+    ),
+    "FilterRestarted": Note(
+        "the discounted sum begins at 0 in each batch",
+        "its variance is too small",
+        OWN,
+    ),
+    "SumReplacesBonus": Note(
+        "the bonus is replaced by its own discounted sum",
+        "a reward is counted again in each later step",
+        "rllte",
+    ),
+    "MeanSubtracted": Note(
+        "the mean of the discounted sums is subtracted from the rewards",
+        "rewards near 0 become negative",
+        OWN,
+    ),
     "GateOrder": Note(
         "gates are read in the order i, f, g, o where i, f, o, g is meant",
         "output gate and candidates are exchanged",

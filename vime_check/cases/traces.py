@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.spaces import Box
-from numpy.typing import NDArray
 
 import agents_ref as agents
 import bnn_ref as bnn
@@ -60,6 +60,26 @@ class Trace(NamedTuple):
     def made(self, *switches: str) -> Callable[..., Values]:
         """The outputs of a line with these switches of mistakes on."""
         return lambda **given: self.line(frozenset(switches), **given)[0]
+
+    def start(self, *switches: str) -> Running:
+        """The trace as an object, with these switches of mistakes on."""
+        return Running(partial(self.line, frozenset(switches)))
+
+
+class Running:
+    """A trace that runs: what the checker asks other implementations for."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.given: Values = {}  # settings and state
+
+    def reset(self, **given: Any) -> None:
+        self.given = given
+
+    def step(self, **inputs: Any) -> Values:
+        outputs, state = self.line(**self.given, **inputs)
+        self.given = {**self.given, **state}
+        return outputs
 
 
 TRACES: dict[str, Trace] = {}
@@ -159,7 +179,7 @@ def vime_iterations(
     values: Array,
     next_values: Array,
     eps: Array,
-    rows: NDArray[np.int_],
+    rows: Array,
     fit_eps: Array,
 ) -> tuple[Values, Values]:
     """One iteration: reward the batch, give the policy its advantages, then train the model.
@@ -186,7 +206,7 @@ def vime_iterations(
     q, prior = DiagNormal(mu, rho), DiagNormal(prior_mu, prior_rho)
     before = vime.Vime(settings, space, q, prior, adam, pool, center, scale)
     batch = (observations, actions, next_observations)
-    noise = (rows.astype(int), fit_eps)
+    noise = (rows, fit_eps)
 
     # Reward.
     rewarded = before
@@ -195,7 +215,9 @@ def vime_iterations(
     if "RefreshedEarly" in made:
         rewarded = refreshed(rewarded, batch)
     gains, left = batch_gains(made, rewarded, batch, eps)
-    normalized, new_history = vime.normalize_gains(gains, history, window=int(window))
+    normalized, new_history = vime.normalize_gains(
+        gains, history.tolist(), window=int(window)
+    )
     curious = vime.curious_rewards(rewards, normalized, eta)
 
     # Policy.
@@ -236,10 +258,22 @@ def batch_gains(
 ) -> tuple[Array, vime.Vime]:
     """The exact gain of each row, and the model that they leave behind: unchanged, but for mistakes."""
     inputs, targets = model.normalized(*batch)
-    settings = {**model.model, "step_size": model.settings.step_size}
-    if not made & {"StateNotRestored", "RowNotRestored", "LeakyOptimiser", "AliasedOld"}:
+    settings = model.model
+    step_size = model.settings.step_size
+    if not made & {
+        "StateNotRestored",
+        "RowNotRestored",
+        "LeakyOptimiser",
+        "AliasedOld",
+    }:
         gains = vime.information_gains(
-            model.q, inputs, targets, eps, method="exact", **settings
+            model.q,
+            inputs,
+            targets,
+            eps,
+            step_size=step_size,
+            method="exact",
+            **settings,
         )
         return gains, model
 
@@ -248,7 +282,7 @@ def batch_gains(
     left = model
     for n in range(len(inputs)):
         row = (inputs[n : n + 1], targets[n : n + 1], eps)
-        new = vime.posterior_step(left.q, *row, **settings)
+        new = vime.posterior_step(left.q, *row, step_size=step_size, **settings)
         gains[n] = vime.information_gain(new, left.q)
         if "LeakyOptimiser" in made:
             left = replace(left, adam=leaked(left, row))
@@ -279,7 +313,7 @@ def trained(
     made: Made,
     model: vime.Vime,
     batch: Rows,
-    rows: NDArray[np.int_],
+    rows: Array,
     fit_eps: Array,
 ) -> vime.Vime:
     """`Vime.update` with given minibatches (U, B) and noise (U, S, D)."""
@@ -292,11 +326,15 @@ def trained(
     # The fit: an Adam step for each minibatch, from the state of the iteration before.
     phi = np.concatenate([model.q.mu, model.q.rho])  # (2D,)
     adam = bnn.adam_init(len(phi)) if "AdamRestarted" in made else model.adam
-    settings = {**model.model, "num_data": model.settings.num_data}
-    for chosen, eps in zip(rows, fit_eps, strict=True):
+    num_data = model.settings.num_data
+    assert num_data is not None
+    indices = vime.check_indices("rows", rows, len(inputs))
+    for chosen, eps in zip(indices, fit_eps, strict=True):
         q = DiagNormal(*np.split(phi, 2))
         minibatch = (inputs[chosen], targets[chosen], eps)
-        slope = np.concatenate(bnn.elbo_grad(q, model.prior, *minibatch, **settings))
+        slope = np.concatenate(
+            bnn.elbo_grad(q, model.prior, *minibatch, num_data=num_data, **model.model)
+        )
         rate = model.settings.learning_rate
         phi, adam = bnn.adam_step(phi, -slope, adam, learning_rate=rate)
     return replace(new, q=DiagNormal(*np.split(phi, 2)), adam=adam)
@@ -408,7 +446,7 @@ def replay_pool(
     observations: Array,
     actions: Array,
     next_observations: Array,
-    rows: NDArray[np.int_],
+    rows: Array,
 ) -> tuple[Values, Values]:
     """The rows (B,) of the pool after the batch, counted from the oldest, and the pool's statistics."""
     start = (pool_observations, pool_actions, pool_next_observations)
@@ -421,17 +459,13 @@ def replay_pool(
     if "RingSeam" in made:
         # The next observation is in the next slot, which after the newest row holds the oldest.
         read["next_observations"] = np.roll(pool.observations, -1, axis=0)
-    chosen = {name: values[checked_rows(rows, pool)] for name, values in read.items()}
+    indices = vime.check_indices("rows", rows, len(pool))
+    chosen = {name: values[indices] for name, values in read.items()}
     space = Box(-np.inf, np.inf, (pool.actions.shape[1],), np.float64)
     center, scale = vime.pool_statistics(pool, space)
     if "SampleVariance" in made:
         scale = scale * np.sqrt(len(pool) / (len(pool) - 1))
     return {**chosen, "center": center, "scale": scale}, state
-
-
-def checked_rows(rows: NDArray[np.int_], pool: vime.ReplayPool) -> NDArray[np.int_]:
-    """The rows as indices of the pool; ValueError unless all are."""
-    return vime.check_indices("rows", rows, len(pool))
 
 
 def pools() -> Iterator[Script]:
@@ -503,20 +537,20 @@ def autoreset_transitions(
     observations = bnn.check_array("observations", observations, last.shape)
     final = bnn.check_array("final_observations", final_observations, last.shape)
     before = bnn.check_flags("ended", ended, num)
-    terminated = bnn.check_flags("terminated", terminated, num)
-    now = terminated | bnn.check_flags("truncated", truncated, num)
+    terminal = bnn.check_flags("terminated", terminated, num)
+    now = np.logical_or(terminal, bnn.check_flags("truncated", truncated, num))
 
     # Which steps are transitions, and where they end.
     learned = np.ones(num, dtype=bool)
     reached = observations
     if mode == "next_step":
-        learned = ~before
+        learned = np.logical_not(before)
     elif "CrossEpisode" not in made:
         reached = np.where(now[:, None], final, observations)  # (E, K)
     if "ResetStepLearned" in made:
         learned = np.ones(num, dtype=bool)
     if "MaskShifted" in made and mode == "next_step":
-        learned = ~now
+        learned = np.logical_not(now)
 
     outputs = {
         "learned": learned.astype(float),
@@ -607,10 +641,11 @@ def running_normalizer(
     mean = bnn.check_array("mean", mean, rows.shape[1:])
     variance = bnn.check_positive("variance", variance, mean.shape)
     before = (mean, variance)
-    mean, variance, count = merged(made, mean, variance, float(count), rows)
-    used = before if "WrongMoment" in made else (mean, variance)
-    normalized = (rows - used[0]) / np.sqrt(used[1])
-    state = {"mean": mean, "variance": variance, "count": count}
+    size = bnn.check_not_negative("count", count)
+    after = merged(made, *before, size, rows)
+    center, square, _ = (*before, size) if "WrongMoment" in made else after
+    normalized = (rows - center) / np.sqrt(square)
+    state = dict(zip(("mean", "variance", "count"), after))
     return {"normalized": normalized, **state}, state
 
 
@@ -670,6 +705,8 @@ def filtered_rewards(
     sums = bnn.check_array("sums", sums, (None,))
     gamma = bnn.check_number("gamma", gamma, 0.0, 1.0)
     bnn.check_positive("variance", variance, ())
+    bnn.check_number("mean", mean)
+    bnn.check_not_negative("count", count)
 
     # The sums, in each environment.
     start = 0.0 * sums if "FilterRestarted" in made else sums
@@ -679,22 +716,17 @@ def filtered_rewards(
 
     # Their variance over all so far.
     so_far = (np.array(mean), np.array(variance), float(count))
-    mean, variance, count = merged(made, *so_far, filtered.ravel())
-    paid = filtered if "FilterReplacesReward" in made else rewards
+    after = merged(made, *so_far, filtered.ravel())
+    scaled = filtered if "SumReplacesBonus" in made else rewards
     if "MeanSubtracted" in made:
-        paid = paid - mean
+        scaled = scaled - after[0]
     outputs = {
         "sums": filtered,
-        "variance": variance,
-        "normalized": paid / np.sqrt(variance),
+        "variance": after[1],
+        "normalized": scaled / np.sqrt(after[1]),
     }
-    state = {
-        "sums": filtered[-1],
-        "mean": mean,
-        "variance": variance,
-        "count": count,
-    }
-    return outputs, state
+    state = dict(zip(("mean", "variance", "count"), after))
+    return outputs, {"sums": filtered[-1], **state}
 
 
 def discounted_sums(rewards: Array, start: Array, gamma: float) -> Array:
@@ -720,7 +752,7 @@ def filters() -> Iterator[Script]:
         {"rewards": numbers(2, 3, seed=92) + 3.0},
         {"rewards": numbers(4, 3, seed=93)},
     ]
-    first = ("FilterAxis", "FilterReplacesReward", "SampleVariance", "MeanSubtracted")
+    first = ("FilterAxis", "SumReplacesBonus", "SampleVariance", "MeanSubtracted")
     flags = [first, (*first, "FilterRestarted"), (*first, "FilterRestarted")]
     about = "Sums run along time in each environment."
     yield Script("three", about, reset, steps, flags)
@@ -742,7 +774,7 @@ register_trace(
     mistakes={
         "FilterAxis": ("FilterAxis",),
         "FilterRestarted": ("FilterRestarted",),
-        "FilterReplacesReward": ("FilterReplacesReward",),
+        "SumReplacesBonus": ("SumReplacesBonus",),
         "SampleVariance": ("SampleVariance",),
         "MeanSubtracted": ("MeanSubtracted",),
     },
