@@ -46,12 +46,14 @@ class Script(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """A trace: its line, the names of its state, its scripts, and its mistakes as sets of switches."""
+    """A trace: its line, the names that `reset` gets, and the switches of its mistakes."""
 
     operation: Operation  # of a line, on the inputs of `reset` and `step` together
     line: Line
     state: tuple[str, ...]
     settings: tuple[str, ...]
+    switches: dict[str, tuple[str, ...]]  # of each mistake, one for each variant
+    scripts: Callable[[], Iterator[Script]]
 
     @property
     def name(self) -> str:
@@ -119,9 +121,8 @@ def register_trace(
     about = Operation(
         name, "traces", "arraywise", function, {}, cases, measured, kinds or {}
     )
-    trace = Trace(
-        about._replace(resets=frozenset([*settings, *state])), line, state, settings
-    )
+    about = about._replace(resets=frozenset([*settings, *state]))
+    trace = Trace(about, line, state, settings, mistakes, scripts)
     for flag, switches in mistakes.items():
         about.mistakes[flag] = tuple(trace.made(each) for each in switches)
     TRACES[name] = trace
@@ -209,11 +210,10 @@ def vime_iterations(
     noise = (rows, fit_eps)
 
     # Reward.
-    rewarded = before
-    if "TrainedBeforeRewarded" in made:
-        rewarded = trained(made, before, batch, *noise)
-    if "RefreshedEarly" in made:
-        rewarded = refreshed(rewarded, batch)
+    early = "TrainedBeforeRewarded" in made
+    rewarded = trained(made, before, batch, *noise) if early else before
+    if "RefreshedEarly" in made and not early:
+        rewarded = refreshed(before, batch)
     gains, left = batch_gains(made, rewarded, batch, eps)
     normalized, new_history = vime.normalize_gains(
         gains, history.tolist(), window=int(window)
@@ -227,7 +227,8 @@ def vime_iterations(
     )
 
     # Model.
-    after = trained(made, replace(before, q=left.q, adam=left.adam), batch, *noise)
+    kept = replace(before, q=left.q, adam=left.adam)
+    after = left if early else trained(made, kept, batch, *noise)
     state = {
         "mu": after.q.mu,
         "rho": after.q.rho,
