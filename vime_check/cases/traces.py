@@ -430,7 +430,7 @@ register_trace(
         "AdamRestarted": ("AdamRestarted",),
         "AliasedOld": ("AliasedOld",),
     },
-    measured=(1e-14, 1e-5),
+    measured=(1.0e-15, 3.4e-07),
     kinds={"layer_sizes": "wholes", "rows": "wholes"},
 )
 
@@ -503,7 +503,7 @@ register_trace(
     settings=("capacity",),
     state=("pool_observations", "pool_actions", "pool_next_observations"),
     mistakes={"RingSeam": ("RingSeam",), "SampleVariance": ("SampleVariance",)},
-    measured=(2e-16, 1e-7),
+    measured=(2.0e-16, 4.9e-08),
     kinds={"rows": "wholes"},
 )
 
@@ -680,7 +680,7 @@ register_trace(
         "ForgottenShift": ("ForgottenShift",),
         "WrongMoment": ("WrongMoment",),
     },
-    measured=(2e-16, 1e-7),
+    measured=(3.7e-16, 1.5e-07),
 )
 
 # ---------------------------------------------------------------- filtered rewards
@@ -779,7 +779,7 @@ register_trace(
         "SampleVariance": ("SampleVariance",),
         "MeanSubtracted": ("MeanSubtracted",),
     },
-    measured=(2e-16, 1e-7),
+    measured=(1.7e-16, 6.2e-08),
 )
 
 
