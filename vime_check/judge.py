@@ -356,7 +356,7 @@ def check(
 def run_cases(peer: Peer, cases: Iterable[Vector]) -> Iterator[Outcome]:
     """The outcome of each case; a program that only breaks is not asked again."""
     breaks = Breaks()
-    lines = Lines(peer)
+    lines = Lines(peer.ask)
     for vector in cases:
         operation = vector.operation
         outcome = Outcome(vector.id, operation, "errored")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from vime_check.cases import OPERATIONS
+from vime_check.cases import PROVED
 from vime_check.operations import MARGIN, two_digits
 
 # ---------------------------------------------------------------- constants
@@ -315,9 +315,7 @@ def page() -> str:
     """The page `docs/mistakes.md`."""
     lines = [page_row(HEAD), page_row(["---"] * len(HEAD))]
     for name, note in NOTES.items():
-        named = [
-            f"`{key}`" for key, each in OPERATIONS.items() if name in each.mistakes
-        ]
+        named = [f"`{key}`" for key, each in PROVED.items() if name in each.mistakes]
         # The checker itself looks for changed inputs, whatever the operation.
         operations = ", ".join(named) or "all"
         lines.append(page_row([f"`{name}`", *note, operations]))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from vime_check.cases import OPERATIONS, TRACES
+from vime_check.cases import PROVED
 from vime_check.errors import by_name, error
 from vime_check.exact import exact_output
 from vime_check.files import read_json, vectors_of_file
@@ -213,10 +213,6 @@ def cast(value: Any, dtype: str) -> Any:
 
 
 # ---------------------------------------------------------------- files
-
-
-# Operations, and the lines of traces.
-PROVED = OPERATIONS | {name: trace.operation for name, trace in TRACES.items()}
 
 
 def families() -> list[str]:

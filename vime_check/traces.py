@@ -6,31 +6,35 @@ other case: after a line that was not right, the checker resets the trace to the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from vime_check.files import Vector
-from vime_check.programs import Peer
 from vime_check.serving import Answer
 
 
 class Lines:
-    """Asks a peer for cases; resets a trace unless the peer has the right state from the line before."""
+    """Asks for cases; resets a trace unless the right state is there from the line before.
 
-    def __init__(self, peer: Peer) -> None:
-        self.peer = peer
-        self.ready = ("", 0)  # script and line that the peer is ready for
+    ask: of a `vime_check.programs.Peer`.
+    """
+
+    def __init__(self, ask: Callable[..., Answer]) -> None:
+        self.ask_peer = ask
+        self.ready = ("", 0)  # script and line whose state is there
 
     def ask(self, vector: Vector) -> Answer:
         """The answer to a case; that of a trace's reset if it fails. Raises ProtocolError if there is none."""
         name = vector.operation
         if not vector.line:
-            return self.peer.ask(name, vector.inputs)
+            return self.ask_peer(name, vector.inputs)
 
-        # Give the right state, unless the peer has it.
+        # Give the right state, unless it is there.
         ready, self.ready = self.ready, ("", 0)
         if ready != (script_of(vector), vector.line):
-            answer = self.peer.ask(name, vector.state, "reset")
+            answer = self.ask_peer(name, vector.state, "reset")
             if "result" not in answer or "mutated" in answer:
                 return answer
-        return self.peer.ask(name, vector.inputs, "step")
+        return self.ask_peer(name, vector.inputs, "step")
 
     def judged(self, vector: Vector, right: bool) -> None:
         """Go on after a line; only a right one leaves the right state."""

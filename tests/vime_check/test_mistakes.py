@@ -7,7 +7,7 @@ import sys
 import pytest
 from check_helpers import ROOT, STORED, variants
 
-from vime_check.cases import OPERATIONS
+from vime_check.cases import PROVED
 from vime_check.mistakes import (
     MOST_NOISE,
     NOISE,
@@ -26,7 +26,7 @@ def test_each_mistake_is_hunted_by_two_cases(flag: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "flag"),
-    [(name, flag) for name, each in OPERATIONS.items() for flag in each.mistakes],
+    [(name, flag) for name, each in PROVED.items() for flag in each.mistakes],
 )
 def test_each_mistake_of_an_operation_is_told_apart_by_two_cases(
     name: str, flag: str
@@ -38,11 +38,11 @@ def test_each_mistake_of_an_operation_is_told_apart_by_two_cases(
     ]
     told = max((len(variants(case["wrong"][flag])) for case in cases), default=0)
     assert len(cases) >= 2
-    assert told == len(OPERATIONS[name].mistakes[flag])
+    assert told == len(PROVED[name].mistakes[flag])
 
 
 def test_mistakes_of_operations_and_of_rules_have_notes() -> None:
-    made = {flag for each in OPERATIONS.values() for flag in each.mistakes}
+    made = {flag for each in PROVED.values() for flag in each.mistakes}
     assert made | {"InputMutation"} == set(NOTES)
     assert {*NOISE, *UNDEFINED, *NOISY} <= set(NOTES)
 
