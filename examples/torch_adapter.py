@@ -1234,7 +1234,7 @@ class Trace:
 
 
 class VimeIterations(Trace):
-    """Reward, then policy, then model; the optimiser is torch's."""
+    """Reward, then policy, then model; the optimizer is torch's."""
 
     def step(
         self,

@@ -115,7 +115,7 @@ def register_trace(
         first = next(scripts())
         given = first.reset | first.steps[0]
         for probe, why, changes in bad():
-            comment = f"Has to be refused: {why}."
+            comment = f"Must be rejected: {why}."
             yield Case(probe, comment, arrays(given | changes), why=why, line=1)
 
     about = Operation(
@@ -257,7 +257,7 @@ Rows = tuple[Array, Array, Array]  # observations, actions, next observations
 def batch_gains(
     made: Made, model: vime.Vime, batch: Rows, eps: Array
 ) -> tuple[Array, vime.Vime]:
-    """The exact gain of each row, and the model that they leave behind: unchanged, but for mistakes."""
+    """The exact gain of each row, and the model that they leave behind: unchanged, except by mistakes."""
     inputs, targets = model.normalized(*batch)
     settings = model.model
     step_size = model.settings.step_size

@@ -455,7 +455,7 @@ def key(row: Any) -> tuple[float, ...]:
 
 
 def direct(start: Script, rows: Any, names: tuple[str, str, str]) -> tuple[Any, Any]:
-    """Mean and variance of the rows and of the `count` rows that the start stands for."""
+    """Mean and variance of the rows and of the `count` rows that the start represents."""
     mean, variance, count = (np.array(start.reset[name]) for name in names)
     total = count + len(rows)
     middle = (count * mean + np.sum(rows, axis=0)) / total
