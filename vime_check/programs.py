@@ -34,7 +34,6 @@ from vime_check.wire import Inputs, UsageError, shown
 # ---------------------------------------------------------------- constants
 
 PROTOCOL_VERSION = 2
-TRACES_SINCE = 2  # version of the protocol
 LINE_LIMIT = 2**20  # maximum bytes of an answer: 700 times the longest of the vectors
 CHUNK = 2**16  # bytes read or written at once
 STDERR_KEPT = 4096  # bytes kept of a program's stderr
@@ -273,7 +272,7 @@ class Program:
         self.served = served
         self.child: Child | None = None
         self.never_started = ""
-        self.version: Any = 1  # of the protocol, as the program says
+        self.knows_traces = False  # since version 2 of the protocol
 
     def prepare(self) -> None:
         """Start before the first case. Raises UsageError if the module does not exist."""
@@ -287,8 +286,8 @@ class Program:
             raise StartError(self.never_started)
         try:
             self.child = self.child or self.start()
-            if cmd != "run" and self.version != TRACES_SINCE:
-                return {"skipped": f"no traces: its version is not {TRACES_SINCE}"}
+            if cmd != "run" and not self.knows_traces:
+                return {"skipped": "no traces: the answer to start has no version 2"}
             answer = self.child.exchange(
                 {"cmd": cmd, "operation": operation, "inputs": inputs}, self.timeout
             )
@@ -313,7 +312,7 @@ class Program:
                 raise UsageError(shown(answer["usage"]))
             if answer.get("ok") is not True:
                 raise ProtocolError(shown(answer.get("error", answer)))
-            self.version = answer.get("version", 1)
+            self.knows_traces = answer.get("version") == PROTOCOL_VERSION
         except ProtocolError as error:
             child.end()
             raise StartError(f"did not start: {error}") from error

@@ -212,7 +212,7 @@ def transcribed(script: Script) -> Iterator[dict[str, Any]]:
         x, y = normalized([s[name] for name in names])
         sizes = g["layer_sizes"]
         gains = []
-        for n in range(3):
+        for n in range(len(x)):
             row = (x[n : n + 1], y[n : n + 1], s["eps"], sigma, sizes)
 
             def loss(p: Any, phi: Any = phi, row: Any = row) -> Any:
@@ -224,7 +224,7 @@ def transcribed(script: Script) -> Iterator[dict[str, Any]]:
             curve = np.concatenate([1 / width**2, 2 * slope**2 / width**2])
             new = phi - float(g["step_size"]) * complex_step(loss, phi) / curve
             gains.append(divergence(new[:num], new[num:], phi[:num], phi[num:]))
-        medians = [*medians, sorted(gains)[1]][-2:]
+        medians = [*medians, sum(sorted(gains)[2:4]) / 2][-2:]
         divisor = sum(medians) / len(medians)
         curious = s["rewards"] + float(g["eta"]) * np.array(gains) / divisor
 
@@ -233,9 +233,9 @@ def transcribed(script: Script) -> Iterator[dict[str, Any]]:
         bootstrap = np.where(s["terminated"], 0.0, s["next_values"])
         delta = curious + gamma * bootstrap - s["values"]
         advantages = []
-        for start in range(3):
+        for start in range(len(delta)):
             total, weight = 0.0, 1.0
-            for k in range(start, 3):
+            for k in range(start, len(delta)):
                 total += weight * delta[k]
                 weight *= gamma * lam
                 if s["terminated"][k] or s["truncated"][k]:
@@ -294,7 +294,7 @@ def test_iterations_against_vime_with_drawn_noise() -> None:
     g = arrays(script.reset)
     q = bnn.DiagNormal(g["mu"], g["rho"])
     settings = vime.VimeSettings(
-        hidden_sizes=(2,),
+        hidden_sizes=(4,),
         likelihood_sigma=g["likelihood_sigma"],
         num_data=g["num_data"],
         step_size=g["step_size"],
@@ -302,7 +302,7 @@ def test_iterations_against_vime_with_drawn_noise() -> None:
         method="exact",
         num_samples=3,
         num_updates=2,
-        batch_size=2,
+        batch_size=7,
         min_rows=1,
     )
     pool = vime.ReplayPool(
@@ -314,7 +314,7 @@ def test_iterations_against_vime_with_drawn_noise() -> None:
         Box(-np.inf, np.inf, (1,), np.float64),
         q,
         bnn.DiagNormal(g["prior_mu"], g["prior_rho"]),
-        bnn.adam_init(28),
+        bnn.adam_init(2 * len(q.mu)),
         pool,
         g["center"],
         g["scale"],
@@ -332,11 +332,11 @@ def test_iterations_against_vime_with_drawn_noise() -> None:
         model = model.update(batch, training)
 
         # The same noise, as an input.
-        s["eps"] = np.random.default_rng(number).standard_normal((3, 14))
+        s["eps"] = np.random.default_rng(number).standard_normal((3, len(q.mu)))
         drawn = [
             (
-                drawing.integers(len(model.pool), size=2),
-                drawing.standard_normal((3, 14)),
+                drawing.integers(len(model.pool), size=7),
+                drawing.standard_normal((3, len(q.mu))),
             )
             for _ in range(2)
         ]
