@@ -79,6 +79,8 @@ def main(wheel: Path) -> None:
         expect("MissingHalf", run(vime_ref, "check", "my_vime", folder=folder, code=1))
         fuzzed = run(vime_ref, "fuzz", "--only", "kl_taylor", folder=folder)
         expect("kl_taylor: passed", fuzzed)
+        bundled = run(vime_ref, "vectors", "--out", "bundle", folder=folder)
+        expect("LICENSE.*operations.md, manifest.json", bundled)
         training = (vime_ref, "run", "--seeds", "1", "--iterations", "2")
         expect("wrote runs/SparseMountainCar/", run(*training, folder=folder))
         expect("wrote results.png", run(vime_ref, "figure", folder=folder))

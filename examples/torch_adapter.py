@@ -637,7 +637,7 @@ def normalize_gains(
 ) -> dict[str, Tensor]:
     past = torch.as_tensor(history, dtype=gains.dtype)
     finite(gains=gains, history=past)
-    require(len(gains) > 0, "gains must have at least one row")
+    require(gains.ndim == 1 and len(gains) > 0, "gains must be (N,) with N >= 1")
     require(
         statistic in ("median", "mean"),
         f"statistic must be 'median' or 'mean', got {statistic!r}",
@@ -692,8 +692,10 @@ def gae_advantages(
     require(0 <= gamma <= 1 and 0 <= lam <= 1, "gamma and lam must be from 0 to 1")
     columns = {"rewards": rewards, "values": values, "next_values": next_values}
     shaped((len(rewards),), **columns, terminated=terminated, truncated=truncated)
-    errors = rewards + gamma * torch.where(terminated.bool(), 0.0, next_values) - values
-    trace = gamma * lam * (~(terminated.bool() | truncated.bool())).to(rewards.dtype)
+    over = check_flags("terminated", terminated)
+    cut = check_flags("truncated", truncated)
+    errors = rewards + gamma * torch.where(over, 0.0, next_values) - values
+    trace = gamma * lam * (~(over | cut)).to(rewards.dtype)
     advantages = errors.clone()
     for t in range(len(rewards) - 2, -1, -1):
         advantages[t] += trace[t] * advantages[t + 1]
@@ -797,7 +799,9 @@ def input_statistics(rows: Tensor) -> dict[str, Tensor]:
         rows.ndim == 2 and len(rows) > 0, "rows must be (N, K) with at least one row"
     )
     finite(rows=rows)
-    spread, center = torch.std_mean(rows, dim=0, correction=0)
+    center = rows.mean(0)
+    # torch.std of columns near 1e8 has nine digits; of centred columns it has all.
+    spread = (rows - center).std(0, correction=0)
     return {
         "center": center,
         "scale": torch.where(rows.amax(0) > rows.amin(0), spread, 1.0),

@@ -414,6 +414,8 @@ function gaeAdvantages({ rewards, values, next_values, terminated, truncated, ga
   Object.entries({ rewards, values, next_values, terminated, truncated }).forEach(([name, column]) =>
     shaped(column, [rewards.length], name),
   );
+  checkFlags(terminated, "terminated");
+  checkFlags(truncated, "truncated");
   const advantages = rewards.map((r, t) => r + (terminated[t] ? 0 : gamma * next_values[t]) - values[t]);
   for (let t = rewards.length - 2; t >= 0; t -= 1) {
     if (!terminated[t] && !truncated[t]) advantages[t] += gamma * lam * advantages[t + 1];
@@ -518,9 +520,11 @@ function epsilonGreedy({ q_values, epsilon }) {
 
 // In units of the largest distance from the maximum, so that squares do not overflow.
 function deviation(values) {
-  const unit = Math.max(...values) - Math.min(...values);
-  const mean = sum(values.map((x) => x / unit)) / values.length;
-  return unit * Math.sqrt(sum(values.map((x) => (x / unit - mean) ** 2)) / values.length);
+  const least = Math.min(...values);
+  const unit = Math.max(...values) - least;
+  const moved = values.map((x) => (x - least) / unit); // exact differences where values nearly agree
+  const mean = sum(moved) / values.length;
+  return unit * Math.sqrt(sum(moved.map((x) => (x - mean) ** 2)) / values.length);
 }
 
 function boltzmann({ q_values, temperature }) {

@@ -18,7 +18,7 @@ from vime_check import wire
 from vime_check.cases import OPERATIONS, PROVED
 from vime_check.judge import Report
 from vime_check.operations import Draw, Operation
-from vime_check.wire import VECTORS
+from vime_check.wire import NO_VECTORS, VECTORS
 from vime_lab import command_line as experiments
 
 ROOT = Path(__file__).parent.parent
@@ -189,7 +189,7 @@ def command_line(*arguments: str) -> int:
 FILES = {
     path.stem: json.loads(path.read_text("utf-8"))
     for path in VECTORS.glob("*.json")
-    if path.stem != "schema"
+    if path.name not in NO_VECTORS
 }
 STORED = [case for content in FILES.values() for case in content["cases"]]
 

@@ -1123,6 +1123,7 @@ TABLE: dict[str, dict[str, Given]] = {
         "impl": choice(None, ("None",)),
         "command": choice(None, ("None",)),
         "only": choice("softplus", ("None",)),
+        "case": choice("softplus/at-zero"),
         "dtype": choice("f64"),
         "strict": flag(False),
         "timeout": above_zero(10.0),

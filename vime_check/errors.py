@@ -48,7 +48,7 @@ def incomparable(output: NDArray[np.float64], right: NDArray[np.float64]) -> str
         return ""
     # A known mistake's output may hold NaN.
     lost = np.argwhere(np.isnan(output) != np.isnan(right))
-    return f"NaN at index {tuple(lost[0].tolist())}" if lost.size else ""
+    return f"NaN at index {tuple(lost[0].tolist())}" if len(lost) else ""
 
 
 def array_error(

@@ -59,6 +59,7 @@ class Vector(NamedTuple):
     operation: str
     family: str
     dtype: str
+    profiles: tuple[str, ...]  # restrictions that the inputs satisfy
     inputs: Inputs
     why: str  # reason why inputs are invalid; empty if they are valid
     output: Arrays
@@ -121,6 +122,7 @@ def vector_of(content: Any, case: Any, dtype: str, place: str) -> Vector:
         operation=operation,
         family=part(place, content, "family", str),
         dtype=dtype,
+        profiles=tuple(part(place, case, "profiles", list, [])),
         inputs=inputs,
         why=why,
         output=output,

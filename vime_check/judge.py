@@ -28,6 +28,7 @@ from vime_check.serving import Answer
 from vime_check.traces import Lines
 from vime_check.wire import (
     DTYPES,
+    NO_VECTORS,
     VECTORS,
     Arrays,
     UsageError,
@@ -290,10 +291,10 @@ def load_vectors(folder: Path | str | None, dtype: str) -> list[Vector]:
         got = shown(repr(folder), 60)
         raise UsageError(f"vectors must be a folder of JSON files, got {got}")
 
-    # Its files, except the schema.
+    # Its files of cases.
     folder = VECTORS if folder is None else Path(folder)
     files = [
-        path for path in sorted(folder.glob("*.json")) if path.name != "schema.json"
+        path for path in sorted(folder.glob("*.json")) if path.name not in NO_VECTORS
     ]
     if not files:
         raise UsageError(shown(f"vectors: no vectors in {folder}"))
@@ -369,7 +370,7 @@ def run_cases(peer: Peer, cases: Iterable[Vector]) -> Iterator[Outcome]:
 
         try:
             outcome = outcome_of(vector, lines.ask(vector))
-            lines.judged(vector, outcome.status == "passed")
+            lines.judged(vector, outcome.status in ("passed", "exact"))
             breaks.answered(operation)
         except ProtocolError as error:
             breaks.broke(operation, isinstance(error, StartError))

@@ -19,7 +19,7 @@ from vime_check.cases import PROVED
 from vime_check.errors import by_name, error
 from vime_check.exact import exact_output
 from vime_check.files import read_json, vectors_of_file
-from vime_check.mistakes import MOST_NOISE, NOISE, NOISY, NOTES, UNDEFINED, noise_band
+from vime_check.mistakes import MOST_NOISE, NOISE, NOTES, UNDEFINED, noise_band
 from vime_check.operations import (
     BOTH,
     MARGIN,
@@ -27,10 +27,19 @@ from vime_check.operations import (
     Case,
     Function,
     Operation,
+    profiles_of,
     tolerance,
-    two_digits,
 )
-from vime_check.wire import DTYPES, INPUTS, VECTORS, UsageError, encode
+from vime_check.wire import (
+    DTYPES,
+    INPUTS,
+    SCHEMA,
+    VECTORS,
+    VECTORS_DATE,
+    VECTORS_VERSION,
+    UsageError,
+    encode,
+)
 
 # ---------------------------------------------------------------- constants
 
@@ -50,6 +59,7 @@ def proved(operation: Operation, case: Case) -> dict[str, Any]:
         "comment": case.comment,
         "flags": [*case.flags],
         "dtypes": [*case.dtypes],
+        "profiles": profiles_of(case.inputs),
         **given(operation, case),
     }
     if case.why:
@@ -112,43 +122,63 @@ def allowed(operation: Operation, case: Case, dtype: str) -> float:
 
 
 def wrong_outputs(operation: Operation, case: Case, right: Any) -> dict[str, Any]:
-    """The output of each mistake that the case distinguishes from the correct one and from earlier mistakes.
+    """The output of each mistake that the case distinguishes from the correct one.
 
-    Raises ValueError if a mistake that the case must detect is not among them.
+    Raises ValueError if a mistake that the case must detect is not among them, or gives the output of another one.
     """
-    noise = [flag for flag in case.flags if flag in NOISE]
-    wrong: dict[str, Any] = {}
-    for flag, outputs in told_outputs(operation, case, right).items():
-        entries = [wrong_entry(operation, flag, each, right, noise) for each in outputs]
-        wrong[flag] = entries if len(entries) > 1 else entries[0]
-    for flag in noise:
-        wrong[flag] = noise_bands(operation, case, flag, right)
+    outputs = told_outputs(operation, case, right)
+    for flag in hunted_by(operation, case):
+        prove_detection(operation, case, flag, right, outputs)
+
+    entries = {
+        flag: [{"output": each} for each in several]
+        for flag, several in outputs.items()
+    }
+    wrong: dict[str, Any] = {
+        flag: several if len(several) > 1 else several[0]
+        for flag, several in entries.items()
+    }
+    for flag in case.flags:
+        if flag in NOISE:
+            wrong[flag] = noise_bands(operation, case, flag, right)
     return wrong
 
 
+def hunted_by(operation: Operation, case: Case) -> list[str]:
+    """The mistakes that the case must detect, except for rounding noise."""
+    return [f for f in case.flags if f in operation.mistakes and f not in NOISE]
+
+
 def told_outputs(operation: Operation, case: Case, right: Any) -> dict[str, list[Any]]:
-    """For each mistake, an output that the case distinguishes; mistakes that it must detect come first."""
-    hunted = [f for f in case.flags if f in operation.mistakes and f not in NOISE]
-    others = [f for f in operation.mistakes if f not in (*hunted, *NOISE)]
+    """For each mistake, its outputs that differ enough from the correct one in some precision."""
     found: dict[str, list[Any]] = {}
-    for flag in [*hunted, *others]:
-        # The precisions that must distinguish it.
-        enough = all if flag in hunted else any
-        before = [right, *(output for outputs in found.values() for output in outputs)]
-        told: list[Any] = []
-        for mistake in operation.mistakes[flag]:
-            output = wrong_output(mistake, case, flag)
-            if output is not None and all(
-                enough(told_apart(operation, case, output, each))
-                for each in [*before, *told]
-            ):
-                told.append(output)
-        if told:
-            found[flag] = told
-        elif flag in hunted:
-            name = f"{operation.name}/{case.probe}"
-            raise ValueError(f"{name}: does not detect {flag}")
+    for flag, mistakes in operation.mistakes.items():
+        for mistake in mistakes:
+            output = None if flag in NOISE else wrong_output(mistake, case, flag)
+            if output is not None and any(told_apart(operation, case, output, right)):
+                found.setdefault(flag, []).append(output)
     return found
+
+
+def prove_detection(
+    operation: Operation,
+    case: Case,
+    flag: str,
+    right: Any,
+    outputs: dict[str, list[Any]],
+) -> None:
+    """Raise ValueError unless a variant of this mistake gives outputs of its own."""
+    name = f"{operation.name}/{case.probe}"
+    others = [
+        each for key, several in outputs.items() if key != flag for each in several
+    ]
+    for output in outputs.get(flag, []):
+        seen = all(told_apart(operation, case, output, right))
+        if seen and all(
+            any(told_apart(operation, case, output, each)) for each in others
+        ):
+            return
+    raise ValueError(f"{name}: does not detect {flag}")
 
 
 def wrong_output(mistake: Function, case: Case, flag: str) -> Any:
@@ -169,18 +199,6 @@ def told_apart(operation: Operation, case: Case, output: Any, other: Any) -> lis
     return [off > MARGIN * allowed(operation, case, dtype) for dtype in case.dtypes]
 
 
-def wrong_entry(
-    operation: Operation, flag: str, output: Any, right: Any, noise: Sequence[str]
-) -> dict[str, Any]:
-    """A wrong output in the format of a file, with its own tolerance if the mistake has noise."""
-    if flag not in NOISY:
-        return {"output": output}
-    share = NOISY[flag][1 if noise else 0]
-    reach = share * error(operation.error, output, right)
-    reach = max(reach, tolerance(operation, "f64"))
-    return {"output": output, "tolerance": two_digits(reach)}
-
-
 def noise_bands(
     operation: Operation, case: Case, flag: str, right: Any
 ) -> dict[str, dict[str, float]]:
@@ -189,7 +207,7 @@ def noise_bands(
     Raises ValueError unless the noise is visible in the lowest precision and nowhere too large to be noise.
     """
     name = f"{operation.name}/{case.probe}"
-    (mistake,) = operation.mistakes[flag]
+    mistake = operation.mistakes[flag][0]
     bands = {}
     for dtype in case.dtypes:
         tolerated = allowed(operation, case, dtype)
@@ -228,10 +246,11 @@ def family_file(family: str) -> dict[str, Any]:
     used = {flag for case in cases for flag in (*case["flags"], *case.get("wrong", {}))}
     return encode(
         {
-            "schema": 1,
+            "schema": SCHEMA,
+            "version": VECTORS_VERSION,
+            "date": VECTORS_DATE,
             "family": family,
-            # Its name until 0.1.0: the files stay byte-identical until the next edition.
-            "generator": "vectors_ref",
+            "generator": "vime_check.prove",
             "notes": {
                 flag: note._asdict() for flag, note in NOTES.items() if flag in used
             },

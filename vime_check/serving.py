@@ -83,6 +83,11 @@ class Served:
         return self.traces[name].step(**given)
 
 
+def respond(implementation: Any, operation: str, inputs: Inputs, dtype: str) -> Answer:
+    """The implementation's answer to a case."""
+    return Served(implementation, dtype).respond("run", operation, inputs)
+
+
 def answer_of(
     function: Callable[..., Any], inputs: Inputs, kinds: Kinds, dtype: str
 ) -> Answer:

@@ -20,6 +20,14 @@ from numpy.typing import NDArray
 
 VECTORS = Path(__file__).parent / "vectors"
 INPUTS = Path(__file__).parent / "inputs.json"
+# The edition of the vectors; docs/operations.md says which change raises which number.
+SCHEMA = 2  # of the files' format
+VECTORS_VERSION = "2.0.0"
+VECTORS_DATE = "2026-11-26"
+# JSON files beside the vectors that hold no cases.
+NO_VECTORS = ("schema.json", "operations.json", "manifest.json")
+# Restrictions that implementations often have; a case names the ones that its inputs satisfy.
+PROFILES = ("zero-mean-prior", "one-sigma", "one-hidden-layer", "one-sample")
 DTYPES: dict[str, type[np.floating[Any]]] = {"f64": np.float64, "f32": np.float32}
 SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}  # not in JSON
 

@@ -94,6 +94,7 @@ def command_line() -> Parser:
     add_figure(commands)
     add_check(commands)
     add_fuzz(commands)
+    add_vectors(commands)
     return top
 
 
@@ -223,6 +224,12 @@ def add_check(commands: Any) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="fail if an invalid input is accepted"
     )
+    parser.add_argument(
+        "--own-noise",
+        type=count,
+        metavar="S",
+        help="compare operations that draw S samples themselves with exact expectations, instead of the test vectors",
+    )
 
 
 def add_fuzz(commands: Any) -> None:
@@ -247,6 +254,24 @@ def add_fuzz(commands: Any) -> None:
         metavar="N",
         help="seed of the inputs (default: %(default)s)",
     )
+
+
+def add_vectors(commands: Any) -> None:
+    parser = commands.add_parser(
+        "vectors",
+        help="write the test vectors and their specification into a folder",
+        description="Write the test vectors, their schema, the specification of the operations, "
+        "a manifest with SHA-256 sums and the license into a folder.",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("vime-vectors"),
+        metavar="DIR",
+        help="a new folder, an empty one, or one with an earlier bundle, which is replaced "
+        "(default: %(default)s)",
+    )
+    parser.set_defaults(parser=parser)
 
 
 def add_implementation(parser: Parser) -> None:

@@ -2,7 +2,7 @@
 
 `vime-ref run` trains every bonus on every seed, or runs a study, and writes tables,
 settings and pictures. `vime-ref figure` shows several results side by side. `vime-ref
-check` and `vime-ref fuzz` call `vime_check`.
+check`, `vime-ref fuzz` and `vime-ref vectors` call `vime_check`.
 
 Each command imports only what it needs, because imports take seconds.
 """
@@ -63,6 +63,10 @@ def crosscheck(arguments: argparse.Namespace) -> Any:
     """The report of `check` or `fuzz`."""
     names = ("command", "only", "dtype", "timeout", "memory")
     given = {name: getattr(arguments, name) for name in names}
+    if arguments.action == "check" and arguments.own_noise:
+        from vime_check.own_noise import check_own_noise
+
+        return check_own_noise(arguments.impl, num_samples=arguments.own_noise, **given)
     if arguments.action == "check":
         from vime_check.judge import check
 
@@ -73,11 +77,25 @@ def crosscheck(arguments: argparse.Namespace) -> Any:
     return fuzz(arguments.impl, examples=examples, seed=arguments.seed, **given)
 
 
+def run_vectors(arguments: argparse.Namespace) -> int:
+    """Write the bundle of the vectors; return the exit code."""
+    from vime_check.bundle import write_bundle
+    from vime_check.wire import UsageError
+
+    try:
+        names = write_bundle(arguments.out)
+    except UsageError as error:
+        arguments.parser.error(f"argument --{error}")
+    print(f"wrote {arguments.out}/: {', '.join(names)}")
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run_lab,
     "figure": run_lab,
     "check": run_crosscheck,
     "fuzz": run_crosscheck,
+    "vectors": run_vectors,
 }
 
 

@@ -59,7 +59,9 @@ def test_checking_the_reference_loads_it(tmp_path: Path) -> None:
 
 
 def test_the_package_offers_its_functions_and_nothing_else() -> None:
-    assert vime_check.__all__ == ["FuzzReport", "Report", "check", "fuzz"]
+    assert vime_check.__all__ == [
+        *("FuzzReport", "Report", "case_ids", "check", "check_case", "fuzz")
+    ]
     for name in vime_check.__all__:
         assert getattr(vime_check, name).__name__ == name
     assert set(dir(vime_check)) == set(vime_check.__all__)

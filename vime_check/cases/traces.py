@@ -13,6 +13,7 @@ mistakes are switches of this function, `made`, so that they compose.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -25,7 +26,17 @@ import agents_ref as agents
 import bnn_ref as bnn
 import vime_ref as vime
 from bnn_ref import Array, DiagNormal
-from vime_check.operations import BOTH, Case, Operation, arrays, numbers, with_nan
+from vime_check.operations import (
+    BOTH,
+    PLACES,
+    Case,
+    Operation,
+    Place,
+    Switch,
+    arrays,
+    numbers,
+    with_nan,
+)
 from vime_check.wire import Inputs, Kinds
 
 # ---------------------------------------------------------------- types
@@ -58,10 +69,6 @@ class Trace(NamedTuple):
     @property
     def name(self) -> str:
         return self.operation.name
-
-    def made(self, *switches: str) -> Callable[..., Values]:
-        """The outputs of a line with these switches of mistakes on."""
-        return lambda **given: self.line(frozenset(switches), **given)[0]
 
     def start(self, *switches: str) -> Running:
         """The trace as an object, with these switches of mistakes on."""
@@ -105,9 +112,10 @@ def register_trace(
     mistakes: the switches of each mistake, one for each variant.
     """
     name = line.__name__
+    inputs = [*inspect.signature(line).parameters.values()][1:]
 
-    def function(**given: Any) -> Values:
-        return line(frozenset(), **given)[0]
+    def function(made: Made = frozenset(), **given: Any) -> Values:
+        return line(made, **given)[0]
 
     def cases() -> Iterator[Case]:
         for script in scripts():
@@ -118,14 +126,24 @@ def register_trace(
             comment = f"Must be rejected: {why}."
             yield Case(probe, comment, arrays(given | changes), why=why, line=1)
 
+    # An operation of its own kind, with its mistakes.
+    vars(function)["__signature__"] = inspect.Signature(inputs)
     about = Operation(
-        name, "traces", "arraywise", function, {}, cases, measured, kinds or {}
+        name, "traces", "arraywise", function, cases, measured, kinds or {}
     )
     about = about._replace(resets=frozenset([*settings, *state]))
-    trace = Trace(about, line, state, settings, mistakes, scripts)
+    TRACES[name] = Trace(about, line, state, settings, mistakes, scripts)
+    PLACES[name] = Place(function)
     for flag, switches in mistakes.items():
-        about.mistakes[flag] = tuple(trace.made(each) for each in switches)
-    TRACES[name] = trace
+        for number, switch in enumerate(switches):
+            variant = Switch(flag, str(number) if number else "")
+            PLACES[name].mistakes[variant] = partial(switched_on, switch)
+
+
+def switched_on(switch: str, right: Callable[..., Values], given: Inputs) -> Values:
+    """The outputs with one more mistake."""
+    made = given.get("made", frozenset()) | {switch}
+    return right(**{**given, "made": made})
 
 
 def cases_of_script(
