@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vime_check import wire
-from vime_check.cases import OPERATIONS
+from vime_check.cases import OPERATIONS, PROVED
 from vime_check.judge import Report
 from vime_check.operations import Draw, Operation
 from vime_check.wire import NO_VECTORS, VECTORS
@@ -199,9 +199,9 @@ def variants(entry: Any) -> list[Any]:
 
 
 def inputs_of(case: dict[str, Any]) -> dict[str, Any]:
-    """A stored case's inputs in the reference's types."""
-    kinds = OPERATIONS[case["operation"]].kinds
-    return wire.decode_inputs(case["inputs"], kinds, "f64")
+    """A stored case's inputs in the reference's types, with the state before a line of a trace."""
+    kinds = PROVED[case["operation"]].kinds
+    return wire.decode_inputs(case["inputs"] | case.get("state", {}), kinds, "f64")
 
 
 # ---------------------------------------------------------------- the modules of cases

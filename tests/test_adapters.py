@@ -11,12 +11,12 @@ import mutants
 import numpy as np
 import pytest
 from transcriptions import openai_vime
+from vime_check.report import explained, groups
 
 from vime_check import Report, check
-from vime_check.cases import OPERATIONS
+from vime_check.cases import OPERATIONS, PROVED, TRACES
 from vime_check.judge import outcome_of
 from vime_check.mistakes import NOTES
-from vime_check.report import explained, groups
 from vime_check.serving import respond
 
 ROOT = Path(__file__).parent.parent
@@ -31,7 +31,7 @@ def assert_right_in_everything(report: Report) -> None:
     assert report.ok, str(report)
     statuses = {outcome.status for outcome in report.outcomes}
     assert statuses == {"exact", "rejected"}, str(report)
-    assert {outcome.operation for outcome in report.outcomes} == set(OPERATIONS)
+    assert {outcome.operation for outcome in report.outcomes} == set(PROVED)
 
 
 @TORCH
@@ -112,8 +112,10 @@ def test_mutants_make_every_mistake_that_the_vectors_know() -> None:
         for operation in mutants.CODE
         for name in mutants.names_of(mutants.active(operation))
     }
+    # The tests of traces make the mistakes of traces.
+    in_traces = {flag for each in TRACES.values() for flag in each.switches}
     assert known <= made, known - made
-    assert mutants.names_of(mutants.FLAGS) == set(NOTES)
+    assert mutants.names_of(mutants.FLAGS) | in_traces == set(NOTES)
 
 
 def test_mutant_rejects_what_the_reference_rejects() -> None:

@@ -4,13 +4,16 @@ import contextlib
 import inspect
 import io
 import itertools
+import json
 import operator
 import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from check_helpers import STORED
 from measures import CORE, ROOT, files_of_tests, linked, pages
@@ -19,6 +22,8 @@ import agents_ref
 import bnn_ref
 import fast_ref
 import vime_ref
+from vime_check.cases import TRACES
+from vime_check.programs import PROTOCOL_VERSION, Reference
 from vime_lab.command_line import main
 from vime_lab.tasks import TASKS
 
@@ -145,6 +150,53 @@ def test_numbers_of_cases_are_those_of_the_files(name: str) -> None:
     claims = re.findall(claim, text_of(name))
     assert claims
     assert set(claims) == {(str(found["valid"]), str(found["invalid"]))}
+
+
+def test_traces_of_the_page_are_those_of_the_kit() -> None:
+    lines = []
+    for name, trace in TRACES.items():
+        parameters = [*inspect.signature(trace.line).parameters][1:]
+        step = [each for each in parameters if each not in trace.operation.resets]
+        output = trace.operation.function(**next(trace.operation.cases()).inputs)
+        lines += [
+            name,
+            f"  reset {', '.join([*trace.settings, *trace.state])}",
+            f"  step {', '.join(step)}",
+            f"  -> {', '.join(output)}",
+        ]
+    (shown,) = [
+        code for _, code in blocks("check.md") if code.startswith("vime_iterations\n")
+    ]
+    assert shown.splitlines() == lines
+
+
+def test_lines_of_the_protocol_are_answered_so_by_the_reference() -> None:
+    """Control: another input has another answer."""
+    found = [code for language, code in blocks("check.md") if language == "jsonl"]
+    assert len(found) == 2
+    for code in found:
+        lines = [json.loads(line[3:]) for line in code.splitlines()]
+        assert lines[0]["version"] == PROTOCOL_VERSION
+        peer = Reference()
+        for question, answer in zip(lines, lines[1:]):
+            if question.get("cmd") in ("run", "reset", "step"):
+                asked = (question["operation"], question["inputs"], question["cmd"])
+                assert plain(peer.ask(*asked)["result"]) == approx(answer["result"])
+    other = peer.ask(asked[0], {"rows": [[2.0], [3.0]]}, asked[2])
+    assert plain(other["result"]) != approx(answer["result"])
+
+
+def approx(result: Any) -> Any:
+    """Arrays by name, or one without a name, to 1e-14."""
+    if not isinstance(result, dict):
+        return pytest.approx(result, rel=1e-14)
+    return {name: approx(np.ravel(each)) for name, each in result.items()}
+
+
+def plain(result: Any) -> Any:
+    if not isinstance(result, dict):
+        return result
+    return {name: np.ravel(each) for name, each in result.items()}
 
 
 def test_settings_of_the_page_are_those_of_the_tasks() -> None:

@@ -28,11 +28,13 @@ from vime_check.wire import (
 # ---------------------------------------------------------------- constants
 
 MAX_FILE = 2**26  # bytes of a file of vectors: 600 times the longest of the project
+NO_STATE: Inputs = {}
 KINDS: dict[type, str] = {
     str: "a text of printable characters",
     list: "a list",
     dict: "an object",
     float: "a finite number >= 0",
+    int: "a whole number",
 }
 
 # ---------------------------------------------------------------- types
@@ -65,6 +67,8 @@ class Vector(NamedTuple):
     error: Error
     tolerance: float
     notes: dict[str, dict[str, str]]  # notes of the known mistakes
+    line: int = 0  # of a trace, from 1
+    state: Inputs = NO_STATE  # before the line
 
 
 # ---------------------------------------------------------------- cases
@@ -107,7 +111,9 @@ def vector_of(content: Any, case: Any, dtype: str, place: str) -> Vector:
     own = part(place, case, "tolerance", dict, {})
     tolerance = part(f"{place}: tolerance", own, dtype, float, tolerance)
     inputs = part(place, case, "inputs", dict)
-    check_inputs(inputs, operation, dtype, place)
+    line = part(place, case, "line", int, 0)
+    state = part(place, case, "state", dict, {})
+    check_inputs({**inputs, **state}, operation, dtype, place)
     why = part(place, case, "why", str, "")
     output = {} if why else stored_output(case, place)
 
@@ -124,6 +130,8 @@ def vector_of(content: Any, case: Any, dtype: str, place: str) -> Vector:
         error=kind,
         tolerance=tolerance,
         notes={},
+        line=line,
+        state=state,
     )
 
 

@@ -25,6 +25,7 @@ from vime_check.programs import (
     peer_of,
 )
 from vime_check.serving import Answer
+from vime_check.traces import Lines
 from vime_check.wire import (
     DTYPES,
     NO_VECTORS,
@@ -356,6 +357,7 @@ def check(
 def run_cases(peer: Peer, cases: Iterable[Vector]) -> Iterator[Outcome]:
     """The outcome of each case; a program that only breaks is not asked again."""
     breaks = Breaks()
+    lines = Lines(peer.ask)
     for vector in cases:
         operation = vector.operation
         outcome = Outcome(vector.id, operation, "errored")
@@ -367,7 +369,8 @@ def run_cases(peer: Peer, cases: Iterable[Vector]) -> Iterator[Outcome]:
             continue
 
         try:
-            outcome = outcome_of(vector, peer.ask(operation, vector.inputs))
+            outcome = outcome_of(vector, lines.ask(vector))
+            lines.judged(vector, outcome.status in ("passed", "exact"))
             breaks.answered(operation)
         except ProtocolError as error:
             breaks.broke(operation, isinstance(error, StartError))

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from vime_check.cases import OPERATIONS
+from vime_check.cases import PROVED
 from vime_check.files import read_json
 from vime_check.operations import MARGIN, two_digits
 from vime_check.wire import NO_VECTORS, VECTORS
@@ -289,6 +289,62 @@ NOTES = {
         "rewards are as rare in what is learned as they are in the task",
         OWN,
     ),
+    "TrainedBeforeRewarded": Note(
+        "the model is trained on a batch before it rewards it",
+        "what the batch taught is known already: the gains are too small",
+        OWN,
+    ),
+    "WrongMoment": Note(
+        "the statistics are refreshed at another time than before the training",
+        "training and gains see numbers in different units",
+        OWN,
+    ),
+    "StateNotRestored": Note(
+        "the posterior stays at φ′ after a row or a batch was rewarded",
+        "later rows gain less, and training begins elsewhere",
+        OWN,
+    ),
+    "AdamRestarted": Note(
+        "Adam begins anew in each iteration",
+        "the first steps of every iteration are as long as the learning rate",
+        OWN,
+        kind="convention",
+    ),
+    "AliasedOld": Note(
+        "the old parameters are the same arrays as the new ones",
+        "every gain is 0",
+        OWN,
+    ),
+    "RingSeam": Note(
+        "the next observation is read from the next slot of a ring",
+        "the newest row is paired with the oldest one",
+        OWN,
+    ),
+    "ResetStepLearned": Note(
+        "the step that only resets an environment counts as a transition",
+        "the model learns that the end of an episode leads to its start",
+        OWN,
+    ),
+    "ForgottenShift": Note(
+        "variances of batches are averaged without what their means are apart",
+        "the deviation is too small while the mean moves",
+        OWN,
+    ),
+    "FilterRestarted": Note(
+        "the discounted sum begins at 0 in each batch",
+        "its variance is too small",
+        OWN,
+    ),
+    "SumReplacesBonus": Note(
+        "the bonus is replaced by its own discounted sum",
+        "a reward is counted again in each later step",
+        "rllte",
+    ),
+    "MeanSubtracted": Note(
+        "the mean of the discounted sums is subtracted from the rewards",
+        "rewards near 0 become negative",
+        OWN,
+    ),
     "GateOrder": Note(
         "gates in another order than i, f, o, g",
         "output gate and candidates are exchanged",
@@ -357,7 +413,7 @@ def operations_of_mistakes() -> dict[str, list[str]]:
                 for name in case.get("wrong", {}):
                     found.setdefault(name, {})[case["operation"]] = None
     return {
-        name: [each for each in OPERATIONS if each in operations]
+        name: [each for each in PROVED if each in operations]
         for name, operations in found.items()
     }
 

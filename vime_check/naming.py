@@ -66,11 +66,11 @@ def matching(
 def computed(vector: Vector, size: int) -> Iterator[tuple[tuple[str, ...], Arrays]]:
     """The outputs with this many mistakes at once; none without the reference."""
     try:
-        from vime_check.cases import OPERATIONS
+        from vime_check.cases import PROVED
     except ImportError:
         return
-    if vector.operation in OPERATIONS:
-        key = json.dumps(vector.inputs)
+    if vector.operation in PROVED:
+        key = json.dumps(vector.state | vector.inputs)
         yield from outputs_of(vector.operation, key, size)
 
 
@@ -79,11 +79,11 @@ def outputs_of(
     operation: str, inputs: str, size: int
 ) -> list[tuple[tuple[str, ...], Arrays]]:
     """The outputs of an operation with this many mistakes at once, in each order."""
-    from vime_check.cases import OPERATIONS
+    from vime_check.cases import PROVED
     from vime_check.operations import composed
 
     # Only mistakes that change this output.
-    given = decode_inputs(json.loads(inputs), OPERATIONS[operation].kinds, "f64")
+    given = decode_inputs(json.loads(inputs), PROVED[operation].kinds, "f64")
     found = []
     for switches in permutations(effective(operation, inputs), size):
         flags = tuple(sorted({each.flag for each in switches}))
@@ -97,12 +97,12 @@ def outputs_of(
 @functools.lru_cache(maxsize=64)
 def effective(operation: str, inputs: str) -> list[Any]:
     """The mistakes of an operation that change its output here."""
-    from vime_check.cases import OPERATIONS
+    from vime_check.cases import PROVED
     from vime_check.operations import composed, switches_of
 
-    given = decode_inputs(json.loads(inputs), OPERATIONS[operation].kinds, "f64")
-    right = by_name(OPERATIONS[operation].function(**given))
-    kind = OPERATIONS[operation].error
+    given = decode_inputs(json.loads(inputs), PROVED[operation].kinds, "f64")
+    right = by_name(PROVED[operation].function(**given))
+    kind = PROVED[operation].error
 
     found = []
     for switch in switches_of(operation):

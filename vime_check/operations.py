@@ -54,6 +54,7 @@ class Case(NamedTuple):
     dtypes: tuple[str, ...] = BOTH
     why: str = ""  # empty if the inputs are valid
     needs: frozenset[str] = frozenset()  # inputs without which the case has no meaning
+    line: int = 0  # of a trace, from 1
 
 
 class About(NamedTuple):
@@ -93,6 +94,7 @@ class Operation(NamedTuple):
     exact: Function | None = None  # the same with 50 digits
     draw: Callable[[Draw], Inputs] = no_inputs
     undecided: Callable[[Inputs], bool] = never  # rounding decides the output there
+    resets: frozenset[str] = frozenset()  # of a trace: the inputs that `reset` gets
     about: About = About()
 
     @property

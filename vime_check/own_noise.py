@@ -554,7 +554,7 @@ class Sampler:
         }
         self.functions = SimpleNamespace(**drawing)
 
-    def ask(self, operation: str, inputs: Inputs) -> Answer:
+    def ask(self, operation: str, inputs: Inputs, cmd: str = "run") -> Answer:
         return respond(self.functions, operation, inputs, "f64")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from vime_check.cases import OPERATIONS
+from vime_check.cases import PROVED
 from vime_check.errors import by_name, error
 from vime_check.exact import exact_output
 from vime_check.files import read_json, vectors_of_file
@@ -60,7 +60,7 @@ def proved(operation: Operation, case: Case) -> dict[str, Any]:
         "flags": [*case.flags],
         "dtypes": [*case.dtypes],
         "profiles": profiles_of(case.inputs),
-        "inputs": case.inputs,
+        **given(operation, case),
     }
     if case.why:
         prove_refusal(operation, case)
@@ -81,6 +81,17 @@ def proved(operation: Operation, case: Case) -> dict[str, Any]:
     if operation.intermediates is not None:
         entry["intermediates"] = operation.intermediates(case.inputs)
     return entry | {"wrong": wrong_outputs(operation, case, output)}
+
+
+def given(operation: Operation, case: Case) -> dict[str, Any]:
+    """The inputs of a case; a line of a trace has its number and the state before it."""
+    if not case.line:
+        return {"inputs": case.inputs}
+    state = {
+        name: case.inputs[name] for name in case.inputs if name in operation.resets
+    }
+    inputs = without(case.inputs, state)
+    return {"line": case.line, "state": state, "inputs": inputs}
 
 
 def prove_refusal(operation: Operation, case: Case) -> None:
@@ -223,12 +234,12 @@ def cast(value: Any, dtype: str) -> Any:
 
 
 def families() -> list[str]:
-    return list(dict.fromkeys(each.family for each in OPERATIONS.values()))
+    return list(dict.fromkeys(each.family for each in PROVED.values()))
 
 
 def family_file(family: str) -> dict[str, Any]:
     """A family's operations in the format of its file, with every case verified."""
-    operations = [each for each in OPERATIONS.values() if each.family == family]
+    operations = [each for each in PROVED.values() if each.family == family]
     cases = [proved(each, case) for each in operations for case in each.cases()]
 
     # The notes of its mistakes, and the rest of its header.
@@ -260,7 +271,7 @@ def tolerances(operation: Operation) -> dict[str, dict[str, float]]:
 
 def inputs_file() -> dict[str, Any]:
     """For each operation, the kinds of the inputs that are not arrays of numbers."""
-    return {each.name: each.kinds for each in OPERATIONS.values() if each.kinds}
+    return {each.name: each.kinds for each in PROVED.values() if each.kinds}
 
 
 def layout(value: Any, depth: int = 0) -> str:
@@ -335,7 +346,7 @@ def case_differences(stored: dict[str, Any], fresh: dict[str, Any]) -> Iterator[
         yield from differences(exact, new_exact, 0.0, case["id"])
 
         loose, new_loose = (without(each, exact) for each in (case, new_case))
-        least = tolerance(OPERATIONS[new_case["operation"]], "f64")
+        least = tolerance(PROVED[new_case["operation"]], "f64")
         yield from differences(loose, new_loose, least, case["id"])
 
 

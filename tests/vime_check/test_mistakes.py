@@ -6,17 +6,10 @@ import sys
 from collections import Counter
 
 import pytest
-from check_helpers import ROOT, STORED, variants
+from check_helpers import ROOT, STORED
 
-from vime_check.cases import OPERATIONS
-from vime_check.mistakes import (
-    MOST_NOISE,
-    NOISE,
-    NOTES,
-    UNDEFINED,
-    noise_band,
-    page,
-)
+from vime_check.cases import PROVED
+from vime_check.mistakes import MOST_NOISE, NOISE, NOTES, UNDEFINED, noise_band, page
 
 
 @pytest.mark.parametrize("flag", NOTES)
@@ -24,7 +17,7 @@ def test_each_mistake_is_hunted_by_two_cases(flag: str) -> None:
     assert sum(flag in case["flags"] for case in STORED) >= 2
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", PROVED)
 def test_each_mistake_seen_in_an_operation_is_seen_in_two_cases(name: str) -> None:
     """Overflow shows at extreme inputs alone, and is hunted where it is made."""
     seen = Counter(
@@ -35,11 +28,11 @@ def test_each_mistake_seen_in_an_operation_is_seen_in_two_cases(name: str) -> No
     )
     once = {flag for flag, count in seen.items() if count == 1}
     assert once <= {"SoftplusOverflow", "SoftplusThreshold"}
-    assert set(seen) <= set(OPERATIONS[name].mistakes)
+    assert set(seen) <= set(PROVED[name].mistakes)
 
 
 def test_mistakes_of_operations_and_of_rules_have_notes() -> None:
-    made = {flag for each in OPERATIONS.values() for flag in each.mistakes}
+    made = {flag for each in PROVED.values() for flag in each.mistakes}
     assert made | {"InputMutation"} == set(NOTES)
     assert {*NOISE, *UNDEFINED} <= set(NOTES)
     kinds = {name: note.kind for name, note in NOTES.items()}

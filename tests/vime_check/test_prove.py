@@ -14,7 +14,7 @@ from check_helpers import FILES, STORED, inputs_of, variants
 
 from vime_check import prove as vectors
 from vime_check import wire
-from vime_check.cases import OPERATIONS
+from vime_check.cases import OPERATIONS, PROVED
 from vime_check.cases.networks import pair
 from vime_check.errors import error
 from vime_check.judge import load_vectors, outcome_of
@@ -39,7 +39,7 @@ def _overflow_is_part_of_some_cases() -> Any:
 
 def test_files_are_one_for_each_family() -> None:
     assert set(FILES) == set(vectors.families())
-    assert {case["operation"] for case in STORED} == set(OPERATIONS)
+    assert {case["operation"] for case in STORED} == set(PROVED)
 
 
 @pytest.mark.parametrize("family", FILES)
@@ -86,7 +86,7 @@ def test_every_operation_has_valid_and_invalid_cases() -> None:
     for result in ("valid", "invalid"):
         assert {
             case["operation"] for case in STORED if case["result"] == result
-        } == set(OPERATIONS)
+        } == set(PROVED)
 
 
 def test_inputs_of_float32_cases_are_numbers_of_float32() -> None:
@@ -124,7 +124,7 @@ def decoded(output: Any) -> Any:
 def test_stored_case_against_the_reference_and_wrong_outputs(
     case: dict[str, Any],
 ) -> None:
-    operation = OPERATIONS[case["operation"]]
+    operation = PROVED[case["operation"]]
     inputs, allowed = inputs_of(case), tolerance(operation, "f64")
     if case["result"] == "invalid":
         with pytest.raises(ValueError, match=r"."):
@@ -170,7 +170,7 @@ def test_rounding_noise_is_named_by_its_size_against_the_textbook_sum(
         case.get("tolerance", {}).get(dtype, 1e-6),
     )
     inputs = vectors.cast(inputs_of(case), dtype)
-    operation = OPERATIONS[case["operation"]]
+    operation = PROVED[case["operation"]]
     noise = float(operation.mistakes["NaiveNearIdentity"][0](**inputs)) / case["output"]
     assert allowed <= band["error_from"] < band["error_to"] <= 0.1
     for factor in (noise, 1 + 2 * band["error_from"], 1 - band["error_to"] / 2):
