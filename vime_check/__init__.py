@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vime_check.fuzzer import FuzzReport, fuzz
-    from vime_check.judge import Report, check
+    from vime_check.judge import check
+    from vime_check.report import Report
 
 __all__ = ["FuzzReport", "Report", "check", "fuzz"]
 
 HOMES = {
     "check": "vime_check.judge",
-    "Report": "vime_check.judge",
+    "Report": "vime_check.report",
     "fuzz": "vime_check.fuzzer",
     "FuzzReport": "vime_check.fuzzer",
 }
