@@ -28,7 +28,8 @@ from scipy import special, stats
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from vime_check.cases import OPERATIONS
-from vime_check.judge import Outcome, check
+from vime_check.judge import check
+from vime_check.report import Outcome
 
 # ---------------------------------------------------------------- types
 
@@ -1323,7 +1324,7 @@ def verdicts(mutant: str) -> list[Verdict]:
     families = ",".join(
         sorted({OPERATIONS[operation].family for operation in WRONG[mutant]})
     )
-    bad = check(f"mutants:{mutant}", only=families).bad()
+    bad = check(f"mutants:{mutant}", only=families).inexact()
     operations = dict.fromkeys(
         [*WRONG[mutant], *(outcome.operation for outcome in bad)]
     )
@@ -1338,7 +1339,7 @@ def verdicts(mutant: str) -> list[Verdict]:
 def verdict(mutant: str, operation: str, failed: list[Outcome]) -> Verdict:
     name, others = mutant.split("_")[0], dict.fromkeys(())
     for outcome in failed:
-        if name not in outcome.mistakes[:1]:
+        if outcome.mistakes != (name,):
             others[" ".join([outcome.id, *outcome.mistakes])] = None
     return Verdict(
         mutant, operation, len(failed), len(failed) - len(others), tuple(others)

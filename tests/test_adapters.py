@@ -22,7 +22,7 @@ JAVASCRIPT = f"node '{ROOT / 'examples' / 'vime_adapter.js'}'"
 
 def assert_right_in_everything(report: Report) -> None:
     assert report.ok, str(report)
-    assert {outcome.status for outcome in report.outcomes} == {"passed", "refused"}, (
+    assert {outcome.status for outcome in report.outcomes} == {"exact", "rejected"}, (
         str(report)
     )
     assert {outcome.operation for outcome in report.outcomes} == set(OPERATIONS)

@@ -193,9 +193,13 @@ def related(
     if not right or not wrong:
         yield from shared
         return
-    what = f"{listed(right)} right, {listed(wrong)} not"
+    what = f"{are(right)} right, {are(wrong)} not"
     yield from (Hint(f"{what}: {each.text}") for each in shared)
     yield Hint(what)
+
+
+def are(names: list[str]) -> str:
+    return f"{listed(names)} {'is' if len(names) == 1 else 'are'}"
 
 
 def digits(output: Arrays, expected: Arrays, kind: Error) -> Iterator[Hint]:

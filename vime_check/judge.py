@@ -24,7 +24,7 @@ from vime_check.programs import (
     checked_whole,
     peer_of,
 )
-from vime_check.report import NOT_TRIED, NUMERIC, Notes, Outcome, Report, named
+from vime_check.report import NOT_TRIED, NUMERIC, OTHER_ERROR, Notes, Outcome, Report, named
 from vime_check.serving import Answer
 from vime_check.wire import DTYPES, VECTORS, UsageError, decode_outputs, shown
 
@@ -63,10 +63,8 @@ def grade_rejection(vector: Vector, answer: Answer, outcome: Outcome) -> Outcome
     if "result" in answer:
         message = f"accepted an input that should be rejected: {vector.why}"
         return outcome._replace(status="lenient", message=message)
-    message = no_result(answer)
-    if "error" in answer:
-        article = "an" if message[:1].upper() in "AEIOU" else "a"
-        message = f"rejected by {article} {message}"
+    reason = no_result(answer)
+    message = f"{OTHER_ERROR}{reason}" if "error" in answer else reason
     return outcome._replace(status="errored", message=message)
 
 
@@ -92,20 +90,26 @@ def grade_result(
     outcome = outcome._replace(error=None if reason else error)
     if answer.get("mutated"):
         message = f"inputs changed by the call: {shown(answer['mutated'])}"
-        changed = (Explanation(("InputMutation",), 0.0),)
-        return outcome._replace(status="wrong", message=message, candidates=changed)
+        outcome = outcome._replace(status="wrong", message=message)
+        return with_candidates(outcome, [Explanation(("InputMutation",), 0.0)])
     if error <= vector.tolerance:
         return outcome
 
     # The grade, with the worst element or the reason why there is none.
     place = worst_place(output, vector.output, vector.error, floor)
     found = explanations(vector, output) or noise(vector, error)
-    return outcome._replace(
+    outcome = outcome._replace(
         status=grade(vector, error, found, digits),
         message="" if place else reason,
         place=place,
-        candidates=tuple(found),
     )
+    return with_candidates(outcome, found)
+
+
+def with_candidates(outcome: Outcome, found: Sequence[Explanation]) -> Outcome:
+    """The outcome with its explanations, of which it takes the first."""
+    mistakes = found[0].mistakes if found else ()
+    return outcome._replace(candidates=tuple(found), mistakes=mistakes)
 
 
 def grade(

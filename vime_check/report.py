@@ -16,6 +16,7 @@ from vime_check.wire import encode
 # ---------------------------------------------------------------- constants
 
 NOT_TRIED = "not tried, because "
+OTHER_ERROR = "rejected by an error that is no ValueError: "
 # Grades of valid cases, of invalid cases, and of both.
 NUMERIC = ("exact", "digits", "convention", "wrong")
 GRADES = (*NUMERIC, "errored")
@@ -88,7 +89,9 @@ def named(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
         for cause in explained(group)
         for outcome in cause.outcomes
     }
-    return tuple(each._replace(mistakes=chosen.get(each.id, ())) for each in outcomes)
+    return tuple(
+        each._replace(mistakes=chosen.get(each.id, each.mistakes)) for each in outcomes
+    )
 
 
 def groups(outcomes: Iterable[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
@@ -187,9 +190,11 @@ class Report:
 
     def bad(self) -> list[Outcome]:
         """The outcomes that make the check fail."""
-        more = ["convention", "lenient"] if self.strict else []
-        wanted = ("wrong", "errored", *more)
-        return [outcome for outcome in self.outcomes if outcome.status in wanted]
+        wanted = ("wrong", "errored", *(["convention", "lenient"] if self.strict else []))
+        found = [outcome for outcome in self.outcomes if outcome.status in wanted]
+        if self.strict:
+            return found
+        return [o for o in found if not o.message.startswith(OTHER_ERROR)]
 
     def inexact(self) -> list[Outcome]:
         """The outcomes of valid cases whose result is not within the tolerance, or that have none."""
