@@ -124,7 +124,7 @@ def hints(
         *unfinished(output, expected),
         *swapped(output, expected, given, operation, measure),
         *exchanged(output, expected, measure),
-        *related(output, expected, sizes_of(given), measure),
+        *related(output, expected, input_sizes(given), measure),
         *digits(output, expected, kind),
     ]
     unique: dict[str, Hint] = {}
@@ -399,7 +399,7 @@ def reference(operation: str) -> Callable[..., Any] | None:
     return found.function if found else None
 
 
-def sizes_of(given: Inputs) -> Sizes:
+def input_sizes(given: Inputs) -> Sizes:
     """The sizes of the inputs that may become factors."""
     sizes: Sizes = {}
     for name in ("mu", "theta", "mu_q", "mu_new", "mean", "mean_old"):

@@ -24,7 +24,15 @@ from vime_check.programs import (
     checked_whole,
     peer_of,
 )
-from vime_check.report import NOT_TRIED, NUMERIC, OTHER_ERROR, Notes, Outcome, Report, named
+from vime_check.report import (
+    NOT_TRIED,
+    NUMERIC,
+    OTHER_ERROR,
+    Notes,
+    Outcome,
+    Report,
+    with_names,
+)
 from vime_check.serving import Answer
 from vime_check.wire import DTYPES, VECTORS, UsageError, decode_outputs, shown
 
@@ -231,7 +239,7 @@ def ordered(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def notes_of(vectors: Iterable[Vector]) -> Notes:
+def all_notes(vectors: Iterable[Vector]) -> Notes:
     """The notes of all known mistakes."""
     return {name: note for each in vectors for name, note in each.notes.items()}
 
@@ -268,8 +276,8 @@ def check(
         digits = checked_whole("digits", digits, 1, MOST_DIGITS)
     cases = selected(load_vectors(vectors, dtype), only)
     with peer_of(impl, command, dtype, timeout, memory) as peer:
-        outcomes = named(with_rejections([*run_cases(peer, cases, digits)]))
-        return Report(peer.name, dtype, strict, outcomes, notes_of(cases))
+        outcomes = with_names(with_rejections([*run_cases(peer, cases, digits)]))
+        return Report(peer.name, dtype, strict, outcomes, all_notes(cases))
 
 
 def run_cases(

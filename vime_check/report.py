@@ -24,7 +24,7 @@ REJECTIONS = ("rejected", "lenient", "errored")
 STATUSES = (*GRADES, "rejected", "lenient", "skipped")
 OPTIONAL = ("convention",)  # columns of the table that are left out if they are empty
 # Distances below this are rounding; two explanations within this factor are equally near.
-ROUNDING = 1e-13
+SAME_NUMBER = 1e-13
 AS_NEAR = 10.0
 
 # InputMutation, if a file has no note for it.
@@ -81,7 +81,7 @@ class Cause(NamedTuple):
 # ---------------------------------------------------------------- causes
 
 
-def named(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
+def with_names(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
     """The outcomes, each with the mistakes that explain the most cases of its operation."""
     chosen = {
         outcome.id: cause.explanations[0]
@@ -111,7 +111,7 @@ def explained(outcomes: Sequence[Outcome]) -> Iterator[Cause]:
     while any(each.candidates for each in left):
         # For each set of mistakes, the cases that it explains and the largest distance.
         cases: dict[frozenset[str], list[str]] = defaultdict(list)
-        errors: dict[frozenset[str], float] = defaultdict(lambda: ROUNDING)
+        errors: dict[frozenset[str], float] = defaultdict(lambda: SAME_NUMBER)
         names: dict[frozenset[str], tuple[str, ...]] = {}
         for outcome in left:
             for candidate in outcome.candidates:
@@ -190,7 +190,11 @@ class Report:
 
     def bad(self) -> list[Outcome]:
         """The outcomes that make the check fail."""
-        wanted = ("wrong", "errored", *(["convention", "lenient"] if self.strict else []))
+        wanted = (
+            "wrong",
+            "errored",
+            *(["convention", "lenient"] if self.strict else []),
+        )
         found = [outcome for outcome in self.outcomes if outcome.status in wanted]
         if self.strict:
             return found
