@@ -1,6 +1,6 @@
 """What public code computes, rewritten in NumPy as adapters: GAE of three libraries, and torch's KL of two Gaussians.
 
-Each class stands for one library: `check("public_code:StableBaselines")`. Its docstring says what the library does, and
+Each class is one library: `check("public_code:StableBaselines")`. Its docstring says what the library does, and
 the adapter's body what its user does.
 """
 

@@ -22,7 +22,7 @@ from vime_check.wire import Arrays, Inputs, declared_kinds, decode_inputs
 
 NEAR = {"f64": 1e-9, "f32": 1e-4}  # relative distance from the proposed output
 # The rounding error of an element: relative to itself, and to the largest element if errors are arraywise.
-ROUNDING = {"f64": 1e-15, "f32": 5e-7}
+ROUNDOFF = {"f64": 1e-15, "f32": 5e-7}
 SMALL_OFFSET = (
     1e-3  # largest rounding error, relative to an offset that it leaves visible
 )
@@ -48,8 +48,8 @@ MEANINGS = {
 
 # ---------------------------------------------------------------- types
 
-Array = NDArray[np.float64]
-Sizes = dict[str, float]  # by the letter of MEANINGS
+Values = NDArray[np.float64]
+Lengths = dict[str, float]  # by the letter of MEANINGS
 
 
 class Hint(NamedTuple):
@@ -66,14 +66,14 @@ class Measure(NamedTuple):
     near: float
     rounding: float
 
-    def slack(self, right: Array) -> Any:
+    def slack(self, right: Values) -> Any:
         """The rounding error that an array's elements may have."""
         sizes = np.abs(np.where(np.isfinite(right), right, 0.0))
         if self.kind == "arraywise":
             return self.rounding * np.max(sizes, initial=0.0)
         return self.rounding * sizes
 
-    def agree(self, output: Array, proposed: Array) -> NDArray[np.bool_]:
+    def agree(self, output: Values, proposed: Values) -> NDArray[np.bool_]:
         """Whether each element of two arrays of one shape agrees."""
         same = (output == proposed) | (np.isnan(output) & np.isnan(proposed))
         size = np.maximum(np.abs(output), np.abs(proposed))
@@ -82,7 +82,7 @@ class Measure(NamedTuple):
             close = np.abs(output - proposed) <= allowed
         return same | (close & np.isfinite(size))
 
-    def equal(self, output: Array, proposed: Array) -> bool:
+    def equal(self, output: Values, proposed: Values) -> bool:
         """Whether two arrays agree in shape and in every element; empty ones have one shape, as in JSON."""
         if output.shape != proposed.shape:
             return output.size + proposed.size == 0
@@ -101,11 +101,11 @@ def hint(
     dtype: str = "f64",
 ) -> str:
     """The most specific hint on a wrong output; empty if there is none."""
-    found = hints(output, expected, inputs, operation, kind, dtype)
+    found = all_hints(output, expected, inputs, operation, kind, dtype)
     return found[0].text if found else ""
 
 
-def hints(
+def all_hints(
     output: Arrays,
     expected: Arrays,
     inputs: Inputs,
@@ -116,7 +116,7 @@ def hints(
     """All hints on a wrong output, the most specific first."""
     if set(output) != set(expected):
         return []
-    measure = Measure(kind, NEAR[dtype], ROUNDING[dtype])
+    measure = Measure(kind, NEAR[dtype], ROUNDOFF[dtype])
     given = decode_inputs(inputs, declared_kinds().get(operation, {}), "f64")
 
     # Relations of the whole output, then of its arrays.
@@ -179,7 +179,7 @@ def exchanged(output: Arrays, expected: Arrays, measure: Measure) -> Iterator[Hi
 
 
 def related(
-    output: Arrays, expected: Arrays, sizes: Sizes, measure: Measure
+    output: Arrays, expected: Arrays, sizes: Lengths, measure: Measure
 ) -> Iterator[Hint]:
     """The relations that hold for all wrong arrays, and which arrays are right."""
     right = [n for n in expected if measure.equal(output[n], expected[n])]
@@ -213,7 +213,7 @@ def digits(output: Arrays, expected: Arrays, kind: Error) -> Iterator[Hint]:
 
 
 def array_hints(
-    output: Array, right: Array, sizes: Sizes, measure: Measure
+    output: Values, right: Values, sizes: Lengths, measure: Measure
 ) -> list[Hint]:
     """The relations between a wrong array and the right one."""
     found = []
@@ -229,8 +229,8 @@ def array_hints(
 
 
 def proposals(
-    output: Array, right: Array, sizes: Sizes
-) -> Iterator[tuple[Hint, Array]]:
+    output: Values, right: Values, sizes: Lengths
+) -> Iterator[tuple[Hint, Values]]:
     """Relations, each with the output that it proposes."""
     yield from moved(output, right)
     yield from reduced(right)
@@ -238,7 +238,7 @@ def proposals(
         yield from factors(output, right, sizes)
 
 
-def moved(output: Array, right: Array) -> Iterator[tuple[Hint, Array]]:
+def moved(output: Values, right: Values) -> Iterator[tuple[Hint, Values]]:
     """The same elements, along other axes or in another shape."""
     axes = range(right.ndim)
     if right.ndim == 2:
@@ -253,7 +253,7 @@ def moved(output: Array, right: Array) -> Iterator[tuple[Hint, Array]]:
         yield Hint("the right elements in another shape"), reshaped
 
 
-def reduced(right: Array) -> Iterator[tuple[Hint, Array]]:
+def reduced(right: Values) -> Iterator[tuple[Hint, Values]]:
     """A sum or a mean too many: without the axis, with an axis of length 1, or at every place."""
     if not right.size or not right.ndim:
         return
@@ -269,7 +269,7 @@ def reduced(right: Array) -> Iterator[tuple[Hint, Array]]:
             yield hint, np.broadcast_to(kept, right.shape)
 
 
-def undone(output: Array, right: Array, measure: Measure) -> Iterator[Hint]:
+def undone(output: Values, right: Values, measure: Measure) -> Iterator[Hint]:
     """A sum or a mean too few: over an axis of the output it gives the right one."""
     if output.ndim <= right.ndim or not output.size:
         return
@@ -280,7 +280,9 @@ def undone(output: Array, right: Array, measure: Measure) -> Iterator[Hint]:
             yield Hint(f"not averaged over axis {axis}")
 
 
-def factors(output: Array, right: Array, sizes: Sizes) -> Iterator[tuple[Hint, Array]]:
+def factors(
+    output: Values, right: Values, sizes: Lengths
+) -> Iterator[tuple[Hint, Values]]:
     """One factor: one with a name, then the number itself."""
     finite = np.isfinite(right) & np.isfinite(output) & (right != 0.0)
     if not finite.any():
@@ -295,7 +297,7 @@ def factors(output: Array, right: Array, sizes: Sizes) -> Iterator[tuple[Hint, A
         yield Hint(text, weak=int(finite.sum()) < 2), factor * right
 
 
-def size_factors(sizes: Sizes) -> dict[str, float]:
+def size_factors(sizes: Lengths) -> dict[str, float]:
     """The factors that sizes of the inputs give, by name."""
     found = {}
     for letter, size in sizes.items():
@@ -308,7 +310,7 @@ def size_factors(sizes: Sizes) -> dict[str, float]:
     return found
 
 
-def offsets(output: Array, right: Array, measure: Measure) -> Iterator[Hint]:
+def offsets(output: Values, right: Values, measure: Measure) -> Iterator[Hint]:
     """A constant that is added, if it is visible in every element."""
     if not (np.isfinite(output).all() and np.isfinite(right).all()):
         return
@@ -329,7 +331,7 @@ def offsets(output: Array, right: Array, measure: Measure) -> Iterator[Hint]:
     yield Hint(f"the right one {way} {abs(offset):.9g}", weak=right.size < 2)
 
 
-def orders(output: Array, right: Array, measure: Measure) -> Iterator[Hint]:
+def orders(output: Values, right: Values, measure: Measure) -> Iterator[Hint]:
     """The right elements in another order, or one place off."""
     for axis in range(right.ndim):
         new, old = np.moveaxis(output, axis, 0), np.moveaxis(right, axis, 0)
@@ -345,7 +347,7 @@ def orders(output: Array, right: Array, measure: Measure) -> Iterator[Hint]:
         yield Hint("the right elements in another order")
 
 
-def reordered(new: Array, old: Array, measure: Measure) -> bool:
+def reordered(new: Values, old: Values, measure: Measure) -> bool:
     """Whether the rows of one array are those of the other, in any order."""
     if not 1 < len(old) <= MOST_ROWS:
         return False
@@ -358,7 +360,7 @@ def reordered(new: Array, old: Array, measure: Measure) -> bool:
     return True
 
 
-def parts(output: Array, right: Array, measure: Measure) -> Iterator[Hint]:
+def parts(output: Values, right: Values, measure: Measure) -> Iterator[Hint]:
     """The elements that are right, and those that are right except for their sign."""
     agree = measure.agree(output, right)
     if measure.equal(np.abs(output), np.abs(right)):
@@ -399,9 +401,9 @@ def reference(operation: str) -> Callable[..., Any] | None:
     return found.function if found else None
 
 
-def input_sizes(given: Inputs) -> Sizes:
+def input_sizes(given: Inputs) -> Lengths:
     """The sizes of the inputs that may become factors."""
-    sizes: Sizes = {}
+    sizes: Lengths = {}
     for name in ("mu", "theta", "mu_q", "mu_new", "mean", "mean_old"):
         if np.ndim(given.get(name, 0.0)) and "D" not in sizes:
             sizes["D"] = float(np.shape(given[name])[-1])

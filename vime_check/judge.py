@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vime_check.errors import difference, listed, worst_place
 from vime_check.files import Vector, vectors_of_file
-from vime_check.hints import hints
+from vime_check.hints import all_hints
 from vime_check.naming import Explanation, explanations
 from vime_check.programs import (
     Peer,
@@ -65,7 +65,7 @@ def outcome_of(
 
 
 def grade_rejection(vector: Vector, answer: Answer, outcome: Outcome) -> Outcome:
-    """The outcome of a case that must be rejected, by ValueError or "refused"."""
+    """The outcome of a case that must be rejected, by ValueError or by `refused`."""
     if "refused" in answer:
         return outcome._replace(status="rejected", message=shown(answer["refused"]))
     if "result" in answer:
@@ -169,7 +169,7 @@ def hinted(vector: Vector, answer: Answer, outcome: Outcome) -> Outcome:
         return outcome
     output = decode_outputs(answer["result"])
     about = (vector.operation, vector.error, vector.dtype)
-    found = hints(output, vector.output, vector.inputs, *about)
+    found = all_hints(output, vector.output, vector.inputs, *about)
     return outcome._replace(hints=tuple(found))
 
 

@@ -9,9 +9,10 @@ import pytest
 from check_helpers import STORED, inputs_of
 
 from vime_check import hints as module
+from vime_check import wire
 from vime_check.cases import OPERATIONS
 from vime_check.errors import by_name
-from vime_check.hints import Hint, hint, hints
+from vime_check.hints import Hint, all_hints, hint
 from vime_check.wire import encode
 
 ROW = np.array([0.3, -1.7, 2.9, 0.8])
@@ -29,7 +30,7 @@ NETWORK = {
 
 
 def texts(output: Any, right: Any, inputs: Any = None, **rest: Any) -> list[str]:
-    found = hints(by_name(output), by_name(right), inputs or {}, **rest)
+    found = all_hints(by_name(output), by_name(right), inputs or {}, **rest)
     return [each.text for each in found]
 
 
@@ -126,11 +127,11 @@ def test_an_offset_is_seen_in_every_element_or_not_named() -> None:
 def test_a_relation_that_any_number_has_is_weak() -> None:
     """Control: a factor with a name, and the same with two elements."""
     (first, *_), (named, *_) = (
-        hints(by_name(value), by_name(1.0), {}) for value in (1.3, 2.0)
+        all_hints(by_name(value), by_name(1.0), {}) for value in (1.3, 2.0)
     )
     assert first == Hint("1.3 times the right one", weak=True)
     assert named == Hint("2 times the right one")
-    (strong, *_) = hints(by_name([1.3, 2.6]), by_name([1.0, 2.0]), {})
+    (strong, *_) = all_hints(by_name([1.3, 2.6]), by_name([1.0, 2.0]), {})
     assert strong == Hint("1.3 times the right one")
 
 
@@ -151,7 +152,8 @@ def test_the_right_output_of_exchanged_inputs_is_named() -> None:
         if all(np.allclose(output[name], right[name], 1e-6, 0.0) for name in right):
             continue
         found = [
-            each.text for each in hints(output, right, case["inputs"], operation.name)
+            each.text
+            for each in all_hints(output, right, case["inputs"], operation.name)
         ]
         assert "the right output with mu and rho exchanged" in found, case["id"]
         done.add(operation.name)
@@ -188,6 +190,28 @@ def test_outputs_of_other_names_or_without_a_relation_have_no_hint() -> None:
     assert texts(np.zeros(0), np.zeros(3)) == []
     assert texts(np.zeros(0), np.zeros((0, 2))) == []
     assert texts(np.full(2, np.inf), np.full(2, np.nan)) == []
+
+
+def test_sizes_of_nothing_are_no_factors() -> None:
+    """Control: sizes above 0."""
+    none = {"inputs": [], "mu": [], "num_data": 0, "eps": [1.0]}
+    for given, count in ((none, 0), (NETWORK, 10)):
+        sizes = module.input_sizes(wire.decode_inputs(given, {}, "f64"))
+        assert len(module.size_factors(sizes)) == count
+
+
+def test_the_reference_with_other_names_proposes_nothing() -> None:
+    """As in a file of another edition. Control: with its names."""
+    given = {"mu": [0.3], "rho": [0.7]}
+    about = (given, "kl_hessian_diag")
+    other = OPERATIONS["kl_hessian_diag"].function(
+        mu=np.array([0.7]), rho=np.array([0.3])
+    )
+    right = {name: 1.3 * each for name, each in other.items()}
+    assert hint(by_name(other), by_name(right), *about).startswith("the right output")
+    assert hint({"": np.array(1.0)}, {"": np.array(3.7)}, *about).endswith(
+        " times the right one"
+    )
 
 
 def test_empty_arrays_beside_others_are_right() -> None:

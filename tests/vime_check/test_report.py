@@ -60,6 +60,9 @@ def test_the_explanation_of_most_cases_is_chosen_then_of_fewest_mistakes_then_th
     assert [each.mistakes for each in chosen] == [BOTH, BOTH, BOTH, ("Swap",)]
     chosen = with_names([wrong(0, BOTH, ("Half",)), wrong(1, BOTH, ("Half",))])
     assert [each.mistakes for each in chosen] == [("Half",), ("Half",)]
+    twice = wrong(0, (("Swap",), 1e-9), (("Half",), 1e-15), (("Half",), 1e-5))
+    chosen = with_names([twice, wrong(1, BOTH)])
+    assert chosen[0].mistakes == ("Swap",)
     chosen = with_names([wrong(0, (("Swap",), 1e-9), (("Half",), 1e-15))])
     assert [each.mistakes for each in chosen] == [("Half",)]
 
@@ -153,3 +156,8 @@ def test_the_text_of_a_case_alone() -> None:
     )
     assert outcome_text(wrong(0, ("New",)), NOTES).endswith("; is New")
     assert outcome_text(wrong(0, hints=(TWICE,)), NOTES).endswith("expected 1; 2 times")
+
+
+def test_the_short_form_counts_and_gives_the_first_line() -> None:
+    report = Report("mine", "f64", False, (wrong(0), wrong(1)), NOTES)
+    assert repr(report) == "<mine: 2 wrong; o/0 and 1 more: [0] got 2, expected 1>"

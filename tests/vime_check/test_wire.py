@@ -100,7 +100,7 @@ def test_values_there_and_back() -> None:
 
 
 def test_flags_in_an_output_count_as_0_and_1() -> None:
-    """Control: as an argument, a flag is no number."""
+    """Control: an argument must be a number."""
     back = wire.decode_outputs({"a": [True, 0.5], "b": False})
     assert (back["a"].tolist(), back["b"].tolist()) == ([1.0, 0.5], 0.0)
     assert wire.encode_result(np.array([True, False])) == [1.0, 0.0]
