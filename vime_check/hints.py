@@ -77,9 +77,8 @@ class Measure(NamedTuple):
         """Whether each element of two arrays of one shape agrees."""
         same = (output == proposed) | (np.isnan(output) & np.isnan(proposed))
         size = np.maximum(np.abs(output), np.abs(proposed))
-        with np.errstate(invalid="ignore", over="ignore"):
-            allowed = self.near * size + self.slack(proposed)
-            close = np.abs(output - proposed) <= allowed
+        allowed = self.near * size + self.slack(proposed)
+        close = np.abs(output - proposed) <= allowed
         return same | (close & np.isfinite(size))
 
     def equal(self, output: Values, proposed: Values) -> bool:
@@ -119,14 +118,15 @@ def all_hints(
     measure = Measure(kind, NEAR[dtype], ROUNDOFF[dtype])
     given = decode_inputs(inputs, declared_kinds().get(operation, {}), "f64")
 
-    # Relations of the whole output, then of its arrays.
-    found = [
-        *unfinished(output, expected),
-        *swapped(output, expected, given, operation, measure),
-        *exchanged(output, expected, measure),
-        *related(output, expected, input_sizes(given), measure),
-        *digits(output, expected, kind),
-    ]
+    # Relations of the whole output, then of its arrays; a wrong output may hold any numbers.
+    with np.errstate(all="ignore"):
+        found = [
+            *unfinished(output, expected),
+            *swapped(output, expected, given, operation, measure),
+            *exchanged(output, expected, measure),
+            *related(output, expected, input_sizes(given), measure),
+            *digits(output, expected, kind),
+        ]
     unique: dict[str, Hint] = {}
     for each in found:
         unique.setdefault(each.text, each)
@@ -162,8 +162,7 @@ def swapped(
             continue
         changed = {**given, one: given[other], other: given[one]}
         try:
-            with np.errstate(all="ignore"):
-                proposed = by_name(function(**changed))
+            proposed = by_name(function(**changed))
         except Exception:  # the exchanged inputs may be invalid in any way
             continue
         if proposes(output, expected, proposed, measure):
@@ -288,13 +287,14 @@ def factors(
     if not finite.any():
         return
     at = np.argmax(np.where(finite, np.abs(right), 0.0))
-    with np.errstate(all="ignore"):
-        factor = float(output.flat[at] / right.flat[at])
-        known = {**NUMBERS, **size_factors(sizes)}
-        for name, value in known.items():
-            yield Hint(f"{name} times the right one"), value * right
-        text = f"{factor:.9g} times the right one"
-        yield Hint(text, weak=int(finite.sum()) < 2), factor * right
+    factor = float(output.flat[at] / right.flat[at])
+    known = {**NUMBERS, **size_factors(sizes)}
+    for name, value in known.items():
+        yield Hint(f"{name} times the right one"), value * right
+    if factor == 0.0:
+        yield Hint("all elements are 0"), factor * right
+    text = f"{factor:.9g} times the right one"
+    yield Hint(text, weak=int(finite.sum()) < 2), factor * right
 
 
 def size_factors(sizes: Lengths) -> dict[str, float]:

@@ -42,6 +42,7 @@ def texts(output: Any, right: Any, inputs: Any = None, **rest: Any) -> list[str]
         (ROW / 2.0, ROW, "½ times the right one"),
         (ROW / math.log(2.0), ROW, "1/ln 2 times the right one"),
         (ROW * math.log(2.0), ROW, "ln 2 times the right one"),
+        (0.0 * ROW, ROW, "all elements are 0"),
         (1.234 * ROW, ROW, "1.234 times the right one"),
         (ROW / 5, ROW, "1/D (D is the number of weights or dimensions) times the right one"),
         (ROW * 5, ROW, "D (the number of weights or dimensions) times the right one"),
@@ -95,7 +96,9 @@ def test_hints_on_outputs_with_exactly_this_error(
         name: each * noise[: each.size].reshape(each.shape)
         for name, each in by_name(output).items()
     }
-    if not any(word in text for word in ("finite", "digit", "a is right, b is not")):
+    if not any(
+        word in text for word in ("finite", "digit", "are 0", "a is right, b is not")
+    ):
         assert text not in texts(noisy, right, NETWORK) or np.size(output) == 1
 
 
@@ -223,3 +226,20 @@ def test_many_rows_are_not_compared_in_every_order() -> None:
     rows = np.sin(np.arange(2.0 * 80)).reshape(80, 2)
     found = texts(rows[np.roll(np.arange(80), 9)], rows)
     assert found[0] == "the right elements in another order"
+
+
+def test_outputs_of_any_numbers_and_shapes_raise_no_error() -> None:
+    """Warnings are errors in the tests."""
+    values = np.array([np.inf, -np.inf, np.nan, 1e308, -1e308, 0.0, 5e-324, 1.0])
+    for case in STORED[::7]:
+        if case["result"] == "invalid":
+            continue
+        right = wire.decode_outputs(case["output"])
+        for shape in ((), (8,), (2, 4), (2, 2, 2), (0,)):
+            size = int(np.prod(shape))
+            output = {
+                name: values[-size:].reshape(shape) if size else np.zeros(0)
+                for name in right
+            }
+            all_hints(output, right, case["inputs"], case["operation"])
+            all_hints(right, output, case["inputs"], case["operation"], "arraywise")
