@@ -1126,6 +1126,7 @@ TABLE: dict[str, dict[str, Given]] = {
         "case": choice("softplus/at-zero"),
         "dtype": choice("f64"),
         "strict": flag(False),
+        "digits": count(None, legal=("None",), most=15),
         "timeout": above_zero(10.0),
         "memory": count(None, legal=("None",), most=2**24),
         "vectors": choice(None, ("None",)),

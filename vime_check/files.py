@@ -29,6 +29,8 @@ from vime_check.wire import (
 
 MAX_FILE = 2**26  # bytes of a file of vectors: 600 times the longest of the project
 NO_STATE: Inputs = {}
+# A wrong formula, the right one with fewer digits, and another convention; the first is the default.
+MISTAKE_KINDS = ("mistake", "digits", "convention")
 KINDS: dict[type, str] = {
     str: "a text of printable characters",
     list: "a list",
@@ -164,11 +166,17 @@ def wrong_of(
 
 
 def notes_of(content: Any, place: str) -> dict[str, dict[str, str]]:
-    """The notes of the known mistakes, with their texts."""
+    """The notes of the known mistakes, with their texts and kinds."""
     notes: dict[str, dict[str, str]] = part(place, content, "notes", dict)
     for name, note in notes.items():
+        here = f"{place}: notes: {name}"
         for text in ("what", "seen_in"):
-            part(f"{place}: notes: {name}", note, text, str)
+            part(here, note, text, str)
+        kind = part(here, note, "kind", str, MISTAKE_KINDS[0])
+        if kind not in MISTAKE_KINDS:
+            one_of = ", ".join(MISTAKE_KINDS)
+            raise UsageError(f"{here}: kind must be one of {one_of}, got {kind!r}")
+        notes[name] = {**note, "kind": kind}
     return notes
 
 

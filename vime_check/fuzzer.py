@@ -19,7 +19,7 @@ import numpy as np
 from vime_check.cases import OPERATIONS
 from vime_check.errors import by_name, difference, listed
 from vime_check.files import Vector, Wrong
-from vime_check.judge import MAX_BREAKS, NOT_TRIED, load_vectors, outcome_of, selected
+from vime_check.judge import MAX_BREAKS, hinted, load_vectors, outcome_of, selected
 from vime_check.mistakes import MOST_NOISE, NOISE, noise_band
 from vime_check.operations import (
     MARGIN,
@@ -31,6 +31,7 @@ from vime_check.operations import (
     rounded,
 )
 from vime_check.programs import Peer, ProtocolError, checked_whole, peer_of
+from vime_check.report import NOT_TRIED, Outcome, outcome_text
 from vime_check.serving import Answer
 from vime_check.wire import (
     Arrays,
@@ -46,6 +47,7 @@ from vime_check.wire import (
 
 # Multiple of the cases' tolerance: random inputs are worse conditioned than chosen ones.
 FACTOR = 100.0
+DISAGREE = ("wrong", "errored")
 
 # ---------------------------------------------------------------- types
 
@@ -58,7 +60,10 @@ class Drawn(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """The result of `fuzz` on an operation: passed, failed, skipped or errored, and the smallest such case."""
+    """The result of `fuzz` on an operation, with a case: of what is wrong or errored the smallest.
+
+    The status is a grade of `check`: exact, digits, convention, wrong, errored or skipped.
+    """
 
     operation: str
     status: str
@@ -76,7 +81,7 @@ class FuzzReport:
     @property
     def ok(self) -> bool:
         statuses = {finding.status for finding in self.findings}
-        return not statuses & {"failed", "errored"}
+        return not statuses & set(DISAGREE)
 
     def to_json(self) -> str:
         report = {
@@ -248,7 +253,10 @@ class Trial:
     compared: int = 0
     answers: int = 0
     skipped: str = "no inputs that the reference accepts"
-    seen: tuple[Drawn, Answer] | None = None
+    seen: tuple[Vector, Answer, Outcome] | None = None
+    mild: tuple[Vector, Answer, Outcome] | None = (
+        None  # only fewer digits, or another convention
+    )
 
     def disagrees(self, inputs: Inputs) -> bool:
         """Whether the answer is wrong; ends the search if there is no answer."""
@@ -267,30 +275,43 @@ class Trial:
             self.skipped = shown(str(answer["skipped"]))
             return False
 
-        # The comparison.
+        # The comparison; known mistakes decide the grade of what is not exact.
         self.compared += 1
         outcome = outcome_of(vector, answer, floor_of(vector))
-        if outcome.status not in ("failed", "errored"):
+        if outcome.status == "exact":
             return False
-        self.seen = drawn, answer
-        return True
+        if outcome.status != "errored":
+            vector = with_mistakes(drawn, answer)
+            outcome = outcome_of(vector, answer, floor_of(vector))
+        if outcome.status in DISAGREE:
+            self.seen = vector, answer, outcome
+            return True
+        if self.mild is None or size_of(outcome) > size_of(self.mild[2]):
+            self.mild = vector, answer, outcome
+        return False
 
     def finding(self, how: str) -> Finding:
-        """The finding: a disagreement, or none."""
+        """The finding: a disagreement, the largest mild one, or none."""
         operation = self.sample.operation
-        if self.seen is None and self.compared == 0:
+        shown_case = self.seen or self.mild
+        if shown_case is None and self.compared == 0:
             return Finding(operation, "skipped", self.skipped, None)
-        if self.seen is None:
+        if shown_case is None:
             message = f"no disagreement in {self.compared} examples"
-            return Finding(operation, "passed", message, None)
+            return Finding(operation, "exact", message, None)
 
-        # The disagreement with the mistakes that explain it.
-        drawn, answer = self.seen
-        vector = with_mistakes(drawn, answer)
-        outcome = outcome_of(vector, answer, floor_of(vector))
-        comment = f"Found by fuzz: {outcome.message}."
-        case = case_of(vector, comment, outcome.mistakes)
-        return Finding(operation, outcome.status, f"{how}: {outcome.message}", case)
+        # The case with the mistakes or the hint that explain it.
+        vector, answer, outcome = shown_case
+        outcome = hinted(vector, answer, outcome)
+        text = outcome_text(outcome, vector.notes)
+        names = dict.fromkeys(n for each in outcome.candidates for n in each.mistakes)
+        case = case_of(vector, f"Found by fuzz: {text}.", tuple(names))
+        how = how if self.seen else f"the worst of {self.compared} examples"
+        return Finding(operation, outcome.status, f"{how}: {text}", case)
+
+
+def size_of(outcome: Outcome) -> float:
+    return outcome.error or 0.0
 
 
 def fuzz(

@@ -81,7 +81,7 @@ def plain_numbers(values: Any) -> NDArray[np.float64]:
     if hasattr(values, "detach"):  # a torch tensor
         values = values.detach().cpu().numpy()
     array = np.asarray(values)
-    if array.dtype.kind not in "fiu":
+    if array.dtype.kind not in "fiub":
         raise TypeError(
             f"result must be numbers, got {type(values).__name__} of {array.dtype}"
         )
@@ -151,7 +151,10 @@ OF_KIND: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 
 def decode_outputs(result: Any) -> Arrays:
-    """A result as arrays by name. Raises ValueError if it holds anything except numbers."""
+    """A result as arrays by name, with flags as 0 and 1.
+
+    Raises ValueError if it holds anything except numbers and flags.
+    """
     named = result if isinstance(result, dict) else {"": result}
     return {name: decode_output(value) for name, value in named.items()}
 
@@ -170,8 +173,13 @@ def check_numbers(value: Any) -> None:
     if isinstance(value, list):
         for each in value:
             check_numbers(each)
-    elif value not in SPECIAL if isinstance(value, str) else not is_number(value):
+    elif value not in SPECIAL if isinstance(value, str) else not is_result(value):
         raise ValueError(f"result must hold numbers, got {json.dumps(value)}")
+
+
+def is_result(value: Any) -> bool:
+    """Whether a result may hold the value: True and False count as 1 and 0."""
+    return isinstance(value, bool) or is_number(value)
 
 
 def is_number(value: Any) -> bool:

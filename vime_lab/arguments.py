@@ -217,12 +217,20 @@ def add_check(commands: Any) -> None:
         "check",
         help="check an implementation against the test vectors",
         description="Check an implementation (default: the reference itself) against the "
-        "test vectors. Print a table, and for each failed case a line with the known "
-        "mistake that it matches.",
+        "test vectors. Print a table, and a line for each cause of failed cases, such as a "
+        "known mistake.",
     )
     add_implementation(parser)
     parser.add_argument(
-        "--strict", action="store_true", help="fail if an invalid input is accepted"
+        "--strict",
+        action="store_true",
+        help="also fail if an invalid input is accepted, or another convention followed",
+    )
+    parser.add_argument(
+        "--digits",
+        type=count,
+        metavar="K",
+        help="accept results that agree to K digits, and no other inexact ones",
     )
     parser.add_argument(
         "--own-noise",

@@ -70,7 +70,8 @@ def crosscheck(arguments: argparse.Namespace) -> Any:
     if arguments.action == "check":
         from vime_check.judge import check
 
-        return check(arguments.impl, strict=arguments.strict, **given)
+        grades = {"strict": arguments.strict, "digits": arguments.digits}
+        return check(arguments.impl, **grades, **given)
     from vime_check.fuzzer import fuzz
 
     examples = arguments.examples

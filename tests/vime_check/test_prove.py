@@ -150,7 +150,7 @@ def named(case: dict[str, Any], dtype: str, factor: float) -> tuple[str, ...] | 
     """The mistakes named if an output is this multiple of the correct one; None if it passes."""
     (vector,) = [each for each in load_vectors(VECTORS, dtype) if each.id == case["id"]]
     outcome = outcome_of(vector, {"result": factor * case["output"]})
-    return None if outcome.status == "passed" else outcome.mistakes
+    return None if outcome.status == "exact" else outcome.mistakes
 
 
 @pytest.mark.parametrize(
