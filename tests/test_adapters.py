@@ -11,12 +11,12 @@ import mutants
 import numpy as np
 import pytest
 from transcriptions import openai_vime
-from vime_check.report import explained, groups
 
 from vime_check import Report, check
 from vime_check.cases import OPERATIONS, PROVED, TRACES
 from vime_check.judge import outcome_of
 from vime_check.mistakes import NOTES
+from vime_check.report import explained, groups
 from vime_check.serving import respond
 
 ROOT = Path(__file__).parent.parent

@@ -21,6 +21,7 @@ from vime_check.errors import by_name, difference, listed
 from vime_check.files import Vector, Wrong
 from vime_check.judge import MAX_BREAKS, hinted, load_vectors, outcome_of, selected
 from vime_check.mistakes import MOST_NOISE, NOISE, noise_band
+from vime_check.naming import Naming
 from vime_check.operations import (
     MARGIN,
     NEAR_IDENTITY,
@@ -277,12 +278,13 @@ class Trial:
 
         # The comparison; known mistakes decide the grade of what is not exact.
         self.compared += 1
-        outcome = outcome_of(vector, answer, floor_of(vector))
+        stored = Naming(most=0)
+        outcome = outcome_of(vector, answer, floor_of(vector), naming=stored)
         if outcome.status == "exact":
             return False
         if outcome.status != "errored":
             vector = with_mistakes(drawn, answer)
-            outcome = outcome_of(vector, answer, floor_of(vector))
+        outcome = outcome_of(vector, answer, floor_of(vector), naming=stored)
         if outcome.status in DISAGREE:
             self.seen = vector, answer, outcome
             return True
@@ -302,7 +304,8 @@ class Trial:
 
         # The case with the mistakes or the hint that explain it.
         vector, answer, outcome = shown_case
-        outcome = hinted(vector, answer, outcome)
+        named = outcome_of(vector, answer, floor_of(vector))  # by pairs, too
+        outcome = hinted(vector, answer, named if named.candidates else outcome)
         text = outcome_text(outcome, vector.notes)
         names = dict.fromkeys(n for each in outcome.candidates for n in each.mistakes)
         case = case_of(vector, f"Found by fuzz: {text}.", tuple(names))

@@ -14,7 +14,7 @@ from pathlib import Path
 from vime_check.errors import difference, listed, worst_place
 from vime_check.files import Vector, vectors_of_file
 from vime_check.hints import all_hints
-from vime_check.naming import Explanation, explanations
+from vime_check.naming import Explanation, Naming
 from vime_check.programs import (
     Peer,
     ProtocolError,
@@ -38,6 +38,7 @@ from vime_check.traces import Lines
 from vime_check.wire import (
     DTYPES,
     NO_VECTORS,
+    PROFILES,
     VECTORS,
     UsageError,
     decode_outputs,
@@ -59,7 +60,11 @@ MOST_DIGITS = 15  # of float64
 
 
 def outcome_of(
-    vector: Vector, answer: Answer, floor: float = 0.0, digits: int | None = None
+    vector: Vector,
+    answer: Answer,
+    floor: float = 0.0,
+    digits: int | None = None,
+    naming: Naming | None = None,
 ) -> Outcome:
     """The outcome of a case, from the program's answer."""
     outcome = Outcome(vector.id, vector.operation, "exact", valid=not vector.why)
@@ -69,7 +74,8 @@ def outcome_of(
         return grade_rejection(vector, answer, outcome)
     if "result" not in answer:
         return outcome._replace(status="errored", message=no_result(answer))
-    return grade_result(vector, answer, outcome, floor, digits)
+    naming = naming or Naming()
+    return grade_result(vector, answer, outcome, floor, digits, naming)
 
 
 def grade_rejection(vector: Vector, answer: Answer, outcome: Outcome) -> Outcome:
@@ -93,7 +99,12 @@ def no_result(answer: Answer) -> str:
 
 
 def grade_result(
-    vector: Vector, answer: Answer, outcome: Outcome, floor: float, digits: int | None
+    vector: Vector,
+    answer: Answer,
+    outcome: Outcome,
+    floor: float,
+    digits: int | None,
+    naming: Naming,
 ) -> Outcome:
     """The outcome of a valid case with a result: exact within the tolerance, else with its explanations."""
     try:
@@ -113,7 +124,7 @@ def grade_result(
 
     # The grade, with the worst element or the reason why there is none.
     place = worst_place(output, vector.output, vector.error, floor)
-    found = explanations(vector, output) or noise(vector, error)
+    found = naming.explanations(vector, output) or noise(vector, error)
     outcome = outcome._replace(
         status=grade(vector, error, found, digits),
         message="" if place else reason,
@@ -181,6 +192,16 @@ def hinted(vector: Vector, answer: Answer, outcome: Outcome) -> Outcome:
     return outcome._replace(hints=tuple(found))
 
 
+def with_pairs(
+    cases: Sequence[Vector], outcomes: Sequence[Outcome], naming: Naming
+) -> list[Outcome]:
+    """The outcomes, in which a pair of mistakes also explains cases that show only one of the two."""
+    return [
+        each._replace(candidates=naming.of_both(vector, each.candidates))
+        for vector, each in zip(cases, outcomes, strict=True)
+    ]
+
+
 def with_rejections(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """The outcomes, in which a rejection counts only if a valid case of its operation ran.
 
@@ -226,6 +247,17 @@ def load_vectors(folder: Path | str | None, dtype: str) -> list[Vector]:
     return found
 
 
+def fitting(vectors: Sequence[Vector], profile: str | None) -> list[Vector]:
+    """The vectors whose inputs satisfy all of these comma-separated restrictions."""
+    checked_text("profile", profile)
+    names = {name.strip() for name in (profile or "").split(",") if name.strip()}
+    unknown = names - {*PROFILES}
+    if unknown:
+        got = ", ".join(sorted(map(repr, unknown)))
+        raise UsageError(f"profile: unknown {got}; profiles: {', '.join(PROFILES)}")
+    return [v for v in vectors if names <= {*v.profiles} or v.why]
+
+
 def selected(vectors: Sequence[Vector], only: str | None) -> list[Vector]:
     """The vectors whose operation, family or id is among the comma-separated names; all if no names are given."""
     checked_text("only", only)
@@ -260,6 +292,7 @@ def check(
     *,
     command: str | None = None,
     only: str | None = None,
+    profile: str | None = None,
     dtype: str = "f64",
     strict: bool = False,
     digits: int | None = None,
@@ -271,6 +304,7 @@ def check(
 
     impl: "module" or "module:object".
     only: comma-separated families, operations or ids.
+    profile: comma-separated restrictions; cases that do not satisfy them are left out.
     strict: also fail if another convention is followed, or an invalid input accepted.
     digits: accept a result that agrees to this many digits, and no other outside its tolerance; None for the rule that
         a known mistake is wrong, and that an unexplained error of at most 1e-6, or 1e-3 in float32, is not.
@@ -280,20 +314,30 @@ def check(
     Raises UsageError, a ValueError, if an argument is invalid.
     """
     checked_flag("strict", strict)
-    if digits is not None:
-        digits = checked_whole("digits", digits, 1, MOST_DIGITS)
-    cases = selected(load_vectors(vectors, dtype), only)
+    digits = checked_digits(digits)
+    cases = fitting(selected(load_vectors(vectors, dtype), only), profile)
     with peer_of(impl, command, dtype, timeout, memory) as peer:
-        outcomes = with_names(with_rejections([*run_cases(peer, cases, digits)]))
+        naming = Naming()
+        graded = with_rejections([*run_cases(peer, cases, digits, naming)])
+        outcomes = with_names(with_pairs(cases, graded, naming))
         return Report(peer.name, dtype, strict, outcomes, all_notes(cases))
 
 
+def checked_digits(digits: int | None) -> int | None:
+    """A number of digits, or None. Raises UsageError if it is neither."""
+    return None if digits is None else checked_whole("digits", digits, 1, MOST_DIGITS)
+
+
 def run_cases(
-    peer: Peer, cases: Iterable[Vector], digits: int | None = None
+    peer: Peer,
+    cases: Iterable[Vector],
+    digits: int | None = None,
+    naming: Naming | None = None,
 ) -> Iterator[Outcome]:
     """The outcome of each case; a program that only breaks is not asked again."""
     breaks = Breaks()
     lines = Lines(peer.ask)
+    naming = naming or Naming()
     for vector in cases:
         operation = vector.operation
         outcome = Outcome(vector.id, operation, "errored", valid=not vector.why)
@@ -307,7 +351,9 @@ def run_cases(
         try:
             answer = lines.ask(vector)
             breaks.answered(operation)
-            outcome = hinted(vector, answer, outcome_of(vector, answer, 0.0, digits))
+            outcome = hinted(
+                vector, answer, outcome_of(vector, answer, 0.0, digits, naming)
+            )
             lines.judged(vector, outcome.status == "exact")
         except ProtocolError as error:
             breaks.broke(operation, isinstance(error, StartError))

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any, NamedTuple
 
@@ -23,84 +25,140 @@ from vime_check.wire import Arrays, Inputs, decode_inputs
 # An output is this many times nearer to a mistake's than to the correct one, and than these two are to each other.
 # Another mistake, or rounding, is that near by accident once in as many cases.
 NEARER = {"f64": 1e6, "f32": 1e3}
+# All pairs are tried for so many cases of an operation that no pair explained.
+MAX_SEARCHES = 2
+
+Mistakes = tuple[str, ...]
+Candidates = Iterable[tuple[Mistakes, Arrays]]
 
 
 class Explanation(NamedTuple):
     """Mistakes whose common output this is, and the distance to it."""
 
-    mistakes: tuple[str, ...]
+    mistakes: Mistakes
     error: float
 
 
 # ---------------------------------------------------------------- naming
 
 
-def explanations(vector: Vector, output: Arrays) -> list[Explanation]:
-    """The mistakes that explain a wrong output, nearest first; pairs only if no single one does."""
+@dataclass
+class Naming:
+    """The explanations of an implementation's outputs; pairs that explained one are tried first on the next."""
+
+    pairs: defaultdict[str, set[Mistakes]] = field(
+        default_factory=lambda: defaultdict(set)
+    )  # by operation
+    searches: Counter[str] = field(default_factory=Counter)  # in vain
+    most: int = 2  # mistakes at once; 0 for the stored outputs alone
+
+    def explanations(self, vector: Vector, output: Arrays) -> list[Explanation]:
+        """The mistakes that explain a wrong output, nearest first; pairs only if no single one does."""
+        operation = vector.operation
+        known = self.pairs[operation]
+        found = explanations(vector, output, known, self.most)
+        if not found and self.most > 1 and self.searches[operation] < MAX_SEARCHES:
+            found = explanations(vector, output)
+            known.update(each.mistakes for each in found)
+            self.searches[operation] += not found
+        return found
+
+    def of_both(
+        self, vector: Vector, found: Sequence[Explanation]
+    ) -> tuple[Explanation, ...]:
+        """The explanations, with the pairs of which this case shows only one mistake."""
+        both = [
+            Explanation(pair, one.error)
+            for one in found
+            for pair in sorted(self.pairs[vector.operation])
+            if set(one.mistakes) < set(pair)
+            and not shown_by(vector, set(pair) - set(one.mistakes))
+        ]
+        return (*found, *both)
+
+
+def explanations(
+    vector: Vector,
+    output: Arrays,
+    pairs: Collection[Mistakes] | None = None,
+    most: int = 2,
+) -> list[Explanation]:
+    """The mistakes that explain a wrong output, nearest first; pairs only if no single one does.
+
+    pairs: the pairs to try; None for all. most: mistakes at once; 0 for the stored outputs alone.
+    """
     stored = (
         ((wrong.name,), wrong.output) for wrong in vector.wrong if not wrong.least
     )
     found = matching(vector, output, stored)
-    for size in (1, 2):
-        if not found:
-            found = matching(vector, output, computed(vector, size))
+    for size in range(1, most + 1):
+        wanted = pairs if size > 1 else None
+        found = found or matching(vector, output, computed(vector, size, wanted))
     return sorted(found, key=lambda each: each.error)
 
 
 def matching(
-    vector: Vector, output: Arrays, candidates: Iterable[tuple[tuple[str, ...], Arrays]]
+    vector: Vector, output: Arrays, candidates: Candidates
 ) -> list[Explanation]:
     """The explanations among candidates: for each set of mistakes, the nearest output."""
     off = gap(output, vector.output, vector.error)
-    nearest: dict[tuple[str, ...], float] = {}
+    nearest: dict[Mistakes, float] = {}
     for mistakes, wrong in candidates:
-        near = NEARER[vector.dtype] * gap(output, wrong, vector.error)
+        distance = gap(output, wrong, vector.error)
+        near = NEARER[vector.dtype] * distance
         if near <= off and near <= gap(wrong, vector.output, vector.error):
-            nearest[mistakes] = min(near, nearest.get(mistakes, np.inf))
+            nearest[mistakes] = min(distance, nearest.get(mistakes, np.inf))
     return [Explanation(*each) for each in nearest.items()] if off else []
 
 
 # ---------------------------------------------------------------- the outputs of mistakes
 
 
-def computed(vector: Vector, size: int) -> Iterator[tuple[tuple[str, ...], Arrays]]:
-    """The outputs with this many mistakes at once; none without the reference."""
+def computed(
+    vector: Vector, size: int, wanted: Collection[Mistakes] | None = None
+) -> Candidates:
+    """The outputs with this many mistakes at once, in each order; none without the reference.
+
+    wanted: the sets of mistakes; None for all. Mistakes that do not change this output are left out.
+    """
+    if (wanted is not None and not wanted) or not is_proved(vector):
+        return
+    given = inputs_of(vector)
+    for switches in permutations(effective(vector), size):
+        mistakes = tuple(sorted({each.flag for each in switches}))
+        if len(mistakes) == size and (wanted is None or mistakes in wanted):
+            output = output_of(composed_of(vector, switches), given)
+            if output is not None:
+                yield mistakes, output
+
+
+def shown_by(vector: Vector, mistakes: Collection[str]) -> bool:
+    """Whether a case shows one of these mistakes alone."""
+    return any(each.flag in mistakes for each in effective(vector))
+
+
+def is_proved(vector: Vector) -> bool:
+    """Whether the reference has the operation, and is there."""
     try:
         from vime_check.cases import PROVED
     except ImportError:
-        return
-    if vector.operation in PROVED:
-        key = json.dumps(vector.state | vector.inputs)
-        yield from outputs_of(vector.operation, key, size)
+        return False
+    return vector.operation in PROVED
 
 
-@functools.lru_cache(maxsize=64)
-def outputs_of(
-    operation: str, inputs: str, size: int
-) -> list[tuple[tuple[str, ...], Arrays]]:
-    """The outputs of an operation with this many mistakes at once, in each order."""
-    from vime_check.cases import PROVED
-    from vime_check.operations import composed
-
-    # Only mistakes that change this output.
-    given = decode_inputs(json.loads(inputs), PROVED[operation].kinds, "f64")
-    found = []
-    for switches in permutations(effective(operation, inputs), size):
-        flags = tuple(sorted({each.flag for each in switches}))
-        if len(flags) == size:
-            output = output_of(composed(operation, switches), given)
-            if output is not None:
-                found.append((flags, output))
-    return found
+def effective(vector: Vector) -> list[Any]:
+    """The mistakes that change the output of this case."""
+    return effective_in(vector.operation, json.dumps([vector.state, vector.inputs]))
 
 
-@functools.lru_cache(maxsize=64)
-def effective(operation: str, inputs: str) -> list[Any]:
-    """The mistakes of an operation that change its output here."""
+@functools.lru_cache(maxsize=256)
+def effective_in(operation: str, case: str) -> list[Any]:
+    """The mistakes that change the output of an operation, at a state and inputs in JSON."""
     from vime_check.cases import PROVED
     from vime_check.operations import composed, switches_of
 
-    given = decode_inputs(json.loads(inputs), PROVED[operation].kinds, "f64")
+    state, inputs = json.loads(case)
+    given = decode_inputs(state | inputs, PROVED[operation].kinds, "f64")
     right = by_name(PROVED[operation].function(**given))
     kind = PROVED[operation].error
 
@@ -110,6 +168,21 @@ def effective(operation: str, inputs: str) -> list[Any]:
         if output is not None and gap(output, right, kind) > 0.0:
             found.append(switch)
     return found
+
+
+def composed_of(vector: Vector, switches: Sequence[Any]) -> Any:
+    """The case's operation with these mistakes."""
+    from vime_check.operations import composed
+
+    return composed(vector.operation, switches)
+
+
+def inputs_of(vector: Vector) -> Inputs:
+    """The inputs of a case for the reference, with the state of a trace."""
+    from vime_check.cases import PROVED
+
+    kinds = PROVED[vector.operation].kinds
+    return decode_inputs(vector.state | vector.inputs, kinds, "f64")
 
 
 def output_of(function: Any, given: Inputs) -> Arrays | None:

@@ -20,8 +20,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vime_check.files import Vector
-from vime_check.judge import Report, load_vectors, run_cases, selected
+from vime_check.judge import (
+    all_notes,
+    checked_digits,
+    fitting,
+    load_vectors,
+    run_cases,
+    selected,
+    with_rejections,
+)
 from vime_check.programs import Peer, checked_flag, checked_text, peer_of
+from vime_check.report import Report
 from vime_check.wire import UsageError, shown
 
 # ---------------------------------------------------------------- constants and types
@@ -37,15 +46,18 @@ LOADED: dict[str, list[Vector]] = {}
 def case_ids(
     only: str | None = None,
     *,
+    profile: str | None = None,
     dtype: str = "f64",
     vectors: Path | str | None = None,
 ) -> list[str]:
     """The ids of the cases, such as "softplus/at-zero"; each is the name of its test.
 
     only: comma-separated families, operations or ids.
+    profile: comma-separated restrictions, such as one-sample; other numeric cases are left out.
     Raises UsageError, a ValueError, if an argument is invalid.
     """
-    return [case.id for case in selected(load_vectors(vectors, dtype), only)]
+    cases = selected(load_vectors(vectors, dtype), only)
+    return [case.id for case in fitting(cases, profile)]
 
 
 def check_case(
@@ -55,6 +67,7 @@ def check_case(
     command: str | None = None,
     dtype: str = "f64",
     strict: bool = False,
+    digits: int | None = None,
     timeout: float = 10.0,
     memory: int | None = None,
     vectors: Path | str | None = None,
@@ -67,13 +80,15 @@ def check_case(
     """
     __tracebackhide__ = True  # pytest shows the line only
     checked_flag("strict", strict)
+    digits = checked_digits(digits)
     cases = cases_for(case, dtype, vectors)
     settings = impl, command, dtype, timeout, memory
     peer = made_once(PEERS, started, *settings)
-    outcome = [*run_cases(peer, cases)][-1]
+
+    outcome = with_rejections([*run_cases(peer, cases, digits)])[-1]
     if outcome.status == "skipped":
         raise unittest.SkipTest(outcome.message)
-    report = Report(peer.name, dtype, strict, (outcome,))
+    report = Report(peer.name, dtype, strict, (outcome,), all_notes(cases))
     if not report.ok:
         raise AssertionError("\n".join(report.lines()))
 

@@ -233,6 +233,11 @@ def add_check(commands: Any) -> None:
         help="accept results that agree to K digits, and no other inexact ones",
     )
     parser.add_argument(
+        "--profile",
+        metavar="NAMES",
+        help="comma-separated restrictions, such as one-sample; other numeric cases are left out",
+    )
+    parser.add_argument(
         "--own-noise",
         type=count,
         metavar="S",

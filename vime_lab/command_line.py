@@ -63,19 +63,26 @@ def crosscheck(arguments: argparse.Namespace) -> Any:
     """The report of `check` or `fuzz`."""
     names = ("command", "only", "dtype", "timeout", "memory")
     given = {name: getattr(arguments, name) for name in names}
-    if arguments.action == "check" and arguments.own_noise:
-        from vime_check.own_noise import check_own_noise
+    if arguments.action == "fuzz":
+        from vime_check.fuzzer import fuzz
 
-        return check_own_noise(arguments.impl, num_samples=arguments.own_noise, **given)
-    if arguments.action == "check":
+        examples = arguments.examples
+        return fuzz(arguments.impl, examples=examples, seed=arguments.seed, **given)
+
+    # With noise of its own, or with the cases' noise.
+    grades = {
+        name: getattr(arguments, name) for name in ("strict", "digits", "profile")
+    }
+    if not arguments.own_noise:
         from vime_check.judge import check
 
-        grades = {"strict": arguments.strict, "digits": arguments.digits}
         return check(arguments.impl, **grades, **given)
-    from vime_check.fuzzer import fuzz
+    from vime_check.own_noise import check_own_noise
 
-    examples = arguments.examples
-    return fuzz(arguments.impl, examples=examples, seed=arguments.seed, **given)
+    for name, value in grades.items():
+        if value:
+            arguments.parser.error(f"--own-noise and --{name} exclude each other")
+    return check_own_noise(arguments.impl, num_samples=arguments.own_noise, **given)
 
 
 def run_vectors(arguments: argparse.Namespace) -> int:
