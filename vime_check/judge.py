@@ -195,9 +195,9 @@ def hinted(vector: Vector, answer: Answer, outcome: Outcome) -> Outcome:
 def with_pairs(
     cases: Sequence[Vector], outcomes: Sequence[Outcome], naming: Naming
 ) -> list[Outcome]:
-    """The outcomes, in which a pair of mistakes also explains cases that show only one of the two."""
+    """The outcomes, in which a pair of mistakes may explain the cases that one of the two explains."""
     return [
-        each._replace(candidates=naming.of_both(vector, each.candidates))
+        each._replace(candidates=naming.with_pairs(vector, each.candidates))
         for vector, each in zip(cases, outcomes, strict=True)
     ]
 

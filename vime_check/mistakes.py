@@ -70,7 +70,7 @@ NOTES = {
     "NaiveNearIdentity": Note(
         "the textbook sum is used where both distributions almost agree",
         "its terms cancel: 26 % off for a move of 1e-4 σ in float32",
-        "everywhere",
+        "all codes that were read",
         "digits",
     ),
     "SoftplusOverflow": Note(

@@ -10,7 +10,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import permutations
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,11 +46,12 @@ class Explanation(NamedTuple):
 class Naming:
     """The explanations of an implementation's outputs; pairs that explained one are tried first on the next."""
 
+    most: int = 2  # mistakes at once; 0 for the stored outputs alone
     pairs: defaultdict[str, set[Mistakes]] = field(
         default_factory=lambda: defaultdict(set)
     )  # by operation
     searches: Counter[str] = field(default_factory=Counter)  # in vain
-    most: int = 2  # mistakes at once; 0 for the stored outputs alone
+    outputs: dict[str, Arrays] = field(default_factory=dict)  # explained, by case
 
     def explanations(self, vector: Vector, output: Arrays) -> list[Explanation]:
         """The mistakes that explain a wrong output, nearest first; pairs only if no single one does."""
@@ -61,20 +62,20 @@ class Naming:
             found = explanations(vector, output)
             known.update(each.mistakes for each in found)
             self.searches[operation] += not found
+        if found:
+            self.outputs[vector.id] = output
         return found
 
-    def of_both(
+    def with_pairs(
         self, vector: Vector, found: Sequence[Explanation]
     ) -> tuple[Explanation, ...]:
-        """The explanations, with the pairs of which this case shows only one mistake."""
-        both = [
-            Explanation(pair, one.error)
-            for one in found
-            for pair in sorted(self.pairs[vector.operation])
-            if set(one.mistakes) < set(pair)
-            and not shown_by(vector, set(pair) - set(one.mistakes))
-        ]
-        return (*found, *both)
+        """The explanations, with the pairs of this operation that explain the output as well."""
+        before = {each.mistakes for each in found}
+        wanted = self.pairs[vector.operation] - before
+        if not before or not wanted or vector.id not in self.outputs:
+            return tuple(found)
+        output = self.outputs[vector.id]
+        return (*found, *matching(vector, output, computed(vector, 2, wanted)))
 
 
 def explanations(
@@ -117,24 +118,30 @@ def matching(
 def computed(
     vector: Vector, size: int, wanted: Collection[Mistakes] | None = None
 ) -> Candidates:
-    """The outputs with this many mistakes at once, in each order; none without the reference.
+    """The outputs with this many mistakes at once; none without the reference.
 
-    wanted: the sets of mistakes; None for all. Mistakes that do not change this output are left out.
+    wanted: the sets of mistakes; None for all that change this output.
     """
     if (wanted is not None and not wanted) or not is_proved(vector):
         return
+    from vime_check.operations import composed, orders, switches_of
+
+    # The mistakes to combine.
+    names = {name for each in wanted or () for name in each}
+    if wanted is None:
+        switches = effective(vector)
+    else:
+        switches = [s for s in switches_of(vector.operation) if s.flag in names]
+
+    # Each set of them, in each order that matters.
     given = inputs_of(vector)
-    for switches in permutations(effective(vector), size):
-        mistakes = tuple(sorted({each.flag for each in switches}))
+    for chosen in combinations(switches, size):
+        mistakes = tuple(sorted({each.flag for each in chosen}))
         if len(mistakes) == size and (wanted is None or mistakes in wanted):
-            output = output_of(composed_of(vector, switches), given)
-            if output is not None:
-                yield mistakes, output
-
-
-def shown_by(vector: Vector, mistakes: Collection[str]) -> bool:
-    """Whether a case shows one of these mistakes alone."""
-    return any(each.flag in mistakes for each in effective(vector))
+            for ordered in orders(vector.operation, chosen):
+                output = output_of(composed(vector.operation, ordered), given)
+                if output is not None:
+                    yield mistakes, output
 
 
 def is_proved(vector: Vector) -> bool:
@@ -168,13 +175,6 @@ def effective_in(operation: str, case: str) -> list[Any]:
         if output is not None and gap(output, right, kind) > 0.0:
             found.append(switch)
     return found
-
-
-def composed_of(vector: Vector, switches: Sequence[Any]) -> Any:
-    """The case's operation with these mistakes."""
-    from vime_check.operations import composed
-
-    return composed(vector.operation, switches)
 
 
 def inputs_of(vector: Vector) -> Inputs:

@@ -267,6 +267,20 @@ def composed(name: str, switches: Sequence[Switch]) -> Function:
     return function
 
 
+def orders(name: str, switches: tuple[Switch, ...]) -> Iterator[tuple[Switch, ...]]:
+    """The orders of these mistakes that may give different functions: more than one if two are made at one place."""
+    yield switches
+    if any(len({*switches} & {*place.mistakes}) > 1 for place in places_of(name)):
+        yield switches[::-1]
+
+
+def places_of(name: str) -> Iterator[Place]:
+    """A place, and those of its parts."""
+    yield PLACES[name]
+    for each in PLACES[name].parts:
+        yield from places_of(each)
+
+
 # ---------------------------------------------------------------- registering other parts of an operation
 
 
