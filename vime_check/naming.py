@@ -128,10 +128,8 @@ def computed(
 
     # The mistakes to combine.
     names = {name for each in wanted or () for name in each}
-    if wanted is None:
-        switches = effective(vector)
-    else:
-        switches = [s for s in switches_of(vector.operation) if s.flag in names]
+    named = [each for each in switches_of(vector.operation) if each.flag in names]
+    switches = effective(vector) if wanted is None else named
 
     # Each set of them, in each order that matters.
     given = inputs_of(vector)
