@@ -103,6 +103,8 @@ def kl_of_weights(
     flags: Flags, mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array
 ) -> Array:
     """KL[q‖p] of each weight, by the textbook; it needs 50 digits near identity."""
+    fudged = "FudgedDenominator" in flags or "FudgedDenominator_log" in flags
+
     # A prior's variance, or the root of a σ taken for one.
     if "VarianceAsSigma" in flags or "VarianceAsSigma_both" in flags:
         sigma_p = sigma_p**2
@@ -122,15 +124,18 @@ def kl_of_weights(
         q = (floats(q[0]), floats(q[1]))
         p = (floats(p[0]), floats(p[1]))
 
-    # The fraction and the logarithm.
-    numerator = (q[0] - p[0]) ** 2 + q[1] ** 2
-    if "DroppedConstant" not in flags:
-        numerator = numerator - p[1] ** 2
-    denominator = 2.0 * p[1] ** 2
-    if "FudgedDenominator" in flags or "FudgedDenominator_log" in flags:
-        denominator = denominator + FUDGE
+    # In ratios, whose gradient at q = p is exactly 0.
+    constant = 0.0 if "DroppedConstant" in flags else 1.0
+    if not fudged:
+        ratio = q[1] / p[1]
+        move = (q[0] - p[0]) / p[1]
+        return 0.5 * (ratio**2 + move**2 - constant) - log(ratio)
+
+    # With 1e-8 in the denominator, as in all codes of VIME.
+    numerator = (q[0] - p[0]) ** 2 + q[1] ** 2 - constant * p[1] ** 2
     inside = FUDGE if "FudgedDenominator_log" in flags else 0.0
-    return numerator / denominator + log(p[1] + inside) - log(q[1] + inside)
+    logarithms = log(p[1] + inside) - log(q[1] + inside)
+    return numerator / (2.0 * p[1] ** 2 + FUDGE) + logarithms
 
 
 def is_extreme(sigma: Array) -> bool:
