@@ -287,7 +287,7 @@ def input_statistics(flags: Flags, rows: Array) -> Inputs:
 
 
 def scale_of(flags: Flags, square: Fraction, count: int, column: Array) -> float:
-    """The standard deviation, or what stands for that of a constant column."""
+    """The standard deviation, or the divisor of a constant column."""
     if np.ptp(column) <= 1e-12 * np.max(np.abs(column)):
         scale = 0.0 if "ConstantColumns" in flags else 1.0
     else:
