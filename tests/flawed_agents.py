@@ -16,6 +16,7 @@ import numpy as np
 from flawed_learning import (
     FUDGE,
     LOG_TWO_PI,
+    MOST_GAIN,
     Flags,
     Inputs,
     digits,
@@ -44,6 +45,7 @@ def normalize_gains(
 ) -> Inputs:
     """The original's rule: divide by the mean of the last medians."""
     # This batch's entry, none if it is all zeros.
+    gains = clipped(flags, gains)
     ranked = sorted(float(gain) for gain in gains)
     low, high = ranked[(len(ranked) - 1) // 2], ranked[len(ranked) // 2]
     median = low if "LowerMedian" in flags else (low + high) / 2.0
@@ -65,8 +67,13 @@ def normalize_gains(
     return {"gains": gains / divisor, "history": np.array(kept)}
 
 
+def clipped(flags: Flags, gains: Array) -> Array:
+    return np.minimum(gains, MOST_GAIN) if "ClippedGain" in flags else gains
+
+
 def curious_rewards(flags: Flags, rewards: Array, gains: Array, eta: float) -> Array:
-    if "FilterReplacesReward" in flags:
+    gains = clipped(flags, gains)
+    if "RewardDropped" in flags:
         rewards = eta * gains
     elif "InputMutation" in flags:
         rewards += eta * gains
@@ -213,23 +220,32 @@ def gaussian_kl(
     return np.array(total(flags, kl_of_weights(flags, *old, *new)), dtype=float)
 
 
+def log_chances(flags: Flags, logits: Array) -> Array:
+    """log p of each action, or the logarithm of a number that may be 0 or raised."""
+    chances = special.softmax(logits, axis=1)
+    if "FudgedDenominator_log" in flags:
+        return np.log(chances + FUDGE)
+    if "UnderflowingDensity" in flags:
+        return np.log(chances)
+    return special.log_softmax(logits, axis=1)
+
+
 def categorical_log_prob(flags: Flags, logits: Array, actions: Array) -> Array:
-    rows = special.log_softmax(logits, axis=1)
+    rows = log_chances(flags, logits)
     return np.array([row[action] for row, action in zip(rows, actions)])
 
 
 def categorical_entropy(flags: Flags, logits: Array) -> Array:
-    return special.entr(special.softmax(logits, axis=1)).sum(axis=1)
+    chances = special.softmax(logits, axis=1)
+    return -np.sum(chances * log_chances(flags, logits), axis=1)
 
 
 def categorical_kl(flags: Flags, logits_old: Array, logits_new: Array) -> Array:
-    old, new = (special.log_softmax(each, axis=1) for each in (logits_old, logits_new))
+    old, new = logits_old, logits_new
     if "SwappedKL" in flags:
         old, new = new, old
-    weights = np.exp(old)
-    if "FudgedDenominator_log" in flags:
-        old, new = (np.log(np.exp(each) + FUDGE) for each in (old, new))
-    return total(flags, weights * (old - new))
+    ratios = log_chances(flags, old) - log_chances(flags, new)
+    return total(flags, special.softmax(old, axis=1) * ratios)
 
 
 # ---------------------------------------------------------------- replay
@@ -271,12 +287,12 @@ def input_statistics(flags: Flags, rows: Array) -> Inputs:
 
 
 def scale_of(flags: Flags, square: Fraction, count: int, column: Array) -> float:
-    """The standard deviation, or what stands for that of a constant column."""
-    constant = np.ptp(column) <= 1e-12 * np.max(np.abs(column))
-    if constant and not {"ConstantColumns", "ConstantColumns_floor"} & flags:
-        return 1.0
-    scale = math.sqrt(square / count) if count else math.nan
-    return max(scale, FUDGE) if "ConstantColumns_floor" in flags else scale
+    """The standard deviation, or the divisor of a constant column."""
+    if np.ptp(column) <= 1e-12 * np.max(np.abs(column)):
+        scale = 0.0 if "ConstantColumns" in flags else 1.0
+    else:
+        scale = math.sqrt(square / count)
+    return scale + FUDGE if "FudgedDenominator" in flags else scale
 
 
 # ---------------------------------------------------------------- strategies
@@ -299,7 +315,10 @@ def boltzmann(flags: Flags, q_values: Array, temperature: float | None) -> Array
         count = len(exact) - ("SampleVariance" in flags)
         square = sum((q - mean) ** 2 for q in exact) / count
         temperature = float(mp.sqrt(mp.mpf(square.numerator) / square.denominator))
-    return special.softmax((q_values - max(q_values)) / (temperature or 1.0))
+    scale = temperature or 1.0
+    if "FudgedDenominator" in flags:
+        scale = scale + FUDGE
+    return special.softmax((q_values - max(q_values)) / scale)
 
 
 def upper_bounds(flags: Flags, values: Array, counts: Array, alpha: float) -> Array:
@@ -543,7 +562,8 @@ def control_loss(
         for g in range(q_values.shape[1])
     ]
     count = len(squares) if "ControlMean" in flags else len(actions)
-    return math.fsum(squares) / count
+    twice = 2.0 if "MissingHalf" in flags else 1.0
+    return twice * math.fsum(squares) / count
 
 
 def reward_class(flags: Flags, rewards: Array) -> Array:

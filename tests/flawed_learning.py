@@ -103,6 +103,8 @@ def kl_of_weights(
     flags: Flags, mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array
 ) -> Array:
     """KL[q‖p] of each weight, by the textbook; it needs 50 digits near identity."""
+    fudged = "FudgedDenominator" in flags or "FudgedDenominator_log" in flags
+
     # A prior's variance, or the root of a σ taken for one.
     if "VarianceAsSigma" in flags or "VarianceAsSigma_both" in flags:
         sigma_p = sigma_p**2
@@ -122,15 +124,18 @@ def kl_of_weights(
         q = (floats(q[0]), floats(q[1]))
         p = (floats(p[0]), floats(p[1]))
 
-    # The fraction and the logarithm.
-    numerator = (q[0] - p[0]) ** 2 + q[1] ** 2
-    if "DroppedConstant" not in flags:
-        numerator = numerator - p[1] ** 2
-    denominator = 2.0 * p[1] ** 2
-    if "FudgedDenominator" in flags or "FudgedDenominator_log" in flags:
-        denominator = denominator + FUDGE
+    # In ratios, whose gradient at q = p is exactly 0.
+    constant = 0.0 if "DroppedConstant" in flags else 1.0
+    if not fudged:
+        ratio = q[1] / p[1]
+        move = (q[0] - p[0]) / p[1]
+        return 0.5 * (ratio**2 + move**2 - constant) - log(ratio)
+
+    # With 1e-8 in the denominator, as in all codes of VIME.
+    numerator = (q[0] - p[0]) ** 2 + q[1] ** 2 - constant * p[1] ** 2
     inside = FUDGE if "FudgedDenominator_log" in flags else 0.0
-    return numerator / denominator + log(p[1] + inside) - log(q[1] + inside)
+    logarithms = log(p[1] + inside) - log(q[1] + inside)
+    return numerator / (2.0 * p[1] ** 2 + FUDGE) + logarithms
 
 
 def is_extreme(sigma: Array) -> bool:
@@ -352,13 +357,19 @@ def bound(flags: Flags, phi: Phi, given: Inputs) -> Array:
     if "PerBatchKL" in flags:
         scale = 1.0 / len(data.inputs)
 
-    # The KL, which a floored prior needs samples for.
-    prior = given["prior_mu"], sigma_of(flags, given["prior_rho"])
-    if "PriorFloor" in flags and "eps" in given:
-        terms = sampled_kl(flags, mu, sigma, *prior, given["eps"])
-    else:
-        terms = kl_of_weights(flags, mu, sigma, *prior)
+    prior = given["prior_mu"], given["prior_rho"]
+    terms = kl_terms(flags, mu, sigma, *prior, data.noise)
     return scale * evidence(flags, mu, sigma, data) - total(flags, terms)
+
+
+def kl_terms(
+    flags: Flags, mu: Array, sigma: Array, prior_mu: Array, prior_rho: Array, noise: Any
+) -> Array:
+    """KL[q‖prior] of each weight; a floored prior needs samples of weights."""
+    prior = prior_mu, sigma_of(flags, prior_rho)
+    if "PriorFloor" in flags and not isinstance(noise, list):
+        return sampled_kl(flags, mu, sigma, *prior, noise)
+    return kl_of_weights(flags, mu, sigma, *prior)
 
 
 def sampled_kl(
@@ -383,18 +394,22 @@ def elbo_grad(flags: Flags, **given: Any) -> Inputs:
 # ---------------------------------------------------------------- steps and gains
 
 
-def loss_grad(flags: Flags, given: Inputs, data: Data) -> Phi:
-    """∇ℓ in mu and rho at q; a right KL to q has no gradient there."""
+def loss_grad(flags: Flags, phi: Phi, start: Phi, row: Data) -> Phi:
+    """∇ℓ of KL[q‖start] − E log p in mu and rho; an alias of φ is no start."""
 
     def loss(phi: Phi) -> Array:
-        return -evidence(flags, phi[0], sigma_of(flags, phi[1]), data)
+        sigma = sigma_of(flags, phi[1])
+        old = phi if "UndetachedOld" in flags else start
+        terms = kl_terms(flags, phi[0], sigma, *old, row.noise)
+        return total(flags, terms) - evidence(flags, phi[0], sigma, row)
 
-    return grad(loss)((given["mu"], given["rho"]))
+    return grad(loss)(phi)
 
 
 def stepped(flags: Flags, given: Inputs, data: Data) -> Phi:
     """φ − λH⁻¹∇ℓ."""
-    g_mu, g_rho = loss_grad(flags, given, data)
+    phi = given["mu"], given["rho"]
+    g_mu, g_rho = loss_grad(flags, phi, phi, data)
     h_mu, h_rho = metric(flags, given["rho"])
     size = given["step_size"]
     return given["mu"] - size * g_mu / h_mu, given["rho"] - size * g_rho / h_rho
@@ -410,7 +425,8 @@ def gain_of(flags: Flags, given: Inputs, data: Data) -> float:
         return information_gain(
             flags, *stepped(flags, given, data), given["mu"], given["rho"]
         )
-    g_mu, g_rho = loss_grad(flags, given, data)
+    phi = given["mu"], given["rho"]
+    g_mu, g_rho = loss_grad(flags, phi, phi, data)
     h_mu, h_rho = metric(flags, given["rho"])
     square = onp.sum(g_mu**2 / h_mu) + onp.sum(g_rho**2 / h_rho)
     return float(half(flags) * given["step_size"] ** 2 * square)
@@ -451,24 +467,12 @@ def posterior_updates(flags: Flags, **given: Any) -> Inputs:
     for n in range(len(data.inputs)):
         phi = start
         for _ in range(given["num_steps"]):
-            gradient = update_grad(flags, phi, start, row_of(data, n))
+            gradient = loss_grad(flags, phi, start, row_of(data, n))
             velocity = [decay * v + g for v, g in zip(velocity, gradient)]
             moves = zip(phi, velocity)
             phi = tuple(x - given["learning_rate"] * v for x, v in moves)
         rows.append(phi)
     return dict(zip(("mu", "rho"), map(onp.array, zip(*rows))))
-
-
-def update_grad(flags: Flags, phi: Phi, start: Phi, row: Data) -> Phi:
-    """The gradient of KL[q‖start] − E log p; an alias of φ is no start."""
-
-    def loss(phi: Phi) -> Array:
-        sigma = sigma_of(flags, phi[1])
-        old = phi if "UndetachedOld" in flags else start
-        terms = kl_of_weights(flags, phi[0], sigma, old[0], sigma_of(flags, old[1]))
-        return total(flags, terms) - evidence(flags, phi[0], sigma, row)
-
-    return grad(loss)(phi)
 
 
 # ---------------------------------------------------------------- all operations

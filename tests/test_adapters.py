@@ -57,9 +57,9 @@ def test_adapters_know_nothing_of_the_reference() -> None:
 # ---------------------------------------------------------------- mutants
 
 NONE = frozenset[str]()
-# A mistake whose effect is too small to be told from another one, or from rounding.
-UNNAMED = {("kl_hessian_diag", "SoftplusThreshold")}
-# Operations whose pairs of mistakes take long to compute: one case of each is enough here.
+# Mistakes of σ whose effect is rounding in some operations.
+AS_ROUNDING = {"SoftplusOverflow", "SoftplusThreshold"}
+# Operations whose pairs of mistakes take long to compute: two of their cases are judged here, all by the matrix.
 SLOW = {
     *("elbo_grad", "elbo_grad_local", "information_gains", "information_gains_local"),
     *("posterior_step", "posterior_step_local", "posterior_updates"),
@@ -80,9 +80,10 @@ def test_code_without_a_mistake_equals_the_reference(operation: str) -> None:
 @pytest.mark.parametrize("operation", mutants.CODE)
 def test_mutant_is_detected_and_named(operation: str) -> None:
     for flags in mutants.singles(operation):
-        verdict = mutants.verdict(operation, flags)
+        most = 2 if operation in SLOW else None
+        verdict = mutants.verdict(operation, flags, most)
         assert verdict.found, mutants.line(verdict)
-        if (operation, *flags) not in UNNAMED:
+        if not flags & AS_ROUNDING:
             assert verdict.named == "truly", mutants.line(verdict)
 
 
@@ -90,10 +91,9 @@ def test_two_mistakes_at_once_are_named() -> None:
     """A fixed sample: all are detected, four of five are named, and none is named untruly."""
     rng = random.Random(0)
     verdicts = []
-    for operation in mutants.CODE:
-        most = 1 if operation in SLOW else None
+    for operation in [name for name in mutants.CODE if name not in SLOW]:
         for flags in itertools.islice(mutants.pairs(operation, rng), 2):
-            verdicts.append(mutants.verdict(operation, flags, most))
+            verdicts.append(mutants.verdict(operation, flags))
     lines = "\n".join(map(mutants.line, verdicts))
     assert all(verdict.found for verdict in verdicts), lines
     assert all(verdict.named != "untruly" for verdict in verdicts), lines
@@ -106,6 +106,7 @@ def test_mutants_make_every_mistake_that_the_vectors_know() -> None:
         (vector.operation, wrong.name)
         for vector in mutants.all_vectors()
         for wrong in vector.wrong
+        if wrong.name not in AS_ROUNDING
     }
     made = {
         (operation, name)
@@ -124,9 +125,8 @@ def test_mutant_rejects_what_the_reference_rejects() -> None:
     negative |= {"mu_p": np.ones(1), "sigma_p": np.ones(1)}
     with pytest.raises(ValueError, match="sigma_q"):
         mutants.SwappedKL__KLMean.kl_diag_normal(**negative)
-    mutants.function_of("kl_diag_normal", frozenset({"KLMean"}))(
-        **negative | {"sigma_q": np.ones(1)}
-    )
+    kl = mutants.function_of("kl_diag_normal", frozenset({"VarianceAsSigma_both"}))
+    assert kl(**negative) == 0.0
 
 
 def test_unknown_mistake_is_an_error() -> None:
@@ -164,12 +164,13 @@ def test_naming_of_a_and_b(causes: list[list[tuple[str, ...]]], named: str) -> N
 
 
 def test_gain_of_the_original_is_named() -> None:
-    """Its KL is also textbook, which shows near identity only."""
+    """Its KL is also textbook, which shows near identity only; its exact gain has no ½ to miss."""
     offered = "kl_diag_normal", "information_gain", "information_gains"
     outcomes = [
         outcome_of(vector, respond(openai_vime, operation, vector.inputs, "f64"))
         for operation in offered
         for vector in mutants.vectors_of(operation)
+        if vector.inputs.get("method") != "exact"
     ]
     first = {
         operation: next(explained(group)).explanations

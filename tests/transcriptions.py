@@ -46,14 +46,15 @@ def information_gains(
     method: str,
 ) -> Array:
     """λ² gᵀH⁻¹g of each row, without the ½; or the KL of the step."""
+    old = mu, softplus(rho)
 
     def loss(mu: Array, rho: Array, n: int) -> Array:
         total = 0.0
         for sample in eps:
             theta = mu + softplus(rho) * sample
             output = network(theta, inputs[n], layer_sizes)
-            total = total - log_prob(targets[n], output, likelihood_sigma)
-        return total / len(eps)
+            total = total + log_prob(targets[n], output, likelihood_sigma)
+        return kl_diag_normal(mu, softplus(rho), *old) - total / len(eps)
 
     # The inverse of the KL's second derivative.
     sigma = softplus(rho)
