@@ -115,22 +115,24 @@ def grade_result(
     # The error, and a call that changed its inputs.
     error, reason = difference(output, vector.output, vector.error, floor)
     outcome = outcome._replace(error=None if reason else error)
-    if answer.get("mutated"):
-        message = f"inputs changed by the call: {shown(answer['mutated'])}"
-        outcome = outcome._replace(status="wrong", message=message)
-        return with_candidates(outcome, [Explanation(("InputMutation",), 0.0)])
-    if error <= vector.tolerance:
+    mutated = shown(answer["mutated"]) if answer.get("mutated") else ""
+    if error <= vector.tolerance and not mutated:
         return outcome
 
-    # The grade, with the worst element or the reason why there is none.
-    place = worst_place(output, vector.output, vector.error, floor)
-    found = naming.explanations(vector, output) or noise(vector, error)
-    outcome = outcome._replace(
-        status=grade(vector, error, found, digits),
-        message="" if place else reason,
-        place=place,
-    )
-    return with_candidates(outcome, found)
+    # The mistakes in the output, and in the call.
+    found: list[Explanation] = []
+    if error > vector.tolerance:
+        place = worst_place(output, vector.output, vector.error, floor)
+        outcome = outcome._replace(message="" if place else reason, place=place)
+        found = naming.explanations(vector, output) or noise(vector, error)
+    if mutated:
+        outcome = outcome._replace(message=f"inputs changed by the call: {mutated}")
+        found = [
+            Explanation(("InputMutation", *each.mistakes), each.error)
+            for each in found or [Explanation((), 0.0)]
+        ]
+    status = "wrong" if mutated else grade(vector, error, found, digits)
+    return with_candidates(outcome._replace(status=status), found)
 
 
 def with_candidates(outcome: Outcome, found: Sequence[Explanation]) -> Outcome:
@@ -195,11 +197,22 @@ def hinted(vector: Vector, answer: Answer, outcome: Outcome) -> Outcome:
 def with_pairs(
     cases: Sequence[Vector], outcomes: Sequence[Outcome], naming: Naming
 ) -> list[Outcome]:
-    """The outcomes, in which a pair of mistakes may explain the cases that one of the two explains."""
-    return [
-        each._replace(candidates=naming.with_pairs(vector, each.candidates))
-        for vector, each in zip(cases, outcomes, strict=True)
-    ]
+    """The outcomes, in which a pair of mistakes may explain the cases that one of the two explains.
+
+    Lost digits are no mistake where another mistake is made: they are not named.
+    """
+    wrong = {
+        each.operation
+        for each in outcomes
+        if each.status == "wrong" and each.candidates
+    }
+    found = []
+    for vector, each in zip(cases, outcomes, strict=True):
+        candidates = naming.with_pairs(vector, each.candidates)
+        if each.status == "digits" and each.operation in wrong:
+            candidates = ()
+        found.append(each._replace(candidates=candidates))
+    return found
 
 
 def with_rejections(outcomes: Sequence[Outcome]) -> list[Outcome]:

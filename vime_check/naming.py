@@ -27,6 +27,10 @@ from vime_check.wire import Arrays, Inputs, decode_inputs
 NEARER = {"f64": 1e6, "f32": 1e3}
 # All pairs are tried for so many cases of an operation that no pair explained.
 MAX_SEARCHES = 2
+# Among a thousand pairs one is near by accident if the error itself is nearly rounding.
+LEAST_FOR_PAIRS = 1e-8
+# Farther than this from a mistake's output is more than rounding, so that a second mistake is looked for.
+ROUNDING = {"f64": 1e-12, "f32": 1e-5}
 
 Mistakes = tuple[str, ...]
 Candidates = Iterable[tuple[Mistakes, Arrays]]
@@ -60,8 +64,8 @@ class Naming:
         found = explanations(vector, output, known, self.most)
         if not found and self.most > 1 and self.searches[operation] < MAX_SEARCHES:
             found = explanations(vector, output)
-            known.update(each.mistakes for each in found)
             self.searches[operation] += not found
+        known.update(each.mistakes for each in found if len(each.mistakes) > 1)
         if found:
             self.outputs[vector.id] = output
         return found
@@ -75,7 +79,8 @@ class Naming:
         if not before or not wanted or vector.id not in self.outputs:
             return tuple(found)
         output = self.outputs[vector.id]
-        return (*found, *matching(vector, output, computed(vector, 2, wanted)))
+        both = matching(vector, output, computed(vector, two_of(vector, wanted)))
+        return (*found, *both)
 
 
 def explanations(
@@ -92,10 +97,28 @@ def explanations(
         ((wrong.name,), wrong.output) for wrong in vector.wrong if not wrong.least
     )
     found = matching(vector, output, stored)
-    for size in range(1, most + 1):
-        wanted = pairs if size > 1 else None
-        found = found or matching(vector, output, computed(vector, size, wanted))
+    if not found and most > 0:
+        found = matching(vector, output, computed(vector, one_of(vector)))
+
+    # Two mistakes, or a second one beside the one that was found.
+    if not found and most > 1:
+        found = matching(vector, output, computed(vector, two_of(vector, pairs)))
+    elif found and most > 1:
+        found = found_with_another(vector, output, found)
     return sorted(found, key=lambda each: each.error)
+
+
+def found_with_another(
+    vector: Vector, output: Arrays, found: Sequence[Explanation]
+) -> list[Explanation]:
+    """The explanations; but pairs with one of them if they leave much less of the error."""
+    left = min(each.error for each in found)
+    if left <= ROUNDING[vector.dtype]:
+        return [*found]
+    names = {name for each in found for name in each.mistakes}
+    both = matching(vector, output, computed(vector, two_of(vector, with_one=names)))
+    nearer = [each for each in both if NEARER["f32"] * each.error <= left]
+    return nearer or [*found]
 
 
 def matching(
@@ -105,6 +128,8 @@ def matching(
     off = gap(output, vector.output, vector.error)
     nearest: dict[Mistakes, float] = {}
     for mistakes, wrong in candidates:
+        if len(mistakes) > 1 and off < LEAST_FOR_PAIRS:
+            continue
         distance = gap(output, wrong, vector.error)
         near = NEARER[vector.dtype] * distance
         if near <= off and near <= gap(wrong, vector.output, vector.error):
@@ -115,31 +140,47 @@ def matching(
 # ---------------------------------------------------------------- the outputs of mistakes
 
 
-def computed(
-    vector: Vector, size: int, wanted: Collection[Mistakes] | None = None
-) -> Candidates:
-    """The outputs with this many mistakes at once; none without the reference.
-
-    wanted: the sets of mistakes; None for all that change this output.
-    """
-    if (wanted is not None and not wanted) or not is_proved(vector):
+def computed(vector: Vector, chosen: Iterable[Sequence[Any]]) -> Candidates:
+    """The outputs with these sets of mistakes, in each order that matters; none without the reference."""
+    if not is_proved(vector):
         return
-    from vime_check.operations import composed, orders, switches_of
+    from vime_check.operations import composed, orders
 
-    # The mistakes to combine.
-    names = {name for each in wanted or () for name in each}
-    named = [each for each in switches_of(vector.operation) if each.flag in names]
-    switches = effective(vector) if wanted is None else named
-
-    # Each set of them, in each order that matters.
     given = inputs_of(vector)
-    for chosen in combinations(switches, size):
-        mistakes = tuple(sorted({each.flag for each in chosen}))
-        if len(mistakes) == size and (wanted is None or mistakes in wanted):
-            for ordered in orders(vector.operation, chosen):
+    for switches in chosen:
+        mistakes = tuple(sorted({each.flag for each in switches}))
+        if len(mistakes) == len(switches):  # not two variants of one
+            for ordered in orders(vector.operation, tuple(switches)):
                 output = output_of(composed(vector.operation, ordered), given)
                 if output is not None:
                     yield mistakes, output
+
+
+def one_of(vector: Vector) -> list[Sequence[Any]]:
+    """Each mistake that changes this output."""
+    return [(each,) for each in effective(vector)]
+
+
+def two_of(
+    vector: Vector,
+    pairs: Collection[Mistakes] | None = None,
+    with_one: Collection[str] = (),
+) -> list[Sequence[Any]]:
+    """Each two mistakes: of these pairs, or that change this output, and one of which is among `with_one`."""
+    if not is_proved(vector) or (pairs is not None and not pairs):
+        return []
+    from vime_check.operations import switches_of
+
+    wanted = None if pairs is None else {frozenset(each) for each in pairs}
+    names = {name for each in pairs or () for name in each}
+    named = [each for each in switches_of(vector.operation) if each.flag in names]
+    switches = effective(vector) if wanted is None else named
+    return [
+        (one, other)
+        for one, other in combinations(switches, 2)
+        if (wanted is None or {one.flag, other.flag} in wanted)
+        and (not with_one or {one.flag, other.flag} & {*with_one})
+    ]
 
 
 def is_proved(vector: Vector) -> bool:
@@ -152,7 +193,9 @@ def is_proved(vector: Vector) -> bool:
 
 
 def effective(vector: Vector) -> list[Any]:
-    """The mistakes that change the output of this case."""
+    """The mistakes that change the output of this case; none without the reference."""
+    if not is_proved(vector):
+        return []
     return effective_in(vector.operation, json.dumps([vector.state, vector.inputs]))
 
 

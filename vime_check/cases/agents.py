@@ -676,6 +676,15 @@ for factor in (2.0, 0.5):
     mistake("VarianceAsSigma", *GAUSSIAN)(partial(with_log_std, scaled))
 
 
+def kl_with_new_log_std(factor: float, right: Function, given: Inputs) -> Array:
+    """The mistake in the second distribution alone."""
+    return right(**given | {"log_std_new": factor * given["log_std_new"]})
+
+
+for factor in (2.0, 0.5):
+    mistake("VarianceAsSigma", "gaussian_kl")(partial(kl_with_new_log_std, factor))
+
+
 @mistake("UnnormalisedLogDensity", "gaussian_log_prob")
 def log_prob_without_half(right: Function, given: Inputs) -> Array:
     moves = (given["actions"] - given["mean"]) / np.exp(given["log_std"])
