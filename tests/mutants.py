@@ -30,6 +30,7 @@ import flawed_learning
 from vime_check import files, judge, mistakes, report, serving
 from vime_check.cases import OPERATIONS
 from vime_check.errors import incomparable
+from vime_check.naming import Naming
 from vime_check.operations import Draw
 from vime_check.wire import Inputs, decode_inputs, decode_outputs
 
@@ -247,10 +248,17 @@ def outcomes_of(operation: str, flags: Flags, most: int | None) -> list[report.O
         for k in indices
         if apart(answer(operation, flags, k), answer(operation, none, k))
     ]
-    return [
-        judge.outcome_of(vectors_of(operation)[k], answer(operation, flags, k))
-        for k in (indices if most is None else changed[:most])
+    chosen = indices if most is None else changed[:most]
+    cases = [vectors_of(operation)[k] for k in chosen]
+    answers = [answer(operation, flags, k) for k in chosen]
+
+    # As `check` does it.
+    naming = Naming()
+    outcomes = [
+        judge.outcome_of(case, given, naming=naming)
+        for case, given in zip(cases, answers, strict=True)
     ]
+    return judge.with_pairs(cases, outcomes, naming)
 
 
 def grades_of(flags: Flags) -> set[str]:

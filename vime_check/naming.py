@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vime_check.errors import Error, by_name
 from vime_check.files import Vector
-from vime_check.wire import Arrays, Inputs, decode_inputs
+from vime_check.wire import Arrays, decode_inputs
 
 # ---------------------------------------------------------------- constants and types
 
@@ -144,14 +144,14 @@ def computed(vector: Vector, chosen: Iterable[Sequence[Any]]) -> Candidates:
     """The outputs with these sets of mistakes, in each order that matters; none without the reference."""
     if not is_proved(vector):
         return
-    from vime_check.operations import composed, orders
+    from vime_check.operations import orders
 
-    given = inputs_of(vector)
+    case = json.dumps([vector.state, vector.inputs])
     for switches in chosen:
         mistakes = tuple(sorted({each.flag for each in switches}))
         if len(mistakes) == len(switches):  # not two variants of one
             for ordered in orders(vector.operation, tuple(switches)):
-                output = output_of(composed(vector.operation, ordered), given)
+                output = output_with(vector.operation, case, ordered)
                 if output is not None:
                     yield mistakes, output
 
@@ -203,34 +203,30 @@ def effective(vector: Vector) -> list[Any]:
 def effective_in(operation: str, case: str) -> list[Any]:
     """The mistakes that change the output of an operation, at a state and inputs in JSON."""
     from vime_check.cases import PROVED
-    from vime_check.operations import composed, switches_of
+    from vime_check.operations import switches_of
 
-    state, inputs = json.loads(case)
-    given = decode_inputs(state | inputs, PROVED[operation].kinds, "f64")
-    right = by_name(PROVED[operation].function(**given))
-    kind = PROVED[operation].error
-
+    right = output_with(operation, case, ())
+    if right is None:
+        return []
     found = []
     for switch in switches_of(operation):
-        output = output_of(composed(operation, (switch,)), given)
-        if output is not None and gap(output, right, kind) > 0.0:
+        output = output_with(operation, case, (switch,))
+        if output is not None and gap(output, right, PROVED[operation].error) > 0.0:
             found.append(switch)
     return found
 
 
-def inputs_of(vector: Vector) -> Inputs:
-    """The inputs of a case for the reference, with the state of a trace."""
+@functools.lru_cache(maxsize=2**15)
+def output_with(operation: str, case: str, switches: tuple[Any, ...]) -> Arrays | None:
+    """The output of an operation with these mistakes, or None if it is not numbers."""
     from vime_check.cases import PROVED
+    from vime_check.operations import composed
 
-    kinds = PROVED[vector.operation].kinds
-    return decode_inputs(vector.state | vector.inputs, kinds, "f64")
-
-
-def output_of(function: Any, given: Inputs) -> Arrays | None:
-    """The function's results, or None if they are not numbers."""
+    state, inputs = json.loads(case)
+    given = decode_inputs(state | inputs, PROVED[operation].kinds, "f64")
     try:
         with np.errstate(all="ignore"):
-            return by_name(function(**given))
+            return by_name(composed(operation, switches)(**given))
     except Exception:  # a mistake may break in any way
         return None
 

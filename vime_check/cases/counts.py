@@ -373,6 +373,7 @@ def exact_dirichlet_log_prob(counts: Array, alpha: Any, observation: Array) -> A
     rules=(
         "K is num_symbols.",
         "The probabilities of a whole image underflow, so use their logarithms.",
+        "Above α = 1e6 their difference loses digits. No case goes there.",
     ),
     inputs={
         "alpha": {

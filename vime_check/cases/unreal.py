@@ -524,7 +524,7 @@ def n_step_returns_cases() -> Iterator[Case]:
                **several | {name: numbers(7, 3, 2, seed=13) for name in ("rewards", "next_values")})
     yield from bad_paths(base)
     yield bad("nan-value", "next_values must be finite", base, next_values=np.full(7, math.nan))
-    yield bad("turned", "flags must be (T, B), as rewards are", several, terminated=np.zeros((3, 7), bool))
+    yield bad("turned", "flags must have the first axes of rewards", several, terminated=np.zeros((3, 7), bool))
 # fmt: on
 
 
