@@ -298,13 +298,15 @@ def line(verdict: Verdict) -> str:
     return f"{head} {'; '.join(verdict.stated)}".rstrip()
 
 
-def matrix(operations: Sequence[str], *, two: bool = False) -> Iterator[str]:
+def matrix(
+    operations: Sequence[str], *, two: bool = False, most: int | None = None
+) -> Iterator[str]:
     """A line for each mistake, or pair, in each operation, and the sums."""
     yield f"{'mistakes':58} {'operation':26} {'detected':8} {'named':8} stated (cases)"
     sums: Counter[str] = Counter()
     for operation in operations:
         for flags in (pairs if two else singles)(operation):
-            each = verdict(operation, flags)
+            each = verdict(operation, flags, most)
             sums.update(["all", f"{each.named or 'not'} named"])
             sums.update(["detected"] if each.found else [])
             yield line(each)
@@ -326,10 +328,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="the matrix of mistakes and operations"
     )
     parser.add_argument("--pairs", action="store_true", help="every two mistakes")
+    parser.add_argument("--cases", type=int, metavar="N", help="at most N of each")
     parser.add_argument("--only", metavar="OP", help="comma-separated operations")
     chosen = parser.parse_args(arguments)
     operations = chosen.only.split(",") if chosen.only else [*OPERATIONS]
-    for row in matrix(operations, two=chosen.pairs):
+    for row in matrix(operations, two=chosen.pairs, most=chosen.cases):
         print(row, flush=True)
 
 
