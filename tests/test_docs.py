@@ -22,7 +22,6 @@ import agents_ref
 import bnn_ref
 import fast_ref
 import vime_ref
-from vime_check.cases import TRACES
 from vime_check.programs import PROTOCOL_VERSION, Reference
 from vime_lab.command_line import main
 from vime_lab.tasks import TASKS
@@ -150,24 +149,6 @@ def test_numbers_of_cases_are_those_of_the_files(name: str) -> None:
     claims = re.findall(claim, text_of(name))
     assert claims
     assert set(claims) == {(str(found["valid"]), str(found["invalid"]))}
-
-
-def test_traces_of_the_page_are_those_of_the_kit() -> None:
-    lines = []
-    for name, trace in TRACES.items():
-        parameters = [*inspect.signature(trace.line).parameters][1:]
-        step = [each for each in parameters if each not in trace.operation.resets]
-        output = trace.operation.function(**next(trace.operation.cases()).inputs)
-        lines += [
-            name,
-            f"  reset {', '.join([*trace.settings, *trace.state])}",
-            f"  step {', '.join(step)}",
-            f"  -> {', '.join(output)}",
-        ]
-    (shown,) = [
-        code for _, code in blocks("check.md") if code.startswith("vime_iterations\n")
-    ]
-    assert shown.splitlines() == lines
 
 
 def test_lines_of_the_protocol_are_answered_so_by_the_reference() -> None:

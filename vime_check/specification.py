@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vime_check.cases import OPERATIONS
+from vime_check.cases.traces import TRACES, Trace
 from vime_check.mistakes import NOTES, operations_of_mistakes
 from vime_check.operations import BOTH, CONVENTION, Operation, tolerance
 from vime_check.wire import VECTORS, VECTORS_DATE, VECTORS_VERSION
@@ -293,11 +294,11 @@ COMPARISON = (
     "An output passes if the error is at most the tolerance: the case's own, else the operation's for that precision.",
     "A run has one precision, `f64` or `f32`, and uses the cases whose `dtypes` name it.",
     "In a run of `f32`, all inputs are exact in float32.",
-    "You may compute in a higher precision, except where a formula says that a number is rounded first. Expected outputs are float64, and tested against 50 digits if possible.",
+    "You may compute in a higher precision. Expected outputs are float64, and tested against 50 digits if possible.",
 )
 PROTOCOL = (
     "Read one JSON object from each line of standard input. Write one line to standard output for each, and flush.",
-    'The first line is `{"seq": 0, "cmd": "start", "version": 1, "dtype": "f64"}`. Answer `{"seq": 0, "ok": true}`.',
+    'The first line is `{"seq": 0, "cmd": "start", "version": 2, "dtype": "f64"}`. Answer `{"seq": 0, "ok": true}`.',
     'A case is `{"seq": 1, "cmd": "run", "operation": "softplus", "inputs": {"rho": [0.0]}}`.',
     'Its answer is `{"seq": 1, "result": [0.6931471805599453]}`.',
     "Answer `refused` instead of `result` for inputs that must be rejected.",
@@ -308,6 +309,52 @@ PROTOCOL = (
     "An answer may take 10 s, and a start 60 s. The program is started again after a crash or a time-out.",
     "`seq` is the number of the line that you answer. A line of output has at most 1 MiB. Log to standard error.",
 )
+TRACE_RULES = {
+    "": (
+        "A trace is an operation with a state. `reset` gets settings and state, and each `step` one line of a script.",
+        "A Python implementation offers a class of the trace's name with the methods `reset` and `step`.",
+        'A program that offers traces adds `"version": 2` to its answer to `start`, and keeps one state for each trace.',
+        'Its lines are like those of a case, with `"cmd": "reset"` or `"cmd": "step"`. Any `result` answers a reset.',
+        "Each line is a case: `line` is its number, `state` what `reset` gets if the checker begins there.",
+        "Shapes are those of the vectors; E is the number of environments, and U that of updates.",
+    ),
+    "vime_iterations": (
+        "One iteration of the lecture's algorithm, in the order of the next five sentences.",
+        "Gains: normalize inputs (s, a) and targets s′ by `center` and `scale` as they are (K + A,); s′ by their first K.",
+        "Each row's gain is exact, as in `information_gains`, from the same (`mu`, `rho`), with the noise `eps` (S, D).",
+        "Rewards: append the median of the gains to `history`, keep the last `window` entries; `divisor` is their mean; "
+        "`curious_rewards` are r + eta·gain/`divisor`. The `advantages` are those of `gae_advantages` on them.",
+        "Statistics: append the batch to the pool; `center` and `scale` are mean and population standard deviation "
+        "of the pool's (s, a).",
+        "Model: normalize the pool by them. For each minibatch, take a step of Adam up the `elbo` with `num_data`; "
+        "`rows` (U, B) are indices of the pool from the oldest row, `fit_eps` (U, S, D) is the noise.",
+        "Adam descends −ELBO: m ← 0.9·m + 0.1·g, v ← 0.999·v + 0.001·g², k ← k + 1, "
+        "φ ← φ − learning_rate·(m/(1 − 0.9^k))/(√(v/(1 − 0.999^k)) + 1e-8); its state goes on across iterations.",
+        "`adam_mean` and `adam_square` (2D,) are m and v for μ and then ρ; `adam_steps` is k.",
+    ),
+    "replay_pool": (
+        "Append the rows, and drop the oldest beyond `capacity`.",
+        "Then return the `rows` (B,), counted from the oldest, and mean and population deviation of the pool's (s, a).",
+    ),
+    "autoreset_transitions": (
+        'mode "next_step": the step after an end only resets its environment, so it is no transition.',
+        'mode "same_step": a step that ends an episode returns the next one\'s first observation; '
+        "the true one is in `final_observations`.",
+        "`ended` (E,) says which environments ended in the step before. `learned` (E,) is 1 if the step is a transition.",
+        "The other results hold the rows of these environments only.",
+    ),
+    "running_normalizer": (
+        "`count` rows with `mean` and `variance` came before. Variances divide by n.",
+        "Merge the rows first, then normalize them by the merged mean and deviation.",
+        "Merged: n = count + N, shift = mean(rows) − mean, mean += shift·N/n, "
+        "variance = (count·variance + N·var(rows))/n + shift²·count·N/n².",
+    ),
+    "filtered_rewards": (
+        "u_t = gamma·u_{t−1} + r_t in each of E environments, across the ends of episodes and batches; "
+        "u before the batch is `sums` at the reset.",
+        "Merge all sums u (T, E) as `running_normalizer` does; then divide the rewards by the root of the variance.",
+    ),
+}
 VERSIONS = (
     "The vectors have a version of three numbers, which is not the package's. Each file carries it with its date.",
     "A patch corrects texts, notes, comments and measured errors. Inputs, outputs and tolerances stay the same.",
@@ -340,6 +387,19 @@ def content() -> dict[str, Any]:
         "versions": VERSIONS,
         "mistakes": {name: note.what for name, note in NOTES.items()},
         "operations": {each.name: described(each) for each in OPERATIONS.values()},
+        "traces": {each.name: described_trace(each) for each in TRACES.values()},
+    }
+
+
+def described_trace(trace: Trace) -> dict[str, Any]:
+    """What an implementer needs to know about a trace."""
+    first = next(trace.operation.cases())
+    reset = [*trace.settings, *trace.state]
+    return {
+        "reset": reset,
+        "step": [name for name in first.inputs if name not in reset],
+        "outputs": [*trace.operation.function(**first.inputs)],
+        "rules": TRACE_RULES[trace.name],
     }
 
 
@@ -419,6 +479,9 @@ def specification_page(about: Mapping[str, Any]) -> str:
         bullets(about["versions"]),
         "## Operations\n",
         *(section(name, each) for name, each in about["operations"].items()),
+        "## Traces\n",
+        bullets(TRACE_RULES[""]),
+        *(trace_section(name, each) for name, each in about["traces"].items()),
         "## Known mistakes\n",
         table(("name", "what it is"), about["mistakes"].items()),
     ]
@@ -444,6 +507,17 @@ def section(name: str, about: Mapping[str, Any]) -> str:
             bullets([*about["rules"], *(text for text in facts(about) if text)]),
         ]
     )
+
+
+def trace_section(name: str, about: Mapping[str, Any]) -> str:
+    """A trace's part of the page."""
+    lines = [
+        name,
+        f"  reset {', '.join(about['reset'])}",
+        f"  step {', '.join(about['step'])}",
+        f"  -> {', '.join(about['outputs'])}",
+    ]
+    return "\n".join([f"### {name}\n", code(lines), bullets(about["rules"])])
 
 
 def facts(about: Mapping[str, Any]) -> Iterator[str]:
