@@ -262,7 +262,7 @@ RULES = (
     "Every number must be finite, except where the domain says otherwise. Reject NaN everywhere.",
     "Shapes must be as stated. Do not broadcast a row, a layer or a number, except where the operation says so.",
     "Letters mean one length in all inputs of an operation. Reject inputs that disagree.",
-    "Reject inputs outside of the domain. A limit marked *by convention* binds the reference alone: you may accept more.",
+    "Reject inputs outside of the domain. A limit *by convention* binds the reference alone.",
     "If valid inputs make the result overflow, reject them. No case depends on it.",
     "Use no `+ 1e-8` in a denominator or a logarithm, no clamp and no floor, except where a formula states one.",
     "A standard deviation must not be so small that 1/σ² overflows: σ ≥ 1e-150. No case depends on it.",
@@ -311,22 +311,24 @@ PROTOCOL = (
 )
 TRACE_RULES = {
     "": (
-        "A trace is an operation with a state. `reset` gets settings and state, and each `step` one line of a script.",
+        "A trace is an operation with a state. `reset` gets settings and state.",
+        "Each `step` gets one line of a script.",
         "A Python implementation offers a class of the trace's name with the methods `reset` and `step`.",
-        'A program that offers traces adds `"version": 2` to its answer to `start`, and keeps one state for each trace.',
+        'A program that offers traces adds `"version": 2` to its answer to `start`.',
+        "It keeps one state for each trace.",
         'Its lines are like those of a case, with `"cmd": "reset"` or `"cmd": "step"`. Any `result` answers a reset.',
         "Each line is a case: `line` is its number, `state` what `reset` gets if the checker begins there.",
         "Shapes are those of the vectors; E is the number of environments, and U that of updates.",
     ),
     "vime_iterations": (
-        "One iteration of the lecture's algorithm, in the order of the next five sentences.",
-        "Gains: normalize inputs (s, a) and targets s′ by `center` and `scale` as they are (K + A,); s′ by their first K.",
-        "Each row's gain is exact, as in `information_gains`, from the same (`mu`, `rho`), with the noise `eps` (S, D).",
-        "Rewards: append the median of the gains to `history`, keep the last `window` entries; `divisor` is their mean; "
+        "One iteration of the lecture's algorithm, in this order.",
+        "Gains: normalize inputs (s, a) by `center` and `scale` (K + A,) as they are, and targets s′ by their first K.",
+        "Each row's gain is exact, from the same (`mu`, `rho`), with the noise `eps` (S, D).",
+        "Rewards: append the median of the gains to `history`, and keep the last `window` entries. `divisor` is their mean.",
         "`curious_rewards` are r + eta·gain/`divisor`. The `advantages` are those of `gae_advantages` on them.",
-        "Statistics: append the batch to the pool; `center` and `scale` are mean and population standard deviation "
-        "of the pool's (s, a).",
-        "Model: normalize the pool by them. For each minibatch, take a step of Adam up the `elbo` with `num_data`; "
+        "Statistics: append the batch to the pool.",
+        "`center` and `scale` are mean and population standard deviation of the pool's (s, a).",
+        "Model: normalize the pool by them. For each minibatch, take a step of Adam up the `elbo` with `num_data`.",
         "`rows` (U, B) are indices of the pool from the oldest row, `fit_eps` (U, S, D) is the noise.",
         "Adam descends −ELBO: m ← 0.9·m + 0.1·g, v ← 0.999·v + 0.001·g², k ← k + 1, "
         "φ ← φ − learning_rate·(m/(1 − 0.9^k))/(√(v/(1 − 0.999^k)) + 1e-8); its state goes on across iterations.",
@@ -340,7 +342,8 @@ TRACE_RULES = {
         'mode "next_step": the step after an end only resets its environment, so it is no transition.',
         'mode "same_step": a step that ends an episode returns the next one\'s first observation; '
         "the true one is in `final_observations`.",
-        "`ended` (E,) says which environments ended in the step before. `learned` (E,) is 1 if the step is a transition.",
+        "`ended` (E,) says which environments ended in the step before.",
+        "`learned` (E,) is 1 if the step is a transition.",
         "The other results hold the rows of these environments only.",
     ),
     "running_normalizer": (
