@@ -111,14 +111,13 @@ def explanations(
 def found_with_another(
     vector: Vector, output: Arrays, found: Sequence[Explanation]
 ) -> list[Explanation]:
-    """The explanations; but pairs with one of them if they leave much less of the error."""
-    left = min(each.error for each in found)
-    if left <= ROUNDING[vector.dtype]:
+    """The explanations; but pairs with one of them if they leave nothing but rounding."""
+    rounding = ROUNDING[vector.dtype]
+    if min(each.error for each in found) <= 10.0 * rounding:
         return [*found]
     names = {name for each in found for name in each.mistakes}
     both = matching(vector, output, computed(vector, two_of(vector, with_one=names)))
-    nearer = [each for each in both if NEARER["f32"] * each.error <= left]
-    return nearer or [*found]
+    return [each for each in both if each.error <= rounding] or [*found]
 
 
 def matching(

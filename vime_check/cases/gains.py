@@ -21,11 +21,8 @@ from bnn_ref import Array, DiagNormal, Sigma, Zeta
 from vime_check import exact
 from vime_check.cases.networks import (
     NETWORK,
-    SIGMA_POWERS,
     at_kink,
     draw_model,
-    lost_to_fudge,
-    lost_to_fudged_log,
     model,
     model_settings,
     outputs_of,
@@ -486,16 +483,6 @@ def sigmas_of(given: Inputs) -> Inputs:
     }
 
 
-@mistake("FudgedDenominator", "information_gain")
-def fudged_gain(right: Function, given: Inputs) -> Array:
-    return right(**given) - lost_to_fudge(**sigmas_of(given))
-
-
-@mistake("FudgedDenominator", "information_gain", variant="log")
-def gain_with_fudged_log(right: Function, given: Inputs) -> Array:
-    return right(**given) - lost_to_fudged_log(**sigmas_of(given))
-
-
 @mistake("NaiveNearIdentity", "information_gain")
 def naive_gain(right: Function, given: Inputs) -> Array:
     return textbook_kl(**sigmas_of(given))
@@ -519,36 +506,15 @@ def mean_gain(right: Function, given: Inputs) -> float:
     return right(**given) / len(given["mu_new"])
 
 
-def gain_with(names: tuple[str, ...], power: float) -> Function:
-    """The mistake of giving the KL this power of these standard deviations."""
-
-    def wrong(right: Function, given: Inputs) -> Array:
-        changed = {
-            name.replace("sigma_q", "rho_new").replace("sigma_p", "rho_old"): each
-            for name, each in sigmas_of(given).items()
-            if name in names
-        }
-        rho = {
-            name: bnn.softplus_inverse(each**power) for name, each in changed.items()
-        }
-        return right(**given | rho)
-
-    return wrong
-
-
-for label, (names, power) in SIGMA_POWERS.items():
-    mistake("VarianceAsSigma", "information_gain", variant=label)(
-        gain_with(names, power)
-    )
-
-
-@formula("information_gain", parts=["softplus"])
+@formula("information_gain", parts=["softplus", "kl_diag_normal"])
 def gain_by_parts(
     part: Function, mu_new: Array, rho_new: Array, mu_old: Array, rho_old: Array
 ) -> Array:
     sigma_new = part("softplus")(rho=rho_new)
     sigma_old = part("softplus")(rho=rho_old)
-    return bnn.kl_diag_normal(mu_new, sigma_new, mu_old, sigma_old)
+    return part("kl_diag_normal")(
+        mu_q=mu_new, sigma_q=sigma_new, mu_p=mu_old, sigma_p=sigma_old
+    )
 
 
 GAINS = "information_gains", "information_gains_local"
