@@ -27,10 +27,7 @@ from vime_check.wire import Arrays, decode_inputs
 NEARER = {"f64": 1e6, "f32": 1e3}
 # All pairs are tried for so many cases of an operation that no pair explained.
 MAX_SEARCHES = 2
-# Among a thousand pairs one is near by accident if the error itself is nearly rounding.
-LEAST_FOR_PAIRS = 1e-8
-# Farther than this from a mistake's output is more than rounding, so that a second mistake is looked for.
-ROUNDING = {"f64": 1e-12, "f32": 1e-5}
+ROUNDING = {"f64": 1e-12, "f32": 1e-5}  # distances up to this may be rounding
 
 Mistakes = tuple[str, ...]
 Candidates = Iterable[tuple[Mistakes, Arrays]]
@@ -111,27 +108,28 @@ def explanations(
 def found_with_another(
     vector: Vector, output: Arrays, found: Sequence[Explanation]
 ) -> list[Explanation]:
-    """The explanations; but pairs with one of them if they leave nothing but rounding."""
-    rounding = ROUNDING[vector.dtype]
-    if min(each.error for each in found) <= 10.0 * rounding:
+    """The explanations; but pairs with one of them if these leave less of the error."""
+    if min(each.error for each in found) <= 10.0 * ROUNDING[vector.dtype]:
         return [*found]
     names = {name for each in found for name in each.mistakes}
-    both = matching(vector, output, computed(vector, two_of(vector, with_one=names)))
-    return [each for each in both if each.error <= rounding] or [*found]
+    pairs = two_of(vector, with_one=names)
+    return matching(vector, output, computed(vector, pairs)) or [*found]
 
 
 def matching(
     vector: Vector, output: Arrays, candidates: Candidates
 ) -> list[Explanation]:
-    """The explanations among candidates: for each set of mistakes, the nearest output."""
+    """The explanations among candidates: for each set of mistakes, the nearest output.
+
+    Two mistakes must leave nothing but rounding, because among a thousand pairs one is near by accident.
+    """
     off = gap(output, vector.output, vector.error)
     nearest: dict[Mistakes, float] = {}
     for mistakes, wrong in candidates:
-        if len(mistakes) > 1 and off < LEAST_FOR_PAIRS:
-            continue
         distance = gap(output, wrong, vector.error)
         near = NEARER[vector.dtype] * distance
-        if near <= off and near <= gap(wrong, vector.output, vector.error):
+        told = near <= off and near <= gap(wrong, vector.output, vector.error)
+        if told and (len(mistakes) == 1 or distance <= ROUNDING[vector.dtype]):
             nearest[mistakes] = min(distance, nearest.get(mistakes, np.inf))
     return [Explanation(*each) for each in nearest.items()] if off else []
 
