@@ -112,13 +112,13 @@ USUAL_INPUTS = {
     "log_std_old": Input("(A,)", "numbers", "log action", "from −700 to 700 (by convention)", "of the old policy"),
     "log_std_new": Input("(A,)", "numbers", "log action", "from −700 to 700 (by convention)", "of the new policy"),
     "actions": Input("(N, A)", "numbers", "action", "the shape of mean", "actions taken"),
-    "logits": Input("(N, A)", "numbers", "nats", "finite (−infinity by convention)", "log p, up to a constant"),
+    "logits": Input("(N, A)", "numbers", "nats", "finite; −infinity is rejected by convention only", "log p, up to a constant"),
     "logits_old": Input("(N, A)", "numbers", "nats", "", "logits of the old policy"),
     "logits_new": Input("(N, A)", "numbers", "nats", "the shape of logits_old", "logits of the new policy"),
     "rows": Input("(N, K)", "numbers", "any", "N ≥ 1", "rows of data"),
     "q_values": Input("(A,)", "numbers", "reward", "A ≥ 1", "values Q of one state's actions"),
     "epsilon": Input("()", "number", "probability", "from 0 to 1", "ε, the probability of a random action"),
-    "temperature": Input("()", "number", "reward", "> 0 (0 by convention), or null", "null means std(Q)"),
+    "temperature": Input("()", "number", "reward", "> 0, or null; 0 is rejected by convention only", "null means std(Q)"),
     "means": Input("(A,)", "numbers", "reward", "A ≥ 1", "mean reward of each arm"),
     "counts": Input("(A,)", "numbers", "visits", "whole, ≥ 0; one for each action", "visits of each action"),
     "t": Input("()", "whole number", "pulls", "the sum of counts", "pulls of all arms"),
@@ -136,7 +136,7 @@ USUAL_INPUTS = {
     "num_symbols": Input("()", "whole number", "symbols", "≥ 1", "number of symbols K"),
     "bits": Input("(T,)", "whole numbers", "bit", "0 or 1", "sequence of bits"),
     "depth": Input("()", "whole number", "bits", "≥ 0", "maximum length of a context"),
-    "rate": Input("()", "number", "probability", "from 0 to ½ (above ½ by convention), or null",
+    "rate": Input("()", "number", "probability", "from 0 to ½, or null; above ½ by convention only",
                   "switching rate; null means 1/(t + 1)"),
     "images": Input("(T, H, W)", "whole numbers", "index", "from 0 to num_levels − 1", "T images"),
     "num_levels": Input("()", "whole number", "symbols", "≥ 2", "number of gray levels K"),
@@ -265,8 +265,9 @@ RULES = (
     "Reject inputs outside of the domain. A limit *by convention* binds the reference alone.",
     "If valid inputs make the result overflow, reject them. No case depends on it.",
     "Use no `+ 1e-8` in a denominator or a logarithm, no clamp and no floor, except where a formula states one.",
-    "A standard deviation must not be so small that 1/σ² overflows: σ ≥ 1e-150. No case depends on it.",
+    "1/σ² must not overflow: an operation that needs it may reject σ < 1e-150, also from a valid ρ. No case does it.",
     "To reject is to raise ValueError, or to answer `refused`. Any other exception is an error.",
+    "The rejections in the cases are examples. The domains are complete.",
 )
 VECTOR_FORMAT = (
     "There is one file for each family of operations. `schema.json` is its JSON schema.",
@@ -306,7 +307,7 @@ PROTOCOL = (
     "The value of `refused`, `skipped` or `error` is a sentence that says why.",
     'A `result` is an array, or an object with the names of the outputs, such as `{"h_mu": [1.0], "h_rho": [0.5]}`.',
     '`{"seq": 2, "cmd": "stop"}` ends the program. It needs no answer.',
-    "An answer may take 10 s, and a start 60 s. The program is started again after a crash or a time-out.",
+    "An answer may take 10 s, of a Python module as well, and a start 60 s. The program is started again after a crash or a time-out.",
     "`seq` is the number of the line that you answer. A line of output has at most 1 MiB. Log to standard error.",
 )
 TRACE_RULES = {
@@ -535,7 +536,7 @@ def facts(about: Mapping[str, Any]) -> Iterator[str]:
     for by in ("law", "convention"):
         reasons = [case["why"] for case in about["rejections"] if case["by"] == by]
         listed = "; ".join(dict.fromkeys(reasons))
-        yield f"Rejected by {by}: `{listed}`." if listed else ""
+        yield f"The cases reject, by {by}: `{listed}`." if listed else ""
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
