@@ -475,7 +475,8 @@ def rows_of(mu, rho, inputs, targets, noise, layer_sizes, likelihood_sigma, rows
     name, value = noise
     noise = eps_of(value, dims) if name == "eps" else zeta_of(value, sizes, dims)
     sigma = likelihood_sigma_of(likelihood_sigma, dims)
-    return tuple(map(jnp.asarray, (mu, rho, x, y))) + (noise, sizes, jnp.asarray(sigma))
+    arrays = map(jnp.asarray, (mu, rho, x, y))
+    return (*arrays, noise, sizes, jnp.asarray(sigma))
 
 
 @jax.jit
