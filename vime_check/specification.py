@@ -309,7 +309,8 @@ PROTOCOL = (
     "The value of `refused`, `skipped` or `error` is a sentence that says why.",
     'A `result` is an array, or an object with the names of the outputs, such as `{"h_mu": [1.0], "h_rho": [0.5]}`.',
     '`{"seq": 2, "cmd": "stop"}` ends the program. It needs no answer.',
-    "An answer may take 10 s, of a Python module as well, and a start 60 s. The program is started again after a crash or a time-out.",
+    "An answer may take 10 s, of a Python module as well, and a start 60 s.",
+    "The program is started again after a crash or a time-out.",
     "`seq` is the number of the line that you answer. A line of output has at most 1 MiB. Log to standard error.",
 )
 TRACE_RULES = {
