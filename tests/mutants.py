@@ -298,29 +298,41 @@ def line(verdict: Verdict) -> str:
     return f"{head} {'; '.join(verdict.stated)}".rstrip()
 
 
+GRADES = ("detected", "truly named", "partly named", "untruly named", "not named")
+
+
 def matrix(
-    operations: Sequence[str], *, two: bool = False, most: int | None = None
+    operations: Sequence[str],
+    *,
+    two: bool = False,
+    most: int | None = None,
+    brief: bool = False,
 ) -> Iterator[str]:
-    """A line for each mistake, or pair, in each operation, and the sums."""
+    """A line for each mistake, or pair, in each operation, and the sums; if brief, only if it is not truly named."""
     yield f"{'mistakes':58} {'operation':26} {'detected':8} {'named':8} stated (cases)"
-    sums: Counter[str] = Counter()
+    sums: dict[str, Counter[str]] = {}
     for operation in operations:
+        found = sums[operation] = Counter[str]()
         for flags in (pairs if two else singles)(operation):
             each = verdict(operation, flags, most)
-            sums.update(["all", f"{each.named or 'not'} named"])
-            sums.update(["detected"] if each.found else [])
-            yield line(each)
+            found.update(["all", f"{each.named or 'not'} named"])
+            found.update(["detected"] if each.found else [])
+            if not (brief and each.found and each.named == "truly"):
+                yield line(each)
         answer.cache_clear()
-    count = sums.pop("all", 0)
-    for name in (
-        "detected",
-        "truly named",
-        "partly named",
-        "untruly named",
-        "not named",
-    ):
-        share = 100.0 * sums[name] / max(count, 1)
-        yield f"{name}: {sums[name]} of {count} ({share:.1f} %)"
+
+    # The sums of each operation, and of all.
+    yield ""
+    yield f"{'operation':26} {'all':>6} " + " ".join(f"{each:>13}" for each in GRADES)
+    sums["all"] = sum(sums.values(), Counter[str]())
+    for name, found in sums.items():
+        counts = " ".join(f"{found[each]:>13}" for each in GRADES)
+        yield f"{name:26} {found['all']:>6} {counts}"
+    count = max(sums["all"]["all"], 1)
+    shares = " ".join(
+        f"{100.0 * sums['all'][each] / count:>11.1f} %" for each in GRADES
+    )
+    yield f"{'share':26} {'':>6} {shares}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -328,11 +340,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="the matrix of mistakes and operations"
     )
     parser.add_argument("--pairs", action="store_true", help="every two mistakes")
+    parser.add_argument("--brief", action="store_true", help="no line if truly named")
     parser.add_argument("--cases", type=int, metavar="N", help="at most N of each")
     parser.add_argument("--only", metavar="OP", help="comma-separated operations")
     chosen = parser.parse_args(arguments)
     operations = chosen.only.split(",") if chosen.only else [*OPERATIONS]
-    for row in matrix(operations, two=chosen.pairs, most=chosen.cases):
+    settings = {"two": chosen.pairs, "most": chosen.cases, "brief": chosen.brief}
+    for row in matrix(operations, **settings):
         print(row, flush=True)
 
 
