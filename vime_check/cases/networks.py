@@ -671,7 +671,7 @@ def same_layer_noise(right: Function, given: Inputs) -> Any:
 # fmt: off
 @cases_of("mlp")
 def mlp_cases() -> Iterator[Case]:
-    base = model(2, 3, 1, rows=2, samples=2, seed=1)
+    base = model(2, 3, 1, rows=4, samples=3, seed=1)
     yield good("linear", "No hidden layer: a matrix and a bias.", **model(2, 2, rows=2, samples=1, seed=2))
     yield good("one-hidden-layer", "Matrix in C order, then the bias; ReLU between, linear at the end.", **base)
     yield good("one-sample", "Each hidden unit has its own weights.", "OutputReLU",
@@ -694,6 +694,8 @@ def sample_weights_cases() -> Iterator[Case]:
     yield good("three-samples", "μ + σε, σ being softplus(ρ).", "SigmaFloor", **base)
     yield good("one-sample", "A narrow weight and two wide ones.", mu=(0.5, -1.25, 3.0),
                rho=(-1.5, 12.0, 25.0), eps=((1.0, 0.5, -0.25),))
+    yield good("one-sample-of-four-weights", "One sample.", "SigmaFloor", mu=(0.25, -1.75, 0.5, 2.0),
+               rho=(-1.5, 0.375, -4.0, 1.25), eps=((-0.75, 0.5, 1.25, -1.5),))
     flag = "SoftplusOverflow"
     yield good("wide", "σ = 1000.", flag, **base | {"rho": (1000.0, -3.0)})
     yield good("wider", "σ = 5000.", flag, **base | {"rho": (2.5, 5000.0)})
@@ -707,10 +709,10 @@ def sample_weights_cases() -> Iterator[Case]:
 # fmt: off
 @cases_of("mlp_local")
 def mlp_local_cases() -> Iterator[Case]:
-    base = model(2, 3, 1, rows=3, samples=2, seed=1)
-    square = model(2, 2, 2, rows=2, samples=2, seed=2)
+    base = model(2, 3, 1, rows=4, samples=3, seed=1)
+    square = model(2, 2, 2, rows=3, samples=5, seed=2)
     yield good("one-row", "z ~ N(hμ, h²σ²), the bias with h = 1.", **model(2, 3, 1, rows=1, samples=1, seed=3))
-    yield good("three-rows", "Noise of its own for each sample, row and unit.", "SharedRowNoise", **base)
+    yield good("four-rows", "Noise of its own for each sample, row and unit.", "SharedRowNoise", **base)
     yield good("equal-widths", "Noise of its own for each layer.", "SharedRowNoise", "SameLayerNoise", **square)
     yield good("deep", "Three layers of one width.", "SharedRowNoise", "SameLayerNoise",
                **model(2, 3, 3, 3, rows=2, samples=1, seed=4))
