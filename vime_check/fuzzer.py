@@ -342,7 +342,7 @@ def fuzz(
     if importlib.util.find_spec("hypothesis") is None:
         raise UsageError("fuzz needs hypothesis: pip install hypothesis")
     chosen = selected(load_vectors(vectors, dtype), only)
-    samples = {vector.operation: vector for vector in chosen}
+    samples = {each.operation: each for each in chosen if not each.line}
     unknown = [name for name in samples if name not in OPERATIONS]
     if unknown:
         raise UsageError(f"vectors: unknown operations: {shown(listed(unknown))}")

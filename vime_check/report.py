@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from vime_check.errors import Place, listed, num_digits, place_text
+from vime_check.errors import Element, listed, num_digits, place_text
 from vime_check.hints import Hint
 from vime_check.naming import Explanation
 from vime_check.wire import encode
@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
     valid: bool = True  # whether the inputs are valid
     error: float | None = None  # if outputs could be compared
     message: str = ""
-    place: Place | None = None  # the worst element
+    place: Element | None = None  # the worst element
     candidates: tuple[Explanation, ...] = ()  # explanations of this case alone
     mistakes: tuple[str, ...] = ()  # the explanation that fits the operation best
     hints: tuple[Hint, ...] = ()
