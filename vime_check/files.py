@@ -43,15 +43,15 @@ KINDS: dict[type, str] = {
 
 
 class Wrong(NamedTuple):
-    """A known mistake's output, and the range of errors relative to it that shows the mistake.
+    """A known mistake's output.
 
-    A mistake that causes rounding noise has the correct output and a minimum error.
+    A mistake that causes rounding noise has the correct output, and the least and most error that shows it.
     """
 
     name: str
     output: Arrays
-    most: float
     least: float = 0.0
+    most: float = 0.0
 
 
 class Vector(NamedTuple):
@@ -129,7 +129,7 @@ def vector_of(content: Any, case: Any, dtype: str, place: str) -> Vector:
         inputs=inputs,
         why=why,
         output=output,
-        wrong=tuple(wrong_of(case, dtype, output, tolerance, place)),
+        wrong=tuple(wrong_of(case, dtype, output, place)),
         error=kind,
         tolerance=tolerance,
         notes={},
@@ -149,9 +149,7 @@ def stored_output(holder: Any, place: str) -> Arrays:
         raise UsageError(f"{place}: output: {error}") from None
 
 
-def wrong_of(
-    case: Any, dtype: str, right: Arrays, tolerance: float, place: str
-) -> Iterator[Wrong]:
+def wrong_of(case: Any, dtype: str, right: Arrays, place: str) -> Iterator[Wrong]:
     """The outputs of a case's known mistakes; a rounding-noise mistake has a band of errors instead."""
     for name, variants in checked_part(place, case, "wrong", dict, {}).items():
         if not name.isprintable():
@@ -160,13 +158,12 @@ def wrong_of(
         for entry in variants if isinstance(variants, list) else [variants]:
             band = checked_part(here, entry, dtype, dict, {})
             if band:
-                most = checked_part(here, band, "error_to", float)
+                ends = "error_from", "error_to"
                 yield Wrong(
-                    name, right, most, checked_part(here, band, "error_from", float)
+                    name, right, *(checked_part(here, band, e, float) for e in ends)
                 )
             elif "output" in entry:
-                most = checked_part(here, entry, "tolerance", float, tolerance)
-                yield Wrong(name, stored_output(entry, here), most)
+                yield Wrong(name, stored_output(entry, here))
 
 
 def notes_of(content: Any, place: str) -> dict[str, dict[str, str]]:

@@ -261,7 +261,8 @@ RULES = (
     "Every number must be finite, except where the domain says otherwise. Reject NaN everywhere.",
     "Shapes must be as stated. Do not broadcast a row, a layer or a number, except where the operation says so.",
     "Letters mean one length in all inputs of an operation. Reject inputs that disagree.",
-    "Reject inputs outside of the domain. A limit marked *by convention* binds the reference alone: you may accept more.",
+    "Reject inputs outside of the domain. "
+    "A limit marked *by convention* binds the reference alone: you may accept more.",
     "If valid inputs make the result overflow, reject them. No case depends on it.",
     "Use no `+ 1e-8` in a denominator or a logarithm, no clamp and no floor, except where a formula states one.",
     "A standard deviation must not be so small that 1/σ² overflows: σ ≥ 1e-150. No case depends on it.",
@@ -293,7 +294,8 @@ COMPARISON = (
     "An output passes if the error is at most the tolerance: the case's own, else the operation's for that precision.",
     "A run has one precision, `f64` or `f32`, and uses the cases whose `dtypes` name it.",
     "In a run of `f32`, all inputs are exact in float32.",
-    "You may compute in a higher precision, except where a formula says that a number is rounded first. Expected outputs are float64, and tested against 50 digits if possible.",
+    "You may compute in a higher precision, except where a formula says that a number is rounded first. "
+    "Expected outputs are float64, and tested against 50 digits if possible.",
 )
 PROTOCOL = (
     "Read one JSON object from each line of standard input. Write one line to standard output for each, and flush.",

@@ -23,10 +23,10 @@ from vime_check.files import Vector
 from vime_check.judge import (
     all_notes,
     checked_digits,
-    with_profile,
     load_vectors,
     run_cases,
     selected,
+    with_profile,
     with_rejections,
 )
 from vime_check.programs import Peer, checked_flag, checked_text, peer_of
