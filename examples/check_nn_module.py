@@ -109,6 +109,8 @@ def elbo_grad(prior_mu, prior_rho, **given):
 def information_gains(inputs, targets, method, **given):
     if method != "taylor":
         raise NotImplementedError("the module has the Taylor form only")
+    if len(inputs) == 0:
+        raise ValueError("inputs must have a row")
     rows = [{"inputs": x[None], "targets": y[None]} for x, y in zip(inputs, targets)]
     gains = [called("information_gain", **row, **given)[1] for row in rows]
     return torch.stack(gains)

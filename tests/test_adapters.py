@@ -1,10 +1,12 @@
-"""The check on correct implementations in two other languages, on mutants, and on a transcription."""
+"""The check on correct implementations in other languages and libraries, on mutants, and on a transcription."""
 
 import importlib.util
 import itertools
 import random
 import re
+import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import mutants
@@ -24,14 +26,21 @@ TORCH = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="needs torch"
 )
 NODE = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+COMPILER = pytest.mark.skipif(
+    shutil.which("c++") is None, reason="needs a C++ compiler"
+)
 JAVASCRIPT = f"node '{ROOT / 'examples' / 'vime_adapter.js'}'"
 
 
-def assert_right_in_everything(report: Report) -> None:
+def assert_right(report: Report, traces: bool = True) -> None:
+    """Assert that the adapter offers all operations, and all traces or none, without a flaw."""
     assert report.ok, str(report)
-    statuses = {outcome.status for outcome in report.outcomes}
+    skipped = {each.operation for each in report.outcomes if each.status == "skipped"}
+    assert skipped == (set() if traces else set(TRACES)), str(report)
+    statuses = {each.status for each in report.outcomes} - {"skipped"}
     assert statuses == {"exact", "rejected"}, str(report)
-    assert {outcome.operation for outcome in report.outcomes} == set(PROVED)
+    offered = {each.operation for each in report.outcomes} - skipped
+    assert offered == set(PROVED if traces else OPERATIONS)
 
 
 @TORCH
@@ -40,13 +49,30 @@ def test_torch_adapter_agrees_with_the_vectors(
     dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(ROOT)
-    assert_right_in_everything(check("examples.torch_adapter", dtype=dtype))
+    assert_right(check("examples.torch_adapter", dtype=dtype))
 
 
 @NODE
 @pytest.mark.parametrize("dtype", ["f64", "f32"])
 def test_javascript_adapter_agrees_with_the_vectors(dtype: str) -> None:
-    assert_right_in_everything(check(command=JAVASCRIPT, dtype=dtype))
+    assert_right(check(command=JAVASCRIPT, dtype=dtype))
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The command of the C++ adapter."""
+    program = tmp_path_factory.mktemp("compiled") / "vime_adapter"
+    source = ROOT / "examples" / "vime_adapter.cpp"
+    words = ["c++", "-O1", "-std=c++17", "-o", str(program), str(source)]
+    subprocess.run(words, check=True)
+    return shlex.quote(str(program))
+
+
+@COMPILER
+@pytest.mark.parametrize("dtype", ["f64", "f32"])
+def test_cpp_adapter_agrees_with_the_vectors(dtype: str, compiled: str) -> None:
+    """It was written from the specification alone, which holds no traces."""
+    assert_right(check(command=compiled, dtype=dtype), traces=False)
 
 
 def test_adapters_know_nothing_of_the_reference() -> None:

@@ -20,7 +20,7 @@ Error = Literal["elementwise", "arraywise"]
 
 
 @dataclass(frozen=True)
-class Place:
+class Element:
     """The element of an output that is furthest from the right one."""
 
     array: str  # its name; "" if it has none
@@ -94,7 +94,7 @@ def element_errors(
 
 def worst_place(
     output: Arrays, expected: Arrays, kind: Error, floor: float = 0.0
-) -> Place | None:
+) -> Element | None:
     """The element with the largest error, or None if the names or shapes differ."""
     if difference_of_shapes(output, expected):
         return None
@@ -108,7 +108,9 @@ def worst_place(
         if errors[index] > worst:
             worst = float(errors[index])
             where = tuple(int(each) for each in index)
-            place = Place(name, where, float(output[name][index]), float(right[index]))
+            place = Element(
+                name, where, float(output[name][index]), float(right[index])
+            )
     return place
 
 
@@ -142,7 +144,7 @@ def output_names(output: Arrays) -> str:
     return f"the names {names}" if output else "no names"
 
 
-def place_text(place: Place) -> str:
+def place_text(place: Element) -> str:
     """The element, with enough digits to show that the numbers differ."""
     index = f"[{', '.join(map(str, place.index))}]" if place.index else ""
     got, expected = different(place.got, place.expected)

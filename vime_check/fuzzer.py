@@ -34,15 +34,7 @@ from vime_check.operations import (
 from vime_check.programs import Peer, ProtocolError, checked_whole, peer_of
 from vime_check.report import NOT_TRIED, Outcome, outcome_text
 from vime_check.serving import Answer
-from vime_check.wire import (
-    Arrays,
-    Inputs,
-    UsageError,
-    decode_inputs,
-    decode_outputs,
-    encode,
-    shown,
-)
+from vime_check.wire import Arrays, Inputs, UsageError, decode_inputs, encode, shown
 
 # ---------------------------------------------------------------- constants
 
@@ -150,23 +142,20 @@ def output_of(function: Function, given: Inputs) -> Arrays | None:
         return None
 
 
-def with_mistakes(drawn: Drawn, answer: Answer) -> Vector:
+def with_mistakes(drawn: Drawn) -> Vector:
     """The vector with the known mistakes whose outputs are far from the correct one, so that no other is named."""
     vector = drawn.vector
-    reached = reach(vector, answer)
     mistakes = OPERATIONS[vector.operation].mistakes
     found = [
         wrong
         for flag, functions in mistakes.items()
         for function in functions
-        for wrong in wrong_of_drawn(drawn, flag, function, reached)
+        for wrong in wrong_of_drawn(drawn, flag, function)
     ]
     return vector._replace(wrong=tuple(found))
 
 
-def wrong_of_drawn(
-    drawn: Drawn, flag: str, function: Function, reached: float
-) -> Iterator[Wrong]:
+def wrong_of_drawn(drawn: Drawn, flag: str, function: Function) -> Iterator[Wrong]:
     """The mistake's output if it can be distinguished, or its band of errors if it is rounding noise."""
     vector, given = drawn
     if flag in NOISE and vector.dtype != "f64":  # the noise is that of the precision
@@ -177,19 +166,10 @@ def wrong_of_drawn(
     if output is None or off <= MARGIN * vector.tolerance:
         return
     if flag not in NOISE:
-        yield Wrong(flag, output, reached)
+        yield Wrong(flag, output)
     elif off <= MOST_NOISE:
         least, most = noise_band(off, vector.tolerance)
-        yield Wrong(flag, vector.output, most, least)
-
-
-def reach(vector: Vector, answer: Answer) -> float:
-    """The maximum distance to a wrong output: MARGIN times nearer than the correct one."""
-    try:
-        off = distance(decode_outputs(answer["result"]), vector)
-    except (KeyError, ValueError):  # no result, or not numbers
-        return vector.tolerance
-    return min(vector.tolerance, off / MARGIN) if off > 0.0 else vector.tolerance
+        yield Wrong(flag, vector.output, least, most)
 
 
 def distance(output: Arrays, vector: Vector) -> float:
@@ -227,7 +207,7 @@ def case_of(vector: Vector, comment: str, flags: tuple[str, ...] = ()) -> Any:
 def wrong_entry_of(wrong: Wrong, dtype: str) -> dict[str, Any]:
     if wrong.least > 0.0:
         return {dtype: {"error_from": wrong.least, "error_to": wrong.most}}
-    return {"output": unnamed(wrong.output), "tolerance": wrong.most}
+    return {"output": unnamed(wrong.output)}
 
 
 def unnamed(output: Arrays) -> Any:
@@ -283,7 +263,7 @@ class Trial:
         if outcome.status == "exact":
             return False
         if outcome.status != "errored":
-            vector = with_mistakes(drawn, answer)
+            vector = with_mistakes(drawn)
         outcome = outcome_of(vector, answer, floor_of(vector), naming=stored)
         if outcome.status in DISAGREE:
             self.seen = vector, answer, outcome
@@ -342,7 +322,7 @@ def fuzz(
     if importlib.util.find_spec("hypothesis") is None:
         raise UsageError("fuzz needs hypothesis: pip install hypothesis")
     chosen = selected(load_vectors(vectors, dtype), only)
-    samples = {vector.operation: vector for vector in chosen}
+    samples = {each.operation: each for each in chosen if not each.line}
     unknown = [name for name in samples if name not in OPERATIONS]
     if unknown:
         raise UsageError(f"vectors: unknown operations: {shown(listed(unknown))}")

@@ -260,7 +260,7 @@ def load_vectors(folder: Path | str | None, dtype: str) -> list[Vector]:
     return found
 
 
-def fitting(vectors: Sequence[Vector], profile: str | None) -> list[Vector]:
+def with_profile(vectors: Sequence[Vector], profile: str | None) -> list[Vector]:
     """The vectors whose inputs satisfy all of these comma-separated restrictions."""
     checked_text("profile", profile)
     names = {name.strip() for name in (profile or "").split(",") if name.strip()}
@@ -328,7 +328,7 @@ def check(
     """
     checked_flag("strict", strict)
     digits = checked_digits(digits)
-    cases = fitting(selected(load_vectors(vectors, dtype), only), profile)
+    cases = with_profile(selected(load_vectors(vectors, dtype), only), profile)
     with peer_of(impl, command, dtype, timeout, memory) as peer:
         naming = Naming()
         graded = with_rejections([*run_cases(peer, cases, digits, naming)])

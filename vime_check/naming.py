@@ -141,13 +141,13 @@ def computed(vector: Vector, chosen: Iterable[Sequence[Any]]) -> Candidates:
     """The outputs with these sets of mistakes, in each order that matters; none without the reference."""
     if not is_proved(vector):
         return
-    from vime_check.operations import orders
+    from vime_check.operations import orders_of
 
     case = json.dumps([vector.state, vector.inputs])
     for switches in chosen:
         mistakes = tuple(sorted({each.flag for each in switches}))
         if len(mistakes) == len(switches):  # not two variants of one
-            for ordered in orders(vector.operation, tuple(switches)):
+            for ordered in orders_of(vector.operation, tuple(switches)):
                 output = output_with(vector.operation, case, ordered)
                 if output is not None:
                     yield mistakes, output

@@ -267,7 +267,7 @@ def composed(name: str, switches: Sequence[Switch]) -> Function:
     return function
 
 
-def orders(name: str, switches: tuple[Switch, ...]) -> Iterator[tuple[Switch, ...]]:
+def orders_of(name: str, switches: tuple[Switch, ...]) -> Iterator[tuple[Switch, ...]]:
     """The orders of these mistakes that may give different functions: more than one if two are made at one place."""
     yield switches
     if any(len({*switches} & {*place.mistakes}) > 1 for place in places_of(name)):

@@ -8,14 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from vime_check.errors import Place, listed, num_digits, place_text
+from vime_check.errors import Element, listed, num_digits, place_text
 from vime_check.hints import Hint
 from vime_check.naming import Explanation
-from vime_check.wire import encode
+from vime_check.wire import encode, shown
 
 # ---------------------------------------------------------------- constants
 
 NOT_TRIED = "not tried, because "
+REPR = 232  # letters of an object without its brackets; pytest shows 240 whole
 OTHER_ERROR = "rejected by an error that is no ValueError: "
 # Grades of valid cases, of invalid cases, and of both.
 NUMERIC = ("exact", "digits", "convention", "wrong")
@@ -44,7 +45,7 @@ class Outcome(NamedTuple):
     valid: bool = True  # whether the inputs are valid
     error: float | None = None  # if outputs could be compared
     message: str = ""
-    place: Place | None = None  # the worst element
+    place: Element | None = None  # the worst element
     candidates: tuple[Explanation, ...] = ()  # explanations of this case alone
     mistakes: tuple[str, ...] = ()  # the explanation that fits the operation best
     hints: tuple[Hint, ...] = ()
@@ -274,10 +275,13 @@ class Report:
         return "\n".join([f"{self.implementation} ({mode})", *above, *self.lines()])
 
     def __repr__(self) -> str:
-        """One line, which pytest shows."""
+        """One line, which pytest shows whole if it is short."""
         found = Counter(outcome.status for outcome in self.outcomes)
         counts = ", ".join(f"{found[each]} {each}" for each in STATUSES if found[each])
-        return f"<{self.implementation}: {'; '.join([counts, *self.lines()[:1]])}>"
+        line = "; ".join([counts, *self.lines()[:1]])
+        return (
+            f"<{self.implementation}: {shown(line, REPR - len(self.implementation))}>"
+        )
 
 
 # ---------------------------------------------------------------- building blocks: the table

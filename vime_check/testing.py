@@ -23,10 +23,10 @@ from vime_check.files import Vector
 from vime_check.judge import (
     all_notes,
     checked_digits,
-    fitting,
     load_vectors,
     run_cases,
     selected,
+    with_profile,
     with_rejections,
 )
 from vime_check.programs import Peer, checked_flag, checked_text, peer_of
@@ -57,7 +57,7 @@ def case_ids(
     Raises UsageError, a ValueError, if an argument is invalid.
     """
     cases = selected(load_vectors(vectors, dtype), only)
-    return [case.id for case in fitting(cases, profile)]
+    return [case.id for case in with_profile(cases, profile)]
 
 
 def check_case(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vime_check.errors import (
-    Place,
+    Element,
     difference,
     error,
     listed,
@@ -110,7 +110,7 @@ def test_outputs_of_other_shapes_or_names_and_empty_ones_have_no_worst_element()
 ):
     """Control: of equal shapes."""
     pair = {"a": np.zeros(2)}, {"a": np.ones(2)}
-    assert worst_place(*pair, "arraywise") == Place("a", (0,), 0.0, 1.0)
+    assert worst_place(*pair, "arraywise") == Element("a", (0,), 0.0, 1.0)
     for other in ({"b": np.zeros(2)}, {"a": np.zeros(3)}):
         assert worst_place(other, pair[1], "arraywise") is None
     assert worst_place({"": np.zeros(0)}, {"": np.zeros(0)}, "arraywise") is None

@@ -274,23 +274,11 @@ def test_fuzz_names_rounding_noise_by_its_size_and_writes_its_band() -> None:
     named = {}
     for name, output in answers.items():
         answer = {"result": float(output)}
-        known = fuzzer.with_mistakes(drawn, answer)
+        known = fuzzer.with_mistakes(drawn)
         named[name] = outcome_of(known, answer).mistakes
         band = fuzzer.case_of(known, "Noise.")["wrong"]["NaiveNearIdentity"]["f64"]
         assert 1e-12 <= band["error_from"] < band["error_to"] <= 0.1
     assert named == {"noise": ("NaiveNearIdentity",), "far": ()}
-
-
-def test_an_answer_without_numbers_is_no_measure_of_how_near_a_mistake_has_to_be() -> (
-    None
-):
-    """Control: a mistake with a small error requires outputs ten times nearer."""
-    vector = near_identity().vector
-    for answer in ({"error": "no"}, {"result": "text"}):
-        assert fuzzer.reach(vector, answer) == vector.tolerance
-    result = float(vector.output[""] * (1.0 + 2e-12))
-    near = fuzzer.reach(vector, {"result": result})
-    assert near == pytest.approx(2e-13, rel=1e-3)
 
 
 def test_fuzz_passes_over_a_mistake_that_has_no_output() -> None:
@@ -300,7 +288,7 @@ def test_fuzz_passes_over_a_mistake_that_has_no_output() -> None:
     given |= {"terminated": [[True], [False]], "truncated": [[False], [False]]}
     drawn = fuzzer.drawn_vector(samples["n_step_returns"], given | {"gamma": 0.5})
     assert drawn is not None
-    known = fuzzer.with_mistakes(drawn, {"result": [[0.0], [0.0]]})
+    known = fuzzer.with_mistakes(drawn)
     assert [wrong.name for wrong in known.wrong].count("TerminalDropped") == 1
 
 

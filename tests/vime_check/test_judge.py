@@ -187,12 +187,15 @@ def test_a_mistake_of_another_shape_is_named(tmp_path: Path) -> None:
     assert "shape (3,) instead of (2,); is Longer" in str(report)
 
 
-def test_the_nearest_mistake_comes_first_and_one_may_have_a_tolerance_of_its_own(
+def test_the_nearest_of_the_mistakes_that_explain_an_output_comes_first(
     tmp_path: Path,
 ) -> None:
+    """Control: a mistake that is only a thousand times nearer than the right output explains nothing."""
+    near = 8.0 + 1e-7
     wrong = {
-        "Wide": {"output": [9.0, 9.0], "tolerance": 1.0},
+        "Wide": {"output": [near, near]},
         "Near": {"output": [8.0, 8.0]},
+        "Far": {"output": [8.001, 8.001]},
     }
     folder = write_vectors(tmp_path / "v", [{**CASES[1], "wrong": wrong}])
     report = check(module("\ndef softplus(rho): return 8.0 + 0 * rho"), vectors=folder)

@@ -200,28 +200,30 @@ def test_the_example_passes(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None
     report = check("examples.check_nn_module", only="elbo,gain", dtype=dtype)
     assert report.ok, str(report)
     for name in ("elbo/", "elbo_grad/", "information_gains/"):
-        ran = {each.id for each in report.outcomes if each.status == "passed"}
+        ran = {each.id for each in report.outcomes if each.status == "exact"}
         assert any(each.startswith(name) for each in ran), str(report)
 
 
 @TORCH
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("old", "new", "name"),
     [
-        ("- 1 - 2 *", "- 2 *"),  # the constant of the KL
-        ("0.5 * step_size", "step_size"),  # the half of the gain
-        ("functional.softplus(rho) / prior_sigma", "rho.exp() / prior_sigma"),
+        ("- 1 - 2 *", "- 2 *", "DroppedConstant"),
+        ("0.5 * step_size", "step_size", "MissingHalf"),
+        ("functional.softplus(rho) / prior_sigma", "rho.exp() / prior_sigma", ""),
     ],
 )
-def test_a_mistake_in_the_module_fails(
-    old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_mistake_in_the_module_fails_and_is_named(
+    old: str, new: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Negative controls of the test above."""
+    """Negative controls of the test above. The last one is no known mistake: σ = e^ρ in the KL alone."""
     text = (ROOT / "examples" / "check_nn_module.py").read_text()
     assert text.count(old) == 1
-    name = f"wrong_{len(old)}"
-    (tmp_path / f"{name}.py").write_text(text.replace(old, new))
+    module = f"wrong_{len(old)}"
+    (tmp_path / f"{module}.py").write_text(text.replace(old, new))
     monkeypatch.syspath_prepend(tmp_path)
-    report = check(name, only="elbo,gain")
+    report = check(module, only="elbo,gain")
     assert not report.ok
     assert "errored" not in statuses(report), str(report)
+    named = {each.mistakes for each in report.bad()}
+    assert named == {(name,) if name else ()}, str(report)

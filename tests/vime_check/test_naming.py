@@ -1,5 +1,6 @@
 """Naming: the mistakes whose output an implementation gave, one or two at once."""
 
+import json
 import sys
 from typing import Any
 
@@ -107,8 +108,14 @@ def test_an_unknown_operation_has_only_stored_mistakes() -> None:
     assert explanations(unknown, {"": 2.0 * HALF.output[""]}) == []
 
 
-def test_a_mistake_that_breaks_has_no_output() -> None:
-    assert naming.output_of(lambda: 1 / 0, {}) is None
+def test_a_mistake_that_breaks_has_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control: the same without the mistake."""
+    breaks = Switch("Breaks")
+    mistakes = PLACES["softplus"].mistakes
+    monkeypatch.setitem(mistakes, breaks, lambda right, given: 1 / 0)
+    case = json.dumps([{}, {"rho": [0.0]}])
+    assert naming.output_with("softplus", case, (breaks,)) is None
+    assert naming.output_with("softplus", case, ()) == {"": np.log(2.0)}
 
 
 # ---------------------------------------------------------------- composing

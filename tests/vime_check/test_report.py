@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from vime_check.errors import Place
+from vime_check.errors import Element
 from vime_check.hints import Hint
 from vime_check.naming import Explanation
 from vime_check.report import Outcome, Report, outcome_text, with_names
@@ -16,7 +16,7 @@ NOTES = {
     "Swap": {"what": "swapped", "seen_in": "three"},
 }
 BOTH = ("Half", "Fudge")
-PLACE = Place("", (0,), 2.0, 1.0)
+PLACE = Element("", (0,), 2.0, 1.0)
 
 
 def wrong(number: int, *found: Any, **rest: Any) -> Outcome:

@@ -9,7 +9,7 @@ import pytest
 from check_helpers import ROOT, STORED
 
 from vime_check import specification
-from vime_check.cases import OPERATIONS
+from vime_check.cases import OPERATIONS, TRACES
 from vime_check.files import read_json
 from vime_check.mistakes import NOTES
 from vime_check.specification import (
@@ -129,9 +129,12 @@ def test_rejections_are_those_of_the_vectors(name: str) -> None:
 
 
 def test_mistakes_are_those_of_the_notes() -> None:
+    """The mistakes of traces alone belong to no operation."""
     assert set(content()["mistakes"]) == set(NOTES)
     named = {flag for each in ABOUT.values() for flag in each["mistakes"]}
-    assert named == set(NOTES) - {"InputMutation"}
+    of_traces = {flag for each in TRACES.values() for flag in each.switches}
+    assert named | of_traces == set(NOTES) - {"InputMutation"}
+    assert not named >= of_traces
 
 
 # ---------------------------------------------------------------- shapes of the cases

@@ -57,7 +57,7 @@ register(
     "strategies",
     "elementwise",
     strategies.boltzmann,
-    measured=(5.7e-16, 8.5e-08),
+    measured=(5.7e-16, 2.3e-07),
     formula="τ = temperature, or std(Q) = √((1/A)·Σ_a (Q_a − mean Q)²) if temperature is null\n"
     "π_a = e^((Q_a − max Q)/τ)/Σ_b e^((Q_b − max Q)/τ)\n"
     "if temperature is null and std(Q) ≤ 1e-12·max |Q|: π_a = 1/A",

@@ -42,8 +42,8 @@ from vime_check.wire import Inputs, Kinds
 # ---------------------------------------------------------------- types
 
 Made = frozenset[str]  # switches of mistakes that are on
-Values = dict[str, Any]  # arrays and numbers by name
-Line = Callable[..., tuple[Values, Values]]  # to outputs and the next state
+Named = dict[str, Any]  # arrays and numbers by name
+Line = Callable[..., tuple[Named, Named]]  # to outputs and the next state
 
 
 class Script(NamedTuple):
@@ -80,12 +80,12 @@ class Running:
 
     def __init__(self, line: Line) -> None:
         self.line = line
-        self.given: Values = {}  # settings and state
+        self.given: Named = {}  # settings and state
 
     def reset(self, **given: Any) -> None:
         self.given = given
 
-    def step(self, **inputs: Any) -> Values:
+    def step(self, **inputs: Any) -> Named:
         outputs, state = self.line(**self.given, **inputs)
         self.given = {**self.given, **state}
         return outputs
@@ -114,7 +114,7 @@ def register_trace(
     name = line.__name__
     inputs = [*inspect.signature(line).parameters.values()][1:]
 
-    def function(made: Made = frozenset(), **given: Any) -> Values:
+    def function(made: Made = frozenset(), **given: Any) -> Named:
         return line(made, **given)[0]
 
     def cases() -> Iterator[Case]:
@@ -140,7 +140,7 @@ def register_trace(
             PLACES[name].mistakes[variant] = partial(switched_on, switch)
 
 
-def switched_on(switch: str, right: Callable[..., Values], given: Inputs) -> Values:
+def switched_on(switch: str, right: Callable[..., Named], given: Inputs) -> Named:
     """The outputs with one more mistake."""
     made = given.get("made", frozenset()) | {switch}
     return right(**{**given, "made": made})
@@ -200,7 +200,7 @@ def vime_iterations(
     eps: Array,
     rows: Array,
     fit_eps: Array,
-) -> tuple[Values, Values]:
+) -> tuple[Named, Named]:
     """One iteration: reward the batch, give the policy its advantages, then train the model.
 
     The statistics are refreshed before the training, and serve the gains of the next line.
@@ -466,7 +466,7 @@ def replay_pool(
     actions: Array,
     next_observations: Array,
     rows: Array,
-) -> tuple[Values, Values]:
+) -> tuple[Named, Named]:
     """The rows (B,) of the pool after the batch, counted from the oldest, and the pool's statistics."""
     start = (pool_observations, pool_actions, pool_next_observations)
     pool = vime.ReplayPool(int(capacity), *start)
@@ -541,7 +541,7 @@ def autoreset_transitions(
     final_observations: Array,
     terminated: Array,
     truncated: Array,
-) -> tuple[Values, Values]:
+) -> tuple[Named, Named]:
     """The transitions in one step of E environments, in their order.
 
     next_step: the step after the end of an episode only resets, so it is no transition.
@@ -653,7 +653,7 @@ def merged(
 
 def running_normalizer(
     made: Made, *, mean: Array, variance: Array, count: float, rows: Array
-) -> tuple[Values, Values]:
+) -> tuple[Named, Named]:
     """The rows (N, K) over mean and deviation of all rows so far, these included."""
     rows = bnn.check_array("rows", rows, (None, None))
     bnn.check_count("number of rows", len(rows))
@@ -713,7 +713,7 @@ def filtered_rewards(
     variance: float,
     count: float,
     rewards: Array,
-) -> tuple[Values, Values]:
+) -> tuple[Named, Named]:
     """Rewards (T, E) over the deviation of their discounted sums, which run forward in time.
 
     u_t = γ u_{t−1} + r_t in each environment, across the ends of episodes and batches. The variance is that of all
