@@ -30,7 +30,7 @@ MAX_SEARCHES = 2
 # Among a thousand pairs one is near by accident if the error itself is nearly rounding.
 LEAST_FOR_PAIRS = 1e-8
 # Farther than this from a mistake's output is more than rounding, so that a second mistake is looked for.
-ROUNDING = {"f64": 1e-12, "f32": 1e-5}
+ROUNDING_GAP = {"f64": 1e-12, "f32": 1e-5}
 
 Mistakes = tuple[str, ...]
 Candidates = Iterable[tuple[Mistakes, Arrays]]
@@ -113,7 +113,7 @@ def found_with_another(
 ) -> list[Explanation]:
     """The explanations; but pairs with one of them if they leave much less of the error."""
     left = min(each.error for each in found)
-    if left <= ROUNDING[vector.dtype]:
+    if left <= ROUNDING_GAP[vector.dtype]:
         return [*found]
     names = {name for each in found for name in each.mistakes}
     both = matching(vector, output, computed(vector, two_of(vector, with_one=names)))
