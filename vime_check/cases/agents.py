@@ -21,6 +21,7 @@ from bnn_ref import Array
 from vime_check import exact
 from vime_check.cases.networks import lost_to_fudge, lost_to_fudged_log
 from vime_check.operations import (
+    ENDS,
     Case,
     Draw,
     Function,
@@ -38,12 +39,11 @@ from vime_check.operations import (
     register,
     with_nan,
 )
-from vime_check.wire import Arrays, Inputs, Kinds
+from vime_check.wire import Arrays, Inputs
 from vime_ref import ReplayPool
 
 # ---------------------------------------------------------------- constants
 
-ENDS: Kinds = {"terminated": "flags", "truncated": "flags"}  # of episodes
 
 LOG_FUDGE = math.log(1e-8)
 
