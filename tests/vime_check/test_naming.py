@@ -152,14 +152,9 @@ def test_a_mistake_in_a_part_is_a_mistake_of_all_that_use_it() -> None:
 
 
 def test_a_place_makes_its_own_form_of_a_mistake_once() -> None:
-    """KL[old‖new] of `information_gain` is its own; the KL in it is not exchanged again."""
+    """The mean of `information_gain` is its own; the KL in it is not divided by D again."""
     vector = VECTORS["information_gain/three-weights"]
     given = inputs_of(vector)
-    swapped = composed("information_gain", (Switch("SwappedKL"),))(**given)
-    exchanged = {
-        f"{kind}_{time}": given[f"{kind}_{other}"]
-        for kind in ("mu", "rho")
-        for time, other in (("new", "old"), ("old", "new"))
-    }
-    assert swapped == OPERATIONS["information_gain"].function(**exchanged)
-    assert swapped != OPERATIONS["information_gain"].function(**given)
+    mean = composed("information_gain", (Switch("KLMean"),))(**given)
+    assert mean == OPERATIONS["information_gain"].function(**given) / 3
+    assert "KLMean" in {each.flag for each in PLACES["kl_diag_normal"].mistakes}

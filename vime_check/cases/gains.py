@@ -488,14 +488,6 @@ def naive_gain(right: Function, given: Inputs) -> Array:
     return textbook_kl(**sigmas_of(given))
 
 
-@mistake("SwappedKL", "information_gain")
-def swapped_gain(right: Function, given: Inputs) -> float:
-    exchanged = {"new": "old", "old": "new"}
-    return right(
-        **{name[:-3] + exchanged[name[-3:]]: each for name, each in given.items()}
-    )
-
-
 @mistake("DroppedConstant", "information_gain")
 def gain_of_the_slide(right: Function, given: Inputs) -> float:
     return right(**given) + 0.5 * len(given["mu_new"])
