@@ -305,6 +305,8 @@ class Curiosity:
         self.returns = state.returns
         self.peak = state.peak
         self.steps = state.steps
+        self.model = state.model
+        self.replay = state.replay
 
 
 # ---------------------------------------------------------------- transitions

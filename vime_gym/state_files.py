@@ -12,6 +12,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def function_name(value: Any) -> str:
 def load_state(path: str | os.PathLike[str], like: Any) -> Any:
     """The state in the file. `like` is a state of the same classes and functions.
 
-    Generators of `like` are set. Raises ValueError if the file holds another state.
+    Raises ValueError if the file holds another state.
     """
     source = file_path(path)
     try:
@@ -113,12 +114,10 @@ def load_state(path: str | os.PathLike[str], like: Any) -> Any:
             arrays = {name: file[name] for name in file.files}
         content = json.loads(arrays.pop("json").tobytes())
         check_same("format", FORMAT, content["format"])
-        found = restored("state", content["state"], like, arrays)
+        return restored("state", content["state"], like, arrays)
     except FAULTS as error:
         wanted = "a state of this environment and bonus"
         raise ValueError(f"path must hold {wanted}, got {source}: {error}") from error
-    set_generators(content["state"], like)
-    return found
 
 
 def restored(name: str, tree: Any, like: Any, arrays: Mapping[str, Any]) -> Any:
@@ -129,7 +128,7 @@ def restored(name: str, tree: Any, like: Any, arrays: Mapping[str, Any]) -> Any:
     if kind == "array":
         return arrays[content][()]
     if kind == "generator":
-        return like
+        return generator_like(like, content)
     if kind == "same":
         own = function_name(like) if hasattr(like, "__qualname__") else str(like)
         check_same(name, own, content)
@@ -165,12 +164,11 @@ def restored_parts(
     return replace(like, **values)
 
 
-def set_generators(tree: Any, like: Any) -> None:
-    """Set the generators of `like`, once everything else is known to fit."""
-    if "generator" in tree:
-        like.bit_generator.state = tree["generator"]
-    for key, each in tree.get("parts", {}).items():
-        set_generators(each, getattr(like, key))
+def generator_like(like: Generator, state: Any) -> Generator:
+    """A new generator of the same kind in this state."""
+    new = deepcopy(like)
+    new.bit_generator.state = state
+    return new
 
 
 # ---------------------------------------------------------------- argument checks

@@ -69,7 +69,7 @@ def observed(space: Space[Any], encode: Encode | None = None) -> Observed:
             return numbers("observation", values, space.shape, step)
 
         return Observed(space.shape[0], (), plain)
-    advice = "give encode, a function to a vector, or wrap it in FlattenObservation"
+    advice = "give encode, a function to a vector, or use FlattenObservation"
     wanted = "a Box of one axis, Discrete or MultiDiscrete"
     raise ValueError(f"observation_space must be {wanted}, got {space}: {advice}")
 
