@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from agents_ref import check_fraction, check_methods, checked
 from bnn_ref import (
     Array,
+    check_array,
     check_count,
     check_flag,
     check_flags,
+    check_kind,
     check_not_negative,
     check_shape,
 )
@@ -145,7 +147,8 @@ class Curiosity:
 
         Episodes that were running there are truncated.
         """
-        which = np.ones(self.num_envs, bool) if which is None else which
+        every = np.ones(self.num_envs, bool)
+        which = every if which is None else check_flags("which", which, every.shape)
         first = self.encoded(observations)
         cut_last(self.pending, np.flatnonzero(which & self.running))
         self.observations = np.where(which[:, None], first, self.observations)
@@ -181,14 +184,18 @@ class Curiosity:
         the step, by environment. `observations` then holds the next episode's first.
         Where no episode is running, the step is a reset: it starts one.
         """
-        # What followed.
+        # What was done, and what followed.
+        actions = check_array("actions", actions)
+        check_shape("actions", actions, (self.num_envs, *actions.shape[1:]))
         extrinsic = self.rewards(rewards)
         ends = check_flags("terminated", terminated, (self.num_envs,))
         cuts = check_flags("truncated", truncated, (self.num_envs,))
         following = self.encoded(observations)
         true_next = following.copy()
         resumed = np.zeros(self.num_envs, bool)
-        for place, last in (finals or {}).items():
+        finals = {} if finals is None else finals
+        check_kind("finals", finals, Mapping)
+        for place, last in finals.items():
             true_next[place] = self.seen.rows([last], self.steps)[0]
             resumed[place] = True
 

@@ -49,8 +49,9 @@ class Acted(NamedTuple):
     rows: Callable[[Any, int], Array]  # actions and step -> (N, A), or indices (N,)
 
 
-def observed(space: Space[Any], encode: Encode | None = None) -> Observed:
+def observed(observation_space: Space[Any], encode: Encode | None = None) -> Observed:
     """The encoder of observations. Raises ValueError if the space needs `encode`."""
+    space = observation_space
     check_kind("observation_space", space, Space)
     if encode is not None:
         check_function("encode", encode)
@@ -90,8 +91,9 @@ def encoded_by(space: Space[Any], encode: Encode) -> Observed:
     return Observed(size, (), rows)
 
 
-def acted(space: Space[Any]) -> Acted:
+def acted(action_space: Space[Any]) -> Acted:
     """The encoder of actions. Raises ValueError if there is none for the space."""
+    space = action_space
     if isinstance(space, Discrete):
         parts, starts = parts_of(space)
 
