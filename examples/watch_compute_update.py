@@ -2,7 +2,6 @@
 
     reward = WatchComputeUpdate(envs)
     samples["rewards"] += reward.compute(samples)
-
 samples: as theirs, with next_observations the true ones also where an episode ends.
 """
 
@@ -33,8 +32,8 @@ class WatchComputeUpdate:
 
     def compute(self, samples: Any, sync: bool = True) -> np.ndarray:
         """Rewards (T, B), with the divisor of these samples and those before."""
-        batch, shape = self.batch(samples), np.shape(samples["rewards"])
-        gains = self.bonus.reward(batch, self.model)
+        shape = np.shape(samples["rewards"])
+        gains = self.bonus.reward(self.batch(samples), self.model)
         normalized, self.history = normalize_gains(gains, self.history)
         if sync:
             self.update(samples)

@@ -92,9 +92,9 @@ class Curiosity:
     the actions and `earn` takes what followed.
 
     eta: weight of the normalized gain.
-    share: in place of eta, sets it to share·(1 − γ)·G. G is the largest absolute
-    discounted return of the task's rewards so far, or 1 before the first reward. So a
-    gain at the divisor in every step is worth the share of G.
+    share: instead of eta, sets η = share·(1 − γ)·G. G is the largest absolute discounted
+    return of the task's rewards so far, or 1 before the first reward. So a gain at the
+    divisor in every step is worth the share of G.
     update_every: transitions, of all environments together, before the bonus learns.
     normalize: False for a bonus that is a ready reward, such as a count.
     Raises ValueError, naming the step, on a number that is not finite.

@@ -86,7 +86,7 @@ def test_share_against_its_formula() -> None:
 
 
 def test_share_is_the_ratio_of_two_discounted_returns() -> None:
-    """A gain of 1 in each step, for ever, is worth the share of the largest return of the task."""
+    """A gain of 1 in each step, forever, is worth the share of the largest return of the task."""
     state = curiosity(1, eta=None, share=0.3, gamma=0.9)
     state.begin(np.zeros((1, 1)))
     for reward in (0.0, 50.0, 0.0):
