@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vime_gym.vectors import acted, observed, spaces_of, vime_for
+from vime_gym.vectors import action_encoder, observation_encoder, spaces_of, vime_for
 from vime_ref import Batch, Bonus, normalize_gains
 
 
@@ -20,8 +20,8 @@ class WatchComputeUpdate:
         self, envs: Any, bonus: Bonus | None = None, *, beta: float = 1.0, seed: int = 0
     ) -> None:
         observation_space, action_space = spaces_of(envs)
-        self.observations = observed(observation_space).rows
-        self.actions = acted(action_space).rows
+        self.observations = observation_encoder(observation_space).rows
+        self.actions = action_encoder(action_space).rows
         self.bonus = vime_for(envs, seed=seed) if bonus is None else bonus
         self.beta = beta
         self.history: tuple[float, ...] = ()

@@ -33,9 +33,9 @@ from vime_gym.state_files import load_state, save_state
 from vime_gym.vectors import (
     Encode,
     Observations,
-    acted,
+    action_encoder,
     generator,
-    observed,
+    observation_encoder,
     spaces_of,
     vime_for,
 )
@@ -56,7 +56,7 @@ class Earned(NamedTuple):
     took: Mask  # where there is a transition
 
 
-class Rows(NamedTuple):
+class Transitions(NamedTuple):
     """Transitions in time order."""
 
     env: NDArray[np.int64]  # (N,) the environment of each
@@ -74,7 +74,7 @@ class State(NamedTuple):
 
     bonus: Any
     history: tuple[float, ...]  # of `normalize_gains`
-    pending: Rows  # transitions since the last update
+    pending: Transitions  # transitions since the last update
     returns: Array  # (n,) of the running episodes
     peak: float  # the largest |return| so far
     steps: int
@@ -124,17 +124,17 @@ class Curiosity:
 
         # What the bonus sees.
         observation_space, action_space = spaces_of(env)
-        self.seen = observed(observation_space, encode)
-        self.acted = acted(action_space)
+        self.seen = observation_encoder(observation_space, encode)
+        self.acted = action_encoder(action_space)
         self.num_envs = check_count("num_envs", num_envs)
         self.model, self.replay = generator("seed", seed).spawn(2)
         if bonus is None:
             bonus = vime_for(env, encode=encode, seed=seed)
-        self.bonus = check_bonus(bonus, self.seen.size, self.acted.space)
+        self.bonus = check_fits(bonus, self.seen.size, self.acted.space)
 
         # What happened so far: nothing.
         self.history: tuple[float, ...] = ()
-        self.pending: list[Rows] = []
+        self.pending: list[Transitions] = []
         self.num_pending = 0
         self.returns = np.zeros(num_envs)
         self.peak = 0.0
@@ -147,13 +147,13 @@ class Curiosity:
 
         Episodes that were running there are truncated.
         """
-        every = np.ones(self.num_envs, bool)
-        which = every if which is None else check_flags("which", which, every.shape)
+        given = np.ones(self.num_envs) if which is None else which
+        begun = check_flags("which", given, (self.num_envs,)).astype(bool)
         first = self.encoded(observations)
-        cut_last(self.pending, np.flatnonzero(which & self.running))
-        self.observations = np.where(which[:, None], first, self.observations)
-        self.returns[which] = 0.0
-        self.running[which] = True
+        cut_last(self.pending, np.flatnonzero(begun & self.running))
+        self.observations = np.where(begun[:, None], first, self.observations)
+        self.returns[begun] = 0.0
+        self.running[begun] = True
 
     def encoded(self, observations: Observations) -> Array:
         """Observations of all environments, (n, K)."""
@@ -204,7 +204,7 @@ class Curiosity:
         env = np.flatnonzero(took)
         columns = (self.observations, actions, extrinsic, true_next, ends, cuts)
         taken = [each[took] for each in columns]
-        rows = Rows._make([env, *taken, np.zeros(len(env))])
+        rows = Transitions._make([env, *taken, np.zeros(len(env))])
         earned = self.rewarded(rows, extrinsic, took)
 
         # The next step.
@@ -225,7 +225,7 @@ class Curiosity:
         check_shape("rewards", array, (self.num_envs,))
         return array
 
-    def rewarded(self, rows: Rows, extrinsic: Array, took: Mask) -> Earned:
+    def rewarded(self, rows: Transitions, extrinsic: Array, took: Mask) -> Earned:
         """The rewards of all environments, given the rows of those that took a step."""
         gains, intrinsic, rewards = np.zeros((3, self.num_envs))
         rewards[:] = extrinsic
@@ -244,16 +244,16 @@ class Curiosity:
             self.num_pending += len(rows.env)
         return Earned(rewards, extrinsic, intrinsic, gains, took)
 
-    def gains(self, rows: Rows) -> Array:
+    def gains(self, rows: Transitions) -> Array:
         """Raw gains (N,) of rows of one step, so each row is cut behind."""
         cut = rows._replace(truncated=~rows.terminated)
         gains = checked(
-            self.bonus.reward(batch_of(cut), self.model), "gain", self.steps
+            self.bonus.reward(as_batch(cut), self.model), "gain", self.steps
         )
         check_shape("gains", gains, (len(rows.env),))
         return gains
 
-    def weight(self, rows: Rows) -> float:
+    def weight(self, rows: Transitions) -> float:
         """η, after the rewards of this step."""
         self.returns[rows.env] = self.gamma * self.returns[rows.env] + rows.rewards
         self.peak = max(self.peak, float(np.max(np.abs(self.returns))))
@@ -264,10 +264,10 @@ class Curiosity:
 
     def learn(self) -> None:
         """Let the bonus learn from the transitions since the last time."""
-        rows = joined(self.pending)
+        rows = all_rows(self.pending)
         if self.normalize:
             _, self.history = normalize_gains(rows.gains, self.history)
-        new = self.bonus.update(batch_of(by_environment(rows)), self.replay)
+        new = self.bonus.update(as_batch(ordered_by_env(rows)), self.replay)
         check_methods("bonus.update's result", new, "reward", "update")
         self.bonus = new
         self.pending = []
@@ -281,11 +281,13 @@ class Curiosity:
         undone = np.zeros((0, *(self.acted.space.shape or ())))  # (0, A) or (0,)
         never = np.zeros(0, bool)
         env = np.zeros(0, np.int64)
-        empty = Rows(env, nowhere, undone, nothing, nowhere, never, never, nothing)
+        empty = Transitions(
+            env, nowhere, undone, nothing, nowhere, never, never, nothing
+        )
         return State(
             self.bonus,
             self.history,
-            joined([empty, *self.pending]),
+            all_rows([empty, *self.pending]),
             self.returns,
             self.peak,
             self.steps,
@@ -305,7 +307,7 @@ class Curiosity:
         """
         state = load_state(path, self.state)
         check_shape("returns of the state", state.returns, (self.num_envs,))
-        self.bonus = check_bonus(state.bonus, self.seen.size, self.acted.space)
+        self.bonus = check_fits(state.bonus, self.seen.size, self.acted.space)
         self.history = state.history
         self.num_pending = len(state.pending.env)
         self.pending = [state.pending] if self.num_pending else []
@@ -319,24 +321,24 @@ class Curiosity:
 # ---------------------------------------------------------------- transitions
 
 
-def joined(blocks: list[Rows]) -> Rows:
+def all_rows(blocks: list[Transitions]) -> Transitions:
     """All rows, in time order."""
-    return Rows._make(np.concatenate(column) for column in zip(*blocks))
+    return Transitions._make(np.concatenate(column) for column in zip(*blocks))
 
 
-def by_environment(rows: Rows) -> Rows:
+def ordered_by_env(rows: Transitions) -> Transitions:
     """Environment after environment; the last row of each is cut behind."""
     order = np.argsort(rows.env, kind="stable")
-    each = Rows._make(column[order] for column in rows)
+    each = Transitions._make(column[order] for column in rows)
     last = np.append(np.diff(each.env) > 0, True)  # (N,)
     return each._replace(truncated=each.truncated | (last & ~each.terminated))
 
 
-def batch_of(rows: Rows) -> Batch:
+def as_batch(rows: Transitions) -> Batch:
     return Batch._make(rows[1:7])
 
 
-def cut_last(blocks: list[Rows], envs: NDArray[np.int64]) -> None:
+def cut_last(blocks: list[Transitions], envs: NDArray[np.int64]) -> None:
     """Mark the last row of each of these environments as truncated."""
     for env in envs:
         for block in reversed(blocks):
@@ -363,7 +365,7 @@ def check_weights(eta: Any, share: Any, gamma: Any) -> None:
         raise ValueError(f"gamma must be < 1 with share, got {gamma}")
 
 
-def check_bonus(bonus: Any, observation_size: int, action_space: Any) -> Bonus:
+def check_fits(bonus: Any, observation_size: int, action_space: Any) -> Bonus:
     """A bonus; a `Vime` must be of the environment's sizes."""
     check_methods("bonus", bonus, "reward", "update")
     if isinstance(bonus, Vime):
