@@ -195,7 +195,7 @@ FAST = VimeSettings(gradient=fast_ref.elbo_grad, gains=fast_ref.information_gain
 
 
 def vime_for(
-    env: gymnasium.Env[Any, Any] | gymnasium.vector.VectorEnv[Any, Any, Any],
+    env: Any,
     *,
     settings: VimeSettings | None = None,
     encode: Encode | None = None,
@@ -226,12 +226,14 @@ def generator(name: str, seed: Any) -> np.random.Generator:
 def spaces_of(env: Any) -> tuple[Space[Any], Space[Any]]:
     """Observation and action space of an environment, or of one of a vector.
 
+    Any object with these two spaces will do, such as another library's vector.
     Raises ValueError if ClipAction hides the bounds of actions.
     """
     if isinstance(env, gymnasium.vector.VectorEnv):
         check_unclipped(env.single_action_space, first_of(env))
         return env.single_observation_space, env.single_action_space
-    check_kind("env", env, gymnasium.Env)
+    for name in ("observation_space", "action_space"):
+        check_kind(f"{name} of env", getattr(env, name, None), Space)
     check_unclipped(env.action_space, env)
     return env.observation_space, env.action_space
 
