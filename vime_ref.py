@@ -474,26 +474,29 @@ def spread(rows: Array) -> Array:
     return np.where(deviation > rounding, deviation, 0.0)  # (K,)
 
 
-def pool_statistics(pool: ReplayPool, action_space: Space[Any]) -> tuple[Array, Array]:
+def pool_statistics(
+    pool: ReplayPool, action_space: Space[Any], one_hot: Sequence[int] = ()
+) -> tuple[Array, Array]:
     """Mean and standard deviation (K + A,) of observations and actions.
 
-    A dimension that never varied, or by rounding only, is divided by 1; one-hot actions
-    are left as they are.
+    A dimension that never varied, or by rounding only, is divided by 1. One-hot actions
+    and the columns `one_hot` of the K + A are left as they are.
     """
     # A pool of this space, with a row at least.
     bnn.check_kind("pool", pool, ReplayPool)
     check_count("rows of pool", len(pool))
     check_array("pool.actions", pool.actions, (None, action_size(action_space)))
 
-    # One-hot actions keep their units.
+    # One-hot columns keep their units.
     rows = np.concatenate([pool.observations, pool.actions], axis=1)  # (n, K + A)
     center = rows.mean(axis=0)  # (K + A,)
     scale = spread(rows)
     scale[scale == 0.0] = 1.0
+    kept = [*check_columns(one_hot, len(scale))]
     if isinstance(action_space, Discrete):
-        num_observed = pool.observations.shape[1]
-        center[num_observed:] = 0.0
-        scale[num_observed:] = 1.0
+        kept += range(pool.observations.shape[1], len(scale))
+    center[kept] = 0.0
+    scale[kept] = 1.0
     check_finite("mean of pool", center)
     check_finite("spread of pool", scale)
     return center, scale
@@ -560,7 +563,8 @@ class Vime:
 
     `reward` gives raw gains in nats and never trains; it is 0 until the pool holds
     `min_rows`. `update` takes the batch into the pool, refreshes the statistics and
-    fits. Inputs and targets are normalized by the pool's mean and standard deviation.
+    fits. Inputs and targets are normalized by the pool's mean and standard deviation,
+    except one-hot ones: a rare one would come in as a huge input.
     [VIME] section 2.5; [Lecture] "Algorithm".
     """
 
@@ -572,6 +576,7 @@ class Vime:
     pool: ReplayPool
     center: Array  # (K + A,)
     scale: Array  # (K + A,)
+    one_hot: Sequence[int] = ()  # columns of the K + A that are not normalized
 
     def __post_init__(self) -> None:
         check_vime(self)
@@ -612,7 +617,7 @@ class Vime:
         """Vime with the batch in its pool, and fitted once the pool holds min_rows."""
         bnn.check_kind("rng", rng, Generator)
         pool = self.pool.extend(*self.model_rows(batch))
-        center, scale = pool_statistics(pool, self.action_space)
+        center, scale = pool_statistics(pool, self.action_space, self.one_hot)
         new = replace(self, pool=pool, center=center, scale=scale)
         return new.fitted(rng) if len(pool) >= self.settings.min_rows else new
 
@@ -674,8 +679,13 @@ def vime_init(
     action_space: Space[Any],
     rng: Generator,
     settings: VimeSettings | None = None,
+    one_hot: Sequence[int] = (),
 ) -> Vime:
-    """Vime with an empty pool: prior N(0, prior_sigma²), μ ~ N(0, 1) as in the original."""
+    """Vime with an empty pool: prior N(0, prior_sigma²), μ ~ N(0, 1) as in the original.
+
+    one_hot: columns of observations (K), then of a Box's actions (A), to leave as they
+    are. Discrete actions need not be named.
+    """
     settings = VimeSettings() if settings is None else settings
     bnn.check_kind("settings", settings, VimeSettings)
     bnn.check_kind("rng", rng, Generator)
@@ -702,6 +712,7 @@ def vime_init(
         ),
         center=np.zeros(num_inputs),
         scale=np.ones(num_inputs),
+        one_hot=one_hot,
     )
 
 
@@ -730,6 +741,12 @@ def check_indices(name: str, indices: Array, count: int) -> NDArray[np.int64]:
     return values.astype(np.int64)
 
 
+def check_columns(one_hot: Any, count: int) -> tuple[int, ...]:
+    """Columns of which there are `count`, as Python ints."""
+    columns = check_array("one_hot", one_hot, (None,))
+    return tuple(check_indices("one_hot", columns, count).tolist())
+
+
 def check_batch(batch: Any) -> Batch:
     """The batch with float64 arrays and flags, whose rows agree."""
     # The numbers of rows and columns.
@@ -754,6 +771,7 @@ def check_batch(batch: Any) -> Batch:
 
 def check_vime(bonus: Vime) -> None:
     """Convert the arrays of the bonus, and check that all of its fields agree."""
+    # Of each kind.
     bnn.check_kind("settings", bonus.settings, VimeSettings)
     bnn.check_kind("pool", bonus.pool, ReplayPool)
     width = bonus.pool.observations.shape[1] + action_size(bonus.action_space)
@@ -761,10 +779,13 @@ def check_vime(bonus: Vime) -> None:
     bnn.set_fields(bonus, center=center)
     bnn.check_posterior("q", bonus.q, bonus.layer_sizes)
     bnn.check_prior(bonus.prior, bonus.q)
+
+    # As many as the model has inputs and weights.
     bnn.set_fields(
         bonus,
         adam=bnn.check_adam("adam", bonus.adam, (2 * len(bonus.q.mu),)),
         scale=check_positive("scale", bonus.scale, (width,)),
+        one_hot=check_columns(bonus.one_hot, width),
     )
 
 
