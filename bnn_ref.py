@@ -228,13 +228,13 @@ def layer_blocks(theta: Array, layer_sizes: Sizes) -> list[Array]:
 
 def blocks_of(theta: Array, sizes: Sizes) -> list[Array]:
     """`layer_blocks` of weights that were checked."""
-    samples = theta.shape[:-1]
     blocks = []
     start = 0
     for i, o in zip(sizes, sizes[1:]):
         end = start + (i + 1) * o
-        block = theta[..., start:end].reshape((*samples, i + 1, o))  # (..., I + 1, O)
-        blocks.append(block)
+        part = theta[..., start:end]  # (..., (I + 1)·O)
+        shape = (*part.shape[:-1], i + 1, o)
+        blocks.append(part.reshape(shape))  # (..., I + 1, O)
         start = end
     return blocks
 
@@ -409,8 +409,7 @@ def elbo_grad(
     **settings: Unpack[ElboSettings],
 ) -> tuple[Array, Array]:
     """Gradient of `elbo` in μ and ρ, each (D,), by autograd; ValueError unless finite."""
-    data = (inputs, targets, eps)
-    return gradient_at(q, lambda q: elbo(q, prior, *data, **settings))
+    return gradient_at(q, lambda q: elbo(q, prior, inputs, targets, eps, **settings))
 
 
 def elbo_grad_local(
@@ -557,12 +556,12 @@ def ascent_step(
     q: DiagNormal,
     slope: tuple[Array, Array],
     adam: AdamState,
-    learning_rate: float,
+    rate: float,
 ) -> tuple[DiagNormal, AdamState]:
     """q and Adam's state after a step along a gradient in μ and ρ, (D,) each."""
     phi = np.concatenate([q.mu, q.rho])  # (2D,)
     downhill = -np.concatenate(slope)  # (2D,)
-    phi, adam = adam_step(phi, downhill, adam, learning_rate=learning_rate)
+    phi, adam = adam_step(phi, downhill, adam, learning_rate=rate)
     return DiagNormal(*np.split(phi, 2)), adam  # (D,) and (D,)
 
 
@@ -690,10 +689,10 @@ def check_shape(name: str, array: Array, shape: Shape) -> None:
 
 def check_finite(name: str, values: Any) -> Any:
     """The values, if all are finite."""
-    array = value_of(values)
-    if onp.isfinite(array).all():
+    array = onp.asarray(value_of(values))
+    square = onp.vdot(array, array)  # quicker: finite only if all are
+    if square < onp.inf or onp.isfinite(array).all():
         return values
-    array = onp.asarray(array)
     where = tuple(int(i) for i in onp.argwhere(~onp.isfinite(array))[0])
     at = f" at index {where}" if where else ""
     raise ValueError(f"{name} must be finite, got {array[where]}{at}")

@@ -32,8 +32,8 @@ from bnn_ref import (
 
 CHUNK_ROWS = 512  # rows at a time, so that the arrays stay in the processor's cache
 EXACT_ROWS = 64  # the same for the exact gain, which has a gradient (D,) for each row
-CHUNK_NUMBERS = 2**22  # in one array of a chunk, 32 MB: fewer rows of a wide network
-FEW_NUMBERS = 2**15  # in one array: below, a gradient per row takes fewer calls
+CHUNK_SIZE = 2**22  # in one array of a chunk, 32 MB: fewer rows of a wide network
+FEW = 2**15  # in one array: below, a gradient per row takes fewer calls
 
 Layers = list[Array]  # one for each layer
 
@@ -240,8 +240,7 @@ def information_gains(
         return stepped_gains(q, a, delta, flat_rows(by_sigma), step_size)
 
     gains = taylor if method == "taylor" else exact
-    size = chunk_rows(len(eps), data.sizes, method)
-    return in_chunks(gains, len(data.inputs), size)
+    return in_chunks(gains, data, len(eps), method)
 
 
 def information_gains_local(
@@ -282,22 +281,24 @@ def information_gains_local(
         return stepped_gains(q, a, delta, by_sigma, step_size)
 
     gains = taylor if method == "taylor" else exact
-    size = chunk_rows(len(noise[0]), data.sizes, method)
-    return in_chunks(gains, len(data.inputs), size)
+    return in_chunks(gains, data, len(noise[0]), method)
 
 
 def chunk_rows(samples: int, sizes: Sizes, method: str) -> int:
     """Rows at a time: as many as the limits on rows and on numbers allow."""
     if method == "exact":
-        most = CHUNK_NUMBERS // bnn.num_weights(sizes)
-        return max(1, min(EXACT_ROWS, most))
+        row = bnn.num_weights(sizes)
+        return max(1, min(EXACT_ROWS, CHUNK_SIZE // row))
     row = (max(sizes) + 1) * max(samples, sizes[1])
-    return max(1, min(CHUNK_ROWS, CHUNK_NUMBERS // row))
+    return max(1, min(CHUNK_ROWS, CHUNK_SIZE // row))
 
 
-def in_chunks(gains: Callable[[slice], Array], num_rows: int, size: int) -> Array:
-    """The gains (N,) of `size` rows at a time; raises ValueError unless finite."""
-    starts = range(0, num_rows, size)
+def in_chunks(
+    gains: Callable[[slice], Array], data: bnn.Data, samples: int, method: str
+) -> Array:
+    """The gains (N,) of some rows at a time; raises ValueError unless finite."""
+    size = chunk_rows(samples, data.sizes, method)
+    starts = range(0, len(data.inputs), size)
     parts = [gains(slice(n, n + size)) for n in starts]
     joined = np.concatenate(parts)  # (N,)
     return np.asarray(check_finite("gains", joined))
@@ -311,9 +312,9 @@ def taylor_forms(
     variances = blocks_of(q.sigma**2, sizes)  # (I + 1, O) each
     total = np.zeros(a[0].shape[1])  # (N,)
     for layer in range(1, len(a)):
-        if a[layer].size * delta[layer].shape[-1] <= FEW_NUMBERS:
+        if a[layer].size * delta[layer].shape[-1] <= FEW:
             parts = (a, delta, noise, variances)
-            total += formed_forms(*(part[layer] for part in parts))
+            total += few_forms(*(part[layer] for part in parts))
             continue
         for s in range(len(eps)):
             products = noise[layer][s] * noise[layer][s:]  # (S − s, I + 1, O)
@@ -330,15 +331,14 @@ def taylor_forms(
     return total + 0.5 * (square * weighted).sum(axis=-1)  # (N,)
 
 
-def formed_forms(a: Array, delta: Array, noise: Array, variance: Array) -> Array:
+def few_forms(a: Array, delta: Array, noise: Array, variance: Array) -> Array:
     """gᵀH⁻¹g = Σ σ²⊙(g_μ² + ½g_σ²) of each row (N,) in one layer, g of each row formed."""
     outer = delta[..., None] * a[..., None, :]  # (S, N, O, I + 1)
     by_mu = outer.sum(axis=0)  # (N, O, I + 1)
     outer *= noise.swapaxes(1, 2)[:, None]  # (S, N, O, I + 1)
     by_sigma = outer.sum(axis=0)  # (N, O, I + 1)
     squares = by_mu**2 + 0.5 * by_sigma**2
-    flat = squares.reshape(len(squares), -1)  # (N, O·(I + 1))
-    return flat @ variance.T.ravel()  # (N,)
+    return squares.reshape(len(squares), -1) @ variance.T.ravel()  # (N,)
 
 
 def taylor_forms_local(

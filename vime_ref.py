@@ -488,8 +488,7 @@ def pool_statistics(pool: ReplayPool, action_space: Space[Any]) -> tuple[Array, 
     # A pool of this space, with a row at least.
     bnn.check_kind("pool", pool, ReplayPool)
     check_count("rows of pool", len(pool))
-    num_actions = action_size(action_space)
-    bnn.check_shape("pool.actions", pool.actions, (len(pool), num_actions))
+    bnn.check_shape("pool.actions", pool.actions, (None, action_size(action_space)))
 
     # One-hot actions keep their units.
     center, scale = pool.moments()
@@ -624,17 +623,16 @@ class Vime:
         """Vime after `num_updates` Adam steps on minibatches from the pool."""
         bnn.check_kind("rng", rng, Generator)
         s = self.settings
-        num_data = s.num_data or len(self.pool)
-        model = {**self.model, "num_data": num_data}
+        size = len(self.pool)
+        model = {**self.model, "num_data": s.num_data or size}
         q = self.q
         adam = self.adam
         for _ in range(s.num_updates):
             # Draw a minibatch, normalize its rows only, and draw its noise.
-            rows = rng.integers(len(self.pool), size=s.batch_size)
-            drawn = [each[rows] for each in self.pool.columns]
+            rows = rng.integers(size, size=s.batch_size)
+            drawn = (each[rows] for each in self.pool.columns)
             data = self.normalized(*drawn)
-            sizes = self.layer_sizes
-            noise = s.sample_noise(rng, s.num_samples, s.batch_size, sizes)
+            noise = s.sample_noise(rng, s.num_samples, len(rows), self.layer_sizes)
 
             # Step uphill.
             slope = s.gradient(q, self.prior, *data, noise, **model)

@@ -296,12 +296,12 @@ def test_a_twin_has_the_arguments_of_its_definition(name: str) -> None:
 def test_gains_of_few_and_of_many_rows_against_the_definition(
     method: str, few: int, case: Case
 ) -> None:
-    """Below FEW_NUMBERS the gradient of each row is formed; above, pairs of samples are summed."""
+    """Below FEW the gradient of each row is formed; above, pairs of samples are summed."""
     given_ = (case.q, case.inputs, case.targets, case.eps)
     keywords = {**case.model, "step_size": 0.1, "method": method}
     right = vime.information_gains(*given_, **keywords)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast, "FEW_NUMBERS", few)
+        patch.setattr(fast, "FEW", few)
         found = fast.information_gains(*given_, **keywords)
     np.testing.assert_allclose(found, right, rtol=1e-9)
 
@@ -318,7 +318,7 @@ def test_gains_in_chunks_of_a_wide_network_against_the_definition(
     keywords = {**case.model, "step_size": 0.1, "method": method}
     right = getattr(vime, name)(*given_, **keywords)
     for numbers, rows in [(1, 1), (60, 2 if method == "exact" else 3), (2**22, 64)]:
-        monkeypatch.setattr(fast, "CHUNK_NUMBERS", numbers)
+        monkeypatch.setattr(fast, "CHUNK_SIZE", numbers)
         assert min(64, fast.chunk_rows(3, case.layer_sizes, method)) == rows
         found = getattr(fast, name)(*given_, **keywords)
         np.testing.assert_allclose(found, right, rtol=1e-9)
