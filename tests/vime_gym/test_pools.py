@@ -229,6 +229,13 @@ def test_moments_against_50_digits(capacity: int) -> None:
     check_moments(pool.moments(), rows[-capacity:])
 
 
+def test_moments_of_whole_blocks_against_50_digits() -> None:
+    """No row stands outside a block."""
+    rows = columns_of(4 * BLOCK, 0)
+    pool = extended_by(rows, 2 * BLOCK, [300])
+    check_moments(pool.moments(), rows[-2 * BLOCK :])
+
+
 @given(
     number=st.integers(1, 1500),
     capacity=st.integers(1, 1500),
