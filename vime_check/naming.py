@@ -28,6 +28,7 @@ NEARER = {"f64": 1e6, "f32": 1e3}
 # All pairs are tried for so many cases of an operation that no pair explained.
 MAX_SEARCHES = 2
 DISTANCE_ROUNDING = {"f64": 1e-12, "f32": 1e-5}  # distances up to this may be rounding
+LEAST_FOR_PAIRS = 1e-8  # a smaller error is too near to rounding for two mistakes
 
 Mistakes = tuple[str, ...]
 Candidates = Iterable[tuple[Mistakes, Arrays]]
@@ -129,7 +130,10 @@ def matching(
         distance = gap(output, wrong, vector.error)
         near = NEARER[vector.dtype] * distance
         told = near <= off and near <= gap(wrong, vector.output, vector.error)
-        if told and (len(mistakes) == 1 or distance <= DISTANCE_ROUNDING[vector.dtype]):
+        if told and (
+            len(mistakes) == 1
+            or (off >= LEAST_FOR_PAIRS and distance <= DISTANCE_ROUNDING[vector.dtype])
+        ):
             nearest[mistakes] = min(distance, nearest.get(mistakes, np.inf))
     return [Explanation(*each) for each in nearest.items()] if off else []
 
