@@ -1215,6 +1215,7 @@ TABLE: dict[str, dict[str, Given]] = {
         "command": choice(None, ("None",)),
         "only": choice("softplus", ("None",)),
         "case": choice("softplus/at-zero"),
+        "profile": choice(None, ("None",)),
         "dtype": choice("f64"),
         "strict": flag(False),
         "digits": count(None, legal=("None",), most=15),

@@ -309,7 +309,7 @@ def test_code_has_no_paraphrases(name: str) -> None:
     source = SOURCES[name].read_text()
     if name.endswith(".py"):
         texts = texts_of_python(source)
-    elif name.endswith(".js"):
+    elif name.endswith((".js", ".cpp")):
         texts = texts_of_javascript(source)
     else:
         texts = texts_of_page(source)
