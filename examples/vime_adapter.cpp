@@ -1497,8 +1497,8 @@ string answer_to(Json& question) {
   if (found == OPERATIONS.end()) return "\"skipped\": \"this operation is not offered\"";
   try {
     return "\"result\": " + result_of(found->second, question.members["inputs"]);
-  } catch (const Rejection& rejection) {
-    return string("\"refused\": \"") + rejection.what() + "\"";
+  } catch (const Rejection& refusal) {
+    return string("\"refused\": \"") + refusal.what() + "\"";
   } catch (const std::exception& error) {
     return string("\"error\": \"") + error.what() + "\"";
   }

@@ -167,15 +167,17 @@ def information_gain(
 def metric(flags: Flags, rho: Array) -> Phi:
     """The diagonal of the KL's second derivative in mu and rho."""
     sigma = sigma_of(flags, rho)
+    fudge = FUDGE if "FudgedDenominator_metric" in flags else 0.0
     if "SquaredExpOverflow" in flags:
-        h_rho = 2.0 * np.exp(2.0 * rho) / (1.0 + np.exp(rho)) ** 2 / sigma**2
+        h_rho = 2.0 * np.exp(2.0 * rho) / (1.0 + np.exp(rho)) ** 2
     else:
-        h_rho = 2.0 * (special.expit(rho) / sigma) ** 2
+        h_rho = 2.0 * special.expit(rho) ** 2
+    h_rho = h_rho / (sigma**2 + fudge)
     if "WrongMetric" in flags:
         h_rho = h_rho / 4.0
     if "WrongMetric_two" in flags:
         h_rho = h_rho / 2.0
-    return 1.0 / sigma**2, h_rho
+    return 1.0 / (sigma**2 + fudge), h_rho
 
 
 def kl_hessian_diag(flags: Flags, mu: Array, rho: Array) -> Inputs:

@@ -50,6 +50,7 @@ FLAGS = (
     *("OutputReLU", "SharedRowNoise", "SameLayerNoise"),
     *("NoKLScale", "PerBatchKL", "PriorFloor", "AveragedPrediction"),
     *("WrongMetric", "WrongMetric_two", "SquaredExpOverflow"),
+    "FudgedDenominator_metric",
     *("MissingHalf", "SquaredBeforeMean", "CopiedLastGain", "ClippedGain"),
     *("LeakyOptimiser", "UndetachedOld"),
     *("LowerMedian", "RewardDropped", "InputMutation"),

@@ -15,7 +15,7 @@ import pytest
 
 from vime_check import Report, check
 from vime_check.cases import OPERATIONS, PROVED, TRACES
-from vime_check.judge import outcome_of
+from vime_check.judge import load_vectors, outcome_of
 from vime_check.mistakes import NOTES
 
 TESTS = Path(__file__).parent
@@ -24,6 +24,7 @@ TORCH = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="needs torch"
 )
 NODE = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+JAX = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")
 COMPILER = pytest.mark.skipif(
     shutil.which("c++") is None, reason="needs a C++ compiler"
 )
@@ -71,6 +72,22 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_cpp_adapter_agrees_with_the_vectors(dtype: str, compiled: str) -> None:
     """It was written from the specification alone, which holds no traces."""
     assert_right(check(command=compiled, dtype=dtype), traces=False)
+
+
+@JAX
+@pytest.mark.parametrize(("dtype", "first"), [("f64", 0), ("f32", 2)])
+def test_jax_adapter_agrees_with_a_quarter_of_the_vectors(
+    dtype: str, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each case compiles functions of other shapes: all cases take minutes."""
+    monkeypatch.syspath_prepend(ROOT)
+    cases = [v.id for v in load_vectors(None, dtype) if v.operation in OPERATIONS]
+    chosen = ",".join(cases[first::4])
+    report = check("examples.jax_adapter", dtype=dtype, only=chosen, timeout=60.0)
+    assert report.ok, str(report)
+    statuses = {outcome.status for outcome in report.outcomes}
+    assert statuses == {"exact", "rejected"}, str(report)
+    assert {outcome.operation for outcome in report.outcomes} == set(OPERATIONS)
 
 
 def test_adapters_know_nothing_of_the_reference() -> None:

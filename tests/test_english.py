@@ -329,10 +329,10 @@ def test_paraphrases_in_pages_are_found() -> None:
 
 def test_texts_in_the_vectors_keep_their_words() -> None:
     """Control: another text of the same file does not."""
-    note = "The mean stands for a median of 0."
-    assert not faults("vime_check/mistakes.py", iter([(1, note)]))
-    assert faults("vime_check/mistakes.py", iter([(1, f"{note}, too")]))
-    assert faults("vime_lab/tables.py", iter([(1, note)]))
+    comment = "One row stands for itself."
+    assert not faults("vime_check/cases/gains.py", iter([(1, comment)]))
+    assert faults("vime_check/cases/gains.py", iter([(1, f"{comment} Two do.")]))
+    assert faults("vime_lab/tables.py", iter([(1, comment)]))
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ NEAR_IDENTITY = 1e-12
 # Maximum number of halvings that bring two drawn distributions together. In float32, correct code that subtracts two σ
 # has a relative error of 1e-7 divided by the move, so moves are at least 2^-8 there.
 NEAREST = {"f64": 16, "f32": 4}
+ENDS: Kinds = {"terminated": "flags", "truncated": "flags"}  # of episodes
 NO_KINDS: Kinds = {}  # every input is an array of numbers
 CONVENTION = "Refused by the reference's own convention"  # begins a case's comment
 

@@ -40,7 +40,7 @@ SCHEMA = jsonschema.Draft202012Validator(
 )
 
 
-# Each family is generated once for all tests.
+# Each family's content is computed once for all tests.
 FRESH = functools.cache(vectors.family_file)
 
 

@@ -21,6 +21,7 @@ from bnn_ref import Array
 from vime_check import exact
 from vime_check.cases.networks import lost_to_fudge, lost_to_fudged_log
 from vime_check.operations import (
+    ENDS,
     Case,
     Draw,
     Function,
@@ -38,12 +39,11 @@ from vime_check.operations import (
     register,
     with_nan,
 )
-from vime_check.wire import Arrays, Inputs, Kinds
+from vime_check.wire import Arrays, Inputs
 from vime_ref import ReplayPool
 
 # ---------------------------------------------------------------- constants
 
-ENDS: Kinds = {"terminated": "flags", "truncated": "flags"}  # of episodes
 
 LOG_FUDGE = math.log(1e-8)
 
@@ -280,17 +280,20 @@ def nothing_at_a_time_limit(right: Function, given: Inputs) -> Array:
     return right(**given | {"rewards": rewards})
 
 
-@mistake("NormalisedInside", "gae_advantages")
-def normalised_advantages(right: Function, given: Inputs) -> Array:
+def normalised_advantages(
+    ddof: int, epsilon: float, right: Function, given: Inputs
+) -> Array:
+    """(A − mean)/(std + ε); `torch.std` divides by n − 1."""
     advantages = right(**given)
-    return (advantages - np.mean(advantages)) / np.std(advantages)
+    spread = np.std(advantages, ddof=ddof) + epsilon
+    return (advantages - np.mean(advantages)) / spread
 
 
-@mistake("NormalisedInside", "gae_advantages")
-def advantages_by_sample_deviation(right: Function, given: Inputs) -> Array:
-    """`torch.std` divides by n − 1."""
-    advantages = normalised_advantages(right, given)
-    return advantages * math.sqrt(1.0 - 1.0 / len(advantages))
+for ddof in (0, 1):
+    for epsilon in (0.0, 1e-8):
+        mistake("NormalisedInside", "gae_advantages")(
+            partial(normalised_advantages, ddof, epsilon)
+        )
 
 
 # fmt: off

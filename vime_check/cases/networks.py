@@ -431,6 +431,14 @@ def metric_without_the_two(right: Function, given: Inputs) -> Arrays:
     return {**h, "h_rho": 0.5 * h["h_rho"]}
 
 
+@mistake("FudgedDenominator", "kl_hessian_diag", variant="metric")
+def metric_with_fudged_variance(right: Function, given: Inputs) -> Arrays:
+    """Divided by σ² + 1e-8, not by σ²."""
+    h = right(**given)
+    lost = 1.0 + 1e-8 * h["h_mu"]
+    return {name: each / lost for name, each in h.items()}
+
+
 @mistake("SquaredExpOverflow", "kl_hessian_diag")
 def metric_of_squared_exponentials(right: Function, given: Inputs) -> Arrays:
     """2e^{2ρ}/(1 + e^ρ)²/σ² as it is written."""
@@ -531,7 +539,8 @@ def draw_kl_diag_normal(draw: Draw) -> Inputs:
 def kl_hessian_diag_cases() -> Iterator[Case]:
     base: Inputs = {"mu": (0.0, 1.0), "rho": (0.0, -1.0)}
     yield good("moderate", "1/σ² and 2·sigmoid(ρ)²/σ².", mu=(0.0, -1.5, 2.0), rho=(0.0, -1.0, 1.5))
-    yield good("small-sigma", "As ρ falls, the curvature in ρ tends to 2.", mu=(0.0, 1.0), rho=(-12.0, -25.0))
+    yield good("small-sigma", "As ρ falls, the curvature in ρ tends to 2.", "FudgedDenominator",
+               mu=(0.0, 1.0), rho=(-12.0, -25.0))
     flags = "SoftplusOverflow", "SquaredExpOverflow"
     yield good("above-20", "1/σ² falls with ρ.", "WrongMetric", mu=(0.5, 1.0, -2.0), rho=(12.0, 25.0, 20.5))
     yield good("large-sigma", "σ = ρ and sigmoid = 1.", *flags, mu=(0.0, 1.0), rho=(40.0, 1000.0))
@@ -561,6 +570,10 @@ def kl_taylor_cases() -> Iterator[Case]:
     three: Inputs = {"mu": (1.0, -0.5, 2.0), "rho": (-2.5, 12.0, 25.0)}
     three |= {"delta_mu": (0.125, 3.0, -7.0), "delta_rho": (0.75, -5.0, 2.0)}
     yield good("three-weights", "A narrow weight and two wide ones.", "MissingHalf", "WrongMetric", **three)
+    yield good("narrow", "Standard deviations near 1e-4.", "FudgedDenominator", "MissingHalf", "WrongMetric",
+               **three | {"rho": (-9.0, -9.5, -8.75), "delta_mu": (2e-5, -1e-4, 3e-5)})
+    yield good("narrower", "Standard deviations near 1e-5.", "FudgedDenominator", "MissingHalf", "WrongMetric",
+               **three | {"rho": (-11.0, -11.5, -12.0), "delta_mu": (2e-6, -1e-5, 3e-6)})
     flags = "SoftplusOverflow", "SquaredExpOverflow"
     yield good("large-sigma", "e^ρ is beyond float64.", *flags,
                **three | {"rho": (-2.5, 800.0, 720.0), "delta_mu": (0.125, 310.0, -170.0)})

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from bnn_ref import Array
 from vime_check import exact
-from vime_check.cases.agents import ENDS
 from vime_check.operations import (
+    ENDS,
     Case,
     Draw,
     Function,
