@@ -420,7 +420,7 @@ def model_actions(actions: Array, action_space: Space[Any]) -> Array:
     space = action_space
     if isinstance(space, Box) and len(space.shape) == 1:
         actions = check_array("actions", actions, (None, *space.shape))
-        clipped = np.clip(actions, space.low, space.high)
+        clipped = np.minimum(np.maximum(actions, space.low), space.high)
         whole = np.issubdtype(space.dtype, np.integer)
         taken = np.rint(clipped) if whole else clipped
         return taken.astype(space.dtype).astype(float)
@@ -466,6 +466,11 @@ class ReplayPool:
             joined.append(np.concatenate([old, new])[-self.capacity :])  # (n, ...)
         return ReplayPool(self.capacity, *joined)
 
+    def moments(self) -> tuple[Array, Array]:
+        """Mean and `spread` (K + A,) of observations and actions."""
+        rows = np.concatenate([self.observations, self.actions], axis=1)  # (n, K + A)
+        return rows.mean(axis=0), spread(rows)  # (K + A,) each
+
 
 def spread(rows: Array) -> Array:
     """Standard deviation over the rows, 0 for a dimension that varies by rounding only."""
@@ -474,26 +479,27 @@ def spread(rows: Array) -> Array:
     return np.where(deviation > rounding, deviation, 0.0)  # (K,)
 
 
-def pool_statistics(pool: ReplayPool, action_space: Space[Any]) -> tuple[Array, Array]:
+def pool_statistics(
+    pool: ReplayPool, action_space: Space[Any], one_hot: Sequence[int] = ()
+) -> tuple[Array, Array]:
     """Mean and standard deviation (K + A,) of observations and actions.
 
-    A dimension that never varied, or by rounding only, is divided by 1; one-hot actions
-    are left as they are.
+    A dimension that never varied, or by rounding only, is divided by 1. One-hot actions
+    and the columns `one_hot` of the K + A are left as they are.
     """
     # A pool of this space, with a row at least.
     bnn.check_kind("pool", pool, ReplayPool)
     check_count("rows of pool", len(pool))
-    check_array("pool.actions", pool.actions, (None, action_size(action_space)))
+    bnn.check_shape("pool.actions", pool.actions, (None, action_size(action_space)))
 
-    # One-hot actions keep their units.
-    rows = np.concatenate([pool.observations, pool.actions], axis=1)  # (n, K + A)
-    center = rows.mean(axis=0)  # (K + A,)
-    scale = spread(rows)
+    # One-hot columns keep their units.
+    center, scale = pool.moments()
     scale[scale == 0.0] = 1.0
+    kept = [*check_columns(one_hot, len(scale))]
     if isinstance(action_space, Discrete):
-        num_observed = pool.observations.shape[1]
-        center[num_observed:] = 0.0
-        scale[num_observed:] = 1.0
+        kept += range(pool.observations.shape[1], len(scale))
+    center[kept] = 0.0
+    scale[kept] = 1.0
     check_finite("mean of pool", center)
     check_finite("spread of pool", scale)
     return center, scale
@@ -533,14 +539,12 @@ class VimeSettings:
     hidden_sizes: tuple[int, ...] = (32,)
     likelihood_sigma: float = 5.0  # in units of the normalized observation
     prior_sigma: float = 0.5  # of weights and biases, and of the posterior at first
-    num_data: float | None = (
-        50.0  # its KL/5 per minibatch of 10; None: rows in the pool
-    )
+    # The original's KL/5 per minibatch of 10. None: rows in the pool.
+    num_data: float | None = 50.0
     step_size: float = 0.01  # λ of the gain
     method: Method = "taylor"
-    sample_noise: Callable[..., Any] = (
-        bnn.sample_eps
-    )  # original: per unit, shared by rows
+    # The original: per unit, shared by rows.
+    sample_noise: Callable[..., Any] = bnn.sample_eps
     gradient: Callable[..., tuple[Array, Array]] = bnn.elbo_grad  # that `fit` climbs
     gains: Callable[..., Array] = information_gains
     num_samples: int = 10
@@ -560,7 +564,9 @@ class Vime:
 
     `reward` gives raw gains in nats and never trains; it is 0 until the pool holds
     `min_rows`. `update` takes the batch into the pool, refreshes the statistics and
-    fits. Inputs and targets are normalized by the pool's mean and standard deviation.
+    fits. Inputs and targets are normalized by the pool's mean and standard deviation,
+    except one-hot ones: a rare one would come in as a huge input. `one_hot` names those
+    of the K observations and of a Box's A actions. Discrete actions need not be named.
     [VIME] section 2.5; [Lecture] "Algorithm".
     """
 
@@ -572,6 +578,7 @@ class Vime:
     pool: ReplayPool
     center: Array  # (K + A,)
     scale: Array  # (K + A,)
+    one_hot: Sequence[int] = ()  # columns of the K + A that are not normalized
 
     def __post_init__(self) -> None:
         check_vime(self)
@@ -612,39 +619,35 @@ class Vime:
         """Vime with the batch in its pool, and fitted once the pool holds min_rows."""
         bnn.check_kind("rng", rng, Generator)
         pool = self.pool.extend(*self.model_rows(batch))
-        center, scale = pool_statistics(pool, self.action_space)
+        center, scale = pool_statistics(pool, self.action_space, self.one_hot)
         new = replace(self, pool=pool, center=center, scale=scale)
         return new.fitted(rng) if len(pool) >= self.settings.min_rows else new
 
     def fitted(self, rng: Generator) -> Vime:
         """Vime after `num_updates` Adam steps on minibatches from the pool."""
-        inputs, targets = self.normalized(*self.pool.columns)
+        bnn.check_kind("rng", rng, Generator)
         s = self.settings
+        size = len(self.pool)
+        model = {**self.model, "num_data": s.num_data or size}
+        q = self.q
+        adam = self.adam
+        for _ in range(s.num_updates):
+            # Draw a minibatch, normalize its rows only, and draw its noise.
+            rows = rng.integers(size, size=s.batch_size)
+            drawn = (each[rows] for each in self.pool.columns)
+            data = self.normalized(*drawn)
+            noise = s.sample_noise(rng, s.num_samples, len(rows), self.layer_sizes)
 
-        # Go on from the posterior and the optimizer's state as they are.
-        q, adam = bnn.fit(
-            self.q,
-            self.prior,
-            inputs,
-            targets,
-            rng,
-            **self.model,
-            num_data=len(inputs) if s.num_data is None else s.num_data,
-            num_updates=s.num_updates,
-            batch_size=s.batch_size,
-            num_samples=s.num_samples,
-            learning_rate=s.learning_rate,
-            sample_noise=s.sample_noise,
-            gradient=s.gradient,
-            adam=self.adam,
-        )
+            # Step uphill.
+            slope = s.gradient(q, self.prior, *data, noise, **model)
+            q, adam = bnn.ascent_step(q, slope, adam, s.learning_rate)
         return replace(self, q=q, adam=adam)
 
     def model_rows(self, batch: Batch) -> tuple[Array, Array, Array]:
         """The batch's columns as the pool stores them; ValueError unless finite."""
         bnn.check_kind("batch", batch, Batch)
-        num_observed = self.pool.observations.shape[1]
-        check_array("observations", batch.observations, (None, num_observed))
+        shape = (None, self.layer_sizes[-1])
+        check_array("observations", batch.observations, shape)
         batch = check_batch(batch)
         actions = model_actions(batch.actions, self.action_space)
         return batch.observations, actions, batch.next_observations
@@ -654,7 +657,7 @@ class Vime:
     ) -> tuple[Array, Array]:
         """The model's inputs (N, K + A) and targets (N, K)."""
         # The rows agree with each other and with the pool.
-        num_observed = self.pool.observations.shape[1]
+        num_observed = self.layer_sizes[-1]
         num_actions = len(self.center) - num_observed
         shape = (None, num_observed)
         s = check_array("observations", observations, shape)
@@ -689,17 +692,16 @@ def vime_init(
     sigma = np.full(len(mu), settings.prior_sigma)
     rho = bnn.softplus_inverse(sigma)
 
-    no_observations = np.zeros((0, observation_size))
+    no_states = np.zeros((0, observation_size))
     no_actions = np.zeros((0, num_actions))
+    pool = ReplayPool(settings.capacity, no_states, no_actions, no_states)
     return Vime(
         settings,
         action_space,
         q=DiagNormal(mu, rho),
         prior=DiagNormal(np.zeros(len(mu)), rho),
         adam=bnn.adam_init(2 * len(mu)),
-        pool=ReplayPool(
-            settings.capacity, no_observations, no_actions, no_observations
-        ),
+        pool=pool,
         center=np.zeros(num_inputs),
         scale=np.ones(num_inputs),
     )
@@ -730,6 +732,12 @@ def check_indices(name: str, indices: Array, count: int) -> NDArray[np.int64]:
     return values.astype(np.int64)
 
 
+def check_columns(one_hot: Any, count: int) -> tuple[int, ...]:
+    """Columns of which there are `count`, as Python ints."""
+    columns = check_array("one_hot", one_hot, (None,))
+    return tuple(check_indices("one_hot", columns, count).tolist())
+
+
 def check_batch(batch: Any) -> Batch:
     """The batch with float64 arrays and flags, whose rows agree."""
     # The numbers of rows and columns.
@@ -754,6 +762,7 @@ def check_batch(batch: Any) -> Batch:
 
 def check_vime(bonus: Vime) -> None:
     """Convert the arrays of the bonus, and check that all of its fields agree."""
+    # Of each kind.
     bnn.check_kind("settings", bonus.settings, VimeSettings)
     bnn.check_kind("pool", bonus.pool, ReplayPool)
     width = bonus.pool.observations.shape[1] + action_size(bonus.action_space)
@@ -761,10 +770,13 @@ def check_vime(bonus: Vime) -> None:
     bnn.set_fields(bonus, center=center)
     bnn.check_posterior("q", bonus.q, bonus.layer_sizes)
     bnn.check_prior(bonus.prior, bonus.q)
+
+    # As many as the model has inputs and weights.
     bnn.set_fields(
         bonus,
         adam=bnn.check_adam("adam", bonus.adam, (2 * len(bonus.q.mu),)),
         scale=check_positive("scale", bonus.scale, (width,)),
+        one_hot=check_columns(bonus.one_hot, width),
     )
 
 

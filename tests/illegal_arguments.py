@@ -14,12 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import Env
 from gymnasium.spaces import Box, Dict, MultiBinary
+from gymnasium.vector import SyncVectorEnv
 
 import agents_ref as agents
 import bnn_ref as bnn
 import fast_ref as fast
 import vime_ref as vime
 from vime_gym import labyrinth, rooms
+from vime_gym.curiosity import Curiosity
+from vime_gym.state_files import save_state
+from vime_gym.wrappers import CuriosityReward, VectorCuriosityReward
 from vime_lab import rows as lab_rows
 from vime_lab import tasks as lab_tasks
 from vime_lecture import counts, densities, recurrent, strategies, tabular, unreal
@@ -29,7 +33,14 @@ MODULES = (
     *("vime_lecture.strategies", "vime_lecture.tabular", "vime_lecture.counts"),
     *("vime_lecture.densities", "vime_lecture.controls", "vime_lecture.unreal"),
     *("vime_lecture.recurrent", "vime_gym.tasks", "vime_gym.rooms"),
-    *("vime_gym.labyrinth", "vime_check", "vime_lab.statistics", "vime_lab.rows"),
+    *("vime_gym.vectors", "vime_gym.state_files", "vime_gym.curiosity"),
+    *(
+        "vime_gym.wrappers",
+        "vime_gym.labyrinth",
+        "vime_check",
+        "vime_lab.statistics",
+        "vime_lab.rows",
+    ),
     *("vime_lab.tasks", "vime_lab.tables"),
 )
 
@@ -509,6 +520,31 @@ class Line(Env[Any, Any]):
         return self.place, float(self.place[0]), bool(self.place[0] > 1.0), False, {}
 
 
+def begun() -> Curiosity:
+    curiosity = Curiosity(Line(), 1, vime.NoBonus(), eta=0.5, update_every=4)
+    curiosity.begin(grid(1, 2, seed=20))
+    return curiosity
+
+
+def wrapped(kind: Any, env: Any) -> Any:
+    made = kind(env, vime.NoBonus(), eta=0.5, update_every=4)
+    made.reset(seed=0)
+    return made
+
+
+@functools.cache
+def state_file() -> str:
+    path = Path(tempfile.mkdtemp()) / "state.npz"
+    save_state(path, (1.0,))
+    return str(path)
+
+
+class OddLine(Line):
+    """A line whose actions are of no space that a bonus takes."""
+
+    action_space: Any = Dict()
+
+
 def chain() -> Any:
     return rooms.Chain(4)
 
@@ -778,6 +814,14 @@ MATRICES = {  # of any number of axes, the last one summed over
     "sigma_p": positive(halves(4, seed=4) + 0.5, legal=("shape: one axis more",)),
 }
 ONE_OF_TWO = count(1, 0, most=1, legal=("bool",))
+ONE_HOT = array(
+    [0, 2],
+    "rows",
+    whole=True,
+    low=0,
+    high=2,
+    legal=("shape: empty",),
+)
 NO_DATA = {"num_data": above_zero(8.0, ("None",))}
 
 TABLE: dict[str, dict[str, Given]] = {
@@ -824,9 +868,11 @@ TABLE: dict[str, dict[str, Given]] = {
         "adam": BY_NAME["adam"],
         "center": array(grid(3, seed=34)),
         "scale": positive([1.0, 2.0, 0.5]),
+        "one_hot": ONE_HOT,
         "batch": SEEN_BATCH,
     },
     "vime_ref.vime_init": {"settings": thing(lambda: model().settings, ("None",))},
+    "vime_ref.pool_statistics": {"one_hot": ONE_HOT},
     "vime_ref.VimeSettings": {
         **NO_DATA,
         "prior_sigma": above_zero(0.5),
@@ -1118,12 +1164,58 @@ TABLE: dict[str, dict[str, Given]] = {
         "goal_velocity": number(0.0),
     },
     "vime_gym.tasks.SparseCartPoleSwingup": {"action": array([0.5])},
+    **{
+        f"vime_gym.{name}": {
+            "env": thing(Line, odd_actions=OddLine),
+            "num_envs": count(1),
+            "bonus": thing(vime.NoBonus, ("None",)),
+            "settings": thing(lambda: model().settings, ("None",)),
+            "eta": number(0.5, low=0.0),
+            "share": number(None, legal=("None",)),
+            "gamma": fraction(0.5),
+            "update_every": count(4),
+            "normalize": flag(True),
+            "encode": function(np.ravel, ("None",)),
+            "seed": count(3, 0, ("None",)),
+            "observations": array(grid(1, 2, seed=21)),
+            "which": flags([1], legal=("None",)),
+            "actions": array(grid(1, 1, seed=22), legal=("inf", "-inf")),
+            "action": array(grid(1, seed=22), legal=("inf", "-inf")),
+            "rewards": array(grid(1, seed=23), legal=("shape: one axis more",)),
+            "terminated": flags([0]),
+            "truncated": flags([0]),
+            "finals": thing(dict, ("None", "dict")),
+            "path": choice(state_file(), ("text",)),
+        }
+        for name in ("vectors", "curiosity", "wrappers")
+    },
+    "vime_gym.curiosity.Curiosity.earn": {"actions": array(grid(1, 1, seed=22), "any")},
+    "vime_gym.vectors.observation_encoder": {
+        "observation_space": thing(lambda: BOX, box_of_two_axes=lambda: MultiBinary(2)),
+        "encode": Given(lambda: None, list, list),
+    },
+    "vime_gym.vectors.action_encoder": {"action_space": thing(lambda: BOX, dict_=Dict)},
+    "vime_gym.wrappers.VectorCuriosityReward": {
+        "env": thing(lambda: SyncVectorEnv([Line]), single=Line),
+        "seed": Given(lambda: 3, list, list),  # the environments' own
+        "infos": UNUSED,
+        "observations": UNUSED,
+    },
+    "vime_gym.state_files": {
+        "path": choice(state_file(), ("text",)),
+        "state": thing(
+            lambda: (1.0,),
+            ("None", "text", "dict", "function", "number", "list", "array"),
+        ),
+        "like": Given(lambda: (1.0,), list, list),
+    },
     # ---------------------------------------------------------- vime_check
     "vime_check": {
         "impl": choice(None, ("None",)),
         "command": choice(None, ("None",)),
         "only": choice("softplus", ("None",)),
         "case": choice("softplus/at-zero"),
+        "profile": choice(None, ("None",)),
         "dtype": choice("f64"),
         "strict": flag(False),
         "digits": count(None, legal=("None",), most=15),
@@ -1206,11 +1298,24 @@ TABLE: dict[str, dict[str, Given]] = {
 SPACES = {"observation_space", "action_space"}
 ALSO_NAMED = {  # by argument
     **{"noise": {"eps"}, "env": SPACES, "envs": SPACES},
+    # Those of one step.
+    **{"observations": {"observation"}, "actions": {"action"}, "rewards": {"reward"}},
     # A file is named itself, and so is the setting that gets a value.
     **{"path": {"read"}, "name": {"setting"}, "value": {"eta"}},
 }
 METHODS_OF_TASKS = ("reset", "step")
 LEFT_OUT = {  # inner functions: their callers have checked
+    *(
+        f"vime_gym.curiosity.Curiosity.{name}"
+        for name in ("rewarded", "gains", "weight", "learn", "encoded", "rewards")
+    ),
+    *(
+        f"vime_gym.wrappers.VectorCuriosityReward.{name}"
+        for name in ("singles", "finals", "check_running", "reset")
+    ),
+    *("vime_gym.curiosity.Curiosity.load", "vime_gym.curiosity.Earned"),
+    "vime_gym.wrappers.VectorCuriosityReward.load",
+    "vime_gym.wrappers.CuriosityReward.reset",  # the environment's own arguments
     *("vime_lecture.densities.ContextTree.log_prob_of",),
     *("vime_lecture.densities.ContextTree.after",),
     *("vime_lecture.densities.ContextTree.log_estimate",),
@@ -1235,4 +1340,11 @@ LEFT_OUT = {  # inner functions: their callers have checked
     *("vime_lab.tables.timing", "vime_lab.tables.times", "vime_lab.tables.with_ends"),
     "vime_lab.tables.aligned",
 }
-INSTANCES: dict[str, Make] = {"vime_ref.Vime": model}
+INSTANCES: dict[str, Make] = {
+    "vime_ref.Vime": model,
+    "vime_gym.curiosity.Curiosity": begun,
+    "vime_gym.wrappers.CuriosityReward": lambda: wrapped(CuriosityReward, Line()),
+    "vime_gym.wrappers.VectorCuriosityReward": lambda: wrapped(
+        VectorCuriosityReward, SyncVectorEnv([Line])
+    ),
+}

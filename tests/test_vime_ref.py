@@ -902,6 +902,58 @@ def test_vime_reward_against_inputs_normalized_by_hand(
     )
 
 
+def one_hot_batch(num_rows: int) -> vime.Batch:
+    """Transitions between three cells, the third of which is seen once; actions are two bits of their own scale."""
+    cells = np.eye(3)[[2] + [0, 1] * (num_rows // 2)]  # (N + 1, 3)
+    flags = np.zeros(len(cells) - 1, dtype=bool)
+    actions = np.linspace(-1.0, 1.0, len(flags))[:, None]
+    return vime.Batch(cells[:-1], actions, 1.0 * flags, cells[1:], flags, flags)
+
+
+def test_one_hot_columns_are_not_normalized() -> None:
+    """Inputs and targets are as they came; the action's are normalized. Control: without one_hot, a cell is far."""
+    rows = one_hot_batch(100)
+    new = vime.vime_init(3, BOX, np.random.default_rng(0), SMALL)
+    kept, plain = (
+        bonus.update(rows, np.random.default_rng(1))
+        for bonus in (replace(new, one_hot=(0, 1, 2)), new)
+    )
+    assert kept.one_hot == (0, 1, 2)
+    inputs, targets = kept.normalized(*kept.pool.columns)
+    np.testing.assert_array_equal(inputs[:, :3], rows.observations)
+    np.testing.assert_array_equal(targets, rows.next_observations)
+    assert inputs[:, 3].std() == pytest.approx(1.0)
+    far, _ = plain.normalized(*plain.pool.columns)
+    assert np.abs(far).max() > 9.0
+    assert np.abs(inputs[:, :3]).max() == 1.0
+
+    # Columns of the actions count behind those of the observations.
+    center, scale = vime.pool_statistics(kept.pool, BOX, [3])
+    assert (center[3], scale[3]) == (0.0, 1.0)
+    assert np.all(center[:3] > 0.0)
+
+
+def test_no_one_hot_columns_leave_the_numbers_as_they_were() -> None:
+    """Bit for bit: the default is what it was."""
+    rows = make_batch(1, 8)
+    space = Discrete(2)
+    for batch in (rows, make_batch(1, 8, space)):
+        own = BOX if batch is rows else space
+        bonus = new_vime(own).update(batch, np.random.default_rng(1))
+        wanted = vime.pool_statistics(bonus.pool, own)
+        assert bonus.one_hot == ()
+        for values, field in zip(wanted, ("center", "scale")):
+            np.testing.assert_array_equal(getattr(bonus, field), values)
+        observed = bonus.pool.observations
+        np.testing.assert_array_equal(wanted[0][:3], observed.mean(axis=0))
+
+
+@pytest.mark.parametrize("one_hot", [(4,), (-1,), (0.5,), 1, "0", None, (np.nan,)])
+def test_one_hot_columns_are_rejected_by_name(one_hot: object) -> None:
+    with pytest.raises(ValueError, match="one_hot"):
+        replace(new_vime(), one_hot=one_hot)
+
+
 @WEIGHTS_AND_LOCAL
 @pytest.mark.parametrize("num_data", [None, 50.0])
 def test_vime_update_against_a_fit_on_inputs_normalized_by_hand(

@@ -261,9 +261,11 @@ def load_vectors(folder: Path | str | None, dtype: str) -> list[Vector]:
 
 
 def with_profile(vectors: Sequence[Vector], profile: str | None) -> list[Vector]:
-    """The vectors whose inputs satisfy all of these comma-separated restrictions."""
+    """The vectors whose inputs satisfy all of these comma-separated restrictions; all if none are given."""
     checked_text("profile", profile)
-    names = {name.strip() for name in (profile or "").split(",") if name.strip()}
+    if profile is None:
+        return list(vectors)
+    names = {name.strip() for name in profile.split(",")}
     unknown = names - {*PROFILES}
     if unknown:
         got = ", ".join(sorted(map(repr, unknown)))

@@ -1,0 +1,201 @@
+"""The state of a bonus in a file: arrays and JSON, no pickle.
+
+A state is a tree of dataclasses, NamedTuples, tuples, lists, dicts, arrays and numbers.
+`save_state` writes it as .npz: its arrays, and the tree as JSON. `load_state` reads it
+into a state of the same classes, so a file can neither name a class nor run code.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Space
+from numpy.random import Generator
+
+STATE_FORMAT = "vime-ref curiosity 1"
+PLAIN = (bool, int, float, str, type(None))
+# What a wrong file raises; OSError, if it can't be read, is raised as it is.
+WRONG_FILE = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+)
+
+# ---------------------------------------------------------------- writing
+
+
+def save_state(path: str | os.PathLike[str], state: Any) -> None:
+    """Replace the file atomically. Raises ValueError if the state has other parts."""
+    target = file_path(path)
+    arrays: dict[str, Any] = {}
+    tree = json_tree("state", state, arrays)
+    text = json.dumps({"format": STATE_FORMAT, "state": tree})
+    content = io.BytesIO()
+    np.savez(content, json=np.frombuffer(text.encode(), np.uint8), **arrays)
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content.getvalue())
+    os.replace(temporary, target)
+
+
+def json_tree(name: str, value: Any, arrays: dict[str, Any]) -> Any:
+    """The value in JSON types; its arrays are added to `arrays`."""
+    if type(value) in PLAIN:
+        return {"value": value}
+    if isinstance(value, np.ndarray | np.generic):
+        return {"array": added(name, np.asarray(value), arrays)}
+    if isinstance(value, Generator):
+        return {"generator": generator_state(value)}
+    if isinstance(value, Space):
+        return {"same": str(value)}
+    if (parts := fields_of(value)) is not None:
+        return {
+            "class": type(value).__name__,
+            "parts": {
+                key: json_tree(f"{name}.{key}", each, arrays)
+                for key, each in parts.items()
+            },
+        }
+    if isinstance(value, list | tuple):
+        return {"list": [json_tree(name, each, arrays) for each in value]}
+    if isinstance(value, Mapping):
+        pairs = value.items()
+        return {"dict": [json_tree(name, [*each], arrays) for each in pairs]}
+    if callable(value) and hasattr(value, "__qualname__"):
+        return {"same": function_name(value)}
+    got = type(value).__name__
+    wanted = "a dataclass, a NamedTuple, an array, a number or a container of these"
+    raise ValueError(f"{name} must be {wanted} to be saved, got {got}")
+
+
+def fields_of(value: Any) -> dict[str, Any] | None:
+    """The fields of a dataclass or a NamedTuple."""
+    if is_dataclass(value) and not isinstance(value, type):
+        names = [each.name for each in fields(value) if each.init]
+        return {name: getattr(value, name) for name in names}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return dict(zip(value._fields, value))
+    return None
+
+
+def added(name: str, array: Any, arrays: dict[str, Any]) -> str:
+    """The name under which the array is kept."""
+    if array.dtype.kind not in "biufcSU":
+        raise ValueError(f"{name} must hold numbers to be saved, got {array.dtype}")
+    key = f"array_{len(arrays)}"
+    arrays[key] = array
+    return key
+
+
+def generator_state(rng: Generator) -> Any:
+    """The state of the generator in JSON types; arrays become lists."""
+    return json.loads(json.dumps(rng.bit_generator.state, default=np.ndarray.tolist))
+
+
+def function_name(value: Any) -> str:
+    return f"{value.__module__}.{value.__qualname__}"
+
+
+# ---------------------------------------------------------------- reading
+
+
+def load_state(path: str | os.PathLike[str], like: Any) -> Any:
+    """The state in the file. `like` is a state of the same classes and functions.
+
+    Raises ValueError if the file holds another state.
+    """
+    source = file_path(path)
+    try:
+        with np.load(io.BytesIO(source.read_bytes()), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        content = json.loads(arrays.pop("json").tobytes())
+        check_same("format", STATE_FORMAT, content["format"])
+        return rebuilt("state", content["state"], like, arrays)
+    except WRONG_FILE as error:
+        wanted = "a state of this environment and bonus"
+        raise ValueError(f"path must hold {wanted}, got {source}: {error}") from error
+
+
+def rebuilt(name: str, tree: Any, like: Any, arrays: Mapping[str, Any]) -> Any:
+    """The value that the tree describes; classes and functions are those of `like`."""
+    ((kind, content), *rest) = tree.items()
+    if kind == "value":
+        return content
+    if kind == "array":
+        return arrays[content][()]
+    if kind == "generator":
+        return generator_like(like, content)
+    if kind == "same":
+        own = function_name(like) if hasattr(like, "__qualname__") else str(like)
+        check_same(name, own, content)
+        return like
+    if kind == "dict":
+        return dict(rebuilt(name, each, None, arrays) for each in content)
+    if kind == "list":
+        return rebuilt_list(name, content, like, arrays)
+    return rebuilt_parts(name, content, dict(rest)["parts"], like, arrays)
+
+
+def rebuilt_list(name: str, content: Any, like: Any, arrays: Mapping[str, Any]) -> Any:
+    """A list if `like` is one, else a tuple."""
+    known = isinstance(like, list | tuple) and len(like) == len(content)
+    likes = like if known else [None] * len(content)
+    values = [rebuilt(name, *each, arrays) for each in zip(content, likes)]
+    return values if isinstance(like, list) else tuple(values)
+
+
+def rebuilt_parts(
+    name: str, kind: str, parts: Any, like: Any, arrays: Mapping[str, Any]
+) -> Any:
+    """A dataclass or NamedTuple of the class of `like`."""
+    check_same(name, type(like).__name__, kind)
+    own = fields_of(like) or {}
+    check_same(f"fields of {name}", sorted(own), sorted(parts))
+    values = {
+        key: rebuilt(f"{name}.{key}", each, own[key], arrays)
+        for key, each in parts.items()
+    }
+    if isinstance(like, tuple):
+        return type(like)(**values)
+    return replace(like, **values)
+
+
+def generator_like(like: Generator, state: Any) -> Generator:
+    """A new generator of the same kind in this state."""
+    new = deepcopy(like)
+    new.bit_generator.state = state
+    return new
+
+
+# ---------------------------------------------------------------- argument checks
+
+
+def check_same(name: str, own: Any, found: Any) -> None:
+    if own != found:
+        raise ValueError(f"{name} must be {own} as here, got {found} in the file")
+
+
+def file_path(path: Any) -> Path:
+    if not isinstance(path, str | os.PathLike) or not str(path):
+        raise ValueError(f"path must be the path of a file, got {path!r}")
+    return Path(path)
+
+
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = ["save_state", "load_state"]
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")
