@@ -744,6 +744,8 @@ def information_gains_cases() -> Iterator[Case]:
                **model(2, 2, 2, rows=4, samples=3, seed=5) | exact)
     yield good("exact-small-step", "λ = 2^-12, where the textbook sum cancels.", "CopiedLastGain",
                "NaiveNearIdentity", dtypes=("f64",), **three | exact | {"step_size": 2.0**-12})
+    yield good("exact-smaller-step", "λ = 2^-14, where the textbook sum cancels.", "CopiedLastGain",
+               "NaiveNearIdentity", dtypes=("f64",), **three | exact | {"step_size": 2.0**-14})
     yield good("exact-beyond-1000", "Targets a hundred times too far.", "ClippedGain",
                **far | exact | {"likelihood_sigma": 1.0})
     yield bad("method", "method must be taylor or exact", three, method="fisher")
