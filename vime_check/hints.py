@@ -233,7 +233,8 @@ def array_hints(
         found += offsets(output, right, measure)
         found += orders(output, right, measure)
         found += parts(output, right, measure)
-    return found
+    by_chance = few({"": output}) and few({"": right})
+    return [each._replace(weak=each.weak or by_chance) for each in found]
 
 
 def proposals(
@@ -351,9 +352,9 @@ def offsets(output: Values, right: Values, measure: Measure) -> Iterator[Hint]:
     least = np.max(noise) + measure.near * abs(offset)
     for text, value in known.items():
         if abs(offset - value) <= least:
-            yield Hint(f"the right one {text}", weak=right.size < 2)
+            yield Hint(f"the right one {text}")
     way = "plus" if offset > 0.0 else "minus"
-    yield Hint(f"the right one {way} {abs(offset):.9g}", weak=right.size < 2)
+    yield Hint(f"the right one {way} {abs(offset):.9g}")
 
 
 def orders(output: Values, right: Values, measure: Measure) -> Iterator[Hint]:
@@ -389,7 +390,7 @@ def parts(output: Values, right: Values, measure: Measure) -> Iterator[Hint]:
     """The elements that are right, and those that are right except for their sign."""
     agree = measure.agree(output, right)
     if measure.equal(np.abs(output), np.abs(right)):
-        yield Hint("right except for signs", weak=right.size < 2)
+        yield Hint("right except for signs")
     share = agree.mean()
     by_chance = bool(np.all(right == np.round(right))) and share < 0.5
     if 0.0 < share < 1.0 and not by_chance:

@@ -137,7 +137,9 @@ def test_an_offset_is_seen_in_every_element_or_not_named() -> None:
     [
         (1.3, 1.0, "1.3 times the right one"),
         (2.0, 1.0, "2 times the right one"),
-        ([2.0, 2.0], [1.0, 1.0], "2 times the right one"),
+        ([2.0, 2.0], [1.0, 1.0], "summed over axis 0"),
+        ([3.0, 3.0], [1.0, 1.0], "3 times the right one"),
+        (1.5, 1.0, "1.5 times the right one"),
         ([2.0, np.inf], [1.0, np.inf], "2 times the right one"),
         (0.0, 1.0, "all elements are 0"),
         ([0.0, 0.0], [1.0, 1.0], "all elements are 0"),
