@@ -1,4 +1,4 @@
-"""A Bayes-by-backprop nn.Module as it is usually written, and an adapter of 30 lines that checks it.
+"""A Bayes-by-backprop nn.Module as it is usually written, and an adapter of about 30 lines that checks it.
 
 `vime-ref check examples.check_nn_module` compares it with the vectors. Replace the first part by your own module.
 """

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 from vime_check.files import read_json
 from vime_check.wire import (
     NO_VECTORS,
+    SCHEMA,
     VECTORS,
     VECTORS_DATE,
     VECTORS_VERSION,
@@ -81,7 +84,7 @@ def contents() -> dict[str, bytes]:
 def manifest(files: Mapping[str, bytes]) -> dict[str, Any]:
     """The content of the manifest."""
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "generator": MAKER,
         "version": VECTORS_VERSION,
         "date": VECTORS_DATE,
@@ -101,23 +104,37 @@ def write_bundle(out: Path | str) -> list[str]:
     """
     if not isinstance(out, Path | str):
         raise UsageError(f"out must be a folder, got {shown(repr(out), 60)}")
-    folder = Path(out)
+    folder = Path(out).resolve()
     files = contents()
     text = json.dumps(manifest(files), ensure_ascii=False, indent=1) + "\n"
 
-    # The manifest goes first and comes last: a folder without it is not a bundle.
+    # A new folder beside it takes its place once it is complete.
+    new = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     try:
         old = earlier_files(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in old:
-            (folder / name).unlink(missing_ok=True)
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
-        (folder / MANIFEST).write_text(text, encoding="utf-8")
+        new.mkdir(parents=True)
+        for name, content in {**files, MANIFEST: text.encode()}.items():
+            (new / name).write_bytes(content)
+        replace_folder(folder, new, old)
     except OSError as error:
         reason = error.strerror or error
-        raise UsageError(shown(f"out: can't write to {folder}: {reason}")) from None
+        raise UsageError(shown(f"out: can't write to {out}: {reason}")) from None
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     return [*files, MANIFEST]
+
+
+def replace_folder(folder: Path, new: Path, names: Iterable[str]) -> None:
+    """Put the new folder in the place of one that holds these files at most."""
+    if not folder.exists():
+        new.rename(folder)
+        return
+    old = new.with_suffix(".old")
+    folder.rename(old)
+    new.rename(folder)
+    for name in names:
+        (old / name).unlink()
+    old.rmdir()
 
 
 def earlier_files(folder: Path) -> list[str]:
@@ -135,7 +152,10 @@ def earlier_files(folder: Path) -> list[str]:
         raise UsageError(shown(f"{wanted}, got {folder}, which has no {MANIFEST}"))
 
     # The names that its manifest states, and no others.
-    stated = read_json(folder / MANIFEST)
+    try:
+        stated = read_json(folder / MANIFEST)
+    except UsageError as error:
+        raise UsageError(f"out: {error}") from None
     names = stated.get("sha256") if isinstance(stated, dict) else None
     if not isinstance(names, dict) or stated.get("generator") != MAKER:
         raise UsageError(shown(f"{wanted}, got {folder} with another {MANIFEST}"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -26,7 +27,9 @@ ROUNDOFF = {"f64": 1e-15, "f32": 5e-7}
 SMALL_OFFSET = (
     1e-3  # largest rounding error, relative to an offset that it leaves visible
 )
+MOST_DISTANCE = 1e-3  # from a factor that holds about
 MOST_ROWS = 64  # largest number of rows whose order is compared
+DIGITS = re.compile(r"\d+ digits?")
 NUMBERS = {
     "2": 2.0,
     "½": 0.5,
@@ -53,10 +56,21 @@ Lengths = dict[str, float]  # by the letter of MEANINGS
 
 
 class Hint(NamedTuple):
-    """A relation that holds; a weak one holds for any output, and says something only if several cases share it."""
+    """A relation that holds.
+
+    A weak one may hold by accident, and says something only if several cases share it. A vague one says less than any
+    other. Hints with a number of digits are alike if they differ in it alone.
+    """
 
     text: str
     weak: bool = False
+    vague: bool = False
+    digits: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The text without its number of digits."""
+        return self.text if self.digits is None else DIGITS.sub("digits", self.text)
 
 
 class Measure(NamedTuple):
@@ -89,19 +103,6 @@ class Measure(NamedTuple):
 
 
 # ---------------------------------------------------------------- the hints of a case
-
-
-def hint(
-    output: Arrays,
-    expected: Arrays,
-    inputs: Inputs,
-    operation: str = "",
-    kind: Error = "elementwise",
-    dtype: str = "f64",
-) -> str:
-    """The most specific hint on a wrong output; empty if there is none."""
-    found = all_hints(output, expected, inputs, operation, kind, dtype)
-    return found[0].text if found else ""
 
 
 def all_hints(
@@ -166,7 +167,8 @@ def swapped(
         except Exception:  # the exchanged inputs may be invalid in any way
             continue
         if proposes(output, expected, proposed, measure):
-            yield Hint(f"the right output with {one} and {other} exchanged")
+            text = f"the right output with {one} and {other} exchanged"
+            yield Hint(text, weak=few(output))
 
 
 def exchanged(output: Arrays, expected: Arrays, measure: Measure) -> Iterator[Hint]:
@@ -174,7 +176,8 @@ def exchanged(output: Arrays, expected: Arrays, measure: Measure) -> Iterator[Hi
     for one, other in itertools.combinations(expected, 2):
         proposed = {**expected, one: expected[other], other: expected[one]}
         if proposes(output, expected, proposed, measure):
-            yield Hint(f"{one} and {other} are exchanged")
+            weak = few({one: output[one], other: output[other]})
+            yield Hint(f"{one} and {other} are exchanged", weak)
 
 
 def related(
@@ -185,7 +188,7 @@ def related(
     wrong = [n for n in expected if n not in right]
     found = [array_hints(output[n], expected[n], sizes, measure) for n in wrong]
     shared = [
-        each
+        each._replace(weak=each.weak and len(wrong) < 2)
         for each in (found[0] if found else [])
         if all(each.text in {other.text for other in others} for others in found)
     ]
@@ -193,8 +196,8 @@ def related(
         yield from shared
         return
     what = f"{are(right)} right, {are(wrong)} not"
-    yield from (Hint(f"{what}: {each.text}") for each in shared)
-    yield Hint(what)
+    yield from (each._replace(text=f"{what}: {each.text}") for each in shared)
+    yield Hint(what, vague=True)
 
 
 def are(names: list[str]) -> str:
@@ -205,7 +208,12 @@ def digits(output: Arrays, expected: Arrays, kind: Error) -> Iterator[Hint]:
     error, _ = difference(output, expected, kind)
     known = num_digits(error) if error > 0.0 else 0
     if known:
-        yield Hint(f"agrees to {known} digit{'s' if known > 1 else ''}")
+        text = f"agrees to {digits_text(known)}"
+        yield Hint(text, vague=True, digits=known)
+
+
+def digits_text(known: int) -> str:
+    return f"{known} digit{'s' if known > 1 else ''}"
 
 
 # ---------------------------------------------------------------- the relations of an array
@@ -221,10 +229,12 @@ def array_hints(
             found.append(each)
     found += undone(output, right, measure)
     if output.shape == right.shape and right.size:
+        found += near_factors(output, right, sizes, measure)
         found += offsets(output, right, measure)
         found += orders(output, right, measure)
         found += parts(output, right, measure)
-    return found
+    by_chance = few({"": output}) and few({"": right})
+    return [each._replace(weak=each.weak or by_chance) for each in found]
 
 
 def proposals(
@@ -289,12 +299,28 @@ def factors(
     at = np.argmax(np.where(finite, np.abs(right), 0.0))
     factor = float(output.flat[at] / right.flat[at])
     known = {**NUMBERS, **size_factors(sizes)}
+    weak = few({"": right[finite]})
     for name, value in known.items():
-        yield Hint(f"{name} times the right one"), value * right
+        yield Hint(f"{name} times the right one", weak), value * right
     if factor == 0.0:
-        yield Hint("all elements are 0"), factor * right
-    text = f"{factor:.9g} times the right one"
-    yield Hint(text, weak=int(finite.sum()) < 2), factor * right
+        yield Hint("all elements are 0", weak), factor * right
+    yield Hint(f"{factor:.9g} times the right one", weak), factor * right
+
+
+def near_factors(
+    output: Values, right: Values, sizes: Lengths, measure: Measure
+) -> Iterator[Hint]:
+    """A factor with a name that holds to some digits, but not to all."""
+    if few({"": output}) or not np.isfinite(output).all():
+        return
+    for name, value in {**NUMBERS, **size_factors(sizes)}.items():
+        proposed = {"": value * right}
+        error, _ = difference({"": output}, proposed, measure.kind)
+        from_right, _ = difference({"": right}, proposed, measure.kind)
+        if measure.near < error <= MOST_DISTANCE < from_right:
+            known = num_digits(error)
+            text = f"about {name} times the right one (to {digits_text(known)})"
+            yield Hint(text, digits=known)
 
 
 def size_factors(sizes: Lengths) -> dict[str, float]:
@@ -326,9 +352,9 @@ def offsets(output: Values, right: Values, measure: Measure) -> Iterator[Hint]:
     least = np.max(noise) + measure.near * abs(offset)
     for text, value in known.items():
         if abs(offset - value) <= least:
-            yield Hint(f"the right one {text}", weak=right.size < 2)
+            yield Hint(f"the right one {text}")
     way = "plus" if offset > 0.0 else "minus"
-    yield Hint(f"the right one {way} {abs(offset):.9g}", weak=right.size < 2)
+    yield Hint(f"the right one {way} {abs(offset):.9g}")
 
 
 def orders(output: Values, right: Values, measure: Measure) -> Iterator[Hint]:
@@ -364,13 +390,23 @@ def parts(output: Values, right: Values, measure: Measure) -> Iterator[Hint]:
     """The elements that are right, and those that are right except for their sign."""
     agree = measure.agree(output, right)
     if measure.equal(np.abs(output), np.abs(right)):
-        yield Hint("right except for signs", weak=right.size < 2)
-    if 0 < agree.sum() < agree.size:
-        yield Hint(f"{agree.sum()} of {agree.size} elements are right")
-        yield Hint("some elements are right")
+        yield Hint("right except for signs")
+    share = agree.mean()
+    by_chance = bool(np.all(right == np.round(right))) and share < 0.5
+    if 0.0 < share < 1.0 and not by_chance:
+        count = int(agree.sum())
+        verb = "is" if count == 1 else "are"
+        yield Hint(f"{count} of {agree.size} elements {verb} right", vague=True)
+        yield Hint("some elements are right", vague=True)
 
 
 # ---------------------------------------------------------------- building blocks
+
+
+def few(values: Arrays) -> bool:
+    """Whether these are less than two different finite numbers, which any relation may fit by accident."""
+    every = np.concatenate([each.ravel() for each in values.values()])
+    return len(np.unique(every[np.isfinite(every)])) < 2
 
 
 def proposes(

@@ -25,6 +25,8 @@ from vime_check.programs import (
     peer_of,
 )
 from vime_check.report import (
+    ACCEPTED,
+    NO_VALID,
     NOT_TRIED,
     NUMERIC,
     OTHER_ERROR,
@@ -52,7 +54,8 @@ from vime_check.wire import (
 MAX_BREAKS = 3
 MAX_SILENT = 9
 MAX_TOTAL = 30
-# An unexplained error up to this is a loss of digits: the square root of the precision, with some room.
+# An error up to this that no known mistake gives is graded as a loss of digits: the square root of the precision,
+# with some room.
 FEW_DIGITS = {"f64": 1e-6, "f32": 1e-3}
 MOST_DIGITS = 15  # of float64
 
@@ -83,7 +86,7 @@ def grade_rejection(vector: Vector, answer: Answer, outcome: Outcome) -> Outcome
     if "refused" in answer:
         return outcome._replace(status="rejected", message=shown(answer["refused"]))
     if "result" in answer:
-        message = f"accepted an input that should be rejected: {vector.why}"
+        message = f"{ACCEPTED}{vector.why}"
         return outcome._replace(status="lenient", message=message)
     reason = no_result(answer)
     message = f"{OTHER_ERROR}{reason}" if "error" in answer else reason
@@ -153,7 +156,8 @@ def grade(
     kinds = [{kind_of(vector, name) for name in each.mistakes} for each in least(found)]
     if any("mistake" in each for each in kinds):
         return "wrong"
-    if error <= FEW_DIGITS[vector.dtype] or {"digits"} in kinds[:1]:
+    nearest_costs_digits = bool(kinds) and kinds[0] == {"digits"}
+    if error <= FEW_DIGITS[vector.dtype] or nearest_costs_digits:
         return "digits"
     return "convention" if kinds else "wrong"
 
@@ -218,7 +222,7 @@ def with_pairs(
 def with_rejections(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """The outcomes, in which a rejection counts only if a valid case of its operation ran.
 
-    An operation whose valid cases were all skipped is not offered, and one without valid cases is left as it is.
+    An operation whose valid cases were all skipped is not offered. Without a valid case, nothing is known.
     """
     valid: dict[str, set[str]] = {}
     for each in outcomes:
@@ -227,10 +231,11 @@ def with_rejections(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
     checked = []
     for each in outcomes:
-        others = valid.get(each.operation, set(NUMERIC))
+        others = valid.get(each.operation, set())
         if each.status == "rejected" and not others & set(NUMERIC):
-            status = "skipped" if others == {"skipped"} else "errored"
-            each = each._replace(status=status, message="no valid case ran")
+            status = "skipped" if others <= {"skipped"} else "errored"
+            message = "no valid case ran" if others else NO_VALID
+            each = each._replace(status=status, message=message)
         checked.append(each)
     return checked
 
@@ -348,9 +353,10 @@ def run_cases(
     cases: Iterable[Vector],
     digits: int | None = None,
     naming: Naming | None = None,
+    breaks: Breaks | None = None,
 ) -> Iterator[Outcome]:
     """The outcome of each case; a program that only breaks is not asked again."""
-    breaks = Breaks()
+    breaks = breaks or Breaks()
     lines = Lines(peer.ask)
     naming = naming or Naming()
     for vector in cases:

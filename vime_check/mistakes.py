@@ -48,7 +48,7 @@ NOTES = {
     ),
     "WrongMetric": Note(
         "the Hessian's entry for ρ is a quarter of the right one, or lacks its 2",
-        "steps and gains in ρ are too large",
+        "the metric in ρ is too small: steps and gains too large, `kl_taylor` too small",
         "DIRECT",
     ),
     "SquaredExpOverflow": Note(
@@ -376,13 +376,13 @@ mistakes would give, alone and in pairs. If yours match, the report names the mi
 [Check your implementation](check.md) shows such a report.
 
 - **Seen in** names public code as it was when it was read. The projects may have fixed it since.
-- *Many codes* and *everywhere* mean most of the code that was read. Four ports do not add 1e-8:
-  matthewlujp, deligentfool, justheuristic and rejax.
+- *Many codes* are most of the code that was read. Four ports do not add 1e-8: matthewlujp,
+  deligentfool, justheuristic and rejax.
 - **Kind**: a *mistake* makes a result wrong. *Digits* are lost by the right formula. A
   *convention* is another choice, and no mistake.
 - **Operations** are the ones in which a case shows the mistake. Names with a part in common, such as
   the KL inside of `elbo`, share its mistakes.
-- Each mistake has a mutant: an implementation with exactly this mistake. Each pair has one, too.
+- Each mistake has a mutant: an implementation with exactly this mistake. Most pairs have one, too.
   [`results/mistakes.txt`](../results/mistakes.txt) counts how many the checker names.
 
 `python -m vime_check.mistakes > docs/mistakes.md` writes this page from

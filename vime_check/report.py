@@ -9,15 +9,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from vime_check.errors import Element, listed, num_digits, place_text
-from vime_check.hints import Hint
+from vime_check.hints import DIGITS, Hint
 from vime_check.naming import Explanation
 from vime_check.wire import encode, shown
 
 # ---------------------------------------------------------------- constants
 
+NO_VALID = "no valid case selected"
 NOT_TRIED = "not tried, because "
 REPR = 232  # letters of an object without its brackets; pytest shows 240 whole
-OTHER_ERROR = "rejected by an error that is no ValueError: "
+OTHER_ERROR = "another error than ValueError: "
+ACCEPTED = "accepted an input that should be rejected: "
+MOST_HINTS = 3  # lines with hints for one operation
 # Grades of valid cases, of invalid cases, and of both.
 NUMERIC = ("exact", "digits", "convention", "wrong")
 GRADES = (*NUMERIC, "errored")
@@ -76,7 +79,6 @@ class Cause(NamedTuple):
     outcomes: tuple[Outcome, ...]
     explanations: tuple[tuple[str, ...], ...] = ()
     hint: str = ""
-    holds: int = 0  # the number of cases in which the hint holds
 
 
 # ---------------------------------------------------------------- causes
@@ -137,22 +139,44 @@ def explained(outcomes: Sequence[Outcome]) -> Iterator[Cause]:
 
 
 def unexplained(outcomes: Sequence[Outcome]) -> Iterator[Cause]:
-    """The cases without an explanation, with the most specific hint that holds in all of them.
+    """The cases without an explanation, by the hint that holds in the most of the rest; the last without a hint."""
+    left = [each for each in outcomes if not each.candidates]
+    for _ in range(MOST_HINTS):
+        key = best_hint(left)
+        if not key:
+            break
+        group = tuple(each for each in left if key in {h.key for h in each.hints})
+        yield Cause(
+            group, (), merged(h for o in group for h in o.hints if h.key == key)
+        )
+        left = [each for each in left if each not in group]
+    if left:
+        yield Cause(tuple(left))
 
-    If there is none, the first hint that says something, with the number of cases in which it holds.
+
+def best_hint(outcomes: Sequence[Outcome]) -> str:
+    """The hint that holds in the most cases, then the most specific; empty if none says anything.
+
+    A vague hint comes after all others. A weak one must hold in half of the cases, and in two.
     """
-    left = tuple(each for each in outcomes if not each.candidates)
-    if not left:
-        return
-    counts = Counter(hint for each in left for hint in {h.text for h in each.hints})
-    informative = [each for each in left if each.hints]
-    first = informative[0].hints if informative else ()
-    in_all = [h for h in first if counts[h.text] == len(informative)]
-    told = [h for h in in_all if not h.weak or len(informative) > 1]
-    told = told or [h for h in first if not h.weak]
-    ordered = (*informative, *(each for each in left if not each.hints))
-    text = told[0].text if told else ""
-    yield Cause(ordered, (), text, counts[text])
+    counts = Counter(key for each in outcomes for key in {h.key for h in each.hints})
+    told = {
+        hint.key: (hint.vague, -counts[hint.key])
+        for outcome in outcomes
+        for hint in outcome.hints
+        if not hint.weak
+        or (counts[hint.key] > 1 and 2 * counts[hint.key] >= len(outcomes))
+    }
+    return min(told, key=lambda key: told[key], default="")
+
+
+def merged(alike: Iterable[Hint]) -> str:
+    """The text of hints that differ in their numbers of digits alone."""
+    hints = sorted(alike, key=lambda hint: hint.digits or 0)
+    least, most = hints[0].digits, hints[-1].digits
+    if least == most:
+        return hints[0].text
+    return DIGITS.sub(f"{least} to {most} digits", hints[0].text)
 
 
 # ---------------------------------------------------------------- the report
@@ -171,7 +195,7 @@ class Report:
     @property
     def ok(self) -> bool:
         """True if a case ran and none was wrong or errored; if strict, also no convention or lenient."""
-        return not self.bad() and not self.offers_nothing
+        return not self.bad() and any(o.status != "skipped" for o in self.outcomes)
 
     @property
     def offers_nothing(self) -> bool:
@@ -185,9 +209,19 @@ class Report:
         return list(dict.fromkeys(outcome.operation for outcome in self.outcomes))
 
     def not_offered(self) -> list[str]:
-        """The operations whose cases were all skipped."""
-        offered = {o.operation for o in self.outcomes if o.status != "skipped"}
+        """The operations whose cases were all skipped by the implementation."""
+        offered = {
+            o.operation
+            for o in self.outcomes
+            if o.status != "skipped" or o.message == NO_VALID
+        }
         return [name for name in self.operations() if name not in offered]
+
+    def unknown(self) -> Iterator[str]:
+        """A line for the operations of which only bad inputs were selected, if any of these was rejected."""
+        found = [o.operation for o in self.outcomes if o.message == NO_VALID]
+        if found:
+            yield f"{NO_VALID}, so rejections of these do not count: {listed([*dict.fromkeys(found)])}"
 
     def bad(self) -> list[Outcome]:
         """The outcomes that make the check fail."""
@@ -213,9 +247,14 @@ class Report:
         if self.offers_nothing:
             return [f"offers none of the operations: {listed(self.operations())}"]
         found = groups(self.outcomes)
-        first = [*self.lines_of(found, "wrong"), *self.messages("errored")]
+        first = [*self.lines_of(found, "wrong"), *self.errors()]
         last = [*self.lines_of(found, "digits"), *self.lines_of(found, "convention")]
-        return [*first, *(self.messages("lenient") if self.strict else []), *last]
+        return [
+            *first,
+            *(self.accepted() if self.strict else []),
+            *last,
+            *self.unknown(),
+        ]
 
     def lines_of(
         self, found: dict[tuple[str, str], list[Outcome]], wanted: str
@@ -226,16 +265,29 @@ class Report:
                 for cause in (*explained(outcomes), *unexplained(outcomes)):
                     yield cause_line(cause, len(outcomes), self.notes)
 
-    def messages(self, status: str) -> Iterator[str]:
-        """A line for each message of cases with this status."""
+    def errors(self) -> Iterator[str]:
+        """A line for each message of errored cases; one exception on valid and on bad input is one message."""
         same: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
         for each in self.outcomes:
-            if each.status == status:
+            if each.status == "errored":
                 # What was not tried is one line for all operations.
                 whole = each.message.startswith(NOT_TRIED)
-                same["" if whole else each.operation, each.message].append(each)
-        for (_, message), outcomes in same.items():
-            yield f"{heading(outcomes)}: {message}"
+                message = each.message.removeprefix(OTHER_ERROR)
+                same["" if whole else each.operation, message].append(each)
+        for outcomes in same.values():
+            yield f"{heading(outcomes)}: {outcomes[0].message}"
+
+    def accepted(self) -> Iterator[str]:
+        """A line for each operation that accepted bad inputs, with the rules that these break."""
+        for (operation, status), outcomes in groups(self.outcomes).items():
+            if status == "lenient" and len(outcomes) == 1:
+                yield f"{outcomes[0].id}: {outcomes[0].message}"
+            elif status == "lenient":
+                rules = dict.fromkeys(
+                    o.message.removeprefix(ACCEPTED) for o in outcomes
+                )
+                count = f"{operation} accepted {len(outcomes)} bad inputs"
+                yield f"{count}: {listed([*rules], '; ')}"
 
     def table(self) -> str:
         """The table: a line for each offered operation, and one for all."""
@@ -358,9 +410,7 @@ def cause_text(first: Outcome, cause: Cause, failed: int, notes: Notes) -> str:
     if cause.explanations:
         texts.append(explanation_text(cause, failed, notes))
     elif cause.hint:
-        whole = cause.holds == len(cause.outcomes)
-        share = f" in {cause.holds} of {len(cause.outcomes)} cases"
-        texts.append(cause.hint + ("" if whole else share))
+        texts.append(cause.hint)
     return "; ".join(filter(None, texts))
 
 
@@ -374,9 +424,13 @@ def explanation_text(cause: Cause, failed: int, notes: Notes) -> str:
     """The mistakes: outright if they explain more than half of the failed cases, else with their share."""
     names = " or ".join(" with ".join(each) for each in cause.explanations)
     count = len(cause.outcomes)
-    claim = f"{names} fits {count} of {failed} failed cases"
+    status = cause.outcomes[0].status
+    what = {"digits": "inexact cases", "convention": "cases"}.get(
+        status, "failed cases"
+    )
+    claim = f"{names} fits {count} of {failed} {what}"
     if 2 * count > failed:
-        convention = cause.outcomes[0].status == "convention"
+        convention = status == "convention"
         claim = f"another convention, {names}" if convention else f"is {names}"
     mistakes = dict.fromkeys(name for each in cause.explanations for name in each)
     texts = [note_text(name, notes, len(mistakes) == 1) for name in mistakes]

@@ -16,7 +16,7 @@ from vime_check.cases import OPERATIONS
 from vime_check.cases.traces import TRACES, Trace
 from vime_check.mistakes import NOTES, operations_of_mistakes
 from vime_check.operations import BOTH, CONVENTION, Operation, tolerance
-from vime_check.wire import VECTORS, VECTORS_DATE, VECTORS_VERSION
+from vime_check.wire import SCHEMA, VECTORS, VECTORS_DATE, VECTORS_VERSION
 
 # ---------------------------------------------------------------- constants
 
@@ -378,7 +378,7 @@ VERSIONS = (
 def content() -> dict[str, Any]:
     """The specification in JSON types, as `operations.json` holds it."""
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "version": VECTORS_VERSION,
         "date": VECTORS_DATE,
         "generator": "vime_check.specification",

@@ -12,7 +12,7 @@ from check_helpers import FILES, ROOT, STORED, command_line
 
 from vime_check import bundle, check
 from vime_check.bundle import counts, write_bundle
-from vime_check.wire import VECTORS, VECTORS_DATE, VECTORS_VERSION, UsageError
+from vime_check.wire import SCHEMA, VECTORS, VECTORS_DATE, VECTORS_VERSION, UsageError
 
 WANTED = "out must be a new folder, an empty one, or one with an earlier bundle"
 
@@ -103,7 +103,7 @@ def test_earlier_bundle_is_replaced(tmp_path: Path) -> None:
         ("manifest.json", '{"sha256": {}}', "with another manifest.json"),
         ("manifest.json", "[]", "with another manifest.json"),
         ("manifest.json", '{"generator": "vime_check.bundle"}', "with another"),
-        ("manifest.json", "{", "manifest.json must be JSON"),
+        ("manifest.json", "{", "^out: .*manifest.json must be JSON"),
     ],
 )
 def test_folder_of_something_else_is_rejected(
@@ -149,15 +149,29 @@ def test_no_folder_is_rejected(out: Any) -> None:
         write_bundle(out)
 
 
-def test_bundle_that_lost_its_manifest_is_rejected(
+def test_interrupted_replacement_leaves_the_earlier_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An interrupted replacement leaves no manifest, because the manifest goes first and comes last."""
-    write_bundle(tmp_path)
-    monkeypatch.setattr(bundle, "contents", lambda: {"a/b": b""})
-    with pytest.raises(UsageError, match="No such file or directory"):
-        write_bundle(tmp_path)
-    assert not (tmp_path / "manifest.json").exists()
+    """And nothing beside it."""
+    folder = tmp_path / "bundle"
+    write_bundle(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with monkeypatch.context() as context:
+        context.setattr(bundle, "contents", lambda: {"a.json": b"", "a/b": b""})
+        with pytest.raises(UsageError, match="No such file or directory"):
+            write_bundle(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    write_bundle(folder)
+
+
+def test_every_json_file_carries_the_edition(written: Path) -> None:
+    """The schema of the files has it as an annotation, and no number of its own."""
+    for path in written.glob("*.json"):
+        content = json.loads(path.read_text("utf-8"))
+        edition = content["version"], content["date"]
+        assert edition == (VECTORS_VERSION, VECTORS_DATE), path.name
+        assert content.get("schema", SCHEMA) == SCHEMA == 2
 
 
 # ---------------------------------------------------------------- the command

@@ -21,6 +21,7 @@ from check_helpers import (
 
 from vime_check import fuzzer
 from vime_check.cases import OPERATIONS
+from vime_check.files import Wrong
 from vime_check.fuzzer import Drawn, Finding, FuzzReport
 from vime_check.judge import check, load_vectors, outcome_of
 from vime_check.wire import UsageError, decode_inputs
@@ -216,6 +217,53 @@ def test_fuzz_names_no_mistake_of_an_output_that_is_none(factor: float) -> None:
     (finding,) = fuzzer.fuzz(module(change), only="kl_taylor").findings
     assert finding.case is not None
     assert (finding.status, finding.case["flags"]) == ("wrong", [])
+
+
+def test_traces_are_not_fuzzed() -> None:
+    """Control: beside an operation they are left out."""
+    reason = r"^traces are not fuzzed: filtered_rewards$"
+    with pytest.raises(UsageError, match=reason):
+        fuzzer.fuzz(only="filtered_rewards", examples=1)
+    report = fuzzer.fuzz(only="filtered_rewards,kl_taylor", examples=1)
+    assert [each.operation for each in report.findings] == ["kl_taylor"]
+
+
+def test_mistakes_that_overflow_leave_no_warning() -> None:
+    """Control: the same function outside of the fuzzer."""
+    drawn = near_identity()
+
+    def overflows(**given: Any) -> Any:
+        return np.exp(1e4 * np.ones(1)) * np.sum(given["mu_q"])
+
+    with pytest.raises((RuntimeWarning, FloatingPointError)):
+        overflows(**drawn.given)
+    assert [wrong.name for wrong in fuzzer.wrong_of_drawn(drawn, "Big", overflows)] == [
+        "Big"
+    ]
+
+
+def test_equal_outputs_of_a_mistake_are_written_once() -> None:
+    """Control: different ones."""
+    vector = near_identity().vector
+    one, same, other = (Wrong("Half", {"": np.array(x)}) for x in (1.0, 1.0, 2.0))
+    case = fuzzer.case_of(vector._replace(wrong=(one, same)), "")
+    assert case["wrong"] == {"Half": {"output": 1.0}}
+    case = fuzzer.case_of(vector._replace(wrong=(one, same, other)), "")
+    assert case["wrong"] == {"Half": [{"output": 1.0}, {"output": 2.0}]}
+
+
+def test_fuzz_tells_no_relation_of_one_row() -> None:
+    """Advantages that are normalized are 0 in one row, as with many exchanged inputs."""
+    body = (
+        "\nfrom vime_check.cases import OPERATIONS\n"
+        "right = OPERATIONS['gae_advantages'].function\n"
+        "def gae_advantages(**given):\n"
+        "    advantages = right(**given)\n"
+        "    return (advantages - advantages.mean()) / (advantages.std() + 0.3)"
+    )
+    (finding,) = fuzzer.fuzz(module(body), only="gae_advantages", examples=50).findings
+    assert finding.status == "wrong"
+    assert "exchanged" not in finding.message
 
 
 def test_fuzz_without_hypothesis_ends_with_one_line(

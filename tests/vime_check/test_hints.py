@@ -12,7 +12,7 @@ from vime_check import hints as module
 from vime_check import wire
 from vime_check.cases import OPERATIONS
 from vime_check.errors import by_name
-from vime_check.hints import Hint, all_hints, hint
+from vime_check.hints import Hint, all_hints
 from vime_check.wire import encode
 
 ROW = np.array([0.3, -1.7, 2.9, 0.8])
@@ -27,6 +27,11 @@ NETWORK = {
     "inputs": [[1.0]] * 7,
     "num_data": 91,
 }
+
+
+def hint(*about: Any) -> str:
+    """The most specific hint; empty if there is none."""
+    return next((each.text for each in all_hints(*about)), "")
 
 
 def texts(output: Any, right: Any, inputs: Any = None, **rest: Any) -> list[str]:
@@ -127,15 +132,90 @@ def test_an_offset_is_seen_in_every_element_or_not_named() -> None:
     assert texts(right[1:] + 1.5, right[1:])[0] == "the right one plus 1.5"
 
 
-def test_a_relation_that_any_number_has_is_weak() -> None:
-    """Control: a factor with a name, and the same with two elements."""
-    (first, *_), (named, *_) = (
-        all_hints(by_name(value), by_name(1.0), {}) for value in (1.3, 2.0)
-    )
-    assert first == Hint("1.3 times the right one", weak=True)
-    assert named == Hint("2 times the right one")
-    (strong, *_) = all_hints(by_name([1.3, 2.6]), by_name([1.0, 2.0]), {})
-    assert strong == Hint("1.3 times the right one")
+@pytest.mark.parametrize(
+    ("output", "right", "text"),
+    [
+        (1.3, 1.0, "1.3 times the right one"),
+        (2.0, 1.0, "2 times the right one"),
+        ([2.0, 2.0], [1.0, 1.0], "summed over axis 0"),
+        ([3.0, 3.0], [1.0, 1.0], "3 times the right one"),
+        (1.5, 1.0, "1.5 times the right one"),
+        ([2.0, np.inf], [1.0, np.inf], "2 times the right one"),
+        (0.0, 1.0, "all elements are 0"),
+        ([0.0, 0.0], [1.0, 1.0], "all elements are 0"),
+        ({"a": 3.0, "b": 2.0}, {"a": 2.0, "b": 2.0}, "b is right, a is not: 1.5 times the right one"),
+    ],
+)  # fmt: skip
+def test_a_relation_of_less_than_two_numbers_is_weak(
+    output: Any, right: Any, text: str
+) -> None:
+    (first, *_) = all_hints(by_name(output), by_name(right), {})
+    assert first == Hint(text, weak=True)
+
+
+@pytest.mark.parametrize(
+    ("output", "right", "text"),
+    [
+        ([1.3, 2.6], [1.0, 2.0], "1.3 times the right one"),
+        ([2.0, 4.0], [1.0, 2.0], "2 times the right one"),
+        ([0.0, 0.0], [1.0, 2.0], "all elements are 0"),
+        ({"a": 3.0, "b": 6.0}, {"a": 2.0, "b": 4.0}, "1.5 times the right one"),
+        ({"a": 3.0, "b": 2.0}, {"a": 2.0, "b": 3.0}, "a and b are exchanged"),
+    ],
+)
+def test_a_relation_of_two_numbers_is_not_weak(
+    output: Any, right: Any, text: str
+) -> None:
+    """Control of the test above."""
+    (first, *_) = all_hints(by_name(output), by_name(right), {})
+    assert first == Hint(text)
+
+
+def test_exchanged_inputs_of_an_output_of_zeros_are_weak() -> None:
+    """As of advantages that are normalized over one row: they are 0. Control: two rows."""
+    one = {"rewards": [1.0], "values": [0.0], "next_values": [2.0], "gamma": 0.5}
+    one |= {"terminated": [False], "truncated": [False], "lam": 0.5}
+    two = {k: v * 2 if isinstance(v, list) else v for k, v in one.items()}
+    two["rewards"] = [1.0, 3.0]
+    gae = OPERATIONS["gae_advantages"]
+    for given, weak in ((one, True), (two, False)):
+        decoded = wire.decode_inputs(given, gae.kinds, "f64")
+        other = {**decoded, "values": decoded["next_values"]}
+        other["next_values"] = decoded["values"]
+        output, right = by_name(gae.function(**other)), by_name(gae.function(**decoded))
+        found = all_hints(output, right, given, "gae_advantages")
+        text = "the right output with values and next_values exchanged"
+        assert Hint(text, weak) in found
+
+
+def test_a_factor_that_holds_to_some_digits_comes_with_their_number() -> None:
+    """Control: to all digits, to two digits, one element, and an output near the right one."""
+    wave = np.array([1.0, -0.5, 0.7, -1.0])
+    text = "about 2 times the right one (to {} digits)"
+    for off, known in ((1e-3, 3), (3e-6, 5)):
+        output = 2.0 * ROW * (1.0 + 0.99 * off * wave)
+        (first, *_) = all_hints(by_name(output), by_name(ROW), {})
+        assert (first.text, first.digits) == (text.format(known), known)
+        assert not first.vague
+    for output, right in (
+        (2.0 * ROW, ROW),
+        (2.0 * ROW * (1.0 + 0.01 * wave), ROW),
+        (2.00001, 1.0),
+        (ROW * (1.0 + 1e-5 * wave), ROW),
+        (2.0 * ROW * [1.00001, 1.0, np.inf, 1.0], ROW),
+    ):
+        assert not [each for each in texts(output, right) if "about" in each]
+    assert not [
+        t for t in texts(ROW * (1 + 1e-5 * wave), ROW, {"eps": [[1.0]]}) if "about" in t
+    ]
+
+
+def test_one_element_is_right_and_few_whole_numbers_are_so_by_chance() -> None:
+    """Control: half of them, or numbers with fractions."""
+    assert texts(ROW * [1, 3, 7, 9], ROW)[0] == "1 of 4 elements is right"
+    right = np.array([0.0, 1.0, 1.0, 0.0])
+    assert texts([0.0, 0.0, 0.0, 1.0], right) == []
+    assert "2 of 4 elements are right" in texts([0.0, 1.0, 0.0, 1.0], right)
 
 
 def test_the_right_output_of_exchanged_inputs_is_named() -> None:

@@ -1,6 +1,5 @@
-"""Implementations with noise of their own: exact expectations against closed forms, and wrong implementations."""
+"""Implementations with noise of their own, correct and wrong ones."""
 
-import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,158 +13,23 @@ from scipy import stats
 
 import bnn_ref as bnn
 from bnn_ref import DiagNormal
-from vime_check import own_noise
+from vime_check import expectations, own_noise
 from vime_check.cases import OPERATIONS
-from vime_check.own_noise import WITH_NOISE, Sampler, check_own_noise
+from vime_check.expectations import WITH_NOISE, Expected, NoiseTrial
+from vime_check.own_noise import Bounds, Sampler, check_own_noise
 from vime_check.serving import respond
 
 S = 200
-Array = Any
-NETWORKS = own_noise.settings()
-LINEAR = ("rows", "outputs")
+NETWORKS = expectations.settings()
 
 
 def expected(operation: str, setting: str, num_samples: int = S) -> Any:
     (trial,) = [
         each
-        for each in own_noise.trials([operation], num_samples)
+        for each in expectations.trials([operation], num_samples)
         if each.id == f"{operation}/{setting}"
     ]
     return trial.expected
-
-
-def linear(given: dict[str, Any]) -> tuple[Array, Array, Array]:
-    """Inputs with a 1 (N, I + 1), mean and σ of the weights (I + 1, O) of a network without a hidden layer."""
-    num_inputs, num_outputs = given["layer_sizes"]
-    rows = np.column_stack([given["inputs"], np.ones(len(given["inputs"]))])
-    shape = num_inputs + 1, num_outputs
-    sigma = bnn.softplus(given["rho"])
-    return rows, given["mu"].reshape(shape), sigma.reshape(shape)
-
-
-# ------------------------------------------------------------ expectations against closed forms
-
-
-@pytest.mark.parametrize("setting", LINEAR)
-@pytest.mark.parametrize("operation", ["elbo", "elbo_local"])
-def test_bound_against_the_closed_form(operation: str, setting: str) -> None:
-    """Mean and variance of Σ log p, a quadratic form in normal weights (or in independent pre-activations)."""
-    given = NETWORKS[setting]
-    rows, mu, sigma = linear(given)
-    scale = np.broadcast_to(given["likelihood_sigma"], mu.shape[1:])
-    miss = given["targets"] - rows @ mu  # (N, O)
-    spread = rows**2 @ sigma**2  # variance of each output
-
-    # The mean of the bound.
-    density = -0.5 * (miss**2 + spread) / scale**2
-    density += -0.5 * np.log(2 * np.pi) - np.log(scale)
-    q = DiagNormal(given["mu"], given["rho"])
-    prior = DiagNormal(given["prior_mu"], given["prior_rho"])
-    kl = bnn.kl_diag_normal(q.mu, q.sigma, prior.mu, prior.sigma)
-    weight = given["num_data"] / len(rows)
-    mean = weight * density.sum() - kl
-
-    # Its variance for one sample: gᵀΣg + ½ tr(AΣAΣ) for each output.
-    variance = 0.0
-    for o, s in enumerate(scale):
-        if operation == "elbo_local":
-            each = miss[:, o] ** 2 * spread[:, o] + 0.5 * spread[:, o] ** 2
-            variance += each.sum() / s**4
-            continue
-        a = rows.T @ rows / s**2
-        g = rows.T @ miss[:, o] / s**2
-        cov = np.diag(sigma[:, o] ** 2)
-        variance += g @ cov @ g + 0.5 * np.trace(a @ cov @ a @ cov)
-
-    found = expected(operation, setting)
-    np.testing.assert_allclose(found.mean, [mean], rtol=1e-12)
-    np.testing.assert_allclose(found.variance, [weight**2 * variance / S], rtol=1e-11)
-
-
-@pytest.mark.parametrize("setting", LINEAR)
-@pytest.mark.parametrize("operation", ["elbo_grad", "elbo_grad_local"])
-def test_gradient_against_differences_of_the_bound(
-    operation: str, setting: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = NETWORKS[setting]
-    bound = operation.replace("_grad", "")
-    step = 1e-4
-    slopes = []
-    for name, i in itertools.product(("mu", "rho"), range(len(given["mu"]))):
-        ends = []
-        for sign in (1.0, -1.0):
-            moved = given | {
-                name: given[name]
-                + sign * step * np.eye(1, 99, i)[0, : len(given["mu"])]
-            }
-            monkeypatch.setattr(
-                own_noise, "settings", lambda moved=moved: {setting: moved}
-            )
-            ends.append(expected(bound, setting).mean[0])
-        slopes.append((ends[0] - ends[1]) / (2 * step))
-    monkeypatch.undo()
-    np.testing.assert_allclose(expected(operation, setting).mean, slopes, atol=1e-5)
-
-
-def test_density_against_the_closed_form() -> None:
-    given = NETWORKS["rows"]
-    rows, mu, sigma = linear(given)
-    spread = rows**2 @ sigma**2 + given["likelihood_sigma"] ** 2
-    exact = stats.norm.pdf(given["targets"], rows @ mu, np.sqrt(spread)).ravel()
-    found = expected("predictive_log_density", "rows")
-    np.testing.assert_allclose(found.mean, exact, rtol=1e-8)
-
-
-@pytest.mark.parametrize("setting", LINEAR)
-def test_samples_against_the_closed_form(setting: str) -> None:
-    """Independent weights; outputs that are independent between rows and units."""
-    given = NETWORKS[setting]
-    rows, mu, sigma = linear(given)
-    for name, mean, variance in (
-        ("sample_weights", mu, sigma**2),
-        ("mlp_local", rows @ mu, rows**2 @ sigma**2),
-    ):
-        found = expected(name, setting)
-        size = mean.size
-        pairs = np.triu_indices(size)
-        products = np.diag(variance.ravel())[pairs]
-        np.testing.assert_allclose(found.mean[:size], mean.ravel(), rtol=1e-12)
-        np.testing.assert_allclose(found.mean[size:], products, atol=1e-12)
-        np.testing.assert_allclose(found.variance[:size], variance.ravel() / S)
-
-
-@pytest.mark.parametrize("operation", ["information_gains", "information_gains_local"])
-def test_gains_of_two_samples_against_quadrature_over_both(operation: str) -> None:
-    """Control: one sample gains more."""
-    entry = OPERATIONS[operation]
-    given = {
-        key: NETWORKS["rows"][key] for key in entry.names if key in NETWORKS["rows"]
-    }
-    given |= {"inputs": given["inputs"][:1], "targets": given["targets"][:1]}
-    shapes = own_noise.noise_shapes(entry, given)  # eps (2,), or zeta (1, 1)
-    size = int(np.prod(shapes[0]))
-    weights, points = own_noise.product_rule(2 * size, 3)
-    pairs = points.reshape(-1, 2, *shapes[0])
-    outputs = [
-        entry.function(**own_noise.with_noise(entry, given, [pair]))[0]
-        for pair in pairs
-    ]
-    mean, _, _ = own_noise.moments(entry, given)
-    two = own_noise.expected_gains(entry, given, mean, 2)
-    np.testing.assert_allclose(two, [weights @ outputs], rtol=1e-10)
-    assert mean[0] > 1.01 * two[0]
-
-
-def test_both_rules_integrate_polynomials_of_degree_five() -> None:
-    """Oracle: moments of the standard normal. Control: the sixth moment."""
-    for weights, points in (own_noise.sparse_rule(5), own_noise.product_rule(5, 3)):
-        x, y = points[:, 0], points[:, 3]
-        for values, exact in (
-            *((np.ones_like(x), 1.0), (x, 0.0), (x**2, 1.0), (x**4, 3.0)),
-            *((x * y, 0.0), (x**2 * y**2, 1.0), (x**2 * y**3, 0.0)),
-        ):
-            np.testing.assert_allclose(weights @ values, exact, atol=1e-12)
-        assert abs(weights @ x**6 - 15.0) > 1.0
 
 
 # ------------------------------------------------------------ verdicts
@@ -254,12 +118,12 @@ def averaged(right: Any, **given: Any) -> Any:
         ("elbo_grad", no_kl, "grad_"),
         ("elbo", sigma_squared, "standard errors"),
         ("elbo_grad", sigma_squared, "standard errors"),
-        ("sample_weights", sigma_squared, "covariance of "),
-        ("mlp_local", sigma_squared, "covariance of "),
+        ("sample_weights", sigma_squared, "ariance of result["),
+        ("mlp_local", sigma_squared, "ariance of result["),
         ("mlp_local", shared_rows, "covariance of "),
         ("elbo_local", shared_rows, "times the exact one"),
         ("sample_weights", one_draw, "times the exact one"),
-        ("elbo", same_seed, "all calls return the same"),
+        ("elbo", same_seed, "the results do not vary"),
         ("information_gains", twice, "result[0]: mean "),
         ("predictive_log_density", averaged, "standard errors"),
         ("elbo", lambda right, **given: np.nan, "result is not finite"),
@@ -276,6 +140,52 @@ def test_a_wrong_implementation_is_found(
     assert message in str(report), str(report)
 
 
+def judged(mean: list[float], calls: Any, dtype: str, variance: Any = None) -> Any:
+    """The verdict on calls whose numbers have these exact means."""
+    labels = tuple(f"result[{i}]" for i in range(len(mean)))
+    unknown = np.full(len(mean), np.nan) if variance is None else np.array(variance)
+    expected = Expected(labels, np.array(mean), unknown, {"": (len(mean),)})
+    trial = NoiseTrial("o/x", "elbo_grad", {}, expected)
+    return own_noise.verdict_of(trial, np.array(calls), Bounds(7.5, 3.0, 2), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["f64", "f32"])
+def test_rounding_is_that_of_each_number(dtype: str) -> None:
+    """A large number hides no error of a small one. Control: rounding errors of both."""
+    noise = 1.0 + 1e-8 * np.cos(np.arange(64.0))[:, None]
+    verdict = judged([1000.0, 1e-3], noise * [1000.0, 1.1e-3], dtype)
+    assert verdict.status == "wrong"
+    assert verdict.message.startswith("result[1]: mean 0.0011, exact 0.001, ")
+    size = {"f64": 1e-13, "f32": 1e-7}[dtype]
+    near = (1.0 + size) * np.ones((64, 1)) * [1000.0, 1e-3]
+    assert judged([1000.0, 1e-3], near, dtype).status == "agrees"
+    zeros = np.zeros((64, 2))
+    assert judged([0.0, 0.0], zeros, dtype, [0.0, 0.0]).distance == 0.0
+    assert judged([0.0, 0.0], size + zeros, dtype, [1.0, 1.0]).status == "agrees"
+
+
+def test_results_that_do_not_vary_have_no_distance() -> None:
+    """Control: results that vary."""
+    verdict = judged([1.0], np.full((64, 1), 1.5), "f64")
+    message = "result[0]: mean 1.5, exact 1, the results do not vary"
+    assert (verdict.distance, verdict.message) == (None, message)
+    report = own_noise.OwnNoiseReport("x", "f64", S, Bounds(7.5, 3.0, 2), (verdict,))
+    assert report.table().splitlines()[-1].endswith(" -")
+    verdict = judged([1.0], 1.5 + 0.1 * np.cos(np.arange(64.0))[:, None], "f64")
+    assert verdict.distance > 7.5
+    assert verdict.message.endswith(f"{verdict.distance:.1f} standard errors")
+
+
+def test_a_number_with_itself_has_a_variance() -> None:
+    """Control: with another one, a covariance."""
+    (trial, *_) = expectations.trials(["sample_weights"], S)
+    assert trial.expected.labels[2:] == (
+        "variance of result[0, 0]",
+        "covariance of result[0, 0] and result[0, 1]",
+        "variance of result[0, 1]",
+    )
+
+
 def test_a_smaller_variance_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     """The exact bound without any noise."""
     exact = [expected("elbo", name).mean[0] for name in NETWORKS]
@@ -286,7 +196,7 @@ def test_a_smaller_variance_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_false_alarms_are_as_rare_as_stated() -> None:
     """Over 200 seeds, a bound for 1 in 20 comparisons is passed by about as many. Control: a bound for 1 in 5."""
-    trials = [*own_noise.trials(["elbo", "mlp_local"], 100)]
+    trials = [*expectations.trials(["elbo", "mlp_local"], 100)]
     trials = [each for each in trials if each.id.endswith("rows")]
     distances = []
     for seed in range(200):
@@ -393,7 +303,8 @@ def test_the_command_prints_and_writes_the_report(
     shown = capsys.readouterr().out
     assert shown.startswith(f"{mine} (f64, own noise)\n")
     assert "sample_weights        3        0" in shown
-    assert "Probability of a false alarm in all 58 comparisons: at most 1e-06." in shown
+    assert "all 58 comparisons: at most 1e-06, if results are nearly normal." in shown
+    assert "A standard error counts as 1e-10 of its number at least" in shown
     report = json.loads(Path("report.json").read_text())
     assert report["ok"] is True
     assert report["num_samples"] == S

@@ -79,26 +79,42 @@ def test_explanations_that_are_as_good_are_stated_together() -> None:
 
 
 TWICE, THRICE, SOME = Hint("2 times"), Hint("3 times"), Hint("some")
+WEAK, VAGUE = Hint("1.3 times", weak=True), Hint("vague", vague=True)
+
+
+def agrees(digits: int) -> Hint:
+    text = f"agrees to {digits} digit{'s' if digits > 1 else ''}"
+    return Hint(text, vague=True, digits=digits)
 
 
 @pytest.mark.parametrize(
-    ("found", "end"),
+    ("found", "told"),
     [
-        ([[TWICE, SOME], [SOME]], "; some"),
-        ([[TWICE, SOME], [TWICE, SOME]], "; 2 times"),
-        ([[TWICE], [THRICE], []], "; 2 times in 1 of 3 cases"),
-        ([[TWICE], [TWICE], []], "; 2 times in 2 of 3 cases"),
-        ([[Hint("1.3 times", weak=True)]], "expected 1"),
-        ([[Hint("1.3 times", weak=True)]] * 2, "; 1.3 times"),
-        ([[], [TWICE]], "; 2 times in 1 of 2 cases"),
-        ([[], []], "expected 1"),
+        ([[TWICE, SOME], [SOME]], ["0 and 1 more; some"]),
+        ([[TWICE, SOME], [TWICE, SOME]], ["0 and 1 more; 2 times"]),
+        ([[TWICE, VAGUE], [VAGUE]], ["0; 2 times", "1; vague"]),
+        ([[TWICE], [THRICE], []], ["0; 2 times", "1; 3 times", "2"]),
+        ([[THRICE]] + [[TWICE]] * 7, ["1 and 6 more; 2 times", "0; 3 times"]),
+        ([[Hint(f"{n} times")] for n in range(5)], ["0; 0 times", "1; 1 times", "2; 2 times", "3 and 1 more"]),
+        ([[WEAK]], ["0"]),
+        ([[WEAK]] * 2, ["0 and 1 more; 1.3 times"]),
+        ([[WEAK], [WEAK], [], []], ["0 and 1 more; 1.3 times", "2 and 1 more"]),
+        ([[WEAK], [WEAK], [], [], []], ["0 and 4 more"]),
+        ([[WEAK, TWICE]], ["0; 2 times"]),
+        ([[], [TWICE]], ["1; 2 times", "0"]),
+        ([[agrees(8)], [agrees(5)], [agrees(6)]], ["0 and 2 more; agrees to 5 to 8 digits"]),
+        ([[agrees(1)], [agrees(2)]], ["0 and 1 more; agrees to 1 to 2 digits"]),
+        ([[agrees(5)], [agrees(5)]], ["0 and 1 more; agrees to 5 digits"]),
+        ([[], []], ["0 and 1 more"]),
     ],
-)
-def test_a_hint_is_given_if_it_holds_in_all_cases_or_with_its_share(
-    found: list[list[Hint]], end: str
+)  # fmt: skip
+def test_a_hint_is_given_of_the_cases_in_which_it_holds(
+    found: list[list[Hint]], told: list[str]
 ) -> None:
-    (line,) = lines(*(wrong(n, hints=tuple(each)) for n, each in enumerate(found)))
-    assert line.endswith(end)
+    """The hint of the most cases comes first, and cases without a hint last."""
+    shown = lines(*(wrong(n, hints=tuple(each)) for n, each in enumerate(found)))
+    place = ": [0] got 2, expected 1"
+    assert [each.removeprefix("o/").replace(place, "") for each in shown] == told
 
 
 def test_digits_and_conventions_are_lines_but_do_not_fail() -> None:
@@ -116,8 +132,42 @@ def test_digits_and_conventions_are_lines_but_do_not_fail() -> None:
     assert [each.id for each in strict.bad()] == ["o/0"]
     few.append(wrong(3, ("Half",))._replace(status="digits", error=0.5))
     assert lines(*few)[0] == (
-        "o/3: agrees to 0 digits; [0] got 2, expected 1; Half fits 1 of 4 failed cases: no ½; seen in one"
+        "o/3: agrees to 0 digits; [0] got 2, expected 1; Half fits 1 of 4 inexact cases: no ½; seen in one"
     )
+
+
+def test_the_share_of_a_convention_is_of_cases() -> None:
+    """Control: of wrong cases it is of failed ones, in a test above."""
+    other = [wrong(n, (("Swap",), 0.0))._replace(status="convention") for n in (0, 1)]
+    other[1] = other[1]._replace(candidates=(Explanation(("Half",), 0.0),))
+    first, _ = lines(*other)
+    assert "; Swap fits 1 of 2 cases: swapped" in first
+
+
+def bad(name: str, status: str, message: str) -> Outcome:
+    return Outcome(f"o/{name}", "o", status, valid=False, message=message)
+
+
+def test_one_exception_on_valid_and_bad_input_is_one_line() -> None:
+    """Control: another exception, and one on bad input alone."""
+    failed = wrong(0)._replace(status="errored", message="TypeError: x", place=None)
+    other = "another error than ValueError: "
+    both = [bad("b", "errored", f"{other}TypeError: {each}") for each in "xy"]
+    assert lines(failed, *both) == [
+        "o/0 and 1 more: TypeError: x",
+        f"o/b: {other}TypeError: y",
+    ]
+    assert lines(*both, strict=True)[0] == f"o/b: {other}TypeError: x"
+
+
+def test_accepted_inputs_of_an_operation_are_one_line_if_strict() -> None:
+    """With the rules that they break, each of them once. Control: one input, which is named."""
+    reason = "accepted an input that should be rejected: "
+    given = [bad(f"{n}", "lenient", f"{reason}{n} must be > 0") for n in "aab"]
+    line = "o accepted 3 bad inputs: a must be > 0; b must be > 0"
+    assert lines(*given, strict=True) == [line]
+    assert lines(*given) == []
+    assert lines(*given[:1], strict=True) == [f"o/a: {reason}a must be > 0"]
 
 
 def test_columns_that_are_empty_are_left_out() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from check_helpers import CASES, module
 
-from vime_check import case_ids, check, check_case
+from vime_check import case_ids, check, check_case, naming
 
 SHIFTED = "\ndef softplus(rho):\n    return np.logaddexp(0.0, rho) + 1.0\n"
 NO_TAYLOR = "\ndef kl_taylor(**given):\n    raise NotImplementedError('not mine')\n"
@@ -47,6 +47,50 @@ def test_a_lenient_case_fails_only_if_strict(vectors: Path) -> None:
     check_case(name, "softplus/nan", vectors=vectors)
     with pytest.raises(AssertionError, match="accepted an input"):
         check_case(name, "softplus/nan", strict=True, vectors=vectors)
+
+
+SOME = """
+soft = softplus
+def softplus(rho):
+    if np.isnan(rho).any(): raise ValueError("NaN")
+    if rho.size < 2: raise {}("later")
+    return soft(rho)
+"""
+
+
+@pytest.mark.parametrize("error", ["NotImplementedError", "TypeError", "os._exit"])
+def test_a_rejection_counts_if_any_valid_case_has_a_result(
+    error: str, vectors: Path
+) -> None:
+    """The first valid case has none. Control: if no case has one, it does not count."""
+    change = "\nimport os\n" + SOME.format(error).replace(
+        'raise os._exit("later")', "os._exit(1)"
+    )
+    name = module(change, f"some_{error.replace('.', '_')}")
+    check_case(name, "softplus/nan", vectors=vectors)
+    never = module(change.replace("rho.size < 2", "True"), f"never_{name}")
+    with pytest.raises((unittest.SkipTest, AssertionError), match="no valid case ran"):
+        check_case(never, "softplus/nan", vectors=vectors)
+
+
+def test_tests_of_one_implementation_share_naming_and_breaks(
+    vectors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After three breaks of an operation, it is not asked again; pairs are searched for twice at most."""
+    name = module("\nimport os\ndef softplus(rho): os._exit(1)", "breaking")
+    for reason in ("exited with code 1",) * 3 + ("not tried after 3 errors",):
+        with pytest.raises(AssertionError, match=reason):
+            check_case(name, "softplus/zero", vectors=vectors)
+    name = module("\ndef softplus(rho): return 3.21 + 0 * rho", "unknown")
+    calls = []
+    search = naming.explanations
+    monkeypatch.setattr(
+        naming, "explanations", lambda *given: calls.append(given) or search(*given)
+    )
+    for _ in range(5):
+        with pytest.raises(AssertionError):
+            check_case(name, "softplus/two", vectors=vectors)
+    assert sum(len(given) == 2 for given in calls) == naming.MAX_SEARCHES
 
 
 def test_an_operation_that_is_not_offered_is_skipped(vectors: Path) -> None:
