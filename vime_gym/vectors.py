@@ -225,8 +225,13 @@ def generator(name: str, seed: Any) -> np.random.Generator:
 def spaces_of(env: Any) -> tuple[Space[Any], Space[Any]]:
     """Observation and action space of an environment, or of one of a vector.
 
+    A vector may also be a VecEnv of Stable-Baselines3.
     Raises ValueError if ClipAction hides the bounds of actions.
     """
+    if hasattr(env, "env_is_wrapped"):  # a VecEnv
+        if any(env.env_is_wrapped(ClipAction)):
+            raise ValueError(clipped_away(env.action_space))
+        return env.observation_space, env.action_space
     if isinstance(env, gymnasium.vector.VectorEnv):
         check_unclipped(env.single_action_space, first_of(env))
         return env.single_observation_space, env.single_action_space
@@ -248,10 +253,14 @@ def check_unclipped(space: Any, env: Any) -> None:
     """Raise ValueError if ClipAction is inside: what it cuts would be free novelty."""
     while isinstance(env, gymnasium.Wrapper):
         if isinstance(env, ClipAction):
-            advice = "wrap ClipAction around the curious environment"
-            wanted = "action_space must have the bounds of the actions"
-            raise ValueError(f"{wanted}, got {space} of ClipAction: {advice}")
+            raise ValueError(clipped_away(space))
         env = env.env
+
+
+def clipped_away(space: Any) -> str:
+    advice = "wrap ClipAction around the curious environment"
+    wanted = "action_space must have the bounds of the actions"
+    return f"{wanted}, got {space} of ClipAction: {advice}"
 
 
 # ---------------------------------------------------------------- what `help` shows
