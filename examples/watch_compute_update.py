@@ -2,7 +2,6 @@
 
     reward = WatchComputeUpdate(envs)
     samples["rewards"] += reward.compute(samples)
-
 samples: as theirs, with next_observations the true ones also where an episode ends.
 """
 
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vime_gym.vectors import acted, observed, spaces_of, vime_for
+from vime_gym.vectors import action_encoder, observation_encoder, spaces_of, vime_for
 from vime_ref import Batch, Bonus, normalize_gains
 
 
@@ -21,8 +20,8 @@ class WatchComputeUpdate:
         self, envs: Any, bonus: Bonus | None = None, *, beta: float = 1.0, seed: int = 0
     ) -> None:
         observation_space, action_space = spaces_of(envs)
-        self.observations = observed(observation_space).rows
-        self.actions = acted(action_space).rows
+        self.observations = observation_encoder(observation_space).rows
+        self.actions = action_encoder(action_space).rows
         self.bonus = vime_for(envs, seed=seed) if bonus is None else bonus
         self.beta = beta
         self.history: tuple[float, ...] = ()
@@ -33,8 +32,8 @@ class WatchComputeUpdate:
 
     def compute(self, samples: Any, sync: bool = True) -> np.ndarray:
         """Rewards (T, B), with the divisor of these samples and those before."""
-        batch, shape = self.batch(samples), np.shape(samples["rewards"])
-        gains = self.bonus.reward(batch, self.model)
+        shape = np.shape(samples["rewards"])
+        gains = self.bonus.reward(self.batch(samples), self.model)
         normalized, self.history = normalize_gains(gains, self.history)
         if sync:
             self.update(samples)

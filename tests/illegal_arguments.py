@@ -1193,11 +1193,11 @@ TABLE: dict[str, dict[str, Given]] = {
         for name in ("vectors", "curiosity", "wrappers")
     },
     "vime_gym.curiosity.Curiosity.earn": {"actions": array(grid(1, 1, seed=22), "any")},
-    "vime_gym.vectors.observed": {
+    "vime_gym.vectors.observation_encoder": {
         "observation_space": thing(lambda: BOX, box_of_two_axes=lambda: MultiBinary(2)),
         "encode": Given(lambda: None, list, list),
     },
-    "vime_gym.vectors.acted": {"action_space": thing(lambda: BOX, dict_=Dict)},
+    "vime_gym.vectors.action_encoder": {"action_space": thing(lambda: BOX, dict_=Dict)},
     "vime_gym.wrappers.VectorCuriosityReward": {
         "env": thing(lambda: SyncVectorEnv([Line]), single=Line),
         "seed": Given(lambda: 3, list, list),  # the environments' own
@@ -1307,7 +1307,10 @@ METHODS_OF_TASKS = ("reset", "step")
 LEFT_OUT = {  # inner functions: their callers have checked
     *(
         f"vime_gym.curiosity.Curiosity.{name}"
-        for name in ("rewarded", "gains", "weight", "learn", "encoded", "rewards")
+        for name in (
+            *("rewarded", "gains", "gains_of", "learn", "encoded", "rewards"),
+            *("taken", "keep", "add", "follow", "settle", "update", "drop"),
+        )
     ),
     *(
         f"vime_gym.wrappers.VectorCuriosityReward.{name}"

@@ -33,9 +33,9 @@ from vime_gym.state_files import load_state, save_state
 from vime_gym.vectors import (
     Encode,
     Observations,
-    acted,
+    action_encoder,
     generator,
-    observed,
+    observation_encoder,
     spaces_of,
     vime_for,
 )
@@ -56,7 +56,7 @@ class Earned(NamedTuple):
     took: Mask  # where there is a transition
 
 
-class Rows(NamedTuple):
+class Transitions(NamedTuple):
     """Transitions in time order."""
 
     env: NDArray[np.int64]  # (N,) the environment of each
@@ -74,7 +74,7 @@ class State(NamedTuple):
 
     bonus: Any
     history: tuple[float, ...]  # of `normalize_gains`
-    pending: Rows  # transitions since the last update
+    pending: Transitions  # transitions since the last update
     returns: Array  # (n,) of the running episodes
     peak: float  # the largest |return| so far
     steps: int
@@ -92,9 +92,9 @@ class Curiosity:
     the actions and `earn` takes what followed.
 
     eta: weight of the normalized gain.
-    share: in place of eta, sets it to share·(1 − γ)·G. G is the largest absolute
-    discounted return of the task's rewards so far, or 1 before the first reward. So a
-    gain at the divisor in every step is worth the share of G.
+    share: instead of eta, sets η = share·(1 − γ)·G. G is the largest absolute discounted
+    return of the task's rewards so far, or 1 before the first reward. So a gain at the
+    divisor in every step is worth the share of G.
     update_every: transitions, of all environments together, before the bonus learns.
     normalize: False for a bonus that is a ready reward, such as a count.
     Raises ValueError, naming the step, on a number that is not finite.
@@ -124,17 +124,17 @@ class Curiosity:
 
         # What the bonus sees.
         observation_space, action_space = spaces_of(env)
-        self.seen = observed(observation_space, encode)
-        self.acted = acted(action_space)
+        self.seen = observation_encoder(observation_space, encode)
+        self.acted = action_encoder(action_space)
         self.num_envs = check_count("num_envs", num_envs)
         self.model, self.replay = generator("seed", seed).spawn(2)
         if bonus is None:
             bonus = vime_for(env, encode=encode, seed=seed)
-        self.bonus = check_bonus(bonus, self.seen.size, self.acted.space)
+        self.bonus = check_fits(bonus, self.seen.size, self.acted.space)
 
         # What happened so far: nothing.
         self.history: tuple[float, ...] = ()
-        self.pending: list[Rows] = []
+        self.pending: list[Transitions] = []
         self.num_pending = 0
         self.returns = np.zeros(num_envs)
         self.peak = 0.0
@@ -147,13 +147,13 @@ class Curiosity:
 
         Episodes that were running there are truncated.
         """
-        every = np.ones(self.num_envs, bool)
-        which = every if which is None else check_flags("which", which, every.shape)
+        given = np.ones(self.num_envs) if which is None else which
+        begun = check_flags("which", given, (self.num_envs,)).astype(bool)
         first = self.encoded(observations)
-        cut_last(self.pending, np.flatnonzero(which & self.running))
-        self.observations = np.where(which[:, None], first, self.observations)
-        self.returns[which] = 0.0
-        self.running[which] = True
+        cut_last(self.pending, np.flatnonzero(begun & self.running))
+        self.observations = np.where(begun[:, None], first, self.observations)
+        self.returns[begun] = 0.0
+        self.running[begun] = True
 
     def encoded(self, observations: Observations) -> Array:
         """Observations of all environments, (n, K)."""
@@ -203,7 +203,7 @@ class Curiosity:
         truncated: Any,
         *,
         finals: Mapping[int, Any] | None = None,
-    ) -> tuple[Rows, Mask]:
+    ) -> tuple[Transitions, Mask]:
         """The transitions of a step, and where there is one; the arguments of `earn`."""
         # What was done, and what followed.
         actions = check_array("actions", actions)
@@ -224,7 +224,7 @@ class Curiosity:
         env = np.flatnonzero(took)
         columns = (self.observations, actions, extrinsic, true_next, ends, cuts)
         taken = [each[took] for each in columns]
-        rows = Rows._make([env, *taken, np.zeros(len(env))])
+        rows = Transitions._make([env, *taken, np.zeros(len(env))])
 
         # The next step.
         over = took & np.logical_or(ends, cuts)
@@ -241,7 +241,7 @@ class Curiosity:
         check_shape("rewards", array, (self.num_envs,))
         return array
 
-    def rewarded(self, rows: Rows, extrinsic: Array, took: Mask) -> Earned:
+    def rewarded(self, rows: Transitions, extrinsic: Array, took: Mask) -> Earned:
         """The rewards of all environments, given the rows of those that took a step."""
         gains, intrinsic, rewards = np.zeros((3, self.num_envs))
         rewards[:] = extrinsic
@@ -258,24 +258,24 @@ class Curiosity:
             self.add(rows._replace(gains=raw))
         return Earned(rewards, extrinsic, intrinsic, gains, took)
 
-    def gains(self, rows: Rows) -> Array:
+    def gains(self, rows: Transitions) -> Array:
         """Raw gains (N,) of rows of one step, so each row is cut behind."""
         return self.gains_of(rows._replace(truncated=~rows.terminated))
 
-    def gains_of(self, rows: Rows) -> Array:
+    def gains_of(self, rows: Transitions) -> Array:
         """Raw gains (N,) of rows in the order of `Batch`."""
         gains = checked(
-            self.bonus.reward(batch_of(rows), self.model), "gain", self.steps
+            self.bonus.reward(as_batch(rows), self.model), "gain", self.steps
         )
         check_shape("gains", gains, (len(rows.env),))
         return gains
 
-    def add(self, rows: Rows) -> None:
-        """Rows of one step, to learn from later."""
+    def add(self, rows: Transitions) -> None:
+        """Transitions of one step, to learn from later."""
         self.pending.append(rows)
         self.num_pending += len(rows.env)
 
-    def follow(self, rows: Rows, over: Mask) -> None:
+    def follow(self, rows: Transitions, over: Mask) -> None:
         """Discounted returns of the running episodes, and the largest so far."""
         self.returns[rows.env] = self.gamma * self.returns[rows.env] + rows.rewards
         self.peak = max(self.peak, float(np.max(np.abs(self.returns))))
@@ -291,10 +291,10 @@ class Curiosity:
 
     def learn(self) -> None:
         """Let the bonus learn from the transitions since the last time."""
-        rows = joined(self.pending)
+        rows = all_rows(self.pending)
         if self.normalize:
             _, self.history = normalize_gains(rows.gains, self.history)
-        self.update(by_environment(rows))
+        self.update(ordered_by_env(rows))
 
     def keep(self, actions: Array, rewards: Any, *step: Any, **ends: Any) -> None:
         """Keep the transitions of a step until `settle`; the arguments are `earn`'s."""
@@ -313,9 +313,9 @@ class Curiosity:
         As the lecture's algorithm has it: the same posterior gives all gains, and the
         divisor includes them.
         """
-        kept = joined(self.pending)
+        kept = all_rows(self.pending)
         order = np.argsort(kept.env, kind="stable")
-        rows = by_environment(kept)
+        rows = ordered_by_env(kept)
         raw = self.gains_of(rows)
         normalized = raw
         if self.normalize:
@@ -328,9 +328,9 @@ class Curiosity:
         gains[order] = raw
         return intrinsic, gains
 
-    def update(self, rows: Rows) -> None:
+    def update(self, rows: Transitions) -> None:
         """Let the bonus learn from rows in the order of `Batch`; none are pending then."""
-        new = self.bonus.update(batch_of(rows), self.replay)
+        new = self.bonus.update(as_batch(rows), self.replay)
         check_methods("bonus.update's result", new, "reward", "update")
         self.bonus = new
         self.drop()
@@ -343,11 +343,13 @@ class Curiosity:
         undone = np.zeros((0, *(self.acted.space.shape or ())))  # (0, A) or (0,)
         never = np.zeros(0, bool)
         env = np.zeros(0, np.int64)
-        empty = Rows(env, nowhere, undone, nothing, nowhere, never, never, nothing)
+        empty = Transitions(
+            env, nowhere, undone, nothing, nowhere, never, never, nothing
+        )
         return State(
             self.bonus,
             self.history,
-            joined([empty, *self.pending]),
+            all_rows([empty, *self.pending]),
             self.returns,
             self.peak,
             self.steps,
@@ -367,7 +369,7 @@ class Curiosity:
         """
         state = load_state(path, self.state)
         check_shape("returns of the state", state.returns, (self.num_envs,))
-        self.bonus = check_bonus(state.bonus, self.seen.size, self.acted.space)
+        self.bonus = check_fits(state.bonus, self.seen.size, self.acted.space)
         self.history = state.history
         self.num_pending = len(state.pending.env)
         self.pending = [state.pending] if self.num_pending else []
@@ -381,24 +383,24 @@ class Curiosity:
 # ---------------------------------------------------------------- transitions
 
 
-def joined(blocks: list[Rows]) -> Rows:
+def all_rows(blocks: list[Transitions]) -> Transitions:
     """All rows, in time order."""
-    return Rows._make(np.concatenate(column) for column in zip(*blocks))
+    return Transitions._make(np.concatenate(column) for column in zip(*blocks))
 
 
-def by_environment(rows: Rows) -> Rows:
+def ordered_by_env(rows: Transitions) -> Transitions:
     """Environment after environment; the last row of each is cut behind."""
     order = np.argsort(rows.env, kind="stable")
-    each = Rows._make(column[order] for column in rows)
+    each = Transitions._make(column[order] for column in rows)
     last = np.append(np.diff(each.env) > 0, True)  # (N,)
     return each._replace(truncated=each.truncated | (last & ~each.terminated))
 
 
-def batch_of(rows: Rows) -> Batch:
+def as_batch(rows: Transitions) -> Batch:
     return Batch._make(rows[1:7])
 
 
-def cut_last(blocks: list[Rows], envs: NDArray[np.int64]) -> None:
+def cut_last(blocks: list[Transitions], envs: NDArray[np.int64]) -> None:
     """Mark the last row of each of these environments as truncated."""
     for env in envs:
         for block in reversed(blocks):
@@ -425,7 +427,7 @@ def check_weights(eta: Any, share: Any, gamma: Any) -> None:
         raise ValueError(f"gamma must be < 1 with share, got {gamma}")
 
 
-def check_bonus(bonus: Any, observation_size: int, action_space: Any) -> Bonus:
+def check_fits(bonus: Any, observation_size: int, action_space: Any) -> Bonus:
     """A bonus; a `Vime` must be of the environment's sizes."""
     check_methods("bonus", bonus, "reward", "update")
     if isinstance(bonus, Vime):

@@ -98,9 +98,7 @@ class CuriosityCallback(BaseCallback):
         if self.normalizer is not None:
             env = true_ends_of(self.normalizer)
         if self.made is None:
-            self.made = Curiosity(
-                env, env.num_envs, update_every=1, **self.settings
-            )
+            self.made = Curiosity(env, env.num_envs, update_every=1, **self.settings)
 
     def _on_training_start(self) -> None:
         """Episodes go on, or start: either way this is the observation to act on."""

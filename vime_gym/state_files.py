@@ -21,10 +21,17 @@ import numpy as np
 from gymnasium.spaces import Space
 from numpy.random import Generator
 
-FORMAT = "vime-ref curiosity 1"
+STATE_FORMAT = "vime-ref curiosity 1"
 PLAIN = (bool, int, float, str, type(None))
 # What a wrong file raises; OSError, if it can't be read, is raised as it is.
-FAULTS = (AttributeError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile)
+WRONG_FILE = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+)
 
 # ---------------------------------------------------------------- writing
 
@@ -34,7 +41,7 @@ def save_state(path: str | os.PathLike[str], state: Any) -> None:
     target = file_path(path)
     arrays: dict[str, Any] = {}
     tree = described("state", state, arrays)
-    text = json.dumps({"format": FORMAT, "state": tree})
+    text = json.dumps({"format": STATE_FORMAT, "state": tree})
     content = io.BytesIO()
     np.savez(content, json=np.frombuffer(text.encode(), np.uint8), **arrays)
     temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
@@ -47,12 +54,12 @@ def described(name: str, value: Any, arrays: dict[str, Any]) -> Any:
     if type(value) in PLAIN:
         return {"value": value}
     if isinstance(value, np.ndarray | np.generic):
-        return {"array": kept(name, np.asarray(value), arrays)}
+        return {"array": added(name, np.asarray(value), arrays)}
     if isinstance(value, Generator):
         return {"generator": generator_state(value)}
     if isinstance(value, Space):
         return {"same": str(value)}
-    if (parts := parts_of(value)) is not None:
+    if (parts := fields_of(value)) is not None:
         return {
             "class": type(value).__name__,
             "parts": {
@@ -72,7 +79,7 @@ def described(name: str, value: Any, arrays: dict[str, Any]) -> Any:
     raise ValueError(f"{name} must be {wanted} to be saved, got {got}")
 
 
-def parts_of(value: Any) -> dict[str, Any] | None:
+def fields_of(value: Any) -> dict[str, Any] | None:
     """The fields of a dataclass or a NamedTuple."""
     if is_dataclass(value) and not isinstance(value, type):
         names = [each.name for each in fields(value) if each.init]
@@ -82,7 +89,7 @@ def parts_of(value: Any) -> dict[str, Any] | None:
     return None
 
 
-def kept(name: str, array: Any, arrays: dict[str, Any]) -> str:
+def added(name: str, array: Any, arrays: dict[str, Any]) -> str:
     """The name under which the array is kept."""
     if array.dtype.kind not in "biufcSU":
         raise ValueError(f"{name} must hold numbers to be saved, got {array.dtype}")
@@ -113,14 +120,14 @@ def load_state(path: str | os.PathLike[str], like: Any) -> Any:
         with np.load(io.BytesIO(source.read_bytes()), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         content = json.loads(arrays.pop("json").tobytes())
-        check_same("format", FORMAT, content["format"])
-        return restored("state", content["state"], like, arrays)
-    except FAULTS as error:
+        check_same("format", STATE_FORMAT, content["format"])
+        return rebuilt("state", content["state"], like, arrays)
+    except WRONG_FILE as error:
         wanted = "a state of this environment and bonus"
         raise ValueError(f"path must hold {wanted}, got {source}: {error}") from error
 
 
-def restored(name: str, tree: Any, like: Any, arrays: Mapping[str, Any]) -> Any:
+def rebuilt(name: str, tree: Any, like: Any, arrays: Mapping[str, Any]) -> Any:
     """The value that the tree describes; classes and functions are those of `like`."""
     ((kind, content), *rest) = tree.items()
     if kind == "value":
@@ -134,29 +141,29 @@ def restored(name: str, tree: Any, like: Any, arrays: Mapping[str, Any]) -> Any:
         check_same(name, own, content)
         return like
     if kind == "dict":
-        return dict(restored(name, each, None, arrays) for each in content)
+        return dict(rebuilt(name, each, None, arrays) for each in content)
     if kind == "list":
-        return restored_list(name, content, like, arrays)
-    return restored_parts(name, content, dict(rest)["parts"], like, arrays)
+        return rebuilt_list(name, content, like, arrays)
+    return rebuilt_parts(name, content, dict(rest)["parts"], like, arrays)
 
 
-def restored_list(name: str, content: Any, like: Any, arrays: Mapping[str, Any]) -> Any:
+def rebuilt_list(name: str, content: Any, like: Any, arrays: Mapping[str, Any]) -> Any:
     """A list if `like` is one, else a tuple."""
     known = isinstance(like, list | tuple) and len(like) == len(content)
     likes = like if known else [None] * len(content)
-    values = [restored(name, *each, arrays) for each in zip(content, likes)]
+    values = [rebuilt(name, *each, arrays) for each in zip(content, likes)]
     return values if isinstance(like, list) else tuple(values)
 
 
-def restored_parts(
+def rebuilt_parts(
     name: str, kind: str, parts: Any, like: Any, arrays: Mapping[str, Any]
 ) -> Any:
     """A dataclass or NamedTuple of the class of `like`."""
     check_same(name, type(like).__name__, kind)
-    own = parts_of(like) or {}
+    own = fields_of(like) or {}
     check_same(f"fields of {name}", sorted(own), sorted(parts))
     values = {
-        key: restored(f"{name}.{key}", each, own[key], arrays)
+        key: rebuilt(f"{name}.{key}", each, own[key], arrays)
         for key, each in parts.items()
     }
     if isinstance(like, tuple):

@@ -1,11 +1,10 @@
 """Observations and actions of Gymnasium's spaces as rows of numbers, as a bonus takes them.
 
-| space | as an observation (K,) | as an action |
-|---|---|---|
-| Discrete | one-hot | an index from 0 |
-| MultiDiscrete | one-hot of each part | one-hot of each part |
-| MultiBinary | none: encode it | its bits |
-| Box | as it is, of one axis | flat, clipped to its bounds |
+    space          as an observation (K,)     as an action
+    Discrete       one-hot                    an index from 0
+    MultiDiscrete  one-hot of each part       one-hot of each part
+    MultiBinary    none: encode it            its bits
+    Box            as it is, of one axis      flat, clipped to its bounds
 
 One-hot columns and bits keep their units in `Vime`.
 Axes: N rows, K observation dimensions, A action dimensions.
@@ -33,7 +32,7 @@ Observations = Sequence[Any] | Array  # N observations of a space
 # ---------------------------------------------------------------- encoders
 
 
-class Observed(NamedTuple):
+class ObservationEncoder(NamedTuple):
     """How observations become vectors."""
 
     size: int  # K
@@ -41,7 +40,7 @@ class Observed(NamedTuple):
     rows: Callable[[Observations, int], Array]  # observations and step -> (N, K)
 
 
-class Acted(NamedTuple):
+class ActionEncoder(NamedTuple):
     """How actions become what a bonus takes."""
 
     space: Space[Any]  # Discrete or a Box of shape (A,): the action space of the model
@@ -49,7 +48,9 @@ class Acted(NamedTuple):
     rows: Callable[[Any, int], Array]  # actions and step -> (N, A), or indices (N,)
 
 
-def observed(observation_space: Space[Any], encode: Encode | None = None) -> Observed:
+def observation_encoder(
+    observation_space: Space[Any], encode: Encode | None = None
+) -> ObservationEncoder:
     """The encoder of observations. Raises ValueError if the space needs `encode`."""
     space = observation_space
     check_kind("observation_space", space, Space)
@@ -57,30 +58,30 @@ def observed(observation_space: Space[Any], encode: Encode | None = None) -> Obs
         check_function("encode", encode)
         return encoded_by(space, encode)
     if isinstance(space, Discrete | MultiDiscrete):
-        parts, starts = parts_of(space)
+        parts, starts = choices_of(space)
         size = int(parts.sum())
 
         def one_hot(values: Observations, step: int) -> Array:
             return one_hot_rows("observation", values, parts, starts, step)
 
-        return Observed(size, tuple(range(size)), one_hot)
+        return ObservationEncoder(size, tuple(range(size)), one_hot)
     if isinstance(space, Box) and len(space.shape) == 1:
 
         def plain(values: Observations, step: int) -> Array:
-            return numbers("observation", values, space.shape, step)
+            return number_rows("observation", values, space.shape, step)
 
-        return Observed(space.shape[0], (), plain)
+        return ObservationEncoder(space.shape[0], (), plain)
     advice = "give encode, a function to a vector, or use FlattenObservation"
     wanted = "a Box of one axis, Discrete or MultiDiscrete"
     raise ValueError(f"observation_space must be {wanted}, got {space}: {advice}")
 
 
-def encoded_by(space: Space[Any], encode: Encode) -> Observed:
+def encoded_by(space: Space[Any], encode: Encode) -> ObservationEncoder:
     """The encoder that calls `encode`; K is the length of one sample's vector."""
 
     def rows(values: Observations, step: int) -> Array:
         given = [checked(encode(value), "encode's vector", step) for value in values]
-        return numbers("encode's vector", given, (size,), step)
+        return number_rows("encode's vector", given, (size,), step)
 
     # A copy, so that the user's own samples stay as they are.
     sample = any_array(encode(deepcopy(space).sample()))
@@ -88,21 +89,21 @@ def encoded_by(space: Space[Any], encode: Encode) -> Observed:
         got = f"shape {sample.shape} of {sample.dtype}"
         raise ValueError(f"encode must return a vector (K,), got {got}")
     size = len(sample)
-    return Observed(size, (), rows)
+    return ObservationEncoder(size, (), rows)
 
 
-def acted(action_space: Space[Any]) -> Acted:
+def action_encoder(action_space: Space[Any]) -> ActionEncoder:
     """The encoder of actions. Raises ValueError if there is none for the space."""
     space = action_space
     if isinstance(space, Discrete):
-        parts, starts = parts_of(space)
+        parts, starts = choices_of(space)
 
         def index(values: Any, step: int) -> Array:
             return indices("action", values, parts, starts, step)[:, 0]  # (N,)
 
-        return Acted(Discrete(int(space.n)), (), index)
+        return ActionEncoder(Discrete(int(space.n)), (), index)
     if isinstance(space, MultiDiscrete):
-        parts, starts = parts_of(space)
+        parts, starts = choices_of(space)
 
         def one_hot(values: Any, step: int) -> Array:
             return one_hot_rows("action", values, parts, starts, step)
@@ -122,12 +123,12 @@ def acted(action_space: Space[Any]) -> Acted:
     raise ValueError(f"action_space must be {wanted}, got {space}")
 
 
-def bits(size: int, rows: Callable[[Any, int], Array]) -> Acted:
+def bits(size: int, rows: Callable[[Any, int], Array]) -> ActionEncoder:
     """Actions whose columns are 0 or 1."""
-    return Acted(Box(0.0, 1.0, (size,), np.float64), tuple(range(size)), rows)
+    return ActionEncoder(Box(0.0, 1.0, (size,), np.float64), tuple(range(size)), rows)
 
 
-def of_box(space: Box) -> Acted:
+def of_box(space: Box) -> ActionEncoder:
     """Flat actions, clipped to the bounds, which may be infinite."""
     low = space.low.ravel()  # (A,)
     high = space.high.ravel()  # (A,)
@@ -140,13 +141,13 @@ def of_box(space: Box) -> Acted:
         taken = np.clip(flat.astype(float), low, high)  # (N, A)
         return checked(taken, "action", step)
 
-    return Acted(Box(low, high, dtype=space.dtype.type), (), clipped)
+    return ActionEncoder(Box(low, high, dtype=space.dtype.type), (), clipped)
 
 
 # ---------------------------------------------------------------- rows
 
 
-def numbers(name: str, values: Any, shape: tuple[int, ...], step: int) -> Array:
+def number_rows(name: str, values: Any, shape: tuple[int, ...], step: int) -> Array:
     """A float64 copy (N, *shape). Raises ValueError that names the step."""
     array = checked(values, name, step)
     if array.shape[1:] != shape:
@@ -159,7 +160,7 @@ def misfit(name: str, array: Any, shape: tuple[int, ...], step: int) -> str:
     return f"{name} must be numbers of shape {shape}, got {got} at step {step}"
 
 
-def parts_of(space: Discrete | MultiDiscrete) -> tuple[Any, Any]:
+def choices_of(space: Discrete | MultiDiscrete) -> tuple[Any, Any]:
     """The number of values of each part, and the least of them; one part if Discrete."""
     many = space.nvec if isinstance(space, MultiDiscrete) else np.array([space.n])
     return np.ravel(many), np.ravel(np.broadcast_to(space.start, np.shape(many)))
@@ -206,8 +207,8 @@ def vime_for(
     given.
     """
     observation_space, action_space = spaces_of(env)
-    seen = observed(observation_space, encode)
-    done = acted(action_space)
+    seen = observation_encoder(observation_space, encode)
+    done = action_encoder(action_space)
     behind = tuple(seen.size + column for column in done.one_hot)
     rng = generator("seed", seed)
     chosen = FAST if settings is None else settings
@@ -265,7 +266,7 @@ def clipped_away(space: Any) -> str:
 
 # ---------------------------------------------------------------- what `help` shows
 
-__all__ = ["vime_for", "observed", "acted"]
+__all__ = ["vime_for", "observation_encoder", "action_encoder"]
 
 
 if __name__ == "__main__":

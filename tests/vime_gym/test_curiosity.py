@@ -10,7 +10,13 @@ from gymnasium.spaces import Box, Discrete
 from numpy.random import Generator
 
 import vime_ref as vime
-from vime_gym.curiosity import Curiosity, Rows, by_environment, check_bonus, cut_last
+from vime_gym.curiosity import (
+    Curiosity,
+    Transitions,
+    check_fits,
+    cut_last,
+    ordered_by_env,
+)
 
 GAMMA = 0.5
 
@@ -86,7 +92,7 @@ def test_share_against_its_formula() -> None:
 
 
 def test_share_is_the_ratio_of_two_discounted_returns() -> None:
-    """A gain of 1 in each step, for ever, is worth the share of the largest return of the task."""
+    """A gain of 1 in each step, forever, is worth the share of the largest return of the task."""
     state = curiosity(1, eta=None, share=0.3, gamma=0.9)
     state.begin(np.zeros((1, 1)))
     for reward in (0.0, 50.0, 0.0):
@@ -143,16 +149,18 @@ def test_only_given_environments_begin() -> None:
 # ------------------------------------------------------------ rows
 
 
-def rows(env: list[int]) -> Rows:
+def rows(env: list[int]) -> Transitions:
     count = len(env)
     column = np.arange(float(count))
     table = column[:, None]
     ends = np.zeros(count, bool)
-    return Rows(np.array(env), table, column, column, table, ends, ends.copy(), column)
+    return Transitions(
+        np.array(env), table, column, column, table, ends, ends.copy(), column
+    )
 
 
 def test_rows_by_environment_keep_their_order_and_are_cut_behind() -> None:
-    found = by_environment(rows([0, 2, 0, 2, 1]))
+    found = ordered_by_env(rows([0, 2, 0, 2, 1]))
     assert found.rewards.tolist() == [0, 2, 4, 1, 3]
     assert found.truncated.tolist() == [False, True, True, False, True]
 
@@ -160,7 +168,7 @@ def test_rows_by_environment_keep_their_order_and_are_cut_behind() -> None:
 def test_a_terminal_row_is_not_cut() -> None:
     given = rows([0, 1])
     given.terminated[1] = True
-    assert by_environment(given).truncated.tolist() == [True, False]
+    assert ordered_by_env(given).truncated.tolist() == [True, False]
 
 
 def test_the_last_row_of_an_environment_is_cut_wherever_it_stands() -> None:
@@ -219,7 +227,7 @@ def test_steps_are_rejected_by_name(name: str, changed: dict[str, Any]) -> None:
 
 def test_a_vime_of_other_sizes_says_what_makes_one() -> None:
     bonus = vime.vime_init(2, Discrete(2), np.random.default_rng(0))
-    assert check_bonus(bonus, 2, Discrete(2)) is bonus
+    assert check_fits(bonus, 2, Discrete(2)) is bonus
     for sizes in ((3, Discrete(2)), (2, Discrete(3))):
         with pytest.raises(ValueError, match=r"bonus must .*vime_for"):
-            check_bonus(bonus, *sizes)
+            check_fits(bonus, *sizes)

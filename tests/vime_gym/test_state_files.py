@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Discrete
 
-from vime_gym.state_files import FORMAT, load_state, save_state
+from vime_gym.state_files import STATE_FORMAT, load_state, save_state
 
 
 class Pair(NamedTuple):
@@ -146,7 +146,7 @@ def test_files_that_hold_no_state_are_rejected(tmp_path: Path) -> None:
 
     np.savez(path, json=np.array([Bomb()], object), allow_pickle=True)
     pickled = path.read_bytes()
-    state = f'{{"format": "{FORMAT}", "state": '.encode()
+    state = f'{{"format": "{STATE_FORMAT}", "state": '.encode()
     for content in (
         *(b"", b"nonsense", whole[:-30], pickle.dumps(Bomb()), pickled),
         *(archive(b"[]"), archive(b"{"), archive(b'{"format": "other"}')),
