@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium.error import ResetNeeded
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import (
@@ -91,8 +92,7 @@ class CuriosityCallback(BaseCallback):
 
     def _init_callback(self) -> None:
         """Look at the algorithm's environments, inside VecNormalize if there is one."""
-        buffer = getattr(self.model, "rollout_buffer", None)
-        check_kind("rollout_buffer of the algorithm", buffer, RolloutBuffer)
+        self.rollout = rollout_of(self.model)
         env = self.training_env
         self.normalizer = unwrap_vec_normalize(env)
         if self.normalizer is not None:
@@ -129,7 +129,7 @@ class CuriosityCallback(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         """Reward the whole rollout, and recompute its returns and advantages."""
-        buffer = self.model.rollout_buffer
+        buffer = self.rollout
         intrinsic, gains = self.curiosity.settle()
         buffer.rewards += intrinsic.reshape(buffer.rewards.shape)  # (T, n)
         buffer.compute_returns_and_advantage(
@@ -147,6 +147,15 @@ class CuriosityCallback(BaseCallback):
     def load(self, path: str | os.PathLike[str]) -> None:
         """Go on from a saved state; this callback's arguments stay."""
         self.curiosity.load(path)
+
+
+def rollout_of(model: BaseAlgorithm) -> RolloutBuffer:
+    """The rollout of an algorithm. Raises ValueError if it has none."""
+    buffer = getattr(model, "rollout_buffer", None)
+    if not isinstance(buffer, RolloutBuffer):
+        got = f"{type(model).__name__}: VecCuriosityReward serves it"
+        raise ValueError(f"the algorithm must have a rollout_buffer, got {got}")
+    return buffer
 
 
 # ---------------------------------------------------------------- any algorithm
