@@ -492,13 +492,11 @@ def pool_statistics(
     center = rows.mean(axis=0)  # (K + A,)
     scale = spread(rows)
     scale[scale == 0.0] = 1.0
-    kept = check_columns(one_hot, len(scale))
-    center[list(kept)] = 0.0
-    scale[list(kept)] = 1.0
+    kept = [*check_columns(one_hot, len(scale))]
     if isinstance(action_space, Discrete):
-        num_observed = pool.observations.shape[1]
-        center[num_observed:] = 0.0
-        scale[num_observed:] = 1.0
+        kept += range(pool.observations.shape[1], len(scale))
+    center[kept] = 0.0
+    scale[kept] = 1.0
     check_finite("mean of pool", center)
     check_finite("spread of pool", scale)
     return center, scale
@@ -578,7 +576,7 @@ class Vime:
     pool: ReplayPool
     center: Array  # (K + A,)
     scale: Array  # (K + A,)
-    one_hot: tuple[int, ...] = ()  # columns of the K + A that are not normalized
+    one_hot: Sequence[int] = ()  # columns of the K + A that are not normalized
 
     def __post_init__(self) -> None:
         check_vime(self)
@@ -619,8 +617,7 @@ class Vime:
         """Vime with the batch in its pool, and fitted once the pool holds min_rows."""
         bnn.check_kind("rng", rng, Generator)
         pool = self.pool.extend(*self.model_rows(batch))
-        space = self.action_space
-        center, scale = pool_statistics(pool, space, self.one_hot)
+        center, scale = pool_statistics(pool, self.action_space, self.one_hot)
         new = replace(self, pool=pool, center=center, scale=scale)
         return new.fitted(rng) if len(pool) >= self.settings.min_rows else new
 
@@ -715,7 +712,7 @@ def vime_init(
         ),
         center=np.zeros(num_inputs),
         scale=np.ones(num_inputs),
-        one_hot=check_columns(one_hot, num_inputs),
+        one_hot=one_hot,
     )
 
 

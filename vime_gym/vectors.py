@@ -195,7 +195,7 @@ FAST = VimeSettings(gradient=fast_ref.elbo_grad, gains=fast_ref.information_gain
 
 
 def vime_for(
-    env: gymnasium.Env[Any, Any] | gymnasium.vector.VectorEnv[Any, Any, Any],
+    env: Any,
     *,
     settings: VimeSettings | None = None,
     encode: Encode | None = None,
@@ -226,17 +226,17 @@ def generator(name: str, seed: Any) -> np.random.Generator:
 def spaces_of(env: Any) -> tuple[Space[Any], Space[Any]]:
     """Observation and action space of an environment, or of one of a vector.
 
-    A vector may also be a VecEnv of Stable-Baselines3.
+    Any object with these two spaces will do, such as another library's vector.
     Raises ValueError if ClipAction hides the bounds of actions.
     """
-    if hasattr(env, "env_is_wrapped"):  # a VecEnv
-        if any(env.env_is_wrapped(ClipAction)):
-            raise ValueError(clipped_away(env.action_space))
-        return env.observation_space, env.action_space
     if isinstance(env, gymnasium.vector.VectorEnv):
         check_unclipped(env.single_action_space, first_of(env))
         return env.single_observation_space, env.single_action_space
-    check_kind("env", env, gymnasium.Env)
+    for name in ("observation_space", "action_space"):
+        check_kind(f"{name} of env", getattr(env, name, None), Space)
+    if hasattr(env, "env_is_wrapped"):  # a VecEnv of Stable-Baselines3
+        if any(env.env_is_wrapped(ClipAction)):
+            raise ValueError(clipped_away(env.action_space))
     check_unclipped(env.action_space, env)
     return env.observation_space, env.action_space
 

@@ -174,9 +174,20 @@ def test_the_default_bonus_of_a_vector_is_that_of_one() -> None:
 
 def test_vime_for_rejects_other_things() -> None:
     for given in (3, None, "CartPole-v1"):
-        with pytest.raises(ValueError, match="env must be a Env"):
+        with pytest.raises(
+            ValueError, match="observation_space of env must be a Space"
+        ):
             vectors.vime_for(given)
     with pytest.raises(ValueError, match="seed"):
         vectors.vime_for(gymnasium.make("CartPole-v1"), seed=-3)
     with pytest.raises(ValueError, match="settings"):
         vectors.vime_for(gymnasium.make("CartPole-v1"), settings=3)
+
+
+def test_spaces_of_another_librarys_vector() -> None:
+    class Foreign:
+        observation_space = PLANE
+        action_space = Discrete(2)
+
+    assert vectors.spaces_of(Foreign()) == (PLANE, Discrete(2))
+    assert vectors.vime_for(Foreign(), seed=0).layer_sizes == (4, 32, 2)
