@@ -234,9 +234,9 @@ def spaces_of(env: Any) -> tuple[Space[Any], Space[Any]]:
         return env.single_observation_space, env.single_action_space
     for name in ("observation_space", "action_space"):
         check_kind(f"{name} of env", getattr(env, name, None), Space)
-    if hasattr(env, "env_is_wrapped"):  # a VecEnv of Stable-Baselines3
-        if any(env.env_is_wrapped(ClipAction)):
-            raise ValueError(clipped_away(env.action_space))
+    vector = hasattr(env, "env_is_wrapped")  # of Stable-Baselines3
+    if vector and any(env.env_is_wrapped(ClipAction)):
+        raise ValueError(clipped_away(env.action_space))
     check_unclipped(env.action_space, env)
     return env.observation_space, env.action_space
 
