@@ -6,6 +6,7 @@ import gymnasium
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
 from vime_gym.sb3 import CuriosityCallback
 
@@ -18,13 +19,19 @@ class GoalReward(gymnasium.Wrapper):
         return observation, float(terminated), terminated, truncated, info
 
 
-def train(seed: int = 0, eta: float = 1e-2, steps: int = 100_000, num_envs: int = 16):
+def mountain_car():
+    return GoalReward(gymnasium.make("MountainCar-v0"))
+
+
+def train(seed=0, eta=1e-2, steps=100_000, make=mountain_car, normalize=True):
     """Which episodes were solved, in the order of their ends."""
     torch.set_num_threads(1)
-    env = make_vec_env(
-        lambda: GoalReward(gymnasium.make("MountainCar-v0")), num_envs, seed=seed
-    )
-    model = PPO("MlpPolicy", env, n_steps=256, seed=seed, stats_window_size=steps)
+    env = make_vec_env(make, 8, seed=seed)
+    if normalize:  # observations only; the bonus sees them as they are
+        env = VecNormalize(env, norm_reward=False)
+    model = PPO(
+        "MlpPolicy", env, n_steps=128, batch_size=256, seed=seed, stats_window_size=steps
+    )  # fmt: skip
     model.learn(steps, callback=CuriosityCallback(eta=eta, seed=seed))
     return [episode["r"] > 0 for episode in model.ep_info_buffer]
 
