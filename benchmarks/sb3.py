@@ -19,13 +19,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import gymnasium
 import matplotlib as mpl
 import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+from vime_gym.sb3 import CuriosityCallback
 from vime_lab.statistics import (
     improvement_interval,
     probability_of_improvement,
@@ -48,33 +51,36 @@ class Study(NamedTuple):
     agents: dict[str, Callable[[int], list[bool]]]
 
 
-def frozen_lake(*, slippery: bool) -> Any:
-    return gymnasium.make("FrozenLake-v1", map_name="8x8", is_slippery=slippery)
+def lake(seed: int, eta: float, *, slippery: bool, steps: int = 100_000) -> list[bool]:
+    """PPO as in the example, on observations that are one-hot."""
+    torch.set_num_threads(1)
+    settings = {"map_name": "8x8", "is_slippery": slippery}
+    env = make_vec_env("FrozenLake-v1", 8, seed, env_kwargs=settings)
+    model = PPO("MlpPolicy", env, 3e-4, 128, 256, seed=seed, stats_window_size=steps)
+    model.learn(steps, callback=CuriosityCallback(eta=eta, seed=seed))
+    return [episode["r"] > 0 for episode in model.ep_info_buffer]
 
 
-def ppo(eta: float, **settings: Any) -> dict[str, Callable[[int], list[bool]]]:
-    vime = partial(sb3_ppo.train, eta=eta, **settings)
-    return {"VIME": vime, "plain": partial(vime, eta=0.0)}
+def agents(train: Any, **settings: Any) -> dict[str, Callable[[int], list[bool]]]:
+    """With η = 0.01, and without."""
+    both = {"VIME": 1e-2, "plain": 0.0}
+    return {name: partial(train, eta=eta, **settings) for name, eta in both.items()}
 
 
-LAKE = {"normalize": False}
-SLIPPERY, SOLID = (partial(frozen_lake, slippery=each) for each in (True, False))
 SAC = sb3_off_policy.train
 STUDIES = {
-    "MountainCar": Study("PPO, MountainCar-v0, rewarded at the goal", ppo(1e-2)),
+    "MountainCar": Study(
+        "PPO, MountainCar-v0, rewarded at the goal", agents(sb3_ppo.train)
+    ),
     "FrozenLake": Study(
-        "PPO, FrozenLake-v1 8x8, not slippery", ppo(1e-2, make=SOLID, **LAKE)
+        "PPO, FrozenLake-v1 8x8, not slippery", agents(lake, slippery=False)
     ),
     "FrozenLake-slippery": Study(
-        "PPO, FrozenLake-v1 8x8, slippery", ppo(1e-2, make=SLIPPERY, **LAKE)
+        "PPO, FrozenLake-v1 8x8, slippery", agents(lake, slippery=True)
     ),
     "SparseMountainCar": Study(
         "SAC, SparseMountainCar-v0",
-        {
-            "VIME": SAC,
-            "plain": partial(SAC, eta=0.0),
-            "VIME, evaluated again": partial(SAC, again=True),
-        },
+        {**agents(SAC), "VIME, evaluated again": partial(SAC, again=True)},
     ),
 }
 

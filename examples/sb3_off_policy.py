@@ -17,9 +17,7 @@ from vime_ref import Batch, normalize_gains
 
 
 class EvaluatedAgain(ReplayBuffer):
-    """A replay buffer whose samples get the bonus of the posterior as it is now."""
-
-    curious: VecCuriosityReward  # the environment that earns
+    """Samples get the bonus of the posterior as it is now in `curious`, the environment."""
 
     def add(self, obs, next_obs, action, reward, done, infos):
         extrinsic = np.array([info["extrinsic_reward"] for info in infos])

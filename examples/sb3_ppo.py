@@ -12,26 +12,17 @@ from vime_gym.sb3 import CuriosityCallback
 
 
 class GoalReward(gymnasium.Wrapper):
-    """1 at the goal, 0 elsewhere."""
-
     def step(self, action):
         observation, _, terminated, truncated, info = self.env.step(action)
         return observation, float(terminated), terminated, truncated, info
 
 
-def mountain_car():
-    return GoalReward(gymnasium.make("MountainCar-v0"))
-
-
-def train(seed=0, eta=1e-2, steps=100_000, make=mountain_car, normalize=True):
+def train(seed=0, eta=1e-2, steps=100_000):
     """Which episodes were solved, in the order of their ends."""
     torch.set_num_threads(1)
-    env = make_vec_env(make, 8, seed=seed)
-    if normalize:  # observations only; the bonus sees them as they are
-        env = VecNormalize(env, norm_reward=False)
-    model = PPO(
-        "MlpPolicy", env, n_steps=128, batch_size=256, seed=seed, stats_window_size=steps
-    )  # fmt: skip
+    env = make_vec_env(lambda: GoalReward(gymnasium.make("MountainCar-v0")), 8, seed)
+    env = VecNormalize(env, norm_reward=False)  # the bonus sees what is inside
+    model = PPO("MlpPolicy", env, 3e-4, 128, 256, seed=seed, stats_window_size=steps)
     model.learn(steps, callback=CuriosityCallback(eta=eta, seed=seed))
     return [episode["r"] > 0 for episode in model.ep_info_buffer]
 
