@@ -84,8 +84,7 @@ class DiagNormal:
         mu = check_array("mu", self.mu)
         rho = check_array("rho", self.rho)
         check_parameters(mu, rho)
-        object.__setattr__(self, "mu", read_only(mu))
-        object.__setattr__(self, "rho", read_only(rho))
+        set_fields(self, mu=mu, rho=rho)
 
     @cached_property
     def sigma(self) -> Array:
@@ -223,14 +222,19 @@ def layer_blocks(theta: Array, layer_sizes: Sizes) -> list[Array]:
     """Flat weights (..., D) as one (..., I + 1, O) per layer, the bias its last row."""
     sizes = check_sizes(layer_sizes)
     theta = check_array("theta", theta)
-    samples = theta.shape[:-1]
-    check_shape("theta", theta, (*samples, num_weights(sizes)))
+    check_shape("theta", theta, (*theta.shape[:-1], num_weights(sizes)))
+    return blocks_of(theta, sizes)
+
+
+def blocks_of(theta: Array, sizes: Sizes) -> list[Array]:
+    """`layer_blocks` of weights that were checked."""
     blocks = []
     start = 0
     for i, o in zip(sizes, sizes[1:]):
         end = start + (i + 1) * o
-        block = theta[..., start:end].reshape((*samples, i + 1, o))  # (..., I + 1, O)
-        blocks.append(block)
+        part = theta[..., start:end]  # (..., (I + 1)·O)
+        shape = (*part.shape[:-1], i + 1, o)
+        blocks.append(part.reshape(shape))  # (..., I + 1, O)
         start = end
     return blocks
 
@@ -311,10 +315,11 @@ def mlp_local(q: DiagNormal, inputs: Array, zeta: Zeta, layer_sizes: Sizes) -> A
 
 
 class Data(NamedTuple):
-    """Checked rows, and σ_l."""
+    """Checked rows, the units of the layers, and σ_l."""
 
     inputs: Array  # (N, I)
     targets: Array  # (N, O)
+    sizes: tuple[int, ...]
     sigma: Array  # () or (O,)
 
 
@@ -333,7 +338,7 @@ def log_likelihood(outputs: Array, targets: Array, likelihood_sigma: Sigma) -> A
     """
     outputs = check_array("outputs", outputs, (None, None, None))
     targets = check_array("targets", targets, outputs.shape[1:])
-    sigma = check_likelihood_sigma(likelihood_sigma, outputs.shape[-1])
+    sigma = check_likelihood(likelihood_sigma, outputs.shape[-1])
     log_p = normal_log_density(targets, outputs, sigma)  # (S, N, O)
     return np.sum(log_p, axis=-1)  # (S, N)  B9
 
@@ -404,11 +409,7 @@ def elbo_grad(
     **settings: Unpack[ElboSettings],
 ) -> tuple[Array, Array]:
     """Gradient of `elbo` in μ and ρ, each (D,), by autograd; ValueError unless finite."""
-
-    def bound(q: DiagNormal) -> Array:
-        return elbo(q, prior, inputs, targets, eps, **settings)
-
-    return gradient_at(q, bound)
+    return gradient_at(q, lambda q: elbo(q, prior, inputs, targets, eps, **settings))
 
 
 def elbo_grad_local(
@@ -420,11 +421,8 @@ def elbo_grad_local(
     **settings: Unpack[ElboSettings],
 ) -> tuple[Array, Array]:
     """Gradient of `elbo_local`, as `elbo_grad`."""
-
-    def bound(q: DiagNormal) -> Array:
-        return elbo_local(q, prior, inputs, targets, zeta, **settings)
-
-    return gradient_at(q, bound)
+    data = (inputs, targets, zeta)
+    return gradient_at(q, lambda q: elbo_local(q, prior, *data, **settings))
 
 
 def gradient_at(
@@ -540,8 +538,8 @@ def fit(
     batch_size = check_count("batch_size", batch_size)
     check_function("sample_noise", sample_noise)
     check_function("gradient", gradient)
-    phi = np.concatenate([q.mu, q.rho])  # (2D,)
-    adam = adam_init(len(phi)) if adam is None else check_adam("adam", adam, phi.shape)
+    size = 2 * len(q.mu)
+    adam = adam_init(size) if adam is None else check_adam("adam", adam, (size,))
     for _ in range(num_updates):
         # Draw a minibatch and its noise.
         rows = rng.integers(len(data.inputs), size=batch_size)
@@ -550,10 +548,21 @@ def fit(
 
         # Step uphill.
         slope = gradient(q, prior, *minibatch, noise, **settings)
-        uphill = np.concatenate(slope)  # (2D,)
-        phi, adam = adam_step(phi, -uphill, adam, learning_rate=learning_rate)
-        q = DiagNormal(*np.split(phi, 2))  # (D,) and (D,)
+        q, adam = ascent_step(q, slope, adam, learning_rate)
     return q, adam
+
+
+def ascent_step(
+    q: DiagNormal,
+    slope: tuple[Array, Array],
+    adam: AdamState,
+    rate: float,
+) -> tuple[DiagNormal, AdamState]:
+    """q and Adam's state after a step along a gradient in μ and ρ, (D,) each."""
+    phi = np.concatenate([q.mu, q.rho])  # (2D,)
+    downhill = -np.concatenate(slope)  # (2D,)
+    phi, adam = adam_step(phi, downhill, adam, learning_rate=rate)
+    return DiagNormal(*np.split(phi, 2)), adam  # (D,) and (D,)
 
 
 # ------------------------------------------------------------ prediction
@@ -570,7 +579,7 @@ def predict(
     """Mean and standard deviation (N, O) of P(target | input), with its noise."""
     check_posterior("q", q, layer_sizes)
     num_outputs = check_sizes(layer_sizes)[-1]
-    sigma = check_likelihood_sigma(likelihood_sigma, num_outputs)
+    sigma = check_likelihood(likelihood_sigma, num_outputs)
     outputs = mlp(sample_weights(q, eps), inputs, layer_sizes)  # (S, N, O)
     mean = np.mean(outputs, axis=0)  # (N, O)
     width = onp.hypot(np.std(outputs, axis=0), sigma)  # (N, O)
@@ -668,19 +677,21 @@ def check_array(name: str, values: Any, shape: Shape | None = None) -> Array:
 
 def check_shape(name: str, array: Array, shape: Shape) -> None:
     given = array.shape
-    wanted = shape
-    if len(shape) == len(given):
-        pairs = zip(shape, given)
+    fits = len(shape) == len(given)
+    for want, got in zip(shape, given):
+        fits = fits and (want is None or want == got)
+    if not fits:
+        pairs = zip(shape, given) if len(shape) == len(given) else []
         wanted = tuple(got if want is None else want for want, got in pairs)
-    if wanted != given:
-        text = str(wanted).replace("None", "any")
+        text = str(wanted or shape).replace("None", "any")
         raise ValueError(f"{name} must have shape {text}, got {given}")
 
 
 def check_finite(name: str, values: Any) -> Any:
     """The values, if all are finite."""
     array = onp.asarray(value_of(values))
-    if onp.isfinite(array).all():
+    square = onp.vdot(array, array)  # quicker: finite only if all are
+    if square < onp.inf or onp.isfinite(array).all():
         return values
     where = tuple(int(i) for i in onp.argwhere(~onp.isfinite(array))[0])
     at = f" at index {where}" if where else ""
@@ -689,12 +700,16 @@ def check_finite(name: str, values: Any) -> Any:
 
 def check_positive(name: str, values: Any, shape: Shape | None = None) -> Array:
     """`check_array` of values that must be > 0."""
+    if type(values) is float and 0.0 < values < onp.inf and not shape:
+        return onp.asarray(values)
     array = values if isbox(values) else floats(name, values)
     number = value_of(array)
-    if not onp.all((number > 0) & onp.isfinite(number)):
+    if not ((number > 0) & (number < onp.inf)).all():
         got = f"min {onp.min(number)}, max {onp.max(number)}"
         raise ValueError(f"{name} must be > 0 and finite, got {got}")
-    return check_array(name, array, shape)
+    if shape is not None:
+        check_shape(name, array, shape)
+    return array
 
 
 def check_number(
@@ -718,6 +733,8 @@ def check_not_negative(name: str, value: Any) -> float:
 
 def check_count(name: str, value: Any, minimum: int = 1) -> int:
     """The value as a Python int of at least `minimum`."""
+    if type(value) is int and value >= minimum:
+        return value
     flag = isinstance(value, bool | onp.bool_)
     try:
         whole = minimum - 1 if flag else index(value)
@@ -742,7 +759,7 @@ def check_flags(name: str, values: Any, shape: Shape) -> Array:
     if array.dtype != bool:
         array = check_array(name, values)
     check_shape(name, array, shape)
-    if not onp.isin(array, (0, 1)).all():
+    if array.dtype != bool and not ((array == 0) | (array == 1)).all():
         got = onp.unique(array)
         raise ValueError(f"{name} must be true or false, got {got}")
     return array.astype(bool)
@@ -769,7 +786,7 @@ def check_posterior(name: str, q: Any, layer_sizes: Sizes | None = None) -> None
     """Raise ValueError unless q is a DiagNormal, over the weights of the network."""
     check_kind(name, q, DiagNormal)
     if layer_sizes is not None:
-        check_array(f"{name}.mu", q.mu, (num_weights(layer_sizes),))
+        check_shape(f"{name}.mu", q.mu, (num_weights(layer_sizes),))
 
 
 def check_prior(prior: Any, q: DiagNormal, name: str = "prior") -> None:
@@ -794,11 +811,10 @@ def check_rho(rho: Array) -> None:
 
 def check_curved(q: DiagNormal) -> None:
     check_posterior("q", q)
-    least = onp.min(value_of(q.sigma), initial=onp.inf)
+    least = value_of(q.sigma).min(initial=onp.inf)
     if least < MIN_CURVED_SIGMA:
-        raise ValueError(
-            f"q.sigma must be >= {MIN_CURVED_SIGMA:g} for 1/sigma², got min {least}"
-        )
+        wanted = f">= {MIN_CURVED_SIGMA:g} for 1/sigma²"
+        raise ValueError(f"q.sigma must be {wanted}, got min {least}")
 
 
 def check_pair(
@@ -834,11 +850,11 @@ def check_broadcast(**arrays: Array) -> None:
 
 def check_sizes(layer_sizes: Sizes, name: str = "layer_sizes") -> tuple[int, ...]:
     """The units of each layer, as a tuple of Python ints."""
-    listed = isinstance(layer_sizes, Sequence) or onp.ndim(layer_sizes) == 1
-    if not listed or len(layer_sizes) < 2:
+    sequence = isinstance(layer_sizes, tuple | Sequence)
+    if not (sequence or onp.ndim(layer_sizes) == 1) or len(layer_sizes) < 2:
         got = repr(layer_sizes)
         raise ValueError(f"{name} must name inputs and outputs, got {got}")
-    return tuple(check_count(name, size) for size in layer_sizes)
+    return tuple([check_count(name, size) for size in layer_sizes])
 
 
 def check_adam(name: str, state: Any, shape: tuple[int, ...]) -> AdamState:
@@ -884,11 +900,12 @@ def check_zeta(zeta: Zeta, num_rows: int, layer_sizes: Sizes) -> list[Array]:
     ]
 
 
-def check_likelihood_sigma(likelihood_sigma: Sigma, num_outputs: int) -> Array:
+def check_likelihood(likelihood_sigma: Sigma, num_outputs: int) -> Array:
     """σ_l as an array, () or (O,)."""
     sigma = check_positive("likelihood_sigma", likelihood_sigma)
-    shape = (num_outputs,) if onp.ndim(value_of(sigma)) else ()
-    return check_array("likelihood_sigma", sigma, shape)
+    if sigma.ndim:
+        check_shape("likelihood_sigma", sigma, (num_outputs,))
+    return sigma
 
 
 def check_rows(inputs: Array, targets: Array) -> None:
@@ -908,7 +925,7 @@ def check_data(
     inputs = check_array("inputs", inputs, (None, sizes[0]))
     targets = check_array("targets", targets, (None, sizes[-1]))
     check_rows(inputs, targets)
-    return Data(inputs, targets, check_likelihood_sigma(sigma, sizes[-1]))
+    return Data(inputs, targets, sizes, check_likelihood(sigma, sizes[-1]))
 
 
 # ------------------------------------------------------------ what `help` shows

@@ -24,14 +24,18 @@ from bnn_ref import (
     Sigma,
     Sizes,
     Zeta,
+    blocks_of,
     check_finite,
     check_positive,
-    layer_blocks,
     log_sigma_ratio,
 )
 
 CHUNK_ROWS = 512  # rows at a time, so that the arrays stay in the processor's cache
 EXACT_ROWS = 64  # the same for the exact gain, which has a gradient (D,) for each row
+CHUNK_SIZE = 2**22  # in one array of a chunk, 32 MB: fewer rows of a wide network
+FEW = 2**15  # in one array: below, a gradient per row takes fewer calls
+
+Layers = list[Array]  # one for each layer
 
 # ------------------------------------------------------------ the backward pass
 
@@ -48,25 +52,28 @@ def backward(
     inputs: Array,
     targets: Array,
     eps: Array,
-    layer_sizes: Sizes,
-    likelihood_sigma: Sigma,
-) -> tuple[list[Array], list[Array]]:
-    """a (S, N, I + 1) and δ (S, N, O) of each layer, with weights sampled by eps."""
+    sizes: Sizes,
+    sigma: Sigma,
+) -> tuple[Layers, Layers]:
+    """a (S, N, I + 1) and δ (S, N, O) of each layer, with weights sampled by eps.
+
+    All samples share the inputs: the first a is (1, N, I + 1).
+    """
     theta = q.mu + q.sigma * eps  # (S, D)
-    blocks = layer_blocks(theta, layer_sizes)  # (S, I + 1, O) each
+    blocks = blocks_of(theta, sizes)  # (S, I + 1, O) each
 
     # Forward.
-    z = np.broadcast_to(inputs, (len(eps), *inputs.shape))  # (S, N, I)
+    z = inputs[None]  # (1, N, I)
     a = []
     for layer, block in enumerate(blocks):
         a.append(layer_input(z, layer))
         z = check_finite("activations", a[layer] @ block)  # (S, N, O)
 
     # Backward.
-    delta = [(z - targets) / likelihood_sigma / likelihood_sigma / len(eps)]
+    delta = [(z - targets) / sigma / sigma / len(eps)]
     for layer in reversed(range(1, len(blocks))):
-        weights = blocks[layer].swapaxes(1, 2)  # (S, O, I + 1)
-        back = (delta[0] @ weights)[..., :-1]  # (S, N, I)
+        weights = blocks[layer][:, :-1].swapaxes(1, 2)  # (S, O, I)
+        back = delta[0] @ weights  # (S, N, I)
         delta.insert(0, back * (a[layer][..., :-1] > 0))
     return a, delta
 
@@ -76,13 +83,13 @@ def backward_local(
     inputs: Array,
     targets: Array,
     zeta: Zeta,
-    layer_sizes: Sizes,
-    likelihood_sigma: Sigma,
-) -> tuple[list[Array], list[Array], list[Array]]:
+    sizes: Sizes,
+    sigma: Sigma,
+) -> tuple[Layers, Layers, Layers]:
     """a, δ and κ (S, N, O) of each layer, with pre-activations sampled by zeta."""
     samples = len(zeta[0])
-    means = layer_blocks(q.mu, layer_sizes)  # (I + 1, O) each
-    variances = layer_blocks(q.sigma**2, layer_sizes)  # (I + 1, O) each
+    means = blocks_of(q.mu, sizes)  # (I + 1, O) each
+    variances = blocks_of(q.sigma**2, sizes)  # (I + 1, O) each
 
     # Forward.
     z = np.broadcast_to(inputs, (samples, *inputs.shape))  # (S, N, I)
@@ -95,7 +102,7 @@ def backward_local(
         check_finite("activations", z)
 
     # Backward.
-    delta = [(z - targets) / likelihood_sigma / likelihood_sigma / samples]
+    delta = [(z - targets) / sigma / sigma / samples]
     kappa = [delta[0] * zeta[-1] / roots[-1]]
     for layer in reversed(range(1, len(means))):
         by_variance = a[layer] * (kappa[0] @ variances[layer].T)  # (S, N, I + 1)
@@ -122,7 +129,7 @@ def elbo_grad(
     """`bnn_ref.elbo_grad`: ∂ℓ/∂μ = Σ a⊗δ and ∂ℓ/∂σ = Σ ε⊙(a⊗δ), rows and samples."""
     data = bnn.check_data(q, inputs, targets, layer_sizes, likelihood_sigma)
     eps = bnn.check_eps(eps, len(q.mu))
-    a, delta = backward(q, data.inputs, data.targets, eps, layer_sizes, data.sigma)
+    a, delta = backward(q, data.inputs, data.targets, eps, data.sizes, data.sigma)
 
     # Sum over rows first, then over samples.
     outer = [
@@ -153,7 +160,7 @@ def elbo_grad_local(
     data = bnn.check_data(q, inputs, targets, layer_sizes, likelihood_sigma)
     zeta = bnn.check_zeta(zeta, len(data.inputs), layer_sizes)
     a, delta, kappa = backward_local(
-        q, data.inputs, data.targets, zeta, layer_sizes, data.sigma
+        q, data.inputs, data.targets, zeta, data.sizes, data.sigma
     )
 
     # Sum over rows and samples at once.
@@ -163,12 +170,11 @@ def elbo_grad_local(
     return uphill(q, prior, by_mu, by_sigma, num_data, len(data.inputs))
 
 
-def flat_sums(a: list[Array], delta: list[Array]) -> Array:
+def flat_sums(a: Layers, delta: Layers) -> Array:
     """Σ a⊗δ over samples and rows, all layers in a row, (D,)."""
     rows = ((0, 1), (0, 1))
     sums = [np.tensordot(x, d, rows) for x, d in zip(a, delta)]  # (I + 1, O) each
-    flat = [each.ravel() for each in sums]  # ((I + 1)·O,) each
-    return np.concatenate(flat)  # (D,)
+    return np.concatenate([each.ravel() for each in sums])  # (D,)
 
 
 def uphill(
@@ -214,26 +220,27 @@ def information_gains(
     )
     eps = bnn.check_eps(eps, len(q.mu))
 
+    half = 0.5 * np.square(float(step_size))
+
     # The gains of some of the rows.
     def passed(rows: slice) -> Any:
         chunk = (data.inputs[rows], data.targets[rows])
-        return backward(q, *chunk, eps, layer_sizes, data.sigma)
+        return backward(q, *chunk, eps, data.sizes, data.sigma)
 
     def taylor(rows: slice) -> Array:
-        a, delta = passed(rows)
-        forms = taylor_forms(q, a, delta, eps, layer_sizes)
-        return 0.5 * np.square(float(step_size)) * forms
+        return half * taylor_forms(q, eps, data.sizes, *passed(rows))
 
     def exact(rows: slice) -> Array:
         a, delta = passed(rows)
-        noise = layer_blocks(eps, layer_sizes)  # (S, I + 1, O) each
+        noise = blocks_of(eps, data.sizes)  # (S, I + 1, O) each
         by_sigma = [
             np.einsum("sni,sno,sio->nio", *each)  # (N, I + 1, O)
             for each in zip(a, delta, noise)
         ]
         return stepped_gains(q, a, delta, flat_rows(by_sigma), step_size)
 
-    return in_chunks(taylor if method == "taylor" else exact, len(data.inputs), method)
+    gains = taylor if method == "taylor" else exact
+    return in_chunks(gains, data, len(eps), method)
 
 
 def information_gains_local(
@@ -253,16 +260,16 @@ def information_gains_local(
     )
     noise = bnn.check_zeta(zeta, len(data.inputs), layer_sizes)
 
+    half = 0.5 * np.square(float(step_size))
+
     # The gains of some of the rows.
     def passed(rows: slice) -> Any:
         part = [each[:, rows] for each in noise]  # (S, n, O) each
         chunk = (data.inputs[rows], data.targets[rows], part)
-        return backward_local(q, *chunk, layer_sizes, data.sigma)
+        return backward_local(q, *chunk, data.sizes, data.sigma)
 
     def taylor(rows: slice) -> Array:
-        a, delta, kappa = passed(rows)
-        forms = taylor_forms_local(q, a, delta, kappa, layer_sizes)
-        return 0.5 * np.square(float(step_size)) * forms
+        return half * taylor_forms_local(q, data.sizes, *passed(rows))
 
     def exact(rows: slice) -> Array:
         a, delta, kappa = passed(rows)
@@ -273,27 +280,42 @@ def information_gains_local(
         by_sigma = q.sigma * flat_rows(by_variance)  # (N, D)
         return stepped_gains(q, a, delta, by_sigma, step_size)
 
-    return in_chunks(taylor if method == "taylor" else exact, len(data.inputs), method)
+    gains = taylor if method == "taylor" else exact
+    return in_chunks(gains, data, len(noise[0]), method)
 
 
-def in_chunks(gains: Callable[[slice], Array], num_rows: int, method: str) -> Array:
+def chunk_rows(samples: int, sizes: Sizes, method: str) -> int:
+    """Rows at a time: as many as the limits on rows and on numbers allow."""
+    if method == "exact":
+        row = bnn.num_weights(sizes)
+        return max(1, min(EXACT_ROWS, CHUNK_SIZE // row))
+    row = (max(sizes) + 1) * max(samples, sizes[1])
+    return max(1, min(CHUNK_ROWS, CHUNK_SIZE // row))
+
+
+def in_chunks(
+    gains: Callable[[slice], Array], data: bnn.Data, samples: int, method: str
+) -> Array:
     """The gains (N,) of some rows at a time; raises ValueError unless finite."""
-    size = CHUNK_ROWS if method == "taylor" else EXACT_ROWS
-    starts = range(0, num_rows, size)
-    parts = [gains(slice(start, start + size)) for start in starts]
+    size = chunk_rows(samples, data.sizes, method)
+    starts = range(0, len(data.inputs), size)
+    parts = [gains(slice(n, n + size)) for n in starts]
     joined = np.concatenate(parts)  # (N,)
-    check_finite("gains", joined)
-    return joined
+    return np.asarray(check_finite("gains", joined))
 
 
 def taylor_forms(
-    q: DiagNormal, a: list[Array], delta: list[Array], eps: Array, layer_sizes: Sizes
+    q: DiagNormal, eps: Array, sizes: Sizes, a: Layers, delta: Layers
 ) -> Array:
     """gᵀH⁻¹g of each row (N,), by layer Σ_st (a_s⊙a_t)ᵀ [σ²⊙(1 + ½ε_s⊙ε_t)] (δ_s⊙δ_t)."""
-    noise = layer_blocks(eps, layer_sizes)  # (S, I + 1, O) each
-    variances = layer_blocks(q.sigma**2, layer_sizes)  # (I + 1, O) each
+    noise = blocks_of(eps, sizes)  # (S, I + 1, O) each
+    variances = blocks_of(q.sigma**2, sizes)  # (I + 1, O) each
     total = np.zeros(a[0].shape[1])  # (N,)
     for layer in range(1, len(a)):
+        if a[layer].size * delta[layer].shape[-1] <= FEW:
+            parts = (a, delta, noise, variances)
+            total += few_forms(*(part[layer] for part in parts))
+            continue
         for s in range(len(eps)):
             products = noise[layer][s] * noise[layer][s:]  # (S − s, I + 1, O)
             metric = variances[layer] * (1.0 + 0.5 * products)
@@ -303,24 +325,34 @@ def taylor_forms(
     square = a[0][0] ** 2  # (N, I + 1)
     by_output = delta[0].transpose(2, 1, 0)  # (O, N, S)
     noisy = by_output @ noise[0].transpose(2, 0, 1)  # Σ_s δ_s ε_s, (O, N, I + 1)
-    summed = np.sum(delta[0], axis=0) ** 2  # (N, O)
-    total += np.sum((square @ variances[0]) * summed, axis=-1)  # (N,)
+    summed = delta[0].sum(axis=0) ** 2  # (N, O)
+    total += ((square @ variances[0]) * summed).sum(axis=-1)  # (N,)
     weighted = np.einsum("oni,io->ni", noisy**2, variances[0])  # (N, I + 1)
-    return total + 0.5 * np.sum(square * weighted, axis=-1)  # (N,)
+    return total + 0.5 * (square * weighted).sum(axis=-1)  # (N,)
+
+
+def few_forms(a: Array, delta: Array, noise: Array, variance: Array) -> Array:
+    """gᵀH⁻¹g = Σ σ²⊙(g_μ² + ½g_σ²) of each row (N,) in one layer, g of each row formed."""
+    outer = delta[..., None] * a[..., None, :]  # (S, N, O, I + 1)
+    by_mu = outer.sum(axis=0)  # (N, O, I + 1)
+    outer *= noise.swapaxes(1, 2)[:, None]  # (S, N, O, I + 1)
+    by_sigma = outer.sum(axis=0)  # (N, O, I + 1)
+    squares = by_mu**2 + 0.5 * by_sigma**2
+    return squares.reshape(len(squares), -1) @ variance.T.ravel()  # (N,)
 
 
 def taylor_forms_local(
     q: DiagNormal,
-    a: list[Array],
-    delta: list[Array],
-    kappa: list[Array],
-    layer_sizes: Sizes,
+    sizes: Sizes,
+    a: Layers,
+    delta: Layers,
+    kappa: Layers,
 ) -> Array:
     """gᵀH⁻¹g of each row (N,), by layer and pair of samples s, t the sum of
 
     (a_s⊙a_t)ᵀ σ² (δ_s⊙δ_t) + ½ (a_s²⊙a_t²)ᵀ σ⁴ (κ_s⊙κ_t).
     """
-    variances = layer_blocks(q.sigma**2, layer_sizes)  # (I + 1, O) each
+    variances = blocks_of(q.sigma**2, sizes)  # (I + 1, O) each
     total = np.zeros(a[0].shape[1])  # (N,)
     for layer, variance in enumerate(variances):
         # σ⁴ would underflow: κ, of the size of 1/σ, takes half of its scale.
@@ -342,7 +374,7 @@ def pair_sum(x: Array, metric: Array, y: Array, s: int) -> Array:
 
 
 def stepped_gains(
-    q: DiagNormal, a: list[Array], delta: list[Array], by_sigma: Array, step_size: float
+    q: DiagNormal, a: Layers, delta: Layers, by_sigma: Array, step_size: float
 ) -> Array:
     """KL[q(φ − λH⁻¹∇ℓ)‖q(φ)] of each row (N,), from ∂ℓ/∂σ (N, D)."""
     outer = [
@@ -363,7 +395,7 @@ def stepped_gains(
     return bnn.kl_from_moves(delta_mu / q.sigma, sigma_move, log_ratio)
 
 
-def flat_rows(blocks: list[Array]) -> Array:
+def flat_rows(blocks: Layers) -> Array:
     """Each row's blocks (N, I + 1, O) as flat weights, (N, D)."""
     rows = [each.reshape(len(each), -1) for each in blocks]  # (N, (I + 1)·O)
     return np.concatenate(rows, axis=1)  # (N, D)

@@ -420,7 +420,7 @@ def model_actions(actions: Array, action_space: Space[Any]) -> Array:
     space = action_space
     if isinstance(space, Box) and len(space.shape) == 1:
         actions = check_array("actions", actions, (None, *space.shape))
-        clipped = np.clip(actions, space.low, space.high)
+        clipped = np.minimum(np.maximum(actions, space.low), space.high)
         whole = np.issubdtype(space.dtype, np.integer)
         taken = np.rint(clipped) if whole else clipped
         return taken.astype(space.dtype).astype(float)
@@ -466,6 +466,11 @@ class ReplayPool:
             joined.append(np.concatenate([old, new])[-self.capacity :])  # (n, ...)
         return ReplayPool(self.capacity, *joined)
 
+    def moments(self) -> tuple[Array, Array]:
+        """Mean and `spread` (K + A,) of observations and actions."""
+        rows = np.concatenate([self.observations, self.actions], axis=1)  # (n, K + A)
+        return rows.mean(axis=0), spread(rows)  # (K + A,) each
+
 
 def spread(rows: Array) -> Array:
     """Standard deviation over the rows, 0 for a dimension that varies by rounding only."""
@@ -485,12 +490,10 @@ def pool_statistics(
     # A pool of this space, with a row at least.
     bnn.check_kind("pool", pool, ReplayPool)
     check_count("rows of pool", len(pool))
-    check_array("pool.actions", pool.actions, (None, action_size(action_space)))
+    bnn.check_shape("pool.actions", pool.actions, (None, action_size(action_space)))
 
     # One-hot columns keep their units.
-    rows = np.concatenate([pool.observations, pool.actions], axis=1)  # (n, K + A)
-    center = rows.mean(axis=0)  # (K + A,)
-    scale = spread(rows)
+    center, scale = pool.moments()
     scale[scale == 0.0] = 1.0
     kept = [*check_columns(one_hot, len(scale))]
     if isinstance(action_space, Discrete):
@@ -623,26 +626,22 @@ class Vime:
 
     def fitted(self, rng: Generator) -> Vime:
         """Vime after `num_updates` Adam steps on minibatches from the pool."""
-        inputs, targets = self.normalized(*self.pool.columns)
+        bnn.check_kind("rng", rng, Generator)
         s = self.settings
+        size = len(self.pool)
+        model = {**self.model, "num_data": s.num_data or size}
+        q = self.q
+        adam = self.adam
+        for _ in range(s.num_updates):
+            # Draw a minibatch, normalize its rows only, and draw its noise.
+            rows = rng.integers(size, size=s.batch_size)
+            drawn = (each[rows] for each in self.pool.columns)
+            data = self.normalized(*drawn)
+            noise = s.sample_noise(rng, s.num_samples, len(rows), self.layer_sizes)
 
-        # Go on from the posterior and the optimizer's state as they are.
-        q, adam = bnn.fit(
-            self.q,
-            self.prior,
-            inputs,
-            targets,
-            rng,
-            **self.model,
-            num_data=len(inputs) if s.num_data is None else s.num_data,
-            num_updates=s.num_updates,
-            batch_size=s.batch_size,
-            num_samples=s.num_samples,
-            learning_rate=s.learning_rate,
-            sample_noise=s.sample_noise,
-            gradient=s.gradient,
-            adam=self.adam,
-        )
+            # Step uphill.
+            slope = s.gradient(q, self.prior, *data, noise, **model)
+            q, adam = bnn.ascent_step(q, slope, adam, s.learning_rate)
         return replace(self, q=q, adam=adam)
 
     def model_rows(self, batch: Batch) -> tuple[Array, Array, Array]:

@@ -74,11 +74,15 @@ def main(wheel: Path) -> None:
 
         # The command, from a folder that is no checkout.
         expect(r"0\.2\.0", run(vime_ref, "--version", folder=folder))
-        expect("all .* 0 +0 ", run(vime_ref, "check", "--only", "kl", folder=folder))
+        expect(
+            r"all .* 0 +0 +0 \| ", run(vime_ref, "check", "--only", "kl", folder=folder)
+        )
         (folder / "my_vime.py").write_text(IMPLEMENTATION)
         expect("MissingHalf", run(vime_ref, "check", "my_vime", folder=folder, code=1))
         fuzzed = run(vime_ref, "fuzz", "--only", "kl_taylor", folder=folder)
-        expect("kl_taylor: passed", fuzzed)
+        expect("kl_taylor: exact", fuzzed)
+        bundled = run(vime_ref, "vectors", "--out", "bundle", folder=folder)
+        expect("LICENSE.*operations.md, manifest.json", bundled)
         training = (vime_ref, "run", "--seeds", "1", "--iterations", "2")
         expect("wrote runs/SparseMountainCar/", run(*training, folder=folder))
         expect("wrote results.png", run(vime_ref, "figure", folder=folder))

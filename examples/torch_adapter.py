@@ -41,6 +41,7 @@ SERIES_TERMS = 18  # of e^x − 1 − x for |x| ≤ 1: the remainder is below 1e
 
 # ---------------------------------------------------------------- types
 
+Array = np.ndarray[Any, Any]
 Noise = Tensor | list[Tensor]  # eps (S, D), or zeta, one (S, N, O) per layer
 Parameters = tuple[Tensor, Tensor]  # mu and rho, (D,) each
 Likelihood = Tensor | float  # one standard deviation for all outputs, or one for each
@@ -636,7 +637,7 @@ def normalize_gains(
 ) -> dict[str, Tensor]:
     past = torch.as_tensor(history, dtype=gains.dtype)
     finite(gains=gains, history=past)
-    require(len(gains) > 0, "gains must have at least one row")
+    require(gains.ndim == 1 and len(gains) > 0, "gains must be (N,) with N >= 1")
     require(
         statistic in ("median", "mean"),
         f"statistic must be 'median' or 'mean', got {statistic!r}",
@@ -691,8 +692,10 @@ def gae_advantages(
     require(0 <= gamma <= 1 and 0 <= lam <= 1, "gamma and lam must be from 0 to 1")
     columns = {"rewards": rewards, "values": values, "next_values": next_values}
     shaped((len(rewards),), **columns, terminated=terminated, truncated=truncated)
-    errors = rewards + gamma * torch.where(terminated.bool(), 0.0, next_values) - values
-    trace = gamma * lam * (~(terminated.bool() | truncated.bool())).to(rewards.dtype)
+    over = check_flags("terminated", terminated)
+    cut = check_flags("truncated", truncated)
+    errors = rewards + gamma * torch.where(over, 0.0, next_values) - values
+    trace = gamma * lam * (~(over | cut)).to(rewards.dtype)
     advantages = errors.clone()
     for t in range(len(rewards) - 2, -1, -1):
         advantages[t] += trace[t] * advantages[t + 1]
@@ -796,7 +799,9 @@ def input_statistics(rows: Tensor) -> dict[str, Tensor]:
         rows.ndim == 2 and len(rows) > 0, "rows must be (N, K) with at least one row"
     )
     finite(rows=rows)
-    spread, center = torch.std_mean(rows, dim=0, correction=0)
+    center = rows.mean(0)
+    # torch.std of columns near 1e8 has nine digits; of centred columns it has all.
+    spread = (rows - center).std(0, correction=0)
     return {
         "center": center,
         "scale": torch.where(rows.amax(0) > rows.amin(0), spread, 1.0),
@@ -1220,3 +1225,230 @@ def lstm_step(
     )
     hidden, cell = torch.lstm_cell(gates, (hidden, cell), one, matrix.T, none, none)
     return {"hidden": hidden, "cell": cell}
+
+
+# ---------------------------------------------------------------- traces
+
+
+class Trace:
+    """A trace: `reset` gives settings and state as attributes, `step` takes it one line on."""
+
+    def reset(self, **given: Any) -> None:
+        vars(self).update(given)
+
+
+class VimeIterations(Trace):
+    """Reward, then policy, then model; the optimizer is torch's."""
+
+    def step(
+        self,
+        *,
+        observations: Array,
+        actions: Array,
+        rewards: Array,
+        next_observations: Array,
+        terminated: Array,
+        truncated: Array,
+        values: Array,
+        next_values: Array,
+        eps: Array,
+        rows: Array,
+        fit_eps: Array,
+    ) -> dict[str, Any]:
+        # Reward: every row from the same posterior, in the units of the last statistics.
+        model = {
+            "layer_sizes": self.layer_sizes,
+            "likelihood_sigma": self.likelihood_sigma,
+        }
+        batch = observations, actions, next_observations
+        require(len({*map(len, batch)}) == 1, "the columns must have the same rows")
+        gains = information_gains(
+            mu=self.mu,
+            rho=self.rho,
+            eps=eps,
+            step_size=self.step_size,
+            method="exact",
+            **self.rows_of(batch),
+            **model,
+        )
+        normal = normalize_gains(
+            gains=gains,
+            history=self.history,
+            window=self.window,
+            statistic="median",
+            include_current=True,
+        )
+        curious = curious_rewards(rewards=rewards, gains=normal["gains"], eta=self.eta)
+
+        # Policy.
+        advantages = gae_advantages(
+            rewards=curious,
+            values=values,
+            next_values=next_values,
+            terminated=terminated,
+            truncated=truncated,
+            gamma=self.gamma,
+            lam=self.lam,
+        )
+
+        # Model: the pool and its statistics first.
+        pool = self.pool_observations, self.pool_actions, self.pool_next_observations
+        pool = [np.concatenate(pair) for pair in zip(pool, batch)]
+        self.pool_observations, self.pool_actions, self.pool_next_observations = pool
+        statistics = input_statistics(rows=np.concatenate(pool[:2], axis=1))
+        self.center, self.scale = statistics["center"], statistics["scale"]
+        self.fit(self.rows_of(pool), rows, fit_eps, model)
+        self.history = normal["history"]
+        return {
+            "gains": gains,
+            "divisor": self.history.mean() if self.history.any() else 1.0,
+            "curious_rewards": curious,
+            "advantages": advantages,
+            "center": self.center,
+            "scale": self.scale,
+            "mu": self.mu,
+            "rho": self.rho,
+            "history": self.history,
+        }
+
+    def rows_of(self, columns: Sequence[Array]) -> dict[str, Array]:
+        """The model's inputs and targets."""
+        seen = len(columns[0][0])
+        raw = np.concatenate(columns[:2], axis=1)
+        return {
+            "inputs": (raw - self.center) / self.scale,
+            "targets": (columns[2] - self.center[:seen]) / self.scale[:seen],
+        }
+
+    def fit(
+        self, data: dict[str, Array], rows: Array, noise: Array, model: dict[str, Any]
+    ) -> None:
+        """Adam on minibatches; its state goes on from the iteration before."""
+        phi = torch.tensor(np.concatenate([self.mu, self.rho]))
+        adam = torch.optim.Adam([phi], lr=self.learning_rate, maximize=True)
+        adam.state[phi] = {
+            "step": torch.tensor(float(self.adam_steps)),
+            "exp_avg": torch.tensor(self.adam_mean),
+            "exp_avg_sq": torch.tensor(self.adam_square),
+        }
+        for chosen, eps in zip(rows.astype(int), noise):
+            mu, rho = np.split(phi.numpy(), 2)
+            slope = elbo_grad(
+                mu=mu,
+                rho=rho,
+                prior_mu=self.prior_mu,
+                prior_rho=self.prior_rho,
+                inputs=data["inputs"][chosen],
+                targets=data["targets"][chosen],
+                eps=eps,
+                num_data=self.num_data,
+                **model,
+            )
+            phi.grad = torch.tensor(
+                np.concatenate([slope["grad_mu"], slope["grad_rho"]])
+            )
+            adam.step()
+        self.mu, self.rho = np.split(phi.numpy(), 2)
+        state = adam.state[phi]
+        self.adam_mean = state["exp_avg"].numpy()  # of −∇ELBO
+        self.adam_square = state["exp_avg_sq"].numpy()
+        self.adam_steps = int(state["step"])
+
+
+class ReplayPool(Trace):
+    """The last rows, oldest first."""
+
+    def step(
+        self,
+        *,
+        observations: Array,
+        actions: Array,
+        next_observations: Array,
+        rows: Array,
+    ) -> dict[str, Any]:
+        last = whole("capacity", self.capacity)
+        new = observations, actions, next_observations
+        old = self.pool_observations, self.pool_actions, self.pool_next_observations
+        pool = [np.concatenate(pair)[-last:] for pair in zip(old, new)]
+        require(
+            all(0 <= row < len(pool[0]) for row in rows), "rows must be in the pool"
+        )
+        self.pool_observations, self.pool_actions, self.pool_next_observations = pool
+        chosen = [column[rows.astype(int)] for column in pool]
+        names = "observations", "actions", "next_observations"
+        statistics = input_statistics(rows=np.concatenate(pool[:2], axis=1))
+        return dict(zip(names, chosen)) | statistics
+
+
+class AutoresetTransitions(Trace):
+    """The rows that are transitions, and where they end."""
+
+    def step(
+        self,
+        *,
+        actions: Array,
+        observations: Array,
+        final_observations: Array,
+        terminated: Array,
+        truncated: Array,
+    ) -> dict[str, Any]:
+        last = self.last_observations
+        require(self.mode in ("next_step", "same_step"), f"unknown mode {self.mode}")
+        require(len(actions) == len(last), "actions must have a row per environment")
+        now = terminated.astype(bool) | truncated.astype(bool)
+        if self.mode == "next_step":
+            learned, reached = ~self.ended.astype(bool), observations
+        else:
+            learned = np.full(len(last), True)
+            reached = np.where(now[:, None], final_observations, observations)
+        self.last_observations, self.ended = observations, now
+        return {
+            "learned": learned.astype(float),
+            "observations": last[learned],
+            "actions": actions[learned],
+            "next_observations": reached[learned],
+        }
+
+
+def merge(trace: Any, rows: Array) -> None:
+    """Merge the rows' moments into the trace's mean, variance and count, by raw moments."""
+    finite(rows=torch.tensor(rows))
+    positive(variance=torch.tensor(trace.variance))
+    total = trace.count + len(rows)
+    apart = rows - trace.mean
+    square = trace.count * np.asarray(trace.variance) + (apart**2).sum(axis=0)
+    moved = apart.sum(axis=0) / total
+    trace.mean = trace.mean + moved
+    trace.variance = square / total - moved**2
+    trace.count = total
+
+
+class RunningNormalizer(Trace):
+    def step(self, *, rows: Array) -> dict[str, Any]:
+        merge(self, rows)
+        return {
+            "normalized": (rows - self.mean) / np.sqrt(self.variance),
+            "mean": self.mean,
+            "variance": self.variance,
+            "count": self.count,
+        }
+
+
+class FilteredRewards(Trace):
+    def step(self, *, rewards: Array) -> dict[str, Any]:
+        require(0 <= self.gamma <= 1, "gamma must be from 0 to 1")
+        sums = []
+        for reward in rewards:
+            self.sums = self.gamma * self.sums + reward
+            sums.append(self.sums)
+        merge(self, np.concatenate(sums))
+        return {
+            "sums": np.array(sums),
+            "variance": self.variance,
+            "normalized": rewards / np.sqrt(self.variance),
+        }
+
+
+vime_iterations, replay_pool = VimeIterations, ReplayPool
+autoreset_transitions = AutoresetTransitions
+running_normalizer, filtered_rewards = RunningNormalizer, FilteredRewards

@@ -414,6 +414,8 @@ function gaeAdvantages({ rewards, values, next_values, terminated, truncated, ga
   Object.entries({ rewards, values, next_values, terminated, truncated }).forEach(([name, column]) =>
     shaped(column, [rewards.length], name),
   );
+  checkFlags(terminated, "terminated");
+  checkFlags(truncated, "truncated");
   const advantages = rewards.map((r, t) => r + (terminated[t] ? 0 : gamma * next_values[t]) - values[t]);
   for (let t = rewards.length - 2; t >= 0; t -= 1) {
     if (!terminated[t] && !truncated[t]) advantages[t] += gamma * lam * advantages[t + 1];
@@ -518,9 +520,11 @@ function epsilonGreedy({ q_values, epsilon }) {
 
 // In units of the largest distance from the maximum, so that squares do not overflow.
 function deviation(values) {
-  const unit = Math.max(...values) - Math.min(...values);
-  const mean = sum(values.map((x) => x / unit)) / values.length;
-  return unit * Math.sqrt(sum(values.map((x) => (x / unit - mean) ** 2)) / values.length);
+  const least = Math.min(...values);
+  const unit = Math.max(...values) - least;
+  const moved = values.map((x) => (x - least) / unit); // exact differences where values nearly agree
+  const mean = sum(moved) / values.length;
+  return unit * Math.sqrt(sum(moved.map((x) => (x - mean) ** 2)) / values.length);
 }
 
 function boltzmann({ q_values, temperature }) {
@@ -931,7 +935,156 @@ const OPERATIONS = {
   lstm_step: lstmStep,
 };
 
+// ---------------------------------------------------------------- traces
+
+// The rows of lists, next to each other.
+function beside(first, second) {
+  return first.map((row, n) => [...row, ...second[n]]);
+}
+
+// A trace: reset gives settings and state as fields, step takes it one line on.
+class Trace {
+  reset(given) {
+    Object.assign(this, given);
+  }
+}
+
+class VimeIterations extends Trace {
+  step(line) {
+    // Reward: every row from the same posterior, in the units of the last statistics.
+    const batch = [line.observations, line.actions, line.next_observations];
+    batch.forEach((column) => shaped(column, [line.rewards.length, column[0].length], "columns"));
+    const model = { mu: this.mu, rho: this.rho, layer_sizes: this.layer_sizes, likelihood_sigma: this.likelihood_sigma };
+    const stepping = { step_size: this.step_size, method: "exact", eps: line.eps };
+    const gains = informationGains({ ...model, ...stepping, ...this.rowsOf(batch) });
+    const window = { window: this.window, statistic: "median", include_current: true };
+    const normal = normalizeGains({ gains, history: this.history, ...window });
+    const curious = curiousRewards({ rewards: line.rewards, gains: normal.gains, eta: this.eta });
+
+    // Policy.
+    const advantages = gaeAdvantages({ ...line, rewards: curious, gamma: this.gamma, lam: this.lam });
+
+    // Model: the pool and its statistics first.
+    const pool = this.poolWith(batch);
+    Object.assign(this, inputStatistics({ rows: beside(pool[0], pool[1]) }), { history: normal.history });
+    this.fit(this.rowsOf(pool), line.rows, line.fit_eps);
+    const { mu, rho, center, scale, history } = this;
+    const divisor = history.length ? sum(history) / history.length : 1;
+    return { gains, divisor, curious_rewards: curious, advantages, center, scale, mu, rho, history };
+  }
+
+  rowsOf([observations, actions, nextObservations]) {
+    const normal = (row) => row.map((x, k) => (x - this.center[k]) / this.scale[k]);
+    return { inputs: beside(observations, actions).map(normal), targets: nextObservations.map(normal) };
+  }
+
+  poolWith(batch) {
+    const names = ["pool_observations", "pool_actions", "pool_next_observations"];
+    names.forEach((name, k) => {
+      this[name] = [...this[name], ...batch[k]];
+    });
+    return names.map((name) => this[name]);
+  }
+
+  // Adam on minibatches; its state goes on from the iteration before.
+  fit({ inputs, targets }, rows, noise) {
+    const prior = { prior_mu: this.prior_mu, prior_rho: this.prior_rho, num_data: this.num_data };
+    const fixed = { ...prior, layer_sizes: this.layer_sizes, likelihood_sigma: this.likelihood_sigma };
+    rows.forEach((chosen, update) => {
+      const data = { inputs: chosen.map((n) => inputs[n]), targets: chosen.map((n) => targets[n]) };
+      const slope = elboGrad({ ...fixed, ...data, mu: this.mu, rho: this.rho, eps: noise[update] });
+      const phi = this.adamStep([...this.mu, ...this.rho], scaled([...slope.grad_mu, ...slope.grad_rho], -1));
+      [this.mu, this.rho] = [phi.slice(0, this.mu.length), phi.slice(this.mu.length)];
+    });
+  }
+
+  adamStep(params, gradient) {
+    this.adam_steps += 1;
+    this.adam_mean = this.adam_mean.map((m, k) => 0.9 * m + 0.1 * gradient[k]);
+    this.adam_square = this.adam_square.map((v, k) => 0.999 * v + 0.001 * gradient[k] ** 2);
+    const [mean, square] = [1 - 0.9 ** this.adam_steps, 1 - 0.999 ** this.adam_steps];
+    const step = (k) => this.adam_mean[k] / mean / (Math.sqrt(this.adam_square[k] / square) + 1e-8);
+    return params.map((x, k) => x - this.learning_rate * step(k));
+  }
+}
+
+class ReplayPool extends Trace {
+  step(line) {
+    whole(this.capacity, "capacity");
+    const names = ["observations", "actions", "next_observations"];
+    const result = {};
+    for (const name of names) {
+      const rows = [...this[`pool_${name}`], ...line[name]].slice(-this.capacity);
+      require_(line.rows.every((n) => n in rows), "rows must be in the pool");
+      this[`pool_${name}`] = rows;
+      result[name] = line.rows.map((n) => rows[n]);
+    }
+    return { ...result, ...inputStatistics({ rows: beside(this.pool_observations, this.pool_actions) }) };
+  }
+}
+
+class AutoresetTransitions extends Trace {
+  step({ actions, observations, final_observations: final, terminated, truncated }) {
+    const last = this.last_observations;
+    require_(["next_step", "same_step"].includes(this.mode), `unknown mode ${this.mode}`);
+    require_(actions.length === last.length, "actions must have a row per environment");
+    const now = terminated.map((end, e) => end || truncated[e]);
+    const nextStep = this.mode === "next_step";
+    const learned = this.ended.map((end) => (nextStep && end ? 0 : 1));
+    const reached = observations.map((row, e) => (!nextStep && now[e] ? final[e] : row));
+    [this.last_observations, this.ended] = [observations, now];
+    const kept = (rows) => rows.filter((_, e) => learned[e]);
+    return { learned, observations: kept(last), actions: kept(actions), next_observations: kept(reached) };
+  }
+}
+
+// Moments {mean, variance, count} merged with those of numbers.
+function merged({ mean, variance, count }, values) {
+  finite(values, "values");
+  positive(variance, "variance");
+  const own = sum(values) / values.length;
+  const total = count + values.length;
+  const inside = count * variance + sum(values.map((x) => (x - own) ** 2));
+  const between = ((own - mean) ** 2 * count * values.length) / total;
+  return { mean: mean + ((own - mean) * values.length) / total, variance: (inside + between) / total, count: total };
+}
+
+class RunningNormalizer extends Trace {
+  step({ rows }) {
+    const { mean, variance, count } = this;
+    const columns = mean.map((m, k) => merged({ mean: m, variance: variance[k], count }, rows.map((row) => row[k])));
+    const [means, variances] = [columns.map((c) => c.mean), columns.map((c) => c.variance)];
+    Object.assign(this, { mean: means, variance: variances, count: columns[0].count });
+    const normalized = rows.map((row) => row.map((x, k) => (x - means[k]) / Math.sqrt(variances[k])));
+    return { normalized, mean: means, variance: variances, count: this.count };
+  }
+}
+
+class FilteredRewards extends Trace {
+  step({ rewards }) {
+    fraction(this.gamma, "gamma");
+    const sums = [];
+    for (const row of rewards) {
+      this.sums = row.map((r, e) => this.gamma * this.sums[e] + r);
+      sums.push(this.sums);
+    }
+    Object.assign(this, merged(this, sums.flat()));
+    const root = Math.sqrt(this.variance);
+    return { sums, variance: this.variance, normalized: rewards.map((row) => row.map((r) => r / root)) };
+  }
+}
+
+const TRACES = {
+  vime_iterations: VimeIterations,
+  replay_pool: ReplayPool,
+  autoreset_transitions: AutoresetTransitions,
+  running_normalizer: RunningNormalizer,
+  filtered_rewards: FilteredRewards,
+};
+
 // ---------------------------------------------------------------- the protocol
+
+const running = {};
 
 const WORDS = { NaN: NaN, Infinity: Infinity, "-Infinity": -Infinity };
 
@@ -944,10 +1097,16 @@ function encoded(key, value) {
   return typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
 }
 
-function run({ operation, inputs }) {
-  if (!Object.hasOwn(OPERATIONS, operation)) return { skipped: "not offered" };
+function run({ cmd, operation, inputs }) {
+  const offered = cmd === "run" ? OPERATIONS : TRACES;
+  if (!Object.hasOwn(offered, operation)) return { skipped: "not offered" };
   try {
-    return { result: OPERATIONS[operation](inputs) };
+    if (cmd === "reset") {
+      running[operation] = new TRACES[operation]();
+      running[operation].reset(inputs);
+      return { result: {} };
+    }
+    return { result: cmd === "step" ? running[operation].step(inputs) : OPERATIONS[operation](inputs) };
   } catch (error) {
     return error instanceof Refused ? { refused: error.message } : { error: String(error) };
   }
@@ -955,8 +1114,8 @@ function run({ operation, inputs }) {
 
 function answer(request) {
   if (request.cmd === "stop") process.exit(0);
-  if (request.cmd === "start") return { ok: true, implementation: "examples/vime_adapter.js" };
-  return request.cmd === "run" ? run(request) : { error: `unknown command ${request.cmd}` };
+  if (request.cmd === "start") return { ok: true, implementation: "examples/vime_adapter.js", version: 2 };
+  return ["run", "reset", "step"].includes(request.cmd) ? run(request) : { error: `unknown command ${request.cmd}` };
 }
 
 require("node:readline")

@@ -4,20 +4,25 @@ import contextlib
 import inspect
 import io
 import itertools
+import json
 import operator
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from check_helpers import STORED
 from measures import CORE, ROOT, files_of_tests, linked, pages
 
 import agents_ref
 import bnn_ref
 import fast_ref
 import vime_ref
-from vime_check.cases import OPERATIONS
+from vime_check.programs import PROTOCOL_VERSION, Reference
 from vime_lab.command_line import main
 from vime_lab.tasks import TASKS
 
@@ -136,18 +141,43 @@ def test_links_of_the_lecture_lead_to_the_lines() -> None:
     assert linked(page.replace("#L", "#L1", 1)) == page
 
 
-def test_operations_of_the_page_are_those_of_the_kit() -> None:
-    lines = []
-    for name, each in OPERATIONS.items():
-        case = next(case for case in each.cases() if not case.why)
-        output = each.function(**case.inputs)
-        results = f" -> {', '.join(output)}" if isinstance(output, dict) else ""
-        parameters = ", ".join(inspect.signature(each.function).parameters)
-        lines.append(f"{name}({parameters}){results}")
-    (shown,) = [
-        code for _, code in blocks("check.md") if code.startswith("softplus(rho)")
-    ]
-    assert sorted(lines) == sorted(shown.splitlines())
+@pytest.mark.parametrize("name", ["README.md", "check.md"])
+def test_numbers_of_cases_are_those_of_the_files(name: str) -> None:
+    """README and the manual state how many there are of each kind."""
+    found = Counter(case["result"] for case in STORED)
+    claim = r"(\d+)\s+numeric\s+cases\s+and\s+(\d+)\s+rejections"
+    claims = re.findall(claim, text_of(name))
+    assert claims
+    assert set(claims) == {(str(found["valid"]), str(found["invalid"]))}
+
+
+def test_lines_of_the_protocol_are_answered_so_by_the_reference() -> None:
+    """Control: another input has another answer."""
+    found = [code for language, code in blocks("check.md") if language == "jsonl"]
+    assert len(found) == 2
+    for code in found:
+        lines = [json.loads(line[3:]) for line in code.splitlines()]
+        assert lines[0]["version"] == PROTOCOL_VERSION
+        peer = Reference()
+        for question, answer in zip(lines, lines[1:]):
+            if question.get("cmd") in ("run", "reset", "step"):
+                asked = (question["operation"], question["inputs"], question["cmd"])
+                assert plain(peer.ask(*asked)["result"]) == approx(answer["result"])
+    other = peer.ask(asked[0], {"rows": [[2.0], [3.0]]}, asked[2])
+    assert plain(other["result"]) != approx(answer["result"])
+
+
+def approx(result: Any) -> Any:
+    """Arrays by name, or one without a name, to 1e-14."""
+    if not isinstance(result, dict):
+        return pytest.approx(result, rel=1e-14)
+    return {name: approx(np.ravel(each)) for name, each in result.items()}
+
+
+def plain(result: Any) -> Any:
+    if not isinstance(result, dict):
+        return result
+    return {name: np.ravel(each) for name, each in result.items()}
 
 
 def test_settings_of_the_page_are_those_of_the_tasks() -> None:
@@ -217,3 +247,11 @@ def test_ci_runs_the_test_command_of_readme() -> None:
         if language == "sh" and "pytest" in code
     ]
     assert command in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+def test_the_adapter_for_json_lines_is_short() -> None:
+    """The test of all pages runs it."""
+    (adapter,) = [
+        code for _, code in blocks("check.md") if code.startswith("# adapter.py")
+    ]
+    assert len(adapter.splitlines()) <= 20

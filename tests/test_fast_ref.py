@@ -289,6 +289,49 @@ def test_a_twin_has_the_arguments_of_its_definition(name: str) -> None:
     assert [p.default for p in twin.values()] == [p.default for p in expected.values()]
 
 
+@pytest.mark.parametrize("few", [0, 2**15], ids=["pairs", "gradients"])
+@pytest.mark.parametrize("method", ["taylor", "exact"])
+@settings(max_examples=20)
+@given(case=cases(max_rows=5))
+def test_gains_of_few_and_of_many_rows_against_the_definition(
+    method: str, few: int, case: Case
+) -> None:
+    """Below FEW the gradient of each row is formed; above, pairs of samples are summed."""
+    given_ = (case.q, case.inputs, case.targets, case.eps)
+    keywords = {**case.model, "step_size": 0.1, "method": method}
+    right = vime.information_gains(*given_, **keywords)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "FEW", few)
+        found = fast.information_gains(*given_, **keywords)
+    np.testing.assert_allclose(found, right, rtol=1e-9)
+
+
+@pytest.mark.parametrize("local", [False, True], ids=["weights", "local"])
+@pytest.mark.parametrize("method", ["taylor", "exact"])
+def test_gains_in_chunks_of_a_wide_network_against_the_definition(
+    method: str, local: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks of 1 and of 2 rows. Control: without the limit, all rows are one chunk."""
+    case = make_case((2, 4, 3), 5, 3, 7, 1.0)
+    name = "information_gains" + "_local" * local
+    given_ = (case.q, case.inputs, case.targets, noise_of(case, local))
+    keywords = {**case.model, "step_size": 0.1, "method": method}
+    right = getattr(vime, name)(*given_, **keywords)
+    for numbers, rows in [(1, 1), (60, 2 if method == "exact" else 3), (2**22, 64)]:
+        monkeypatch.setattr(fast, "CHUNK_SIZE", numbers)
+        assert min(64, fast.chunk_rows(3, case.layer_sizes, method)) == rows
+        found = getattr(fast, name)(*given_, **keywords)
+        np.testing.assert_allclose(found, right, rtol=1e-9)
+
+
+def test_chunks_of_a_wide_network_are_narrow() -> None:
+    """4000 dimensions: a row's first layer alone holds 32 · 4001 numbers. Control: 512 and 64 rows of a small one."""
+    assert fast.chunk_rows(10, (4001, 32, 4000), "taylor") == 32
+    assert fast.chunk_rows(10, (4001, 32, 4000), "exact") == 16
+    assert fast.chunk_rows(10, (3, 32, 2), "taylor") == fast.CHUNK_ROWS == 512
+    assert fast.chunk_rows(10, (3, 32, 2), "exact") == fast.EXACT_ROWS == 64
+
+
 @pytest.mark.parametrize("module", [bnn, fast])
 def test_gradients_reject_unknown_and_missing_settings(module: Any) -> None:
     given = (Q2, Q2, ROWS, ROWS, EPS)

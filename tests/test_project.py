@@ -28,7 +28,7 @@ FOLDERS = {*PACKAGES, "tests", "docs", "examples", "benchmarks", "results"}
 COMMANDS = {
     *("vime_lab.__main__", "vime_lab.command_line", "vime_lab.processes"),
     *("vime_check.mistakes", "vime_check.prove", "vime_check.programs"),
-    "vime_check.guard",
+    *("vime_check.guard", "vime_check.specification"),
 }  # modules with a command of their own
 LABEL = r"[A-Z]\d+"
 

@@ -14,15 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vime_check.fuzzer import FuzzReport, fuzz
-    from vime_check.judge import Report, check
+    from vime_check.judge import check
+    from vime_check.report import Report
+    from vime_check.testing import case_ids, check_case
 
-__all__ = ["FuzzReport", "Report", "check", "fuzz"]
+__all__ = ["FuzzReport", "Report", "case_ids", "check", "check_case", "fuzz"]
 
 HOMES = {
     "check": "vime_check.judge",
-    "Report": "vime_check.judge",
+    "Report": "vime_check.report",
     "fuzz": "vime_check.fuzzer",
     "FuzzReport": "vime_check.fuzzer",
+    "case_ids": "vime_check.testing",
+    "check_case": "vime_check.testing",
 }
 
 

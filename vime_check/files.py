@@ -28,26 +28,30 @@ from vime_check.wire import (
 # ---------------------------------------------------------------- constants
 
 MAX_FILE = 2**26  # bytes of a file of vectors: 600 times the longest of the project
+NO_STATE: Inputs = {}
+# A wrong formula, the right one with fewer digits, and another convention; the first is the default.
+MISTAKE_KINDS = ("mistake", "digits", "convention")
 KINDS: dict[type, str] = {
     str: "a text of printable characters",
     list: "a list",
     dict: "an object",
     float: "a finite number >= 0",
+    int: "a whole number",
 }
 
 # ---------------------------------------------------------------- types
 
 
 class Wrong(NamedTuple):
-    """A known mistake's output, and the range of errors relative to it that shows the mistake.
+    """A known mistake's output.
 
-    A mistake that causes rounding noise has the correct output and a minimum error.
+    A mistake that causes rounding noise has the correct output, and the least and most error that shows it.
     """
 
     name: str
     output: Arrays
-    most: float
     least: float = 0.0
+    most: float = 0.0
 
 
 class Vector(NamedTuple):
@@ -64,6 +68,9 @@ class Vector(NamedTuple):
     error: Error
     tolerance: float
     notes: dict[str, dict[str, str]]  # notes of the known mistakes
+    line: int = 0  # of a trace, from 1
+    state: Inputs = NO_STATE  # before the line
+    profiles: tuple[str, ...] = ()  # restrictions that the inputs satisfy
 
 
 # ---------------------------------------------------------------- cases
@@ -79,49 +86,56 @@ def vectors_of_file(path: Path, dtype: str) -> list[Vector]:
 
 def vectors_of(content: Any, dtype: str, place: str) -> Iterator[Vector]:
     """The cases of a file's content that apply to the dtype."""
-    cases = part(place, content, "cases", list)
+    cases = checked_part(place, content, "cases", list)
     notes = notes_of(content, place)
     for number, case in enumerate(cases):
         here = f"{place}: cases[{number}]"
-        if dtype in part(here, case, "dtypes", list):
+        if dtype in checked_part(here, case, "dtypes", list):
             yield vector_of(content, case, dtype, here)._replace(notes=notes)
 
 
 def vector_of(content: Any, case: Any, dtype: str, place: str) -> Vector:
     """A case with its file's data on the operation. Raises UsageError if a part is missing or of another kind."""
-    operation = part(place, case, "operation", str)
+    operation = checked_part(place, case, "operation", str)
 
     # Its file's data.
-    tolerances = part(place, content, "tolerances", dict)
-    stated = part(f"{place}: tolerances", tolerances, operation, dict)
-    usual = part(f"{place}: tolerances: {operation}", stated, dtype, dict)
-    tolerance = part(f"{place}: tolerances: {operation}", usual, "tolerance", float)
-    errors = part(place, content, "error", dict)
-    kind = part(f"{place}: error", errors, operation, str)
+    tolerances = checked_part(place, content, "tolerances", dict)
+    stated = checked_part(f"{place}: tolerances", tolerances, operation, dict)
+    usual = checked_part(f"{place}: tolerances: {operation}", stated, dtype, dict)
+    tolerance = checked_part(
+        f"{place}: tolerances: {operation}", usual, "tolerance", float
+    )
+    errors = checked_part(place, content, "error", dict)
+    kind = checked_part(f"{place}: error", errors, operation, str)
     if kind not in get_args(Error):
         one_of = ", ".join(get_args(Error))
         raise UsageError(f"{place}: error must be one of {one_of}, got {kind!r}")
 
     # Its own tolerance, inputs and outputs.
-    own = part(place, case, "tolerance", dict, {})
-    tolerance = part(f"{place}: tolerance", own, dtype, float, tolerance)
-    inputs = part(place, case, "inputs", dict)
-    check_inputs(inputs, operation, dtype, place)
-    why = part(place, case, "why", str, "")
+    own = checked_part(place, case, "tolerance", dict, {})
+    tolerance = checked_part(f"{place}: tolerance", own, dtype, float, tolerance)
+    inputs = checked_part(place, case, "inputs", dict)
+    line = checked_part(place, case, "line", int, 0)
+    state = checked_part(place, case, "state", dict, {})
+    check_inputs({**inputs, **state}, operation, dtype, place)
+    why = checked_part(place, case, "why", str, "")
     output = {} if why else stored_output(case, place)
 
     return Vector(
-        id=part(place, case, "id", str),
+        id=checked_part(place, case, "id", str),
         operation=operation,
-        family=part(place, content, "family", str),
+        family=checked_part(place, content, "family", str),
         dtype=dtype,
         inputs=inputs,
         why=why,
         output=output,
-        wrong=tuple(wrong_of(case, dtype, output, tolerance, place)),
+        wrong=tuple(wrong_of(case, dtype, output, place)),
         error=kind,
         tolerance=tolerance,
         notes={},
+        line=line,
+        state=state,
+        profiles=tuple(checked_part(place, case, "profiles", list, [])),
     )
 
 
@@ -135,30 +149,35 @@ def stored_output(holder: Any, place: str) -> Arrays:
         raise UsageError(f"{place}: output: {error}") from None
 
 
-def wrong_of(
-    case: Any, dtype: str, right: Arrays, tolerance: float, place: str
-) -> Iterator[Wrong]:
+def wrong_of(case: Any, dtype: str, right: Arrays, place: str) -> Iterator[Wrong]:
     """The outputs of a case's known mistakes; a rounding-noise mistake has a band of errors instead."""
-    for name, variants in part(place, case, "wrong", dict, {}).items():
+    for name, variants in checked_part(place, case, "wrong", dict, {}).items():
         if not name.isprintable():
             raise UsageError(f"{place}: wrong: names must be printable, got {name!r}")
         here = f"{place}: wrong: {name}"
         for entry in variants if isinstance(variants, list) else [variants]:
-            band = part(here, entry, dtype, dict, {})
+            band = checked_part(here, entry, dtype, dict, {})
             if band:
-                most = part(here, band, "error_to", float)
-                yield Wrong(name, right, most, part(here, band, "error_from", float))
+                ends = "error_from", "error_to"
+                yield Wrong(
+                    name, right, *(checked_part(here, band, e, float) for e in ends)
+                )
             elif "output" in entry:
-                most = part(here, entry, "tolerance", float, tolerance)
-                yield Wrong(name, stored_output(entry, here), most)
+                yield Wrong(name, stored_output(entry, here))
 
 
 def notes_of(content: Any, place: str) -> dict[str, dict[str, str]]:
-    """The notes of the known mistakes, with their texts."""
-    notes: dict[str, dict[str, str]] = part(place, content, "notes", dict)
+    """The notes of the known mistakes, with their texts and kinds."""
+    notes: dict[str, dict[str, str]] = checked_part(place, content, "notes", dict)
     for name, note in notes.items():
+        here = f"{place}: notes: {name}"
         for text in ("what", "seen_in"):
-            part(f"{place}: notes: {name}", note, text, str)
+            checked_part(here, note, text, str)
+        kind = checked_part(here, note, "kind", str, MISTAKE_KINDS[0])
+        if kind not in MISTAKE_KINDS:
+            one_of = ", ".join(MISTAKE_KINDS)
+            raise UsageError(f"{here}: kind must be one of {one_of}, got {kind!r}")
+        notes[name] = {**note, "kind": kind}
     return notes
 
 
@@ -207,7 +226,9 @@ def reject_constant(name: str) -> None:
 # ---------------------------------------------------------------- parts
 
 
-def part(place: str, holder: Any, name: str, kind: type, default: Any = None) -> Any:
+def checked_part(
+    place: str, holder: Any, name: str, kind: type, default: Any = None
+) -> Any:
     """An entry of an object in a file. Raises UsageError unless it is of this kind."""
     if not isinstance(holder, dict):
         raise UsageError(f"{place} must be an object, got {shown(repr(holder), 60)}")

@@ -19,8 +19,9 @@ import numpy as np
 from vime_check.cases import OPERATIONS
 from vime_check.errors import by_name, difference, listed
 from vime_check.files import Vector, Wrong
-from vime_check.judge import MAX_BREAKS, NOT_TRIED, load_vectors, outcome_of, selected
+from vime_check.judge import MAX_BREAKS, hinted, load_vectors, outcome_of, selected
 from vime_check.mistakes import MOST_NOISE, NOISE, noise_band
+from vime_check.naming import Naming
 from vime_check.operations import (
     MARGIN,
     NEAR_IDENTITY,
@@ -31,21 +32,15 @@ from vime_check.operations import (
     rounded,
 )
 from vime_check.programs import Peer, ProtocolError, checked_whole, peer_of
+from vime_check.report import NOT_TRIED, Outcome, outcome_text
 from vime_check.serving import Answer
-from vime_check.wire import (
-    Arrays,
-    Inputs,
-    UsageError,
-    decode_inputs,
-    decode_outputs,
-    encode,
-    shown,
-)
+from vime_check.wire import Arrays, Inputs, UsageError, decode_inputs, encode, shown
 
 # ---------------------------------------------------------------- constants
 
 # Multiple of the cases' tolerance: random inputs are worse conditioned than chosen ones.
 FACTOR = 100.0
+DISAGREE = ("wrong", "errored")
 
 # ---------------------------------------------------------------- types
 
@@ -58,7 +53,10 @@ class Drawn(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """The result of `fuzz` on an operation: passed, failed, skipped or errored, and the smallest such case."""
+    """The result of `fuzz` on an operation, with a case: of what is wrong or errored the smallest.
+
+    The status is a grade of `check`: exact, digits, convention, wrong, errored or skipped.
+    """
 
     operation: str
     status: str
@@ -76,7 +74,7 @@ class FuzzReport:
     @property
     def ok(self) -> bool:
         statuses = {finding.status for finding in self.findings}
-        return not statuses & {"failed", "errored"}
+        return not statuses & set(DISAGREE)
 
     def to_json(self) -> str:
         report = {
@@ -144,23 +142,20 @@ def output_of(function: Function, given: Inputs) -> Arrays | None:
         return None
 
 
-def with_mistakes(drawn: Drawn, answer: Answer) -> Vector:
+def with_mistakes(drawn: Drawn) -> Vector:
     """The vector with the known mistakes whose outputs are far from the correct one, so that no other is named."""
     vector = drawn.vector
-    reached = reach(vector, answer)
     mistakes = OPERATIONS[vector.operation].mistakes
     found = [
         wrong
         for flag, functions in mistakes.items()
         for function in functions
-        for wrong in wrong_of_drawn(drawn, flag, function, reached)
+        for wrong in wrong_of_drawn(drawn, flag, function)
     ]
     return vector._replace(wrong=tuple(found))
 
 
-def wrong_of_drawn(
-    drawn: Drawn, flag: str, function: Function, reached: float
-) -> Iterator[Wrong]:
+def wrong_of_drawn(drawn: Drawn, flag: str, function: Function) -> Iterator[Wrong]:
     """The mistake's output if it can be distinguished, or its band of errors if it is rounding noise."""
     vector, given = drawn
     if flag in NOISE and vector.dtype != "f64":  # the noise is that of the precision
@@ -171,19 +166,10 @@ def wrong_of_drawn(
     if output is None or off <= MARGIN * vector.tolerance:
         return
     if flag not in NOISE:
-        yield Wrong(flag, output, reached)
+        yield Wrong(flag, output)
     elif off <= MOST_NOISE:
         least, most = noise_band(off, vector.tolerance)
-        yield Wrong(flag, vector.output, most, least)
-
-
-def reach(vector: Vector, answer: Answer) -> float:
-    """The maximum distance to a wrong output: MARGIN times nearer than the correct one."""
-    try:
-        off = distance(decode_outputs(answer["result"]), vector)
-    except (KeyError, ValueError):  # no result, or not numbers
-        return vector.tolerance
-    return min(vector.tolerance, off / MARGIN) if off > 0.0 else vector.tolerance
+        yield Wrong(flag, vector.output, least, most)
 
 
 def distance(output: Arrays, vector: Vector) -> float:
@@ -221,7 +207,7 @@ def case_of(vector: Vector, comment: str, flags: tuple[str, ...] = ()) -> Any:
 def wrong_entry_of(wrong: Wrong, dtype: str) -> dict[str, Any]:
     if wrong.least > 0.0:
         return {dtype: {"error_from": wrong.least, "error_to": wrong.most}}
-    return {"output": unnamed(wrong.output), "tolerance": wrong.most}
+    return {"output": unnamed(wrong.output)}
 
 
 def unnamed(output: Arrays) -> Any:
@@ -248,7 +234,10 @@ class Trial:
     compared: int = 0
     answers: int = 0
     skipped: str = "no inputs that the reference accepts"
-    seen: tuple[Drawn, Answer] | None = None
+    seen: tuple[Vector, Answer, Outcome] | None = None
+    mild: tuple[Vector, Answer, Outcome] | None = (
+        None  # only fewer digits, or another convention
+    )
 
     def disagrees(self, inputs: Inputs) -> bool:
         """Whether the answer is wrong; ends the search if there is no answer."""
@@ -267,30 +256,45 @@ class Trial:
             self.skipped = shown(str(answer["skipped"]))
             return False
 
-        # The comparison.
+        # The comparison; known mistakes decide the grade of what is not exact.
         self.compared += 1
-        outcome = outcome_of(vector, answer, floor_of(vector))
-        if outcome.status not in ("failed", "errored"):
+        stored = Naming(most=0)
+        outcome = outcome_of(vector, answer, floor_of(vector), naming=stored)
+        if outcome.status == "exact":
             return False
-        self.seen = drawn, answer
-        return True
+        if outcome.status != "errored":
+            vector = with_mistakes(drawn)
+        outcome = outcome_of(vector, answer, floor_of(vector), naming=stored)
+        if outcome.status in DISAGREE:
+            self.seen = vector, answer, outcome
+            return True
+        if self.mild is None or size_of(outcome) > size_of(self.mild[2]):
+            self.mild = vector, answer, outcome
+        return False
 
     def finding(self, how: str) -> Finding:
-        """The finding: a disagreement, or none."""
+        """The finding: a disagreement, the largest mild one, or none."""
         operation = self.sample.operation
-        if self.seen is None and self.compared == 0:
+        shown_case = self.seen or self.mild
+        if shown_case is None and self.compared == 0:
             return Finding(operation, "skipped", self.skipped, None)
-        if self.seen is None:
+        if shown_case is None:
             message = f"no disagreement in {self.compared} examples"
-            return Finding(operation, "passed", message, None)
+            return Finding(operation, "exact", message, None)
 
-        # The disagreement with the mistakes that explain it.
-        drawn, answer = self.seen
-        vector = with_mistakes(drawn, answer)
-        outcome = outcome_of(vector, answer, floor_of(vector))
-        comment = f"Found by fuzz: {outcome.message}."
-        case = case_of(vector, comment, outcome.mistakes)
-        return Finding(operation, outcome.status, f"{how}: {outcome.message}", case)
+        # The case with the mistakes or the hint that explain it.
+        vector, answer, outcome = shown_case
+        named = outcome_of(vector, answer, floor_of(vector))  # by pairs, too
+        outcome = hinted(vector, answer, named if named.candidates else outcome)
+        text = outcome_text(outcome, vector.notes)
+        names = dict.fromkeys(n for each in outcome.candidates for n in each.mistakes)
+        case = case_of(vector, f"Found by fuzz: {text}.", tuple(names))
+        how = how if self.seen else f"the worst of {self.compared} examples"
+        return Finding(operation, outcome.status, f"{how}: {text}", case)
+
+
+def size_of(outcome: Outcome) -> float:
+    return outcome.error or 0.0
 
 
 def fuzz(
@@ -318,7 +322,7 @@ def fuzz(
     if importlib.util.find_spec("hypothesis") is None:
         raise UsageError("fuzz needs hypothesis: pip install hypothesis")
     chosen = selected(load_vectors(vectors, dtype), only)
-    samples = {vector.operation: vector for vector in chosen}
+    samples = {each.operation: each for each in chosen if not each.line}
     unknown = [name for name in samples if name not in OPERATIONS]
     if unknown:
         raise UsageError(f"vectors: unknown operations: {shown(listed(unknown))}")

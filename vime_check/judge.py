@@ -1,37 +1,47 @@
-"""Cross-checks: does another implementation of VIME return the reference's numbers, and if not, which mistake is it?
+"""Cross-checks: does another implementation of VIME return the reference's numbers, and if not, what is it?
 
-`check` runs the cases of `vectors/*.json` on an implementation, which `vime_check.programs` isolates in a process. It
-identifies a known mistake by its output.
+`check` runs the cases of `vectors/*.json` on an implementation, which `vime_check.programs` isolates in a process, and
+grades each answer. It names a known mistake by its output.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from vime_check.errors import difference, listed
+from vime_check.errors import difference, listed, worst_place
 from vime_check.files import Vector, vectors_of_file
+from vime_check.hints import all_hints
+from vime_check.naming import Explanation, Naming
 from vime_check.programs import (
     Peer,
     ProtocolError,
     StartError,
     checked_flag,
     checked_text,
+    checked_whole,
     peer_of,
 )
+from vime_check.report import (
+    NOT_TRIED,
+    NUMERIC,
+    OTHER_ERROR,
+    Notes,
+    Outcome,
+    Report,
+    with_names,
+)
 from vime_check.serving import Answer
+from vime_check.traces import Lines
 from vime_check.wire import (
     DTYPES,
+    NO_VECTORS,
+    PROFILES,
     VECTORS,
-    Arrays,
     UsageError,
     decode_outputs,
-    encode,
     shown,
 )
 
@@ -42,239 +52,187 @@ from vime_check.wire import (
 MAX_BREAKS = 3
 MAX_SILENT = 9
 MAX_TOTAL = 30
-NOT_TRIED = "not tried, because "
-# InputMutation, if a file has no note for it.
-IN_PLACE = "the caller's arrays are changed in place"
-STATUSES = ("passed", "failed", "refused", "lenient", "skipped", "errored")
+# An unexplained error up to this is a loss of digits: the square root of the precision, with some room.
+FEW_DIGITS = {"f64": 1e-6, "f32": 1e-3}
+MOST_DIGITS = 15  # of float64
 
-# ---------------------------------------------------------------- types
-
-
-class Outcome(NamedTuple):
-    """The outcome of a case: one of STATUSES, the error if outputs could be compared, and the reason."""
-
-    id: str
-    operation: str
-    status: str
-    error: float | None = None
-    message: str = ""
-    mistakes: tuple[str, ...] = ()  # mistakes whose output this is, nearest first
-    texts: tuple[str, ...] = ()  # their descriptions, at the end of the message
-
-    def with_mistakes(
-        self, vector: Vector, reason: str, mistakes: Iterable[str]
-    ) -> Outcome:
-        """This outcome as failed, with a reason and these known mistakes."""
-        names = tuple(mistakes)
-        texts = tuple(mistake_text(vector, name) for name in names)
-        return self._replace(
-            status="failed",
-            message="; ".join([reason, *texts]),
-            mistakes=names,
-            texts=texts,
-        )
+# ---------------------------------------------------------------- building blocks: grading an answer
 
 
-# ---------------------------------------------------------------- types: reports
-
-
-@dataclass(frozen=True)
-class Report:
-    """All outcomes of a check; as text a table, and a line for each kind of failure and error."""
-
-    implementation: str
-    dtype: str
-    strict: bool
-    outcomes: tuple[Outcome, ...]
-
-    @property
-    def ok(self) -> bool:
-        """True if a case ran and none failed or errored; if strict, also none was lenient."""
-        return not self.bad() and not self.offers_nothing
-
-    @property
-    def offers_nothing(self) -> bool:
-        return self.not_offered() == self.operations()
-
-    @property
-    def never_started(self) -> bool:
-        return any(o.message.startswith("did not start") for o in self.outcomes[:1])
-
-    def operations(self) -> list[str]:
-        return ordered(outcome.operation for outcome in self.outcomes)
-
-    def not_offered(self) -> list[str]:
-        """The operations whose cases were all skipped."""
-        offered = {o.operation for o in self.outcomes if o.status != "skipped"}
-        return [name for name in self.operations() if name not in offered]
-
-    def bad(self) -> list[Outcome]:
-        wanted = ("failed", "errored", *(["lenient"] if self.strict else []))
-        return [outcome for outcome in self.outcomes if outcome.status in wanted]
-
-    def lines(self) -> list[str]:
-        """A line for each mistake in an operation, and for each message of cases without a known mistake."""
-        if self.never_started:
-            return [self.outcomes[0].message]
-        if self.offers_nothing:
-            return [f"offers none of the operations: {listed(self.operations())}"]
-
-        # How many cases each mistake explains.
-        bad = self.bad()
-        found = Counter(
-            (each.operation, name) for each in bad for name in each.mistakes
-        )
-
-        # Each case goes to the mistake that explains the most cases.
-        groups: dict[tuple[str, str, str], list[Outcome]] = defaultdict(list)
-        for each in bad:
-            counts = {name: found[each.operation, name] for name in each.mistakes}
-            mistake = max(counts, key=counts.__getitem__, default="")
-            message = "" if mistake else each.message
-            # What was not tried is one line for all operations.
-            whole = message.startswith(NOT_TRIED)
-            groups["" if whole else each.operation, mistake, message].append(each)
-        return [group_line(mistake, group) for (_, mistake, _), group in groups.items()]
-
-    def table(self) -> str:
-        """The table: a line for each offered operation, and one for all."""
-        missing = self.not_offered()
-        operations = [name for name in self.operations() if name not in missing]
-        width = max(map(len, ["operation", *operations]))
-        head = table_line("operation", width, STATUSES, " worst error")
-        rows = [
-            table_row(name, width, [o for o in self.outcomes if o.operation == name])
-            for name in operations
-        ]
-        return "\n".join([head, *rows, table_row("all", width, self.outcomes)])
-
-    def to_json(self) -> str:
-        report = {
-            "implementation": self.implementation,
-            "dtype": self.dtype,
-            "strict": self.strict,
-            "ok": self.ok,
-            "outcomes": [outcome._asdict() for outcome in self.outcomes],
-        }
-        return json.dumps(encode(report), indent=1, allow_nan=False) + "\n"
-
-    def __str__(self) -> str:
-        mode = f"{self.dtype}, strict" if self.strict else self.dtype
-        missing = [] if self.offers_nothing else self.not_offered()
-        above = [] if self.never_started else [self.table()]
-        above += [f"not offered: {listed(missing)}"] if missing else []
-        return "\n".join([f"{self.implementation} ({mode})", *above, *self.lines()])
-
-    def __repr__(self) -> str:
-        """One line, which pytest shows."""
-        found = Counter(outcome.status for outcome in self.outcomes)
-        counts = ", ".join(f"{found[each]} {each}" for each in STATUSES if found[each])
-        return f"<{self.implementation}: {'; '.join([counts, *self.lines()[:1]])}>"
-
-
-def table_row(name: str, width: int, outcomes: Sequence[Outcome]) -> str:
-    found = Counter(outcome.status for outcome in outcomes)
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    worst = f"{max(errors):.1e}" if errors else "-"
-    counts = [str(found[status]) for status in STATUSES]
-    return table_line(name, width, counts, f"{worst:>12}")
-
-
-def table_line(name: str, width: int, cells: Iterable[str], last: str) -> str:
-    return " ".join([f"{name:<{width}}", *(f"{cell:>8}" for cell in cells), last])
-
-
-def group_line(mistake: str, outcomes: Sequence[Outcome]) -> str:
-    """The first case with its message; if more show the same mistake, their number and the worst error."""
-    first = outcomes[0]
-    more = len(outcomes) - 1
-    if not more:
-        return f"{first.id}: {first.message}"
-    head = f"{first.id} and {more} more"
-    if not mistake:
-        return f"{head}: {first.message}"
-
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    reason = first.message.removesuffix("".join(f"; {text}" for text in first.texts))
-    reason = f"worst error {max(errors):.1e}" if errors else reason
-    return f"{head}: {reason}; {first.texts[first.mistakes.index(mistake)]}"
-
-
-# ---------------------------------------------------------------- building blocks: judging an answer
-
-
-def outcome_of(vector: Vector, answer: Answer, floor: float = 0.0) -> Outcome:
+def outcome_of(
+    vector: Vector,
+    answer: Answer,
+    floor: float = 0.0,
+    digits: int | None = None,
+    naming: Naming | None = None,
+) -> Outcome:
     """The outcome of a case, from the program's answer."""
-    outcome = Outcome(vector.id, vector.operation, "passed")
-    if answer.get("mutated"):
-        reason = f"inputs changed by the call: {shown(answer['mutated'])}"
-        return outcome.with_mistakes(vector, reason, ["InputMutation"])
+    outcome = Outcome(vector.id, vector.operation, "exact", valid=not vector.why)
     if "skipped" in answer:
         return outcome._replace(status="skipped", message=shown(answer["skipped"]))
     if vector.why:
-        return judge_invalid(vector, answer, outcome)
-    if "refused" in answer:
-        message = f"rejected a valid input: {shown(answer['refused'])}"
-        return outcome._replace(status="failed", message=message)
+        return grade_rejection(vector, answer, outcome)
     if "result" not in answer:
         return outcome._replace(status="errored", message=no_result(answer))
-    return judge_result(vector, answer["result"], outcome, floor)
+    naming = naming or Naming()
+    return grade_result(vector, answer, outcome, floor, digits, naming)
 
 
-def judge_invalid(vector: Vector, answer: Answer, outcome: Outcome) -> Outcome:
-    """The outcome of a case that must be rejected, by any kind of error."""
+def grade_rejection(vector: Vector, answer: Answer, outcome: Outcome) -> Outcome:
+    """The outcome of a case that must be rejected, by ValueError or by `refused`."""
     if "refused" in answer:
-        return outcome._replace(status="refused", message=shown(answer["refused"]))
-    if "error" in answer:
-        message = f"rejected by an error: {shown(answer['error'])}"
-        return outcome._replace(status="refused", message=message)
-    if "result" not in answer:
-        return outcome._replace(status="errored", message=no_result(answer))
-    message = f"accepted an input that should be rejected: {vector.why}"
-    return outcome._replace(status="lenient", message=message)
+        return outcome._replace(status="rejected", message=shown(answer["refused"]))
+    if "result" in answer:
+        message = f"accepted an input that should be rejected: {vector.why}"
+        return outcome._replace(status="lenient", message=message)
+    reason = no_result(answer)
+    message = f"{OTHER_ERROR}{reason}" if "error" in answer else reason
+    return outcome._replace(status="errored", message=message)
 
 
 def no_result(answer: Answer) -> str:
+    """Why an answer holds no result."""
+    if "refused" in answer:
+        return f"rejected a valid input: {shown(answer['refused'])}"
     nothing = f"no result in {shown(answer)}"
     return shown(answer.get("error", answer.get("unusable", nothing)))
 
 
-def judge_result(
-    vector: Vector, result: Any, outcome: Outcome, floor: float
+def grade_result(
+    vector: Vector,
+    answer: Answer,
+    outcome: Outcome,
+    floor: float,
+    digits: int | None,
+    naming: Naming,
 ) -> Outcome:
-    """The outcome of a valid case: passed within the tolerance, or failed with the mistakes that it matches."""
+    """The outcome of a valid case with a result: exact within the tolerance, else with its explanations."""
     try:
-        output = decode_outputs(result)
-    except ValueError as error:
-        return outcome._replace(status="failed", message=str(error))
+        output = decode_outputs(answer["result"])
+    except ValueError as fault:
+        return outcome._replace(status="errored", message=str(fault))
 
-    distance, reason = difference(output, vector.output, vector.error, floor)
-    outcome = outcome._replace(error=None if reason else distance)
-    if distance <= vector.tolerance:
+    # The error, and a call that changed its inputs.
+    error, reason = difference(output, vector.output, vector.error, floor)
+    outcome = outcome._replace(error=None if reason else error)
+    mutated = shown(answer["mutated"]) if answer.get("mutated") else ""
+    if error <= vector.tolerance and not mutated:
         return outcome
 
-    reason = reason or f"error {distance:.1e}, tolerance {vector.tolerance:.1e}"
-    mistakes = matching_mistakes(vector, output, floor)
-    return outcome.with_mistakes(vector, reason, mistakes)
+    # The mistakes in the output, and in the call.
+    found: list[Explanation] = []
+    if error > vector.tolerance:
+        place = worst_place(output, vector.output, vector.error, floor)
+        outcome = outcome._replace(message="" if place else reason, place=place)
+        found = naming.explanations(vector, output) or noise(vector, error)
+    if mutated:
+        outcome = outcome._replace(message=f"inputs changed by the call: {mutated}")
+        found = [
+            Explanation(("InputMutation", *each.mistakes), each.error)
+            for each in found or [Explanation((), 0.0)]
+        ]
+    status = "wrong" if mutated else grade(vector, error, found, digits)
+    return with_candidates(outcome._replace(status=status), found)
 
 
-def matching_mistakes(vector: Vector, output: Arrays, floor: float) -> tuple[str, ...]:
-    """The known mistakes that this output matches, nearest first."""
-    errors: dict[str, float] = {}
-    for wrong in vector.wrong:
-        error, _ = difference(output, wrong.output, vector.error, floor)
-        if wrong.least <= error <= wrong.most:
-            errors[wrong.name] = min(error, errors.get(wrong.name, math.inf))
-    return tuple(sorted(errors, key=errors.__getitem__))
+def with_candidates(outcome: Outcome, found: Sequence[Explanation]) -> Outcome:
+    """The outcome with its explanations, of which it takes the first."""
+    mistakes = found[0].mistakes if found else ()
+    return outcome._replace(candidates=tuple(found), mistakes=mistakes)
 
 
-def mistake_text(vector: Vector, name: str) -> str:
-    note = vector.notes.get(name)
-    if note:
-        return f"matches {name}: {note['what'].rstrip('.')}; seen in {note['seen_in']}"
-    return (
-        f"matches {name}: {IN_PLACE}" if name == "InputMutation" else f"matches {name}"
-    )
+def grade(
+    vector: Vector,
+    error: float,
+    found: Sequence[Explanation],
+    digits: int | None,
+) -> str:
+    """The grade of a result outside its tolerance."""
+    if digits is not None:
+        return "digits" if error <= 10.0**-digits else "wrong"
+    kinds = [{kind_of(vector, name) for name in each.mistakes} for each in least(found)]
+    if any("mistake" in each for each in kinds):
+        return "wrong"
+    if error <= FEW_DIGITS[vector.dtype] or {"digits"} in kinds[:1]:
+        return "digits"
+    return "convention" if kinds else "wrong"
+
+
+def least(found: Sequence[Explanation]) -> list[Explanation]:
+    """The explanations that do not contain another one."""
+    sets = [frozenset(each.mistakes) for each in found]
+    return [
+        each
+        for each, own in zip(found, sets, strict=True)
+        if not any(other < own for other in sets)
+    ]
+
+
+def noise(vector: Vector, error: float) -> list[Explanation]:
+    """The mistakes that only cause rounding noise, if the error is in their band."""
+    return [
+        Explanation((wrong.name,), error)
+        for wrong in vector.wrong
+        if wrong.least > 0.0 and wrong.least <= error <= wrong.most
+    ]
+
+
+def kind_of(vector: Vector, name: str) -> str:
+    """The kind of a mistake; one that only causes rounding noise is of the kind digits."""
+    if any(wrong.name == name and wrong.least > 0.0 for wrong in vector.wrong):
+        return "digits"
+    return vector.notes.get(name, {}).get("kind", "mistake")
+
+
+def hinted(vector: Vector, answer: Answer, outcome: Outcome) -> Outcome:
+    """The outcome with structural hints, if it is wrong and not explained."""
+    if outcome.status != "wrong" or outcome.candidates:
+        return outcome
+    output = decode_outputs(answer["result"])
+    about = (vector.operation, vector.error, vector.dtype)
+    found = all_hints(output, vector.output, vector.inputs, *about)
+    return outcome._replace(hints=tuple(found))
+
+
+def with_pairs(
+    cases: Sequence[Vector], outcomes: Sequence[Outcome], naming: Naming
+) -> list[Outcome]:
+    """The outcomes, in which a pair of mistakes may explain the cases that one of the two explains.
+
+    Lost digits are no mistake where another mistake is made: they are not named.
+    """
+    wrong = {
+        each.operation
+        for each in outcomes
+        if each.status == "wrong" and each.candidates
+    }
+    found = []
+    for vector, each in zip(cases, outcomes, strict=True):
+        candidates = naming.with_pairs(vector, each.candidates)
+        if each.status == "digits" and each.operation in wrong:
+            candidates = ()
+        found.append(each._replace(candidates=candidates))
+    return found
+
+
+def with_rejections(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes, in which a rejection counts only if a valid case of its operation ran.
+
+    An operation whose valid cases were all skipped is not offered, and one without valid cases is left as it is.
+    """
+    valid: dict[str, set[str]] = {}
+    for each in outcomes:
+        if each.valid:
+            valid.setdefault(each.operation, set()).add(each.status)
+
+    checked = []
+    for each in outcomes:
+        others = valid.get(each.operation, set(NUMERIC))
+        if each.status == "rejected" and not others & set(NUMERIC):
+            status = "skipped" if others == {"skipped"} else "errored"
+            each = each._replace(status=status, message="no valid case ran")
+        checked.append(each)
+    return checked
 
 
 # ---------------------------------------------------------------- building blocks: vectors
@@ -289,10 +247,10 @@ def load_vectors(folder: Path | str | None, dtype: str) -> list[Vector]:
         got = shown(repr(folder), 60)
         raise UsageError(f"vectors must be a folder of JSON files, got {got}")
 
-    # Its files, except the schema.
+    # Its files of cases.
     folder = VECTORS if folder is None else Path(folder)
     files = [
-        path for path in sorted(folder.glob("*.json")) if path.name != "schema.json"
+        path for path in sorted(folder.glob("*.json")) if path.name not in NO_VECTORS
     ]
     if not files:
         raise UsageError(shown(f"vectors: no vectors in {folder}"))
@@ -300,6 +258,17 @@ def load_vectors(folder: Path | str | None, dtype: str) -> list[Vector]:
     if not found:
         raise UsageError(shown(f"vectors: no cases of {dtype} in {folder}"))
     return found
+
+
+def with_profile(vectors: Sequence[Vector], profile: str | None) -> list[Vector]:
+    """The vectors whose inputs satisfy all of these comma-separated restrictions."""
+    checked_text("profile", profile)
+    names = {name.strip() for name in (profile or "").split(",") if name.strip()}
+    unknown = names - {*PROFILES}
+    if unknown:
+        got = ", ".join(sorted(map(repr, unknown)))
+        raise UsageError(f"profile: unknown {got}; profiles: {', '.join(PROFILES)}")
+    return [v for v in vectors if names <= {*v.profiles} or v.why]
 
 
 def selected(vectors: Sequence[Vector], only: str | None) -> list[Vector]:
@@ -323,6 +292,11 @@ def ordered(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def all_notes(vectors: Iterable[Vector]) -> Notes:
+    """The notes of all known mistakes."""
+    return {name: note for each in vectors for name, note in each.notes.items()}
+
+
 # ---------------------------------------------------------------- the algorithm: check
 
 
@@ -331,8 +305,10 @@ def check(
     *,
     command: str | None = None,
     only: str | None = None,
+    profile: str | None = None,
     dtype: str = "f64",
     strict: bool = False,
+    digits: int | None = None,
     timeout: float = 10.0,
     memory: int | None = None,
     vectors: Path | str | None = None,
@@ -341,23 +317,43 @@ def check(
 
     impl: "module" or "module:object".
     only: comma-separated families, operations or ids.
+    profile: comma-separated restrictions; cases that do not satisfy them are left out.
+    strict: also fail if another convention is followed, or an invalid input accepted.
+    digits: accept a result that agrees to this many digits, and no other outside its tolerance; None for the rule that
+        a known mistake is wrong, and that an unexplained error of at most 1e-6, or 1e-3 in float32, is not.
     timeout: seconds per case.
     memory: MiB of address space for the program; None for no limit.
     vectors: a folder to use instead of the project's own vectors.
     Raises UsageError, a ValueError, if an argument is invalid.
     """
     checked_flag("strict", strict)
-    cases = selected(load_vectors(vectors, dtype), only)
+    digits = checked_digits(digits)
+    cases = with_profile(selected(load_vectors(vectors, dtype), only), profile)
     with peer_of(impl, command, dtype, timeout, memory) as peer:
-        return Report(peer.name, dtype, strict, tuple(run_cases(peer, cases)))
+        naming = Naming()
+        graded = with_rejections([*run_cases(peer, cases, digits, naming)])
+        outcomes = with_names(with_pairs(cases, graded, naming))
+        return Report(peer.name, dtype, strict, outcomes, all_notes(cases))
 
 
-def run_cases(peer: Peer, cases: Iterable[Vector]) -> Iterator[Outcome]:
+def checked_digits(digits: int | None) -> int | None:
+    """A number of digits, or None. Raises UsageError if it is neither."""
+    return None if digits is None else checked_whole("digits", digits, 1, MOST_DIGITS)
+
+
+def run_cases(
+    peer: Peer,
+    cases: Iterable[Vector],
+    digits: int | None = None,
+    naming: Naming | None = None,
+) -> Iterator[Outcome]:
     """The outcome of each case; a program that only breaks is not asked again."""
     breaks = Breaks()
+    lines = Lines(peer.ask)
+    naming = naming or Naming()
     for vector in cases:
         operation = vector.operation
-        outcome = Outcome(vector.id, operation, "errored")
+        outcome = Outcome(vector.id, operation, "errored", valid=not vector.why)
 
         # Cases that are not tried.
         reason = breaks.reason(operation)
@@ -366,8 +362,12 @@ def run_cases(peer: Peer, cases: Iterable[Vector]) -> Iterator[Outcome]:
             continue
 
         try:
-            outcome = outcome_of(vector, peer.ask(operation, vector.inputs))
+            answer = lines.ask(vector)
             breaks.answered(operation)
+            outcome = hinted(
+                vector, answer, outcome_of(vector, answer, 0.0, digits, naming)
+            )
+            lines.judged(vector, outcome.status == "exact")
         except ProtocolError as error:
             breaks.broke(operation, isinstance(error, StartError))
             outcome = outcome._replace(message=str(error))

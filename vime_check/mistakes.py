@@ -5,20 +5,22 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from vime_check.cases import OPERATIONS
+from vime_check.cases import PROVED
+from vime_check.files import read_json
 from vime_check.operations import MARGIN, two_digits
+from vime_check.wire import NO_VECTORS, VECTORS
 
 # ---------------------------------------------------------------- constants
 
 OWN = "found by thought, not in the wild"
 NOISE = ("NaiveNearIdentity",)  # mistakes that cause rounding noise
-UNDEFINED = ("UnderflowingDensity",)  # mistakes that divide 0 by 0
-# Mistakes with some noise: their own tolerance, by effect and near identity.
-NOISY = {"FudgedDenominator": (0.01, 0.25)}
+# Mistakes that divide 0 by 0, or infinity by infinity.
+UNDEFINED = ("UnderflowingDensity", "SquaredExpOverflow", "SoftplusOverflow")
 # Multiple of the measured error: looks like the noise of another form of the same sum.
 BAND = (0.01, 30.0)
 MOST_NOISE = 0.1  # a larger error has another reason
@@ -27,36 +29,73 @@ MOST_NOISE = 0.1  # a larger error has another reason
 
 
 class Note(NamedTuple):
-    """A mistake's description, its effect, and where it was seen."""
+    """A mistake's description, its effect, where it was seen, and its kind.
+
+    Digits: the formula is right, but loses digits. Convention: other code may choose it for good reasons.
+    """
 
     what: str
     effect: str
     seen_in: str
+    kind: Literal["mistake", "digits", "convention"] = "mistake"
 
 
 NOTES = {
     "MissingHalf": Note(
-        "the ½ of the Taylor form is left out",
+        "the ½ of the Taylor form, or of a squared error, is left out",
         "twice the exact gain; dividing by the median hides it",
         "openai/vime, mazpie/vime-pytorch, DIRECT, imle",
     ),
+    "WrongMetric": Note(
+        "the Hessian's entry for ρ is a quarter of the right one, or lacks its 2",
+        "steps and gains in ρ are too large",
+        "DIRECT",
+    ),
+    "SquaredExpOverflow": Note(
+        "the Hessian's e^{2ρ}/(1 + e^ρ)² is computed as it is written",
+        "NaN from ρ = 355 in float64 and ρ = 45 in float32",
+        "openai/vime and its ports",
+    ),
+    "ClippedGain": Note("gains are clipped at 1000", "surprises that differ get one reward", "openai/vime"),
+    "UndetachedOld": Note(
+        "the old parameters move with the new ones: nothing detaches them",
+        "the KL to the start does not pull, from the second step on",
+        "mazpie, alec-tschantz",
+    ),
     "FudgedDenominator": Note(
-        "1e-8 is added to a denominator of the KL, or inside its logarithm as well",
-        "0.5 % too low at σ = 1e-3, a third too low at 1e-4, negative at 1e-5",
-        "all codes of VIME",
+        "1e-8 is added to a denominator, or inside a logarithm",
+        "KL 0.5 % too low at σ = 1e-3, a third too low at 1e-4, negative at 1e-5",
+        "openai/vime, mazpie, DIRECT, alec-tschantz",
     ),
     "NaiveNearIdentity": Note(
         "the textbook sum is used where both distributions almost agree",
         "its terms cancel: 26 % off for a move of 1e-4 σ in float32",
-        "everywhere",
+        "all codes that were read",
+        "digits",
     ),
     "SoftplusOverflow": Note(
         "log(1 + exp ρ), or log(exp σ − 1), is computed as it is written",
         "infinite from ρ = 89 in float32 and ρ = 710 in float64; 0 far below 0",
         "many codes",
     ),
+    "SoftplusThreshold": Note(
+        "softplus returns ρ itself above 20",
+        "e^-20 = 2e-9 too small there",
+        "torch.nn.functional.softplus",
+        "digits",
+    ),
+    "SigmaFloor": Note(
+        "a constant is added to each standard deviation: 1e-8, 1e-6 or 1e-5",
+        "no weight can become certain; its gain is too small",
+        "examples of TensorFlow Probability",
+    ),
+    "OutputReLU": Note(
+        "the output layer has a ReLU as well",
+        "negative targets can't be predicted",
+        "DIRECT, deligentfool",
+    ),
     "SwappedKL": Note(
-        "KL[old‖new] stands for KL[new‖old]",
+        "KL[old‖new] is computed, not KL[new‖old]",
         "the Taylor form stays, the exact value changes",
         "imle, PyTorch-BayesianCNN #28",
     ),
@@ -71,7 +110,7 @@ NOTES = {
         "bayesian-torch #36, torchbnn's default",
     ),
     "VarianceAsSigma": Note(
-        "a variance stands where a standard deviation is meant, or the other way round",
+        "a variance is used as a standard deviation, or the other way round",
         "297.5 becomes 198.7",
         "bayesian-torch (prior_variance)",
     ),
@@ -81,19 +120,24 @@ NOTES = {
         "blitz",
     ),
     "NoKLScale": Note(
-        "n/B is left out: the sum over the minibatch stands beside the full KL",
+        "n/B is left out: the sum over the minibatch is added to the full KL",
         "the prior weighs n/B times too much",
         "matthewlujp, deligentfool, issues of TensorFlow Probability",
     ),
     "PerBatchKL": Note(
-        "the mean over the minibatch stands beside the full KL",
+        "the mean over the minibatch is added to the full KL",
         "the prior weighs n times too much",
         "matthewlujp, deligentfool, issues of TensorFlow Probability",
     ),
     "UnnormalisedLogDensity": Note(
         "a log density lacks the ½ of its square, or −log σ",
         "wrong evidence; without the ½ its gradient is doubled",
-        "HIPS/autograd's BNN example, blitz",
+        "HIPS/autograd's BNN example",
+    ),
+    "ExtraConstant": Note(
+        "½ too much is subtracted from each log density",
+        "wrong evidence, right gradient",
+        "blitz 0.2.8",
     ),
     "SharedRowNoise": Note(
         "all rows see the noise of row 0",
@@ -102,7 +146,7 @@ NOTES = {
     ),
     "SameLayerNoise": Note("every layer sees the noise of layer 0", "layers are correlated", "openai/vime"),
     "AveragedPrediction": Note(
-        "the density of the mean prediction stands for the mean over samples",
+        "the density of the mean prediction is used, not the mean over samples",
         "the uncertainty of the weights is lost",
         "justheuristic, rejax",
     ),
@@ -134,11 +178,27 @@ NOTES = {
         "what uses them later counts curiosity as well",
         "Tianshou's ICM",
     ),
-    "FilterReplacesReward": Note(
-        "the reward itself is dropped, only the bonus is left", "the task is forgotten", "rllte"
-    ),
+    "RewardDropped": Note("the task's reward is dropped, only the bonus is left", "the task is forgotten", OWN),
     "TruncationAsTermination": Note(
         "the value behind a time limit counts as 0", "values too low before it", "CleanRL #198"
+    ),
+    "LimitDropped": Note(
+        "the advantage of a step that a time limit cuts is 0",
+        "the steps before it lose all that followed",
+        "ikostrikov's proper time limits, mazpie",
+    ),
+    "NormalisedInside": Note(
+        "the advantages are normalised inside GAE", "returns made from them have lost their scale", "rllte"
+    ),
+    "LowerMedian": Note(
+        "the median of an even number of gains is the lower of the middle two",
+        "the divisor is too small",
+        "code on torch.median",
+    ),
+    "ClampedLogSigma": Note(
+        "a policy's log σ is clipped to [-20, 2] or [-5, 2]",
+        "wrong densities beyond the limits",
+        "SAC in Stable-Baselines3 and others",
     ),
     "SquaredBeforeMean": Note(
         "the gradient is squared before it is averaged over the samples",
@@ -151,7 +211,7 @@ NOTES = {
         "NervanaSystems/coach #414, mabwiser #96, BanditsBook #18",
     ),
     "OwnCountInLog": Note(
-        "ln n of the action stands for ln N of all",
+        "the logarithm has n of the action, not N of all",
         "what is seldom tried keeps a low bound, and is never tried again",
         OWN,
     ),
@@ -169,8 +229,8 @@ NOTES = {
         "SkipCTS's Python code and its copies",
     ),
     "UnderflowingDensity": Note(
-        "probabilities are multiplied in place of adding their logarithms",
-        "an image's is 0: its logarithm −∞, its pseudo-count 0/0",
+        "probabilities are multiplied or divided, and their logarithm is taken last",
+        "an image's probability is 0: its logarithm −∞, its pseudo-count 0/0",
         "atari-rl",
     ),
     "WrappingBytes": Note(
@@ -181,17 +241,32 @@ NOTES = {
         "rewards that grow with the cell: 48 times for 4 by 4 pixels of three colours",
         OWN,
     ),
-    "ActivationChange": Note(
-        "the change of an activation is paid, not the activation", "a unit that stays active earns nothing", OWN
+    "FeatureChange": Note(
+        "the reward is the change of an activation, not the activation",
+        "a unit that stays active earns nothing",
+        OWN,
+        "convention",
+    ),
+    "RewardOrder": Note(
+        "reward classes in another order, or the sign itself",
+        "labels are exchanged, nothing else",
+        "miyosuda/unreal: zero, positive, negative",
+        "convention",
+    ),
+    "ConstantColumns": Note(
+        "a column that never varied keeps a deviation of 0, or of rounding",
+        "divided by it, the column is not finite",
+        OWN,
+        "convention",
     ),
     "TerminalDropped": Note(
-        "the step into a terminal state is left out, or its reward",
+        "the step into a terminal state is left out, or its reward; V(s_T) can be bootstrapped before it",
         "the reward at the end of an episode is never learned from",
         "miyosuda/unreal",
     ),
     "WindowCrossing": Note(
-        "a window runs across the end of an episode",
-        "frames of one episode predict the next one's reward; returns count it",
+        "a window or the trace of GAE runs across the end of an episode",
+        "one episode predicts the next one's reward; returns and advantages count it",
         "miyosuda/unreal",
     ),
     "FilterAxis": Note(
@@ -200,12 +275,12 @@ NOTES = {
         "CleanRL's RND",
     ),
     "UncentredAdvantages": Note(
-        "the advantages are not centred over the actions of each state",
+        "the advantages are not centred over the actions of each state, or are less their best",
         "value and advantages are not told apart: what one gains the other may lose",
         OWN,
     ),
     "ControlMean": Note(
-        "the mean over the controlled cells stands for their sum",
+        "the loss is the mean over the controlled cells, not their sum",
         "the loss is as many times too small: 400 times for 20 by 20 cells",
         OWN,
     ),
@@ -214,10 +289,67 @@ NOTES = {
         "rewards are as rare in what is learned as they are in the task",
         OWN,
     ),
+    "TrainedBeforeRewarded": Note(
+        "the model is trained on a batch before it rewards it",
+        "what the batch taught is known already: the gains are too small",
+        OWN,
+    ),
+    "WrongMoment": Note(
+        "the statistics are refreshed at another time than before the training",
+        "training and gains see numbers in different units",
+        OWN,
+    ),
+    "StateNotRestored": Note(
+        "the posterior stays at φ′ after a row or a batch was rewarded",
+        "later rows gain less, and training begins elsewhere",
+        OWN,
+    ),
+    "AdamRestarted": Note(
+        "Adam begins anew in each iteration",
+        "the first steps of every iteration are as long as the learning rate",
+        OWN,
+        kind="convention",
+    ),
+    "AliasedOld": Note(
+        "the old parameters are the same arrays as the new ones",
+        "every gain is 0",
+        OWN,
+    ),
+    "RingSeam": Note(
+        "the next observation is read from the next slot of a ring",
+        "the newest row is paired with the oldest one",
+        OWN,
+    ),
+    "ResetStepLearned": Note(
+        "the step that only resets an environment counts as a transition",
+        "the model learns that the end of an episode leads to its start",
+        OWN,
+    ),
+    "ForgottenShift": Note(
+        "variances of batches are averaged without what their means are apart",
+        "the deviation is too small while the mean moves",
+        OWN,
+    ),
+    "FilterRestarted": Note(
+        "the discounted sum begins at 0 in each batch",
+        "its variance is too small",
+        OWN,
+    ),
+    "SumReplacesBonus": Note(
+        "the bonus is replaced by its own discounted sum",
+        "a reward is counted again in each later step",
+        "rllte",
+    ),
+    "MeanSubtracted": Note(
+        "the mean of the discounted sums is subtracted from the rewards",
+        "rewards near 0 become negative",
+        OWN,
+    ),
     "GateOrder": Note(
-        "gates are read in the order i, f, g, o where i, f, o, g is meant",
+        "gates in another order than i, f, o, g",
         "output gate and candidates are exchanged",
-        "weights of torch.nn.LSTM and Keras, whose order it is",
+        "weights of torch.nn.LSTM and Keras: i, f, g, o",
+        "convention",
     ),
 }  # fmt: skip
 
@@ -239,34 +371,51 @@ def noise_band(measured: float, allowed: float) -> tuple[float, float]:
 
 PAGE = """# Mistakes that the checker knows
 
-`vime-ref check` compares your numbers with the right ones, and with the numbers that each of
-these mistakes would give. If yours match a mistake, the report names it.
+`vime-ref check` compares your numbers with the right ones, and with the numbers that these
+mistakes would give, alone and in pairs. If yours match, the report names the mistakes.
 [Check your implementation](check.md) shows such a report.
 
 - **Seen in** names public code as it was when it was read. The projects may have fixed it since.
-- *All codes*, *many codes* and *everywhere* mean most of the code that was read. Four ports, for
-  example, do not add 1e-8: matthewlujp, deligentfool, justheuristic and rejax.
-- **Operations** are the ones for which the checker can name the mistake.
-- Each mistake has a mutant: an implementation with exactly this mistake. The checker names all
-  of them; [`results/mistakes.txt`](../results/mistakes.txt) is the table.
+- *Many codes* and *everywhere* mean most of the code that was read. Four ports do not add 1e-8:
+  matthewlujp, deligentfool, justheuristic and rejax.
+- **Kind**: a *mistake* makes a result wrong. *Digits* are lost by the right formula. A
+  *convention* is another choice, and no mistake.
+- **Operations** are the ones in which a case shows the mistake. Names with a part in common, such as
+  the KL inside of `elbo`, share its mistakes.
+- Each mistake has a mutant: an implementation with exactly this mistake. Each pair has one, too.
+  [`results/mistakes.txt`](../results/mistakes.txt) counts how many the checker names.
 
 `python -m vime_check.mistakes > docs/mistakes.md` writes this page from
-[`vime_check/mistakes.py`](../vime_check/mistakes.py).
+[`vime_check/mistakes.py`](../vime_check/mistakes.py) and the vectors.
 """
-HEAD = ("name", "what it is", "what it does", "seen in", "operations")
+HEAD = ("name", "what it is", "what it does", "seen in", "kind", "operations")
 
 
 def page() -> str:
     """The page `docs/mistakes.md`."""
+    shown = operations_of_mistakes()
     lines = [page_row(HEAD), page_row(["---"] * len(HEAD))]
     for name, note in NOTES.items():
-        named = [
-            f"`{key}`" for key, each in OPERATIONS.items() if name in each.mistakes
-        ]
+        named = [f"`{key}`" for key in shown.get(name, [])]
         # The checker itself looks for changed inputs, whatever the operation.
         operations = ", ".join(named) or "all"
         lines.append(page_row([f"`{name}`", *note, operations]))
     return "\n".join([PAGE, *lines, ""])
+
+
+@functools.cache
+def operations_of_mistakes() -> dict[str, list[str]]:
+    """For each mistake, the operations in which a case shows it."""
+    found: dict[str, dict[str, None]] = {}
+    for path in sorted(VECTORS.glob("*.json")):
+        if path.name not in NO_VECTORS:
+            for case in read_json(path)["cases"]:
+                for name in case.get("wrong", {}):
+                    found.setdefault(name, {})[case["operation"]] = None
+    return {
+        name: [each for each in PROVED if each in operations]
+        for name, operations in found.items()
+    }
 
 
 def page_row(cells: Iterable[str]) -> str:

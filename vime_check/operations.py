@@ -1,16 +1,19 @@
 """Operations for cross-checking, and the registration of their parts.
 
 An operation is a function with keyword inputs; other implementations offer it under the same name. Each operation is
-defined in one module of `vime_check.cases`: the function, its 50-digit form, its known mistakes (functions of the same
-inputs with a wrong output), its cases, and how to draw inputs.
+defined in one module of `vime_check.cases`: the function, its 50-digit form, its known mistakes, its cases, and how to
+draw inputs.
+
+A mistake is a switch. It is registered at the place where code makes it: an operation, or a part that operations share.
+An operation with a formula inherits the mistakes of the parts in it, and any mistakes can be switched on together.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vime_check.errors import Error
-from vime_check.wire import DTYPES, Inputs, Kinds
+from vime_check.wire import DTYPES, PROFILES, Inputs, Kinds
 
 # ---------------------------------------------------------------- constants
 
@@ -32,6 +35,7 @@ NEAR_IDENTITY = 1e-12
 # has a relative error of 1e-7 divided by the move, so moves are at least 2^-8 there.
 NEAREST = {"f64": 16, "f32": 4}
 NO_KINDS: Kinds = {}  # every input is an array of numbers
+CONVENTION = "Refused by the reference's own convention"  # begins a case's comment
 
 # ---------------------------------------------------------------- types
 
@@ -50,6 +54,19 @@ class Case(NamedTuple):
     dtypes: tuple[str, ...] = BOTH
     why: str = ""  # empty if the inputs are valid
     needs: frozenset[str] = frozenset()  # inputs without which the case has no meaning
+    line: int = 0  # of a trace, from 1
+
+
+class About(NamedTuple):
+    """What an implementer must know about an operation, besides its inputs' usual descriptions.
+
+    `vime_check.specification` writes it into the specification.
+    """
+
+    formula: str = ""  # complete, in plain Unicode, a line for each step
+    outputs: Mapping[str, tuple[str, str]] = {}  # by name: shape and unit
+    rules: tuple[str, ...] = ()  # conventions, a sentence each
+    inputs: Mapping[str, Mapping[str, str]] = {}  # what differs from the usual
 
 
 def no_inputs(draw: Draw) -> Inputs:
@@ -67,7 +84,6 @@ class Operation(NamedTuple):
     family: str
     error: Error
     function: Function
-    mistakes: dict[str, tuple[Function, ...]]  # by name, which may have variants
     cases: Callable[[], Iterator[Case]]
     # The largest errors of correct implementations, in float64 and in float32.
     measured: tuple[float, float] = (0.0, 0.0)
@@ -78,14 +94,46 @@ class Operation(NamedTuple):
     exact: Function | None = None  # the same with 50 digits
     draw: Callable[[Draw], Inputs] = no_inputs
     undecided: Callable[[Inputs], bool] = never  # rounding decides the output there
+    resets: frozenset[str] = frozenset()  # of a trace: the inputs that `reset` gets
+    about: About = About()
 
     @property
     def names(self) -> list[str]:
         """The names of the operation's inputs."""
         return list(inspect.signature(self.function).parameters)
 
+    @property
+    def mistakes(self) -> dict[str, tuple[Function, ...]]:
+        """The functions with one mistake each, by its flag; a mistake may have variants."""
+        found: dict[str, tuple[Function, ...]] = {}
+        for switch in switches_of(self.name):
+            function = composed(self.name, (switch,))
+            found[switch.flag] = (*found.get(switch.flag, ()), function)
+        return found
+
 
 OPERATIONS: dict[str, Operation] = {}
+
+
+class Switch(NamedTuple):
+    """A mistake that can be switched on; variants of a flag exclude each other."""
+
+    flag: str
+    variant: str = ""
+    needs: str = ""  # an input without which it can't occur
+
+
+@dataclass
+class Place:
+    """A function that mistakes can change: an operation, or a part of operations."""
+
+    function: Function
+    formula: Function | None = None  # of (part, **inputs); part(name) is a function
+    parts: tuple[str, ...] = ()  # the places in the formula
+    mistakes: dict[Switch, Function] = field(default_factory=dict)
+
+
+PLACES: dict[str, Place] = {}
 
 
 def tolerance(operation: Operation, dtype: str) -> float:
@@ -109,6 +157,7 @@ def register(
     measured: tuple[float, float],
     kinds: Kinds | None = None,
     floor: float = 1.0,
+    **about: Any,
 ) -> None:
     """Register a function as the operation of the same name.
 
@@ -116,11 +165,14 @@ def register(
     in examples/, and of the reference compared with 50 digits. If all inputs are whole numbers, the torch adapter
     normally computes in float64; it was measured in float32.
     kinds: the kinds of the inputs that are not arrays of numbers; other names are ignored.
+    about: the fields of `About`.
     """
     name = function.__name__
-    new = Operation(name, family, error, function, {}, no_cases, measured, floor=floor)
+    new = Operation(name, family, error, function, no_cases, measured, floor=floor)
+    new = new._replace(about=About(**about))
     own = {key: kind for key, kind in (kinds or {}).items() if key in new.names}
     OPERATIONS[name] = new._replace(kinds=own)
+    PLACES[name] = Place(function)
 
 
 def no_cases() -> Iterator[Case]:
@@ -139,14 +191,39 @@ def operation(
     return decorate
 
 
-def mistake(flag: str, *names: str) -> Callable[[Function], Function]:
-    """Register wrong(right, given) as a mistake of these operations; right is the reference's function."""
+def part(function: Function) -> Function:
+    """Register a part of operations, which is no operation itself."""
+    PLACES[function.__name__] = Place(function)
+    return function
+
+
+def formula(*names: str, parts: Sequence[str]) -> Callable[[Function], Function]:
+    """Register f(part, **inputs) as the formula of these places, made of these parts."""
+
+    def decorate(function: Function) -> Function:
+        for name in names:
+            PLACES[name].formula = function
+            PLACES[name].parts = tuple(parts)
+        return function
+
+    return decorate
+
+
+def mistake(
+    flag: str, *names: str, variant: str = "", needs: str = ""
+) -> Callable[[Function], Function]:
+    """Register wrong(right, given) as a mistake at these places; right is the function without it.
+
+    A variant is the same mistake written in another way. Variants of one name at several places are made together.
+    needs: an input without which an operation can't have the mistake.
+    """
 
     def decorate(wrong: Function) -> Function:
         for name in names:
-            mistakes = OPERATIONS[name].mistakes
-            variant = partial(called, wrong, OPERATIONS[name].function)
-            mistakes[flag] = (*mistakes.get(flag, ()), variant)
+            mistakes = PLACES[name].mistakes
+            before = sum(switch.flag == flag for switch in mistakes)
+            label = variant or (str(before) if before else "")
+            mistakes[Switch(flag, label, needs)] = wrong
         return wrong
 
     return decorate
@@ -154,6 +231,57 @@ def mistake(flag: str, *names: str) -> Callable[[Function], Function]:
 
 def called(wrong: Function, right: Function, **given: Any) -> Any:
     return wrong(right, given)
+
+
+# ---------------------------------------------------------------- composing mistakes
+
+
+def switches_of(name: str) -> list[Switch]:
+    """The mistakes that can occur at a place: its own, and those of its parts."""
+    place = PLACES[name]
+    found = dict.fromkeys(place.mistakes)
+    for each in place.parts:
+        found |= dict.fromkeys(switches_of(each))
+
+    # Only mistakes in inputs that an operation has.
+    if name not in OPERATIONS:
+        return list(found)
+    return [each for each in found if each.needs in ("", *OPERATIONS[name].names)]
+
+
+def composed(name: str, switches: Sequence[Switch]) -> Function:
+    """The function of a place with these mistakes, made in this order."""
+    place = PLACES[name]
+    function = place.function
+
+    # Mistakes in its parts; those that the place has itself are made there only.
+    below = tuple(each for each in switches if each not in place.mistakes)
+    inherited = {each for one in place.parts for each in switches_of(one)}
+    if place.formula and inherited & set(below):
+        function = partial(place.formula, partial(composed, switches=below))
+
+    # Its own mistakes.
+    for switch in switches:
+        if switch in place.mistakes:
+            function = partial(called, place.mistakes[switch], function)
+    return function
+
+
+def orders_of(name: str, switches: tuple[Switch, ...]) -> Iterator[tuple[Switch, ...]]:
+    """The orders of these mistakes that may give different functions: more than one if two are made at one place."""
+    yield switches
+    if any(len({*switches} & {*place.mistakes}) > 1 for place in places_of(name)):
+        yield switches[::-1]
+
+
+def places_of(name: str) -> Iterator[Place]:
+    """A place, and those of its parts."""
+    yield PLACES[name]
+    for each in PLACES[name].parts:
+        yield from places_of(each)
+
+
+# ---------------------------------------------------------------- registering other parts of an operation
 
 
 def intermediates_of(*names: str) -> Callable[[Function], Function]:
@@ -194,7 +322,7 @@ def cases_of(
 def fitting(name: str, cases: Callable[[], Iterator[Case]]) -> Iterator[Case]:
     """The cases that apply to this operation, with its inputs in its order and its mistakes."""
     names = OPERATIONS[name].names
-    known = (*OPERATIONS[name].mistakes, "InputMutation")
+    known = {*(each.flag for each in switches_of(name)), "InputMutation"}
     for case in cases():
         if case.needs <= set(names):
             inputs = {key: rounded(case.inputs[key], case.dtypes) for key in names}
@@ -253,8 +381,7 @@ def bad(probe: str, why: str, base: Inputs, **changes: Any) -> Case:
 
 def by_convention(case: Case) -> Case:
     """A case that other implementations may accept for good reasons."""
-    rule = "Refused by the reference's own convention, which is no law"
-    return case._replace(comment=f"{rule}: {case.why}.")
+    return case._replace(comment=f"{CONVENTION}, which is no law: {case.why}.")
 
 
 def arrays(inputs: Inputs) -> Inputs:
@@ -263,6 +390,19 @@ def arrays(inputs: Inputs) -> Inputs:
         name: np.array(value) if isinstance(value, tuple) else value
         for name, value in inputs.items()
     }
+
+
+def profiles_of(inputs: Inputs) -> list[str]:
+    """The common restrictions that these inputs satisfy, of PROFILES."""
+    prior = inputs.get("prior_mu", np.zeros(1)), inputs.get("prior_rho", np.zeros(1))
+    noise: Any = inputs.get("eps", inputs.get("zeta", inputs.get("theta", [()])))
+    satisfied = {
+        "zero-mean-prior": not np.any(prior[0]) and np.ptp(prior[1]) == 0.0,
+        "one-sigma": np.ndim(inputs.get("likelihood_sigma", 1.0)) == 0,
+        "one-hidden-layer": len(inputs.get("layer_sizes", (1, 1, 1))) == 3,
+        "one-sample": len(noise[0] if isinstance(noise, list) else noise) <= 1,
+    }
+    return [name for name in PROFILES if satisfied[name]]
 
 
 def rounded(value: Any, dtypes: Sequence[str]) -> Any:

@@ -28,12 +28,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vime_check.serving import Answer, not_an_impl, respond, serve
+from vime_check.serving import Answer, Served, not_an_impl, serve
 from vime_check.wire import Inputs, UsageError, shown
 
 # ---------------------------------------------------------------- constants
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 LINE_LIMIT = 2**20  # maximum bytes of an answer: 700 times the longest of the vectors
 CHUNK = 2**16  # bytes read or written at once
 STDERR_KEPT = 4096  # bytes kept of a program's stderr
@@ -83,7 +83,7 @@ class Peer(Protocol):
 
     name: str
 
-    def ask(self, operation: str, inputs: Inputs) -> Answer: ...
+    def ask(self, operation: str, inputs: Inputs, cmd: str = "run") -> Answer: ...
 
 
 # ---------------------------------------------------------------- building blocks: programs under test
@@ -272,6 +272,7 @@ class Program:
         self.served = served
         self.child: Child | None = None
         self.never_started = ""
+        self.knows_traces = False  # since version 2 of the protocol
 
     def prepare(self) -> None:
         """Start before the first case. Raises UsageError if the module does not exist."""
@@ -280,13 +281,15 @@ class Program:
         except StartError as error:
             self.never_started = str(error)
 
-    def ask(self, operation: str, inputs: Inputs) -> Answer:
+    def ask(self, operation: str, inputs: Inputs, cmd: str = "run") -> Answer:
         if self.never_started:
             raise StartError(self.never_started)
         try:
             self.child = self.child or self.start()
+            if cmd != "run" and not self.knows_traces:
+                return {"skipped": "no traces: the answer to start has no version 2"}
             answer = self.child.exchange(
-                {"cmd": "run", "operation": operation, "inputs": inputs}, self.timeout
+                {"cmd": cmd, "operation": operation, "inputs": inputs}, self.timeout
             )
         except ProtocolError:
             self.end()
@@ -309,6 +312,7 @@ class Program:
                 raise UsageError(shown(answer["usage"]))
             if answer.get("ok") is not True:
                 raise ProtocolError(shown(answer.get("error", answer)))
+            self.knows_traces = answer.get("version") == PROTOCOL_VERSION
         except ProtocolError as error:
             child.end()
             raise StartError(f"did not start: {error}") from error
@@ -333,14 +337,16 @@ class Reference:
     def __init__(self, dtype: str = "f64") -> None:
         from vime_check.cases import (
             OPERATIONS,
+            TRACES,
         )  # checking other implementations needs no reference
 
         self.name = "the reference" if dtype == "f64" else "the reference, in float64"
         functions = {name: each.function for name, each in OPERATIONS.items()}
-        self.functions = SimpleNamespace(**functions)
+        traces = {name: each.start for name, each in TRACES.items()}
+        self.served = Served(SimpleNamespace(**functions, **traces), "f64")
 
-    def ask(self, operation: str, inputs: Inputs) -> Answer:
-        return respond(self.functions, operation, inputs, "f64")
+    def ask(self, operation: str, inputs: Inputs, cmd: str = "run") -> Answer:
+        return self.served.respond(cmd, operation, inputs)
 
 
 @contextlib.contextmanager

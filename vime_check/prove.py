@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from vime_check.cases import OPERATIONS
+from vime_check.cases import PROVED
 from vime_check.errors import by_name, error
 from vime_check.exact import exact_output
 from vime_check.files import read_json, vectors_of_file
-from vime_check.mistakes import MOST_NOISE, NOISE, NOISY, NOTES, UNDEFINED, noise_band
+from vime_check.mistakes import MOST_NOISE, NOISE, NOTES, UNDEFINED, noise_band
 from vime_check.operations import (
     BOTH,
     MARGIN,
@@ -27,10 +27,19 @@ from vime_check.operations import (
     Case,
     Function,
     Operation,
+    profiles_of,
     tolerance,
-    two_digits,
 )
-from vime_check.wire import DTYPES, INPUTS, VECTORS, UsageError, encode
+from vime_check.wire import (
+    DTYPES,
+    INPUTS,
+    SCHEMA,
+    VECTORS,
+    VECTORS_DATE,
+    VECTORS_VERSION,
+    UsageError,
+    encode,
+)
 
 # ---------------------------------------------------------------- constants
 
@@ -50,7 +59,8 @@ def proved(operation: Operation, case: Case) -> dict[str, Any]:
         "comment": case.comment,
         "flags": [*case.flags],
         "dtypes": [*case.dtypes],
-        "inputs": case.inputs,
+        "profiles": profiles_of(case.inputs),
+        **given(operation, case),
     }
     if case.why:
         prove_refusal(operation, case)
@@ -71,6 +81,17 @@ def proved(operation: Operation, case: Case) -> dict[str, Any]:
     if operation.intermediates is not None:
         entry["intermediates"] = operation.intermediates(case.inputs)
     return entry | {"wrong": wrong_outputs(operation, case, output)}
+
+
+def given(operation: Operation, case: Case) -> dict[str, Any]:
+    """The inputs of a case; a line of a trace has its number and the state before it."""
+    if not case.line:
+        return {"inputs": case.inputs}
+    state = {
+        name: case.inputs[name] for name in case.inputs if name in operation.resets
+    }
+    inputs = without(case.inputs, state)
+    return {"line": case.line, "state": state, "inputs": inputs}
 
 
 def prove_refusal(operation: Operation, case: Case) -> None:
@@ -101,43 +122,63 @@ def allowed(operation: Operation, case: Case, dtype: str) -> float:
 
 
 def wrong_outputs(operation: Operation, case: Case, right: Any) -> dict[str, Any]:
-    """The output of each mistake that the case distinguishes from the correct one and from earlier mistakes.
+    """The output of each mistake that the case distinguishes from the correct one.
 
-    Raises ValueError if a mistake that the case must detect is not among them.
+    Raises ValueError if a mistake that the case must detect is not among them, or gives the output of another one.
     """
-    noise = [flag for flag in case.flags if flag in NOISE]
-    wrong: dict[str, Any] = {}
-    for flag, outputs in told_outputs(operation, case, right).items():
-        entries = [wrong_entry(operation, flag, each, right, noise) for each in outputs]
-        wrong[flag] = entries if len(entries) > 1 else entries[0]
-    for flag in noise:
-        wrong[flag] = noise_bands(operation, case, flag, right)
+    outputs = told_outputs(operation, case, right)
+    for flag in hunted_by(operation, case):
+        prove_detection(operation, case, flag, right, outputs)
+
+    entries = {
+        flag: [{"output": each} for each in several]
+        for flag, several in outputs.items()
+    }
+    wrong: dict[str, Any] = {
+        flag: several if len(several) > 1 else several[0]
+        for flag, several in entries.items()
+    }
+    for flag in case.flags:
+        if flag in NOISE:
+            wrong[flag] = noise_bands(operation, case, flag, right)
     return wrong
 
 
+def hunted_by(operation: Operation, case: Case) -> list[str]:
+    """The mistakes that the case must detect, except for rounding noise."""
+    return [f for f in case.flags if f in operation.mistakes and f not in NOISE]
+
+
 def told_outputs(operation: Operation, case: Case, right: Any) -> dict[str, list[Any]]:
-    """For each mistake, an output that the case distinguishes; mistakes that it must detect come first."""
-    hunted = [f for f in case.flags if f in operation.mistakes and f not in NOISE]
-    others = [f for f in operation.mistakes if f not in (*hunted, *NOISE)]
+    """For each mistake, its outputs that differ enough from the correct one in some precision."""
     found: dict[str, list[Any]] = {}
-    for flag in [*hunted, *others]:
-        # The precisions that must distinguish it.
-        enough = all if flag in hunted else any
-        before = [right, *(output for outputs in found.values() for output in outputs)]
-        told: list[Any] = []
-        for mistake in operation.mistakes[flag]:
-            output = wrong_output(mistake, case, flag)
-            if output is not None and all(
-                enough(told_apart(operation, case, output, each))
-                for each in [*before, *told]
-            ):
-                told.append(output)
-        if told:
-            found[flag] = told
-        elif flag in hunted:
-            name = f"{operation.name}/{case.probe}"
-            raise ValueError(f"{name}: does not detect {flag}")
+    for flag, mistakes in operation.mistakes.items():
+        for mistake in mistakes:
+            output = None if flag in NOISE else wrong_output(mistake, case, flag)
+            if output is not None and any(told_apart(operation, case, output, right)):
+                found.setdefault(flag, []).append(output)
     return found
+
+
+def prove_detection(
+    operation: Operation,
+    case: Case,
+    flag: str,
+    right: Any,
+    outputs: dict[str, list[Any]],
+) -> None:
+    """Raise ValueError unless a variant of this mistake gives outputs of its own."""
+    name = f"{operation.name}/{case.probe}"
+    others = [
+        each for key, several in outputs.items() if key != flag for each in several
+    ]
+    for output in outputs.get(flag, []):
+        seen = all(told_apart(operation, case, output, right))
+        if seen and all(
+            any(told_apart(operation, case, output, each)) for each in others
+        ):
+            return
+    raise ValueError(f"{name}: does not detect {flag}")
 
 
 def wrong_output(mistake: Function, case: Case, flag: str) -> Any:
@@ -158,18 +199,6 @@ def told_apart(operation: Operation, case: Case, output: Any, other: Any) -> lis
     return [off > MARGIN * allowed(operation, case, dtype) for dtype in case.dtypes]
 
 
-def wrong_entry(
-    operation: Operation, flag: str, output: Any, right: Any, noise: Sequence[str]
-) -> dict[str, Any]:
-    """A wrong output in the format of a file, with its own tolerance if the mistake has noise."""
-    if flag not in NOISY:
-        return {"output": output}
-    share = NOISY[flag][1 if noise else 0]
-    reach = share * error(operation.error, output, right)
-    reach = max(reach, tolerance(operation, "f64"))
-    return {"output": output, "tolerance": two_digits(reach)}
-
-
 def noise_bands(
     operation: Operation, case: Case, flag: str, right: Any
 ) -> dict[str, dict[str, float]]:
@@ -178,7 +207,7 @@ def noise_bands(
     Raises ValueError unless the noise is visible in the lowest precision and nowhere too large to be noise.
     """
     name = f"{operation.name}/{case.probe}"
-    (mistake,) = operation.mistakes[flag]
+    mistake = operation.mistakes[flag][0]
     bands = {}
     for dtype in case.dtypes:
         tolerated = allowed(operation, case, dtype)
@@ -205,22 +234,23 @@ def cast(value: Any, dtype: str) -> Any:
 
 
 def families() -> list[str]:
-    return list(dict.fromkeys(each.family for each in OPERATIONS.values()))
+    return list(dict.fromkeys(each.family for each in PROVED.values()))
 
 
 def family_file(family: str) -> dict[str, Any]:
     """A family's operations in the format of its file, with every case verified."""
-    operations = [each for each in OPERATIONS.values() if each.family == family]
+    operations = [each for each in PROVED.values() if each.family == family]
     cases = [proved(each, case) for each in operations for case in each.cases()]
 
     # The notes of its mistakes, and the rest of its header.
     used = {flag for case in cases for flag in (*case["flags"], *case.get("wrong", {}))}
     return encode(
         {
-            "schema": 1,
+            "schema": SCHEMA,
+            "version": VECTORS_VERSION,
+            "date": VECTORS_DATE,
             "family": family,
-            # Its name until 0.1.0: the files stay byte-identical until the next edition.
-            "generator": "vectors_ref",
+            "generator": "vime_check.prove",
             "notes": {
                 flag: note._asdict() for flag, note in NOTES.items() if flag in used
             },
@@ -241,7 +271,7 @@ def tolerances(operation: Operation) -> dict[str, dict[str, float]]:
 
 def inputs_file() -> dict[str, Any]:
     """For each operation, the kinds of the inputs that are not arrays of numbers."""
-    return {each.name: each.kinds for each in OPERATIONS.values() if each.kinds}
+    return {each.name: each.kinds for each in PROVED.values() if each.kinds}
 
 
 def layout(value: Any, depth: int = 0) -> str:
@@ -316,7 +346,7 @@ def case_differences(stored: dict[str, Any], fresh: dict[str, Any]) -> Iterator[
         yield from differences(exact, new_exact, 0.0, case["id"])
 
         loose, new_loose = (without(each, exact) for each in (case, new_case))
-        least = tolerance(OPERATIONS[new_case["operation"]], "f64")
+        least = tolerance(PROVED[new_case["operation"]], "f64")
         yield from differences(loose, new_loose, least, case["id"])
 
 

@@ -9,6 +9,7 @@ import operator
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -52,12 +53,39 @@ def not_an_impl(impl: str, error: Exception | None = None) -> str:
     return shown(f"{message}: {error}" if error else message)
 
 
+class Served:
+    """A Python implementation, with the traces that it runs: objects with `reset` and `step`, by name."""
+
+    def __init__(self, implementation: Any, dtype: str) -> None:
+        self.implementation = implementation
+        self.dtype = dtype
+        self.traces: dict[str, Any] = {}
+
+    def respond(self, cmd: str, operation: str, inputs: Inputs) -> Answer:
+        """The answer to a case, or to a line of a trace."""
+        function = getattr(self.implementation, operation, None)
+        if not callable(function):
+            return {"skipped": f"no {operation}"}
+        if cmd == "reset":
+            function = partial(self.reset, operation, function)
+        elif cmd == "step":
+            function = partial(self.step, operation)
+        kinds = declared_kinds().get(operation, {})
+        return answer_of(function, inputs, kinds, self.dtype)
+
+    def reset(self, name: str, make: Callable[[], Any], **given: Any) -> Inputs:
+        """Begin a trace; the object that ran it before is dropped."""
+        self.traces[name] = make()
+        self.traces[name].reset(**given)
+        return {}
+
+    def step(self, name: str, **given: Any) -> Any:
+        return self.traces[name].step(**given)
+
+
 def respond(implementation: Any, operation: str, inputs: Inputs, dtype: str) -> Answer:
     """The implementation's answer to a case."""
-    function = getattr(implementation, operation, None)
-    if not callable(function):
-        return {"skipped": f"no {operation}"}
-    return answer_of(function, inputs, declared_kinds().get(operation, {}), dtype)
+    return Served(implementation, dtype).respond("run", operation, inputs)
 
 
 def answer_of(
@@ -100,8 +128,7 @@ def identical(before: Any, after: Any) -> bool:
 def serve(impl: str) -> None:
     """Answer lines of JSON on stdin for a Python implementation, until told to stop."""
     questions, answers = take_streams()
-    implementation = None
-    dtype = "f64"
+    served = Served(None, "f64")
     for line in questions:
         question = json.loads(line)
         if question["cmd"] == "stop":
@@ -110,12 +137,11 @@ def serve(impl: str) -> None:
         # Any exception is an answer.
         try:
             if question["cmd"] == "start":
-                implementation = load(impl)
-                dtype = question["dtype"]
-                answer: Answer = {"ok": True, "implementation": impl}
+                served = Served(load(impl), question["dtype"])
+                answer: Answer = {"ok": True, "implementation": impl, "version": 2}
             else:
-                answer = respond(
-                    implementation, question["operation"], question["inputs"], dtype
+                answer = served.respond(
+                    question["cmd"], question["operation"], question["inputs"]
                 )
         except UsageError as error:
             answer = {"ok": False, "usage": str(error)}

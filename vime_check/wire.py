@@ -20,6 +20,14 @@ from numpy.typing import NDArray
 
 VECTORS = Path(__file__).parent / "vectors"
 INPUTS = Path(__file__).parent / "inputs.json"
+# The edition of the vectors; docs/operations.md says which change raises which number.
+SCHEMA = 2  # of the files' format
+VECTORS_VERSION = "2.0.0"
+VECTORS_DATE = "2026-11-26"
+# JSON files beside the vectors that hold no cases.
+NO_VECTORS = ("schema.json", "operations.json", "manifest.json")
+# Restrictions that implementations often have; a case names the ones that its inputs satisfy.
+PROFILES = ("zero-mean-prior", "one-sigma", "one-hidden-layer", "one-sample")
 DTYPES: dict[str, type[np.floating[Any]]] = {"f64": np.float64, "f32": np.float32}
 SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}  # not in JSON
 
@@ -73,7 +81,7 @@ def plain_numbers(values: Any) -> NDArray[np.float64]:
     if hasattr(values, "detach"):  # a torch tensor
         values = values.detach().cpu().numpy()
     array = np.asarray(values)
-    if array.dtype.kind not in "fiu":
+    if array.dtype.kind not in "fiub":
         raise TypeError(
             f"result must be numbers, got {type(values).__name__} of {array.dtype}"
         )
@@ -143,7 +151,10 @@ OF_KIND: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 
 def decode_outputs(result: Any) -> Arrays:
-    """A result as arrays by name. Raises ValueError if it holds anything except numbers."""
+    """A result as arrays by name, with flags as 0 and 1.
+
+    Raises ValueError if it holds anything except numbers and flags.
+    """
     named = result if isinstance(result, dict) else {"": result}
     return {name: decode_output(value) for name, value in named.items()}
 
@@ -162,8 +173,13 @@ def check_numbers(value: Any) -> None:
     if isinstance(value, list):
         for each in value:
             check_numbers(each)
-    elif value not in SPECIAL if isinstance(value, str) else not is_number(value):
+    elif value not in SPECIAL if isinstance(value, str) else not is_result(value):
         raise ValueError(f"result must hold numbers, got {json.dumps(value)}")
+
+
+def is_result(value: Any) -> bool:
+    """Whether a result may hold the value: True and False count as 1 and 0."""
+    return isinstance(value, bool) or is_number(value)
 
 
 def is_number(value: Any) -> bool:

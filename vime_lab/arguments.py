@@ -94,6 +94,7 @@ def command_line() -> Parser:
     add_figure(commands)
     add_check(commands)
     add_fuzz(commands)
+    add_vectors(commands)
     return top
 
 
@@ -216,12 +217,31 @@ def add_check(commands: Any) -> None:
         "check",
         help="check an implementation against the test vectors",
         description="Check an implementation (default: the reference itself) against the "
-        "test vectors. Print a table, and for each failed case a line with the known "
-        "mistake that it matches.",
+        "test vectors. Print a table, and a line for each cause of failed cases, such as a "
+        "known mistake.",
     )
     add_implementation(parser)
     parser.add_argument(
-        "--strict", action="store_true", help="fail if an invalid input is accepted"
+        "--strict",
+        action="store_true",
+        help="also fail if an invalid input is accepted, or another convention followed",
+    )
+    parser.add_argument(
+        "--digits",
+        type=count,
+        metavar="K",
+        help="accept results that agree to K digits, and no other inexact ones",
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="NAMES",
+        help="comma-separated restrictions, such as one-sample; other numeric cases are left out",
+    )
+    parser.add_argument(
+        "--own-noise",
+        type=count,
+        metavar="S",
+        help="compare operations that draw S samples themselves with exact expectations, instead of the test vectors",
     )
 
 
@@ -247,6 +267,24 @@ def add_fuzz(commands: Any) -> None:
         metavar="N",
         help="seed of the inputs (default: %(default)s)",
     )
+
+
+def add_vectors(commands: Any) -> None:
+    parser = commands.add_parser(
+        "vectors",
+        help="write the test vectors and their specification into a folder",
+        description="Write the test vectors, their schema, the specification of the operations, "
+        "a manifest with SHA-256 sums and the license into a folder.",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("vime-vectors"),
+        metavar="DIR",
+        help="a new folder, an empty one, or one with an earlier bundle, which is replaced "
+        "(default: %(default)s)",
+    )
+    parser.set_defaults(parser=parser)
 
 
 def add_implementation(parser: Parser) -> None:

@@ -2,7 +2,7 @@
 
 `vime-ref run` trains every bonus on every seed, or runs a study, and writes tables,
 settings and pictures. `vime-ref figure` shows several results side by side. `vime-ref
-check` and `vime-ref fuzz` call `vime_check`.
+check`, `vime-ref fuzz` and `vime-ref vectors` call `vime_check`.
 
 Each command imports only what it needs, because imports take seconds.
 """
@@ -63,14 +63,39 @@ def crosscheck(arguments: argparse.Namespace) -> Any:
     """The report of `check` or `fuzz`."""
     names = ("command", "only", "dtype", "timeout", "memory")
     given = {name: getattr(arguments, name) for name in names}
-    if arguments.action == "check":
+    if arguments.action == "fuzz":
+        from vime_check.fuzzer import fuzz
+
+        examples = arguments.examples
+        return fuzz(arguments.impl, examples=examples, seed=arguments.seed, **given)
+
+    # With noise of its own, or with the cases' noise.
+    grades = {
+        name: getattr(arguments, name) for name in ("strict", "digits", "profile")
+    }
+    if not arguments.own_noise:
         from vime_check.judge import check
 
-        return check(arguments.impl, strict=arguments.strict, **given)
-    from vime_check.fuzzer import fuzz
+        return check(arguments.impl, **grades, **given)
+    from vime_check.own_noise import check_own_noise
 
-    examples = arguments.examples
-    return fuzz(arguments.impl, examples=examples, seed=arguments.seed, **given)
+    for name, value in grades.items():
+        if value:
+            arguments.parser.error(f"--own-noise and --{name} exclude each other")
+    return check_own_noise(arguments.impl, num_samples=arguments.own_noise, **given)
+
+
+def run_vectors(arguments: argparse.Namespace) -> int:
+    """Write the bundle of the vectors; return the exit code."""
+    from vime_check.bundle import write_bundle
+    from vime_check.wire import UsageError
+
+    try:
+        names = write_bundle(arguments.out)
+    except UsageError as error:
+        arguments.parser.error(f"argument --{error}")
+    print(f"wrote {arguments.out}/: {', '.join(names)}")
+    return 0
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -78,6 +103,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "figure": run_lab,
     "check": run_crosscheck,
     "fuzz": run_crosscheck,
+    "vectors": run_vectors,
 }
 
 

@@ -138,6 +138,23 @@ def test_no_part_of_another_kind_raises_another_error(stored: Path) -> None:
     assert sum(map(bool, messages)) > 250
 
 
+@pytest.mark.parametrize("kind", ["mistake", "digits", "convention", None, "typo", 3])
+def test_a_mistake_has_a_kind_and_is_a_mistake_without_one(
+    kind: Any, stored: Path
+) -> None:
+    content = json.loads(stored.read_text())
+    note = content["notes"]["MissingHalf"]
+    content["notes"]["MissingHalf"] = note if kind is None else {**note, "kind": kind}
+    stored.write_text(json.dumps(content))
+    if kind in ("typo", 3):
+        rejected(stored.parent, "notes: MissingHalf", "kind must be", repr(kind))
+        return
+    kinds = {
+        each.notes["MissingHalf"]["kind"] for each in load_vectors(stored.parent, "f64")
+    }
+    assert kinds == {kind or "mistake"}
+
+
 def told(folder: Path) -> str:
     """The error of checking the reference with a folder, or an empty text."""
     try:

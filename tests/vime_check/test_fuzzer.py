@@ -41,7 +41,7 @@ def test_fuzz_of_the_javascript_adapter_finds_nothing(dtype: str) -> None:
         dtype=dtype,
     )
     assert {each.operation: each.status for each in report.findings} == dict.fromkeys(
-        OPERATIONS, "passed"
+        OPERATIONS, "exact"
     ), str(report)
 
 
@@ -82,9 +82,9 @@ def test_fuzz_shrinks_a_planted_mistake_to_a_vector(
     ).validate(found)
     assert {**found["inputs"], **(inputs or {})} == found["inputs"]
     folder = write_vectors(tmp_path / "found", [found])
-    assert statuses(check(name, vectors=folder)) == {"failed": 1}
-    assert statuses(check(module(name="honest"), vectors=folder)) == {"passed": 1}
-    assert statuses(check(vectors=folder)) == {"passed": 1}
+    assert statuses(check(name, vectors=folder)) == {"wrong": 1}
+    assert statuses(check(module(name="honest"), vectors=folder)) == {"exact": 1}
+    assert statuses(check(vectors=folder)) == {"exact": 1}
 
 
 def test_fuzz_names_the_mistake_and_goes_by_its_seed() -> None:
@@ -93,7 +93,7 @@ def test_fuzz_names_the_mistake_and_goes_by_its_seed() -> None:
     assert one == same
     assert one.findings[0].case is not None
     assert one.findings[0].case["flags"] == ["MissingHalf"]
-    assert "matches MissingHalf" in str(one)
+    assert "is MissingHalf: the ½" in str(one)
 
 
 def test_fuzz_over_exec_skips_and_survives(capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,8 +133,8 @@ def test_fuzz_reports_answers_that_change_from_call_to_call() -> None:
         ),
         only="softplus/at-zero",
     )
-    assert [(each.status, each.message[:36]) for each in report.findings] == [
-        ("failed", "answers to the same inputs differ: e")
+    assert [(each.status, each.message[:34]) for each in report.findings] == [
+        ("wrong", "answers to the same inputs differ:")
     ]
 
 
@@ -145,7 +145,7 @@ def test_fuzz_reports_what_it_saw_before_a_program_broke() -> None:
     )
     (finding,) = fuzzer.fuzz(module(body), only="softplus/at-zero").findings
     assert (finding.status, finding.message[:38]) == (
-        "failed",
+        "wrong",
         "disagreement, before the search ended ",
     )
 
@@ -156,7 +156,7 @@ SOME = "\ndef softplus(rho):\n    if rho[0] {}: raise NotImplementedError('not t
 @pytest.mark.parametrize(
     ("condition", "status", "message"),
     [
-        ("> 0", "passed", r"no disagreement in \d+ examples"),
+        ("> 0", "exact", r"no disagreement in \d+ examples"),
         ("< np.inf", "skipped", "not there"),
     ],
 )
@@ -189,12 +189,25 @@ def test_fuzz_near_identity_takes_honest_sigmas_in_float32_control_of_the_textbo
         each.operation: each
         for each in fuzzer.fuzz(module(body.format(sigmas)), **arguments).findings
     }
-    assert honest[operation].status == "passed", honest
+    assert honest[operation].status == "exact", honest
     textbook = module(
         body.format("(s / t)**2 - 1 - 2 * np.log(s / t) + z**2"), "textbook"
     )
     (finding,) = fuzzer.fuzz(textbook, **arguments | {"dtype": "f64"}).findings
-    assert finding.status == "failed", finding
+    assert finding.status == "digits", finding
+    assert re.match(
+        r"the worst of 100 examples: agrees to \d+ digits; ", finding.message
+    )
+    assert finding.case is not None
+
+
+def test_fuzz_keeps_the_worst_of_the_mild_disagreements() -> None:
+    """One element in two is off by 2^-40, the other by 2^-30."""
+    body = "\ndef softplus(rho): return np.logaddexp(0, rho) * (1 + np.where(rho > 0, 2.0**-30, 2.0**-40))"
+    report = fuzzer.fuzz(module(body), only="softplus/at-zero")
+    (finding,) = report.findings
+    assert report.ok
+    assert finding.message.startswith("the worst of 100 examples: agrees to 9 digits")
 
 
 @pytest.mark.parametrize("factor", [0.7, 1.2])
@@ -202,7 +215,7 @@ def test_fuzz_names_no_mistake_of_an_output_that_is_none(factor: float) -> None:
     change = PLANTED.format("kl_taylor", f"right * {factor}")
     (finding,) = fuzzer.fuzz(module(change), only="kl_taylor").findings
     assert finding.case is not None
-    assert (finding.status, finding.case["flags"]) == ("failed", [])
+    assert (finding.status, finding.case["flags"]) == ("wrong", [])
 
 
 def test_fuzz_without_hypothesis_ends_with_one_line(
@@ -261,23 +274,11 @@ def test_fuzz_names_rounding_noise_by_its_size_and_writes_its_band() -> None:
     named = {}
     for name, output in answers.items():
         answer = {"result": float(output)}
-        known = fuzzer.with_mistakes(drawn, answer)
+        known = fuzzer.with_mistakes(drawn)
         named[name] = outcome_of(known, answer).mistakes
         band = fuzzer.case_of(known, "Noise.")["wrong"]["NaiveNearIdentity"]["f64"]
         assert 1e-12 <= band["error_from"] < band["error_to"] <= 0.1
     assert named == {"noise": ("NaiveNearIdentity",), "far": ()}
-
-
-def test_an_answer_without_numbers_is_no_measure_of_how_near_a_mistake_has_to_be() -> (
-    None
-):
-    """Control: a mistake with a small error requires outputs ten times nearer."""
-    vector = near_identity().vector
-    for answer in ({"error": "no"}, {"result": "text"}):
-        assert fuzzer.reach(vector, answer) == vector.tolerance
-    result = float(vector.output[""] * (1.0 + 2e-12))
-    near = fuzzer.reach(vector, {"result": result})
-    assert near == pytest.approx(2e-13, rel=1e-3)
 
 
 def test_fuzz_passes_over_a_mistake_that_has_no_output() -> None:
@@ -287,19 +288,19 @@ def test_fuzz_passes_over_a_mistake_that_has_no_output() -> None:
     given |= {"terminated": [[True], [False]], "truncated": [[False], [False]]}
     drawn = fuzzer.drawn_vector(samples["n_step_returns"], given | {"gamma": 0.5})
     assert drawn is not None
-    known = fuzzer.with_mistakes(drawn, {"result": [[0.0], [0.0]]})
+    known = fuzzer.with_mistakes(drawn)
     assert [wrong.name for wrong in known.wrong].count("TerminalDropped") == 1
 
 
 def test_operations_that_fuzz_skipped_take_one_line() -> None:
     """Control: a single one has its reason."""
-    passed = Finding("mlp", "passed", "no disagreement in 9 examples", None)
+    passed = Finding("mlp", "exact", "no disagreement in 9 examples", None)
     skipped = [Finding(f"op_{i}", "skipped", f"no op_{i}", None) for i in range(7)]
     lines = str(FuzzReport("mine", (*skipped, passed))).splitlines()
     assert lines == [
         "mine",
         "skipped: op_0, op_1, op_2, op_3, op_4 and 2 more",
-        "mlp: passed, no disagreement in 9 examples",
+        "mlp: exact, no disagreement in 9 examples",
     ]
     lines = str(FuzzReport("mine", (skipped[0], passed))).splitlines()
     assert lines[1] == "op_0: skipped, no op_0"

@@ -26,10 +26,12 @@ from check_helpers import (
     write_vectors,
 )
 
-from vime_check.cases import OPERATIONS
-from vime_check.files import Vector
-from vime_check.judge import Outcome, Report, check, run_cases
+from vime_check.cases import PROVED
+from vime_check.files import Vector, Wrong, vectors_of_file
+from vime_check.judge import check, grade, noise, outcome_of, run_cases
+from vime_check.naming import Explanation
 from vime_check.programs import ProtocolError, StartError
+from vime_check.report import Outcome, Report
 from vime_check.wire import UsageError
 
 pytestmark = pytest.mark.usefixtures("vectors")
@@ -41,8 +43,8 @@ pytestmark = pytest.mark.usefixtures("vectors")
 def test_the_reference_passes_every_vector_of_the_project() -> None:
     report = check(vectors=None)
     assert report.ok, str(report)
-    assert set(statuses(report)) == {"passed", "refused"}
-    assert {each.operation for each in report.outcomes} == set(OPERATIONS)
+    assert set(statuses(report)) == {"exact", "rejected"}
+    assert {each.operation for each in report.outcomes} == set(PROVED)
 
 
 @pytest.mark.parametrize("dtype", ["f64", "f32"])
@@ -64,7 +66,7 @@ def test_objects_and_packages_are_found_and_what_they_lack_is_skipped(
     assert statuses(check("pack.inner", vectors=vectors)) == GOOD
     report = check("pack.inner:A.b", vectors=vectors)
     assert report.ok
-    assert statuses(report) == {"passed": 2, "refused": 1, "skipped": 5}
+    assert statuses(report) == {"exact": 2, "rejected": 1, "skipped": 5}
     assert {
         each.message for each in report.outcomes if each.operation == "kl_taylor"
     } == {"later"}
@@ -96,14 +98,15 @@ def test_an_implementation_that_offers_nothing_is_not_ok(vectors: Path) -> None:
             "type('T', (), {'detach': lambda s: s, 'cpu': lambda s: s, 'numpy': lambda s: np.log1p(np.exp(rho))})()",
             "",
         ),
-        ("rho", "error 1.0e+00"),
-        ("rho * np.nan", "NaN at index (0,)"),
+        ("rho", "[0] got 0, expected 0.693147"),
+        ("rho * np.nan", "[0] got nan, expected 0.693147; not finite at index (0,)"),
         ("rho[None]", "shape (1, 1) instead of (1,)"),
         ("{'sigma': rho}", "the names 'sigma' instead of one array"),
         (
             "{f'o{n}': rho for n in range(9)}",
             "the names 'o0', 'o1', 'o2', 'o3', 'o4' and 4 more instead of one array",
         ),
+        ("rho > 0", "[0] got 0, expected 0.693147"),
         ("(rho,)", "got a tuple"),
         ("'text'", "got str"),
         ("None", "got NoneType"),
@@ -147,8 +150,9 @@ def test_a_known_mistake_that_divides_0_by_0_is_named_by_its_nan(
     (outcome,) = check(
         module(f"\ndef softplus(rho): return {result}"), vectors=folder
     ).outcomes
-    assert (outcome.status, outcome.mistakes) == ("failed", names)
-    assert outcome.message.startswith("NaN at index ")
+    assert (outcome.status, outcome.mistakes) == ("wrong", names)
+    assert outcome.place is not None
+    assert math.isnan(outcome.place.got)
 
 
 def test_a_known_mistake_is_named_and_an_unknown_one_is_not(vectors: Path) -> None:
@@ -156,12 +160,12 @@ def test_a_known_mistake_is_named_and_an_unknown_one_is_not(vectors: Path) -> No
     (bad,) = report.bad()
     assert (bad.id, bad.status, bad.mistakes) == (
         "kl_taylor/half",
-        "failed",
+        "wrong",
         ("MissingHalf",),
     )
     (line,) = report.lines()
     assert line.startswith(
-        "kl_taylor/half: error 1.0e+00, tolerance 1.0e-14; matches MissingHalf: the ½"
+        "kl_taylor/half: got 2.08137, expected 1.04068; is MissingHalf: the ½ of"
     )
     assert line.endswith("; seen in openai/vime")
     (other,) = check(
@@ -180,29 +184,35 @@ def test_a_mistake_of_another_shape_is_named(tmp_path: Path) -> None:
         vectors=write_vectors(tmp_path / "v", [changed]),
     )
     assert report.bad()[0].mistakes == ("Longer",)
-    assert "shape (3,) instead of (2,); matches Longer" in str(report)
+    assert "shape (3,) instead of (2,); is Longer" in str(report)
 
 
-def test_the_nearest_mistake_comes_first_and_one_may_have_a_tolerance_of_its_own(
+def test_the_nearest_of_the_mistakes_that_explain_an_output_comes_first(
     tmp_path: Path,
 ) -> None:
+    """Control: a mistake that is only a thousand times nearer than the right output explains nothing."""
+    near = 8.0 + 1e-7
     wrong = {
-        "Wide": {"output": [9.0, 9.0], "tolerance": 1.0},
+        "Wide": {"output": [near, near]},
         "Near": {"output": [8.0, 8.0]},
+        "Far": {"output": [8.001, 8.001]},
     }
     folder = write_vectors(tmp_path / "v", [{**CASES[1], "wrong": wrong}])
     report = check(module("\ndef softplus(rho): return 8.0 + 0 * rho"), vectors=folder)
-    assert report.bad()[0].mistakes == ("Near", "Wide")
-    assert statuses(check(module(name="right"), vectors=folder)) == {"passed": 1}
+    (outcome,) = report.bad()
+    assert outcome.mistakes == ("Near",)
+    assert [each.mistakes for each in outcome.candidates] == [("Near",), ("Wide",)]
+    assert statuses(check(module(name="right"), vectors=folder)) == {"exact": 1}
 
 
 def test_changed_inputs_fail_though_the_output_is_right(vectors: Path) -> None:
     report = check(module(MUTATES), vectors=vectors)
     bad = report.bad()
-    assert [each.id for each in bad] == ["curious_rewards/one", "curious_rewards/eta"]
-    assert {each.mistakes for each in bad} == {("InputMutation",)}
-    changed = "inputs changed by the call: ['rewards']; matches InputMutation: the caller's arrays are changed in place"
-    assert report.lines() == [f"curious_rewards/one and 1 more: {changed}"]
+    assert [(each.id, each.mistakes) for each in bad] == [
+        ("curious_rewards/one", ("InputMutation",))
+    ]
+    changed = "inputs changed by the call: ['rewards']; is InputMutation: the caller's arrays are changed in place"
+    assert report.lines() == [f"curious_rewards/one: {changed}"]
     assert_rest_is_good(report, "curious_rewards")
 
 
@@ -211,7 +221,7 @@ def test_accepting_what_should_be_refused_is_lenient_and_fails_only_where_strict
 ) -> None:
     report = check(module(ACCEPTS), vectors=vectors)
     assert report.ok
-    assert statuses(report) == {"passed": 5, "refused": 2, "lenient": 1}
+    assert statuses(report) == {"exact": 5, "rejected": 2, "lenient": 1}
     strict = check("mine", vectors=vectors, strict=True)
     assert not strict.ok
     assert strict.lines() == [
@@ -219,50 +229,176 @@ def test_accepting_what_should_be_refused_is_lenient_and_fails_only_where_strict
     ]
 
 
-def test_refusing_a_valid_input_fails_and_another_exception_is_an_error(
+def test_an_exception_on_a_valid_input_is_no_answer_and_its_rejections_do_not_count(
     vectors: Path,
 ) -> None:
     report = check(
         module("\ndef softplus(rho): raise ValueError('no\\x1b[31m thanks')"),
         vectors=vectors,
     )
-    assert statuses(report, "softplus") == {"failed": 2, "refused": 1}
-    assert "rejected a valid input: no [31m thanks" in str(report)
+    assert not report.ok
+    assert statuses(report, "softplus") == {"errored": 3}
+    assert report.lines() == [
+        "softplus/zero and 1 more: rejected a valid input: no [31m thanks",
+        "softplus/nan: no valid case ran",
+    ]
     report = check(
         module("\ndef softplus(rho): raise TypeError('no')", "other"), vectors=vectors
     )
-    assert statuses(report, "softplus") == {"errored": 2, "refused": 1}
-    assert report.lines() == ["softplus/zero and 1 more: TypeError: no"]
+    assert statuses(report, "softplus") == {"errored": 3}
+    assert report.lines() == [
+        "softplus/zero and 1 more: TypeError: no",
+        "softplus/nan: rejected by an error that is no ValueError: TypeError: no",
+    ]
+    assert_rest_is_good(report)
 
 
-def test_an_exception_of_any_kind_refuses_an_invalid_input_but_an_unusable_result_does_not(
-    vectors: Path,
+OFFERED = {
+    "late": ("raise NotImplementedError", {"skipped": 3}),
+    "some": ("return softly(rho) if rho.size > 1 else 1 / 0", {"exact": 1, "errored": 1, "rejected": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OFFERED)
+def test_a_rejection_counts_if_a_valid_case_before_or_after_it_ran(
+    name: str, tmp_path: Path
 ) -> None:
-    (outcome,) = check(
-        module("\ndef softplus(rho): raise IndexError('out')"),
-        only="softplus/nan",
-        vectors=vectors,
-    ).outcomes
-    assert (outcome.status, outcome.message) == (
-        "refused",
-        "rejected by an error: IndexError: out",
-    )
-    for name, body in {
+    """Control: without a valid case that ran it is skipped."""
+    body, found = OFFERED[name]
+    folder = write_vectors(tmp_path / "v", [CASES[2], *CASES[:2]])
+    change = f"\nsoftly = softplus\ndef softplus(rho):\n    if np.isnan(rho).any(): raise ValueError\n    {body}"
+    assert statuses(check(module(change), vectors=folder)) == found
+
+
+def test_without_valid_cases_among_the_chosen_a_rejection_counts(vectors: Path) -> None:
+    report = check(module(), only="softplus/nan", vectors=vectors)
+    assert statuses(report) == {"rejected": 1}
+
+
+REJECTS = "\nsoft = softplus\ndef softplus(rho):\n    {}\n    return np.logaddexp(rho.dtype.type(0), rho)"
+
+
+def test_a_rejection_by_another_error_fails_only_where_strict(vectors: Path) -> None:
+    """Control: an unusable result and a crash fail always."""
+    body = REJECTS.format("if np.isnan(rho).any(): raise IndexError('out')")
+    report = check(module(body), vectors=vectors)
+    assert report.ok
+    assert statuses(report) == {**GOOD, "rejected": 2, "errored": 1}
+    reason = "rejected by an error that is no ValueError: IndexError: out"
+    assert report.lines() == [f"softplus/nan: {reason}"]
+    assert not check("mine", vectors=vectors, strict=True).ok
+    for name, other in {
         "text": "return 'text'",
         "crash": "import os; os._exit(1)",
     }.items():
-        report = check(
-            module(f"\ndef softplus(rho): {body}", name),
-            only="softplus/nan",
-            vectors=vectors,
-        )
-        assert statuses(report) == {"errored": 1}, str(report)
+        body = REJECTS.format(f"if np.isnan(rho).any(): {other}")
+        report = check(module(body, name), vectors=vectors)
+        assert statuses(report) == {**GOOD, "rejected": 2, "errored": 1}
+        assert not report.ok
+
+
+# ---------------------------------------------------------------- grades
+
+
+def graded(wrong: dict[str, Any], kinds: dict[str, str], tmp_path: Path) -> Vector:
+    """The case softplus(1, −1) with these mistakes, which are of these kinds."""
+    folder = write_vectors(tmp_path / "graded", [{**CASES[1], "wrong": wrong}])
+    (vector,) = vectors_of_file(folder / "small.json", "f64")
+    notes = {
+        name: {"what": name, "seen_in": "", "kind": kind}
+        for name, kind in kinds.items()
+    }
+    return vector._replace(notes=notes)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "off", "status"),
+    [
+        ({}, 0.0, "exact"),
+        ({}, 1e-7, "digits"),
+        ({}, 1e-5, "wrong"),
+        ({"Off": "mistake"}, 1e-7, "wrong"),
+        ({"Off": "digits"}, 1e-5, "digits"),
+        ({"Off": "convention"}, 0.5, "convention"),
+        ({"Off": "convention", "Same": "convention"}, 0.5, "convention"),
+        ({"Off": "convention", "Same": "mistake"}, 0.5, "wrong"),
+        ({"Off": "mistake"}, 0.5, "wrong"),
+    ],
+)
+def test_grades_by_the_error_and_the_kinds_of_the_mistakes_that_explain_it(
+    kinds: dict[str, str], off: float, status: str, tmp_path: Path
+) -> None:
+    """The output is off by a share, which is also the output of the mistakes."""
+    right = np.logaddexp(0.0, [1.0, -1.0])
+    output = (right * (1.0 + off)).tolist()
+    vector = graded({name: {"output": output} for name in kinds}, kinds, tmp_path)
+    outcome = outcome_of(vector, {"result": output})
+    assert outcome.status == status
+    assert len(outcome.candidates) == len(kinds)
+    assert outcome.digits == {0.0: None, 1e-7: 7, 1e-5: 5, 0.5: 0}[off] or off < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("off", "status"), [(1e-7, "exact"), (1e-4, "digits"), (1e-2, "wrong")]
+)
+def test_grades_in_float32(off: float, status: str) -> None:
+    vector = cases_of_operations(1, 1)[0]._replace(
+        dtype="f32", output={"": np.array(1.0)}, tolerance=1e-6
+    )
+    assert outcome_of(vector, {"result": 1.0 + off}).status == status
+
+
+def test_an_explanation_within_another_one_decides() -> None:
+    """Control: two that are not nested, of which one is a mistake."""
+    notes = {"Few": {"kind": "digits"}, "Off": {"kind": "mistake"}}
+    vector = cases_of_operations(1, 1)[0]._replace(notes=notes)
+    few, off, both = (Explanation(e, 0.0) for e in (("Few",), ("Off",), ("Few", "Off")))
+    assert grade(vector, 0.5, [few, both], None) == "digits"
+    assert grade(vector, 0.5, [few, off], None) == "wrong"
+    assert grade(vector, 0.5, [], None) == "wrong"
+
+
+def test_an_error_in_the_band_of_rounding_noise_is_a_loss_of_digits() -> None:
+    """Control: below and above the band."""
+    band = Wrong("Naive", {"": np.array(1.0)}, most=0.1, least=1e-4)
+    vector = cases_of_operations(1, 1)[0]._replace(
+        output={"": np.array(1.0)}, wrong=(band,), tolerance=1e-14
+    )
+    assert [[e.mistakes for e in noise(vector, off)] for off in (1e-5, 0.01, 0.2)] == [
+        [],
+        [("Naive",)],
+        [],
+    ]
+    outcome = outcome_of(vector, {"result": 1.01})
+    assert (outcome.status, outcome.mistakes) == ("digits", ("Naive",))
+    assert outcome_of(vector, {"result": 1.2}).status == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("digits", "off", "status"),
+    [
+        (3, 0.0, "exact"),
+        (15, 0.0, "exact"),
+        (3, 0.9e-3, "digits"),
+        (3, 1.1e-3, "wrong"),
+        (8, 1e-7, "wrong"),
+        (1, 0.05, "digits"),
+    ],
+)
+def test_digits_decide_if_they_are_given(
+    digits: int, off: float, status: str, vectors: Path
+) -> None:
+    """Whatever explains the output."""
+    body = f"\ndef softplus(rho): return np.logaddexp(0, rho) * (1 + {off})"
+    report = check(module(body), only="softplus/two", vectors=vectors, digits=digits)
+    assert statuses(report) == {status: 1}
+    assert report.ok == (status != "wrong")
 
 
 def test_failures_share_a_line_where_they_share_a_mistake_or_a_message(
     tmp_path: Path,
 ) -> None:
-    """Three cases are twice the correct output; the second is also another mistake's output."""
+    """Four cases are a mistake's output, one of them also another's; two are only twice the correct output."""
     wrong = [
         {"Half": {"output": 4.0}},
         {"Other": {"output": 4.0}, "Half": {"output": 4.0}},
@@ -278,12 +414,12 @@ def test_failures_share_a_line_where_they_share_a_mistake_or_a_message(
         module(body), vectors=write_vectors(tmp_path / "twos", [*twos, same])
     )
     assert report.lines() == [
-        "kl_taylor/0 and 3 more: worst error 3.0e+00; matches Half",
-        "kl_taylor/3 and 1 more: error 1.0e+00, tolerance 1.0e-14",
+        "kl_taylor/0 and 3 more: got 4, expected 2; is Half",
+        "kl_taylor/3 and 1 more: got 4, expected 2; 2 times the right one",
     ]
     assert check(
         module(body), only="kl_taylor/3", vectors=tmp_path / "twos"
-    ).lines() == ["kl_taylor/3: error 1.0e+00, tolerance 1.0e-14"]
+    ).lines() == ["kl_taylor/3: got 4, expected 2; 2 times the right one"]
 
 
 UNKNOWN = """
@@ -310,25 +446,45 @@ def test_an_unknown_mistake_stays_unnamed_on_the_vectors_of_the_project() -> Non
     ("result", "reason"),
     [
         ("null", "result must hold numbers, got null"),
-        ("[true]", "result must hold numbers, got true"),
+        ("[null]", "result must hold numbers, got null"),
         ('["1"]', 'result must hold numbers, got "1"'),
         ('{"a": {"b": 1}}', "result must hold numbers, got"),
         ("[[1], 2]", "not an array of numbers"),
-        ("[NaN]", "NaN at index (0,)"),
-        ('["NaN"]', "NaN at index (0,)"),
         ("[1" + "0" * 400 + "]", "not an array of numbers"),
         ("[" * 400 + "1" + "]" * 400, "not an array of numbers"),
+    ],
+)
+def test_an_answer_that_is_no_array_of_numbers_is_no_result(
+    result: str, reason: str, vectors: Path
+) -> None:
+    report = check(command=answering(result), only="softplus/zero", vectors=vectors)
+    assert statuses(report) == {"errored": 1}, str(report)
+    assert reason in report.lines()[0]
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        ("[NaN]", "not finite at index (0,)"),
+        ('["NaN"]', "not finite at index (0,)"),
+        ("[true]", "[0] got 1, expected 0.693147; 1/ln 2 times the right one"),
         ("[]", "shape (0,) instead of (1,)"),
         ("{}", "no names instead of one array"),
     ],
 )
-def test_an_answer_that_is_no_array_of_numbers_fails(
+def test_an_answer_of_wrong_numbers_or_another_shape_is_wrong(
     result: str, reason: str, vectors: Path
 ) -> None:
-    body = f"""print('{{"seq": %d, "result": ' % q["seq"] + {result!r} + '}}', flush=True)"""
-    report = check(command=program(body), only="softplus/zero", vectors=vectors)
-    assert statuses(report) == {"failed": 1}, str(report)
+    report = check(command=answering(result), only="softplus/zero", vectors=vectors)
+    assert statuses(report) == {"wrong": 1}, str(report)
     assert reason in report.lines()[0]
+
+
+def answering(result: str) -> str:
+    """A program that gives this result."""
+    return program(
+        f"""print('{{"seq": %d, "result": ' % q["seq"] + {result!r} + '}}', flush=True)"""
+    )
 
 
 def test_after_three_breaks_in_a_row_the_rest_of_an_operation_is_not_tried(
@@ -477,6 +633,13 @@ def test_only_selects_families_operations_and_ids(
         ({"strict": 1}, "strict must be True or False, got 1"),
         *(
             (
+                {"digits": value},
+                f"digits must be a whole number >= 1 and <= 15, got {value!r}",
+            )
+            for value in (0, 16, 2.0, "3", True)
+        ),
+        *(
+            (
                 {"timeout": value},
                 f"timeout must be a number > 0 and <= 3600 seconds, got {value!r}",
             )
@@ -526,6 +689,10 @@ def test_a_folder_without_vectors_is_a_usage_error(folder: str) -> None:
         (DOUBLE, [], 1),
         (ACCEPTS, [], 0),
         (ACCEPTS, ["--strict"], 1),
+        (DOUBLE, ["--digits", "1"], 1),
+        (DOUBLE.replace("2 *", "1.0001 *"), [], 1),
+        (DOUBLE.replace("2 *", "1.0001 *"), ["--digits", "3"], 0),
+        ("", ["--digits", "0"], 2),
         ("\n1/0", [], 1),
         ("\n1/0", ["--only", "x"], 2),
         ("", ["--only", "x"], 2),
@@ -623,7 +790,19 @@ def test_json_holds_every_outcome(capsys: pytest.CaptureFixture[str]) -> None:
         False,
     )
     assert [each["id"] for each in report["outcomes"]] == [each["id"] for each in CASES]
-    assert report["outcomes"][3]["mistakes"] == ["MissingHalf"]
+    wrong = report["outcomes"][3]
+    assert (wrong["mistakes"], wrong["status"]) == (["MissingHalf"], "wrong")
+    assert wrong["place"]["got"] == 2 * wrong["place"]["expected"]
+    assert report["valid"]["wrong"] == 1
+    assert sum(report["valid"].values()) == sum(
+        e["inputs"] == "valid" for e in report["outcomes"]
+    )
+    assert report["invalid"] == {
+        "rejected": 3,
+        "lenient": 0,
+        "errored": 0,
+        "skipped": 0,
+    }
     assert command_line("check", "mine", "--json", "no/folder") == 2
     assert "argument --json: can't write to no/folder" in capsys.readouterr().err
 
@@ -634,19 +813,24 @@ def test_the_table_counts_every_status_of_every_operation(
 ) -> None:
     command_line("check", module(DOUBLE))
     head, *rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:7]]
-    assert head == [
-        "operation",
-        "passed",
-        "failed",
-        "refused",
-        "lenient",
-        "skipped",
-        "errored",
-        "worst",
-        "error",
+    names = "operation | exact digits wrong errored | rejected lenient | skipped | worst error"
+    assert head == names.split()
+    assert rows[1] == [
+        "kl_taylor",
+        "|",
+        "0",
+        "0",
+        "1",
+        "0",
+        "|",
+        "1",
+        "0",
+        "|",
+        "0",
+        "|",
+        "1.0e+00",
     ]
-    assert rows[1] == ["kl_taylor", "0", "1", "1", "0", "0", "0", "1.0e+00"]
-    assert rows[-1][:7] == ["all", "4", "1", "3", "0", "0", "0"]
+    assert rows[-1][:10] == ["all", "|", "4", "0", "1", "0", "|", "3", "0", "|"]
 
 
 @pytest.mark.parametrize(
@@ -673,14 +857,14 @@ def test_three_lines_of_pytest_say_what_is_wrong(
     )
     assert done.returncode == 1
     assert "kl_taylor/" in done.stdout
-    assert "error 1.0e+00" in done.stdout
+    assert "is MissingHalf" in done.stdout
 
 
 def test_operations_that_are_not_offered_take_one_short_line() -> None:
     """Control: a skipped case of an offered operation adds no line."""
     names = [f"operation_{number}" for number in range(47)]
     outcomes = [Outcome(f"{name}/a", name, "skipped") for name in names]
-    outcomes += [Outcome("mlp/a", "mlp", "passed"), Outcome("mlp/b", "mlp", "skipped")]
+    outcomes += [Outcome("mlp/a", "mlp", "exact"), Outcome("mlp/b", "mlp", "skipped")]
     lines = str(Report("mine", "f64", False, tuple(outcomes))).splitlines()
     assert lines[-1] == f"not offered: {', '.join(names[:5])} and 42 more"
     assert len(lines) == 5  # name, head, mlp, all

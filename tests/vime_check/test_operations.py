@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from check_helpers import ROOT
 
-from vime_check.cases import OPERATIONS
+from vime_check.cases import OPERATIONS, PROVED
 from vime_check.judge import check
 from vime_check.operations import (
+    PLACES,
     Operation,
     bad,
     by_convention,
@@ -42,6 +43,7 @@ def added() -> Any:
     )
     yield OPERATIONS["doubled"]
     del OPERATIONS["doubled"]
+    del PLACES["doubled"]
 
 
 def test_an_operation_is_all_that_was_registered(added: Operation) -> None:
@@ -113,8 +115,14 @@ def test_numbers_are_exact_in_float32_and_differ_from_seed_to_seed() -> None:
 
 def parts(operation: Operation) -> list[Any]:
     """The functions that were registered for an operation, without the partials around them."""
-    mistakes = [m.args[0] for flags in operation.mistakes.values() for m in flags]
-    found = [*mistakes, operation.exact, operation.intermediates, operation.draw]
+    place = PLACES[operation.name]
+    found = [
+        *place.mistakes.values(),
+        place.formula,
+        operation.exact,
+        operation.intermediates,
+        operation.draw,
+    ]
     return [getattr(each, "func", each) for each in found if each is not None]
 
 
@@ -133,6 +141,6 @@ def test_everything_about_an_operation_stands_in_one_file(name: str) -> None:
 def test_measured_errors_against_the_javascript_adapter() -> None:
     """Both have two digits, so the tolerance is 5 %."""
     report = check(command=f"node '{ROOT / 'examples' / 'vime_adapter.js'}'")
-    measured = {name: each.measured[0] for name, each in OPERATIONS.items()}
+    measured = {name: each.measured[0] for name, each in PROVED.items()}
     for outcome in report.outcomes:
         assert (outcome.error or 0.0) <= 1.05 * measured[outcome.operation], outcome

@@ -1,9 +1,11 @@
 """The vectors: their form, agreement of the files with the generator, and bad cases that the generator rejects."""
 
 import copy
+import functools
 import json
 import math
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +16,35 @@ from check_helpers import FILES, STORED, inputs_of, variants
 
 from vime_check import prove as vectors
 from vime_check import wire
-from vime_check.cases import OPERATIONS
+from vime_check.cases import OPERATIONS, PROVED
 from vime_check.cases.networks import pair
 from vime_check.errors import error
 from vime_check.judge import load_vectors, outcome_of
 from vime_check.mistakes import NOISE
-from vime_check.operations import Case, Operation, good, tolerance
+from vime_check.operations import (
+    PLACES,
+    Case,
+    Operation,
+    good,
+    mistake,
+    register,
+    tolerance,
+)
 from vime_check.prove import proved
 from vime_check.wire import VECTORS
 
 SCHEMA = jsonschema.Draft202012Validator(
     json.loads((VECTORS / "schema.json").read_text("utf-8"))
 )
+
+
+# Each family is proved once for all tests.
+FRESH = functools.cache(vectors.family_file)
+
+
+@pytest.fixture(autouse=True)
+def _proved_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "family_file", FRESH)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +58,7 @@ def _overflow_is_part_of_some_cases() -> Any:
 
 def test_files_are_one_for_each_family() -> None:
     assert set(FILES) == set(vectors.families())
-    assert {case["operation"] for case in STORED} == set(OPERATIONS)
+    assert {case["operation"] for case in STORED} == set(PROVED)
 
 
 @pytest.mark.parametrize("family", FILES)
@@ -86,7 +105,7 @@ def test_every_operation_has_valid_and_invalid_cases() -> None:
     for result in ("valid", "invalid"):
         assert {
             case["operation"] for case in STORED if case["result"] == result
-        } == set(OPERATIONS)
+        } == set(PROVED)
 
 
 def test_inputs_of_float32_cases_are_numbers_of_float32() -> None:
@@ -124,7 +143,7 @@ def decoded(output: Any) -> Any:
 def test_stored_case_against_the_reference_and_wrong_outputs(
     case: dict[str, Any],
 ) -> None:
-    operation = OPERATIONS[case["operation"]]
+    operation = PROVED[case["operation"]]
     inputs, allowed = inputs_of(case), tolerance(operation, "f64")
     if case["result"] == "invalid":
         with pytest.raises(ValueError, match=r"."):
@@ -150,7 +169,7 @@ def named(case: dict[str, Any], dtype: str, factor: float) -> tuple[str, ...] | 
     """The mistakes named if an output is this multiple of the correct one; None if it passes."""
     (vector,) = [each for each in load_vectors(VECTORS, dtype) if each.id == case["id"]]
     outcome = outcome_of(vector, {"result": factor * case["output"]})
-    return None if outcome.status == "passed" else outcome.mistakes
+    return None if outcome.status == "exact" else outcome.mistakes
 
 
 @pytest.mark.parametrize(
@@ -170,7 +189,7 @@ def test_rounding_noise_is_named_by_its_size_against_the_textbook_sum(
         case.get("tolerance", {}).get(dtype, 1e-6),
     )
     inputs = vectors.cast(inputs_of(case), dtype)
-    operation = OPERATIONS[case["operation"]]
+    operation = PROVED[case["operation"]]
     noise = float(operation.mistakes["NaiveNearIdentity"][0](**inputs)) / case["output"]
     assert allowed <= band["error_from"] < band["error_to"] <= 0.1
     for factor in (noise, 1 + 2 * band["error_from"], 1 - band["error_to"] / 2):
@@ -297,62 +316,89 @@ def test_verify_control_of_kinds_of_inputs(
 # ---------------------------------------------------------------- the writer rejects
 
 
-def doubling(wrong: Any, **changes: Any) -> Operation:
-    """An operation that doubles x, under a name with tolerances, with one mistake."""
-    mistakes = {"MissingHalf": (lambda x: wrong(x),)}
-    return Operation(
-        "softplus",
-        "softplus",
-        "elementwise",
-        lambda x: 2.0 * x,
-        mistakes,
-        lambda: iter(()),
-    )
+def doubled(x: Any) -> Any:
+    return 2.0 * x
+
+
+@pytest.fixture
+def doubling() -> Iterator[Operation]:
+    """A registered operation that doubles x, without mistakes."""
+    register("small", "elementwise", doubled, measured=(0.0, 0.0))
+    yield OPERATIONS["doubled"]
+    del OPERATIONS["doubled"]
+    del PLACES["doubled"]
+
+
+def make(wrong: Any, flag: str = "MissingHalf") -> None:
+    """Give the operation a mistake, or a mistake another variant."""
+    mistake(flag, "doubled")(lambda right, given: wrong(given["x"]))
 
 
 CASE = good("one", "A one.", "MissingHalf", x=(1.0, 2.0))
 
 
-def test_writer_takes_a_mistake_that_is_told_apart() -> None:
-    entry = proved(doubling(lambda x: 4.0 * x), CASE)
+def test_writer_takes_a_mistake_that_is_told_apart(doubling: Operation) -> None:
+    make(lambda x: 4.0 * x)
+    entry = proved(doubling, CASE)
     assert wire.encode(entry["wrong"]) == {"MissingHalf": {"output": [4.0, 8.0]}}
+
+
+def test_one_variant_of_a_mistake_has_an_output_of_its_own(doubling: Operation) -> None:
+    """Control: before it had one, the case was rejected."""
+    make(lambda x: 4.0 * x)
+    make(lambda x: 4.0 * x, "KLMean")
+    with pytest.raises(ValueError, match="one: does not detect MissingHalf"):
+        proved(doubling, CASE)
+    make(lambda x: 5.0 * x)
+    four, five = {"output": [4.0, 8.0]}, {"output": [5.0, 10.0]}
+    entry = proved(doubling, CASE)
+    assert wire.encode(entry["wrong"]) == {"MissingHalf": [four, five], "KLMean": four}
+
+
+def test_a_mistake_that_rejects_the_inputs_has_no_output(doubling: Operation) -> None:
+    def rejects(x: Any) -> Any:
+        raise ValueError("x")
+
+    make(rejects)
+    assert proved(doubling, CASE._replace(flags=()))["wrong"] == {}
 
 
 @pytest.mark.parametrize(
     "wrong", [lambda x: 2.0 * x, lambda x: 2.0 * x * (1 + 1e-9), lambda x: math.nan * x]
 )
 def test_writer_refuses_a_case_whose_wrong_output_is_too_near_or_no_number(
-    wrong: Any,
+    wrong: Any, doubling: Operation
 ) -> None:
+    make(wrong)
     with pytest.raises(ValueError, match="does not detect MissingHalf"):
-        proved(doubling(wrong), CASE)
+        proved(doubling, CASE)
 
 
-def test_writer_takes_no_number_of_a_mistake_that_divides_0_by_0() -> None:
+def test_writer_takes_no_number_of_a_mistake_that_divides_0_by_0(
+    doubling: Operation,
+) -> None:
     """Another mistake is rejected for it, in the test above."""
-    right = doubling(lambda x: math.nan * x)
-    lost = right._replace(
-        mistakes={"UnderflowingDensity": right.mistakes["MissingHalf"]}
-    )
-    entry = proved(lost, CASE._replace(flags=("UnderflowingDensity",)))
+    make(lambda x: math.nan * x, "UnderflowingDensity")
+    entry = proved(doubling, CASE._replace(flags=("UnderflowingDensity",)))
     assert wire.encode(entry["wrong"]) == {
         "UnderflowingDensity": {"output": ["NaN", "NaN"]}
     }
 
 
-def test_writer_refuses_a_closed_form_that_disagrees_with_50_digits() -> None:
-    operation = doubling(lambda x: 4.0 * x)
-    proved(operation._replace(exact=lambda x: 2 * x), CASE)
+def test_writer_refuses_a_closed_form_that_disagrees_with_50_digits(
+    doubling: Operation,
+) -> None:
+    make(lambda x: 4.0 * x)
+    proved(doubling._replace(exact=lambda x: 2 * x), CASE)
     with pytest.raises(ValueError, match="away from 50 digits"):
-        proved(operation._replace(exact=lambda x: 2 * x + x**2 / 10**12), CASE)
+        proved(doubling._replace(exact=lambda x: 2 * x + x**2 / 10**12), CASE)
 
 
-def test_writer_refuses_an_invalid_case_that_the_reference_takes() -> None:
+def test_writer_refuses_an_invalid_case_that_the_reference_takes(
+    doubling: Operation,
+) -> None:
     with pytest.raises(ValueError, match="must be rejected"):
-        proved(
-            doubling(lambda x: x),
-            Case("two", "Two.", {"x": np.ones(1)}, why="it is not"),
-        )
+        proved(doubling, Case("two", "Two.", {"x": np.ones(1)}, why="it is not"))
 
 
 def test_writer_refuses_noise_that_is_not_to_be_seen() -> None:

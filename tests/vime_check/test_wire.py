@@ -99,6 +99,14 @@ def test_values_there_and_back() -> None:
             wire.decode_outputs([wrong])
 
 
+def test_flags_in_an_output_count_as_0_and_1() -> None:
+    """Control: an argument must be a number."""
+    back = wire.decode_outputs({"a": [True, 0.5], "b": False})
+    assert (back["a"].tolist(), back["b"].tolist()) == ([1.0, 0.5], 0.0)
+    assert wire.encode_result(np.array([True, False])) == [1.0, 0.0]
+    assert not wire.is_number(True)
+
+
 def test_scalars_stay_as_they_are_except_the_special_ones() -> None:
     given = {"eta": "Infinity", "method": "taylor", "window": 3, "rate": None}
     assert decoded("curious_rewards", given, "f32") == {**given, "eta": math.inf}

@@ -39,14 +39,23 @@ WAITING = {
     "figure": ["."],
     "check": ["--exec", SILENT],
     "fuzz": ["--exec", SILENT],
+    "vectors": [],
 }
-# A figure that waits for its rows, and a study whose first process waits before it
-# imports anything.
+# A figure that waits for its rows, a bundle that waits, and a study whose first process
+# waits before it imports anything.
 WAITING_FIGURE = """
 import sys
 from vime_lab import command_line, results
 
 results.read_curves = lambda folders: open('begun').read()
+sys.exit(command_line.main(sys.argv[1:]))
+"""
+WAITING_VECTORS = """
+import sys
+from vime_check import bundle
+from vime_lab import command_line
+
+bundle.write_bundle = lambda out: open('begun').read()
 sys.exit(command_line.main(sys.argv[1:]))
 """
 WAITING_RUN = """
@@ -138,7 +147,11 @@ def begun(file: Path) -> bool:
 def interrupted(command: str, number: int) -> None:
     """Send a signal to the running command, and check its output."""
     file = Path("begun")
-    scripts = {"run": WAITING_RUN, "figure": WAITING_FIGURE}
+    scripts = {
+        "run": WAITING_RUN,
+        "figure": WAITING_FIGURE,
+        "vectors": WAITING_VECTORS,
+    }
     if command in scripts:
         os.mkfifo(file)
     script = scripts.get(command, TELLING)
@@ -163,7 +176,7 @@ def interrupted(command: str, number: int) -> None:
         assert lines[-1] == f"vime-ref: interrupted; {goes_on}"
     else:
         assert lines == ["", "vime-ref: interrupted"]
-        assert "numpy" in said or command == "figure"
+        assert "numpy" in said or command in scripts
 
 
 def test_ctrl_c_before_a_command_has_begun_takes_one_line(
@@ -210,7 +223,7 @@ def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ([], "which command? run, figure, check, fuzz"),
+        ([], "which command? run, figure, check, fuzz, vectors"),
         (["--bogus"], "unrecognized arguments: --bogus"),
         (["fly"], "'fly'"),
         (["run", "--speed", "9"], "--speed 9"),

@@ -140,7 +140,18 @@ def image_probabilities(
 
 
 register(
-    "counts", "elementwise", visit_counts.pseudo_count, measured=(4.4e-16, 9.2e-08)
+    "counts",
+    "elementwise",
+    visit_counts.pseudo_count,
+    measured=(4.4e-16, 9.2e-08),
+    formula="PG = log_prob_after − log_prob\n"
+    "N̂ = (1 − e^log_prob_after)·e^−PG/(1 − e^−PG) if PG > 0, else infinity",
+    outputs={"": ("the shape of log_prob", "count")},
+    rules=(
+        "This is ρ(1 − ρ′)/(ρ′ − ρ) without the probabilities themselves, which may underflow.",
+        "Use expm1 for 1 − e^x. log_prob = −infinity gives 0.",
+        "If PG ≤ 0 the result is infinity, also where log_prob_after = 0. If PG > 0 and log_prob_after = 0 it is 0.",
+    ),
 )
 
 
@@ -158,7 +169,12 @@ register(
     "counts",
     "elementwise",
     visit_counts.pixel_cnn_pseudo_count,
-    measured=(1.8e-16, 8.6e-08),
+    measured=(2.0e-16, 1.6e-07),
+    formula="x = c·PG/√num_seen, PG = gain\nN̂ = 1/(e^x − 1) if x > 0, else infinity",
+    outputs={"": ("the shape of gain", "count")},
+    rules=(
+        "Compute it as e^−x/(−expm1(−x)), because e^x may overflow. The result is then 0 or nearly 0.",
+    ),
 )
 
 
@@ -168,7 +184,22 @@ def exact_pixel_cnn_pseudo_count(gain: Any, num_seen: int, c: Any) -> Any:
     return np.array([1 / exact.expm1(x) if x > 0 else math.inf for x in powers])
 
 
-register("counts", "elementwise", visit_counts.count_bonus, measured=(1.8e-16, 6.9e-08))
+register(
+    "counts",
+    "elementwise",
+    visit_counts.count_bonus,
+    measured=(1.8e-16, 6.9e-08),
+    formula="bonus = beta/√(counts + 0.01)",
+    outputs={"": ("the shape of counts", "reward")},
+    rules=("An infinite count gives 0.",),
+    inputs={
+        "counts": {
+            "shape": "(...)",
+            "domain": "≥ 0; may be infinite, and need not be whole",
+            "meaning": "visit counts or pseudo-counts",
+        }
+    },
+)
 
 
 @exact_form("count_bonus")
@@ -193,7 +224,7 @@ def pseudo_count_of_probabilities(right: Function, given: Inputs) -> Array:
 # fmt: off
 @cases_of("pseudo_count")
 def pseudo_count_cases() -> Iterator[Case]:
-    base: Inputs = {"log_prob": (-3.0, -1.5, -0.25), "log_prob_after": (-2.5, -1.25, -0.125)}
+    base: Inputs = {"log_prob": (-3.25, -1.5, -0.375), "log_prob_after": (-2.5, -1.125, -0.125)}
     flag = "UnderflowingDensity"
     yield good("three", "ρ(1 − ρ′)/(ρ′ − ρ).", **base)
     yield good("three-of-ten", "ρ = 3/10, ρ′ = 4/11: seen three times, as nearly as float32 has it.",
@@ -209,11 +240,11 @@ def pseudo_count_cases() -> Iterator[Case]:
                log_prob=(-5000.0, -5000.0), log_prob_after=(-4999.5, -4998.0))
     yield good("small-image", "At log ρ = −740 few digits of ρ are left.", flag, dtypes=("f64",),
                log_prob=(-740.0, -1.0), log_prob_after=(-739.5, -0.5))
-    yield bad("positive", "log_prob must be <= 0", base, log_prob=(-3.0, 0.5, -0.25))
+    yield bad("positive", "log_prob must be <= 0", base, log_prob=(-3.25, 0.5, -0.375))
     yield bad("positive-after", "log_prob_after must be <= 0", base, log_prob_after=(-2.5, 0.5, -0.125))
     yield bad("forgotten", "what was just seen must have a probability", base,
               log_prob_after=(-2.5, -math.inf, -0.125))
-    yield bad("nan", "log_prob must be a number", base, log_prob=(-3.0, math.nan, -0.25))
+    yield bad("nan", "log_prob must be a number", base, log_prob=(-3.25, math.nan, -0.375))
     yield bad("lengths-differ", "both must have the same shape", base, log_prob_after=(-2.5, -1.25))
 # fmt: on
 
@@ -236,7 +267,7 @@ def draw_pseudo_count(draw: Draw) -> Inputs:
 # fmt: off
 @cases_of("pixel_cnn_pseudo_count")
 def pixel_cnn_pseudo_count_cases() -> Iterator[Case]:
-    base: Inputs = {"gain": (2.0, 0.5, 8.0), "num_seen": 100, "c": 0.1}
+    base: Inputs = {"gain": (2.25, 0.625, 8.5), "num_seen": 90, "c": 0.1}
     yield good("original-c", "1/(exp(c n^-½ PG) − 1), c = 0.1.", **base)
     yield good("first", "After one observation.", **base | {"num_seen": 1, "c": 1.0})
     yield good("no-gain", "Where nothing is gained the count is infinite.", **base | {"gain": (0.0, -1.0, 1.0)})
@@ -260,7 +291,7 @@ def draw_pixel_cnn_pseudo_count(draw: Draw) -> Inputs:
 # fmt: off
 @cases_of("count_bonus")
 def count_bonus_cases() -> Iterator[Case]:
-    base: Inputs = {"counts": (1.0, 4.0, 100.0), "beta": 0.05}
+    base: Inputs = {"counts": (1.0, 5.0, 130.0), "beta": 0.05}
     yield good("visits", "β(N + 0.01)^-½.", **base)
     yield good("pseudo-counts", "Pseudo-counts are no whole numbers.", counts=(0.5, 0.015625, 2.75), beta=1.0)
     yield good("never-seen", "N = 0 pays 10β.", **base | {"counts": (0.0,)})
@@ -287,6 +318,26 @@ def draw_count_bonus(draw: Draw) -> Inputs:
     "arraywise",
     measured=(2.7e-16, 1.1e-07),
     kinds={"observation": "wholes"},
+    formula="n = Σ_k counts[0, k]\n"
+    "output = Σ_p log((counts[p, observation_p] + α)/(n + K·α))",
+    outputs={"": ("()", "nats")},
+    rules=(
+        "P pixels with K symbols each are independent. All rows of counts have the sum n.",
+        "With α = 0, a symbol that was never seen gives −infinity. Reject α = 0 if n = 0.",
+        "Add logarithms: the product of the probabilities may underflow.",
+    ),
+    inputs={
+        "counts": {
+            "shape": "(P, K)",
+            "domain": "≥ 0, below 2^53; rows with equal sums",
+            "meaning": "how often each pixel had each symbol",
+        },
+        "alpha": {
+            "domain": "0, or from 1e-100 to 1e100",
+            "unit": "count",
+            "meaning": "pseudo-count of each symbol",
+        },
+    },
 )
 def dirichlet_log_prob(counts: Array, alpha: float, observation: Array) -> Array:
     """P independent pixels of K symbols, counts (P, K), observation (P,)."""
@@ -308,7 +359,29 @@ def exact_dirichlet_log_prob(counts: Array, alpha: Any, observation: Array) -> A
 
 
 @operation(
-    "densities", "elementwise", measured=(1.7e-12, 5.4e-07), kinds={"symbols": "wholes"}
+    "densities",
+    "elementwise",
+    measured=(1.7e-12, 5.4e-07),
+    kinds={"symbols": "wholes"},
+    formula="counts are 0 before the first observation\n"
+    "for each observation t = 0 … T − 1:\n"
+    "  log ρ  = Σ_p log((counts[p, symbols[t, p]] + α)/(t + K·α))\n"
+    "  log ρ′ = Σ_p log((counts[p, symbols[t, p]] + 1 + α)/(t + 1 + K·α))\n"
+    "  output[t] = pseudo_count(log ρ, log ρ′)\n"
+    "  counts[p, symbols[t, p]] += 1 for each pixel p",
+    outputs={"": ("(T,)", "count")},
+    rules=(
+        "K is num_symbols.",
+        "The probabilities of a whole image underflow, so use their logarithms.",
+        "Above α = 1e6 their difference loses digits. No case goes there.",
+    ),
+    inputs={
+        "alpha": {
+            "domain": "from 1e-100 to 1e100",
+            "unit": "count",
+            "meaning": "pseudo-count of each symbol",
+        }
+    },
 )
 def dirichlet_pseudo_counts(symbols: Array, num_symbols: int, alpha: float) -> Array:
     """N̂ of each observation (T, P), by a model that has learned those before it, (T,)."""
@@ -333,7 +406,32 @@ def exact_dirichlet_pseudo_counts(symbols: Array, num_symbols: int, alpha: Any) 
 
 
 @operation(
-    "densities", "elementwise", measured=(4.8e-16, 2.0e-07), kinds={"bits": "wholes"}
+    "densities",
+    "elementwise",
+    measured=(8.6e-16, 2.0e-07),
+    kinds={"bits": "wholes"},
+    formula="a node for each context of up to d = depth bits, nearest bit first; the root's context is empty\n"
+    "each node starts with the counts N(0) = N(1) = 0 and the weights stay = split = ½\n"
+    "\n"
+    "for the t-th bit x, t = 1 … T, on the path j = 0 … d:\n"
+    "node j has the context (c_1, …, c_j), c_i the i-th bit before x, and 0 before the first bit; K = 2\n"
+    "own_j = (N_j(x) + ½)/(Σ_k N_j(k) + K/2)\n"
+    "below_d = own_d\n"
+    "for j = d − 1 … 0: below_j = stay_j·own_j + split_j·below_{j+1}\n"
+    "log P(x) = log below_0\n"
+    "\n"
+    "then learn x, with a = rate, or a = 1/(t + 1) if rate is null:\n"
+    "for j = d − 1 … 0, both from the old weights:\n"
+    "  stay_j  ← [(1 − a)·stay_j·own_j + a·split_j·below_{j+1}]/below_j\n"
+    "  split_j ← [(1 − a)·split_j·below_{j+1} + a·stay_j·own_j]/below_j\n"
+    "N_j(x) ← N_j(x) + 1 for j = 0 … d\n"
+    "\n"
+    "output[t − 1] = log P(x), from what was learned before",
+    outputs={"": ("(T,)", "nats")},
+    rules=(
+        "own_j and below_j of a bit are those before it is learned, also in its update.",
+        "depth 0 leaves the root's estimate alone.",
+    ),
 )
 def cts_log_probs(bits: Array, depth: int, rate: float | None) -> Array:
     """Log-probability (T,) of each of T bits before it is learned."""
@@ -347,7 +445,35 @@ def exact_cts_log_probs(bits: Array, depth: int, rate: Any) -> Any:
 
 
 @operation(
-    "densities", "elementwise", measured=(3.1e-15, 1.2e-06), kinds={"images": "wholes"}
+    "densities",
+    "elementwise",
+    measured=(3.1e-15, 1.2e-06),
+    kinds={"images": "wholes"},
+    formula="a tree for each of the H·W pixels, over K = num_levels symbols, of depth 4\n"
+    "a node for each context of up to 4 symbols\n"
+    "each node starts with the counts N(k) = 0 and the weights stay = split = ½\n"
+    "\n"
+    "for the t-th image, t = 1 … T, and each pixel x, in the pixel's own tree on the path j = 0 … 4:\n"
+    "node j has the context (c_1, …, c_j): c_1 the pixel to the left in the same image, c_2 the pixel above,\n"
+    "c_3 above left, c_4 above right; 0 beyond the border\n"
+    "own_j = (N_j(x) + ½)/(Σ_k N_j(k) + K/2)\n"
+    "below_4 = own_4\n"
+    "for j = 4 − 1 … 0: below_j = stay_j·own_j + split_j·below_{j+1}\n"
+    "log P(x) = log below_0\n"
+    "\n"
+    "then learn x, with a = rate, or a = 1/(t + 1) if rate is null:\n"
+    "for j = 4 − 1 … 0, both from the old weights:\n"
+    "  stay_j  ← [(1 − a)·stay_j·own_j + a·split_j·below_{j+1}]/below_j\n"
+    "  split_j ← [(1 − a)·split_j·below_{j+1} + a·stay_j·own_j]/below_j\n"
+    "N_j(x) ← N_j(x) + 1 for j = 0 … 4\n"
+    "\n"
+    "output[t − 1] = Σ over pixels of log P(x), from the images before",
+    outputs={"": ("(T,)", "nats")},
+    rules=(
+        "own_j and below_j of a pixel are those before the image is learned, also in its update.",
+        "Trees share nothing. t counts images, so it is the same in every tree.",
+        "Add logarithms: the product of the probabilities underflows.",
+    ),
 )
 def image_cts_log_probs(images: Array, num_levels: int, rate: float | None) -> Array:
     """Log-probability (T,) of each image (T, H, W) before it is learned."""
@@ -515,12 +641,18 @@ def cts_log_probs_cases() -> Iterator[Case]:
     yield good("eight", "The t-th bit switches at the rate 1/(t + 1).", order, learned, **base)
     yield good("estimator", "At depth 0 the estimator is alone: (N + ½)/(n + 1).", learned, **base | {"depth": 0})
     yield good("weighting", "Rate 0 is context-tree weighting.", learned, **base | {"rate": 0.0, "depth": 3})
+    late = (1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 1, 0, 1)
+    yield good("late-context", "The context 1, 1 comes back late; the rate is the bit's, not the node's.",
+               order, learned, **base | {"bits": late})
+    yield good("late-deep-context", "The same three bits come back, and the fourth differs.", order, learned,
+               **base | {"bits": (1, 0, 1, 1, 0, 0, 0, 0, 0, 1, 0, 1, 0), "depth": 3})
     yield good("constant-rate", "The rate 1/8.", order, learned, **base | {"rate": 0.125})
     yield good("fastest", "The rate ½ forgets the weights at every bit.", order, learned, **base | {"rate": 0.5})
     yield good("deep", "Contexts longer than the sequence begin with zeros.", order, learned, **base | {"depth": 12})
     yield bad("two", "a bit must be 0 or 1", base, bits=(0, 1, 2))
     yield bad("fraction", "a bit must be 0 or 1", base, bits=(0.0, 0.5, 1.0))
     yield bad("negative-depth", "depth must be >= 0", base, depth=-1)
+    yield bad("table", "bits must be (T,)", base, bits=((0, 1), (1, 0)))
     yield by_convention(bad("rate-above-half", "rate must be from 0 to 0.5", base, rate=0.75))
     yield bad("negative-rate", "rate must be from 0 to 0.5", base, rate=-0.25)
 # fmt: on
@@ -547,6 +679,9 @@ def image_cts_log_probs_cases() -> Iterator[Case]:
     yield good("three-levels", "The estimator adds ½ to each of three levels.", order, learned,
                images=levels(5, 2, 2, count=3, seed=2), num_levels=3, rate=0.25)
     yield good("weighting", "Rate 0 is context-tree weighting.", learned, **base | {"rate": 0.0})
+    changing = (((1, 0, 1),), ((0, 0, 0),), ((0, 0, 1),), ((0, 0, 0),), ((1, 0, 0),), ((1, 1, 1),))
+    yield good("late-context", "A neighbour lights up again after four images.", order, learned,
+               images=changing, num_levels=2, rate=None)
     yield good("one-pixel", "Beyond the border there are zeros.", learned,
                images=(((1,),), ((0,),), ((1,),)), num_levels=2, rate=None)
     yield good("grey", "144 pixels of 256 levels have a probability below 1e-323.", lost,
@@ -561,6 +696,7 @@ def image_cts_log_probs_cases() -> Iterator[Case]:
     yield bad("one-level", "num_levels must be >= 2", base, num_levels=1)
     yield bad("flat", "images must be (T, H, W)", base, images=base["images"][0])
     yield bad("nan-rate", "rate must be from 0 to 0.5", base, rate=math.nan)
+    yield bad("negative-rate", "rate must be from 0 to 0.5", base, rate=-0.25)
 # fmt: on
 
 

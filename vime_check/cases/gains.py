@@ -7,11 +7,11 @@ has zeta instead of eps.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import autograd.numpy as anp  # for the wrong lower bounds, whose gradient is taken
+import autograd.numpy as anp  # a mistake in a part may be in a gradient
 import numpy as np
 from autograd import grad
 
@@ -23,12 +23,9 @@ from vime_check.cases.networks import (
     NETWORK,
     at_kink,
     draw_model,
-    lost_to_fudge,
-    lost_to_fudged_log,
     model,
     model_settings,
     outputs_of,
-    same_layer_noise,
     shared_row_noise,
     sizes_of,
     textbook_kl,
@@ -43,11 +40,13 @@ from vime_check.operations import (
     draw_by_names,
     draw_of,
     exact_form,
+    formula,
     good,
     intermediates_of,
     mistake,
     numbers,
     operation,
+    part,
     undecided_for,
     with_nan,
 )
@@ -57,7 +56,18 @@ from vime_ref import Method
 # ---------------------------------------------------------------- family elbo
 
 
-@operation("elbo", "arraywise", measured=(2.0e-16, 8.8e-08), kinds=NETWORK)
+@operation(
+    "elbo",
+    "arraywise",
+    measured=(4.0e-16, 1.1e-07),
+    kinds=NETWORK,
+    formula="bound of the definitions, with network and ε",
+    outputs={"": ("()", "nats")},
+    inputs={
+        "inputs": {"shape": "(B, I)", "domain": "B ≥ 1; I is the first of layer_sizes"},
+        "targets": {"shape": "(B, O)"},
+    },
+)
 def elbo(
     mu: Array,
     rho: Array,
@@ -76,7 +86,19 @@ def elbo(
     return bnn.elbo(q, prior, inputs, targets, eps, **settings)
 
 
-@operation("elbo", "arraywise", measured=(0.0, 1.1e-07), kinds=NETWORK)
+@operation(
+    "elbo",
+    "arraywise",
+    measured=(3.3e-16, 1.1e-07),
+    kinds=NETWORK,
+    formula="bound of the definitions, with local network and ζ",
+    outputs={"": ("()", "nats")},
+    inputs={
+        "inputs": {"shape": "(B, I)", "domain": "B ≥ 1; I is the first of layer_sizes"},
+        "targets": {"shape": "(B, O)"},
+        "zeta": {"shape": "a list of (S, B, O_l)"},
+    },
+)
 def elbo_local(
     mu: Array,
     rho: Array,
@@ -95,7 +117,19 @@ def elbo_local(
     return bnn.elbo_local(q, prior, inputs, targets, zeta, **settings)
 
 
-@operation("elbo", "arraywise", measured=(5.2e-16, 3.2e-07), kinds=NETWORK)
+@operation(
+    "elbo",
+    "arraywise",
+    measured=(1.3e-15, 3.2e-07),
+    kinds=NETWORK,
+    formula="grad_mu  = ∂bound/∂μ, with network and ε\ngrad_rho = ∂bound/∂ρ",
+    outputs={"grad_mu": ("(D,)", "nats"), "grad_rho": ("(D,)", "nats")},
+    rules=("The gradient points uphill, toward larger bounds.",),
+    inputs={
+        "inputs": {"shape": "(B, I)", "domain": "B ≥ 1; I is the first of layer_sizes"},
+        "targets": {"shape": "(B, O)"},
+    },
+)
 def elbo_grad(
     mu: Array,
     rho: Array,
@@ -115,7 +149,20 @@ def elbo_grad(
     return gradients(*gradient)
 
 
-@operation("elbo", "arraywise", measured=(4.4e-16, 1.9e-07), kinds=NETWORK)
+@operation(
+    "elbo",
+    "arraywise",
+    measured=(4.7e-16, 5.7e-07),
+    kinds=NETWORK,
+    formula="grad_mu  = ∂bound/∂μ, with local network and ζ\ngrad_rho = ∂bound/∂ρ",
+    outputs={"grad_mu": ("(D,)", "nats"), "grad_rho": ("(D,)", "nats")},
+    rules=("The gradient points uphill, toward larger bounds.",),
+    inputs={
+        "inputs": {"shape": "(B, I)", "domain": "B ≥ 1; I is the first of layer_sizes"},
+        "targets": {"shape": "(B, O)"},
+        "zeta": {"shape": "a list of (S, B, O_l)"},
+    },
+)
 def elbo_grad_local(
     mu: Array,
     rho: Array,
@@ -160,121 +207,157 @@ def parts_of_the_bound(given: Inputs) -> Arrays:
     return {"log_likelihood": log_p, "kl": kl}
 
 
-def wrong_bound(flag: str, *names: str) -> Callable[[Function], Function]:
-    """Register a wrong lower bound of (mu, rho, given) as a mistake in the value, and its gradient in the gradient."""
-
-    def value(bound: Function, right: Function, given: Inputs) -> Array:
-        return bound(given["mu"], given["rho"], given)
-
-    def gradient(bound: Function, right: Function, given: Inputs) -> Arrays:
-        of_phi = grad(lambda phi: bound(*phi, given))
-        return gradients(*of_phi((given["mu"], given["rho"])))
-
-    def decorate(bound: Function) -> Function:
-        for name in names:
-            mistake(flag, name)(partial(gradient if "grad" in name else value, bound))
-        return bound
-
-    return decorate
-
-
 BOUNDS = "elbo", "elbo_grad", "elbo_local", "elbo_grad_local"
 
 
-def evidence_and_kl(mu: Array, rho: Array, given: Inputs) -> tuple[Array, Array]:
-    """Both terms of the correct bound."""
+@part
+def expected_log_likelihood(
+    mu: Array,
+    rho: Array,
+    inputs: Array,
+    targets: Array,
+    layer_sizes: Array,
+    likelihood_sigma: Sigma,
+    **noise: Any,
+) -> Array:
+    """Σ_rows mean_S log p(target | input, θ), ()."""
+    outputs = outputs_of(DiagNormal(mu, rho), inputs, noise, sizes_of(layer_sizes))
+    log_p = bnn.log_likelihood(outputs, targets, likelihood_sigma)  # (S, B)
+    return anp.sum(anp.mean(log_p, axis=0))
+
+
+@formula("expected_log_likelihood", parts=["sampled_outputs", "normal_log_density"])
+def expectation_by_parts(
+    part: Function, targets: Array, likelihood_sigma: Sigma, **network: Any
+) -> Array:
+    outputs = part("sampled_outputs")(**network)  # (S, B, O)
+    log_p = part("normal_log_density")(x=targets, mean=outputs, sigma=likelihood_sigma)
+    return anp.sum(anp.mean(log_p, axis=0))
+
+
+@part
+def kl_to_prior(
+    mu: Array, rho: Array, prior_mu: Array, prior_rho: Array, **noise: Any
+) -> Array:
     q = DiagNormal(mu, rho)
-    prior = DiagNormal(given["prior_mu"], given["prior_rho"])
-    kl = bnn.kl_diag_normal(q.mu, q.sigma, prior.mu, prior.sigma)
-    settings = elbo_settings(
-        given["layer_sizes"], given["likelihood_sigma"], given["num_data"]
+    prior = DiagNormal(prior_mu, prior_rho)
+    return bnn.kl_diag_normal(q.mu, q.sigma, prior.mu, prior.sigma)
+
+
+@formula("kl_to_prior", parts=["softplus", "kl_diag_normal"])
+def kl_by_parts(
+    part: Function,
+    mu: Array,
+    rho: Array,
+    prior_mu: Array,
+    prior_rho: Array,
+    **noise: Any,
+) -> Array:
+    sigma = part("softplus")(rho=rho)
+    prior_sigma = part("softplus")(rho=prior_rho)
+    return part("kl_diag_normal")(
+        mu_q=mu, sigma_q=sigma, mu_p=prior_mu, sigma_p=prior_sigma
     )
 
-    # The bound for the given noise.
-    data = given["inputs"], given["targets"]
-    bound = (
-        bnn.elbo_local(q, prior, *data, given["zeta"], **settings)
-        if "zeta" in given
-        else bnn.elbo(q, prior, *data, given["eps"], **settings)
-    )
-    return bound + kl, kl
+
+@formula("elbo", "elbo_local", parts=["expected_log_likelihood", "kl_to_prior"])
+def bound_by_parts(
+    part: Function,
+    mu: Array,
+    rho: Array,
+    prior_mu: Array,
+    prior_rho: Array,
+    num_data: float,
+    **data: Any,
+) -> Array:
+    evidence = part("expected_log_likelihood")(mu=mu, rho=rho, **data)
+    noise = {name: data[name] for name in ("eps", "zeta") if name in data}
+    prior = {"prior_mu": prior_mu, "prior_rho": prior_rho}
+    kl = part("kl_to_prior")(mu=mu, rho=rho, **prior, **noise)
+    return num_data / len(data["inputs"]) * evidence - kl
 
 
-@mistake("NoKLScale", *BOUNDS)
+def gradient_of_bound(name: str) -> Function:
+    """The formula of the gradient of a bound."""
+
+    def by_parts(part: Function, mu: Array, rho: Array, **given: Any) -> Arrays:
+        bound = part(name)
+        of_phi = grad(lambda phi: bound(mu=phi[0], rho=phi[1], **given))
+        return gradients(*of_phi((mu, rho)))
+
+    return by_parts
+
+
+for name in ("", "_local"):
+    bound = f"elbo{name}"
+    formula(f"elbo_grad{name}", parts=[bound])(gradient_of_bound(bound))
+
+
+@mistake("NoKLScale", "elbo", "elbo_local")
 def bound_of_summed_rows(right: Function, given: Inputs) -> Any:
     return right(**given | {"num_data": float(len(given["inputs"]))})
 
 
-@mistake("PerBatchKL", *BOUNDS)
+@mistake("PerBatchKL", "elbo", "elbo_local")
 def bound_of_averaged_rows(right: Function, given: Inputs) -> Any:
     return right(**given | {"num_data": 1.0})
 
 
-@wrong_bound("KLMean", *BOUNDS)
-def bound_with_mean_kl(mu: Array, rho: Array, given: Inputs) -> Array:
-    evidence, kl = evidence_and_kl(mu, rho, given)
-    return evidence - kl / len(given["mu"])
-
-
-@wrong_bound("PriorFloor", "elbo", "elbo_grad")
-def bound_with_floored_prior(mu: Array, rho: Array, given: Inputs) -> Array:
+@mistake("PriorFloor", "kl_to_prior", needs="eps")
+def kl_with_floored_prior(right: Function, given: Inputs) -> Array:
     """The KL is sampled with eps: mean_S Σ_i log q(θ_i) − log(p(θ_i) + 1e-6)."""
-    q = DiagNormal(mu, rho)
+    q = DiagNormal(given["mu"], given["rho"])
     prior = DiagNormal(given["prior_mu"], given["prior_rho"])
     theta = bnn.sample_weights(q, given["eps"])
     density = anp.exp(bnn.normal_log_density(theta, prior.mu, prior.sigma))
     excess = bnn.normal_log_density(theta, q.mu, q.sigma) - anp.log(density + 1e-6)
-    return evidence_and_kl(mu, rho, given)[0] - anp.sum(anp.mean(excess, axis=0))
+    return anp.sum(anp.mean(excess, axis=0))
 
 
-@wrong_bound("AveragedPrediction", *BOUNDS)
-def bound_of_averaged_prediction(mu: Array, rho: Array, given: Inputs) -> Array:
-    q = DiagNormal(mu, rho)
-    rows = given["inputs"]
-    outputs = outputs_of(q, rows, given, sizes_of(given["layer_sizes"]))
-    average = anp.mean(outputs, axis=0)[None]  # (1, B, O)
-    log_p = bnn.log_likelihood(average, given["targets"], given["likelihood_sigma"])
-    evidence = given["num_data"] / len(rows) * anp.sum(log_p)
-    return evidence - evidence_and_kl(mu, rho, given)[1]
+# A constant in the bound is none in its gradient.
+CONSTANTS = "DroppedConstant", "ExtraConstant"
 
 
-@wrong_bound("UnnormalisedLogDensity", *BOUNDS)
-def bound_without_half(mu: Array, rho: Array, given: Inputs) -> Array:
-    """A σ smaller by √2 doubles the square and adds ½ log 2 per target, which is subtracted again."""
-    sharper = given | {"likelihood_sigma": given["likelihood_sigma"] / math.sqrt(2.0)}
-    evidence, kl = evidence_and_kl(mu, rho, sharper)
-    return (
-        evidence
-        - 0.5 * math.log(2.0) * given["num_data"] * given["targets"].shape[1]
-        - kl
-    )
+@cases_of("elbo", "elbo_local")
+def bound_cases() -> Iterator[Case]:
+    return cases_of_bound(*CONSTANTS)
 
 
-@wrong_bound("UnnormalisedLogDensity", "elbo", "elbo_local")
-def bound_without_log_sigma(mu: Array, rho: Array, given: Inputs) -> Array:
-    evidence, kl = evidence_and_kl(mu, rho, given)
-    logs = np.log(given["likelihood_sigma"] * np.ones(given["targets"].shape[1]))
-    return evidence + given["num_data"] * np.sum(logs) - kl
+@cases_of("elbo_grad", "elbo_grad_local")
+def bound_gradient_cases() -> Iterator[Case]:
+    return cases_of_bound()
 
 
 # fmt: off
-@cases_of(*BOUNDS)
-def bound_cases() -> Iterator[Case]:
-    base = model(2, 3, 1, rows=3, samples=2, seed=1)
+def cases_of_bound(*constants: str) -> Iterator[Case]:
+    base = model(2, 3, 1, rows=4, samples=3, seed=1) | {"num_data": 11.0}
     scale = ("NoKLScale", "PerBatchKL")
-    flags = *scale, "KLMean", "AveragedPrediction", "UnnormalisedLogDensity", "SharedRowNoise"
-    yield good("all-data", "One row stands for itself.", "KLMean", "UnnormalisedLogDensity",
+    density = "UnnormalisedLogDensity", "VarianceAsSigma"
+    kl = "KLMean", "SwappedKL", *constants
+    flags = *scale, *kl, *density, "AveragedPrediction", "SharedRowNoise"
+    yield good("all-data", "One row stands for itself.", *kl, "OutputReLU",
                **model(2, 3, 1, rows=1, samples=1, seed=2) | {"num_data": 1.0})
-    yield good("minibatch", "Three rows stand for ten.", *flags, **base)
-    yield good("minibatch-of-50", "Two rows stand for fifty, the original's pseudo-observations.", *flags,
-               "SameLayerNoise", **model(2, 2, 2, rows=2, samples=2, seed=3) | {"num_data": 50.0})
-    wide = model(3, 2, 2, rows=4, samples=3, seed=4) | {"likelihood_sigma": (0.5, 2.0), "num_data": 8.0}
+    yield good("minibatch", "Four rows stand for eleven.", *flags, **base)
+    yield good("minibatch-of-50", "Three rows stand for fifty, the original's pseudo-observations.", *flags,
+               "SameLayerNoise", **model(2, 2, 2, rows=3, samples=5, seed=3) | {"num_data": 50.0})
+    wide = model(3, 2, 2, rows=4, samples=3, seed=4) | {"likelihood_sigma": (0.5, 2.0), "num_data": 9.0}
     yield good("sigma-per-output", "A likelihood sigma for each output.", *flags, "SameLayerNoise", **wide)
-    far = model(1, 1, rows=2, samples=1, seed=5)
+    for seed, sizes, rows in ((6, (2, 4, 1), 3), (8, (1, 3, 2), 5)):
+        plain = model(*sizes, rows=rows, samples=1, seed=seed) | {"num_data": 13.0, "likelihood_sigma": 0.625}
+        weights = len(plain["mu"])
+        plain |= {"prior_mu": np.zeros(weights), "prior_rho": np.full(weights, -0.375)}
+        yield good(f"plain-{rows}-rows", "The prior N(0, s²), one hidden layer, one sample.", *scale, *kl, *density,
+                   "OutputReLU", **plain)
+    far = model(1, 1, rows=2, samples=3, seed=5)
     far |= {"mu": (10.0, -8.0), "prior_mu": (0.0, 0.0), "prior_rho": (-1.0, -1.0), "rho": (-2.0, -2.0)}
     yield good("far-from-the-prior", "The prior pulls a weight at 30 standard deviations.", "PriorFloor", *scale, **far)
     yield good("one-far-weight", "One weight of thirteen is far from the prior.", "PriorFloor", *scale,
                **base | {"mu": np.append(base["mu"][:-1], 12.0)})
+    narrow = base | {"rho": base["rho"] - 9.0, "prior_rho": base["prior_rho"] - 9.5}
+    narrow |= {"prior_mu": base["mu"] - 2.0**-14 * base["prior_mu"]}
+    yield good("narrow", "Standard deviations near 1e-4, in the prior as well.", "FudgedDenominator", **narrow)
+    wide_prior = base | {"prior_rho": np.append(base["prior_rho"][:-2], (12.0, 25.0))}
+    yield good("wide-prior", "The prior hardly pulls two of the weights.", *scale, *kl, **wide_prior)
     yield bad("no-data", "num_data must be > 0", base, num_data=0.0)
     yield bad("rows-differ", "inputs and targets must have as many rows", base, targets=base["targets"][:2])
     yield bad("zero-sigma", "likelihood_sigma must be > 0", base, likelihood_sigma=0.0)
@@ -291,7 +374,18 @@ undecided_for(*BOUNDS)(at_kink)
 # ---------------------------------------------------------------- family gain
 
 
-@operation("gain", "elementwise", measured=(3.5e-16, 2.9e-07), floor=0.0)
+@operation(
+    "gain",
+    "elementwise",
+    measured=(3.5e-16, 2.9e-07),
+    floor=0.0,
+    formula="KL(mu_new, softplus(rho_new), mu_old, softplus(rho_old))",
+    outputs={"": ("()", "nats")},
+    rules=(
+        "KL[new‖old]: the new distribution comes first.",
+        "Where both almost agree, use the form for almost equal distributions, with σ_new − σ_old from ρ.",
+    ),
+)
 def information_gain(
     mu_new: Array, rho_new: Array, mu_old: Array, rho_old: Array
 ) -> float:
@@ -307,7 +401,24 @@ def exact_gain(mu_new: Any, rho_new: Any, mu_old: Any, rho_old: Any) -> Any:
     return exact.kl(mu_new, sigma_new, mu_old, sigma_old)
 
 
-@operation("gain", "elementwise", measured=(9.1e-16, 4.0e-07), kinds=NETWORK)
+@operation(
+    "gain",
+    "elementwise",
+    measured=(1.0e-15, 4.1e-07),
+    kinds=NETWORK,
+    formula="g_mu, g_rho, h_mu, h_rho: each row's own, from the definitions, with network and ε\n"
+    'method "taylor": output[n] = ½·λ²·Σ_i [g_mu_i²/h_mu_i + g_rho_i²/h_rho_i]\n'
+    'method "exact":  μ′ = μ − λ·g_mu/h_mu, ρ′ = ρ − λ·g_rho/h_rho\n'
+    "                 output[n] = KL(μ′, softplus(ρ′), μ, softplus(ρ))",
+    outputs={"": ("(N,)", "nats")},
+    rules=(
+        "All rows share eps.",
+        "λ is step_size. Each row starts from the same (mu, rho).",
+        "The gradient is averaged over the samples before it is squared.",
+        "For short steps, use the form for almost equal distributions, with σ′ − σ from ρ′ and ρ.",
+        "The tolerance allows μ′ and ρ′ to be rounded to float64 before the KL, or not.",
+    ),
+)
 def information_gains(
     mu: Array,
     rho: Array,
@@ -326,7 +437,24 @@ def information_gains(
     )
 
 
-@operation("gain", "elementwise", measured=(1.1e-15, 7.0e-07), kinds=NETWORK)
+@operation(
+    "gain",
+    "elementwise",
+    measured=(1.1e-15, 7.0e-07),
+    kinds=NETWORK,
+    formula="g_mu, g_rho, h_mu, h_rho: each row's own, from the definitions, with local network and ζ\n"
+    'method "taylor": output[n] = ½·λ²·Σ_i [g_mu_i²/h_mu_i + g_rho_i²/h_rho_i]\n'
+    'method "exact":  μ′ = μ − λ·g_mu/h_mu, ρ′ = ρ − λ·g_rho/h_rho\n'
+    "                 output[n] = KL(μ′, softplus(ρ′), μ, softplus(ρ))",
+    outputs={"": ("(N,)", "nats")},
+    rules=(
+        "Row n sees its own noise, ζ_l[:, n] of every layer l.",
+        "λ is step_size. Each row starts from the same (mu, rho).",
+        "The gradient is averaged over the samples before it is squared.",
+        "For short steps, use the form for almost equal distributions, with σ′ − σ from ρ′ and ρ.",
+        "The tolerance allows μ′ and ρ′ to be rounded to float64 before the KL, or not.",
+    ),
+)
 def information_gains_local(
     mu: Array,
     rho: Array,
@@ -355,16 +483,6 @@ def sigmas_of(given: Inputs) -> Inputs:
     }
 
 
-@mistake("FudgedDenominator", "information_gain")
-def fudged_gain(right: Function, given: Inputs) -> Array:
-    return right(**given) - lost_to_fudge(**sigmas_of(given))
-
-
-@mistake("FudgedDenominator", "information_gain")
-def gain_with_fudged_log(right: Function, given: Inputs) -> Array:
-    return right(**given) - lost_to_fudged_log(**sigmas_of(given))
-
-
 @mistake("NaiveNearIdentity", "information_gain")
 def naive_gain(right: Function, given: Inputs) -> Array:
     return textbook_kl(**sigmas_of(given))
@@ -372,7 +490,10 @@ def naive_gain(right: Function, given: Inputs) -> Array:
 
 @mistake("SwappedKL", "information_gain")
 def swapped_gain(right: Function, given: Inputs) -> float:
-    return right(given["mu_old"], given["rho_old"], given["mu_new"], given["rho_new"])
+    exchanged = {"new": "old", "old": "new"}
+    return right(
+        **{name[:-3] + exchanged[name[-3:]]: each for name, each in given.items()}
+    )
 
 
 @mistake("DroppedConstant", "information_gain")
@@ -385,13 +506,14 @@ def mean_gain(right: Function, given: Inputs) -> float:
     return right(**given) / len(given["mu_new"])
 
 
-@mistake("VarianceAsSigma", "information_gain")
-def gain_with_variances(right: Function, given: Inputs) -> Array:
-    return bnn.kl_diag_normal(
-        **{
-            name: np.sqrt(x) if "sigma" in name else x
-            for name, x in sigmas_of(given).items()
-        }
+@formula("information_gain", parts=["softplus", "kl_diag_normal"])
+def gain_by_parts(
+    part: Function, mu_new: Array, rho_new: Array, mu_old: Array, rho_old: Array
+) -> Array:
+    sigma_new = part("softplus")(rho=rho_new)
+    sigma_old = part("softplus")(rho=rho_old)
+    return part("kl_diag_normal")(
+        mu_q=mu_new, sigma_q=sigma_new, mu_p=mu_old, sigma_p=sigma_old
     )
 
 
@@ -425,24 +547,94 @@ def gradients_of_the_loss(given: Inputs) -> Arrays:
     return gradients(*map(np.array, zip(*each, strict=True)))  # (N, D) each
 
 
-@mistake("MissingHalf", *GAINS)
-def gains_without_half(right: Function, given: Inputs) -> Array:
-    return right(**given) * (2.0 if given["method"] == "taylor" else 1.0)
+@part
+def transition_loss(
+    mu: Array, rho: Array, mu_old: Array, rho_old: Array, **data: Any
+) -> Array:
+    """ℓ(φ) = KL[q(φ)‖q(φ_t)] − E_q log p(s′ | s, a; θ)."""
+    kl = kl_to_prior(mu, rho, mu_old, rho_old)
+    return kl - expected_log_likelihood(mu, rho, **data)
 
 
-@mistake("SwappedKL", *GAINS)
-def swapped_gains(right: Function, given: Inputs) -> Array:
-    """KL[old‖new] of each row's step; the Taylor form is the same in both directions."""
-    if given["method"] == "taylor":
-        return right(**given)
-    q = DiagNormal(given["mu"], given["rho"])
-    step = vime.posterior_step_local if "zeta" in given else vime.posterior_step
-    settings = model_of(given)
-    steps = [
-        step(q, *data, step_size=given["step_size"], **settings)
-        for data in transitions_of(given)
-    ]
-    return np.array([vime.information_gain(q, q_new) for q_new in steps])
+@formula("transition_loss", parts=["kl_to_prior", "expected_log_likelihood"])
+def loss_by_parts(
+    part: Function,
+    mu: Array,
+    rho: Array,
+    mu_old: Array,
+    rho_old: Array,
+    **data: Any,
+) -> Array:
+    noise = {name: data[name] for name in ("eps", "zeta") if name in data}
+    old = {"prior_mu": mu_old, "prior_rho": rho_old}
+    kl = part("kl_to_prior")(mu=mu, rho=rho, **old, **noise)
+    return kl - part("expected_log_likelihood")(mu=mu, rho=rho, **data)
+
+
+@mistake("UndetachedOld", "transition_loss")
+def loss_with_aliased_old(right: Function, given: Inputs) -> Array:
+    """The old parameters move with the new ones, so that the KL has no gradient."""
+    return right(**given | {"mu_old": given["mu"], "rho_old": given["rho"]})
+
+
+def data_of(given: Inputs) -> Iterator[Inputs]:
+    """Each row's data, noise and settings."""
+    model = {name: given[name] for name in ("layer_sizes", "likelihood_sigma")}
+    noise_name = "zeta" if "zeta" in given else "eps"
+    for inputs, targets, noise in transitions_of(given):
+        yield {"inputs": inputs, "targets": targets, noise_name: noise, **model}
+
+
+def gradient_by_parts(
+    part: Function, phi: tuple[Array, Array], old: tuple[Array, Array], data: Inputs
+) -> tuple[Array, Array]:
+    """∇ℓ at φ = (mu, rho), with the posterior before at `old`."""
+    loss = part("transition_loss")
+    before = {"mu_old": old[0], "rho_old": old[1]}
+    of_phi = grad(lambda each: loss(mu=each[0], rho=each[1], **before, **data))
+    gradient: tuple[Array, Array] = of_phi(phi)
+    return gradient
+
+
+def moves_by_parts(part: Function, given: Inputs, data: Inputs) -> Inputs:
+    """The step −λ H⁻¹∇ℓ."""
+    phi = given["mu"], given["rho"]
+    grad_mu, grad_rho = gradient_by_parts(part, phi, phi, data)
+    h = part("kl_hessian_diag")(mu=phi[0], rho=phi[1])
+    step_size = given["step_size"]
+    return {
+        "delta_mu": -step_size * grad_mu / h["h_mu"],
+        "delta_rho": -step_size * grad_rho / h["h_rho"],
+    }
+
+
+STEP_PARTS = "transition_loss", "kl_hessian_diag"
+
+
+@formula(*GAINS, parts=[*STEP_PARTS, "kl_taylor", "information_gain"])
+def gains_by_parts(part: Function, **given: Any) -> Array:
+    old = {"mu": given["mu"], "rho": given["rho"]}
+    gains = []
+    for data in data_of(given):
+        moves = moves_by_parts(part, given, data)
+        if given["method"] == "taylor":
+            gains.append(part("kl_taylor")(**old, **moves))
+        else:
+            new = {
+                "mu_new": old["mu"] + moves["delta_mu"],
+                "rho_new": old["rho"] + moves["delta_rho"],
+            }
+            before = {"mu_old": old["mu"], "rho_old": old["rho"]}
+            gains.append(part("information_gain")(**new, **before))
+    return np.array(gains)  # (N,)
+
+
+mistake("SharedRowNoise", "information_gains_local", needs="zeta")(shared_row_noise)
+
+
+@mistake("ClippedGain", *GAINS)
+def clipped_gains(right: Function, given: Inputs) -> Array:
+    return np.minimum(right(**given), 1000.0)
 
 
 @mistake("SquaredBeforeMean", *GAINS)
@@ -496,6 +688,11 @@ def information_gain_cases() -> Iterator[Case]:
     for exponent in (20, 22):
         yield good(f"near-identity-in-float64-{exponent}", f"A step of 2^−{exponent}.", "NaiveNearIdentity",
                    dtypes=("f64",), **step(-0.3, 2.0 ** -(exponent + 1), 2.0**-exponent, 4, exponent))
+    yield good("beyond-1000", "A surprise of more than 1000 nats.", *general, **step(-1.0, 24.0, 0.375, 3, 7))
+    yield good("tiny-gain", "About 1e-12 nats.", "SwappedKL", dtypes=("f64",), **step(-0.25, 2.0**-21, 2.0**-20, 5, 8))
+    yield good("above-20", "Two of three weights are wide.", *general,
+               mu_new=(0.5, 3.0, -9.0), rho_new=(-1.0, 13.5, 22.0),
+               mu_old=(0.25, -2.0, 4.0), rho_old=(-0.5, 12.0, 25.0))
     yield good("wide", "A standard deviation of 5000 is doubled.", "SwappedKL",
                mu_new=(0.0,), rho_new=(10000.0,), mu_old=(1.0,), rho_old=(5000.0,))
     base = step(-0.5, 0.5, 0.75, 3, 1)
@@ -526,21 +723,36 @@ def draw_information_gain(draw: Draw) -> Inputs:
 @cases_of(*GAINS)
 def information_gains_cases() -> Iterator[Case]:
     one = model(2, 3, 1, rows=1, samples=1, seed=1)
-    three = model(2, 3, 1, rows=3, samples=2, seed=23)
-    flags = "MissingHalf", "SquaredBeforeMean", "CopiedLastGain", "SharedRowNoise", "UnnormalisedLogDensity"
-    yield good("one-row", "½λ²gᵀH⁻¹g of one transition and one sample.", "MissingHalf", **one)
-    yield good("three-rows", "Each from the same posterior; the gradient is averaged before it is squared.",
-               *flags, **three)
+    three = model(2, 3, 1, rows=4, samples=3, seed=29)
+    single = "MissingHalf", "WrongMetric", "UnnormalisedLogDensity", "VarianceAsSigma"
+    flags = *single, "SquaredBeforeMean", "CopiedLastGain", "SharedRowNoise"
+    yield good("one-row", "½λ²gᵀH⁻¹g of one transition and one sample.", *single, **one)
+    yield good("four-rows", "Each from the same posterior; the gradient is averaged before it is squared.",
+               *flags, "AveragedPrediction", **three)
     yield good("deep", "Two hidden layers as wide as the output.", *flags, "SameLayerNoise",
-               **model(2, 2, 2, 2, rows=2, samples=3, seed=3))
+               **model(2, 2, 2, 2, rows=3, samples=5, seed=3))
     yield good("sigma-per-output", "A likelihood sigma for each output.", *flags,
-               **model(3, 4, 2, rows=2, samples=2, seed=4) | {"likelihood_sigma": (0.5, 2.0)})
+               **model(3, 4, 2, rows=3, samples=3, seed=4) | {"likelihood_sigma": (0.5, 2.0)})
+    for rows, seed in ((3, 12), (5, 14)):
+        yield good(f"one-sample-{rows}-rows", "One sample, one hidden layer.", *single, "CopiedLastGain", "OutputReLU",
+                   "SigmaFloor", "SharedRowNoise", **model(3, 4, 2, rows=rows, samples=1, seed=seed))
+    far = three | {"targets": three["targets"] + 400.0}
+    yield good("beyond-1000", "Targets a hundred times too far.", *single, "ClippedGain",
+               **far | {"step_size": 0.25, "likelihood_sigma": 0.25})
+    yield good("beyond-1000-one-sample", "A target a hundred times too far.", *single, "ClippedGain",
+               **one | {"step_size": 0.5, "likelihood_sigma": 0.125, "targets": ((-500.0,),)})
+    yield good("tiny", "Gains near 1e-12.", *single, **three | {"likelihood_sigma": 12.0, "step_size": 2.0**-14})
     exact = {"method": "exact", "step_size": 0.0625}
-    yield good("exact-one-row", "KL[new‖old] of one posterior step.", "SwappedKL", **one | exact)
-    yield good("exact-three-rows", "One step a row, each from the same posterior.", "SwappedKL", "CopiedLastGain",
+    kl = "SwappedKL", "DroppedConstant", "KLMean"
+    yield good("exact-one-row", "KL[new‖old] of one posterior step.", *kl, **one | exact)
+    yield good("exact-four-rows", "One step a row, each from the same posterior.", *kl, "CopiedLastGain",
                "SharedRowNoise", **three | exact)
-    yield good("exact-deep", "Equal widths, two samples.", "SwappedKL", "SameLayerNoise", "CopiedLastGain",
-               **model(2, 2, 2, rows=3, samples=2, seed=5) | exact)
+    yield good("exact-deep", "Equal widths, three samples.", *kl, "SameLayerNoise", "CopiedLastGain",
+               **model(2, 2, 2, rows=4, samples=3, seed=5) | exact)
+    yield good("exact-small-step", "λ = 2^-12, where the textbook sum cancels.", "CopiedLastGain",
+               "NaiveNearIdentity", dtypes=("f64",), **three | exact | {"step_size": 2.0**-12})
+    yield good("exact-beyond-1000", "Targets a hundred times too far.", "ClippedGain",
+               **far | exact | {"likelihood_sigma": 1.0})
     yield bad("method", "method must be taylor or exact", three, method="fisher")
     yield bad("no-rows", "there must be a row", three, inputs=np.zeros((0, 2)), targets=np.zeros((0, 1)))
     yield bad("zero-step", "step_size must be > 0", three, step_size=0.0)
@@ -558,7 +770,32 @@ undecided_for(*GAINS)(at_kink)
 # ---------------------------------------------------------------- family posterior
 
 
-@operation("posterior", "arraywise", measured=(7.7e-16, 1.7e-07), kinds=NETWORK)
+@operation(
+    "posterior",
+    "arraywise",
+    measured=(7.7e-16, 1.7e-07),
+    kinds=NETWORK,
+    formula="g_mu, g_rho, h_mu, h_rho: the row's, from the definitions, with network and ε\n"
+    "mu  ← μ − λ·g_mu/h_mu\n"
+    "rho ← ρ − λ·g_rho/h_rho",
+    outputs={"mu": ("(D,)", "none"), "rho": ("(D,)", "none")},
+    rules=(
+        "λ is step_size.",
+        "There is exactly one row. Reject two.",
+    ),
+    inputs={
+        "inputs": {
+            "shape": "(1, I)",
+            "domain": "I is the first of layer_sizes",
+            "meaning": "the row x",
+        },
+        "targets": {
+            "shape": "(1, O)",
+            "domain": "O is the last of layer_sizes",
+            "meaning": "the row y",
+        },
+    },
+)
 def posterior_step(
     mu: Array,
     rho: Array,
@@ -577,7 +814,33 @@ def posterior_step(
     return {"mu": q_new.mu, "rho": q_new.rho}
 
 
-@operation("posterior", "arraywise", measured=(1.9e-16, 5.7e-08), kinds=NETWORK)
+@operation(
+    "posterior",
+    "arraywise",
+    measured=(3.9e-16, 5.7e-08),
+    kinds=NETWORK,
+    formula="g_mu, g_rho, h_mu, h_rho: the row's, from the definitions, with local network and ζ\n"
+    "mu  ← μ − λ·g_mu/h_mu\n"
+    "rho ← ρ − λ·g_rho/h_rho",
+    outputs={"mu": ("(D,)", "none"), "rho": ("(D,)", "none")},
+    rules=(
+        "λ is step_size.",
+        "There is exactly one row. Reject two.",
+    ),
+    inputs={
+        "inputs": {
+            "shape": "(1, I)",
+            "domain": "I is the first of layer_sizes",
+            "meaning": "the row x",
+        },
+        "targets": {
+            "shape": "(1, O)",
+            "domain": "O is the last of layer_sizes",
+            "meaning": "the row y",
+        },
+        "zeta": {"shape": "a list of (S, 1, O_l)"},
+    },
+)
 def posterior_step_local(
     mu: Array,
     rho: Array,
@@ -596,7 +859,24 @@ def posterior_step_local(
     return {"mu": q_new.mu, "rho": q_new.rho}
 
 
-@operation("posterior", "arraywise", measured=(3.2e-16, 8.8e-08), kinds=NETWORK)
+@operation(
+    "posterior",
+    "arraywise",
+    measured=(4.9e-16, 1.5e-07),
+    kinds=NETWORK,
+    formula="for each row n, starting anew from (μ_0, ρ_0) = (mu, rho):\n"
+    "  (μ, ρ) = (μ_0, ρ_0)\n"
+    "  repeat num_steps times, with the same ε each time:\n"
+    "    loss = KL(μ, softplus(ρ), μ_0, softplus(ρ_0)) − fit_n(μ, ρ), fit_n of the definitions, with network and ε\n"
+    "    (μ, ρ) ← (μ − α·∂loss/∂μ, ρ − α·∂loss/∂ρ), both derivatives at the old (μ, ρ)\n"
+    "  mu[n], rho[n] = μ, ρ",
+    outputs={"mu": ("(N, D)", "none"), "rho": ("(N, D)", "none")},
+    rules=(
+        "α is learning_rate. The steps are plain gradient steps: no momentum, no state of an optimizer.",
+        "All rows share eps.",
+        "(μ_0, ρ_0) is constant in the derivatives. The KL pulls back to it from the second step on.",
+    ),
+)
 def posterior_updates(
     mu: Array,
     rho: Array,
@@ -622,31 +902,49 @@ def posterior_updates(
     return parameters([update(q, inputs[row], targets[row], eps) for row in rows])
 
 
+@formula("posterior_step", "posterior_step_local", parts=STEP_PARTS)
+def step_by_parts(part: Function, **given: Any) -> Arrays:
+    (data,) = data_of(given)
+    moves = moves_by_parts(part, given, data)
+    return {
+        "mu": given["mu"] + moves["delta_mu"],
+        "rho": given["rho"] + moves["delta_rho"],
+    }
+
+
+@part
+def velocity(before: Array, gradient: Array) -> Array:
+    """What a gradient step subtracts: the gradient, whatever was subtracted before."""
+    return gradient
+
+
+@mistake("LeakyOptimiser", "velocity")
+def momentum(right: Function, given: Inputs) -> Array:
+    return 0.9 * given["before"] + right(**given)
+
+
+@formula("posterior_updates", parts=["transition_loss", "velocity"])
+def updates_by_parts(part: Function, **given: Any) -> Arrays:
+    old = given["mu"], given["rho"]
+    subtracted = np.zeros((2, len(old[0])))
+    posteriors = []
+    for data in data_of(given):
+        phi = np.array(old)  # (2, D)
+        for _ in range(given["num_steps"]):
+            gradient = gradient_by_parts(part, (phi[0], phi[1]), old, data)
+            subtracted = part("velocity")(
+                before=subtracted, gradient=np.array(gradient)
+            )
+            phi = phi - given["learning_rate"] * subtracted
+        posteriors.append(DiagNormal(*phi))
+    return parameters(posteriors)
+
+
 def parameters(posteriors: list[DiagNormal]) -> Arrays:
     return {
         "mu": np.array([q.mu for q in posteriors]),
         "rho": np.array([q.rho for q in posteriors]),
     }
-
-
-@mistake("LeakyOptimiser", "posterior_updates")
-def leaky_updates(right: Function, given: Inputs) -> Arrays:
-    """Momentum 0.9 whose velocity is never reset: v ← 0.9v + ∇ℓ, φ ← φ − αv."""
-    q = DiagNormal(given["mu"], given["rho"])
-    settings = model_of(given)
-    velocity = np.zeros((2, len(q.mu)))
-
-    # Each row starts at q, but with the last velocity.
-    posteriors = []
-    for data in transitions_of(given):
-        q_new = q
-        for _ in range(given["num_steps"]):
-            gradient = vime.transition_loss_grad(q_new, q, *data, **settings)
-            velocity = 0.9 * velocity + np.array(gradient)  # (2, D)
-            phi = np.array([q_new.mu, q_new.rho])  # (2, D)
-            q_new = DiagNormal(*(phi - given["learning_rate"] * velocity))
-        posteriors.append(q_new)
-    return parameters(posteriors)
 
 
 intermediates_of("posterior_step", "posterior_step_local")(gradients_of_the_loss)
@@ -655,13 +953,21 @@ intermediates_of("posterior_step", "posterior_step_local")(gradients_of_the_loss
 # fmt: off
 @cases_of("posterior_step", "posterior_step_local")
 def posterior_step_cases() -> Iterator[Case]:
-    base = model(2, 3, 1, rows=1, samples=2, seed=1)
-    yield good("one-sample", "φ − λH⁻¹∇ℓ.", "UnnormalisedLogDensity", **model(2, 3, 1, rows=1, samples=1, seed=2))
-    yield good("two-samples", "The gradient is the mean over samples.", "UnnormalisedLogDensity", **base)
-    yield good("equal-widths", "Each layer has its own noise.", "SameLayerNoise", "UnnormalisedLogDensity",
-               **model(2, 2, 2, rows=1, samples=2, seed=3) | {"likelihood_sigma": (0.5, 2.0)})
-    yield good("three-layers", "Three layers of one width.", "SameLayerNoise", "UnnormalisedLogDensity",
-               **model(3, 2, 2, 2, rows=1, samples=2, seed=4) | {"step_size": 0.125})
+    base = model(2, 3, 1, rows=1, samples=3, seed=1)
+    flags = "WrongMetric", "UnnormalisedLogDensity", "VarianceAsSigma"
+    yield good("one-sample", "φ − λH⁻¹∇ℓ.", *flags, **model(2, 3, 1, rows=1, samples=1, seed=2))
+    yield good("one-sample-of-two-outputs", "φ − λH⁻¹∇ℓ.", *flags,
+               **model(3, 5, 2, rows=1, samples=1, seed=12))
+    yield good("three-samples", "The gradient is the mean over samples.", *flags, "AveragedPrediction", **base)
+    yield good("equal-widths", "Each layer has its own noise.", *flags, "SameLayerNoise", "AveragedPrediction",
+               **model(2, 2, 2, rows=1, samples=5, seed=3) | {"likelihood_sigma": (0.5, 2.0)})
+    yield good("three-layers", "Three layers of one width.", *flags, "SameLayerNoise", "OutputReLU",
+               **model(3, 2, 2, 2, rows=1, samples=3, seed=4) | {"step_size": 0.125})
+    large = {"rho": np.append(base["rho"][:-2], (360.0, 400.0))}
+    yield good("large-sigma", "e^2ρ of two weights is beyond float64.", "SquaredExpOverflow", dtypes=("f64",),
+               **base | large | {"step_size": 2.0**-26})
+    yield good("larger-sigma", "e^2ρ of a weight is beyond float64.", "SquaredExpOverflow", dtypes=("f64",),
+               **base | {"rho": np.append(base["rho"][:-1], 500.0), "step_size": 2.0**-28})
     two = model(2, 3, 1, rows=2, samples=2, seed=1)
     yield bad("two-rows", "there must be one transition", two, inputs=two["inputs"])
     yield bad("zero-step", "step_size must be > 0", base, step_size=0.0)
@@ -672,12 +978,17 @@ def posterior_step_cases() -> Iterator[Case]:
 # fmt: off
 @cases_of("posterior_updates")
 def posterior_updates_cases() -> Iterator[Case]:
-    base = model(2, 3, 1, rows=3, samples=2, seed=1)
-    yield good("one-row", "One gradient step.", "UnnormalisedLogDensity", **model(2, 3, 1, rows=1, samples=1, seed=2))
-    yield good("three-rows", "Each row starts anew.", "LeakyOptimiser", "UnnormalisedLogDensity", **base)
-    yield good("two-rows", "Each row starts anew.", "LeakyOptimiser", **model(2, 2, 2, rows=2, samples=1, seed=3))
-    yield good("five-steps", "The KL to the start pulls from the second step on.", "LeakyOptimiser",
-               **base | {"num_steps": 5, "learning_rate": 0.0078125})
+    base = model(2, 3, 1, rows=4, samples=3, seed=1)
+    density = "UnnormalisedLogDensity", "VarianceAsSigma"
+    pull = "UndetachedOld", "SwappedKL", "KLMean"
+    yield good("one-row", "One gradient step.", *density, **model(2, 3, 1, rows=1, samples=1, seed=2))
+    yield good("four-rows", "Each row starts anew.", "LeakyOptimiser", *density, "AveragedPrediction", **base)
+    yield good("three-rows", "Each row starts anew.", "LeakyOptimiser",
+               **model(2, 2, 2, rows=3, samples=1, seed=3))
+    yield good("one-sample", "The KL to the start pulls from the second step on.", "LeakyOptimiser", *density, *pull,
+               **model(3, 4, 2, rows=3, samples=1, seed=12) | {"num_steps": 3})
+    yield good("five-steps", "The KL to the start pulls from the second step on.", "LeakyOptimiser", *density, *pull,
+               "AveragedPrediction", **base | {"num_steps": 5, "learning_rate": 0.0078125})
     yield bad("no-steps", "num_steps must be >= 1", base, num_steps=0)
     yield bad("negative-rate", "learning_rate must be > 0", base, learning_rate=-0.5)
     yield bad("no-rows", "there must be a row", base, inputs=np.zeros((0, 2)), targets=np.zeros((0, 1)))
@@ -687,34 +998,6 @@ def posterior_updates_cases() -> Iterator[Case]:
 draw_by_names(draw_model, "posterior_step", "posterior_step_local", rows=1)
 draw_by_names(draw_model, "posterior_updates")
 undecided_for("posterior_step", "posterior_step_local", "posterior_updates")(at_kink)
-
-
-# ---------------------------------------------------------------- mistakes that families share
-
-mistake("SharedRowNoise", "elbo_local", "elbo_grad_local", "information_gains_local")(
-    shared_row_noise
-)
-
-mistake(
-    "SameLayerNoise",
-    "elbo_local",
-    "elbo_grad_local",
-    "posterior_step_local",
-    "information_gains_local",
-)(same_layer_noise)
-
-
-@mistake(
-    "UnnormalisedLogDensity",
-    "posterior_step",
-    "posterior_step_local",
-    "posterior_updates",
-    *GAINS,
-)
-def likelihood_gradient_without_half(right: Function, given: Inputs) -> Any:
-    """Without the ½ of the square the likelihood's gradient is doubled, as by a σ smaller by √2."""
-    sharper = given["likelihood_sigma"] / math.sqrt(2.0)
-    return right(**given | {"likelihood_sigma": sharper})
 
 
 if __name__ == "__main__":

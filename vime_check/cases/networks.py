@@ -9,7 +9,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import autograd.numpy as anp  # a mistake in a part may be in a gradient
 import numpy as np
+from scipy.special import expit, logsumexp
 
 import bnn_ref as bnn
 import vime_ref as vime
@@ -25,10 +27,12 @@ from vime_check.operations import (
     draw_by_names,
     draw_of,
     exact_form,
+    formula,
     good,
     mistake,
     numbers,
     operation,
+    part,
     register,
     undecided_for,
     with_nan,
@@ -140,7 +144,17 @@ def model_settings(layer_sizes: Array, likelihood_sigma: Sigma) -> vime.ModelSet
 
 
 register(
-    "softplus", "elementwise", bnn.softplus, measured=(2.0e-16, 6.7e-08), floor=0.0
+    "softplus",
+    "elementwise",
+    bnn.softplus,
+    measured=(2.0e-16, 6.7e-08),
+    floor=0.0,
+    formula="σ = log(1 + e^ρ) = max(ρ, 0) + log1p(e^−|ρ|)",
+    outputs={"": ("the shape of rho", "none")},
+    rules=(
+        "All digits are demanded for ρ from −700 to 10000: neither exponential nor sum may overflow or round.",
+    ),
+    inputs={"rho": {"shape": "(...)", "domain": "finite", "meaning": "ρ"}},
 )
 exact_form("softplus")(exact.exact_softplus)
 
@@ -151,6 +165,10 @@ register(
     bnn.softplus_inverse,
     measured=(2.1e-16, 6.1e-08),
     floor=0.0,
+    formula="ρ = log(e^σ − 1) = σ + log(−expm1(−σ))",
+    outputs={"": ("the shape of sigma", "none")},
+    rules=("All digits are demanded for σ from 1e-20 to 10000.",),
+    inputs={"sigma": {"shape": "(...)", "unit": "none", "meaning": "σ"}},
 )
 
 
@@ -161,7 +179,27 @@ def exact_softplus_inverse(sigma: Any) -> Any:
 
 @mistake("SoftplusOverflow", "softplus")
 def overflowing_softplus(right: Function, given: Inputs) -> Array:
-    return np.log(1.0 + np.exp(given["rho"]))
+    return anp.log(1.0 + anp.exp(given["rho"]))
+
+
+@mistake("SoftplusThreshold", "softplus")
+def softplus_above_20(right: Function, given: Inputs) -> Array:
+    return anp.where(given["rho"] > 20.0, given["rho"], right(**given))
+
+
+def floored_sigma(epsilon: float) -> Function:
+    """The mistake σ + ε."""
+
+    def floored(right: Function, given: Inputs) -> Array:
+        return right(**given) + epsilon
+
+    return floored
+
+
+for exponent in (8, 6, 5):
+    mistake("SigmaFloor", "softplus", variant=str(exponent))(
+        floored_sigma(10.0**-exponent)
+    )
 
 
 @mistake("SoftplusOverflow", "softplus_inverse")
@@ -179,6 +217,8 @@ def softplus_cases() -> Iterator[Case]:
     yield good("at-100-in-float32", "exp(100) is beyond float32.", "SoftplusOverflow", dtypes=("f32",), rho=(100.0,))
     yield good("at-1000", "A standard deviation of 1000 is ρ = 1000.", "SoftplusOverflow", rho=(1000.0, 10000.0))
     yield good("far-below", "softplus(−50) is e^−50, not 0.", "SoftplusOverflow", rho=(-50.0, -80.0))
+    yield good("above-20", "Softplus is above ρ by e^−ρ.", "SoftplusThreshold", dtypes=("f64",), rho=(12.0, 20.5, 25.0))
+    yield good("above-20-again", "Softplus is above ρ by e^−ρ.", "SoftplusThreshold", dtypes=("f64",), rho=(21.75,))
     yield good("lowest", "e^−700 is a normal number of float64.", "SoftplusOverflow", dtypes=("f64",), rho=(-700.0,))
     yield bad("nan", "rho must be finite", base, rho=(0.0, math.nan))
     yield bad("infinite", "rho must be finite", base, rho=(math.inf, 0.0))
@@ -220,15 +260,52 @@ def draw_softplus_inverse(draw: Draw) -> Inputs:
 
 
 register(
-    "kl", "elementwise", bnn.kl_diag_normal, measured=(3.9e-16, 5.3e-08), floor=0.0
+    "kl",
+    "elementwise",
+    bnn.kl_diag_normal,
+    measured=(3.9e-16, 7.3e-08),
+    floor=0.0,
+    formula="KL(μ_q, σ_q, μ_p, σ_p) of the definitions, summed over the last axis",
+    outputs={"": ("(...)", "nats")},
+    rules=(
+        "The first distribution is q, the second is p.",
+        "Leading axes are rows with a KL each, and broadcast. Arrays (D,) give one number.",
+        "The last axes must have one length: they do not broadcast.",
+        "Where q and p almost agree, the sum as written loses its digits. Use the form for almost equal distributions.",
+        "Reject inputs whose KL overflows.",
+    ),
+    inputs={
+        "mu_q": {"shape": "(..., D)"},
+        "sigma_q": {"shape": "(..., D)"},
+        "mu_p": {"shape": "(..., D)"},
+        "sigma_p": {"shape": "(..., D)"},
+    },
 )
 exact_form("kl_diag_normal")(exact.kl)
 
 
-@operation("kl", "elementwise", measured=(3.4e-16, 1.2e-07), floor=0.0)
+@operation(
+    "kl",
+    "elementwise",
+    measured=(3.4e-16, 1.2e-07),
+    floor=0.0,
+    formula="σ = softplus(ρ)\nh_mu  = 1/σ²\nh_rho = 2·(sigmoid(ρ)/σ)²",
+    outputs={"h_mu": ("(D,)", "nats"), "h_rho": ("(D,)", "nats")},
+    rules=(
+        "They are the second derivatives of KL[q(φ + Δ)‖q(φ)] in Δ at Δ = 0. Mixed derivatives are 0.",
+        "They do not depend on mu.",
+        "For ρ → −∞, sigmoid(ρ)/σ → 1. For large ρ, σ = ρ. Compute the fraction without overflow.",
+    ),
+)
 def kl_hessian_diag(mu: Array, rho: Array) -> Arrays:
     h_mu, h_rho = bnn.kl_hessian_diag(DiagNormal(mu, rho))
     return {"h_mu": h_mu, "h_rho": h_rho}
+
+
+@formula("kl_hessian_diag", parts=["softplus"])
+def hessian_by_parts(part: Function, mu: Array, rho: Array) -> Arrays:
+    sigma = part("softplus")(rho=rho)
+    return {"h_mu": sigma**-2.0, "h_rho": 2.0 * (expit(rho) / sigma) ** 2}
 
 
 @exact_form("kl_hessian_diag")
@@ -238,9 +315,25 @@ def exact_hessian(mu: Any, rho: Any) -> dict[str, Any]:
     return {"h_mu": 1 / sigma**2, "h_rho": 2 * (slope / sigma) ** 2}
 
 
-@operation("kl", "elementwise", measured=(2.0e-16, 6.3e-08), floor=0.0)
+@operation(
+    "kl",
+    "elementwise",
+    measured=(2.3e-16, 8.5e-08),
+    floor=0.0,
+    formula="h_mu, h_rho as in kl_hessian_diag\n"
+    "KL ≈ ½ Σ_i [h_mu_i·Δμ_i² + h_rho_i·Δρ_i²]",
+    outputs={"": ("()", "nats")},
+)
 def kl_taylor(mu: Array, rho: Array, delta_mu: Array, delta_rho: Array) -> Array:
     return bnn.kl_taylor(DiagNormal(mu, rho), delta_mu, delta_rho)
+
+
+@formula("kl_taylor", parts=["kl_hessian_diag"])
+def taylor_by_parts(
+    part: Function, mu: Array, rho: Array, delta_mu: Array, delta_rho: Array
+) -> Array:
+    h = part("kl_hessian_diag")(mu=mu, rho=rho)
+    return 0.5 * np.sum(h["h_mu"] * delta_mu**2 + h["h_rho"] * delta_rho**2)
 
 
 @exact_form("kl_taylor")
@@ -259,14 +352,16 @@ def lost_to_fudge(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> A
     """The error from + 1e-8 in that denominator, computed alone so that rounding does not hide it."""
     numerator = (mu_q - mu_p) ** 2 + (sigma_q - sigma_p) * (sigma_q + sigma_p)
     denominator = 2 * sigma_p**2
-    return np.sum(numerator * 1e-8 / (denominator * (denominator + 1e-8)), axis=-1)
+    return anp.sum(numerator * 1e-8 / (denominator * (denominator + 1e-8)), axis=-1)
 
 
 def lost_to_fudged_log(
     mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array
 ) -> Array:
     """The error from that denominator and from log((σ_p + 1e-8)/(σ_q + 1e-8)) instead of log(σ_p/σ_q)."""
-    lost_to_log = np.sum(np.log1p(1e-8 / sigma_q) - np.log1p(1e-8 / sigma_p), axis=-1)
+    lost_to_log = anp.sum(
+        anp.log1p(1e-8 / sigma_q) - anp.log1p(1e-8 / sigma_p), axis=-1
+    )
     return lost_to_fudge(mu_q, sigma_q, mu_p, sigma_p) + lost_to_log
 
 
@@ -275,7 +370,7 @@ def fudged_kl(right: Function, given: Inputs) -> Array:
     return right(**given) - lost_to_fudge(**given)
 
 
-@mistake("FudgedDenominator", "kl_diag_normal")
+@mistake("FudgedDenominator", "kl_diag_normal", variant="log")
 def kl_with_fudged_log(right: Function, given: Inputs) -> Array:
     return right(**given) - lost_to_fudged_log(**given)
 
@@ -285,9 +380,14 @@ def naive_kl(right: Function, given: Inputs) -> Array:
     return textbook_kl(**given)
 
 
+KL_INPUTS = "mu_q", "sigma_q", "mu_p", "sigma_p"
+SWAPPED_INPUTS = "mu_p", "sigma_p", "mu_q", "sigma_q"
+
+
 @mistake("SwappedKL", "kl_diag_normal")
 def swapped_kl(right: Function, given: Inputs) -> Array:
-    return right(given["mu_p"], given["sigma_p"], given["mu_q"], given["sigma_q"])
+    exchanged = dict(zip(KL_INPUTS, (given[name] for name in SWAPPED_INPUTS)))
+    return right(**exchanged)
 
 
 @mistake("DroppedConstant", "kl_diag_normal")
@@ -300,29 +400,45 @@ def mean_kl(right: Function, given: Inputs) -> Array:
     return right(**given) / len(given["mu_q"].T)
 
 
-@mistake("VarianceAsSigma", "kl_diag_normal")
-def kl_with_prior_variance(right: Function, given: Inputs) -> Array:
-    return right(**given | {"sigma_p": given["sigma_p"] ** 2})
+def kl_with(names: Iterable[str], power: float) -> Function:
+    """The mistake of giving the KL this power of these standard deviations."""
+
+    def wrong(right: Function, given: Inputs) -> Array:
+        return right(**given | {name: given[name] ** power for name in names})
+
+    return wrong
 
 
-@mistake("VarianceAsSigma", "kl_diag_normal")
-def kl_with_variances(right: Function, given: Inputs) -> Array:
-    return right(
-        **given | {"sigma_q": given["sigma_q"] ** 2, "sigma_p": given["sigma_p"] ** 2}
-    )
+SIGMA_POWERS: dict[str, tuple[tuple[str, ...], float]] = {
+    "prior": (("sigma_p",), 2.0),
+    "both": (("sigma_q", "sigma_p"), 2.0),
+    "prior-root": (("sigma_p",), 0.5),
+    "both-roots": (("sigma_q", "sigma_p"), 0.5),
+}
+for label, (names, power) in SIGMA_POWERS.items():
+    mistake("VarianceAsSigma", "kl_diag_normal", variant=label)(kl_with(names, power))
 
 
-@mistake("VarianceAsSigma", "kl_diag_normal")
-def kl_with_root_of_prior_sigma(right: Function, given: Inputs) -> Array:
-    return right(**given | {"sigma_p": np.sqrt(given["sigma_p"])})
+@mistake("WrongMetric", "kl_hessian_diag", variant="quarter")
+def quarter_of_the_metric(right: Function, given: Inputs) -> Arrays:
+    h = right(**given)
+    return {**h, "h_rho": 0.25 * h["h_rho"]}
 
 
-@mistake("VarianceAsSigma", "kl_diag_normal")
-def kl_with_roots(right: Function, given: Inputs) -> Array:
-    return right(
-        **given
-        | {"sigma_q": np.sqrt(given["sigma_q"]), "sigma_p": np.sqrt(given["sigma_p"])}
-    )
+@mistake("WrongMetric", "kl_hessian_diag", variant="two")
+def metric_without_the_two(right: Function, given: Inputs) -> Arrays:
+    h = right(**given)
+    return {**h, "h_rho": 0.5 * h["h_rho"]}
+
+
+@mistake("SquaredExpOverflow", "kl_hessian_diag")
+def metric_of_squared_exponentials(right: Function, given: Inputs) -> Arrays:
+    """2e^{2ρ}/(1 + e^ρ)²/σ² as it is written."""
+    h = right(**given)
+    rho = given["rho"]
+    with np.errstate(over="ignore", invalid="ignore"):
+        slope = np.exp(2.0 * rho) / (1.0 + np.exp(rho)) ** 2
+    return {**h, "h_rho": 2.0 * slope * h["h_mu"]}
 
 
 @mistake("MissingHalf", "kl_taylor")
@@ -378,6 +494,10 @@ def kl_diag_normal_cases() -> Iterator[Case]:
     for exponent, seed in ((20, 21), (22, 22)):
         yield good(f"near-identity-in-float64-{exponent}", f"A move of 2^−{exponent} σ.", "NaiveNearIdentity",
                    dtypes=("f64",), **near_pair(2.0**-exponent, 4, seed=seed))
+    yield good("sigma-1e-07", "A third of the standard deviation away.", "FudgedDenominator", "SwappedKL",
+               mu_q=(3e-8, -2e-8), sigma_q=(2e-7, 1e-7), mu_p=(0.0, 0.0), sigma_p=(1e-7, 3e-7))
+    yield good("beyond-1000", "More than 1000 nats.", *general, mu_q=(-30.0, 2.0, 11.0), sigma_q=(0.25, 3.0, 1.5),
+               mu_p=(17.0, 0.5, -1.25), sigma_p=(0.75, 2.0, 0.5))
     yield good("wide-and-narrow", "Widths a million times apart.", "SwappedKL",
                mu_q=(0.0, 0.0), sigma_q=(1000.0, 0.001), mu_p=(0.0, 0.0), sigma_p=(0.001, 10.0))
     yield good("far", "Means a hundred standard deviations apart.", "SwappedKL", "VarianceAsSigma",
@@ -412,7 +532,10 @@ def kl_hessian_diag_cases() -> Iterator[Case]:
     base: Inputs = {"mu": (0.0, 1.0), "rho": (0.0, -1.0)}
     yield good("moderate", "1/σ² and 2·sigmoid(ρ)²/σ².", mu=(0.0, -1.5, 2.0), rho=(0.0, -1.0, 1.5))
     yield good("small-sigma", "As ρ falls, the curvature in ρ tends to 2.", mu=(0.0, 1.0), rho=(-12.0, -25.0))
-    yield good("large-sigma", "σ = ρ and sigmoid = 1.", mu=(0.0, 1.0), rho=(40.0, 1000.0))
+    flags = "SoftplusOverflow", "SquaredExpOverflow"
+    yield good("above-20", "1/σ² falls with ρ.", "WrongMetric", mu=(0.5, 1.0, -2.0), rho=(12.0, 25.0, 20.5))
+    yield good("large-sigma", "σ = ρ and sigmoid = 1.", *flags, mu=(0.0, 1.0), rho=(40.0, 1000.0))
+    yield good("very-large-sigma", "e^ρ is beyond float64.", *flags, mu=(0.25,), rho=(750.0,))
     yield bad("nan", "rho must be finite", base, rho=(0.0, math.nan))
     yield bad("sizes-differ", "mu and rho must have one shape", base, mu=(0.0, 1.0, 2.0))
     yield by_convention(bad("rho-below-range", "rho must be >= -700", base, rho=(0.0, -1000.0)))
@@ -435,6 +558,14 @@ def kl_taylor_cases() -> Iterator[Case]:
     yield good(
         "small", "A step of 1e-6.", "MissingHalf", **base | {"delta_mu": (1e-6, -1e-6), "delta_rho": (1e-6, 0.0)}
     )
+    three: Inputs = {"mu": (1.0, -0.5, 2.0), "rho": (-2.5, 12.0, 25.0)}
+    three |= {"delta_mu": (0.125, 3.0, -7.0), "delta_rho": (0.75, -5.0, 2.0)}
+    yield good("three-weights", "A narrow weight and two wide ones.", "MissingHalf", "WrongMetric", **three)
+    flags = "SoftplusOverflow", "SquaredExpOverflow"
+    yield good("large-sigma", "e^ρ is beyond float64.", *flags,
+               **three | {"rho": (-2.5, 800.0, 720.0), "delta_mu": (0.125, 310.0, -170.0)})
+    yield good("larger-sigma", "e^ρ is beyond float64.", *flags,
+               **three | {"rho": (1.0, 12.0, 900.0), "delta_mu": (0.125, 31.0, -470.0)})
     yield bad("sizes-differ", "delta_mu must have the shape of mu", base, delta_mu=(0.5,))
     yield bad("nan", "delta_rho must be finite", base, delta_rho=(0.0, math.nan))
     yield bad("infinite", "delta_mu must be finite", base, delta_mu=(math.inf, 0.0))
@@ -450,30 +581,86 @@ def draw_kl_taylor(draw: Draw) -> Inputs:
 # ---------------------------------------------------------------- family network
 
 
-@operation("network", "arraywise", measured=(0.0, 2.1e-08), kinds=NETWORK)
+@operation(
+    "network",
+    "arraywise",
+    measured=(0.0, 2.1e-08),
+    kinds=NETWORK,
+    formula="output[s, n] = network(θ_s, x_n) of the definitions",
+    outputs={"": ("(S, N, O)", "units of the targets")},
+    rules=(
+        "O is the last of layer_sizes.",
+        "Reject inputs whose activations overflow.",
+    ),
+    inputs={"inputs": {"domain": "I is the first of layer_sizes"}},
+)
 def mlp(theta: Array, inputs: Array, layer_sizes: Array) -> Array:
     return bnn.mlp(theta, inputs, sizes_of(layer_sizes))
 
 
-@operation("network", "arraywise", measured=(0.0, 3.4e-08))
+@operation(
+    "network",
+    "arraywise",
+    measured=(0.0, 4.4e-08),
+    formula="θ[s, i] = μ_i + softplus(ρ_i)·ε[s, i]",
+    outputs={"": ("(S, D)", "none")},
+)
 def sample_weights(mu: Array, rho: Array, eps: Array) -> Array:
     return bnn.sample_weights(DiagNormal(mu, rho), eps)
 
 
-@operation("network", "arraywise", measured=(3.3e-16, 2.5e-07), kinds=NETWORK)
+@formula("sample_weights", parts=["softplus"])
+def weights_by_parts(part: Function, mu: Array, rho: Array, eps: Array) -> Array:
+    return mu + part("softplus")(rho=rho) * eps
+
+
+@operation(
+    "network",
+    "arraywise",
+    measured=(3.3e-16, 2.5e-07),
+    kinds=NETWORK,
+    formula="output[s, n] = local network(μ, ρ, x_n, ζ[s, n]) of the definitions",
+    outputs={"": ("(S, N, O)", "units of the targets")},
+    rules=(
+        "Every sample, row, layer and unit has noise of its own.",
+        "O is the last of layer_sizes.",
+    ),
+    inputs={"inputs": {"domain": "I is the first of layer_sizes"}},
+)
 def mlp_local(
     mu: Array, rho: Array, inputs: Array, zeta: Zeta, layer_sizes: Array
 ) -> Array:
     return bnn.mlp_local(DiagNormal(mu, rho), inputs, zeta, sizes_of(layer_sizes))
 
 
-@mistake("SharedRowNoise", "mlp_local")
+@formula("mlp_local", parts=["softplus"])
+def local_network_by_parts(
+    part: Function, mu: Array, rho: Array, inputs: Array, zeta: Zeta, layer_sizes: Array
+) -> Array:
+    sizes = sizes_of(layer_sizes)
+    means = bnn.unflatten(mu, sizes)
+    variances = bnn.unflatten(part("softplus")(rho=rho) ** 2, sizes)
+    h = inputs
+    for layer, ((m, m_bias), (v, v_bias)) in enumerate(zip(means, variances)):
+        h = anp.maximum(h, 0.0) if layer else h
+        mean = anp.matmul(h, m) + m_bias  # (S, N, O)
+        variance = anp.matmul(h**2, v) + v_bias  # (S, N, O)
+        h = mean + anp.sqrt(variance) * zeta[layer]  # (S, N, O)
+    return h
+
+
+@mistake("OutputReLU", "mlp", "mlp_local")
+def rectified_outputs(right: Function, given: Inputs) -> Array:
+    return anp.maximum(right(**given), 0.0)
+
+
+@mistake("SharedRowNoise", "mlp_local", needs="zeta")
 def shared_row_noise(right: Function, given: Inputs) -> Any:
     zeta = [np.repeat(each[:, :1], each.shape[1], axis=1) for each in given["zeta"]]
     return right(**given | {"zeta": zeta})
 
 
-@mistake("SameLayerNoise", "mlp_local")
+@mistake("SameLayerNoise", "mlp_local", needs="zeta")
 def same_layer_noise(right: Function, given: Inputs) -> Any:
     """Layer 0's noise in every layer of its width."""
     first = given["zeta"][0]
@@ -484,10 +671,13 @@ def same_layer_noise(right: Function, given: Inputs) -> Any:
 # fmt: off
 @cases_of("mlp")
 def mlp_cases() -> Iterator[Case]:
-    base = model(2, 3, 1, rows=2, samples=2, seed=1)
+    base = model(2, 3, 1, rows=4, samples=3, seed=1)
     yield good("linear", "No hidden layer: a matrix and a bias.", **model(2, 2, rows=2, samples=1, seed=2))
     yield good("one-hidden-layer", "Matrix in C order, then the bias; ReLU between, linear at the end.", **base)
-    yield good("two-hidden-layers", "3-4-2-2, three samples.", **model(3, 4, 2, 2, rows=2, samples=3, seed=3))
+    yield good("one-sample", "Each hidden unit has its own weights.", "OutputReLU",
+               **model(3, 5, 2, rows=4, samples=1, seed=11))
+    yield good("two-hidden-layers", "3-4-2-2, three samples.", "OutputReLU",
+               **model(3, 4, 2, 2, rows=2, samples=3, seed=3))
     yield good("all-negative", "Every hidden unit is off: the output is the last bias.",
                **base | {"theta": ((-1.0,) * 9 + (1.0, 1.0, 1.0, 0.5),), "inputs": ((1.0, 2.0),)})
     yield bad("too-few-weights", "theta must be (S, D)", base, theta=base["theta"][:, 1:])
@@ -501,7 +691,14 @@ def mlp_cases() -> Iterator[Case]:
 @cases_of("sample_weights")
 def sample_weights_cases() -> Iterator[Case]:
     base: Inputs = {"mu": (0.5, -1.0), "rho": (0.0, -2.0), "eps": np.array([[1.0, -0.5], [0.0, 2.0], [-1.5, 1.0]])}
-    yield good("three-samples", "μ + σε, σ being softplus(ρ).", **base)
+    yield good("three-samples", "μ + σε, σ being softplus(ρ).", "SigmaFloor", **base)
+    yield good("one-sample", "A narrow weight and two wide ones.", mu=(0.5, -1.25, 3.0),
+               rho=(-1.5, 12.0, 25.0), eps=((1.0, 0.5, -0.25),))
+    yield good("one-sample-of-four-weights", "One sample.", "SigmaFloor", mu=(0.25, -1.75, 0.5, 2.0),
+               rho=(-1.5, 0.375, -4.0, 1.25), eps=((-0.75, 0.5, 1.25, -1.5),))
+    flag = "SoftplusOverflow"
+    yield good("wide", "σ = 1000.", flag, **base | {"rho": (1000.0, -3.0)})
+    yield good("wider", "σ = 5000.", flag, **base | {"rho": (2.5, 5000.0)})
     yield good("narrow", "σ = 1e-9 moves nothing visible in float32.", **base | {"rho": (-20.0, 3.0)})
     yield bad("eps-of-other-size", "eps must be (S, D)", base, eps=np.ones((2, 3)))
     yield bad("nan-eps", "eps must be finite", base, eps=with_nan(base["eps"]))
@@ -512,13 +709,17 @@ def sample_weights_cases() -> Iterator[Case]:
 # fmt: off
 @cases_of("mlp_local")
 def mlp_local_cases() -> Iterator[Case]:
-    base = model(2, 3, 1, rows=3, samples=2, seed=1)
-    square = model(2, 2, 2, rows=2, samples=2, seed=2)
+    base = model(2, 3, 1, rows=4, samples=3, seed=1)
+    square = model(2, 2, 2, rows=3, samples=5, seed=2)
     yield good("one-row", "z ~ N(hμ, h²σ²), the bias with h = 1.", **model(2, 3, 1, rows=1, samples=1, seed=3))
-    yield good("three-rows", "Noise of its own for each sample, row and unit.", "SharedRowNoise", **base)
+    yield good("four-rows", "Noise of its own for each sample, row and unit.", "SharedRowNoise", **base)
     yield good("equal-widths", "Noise of its own for each layer.", "SharedRowNoise", "SameLayerNoise", **square)
     yield good("deep", "Three layers of one width.", "SharedRowNoise", "SameLayerNoise",
                **model(2, 3, 3, 3, rows=2, samples=1, seed=4))
+    yield good("one-sample", "One sample of five rows.", "SharedRowNoise", "OutputReLU",
+               **model(3, 4, 2, rows=5, samples=1, seed=13))
+    yield good("three-samples", "Three samples of four rows.", "SharedRowNoise", "SigmaFloor",
+               **model(2, 3, 1, rows=4, samples=3, seed=15))
     yield bad("too-few-layers", "zeta must have one array per layer", base, zeta=base["zeta"][:1])
     yield bad("shared-row", "zeta must be (S, N, O), not (S, 1, O)", base, zeta=[z[:, :1] for z in base["zeta"]])
     yield bad("nan-zeta", "zeta must be finite", base, zeta=[base["zeta"][0], with_nan(base["zeta"][1])])
@@ -533,11 +734,40 @@ undecided_for("mlp_local")(at_kink)
 # ---------------------------------------------------------------- family likelihood
 
 
-register("likelihood", "arraywise", bnn.normal_log_density, measured=(1.9e-16, 4.2e-08))
+register(
+    "likelihood",
+    "arraywise",
+    bnn.normal_log_density,
+    measured=(1.9e-16, 1.4e-07),
+    formula="log N(x; mean, sigma) of the definitions, elementwise",
+    outputs={"": ("the broadcast shape of the inputs", "nats")},
+    rules=("The three shapes broadcast; sigma may be one number.",),
+    inputs={
+        "mean": {"shape": "(...)", "unit": "unit of x", "meaning": "means"},
+        "sigma": {"shape": "(...)"},
+    },
+)
 exact_form("normal_log_density")(exact.log_density)
 
 
-register("likelihood", "arraywise", bnn.log_likelihood, measured=(3.3e-16, 9.6e-08))
+register(
+    "likelihood",
+    "arraywise",
+    bnn.log_likelihood,
+    measured=(3.3e-16, 9.6e-08),
+    formula="output[s, n] = Σ_o log N(targets[n, o]; outputs[s, n, o], σ_l[o])",
+    outputs={"": ("(S, N)", "nats")},
+    rules=("A scalar likelihood_sigma holds for every output o.",),
+    inputs={"targets": {"domain": "", "meaning": "targets y"}},
+)
+
+
+@formula("log_likelihood", parts=["normal_log_density"])
+def likelihood_by_parts(
+    part: Function, outputs: Array, targets: Array, likelihood_sigma: Sigma
+) -> Array:
+    log_p = part("normal_log_density")(x=targets, mean=outputs, sigma=likelihood_sigma)
+    return anp.sum(log_p, axis=-1)  # (S, N)
 
 
 @exact_form("log_likelihood")
@@ -546,7 +776,17 @@ def exact_log_likelihood(outputs: Any, targets: Any, likelihood_sigma: Any) -> A
     return np.sum(densities, axis=-1)  # (S, N)
 
 
-@operation("likelihood", "arraywise", measured=(6.0e-16, 2.0e-07), kinds=NETWORK)
+@operation(
+    "likelihood",
+    "arraywise",
+    measured=(6.0e-16, 2.0e-07),
+    kinds=NETWORK,
+    formula="z[s, n] = network(θ_s, x_n), θ_s = μ + softplus(ρ)⊙ε_s\n"
+    "ℓ[s, n] = Σ_o log N(y[n, o]; z[s, n, o], σ_l[o])\n"
+    "output[n] = log((1/S)·Σ_s e^ℓ[s, n]) = max_s ℓ + log(Σ_s e^(ℓ[s, n] − max_s ℓ)) − log S",
+    outputs={"": ("(N,)", "nats")},
+    rules=("The density is averaged, not the prediction and not the log density.",),
+)
 def predictive_log_density(
     mu: Array,
     rho: Array,
@@ -562,54 +802,69 @@ def predictive_log_density(
     )
 
 
-DENSITIES = {"normal_log_density": "sigma", "log_likelihood": "likelihood_sigma"}
+@part
+def sampled_outputs(
+    mu: Array, rho: Array, inputs: Array, layer_sizes: Array, **noise: Any
+) -> Array:
+    """Outputs (S, N, O) with eps or zeta."""
+    return outputs_of(DiagNormal(mu, rho), inputs, noise, sizes_of(layer_sizes))
 
 
-@mistake("VarianceAsSigma", *DENSITIES)
+@formula("sampled_outputs", parts=["sample_weights", "mlp", "mlp_local"])
+def outputs_by_parts(
+    part: Function,
+    mu: Array,
+    rho: Array,
+    inputs: Array,
+    layer_sizes: Array,
+    **noise: Any,
+) -> Array:
+    if "zeta" in noise:
+        local = {"mu": mu, "rho": rho, "zeta": noise["zeta"]}
+        return part("mlp_local")(**local, inputs=inputs, layer_sizes=layer_sizes)
+    theta = part("sample_weights")(mu=mu, rho=rho, eps=noise["eps"])
+    return part("mlp")(theta=theta, inputs=inputs, layer_sizes=layer_sizes)
+
+
+@formula("predictive_log_density", parts=["sampled_outputs", "log_likelihood"])
+def predictive_by_parts(
+    part: Function, targets: Array, likelihood_sigma: Sigma, **network: Any
+) -> Array:
+    outputs = part("sampled_outputs")(**network)
+    log_p = part("log_likelihood")(
+        outputs=outputs, targets=targets, likelihood_sigma=likelihood_sigma
+    )
+    return logsumexp(log_p, axis=0) - np.log(len(log_p))  # (N,)
+
+
+@mistake("VarianceAsSigma", "normal_log_density", variant="likelihood")
 def squared_sigma(right: Function, given: Inputs) -> Array:
-    return right(
-        **given
-        | {name: np.square(given[name]) for name in DENSITIES.values() if name in given}
-    )
+    return right(**given | {"sigma": np.square(given["sigma"])})
 
 
-@mistake("VarianceAsSigma", *DENSITIES)
+@mistake("VarianceAsSigma", "normal_log_density", variant="likelihood-root")
 def root_of_sigma(right: Function, given: Inputs) -> Array:
-    return right(
-        **given
-        | {name: np.sqrt(given[name]) for name in DENSITIES.values() if name in given}
-    )
+    return right(**given | {"sigma": np.sqrt(given["sigma"])})
 
 
-@mistake("UnnormalisedLogDensity", "normal_log_density")
+@mistake("UnnormalisedLogDensity", "normal_log_density", variant="half")
 def density_without_half(right: Function, given: Inputs) -> Array:
     return right(**given) - 0.5 * ((given["x"] - given["mean"]) / given["sigma"]) ** 2
 
 
-@mistake("UnnormalisedLogDensity", "normal_log_density")
+@mistake("UnnormalisedLogDensity", "normal_log_density", variant="log")
 def density_without_log_sigma(right: Function, given: Inputs) -> Array:
     return right(**given) + np.log(given["sigma"])
 
 
-@mistake("UnnormalisedLogDensity", "log_likelihood")
-def likelihood_without_half(right: Function, given: Inputs) -> Array:
-    moves = (given["targets"] - given["outputs"]) / given["likelihood_sigma"]
-    return right(**given) - 0.5 * np.sum(moves**2, axis=-1)
+@mistake("ExtraConstant", "normal_log_density")
+def density_with_half_too_much(right: Function, given: Inputs) -> Array:
+    return right(**given) - 0.5
 
 
-@mistake("UnnormalisedLogDensity", "log_likelihood", "predictive_log_density")
-def likelihood_without_log_sigma(right: Function, given: Inputs) -> Array:
-    return right(**given) + np.sum(
-        np.log(given["likelihood_sigma"] * np.ones(given["targets"].shape[-1]))
-    )
-
-
-@mistake("AveragedPrediction", "predictive_log_density")
-def density_of_averaged_prediction(right: Function, given: Inputs) -> Array:
-    q = DiagNormal(given["mu"], given["rho"])
-    outputs = outputs_of(q, given["inputs"], given, sizes_of(given["layer_sizes"]))
-    average = outputs.mean(axis=0)[None]  # (1, N, O)
-    return bnn.log_likelihood(average, given["targets"], given["likelihood_sigma"])[0]
+@mistake("AveragedPrediction", "sampled_outputs")
+def averaged_outputs(right: Function, given: Inputs) -> Array:
+    return anp.mean(right(**given), axis=0)[None]  # (1, N, O)
 
 
 # fmt: off
@@ -622,6 +877,10 @@ def normal_log_density_cases() -> Iterator[Case]:
                x=(0.0, 0.001), mean=(0.0, 0.0), sigma=0.001)
     yield good("far-tail", "A hundred standard deviations out, where the density underflows.", "UnnormalisedLogDensity",
                x=(50.0,), mean=(0.0,), sigma=(0.5,))
+    yield good("rows", "Whatever the shape.", "VarianceAsSigma", "UnnormalisedLogDensity", "ExtraConstant",
+               x=numbers(2, 3, seed=6), mean=numbers(2, 3, seed=7), sigma=0.625)
+    yield good("very-narrow", "σ = 1e-7.", "VarianceAsSigma", "UnnormalisedLogDensity", "ExtraConstant",
+               x=(3e-8, -2.5e-7), mean=(0.0, 1e-7), sigma=(1e-7, 2e-7))
     yield bad("zero-sigma", "sigma must be > 0", base, sigma=(1.0, 0.0, 1.0))
     yield bad("negative-sigma", "sigma must be > 0", base, sigma=-1.0)
     yield bad("nan", "x must be finite", base, x=with_nan(np.zeros(3)))
@@ -642,7 +901,9 @@ def draw_normal_log_density(draw: Draw) -> Inputs:
 @cases_of("log_likelihood")
 def log_likelihood_cases() -> Iterator[Case]:
     base: Inputs = {"outputs": numbers(2, 3, 2, seed=1), "targets": numbers(3, 2, seed=2), "likelihood_sigma": 0.75}
-    flags = "VarianceAsSigma", "UnnormalisedLogDensity"
+    flags = "VarianceAsSigma", "UnnormalisedLogDensity", "ExtraConstant"
+    yield good("one-sample", "One sample of five rows.", *flags, outputs=numbers(1, 5, 3, seed=8),
+               targets=numbers(5, 3, seed=9), likelihood_sigma=0.375)
     yield good("one-sigma", "Summed over the outputs, (S, N).", *flags, **base)
     yield good("sigma-per-output", "A standard deviation for each output.", *flags,
                **base | {"likelihood_sigma": (0.5, 3.0)})
@@ -674,7 +935,9 @@ def draw_log_likelihood(draw: Draw) -> Inputs:
 @cases_of("predictive_log_density")
 def predictive_log_density_cases() -> Iterator[Case]:
     base = model(2, 3, 2, rows=3, samples=3, seed=1)
-    flags = "AveragedPrediction", "UnnormalisedLogDensity"
+    flags = "AveragedPrediction", "UnnormalisedLogDensity", "ExtraConstant"
+    yield good("four-rows", "One sample of four rows.", "UnnormalisedLogDensity", "OutputReLU",
+               **model(3, 5, 2, rows=4, samples=1, seed=6))
     yield good("one-sample", "With one sample it is the log likelihood.", "UnnormalisedLogDensity",
                **model(2, 3, 1, rows=2, samples=1, seed=2))
     yield good("three-samples", "The log of the mean density.", *flags, **base)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,8 +82,25 @@ register(
     "unreal",
     "elementwise",
     unreal.pixel_control_rewards,
-    measured=(1.7e-16, 1.2e-07),
+    measured=(1.9e-16, 1.2e-07),
     kinds={"observations": "bytes"},
+    formula="r[t, i, j] = mean of |o[t + 1, y, x, k] − o[t, y, x, k]| over cell (i, j) and all channels k\n"
+    "cell (i, j) holds the rows y = i·c … (i + 1)·c − 1\n"
+    "and the columns x = j·c … (j + 1)·c − 1, with c = cell_size",
+    outputs={"": ("(T, H/c, W/c)", "units of the pixels")},
+    rules=(
+        "Subtract as signed numbers: bytes would wrap around.",
+        "The mean is over c·c·C numbers.",
+    ),
+    inputs={
+        "observations": {
+            "shape": "(T + 1, H, W, C)",
+            "kind": "bytes",
+            "unit": "units of the pixels",
+            "domain": "finite; T, H, W and C ≥ 1",
+            "meaning": "images of one episode, of height H, width W and C channels",
+        }
+    },
 )
 
 
@@ -101,7 +119,15 @@ def exact_pixel_control_rewards(observations: Any, cell_size: int) -> Any:
     return np.array(means).reshape(shape)  # (T, H/c, W/c)
 
 
-register("unreal", "elementwise", unreal.feature_control_rewards, measured=(0.0, 0.0))
+register(
+    "unreal",
+    "elementwise",
+    unreal.feature_control_rewards,
+    measured=(0.0, 0.0),
+    formula="r[t, g] = activations[t + 1, g]",
+    outputs={"": ("(T, G)", "units of the activations")},
+    rules=("The reward is the activation after the step, not its change.",),
+)
 
 
 @exact_form("feature_control_rewards")
@@ -127,24 +153,28 @@ def sum_over_pixels(right: Function, given: Inputs) -> Array:
     return right(**given) * given["cell_size"] ** 2
 
 
-@mistake("ActivationChange", "feature_control_rewards")
+@mistake("FeatureChange", "feature_control_rewards")
 def changes_of_activations(right: Function, given: Inputs) -> Array:
-    return np.abs(np.diff(given["activations"], axis=0))
+    units = given["activations"]
+    before = np.concatenate([units[:1], units[:-1]])  # the first row has none
+    return np.abs(right(activations=units) - right(activations=before))
 
 
 # fmt: off
 @cases_of("pixel_control_rewards")
 def pixel_control_cases() -> Iterator[Case]:
-    base: Inputs = {"observations": film(3, 4, 4, 3, seed=1), "cell_size": 2}
+    base: Inputs = {"observations": film(5, 4, 6, 3, seed=1), "cell_size": 2}
     wraps = "WrappingBytes"
     total = "CellSum"
-    yield good("four-cells", "mean |o' − o| over pixels and channels of each cell of 2 by 2.", wraps, total, **base)
+    yield good("six-cells", "mean |o' − o| over pixels and channels of each cell of 2 by 2.", wraps, total, **base)
     yield good("two-pixels", "From 3 to 0 is 3, not 253.", wraps, cell_size=1,
                observations=np.array([[[[3], [0]]], [[[0], [2]]]], dtype=np.uint8))
     yield good("black-and-white", "255 each way.", wraps, cell_size=1,
                observations=np.array([[[[0], [255]]], [[[255], [0]]], [[[0], [255]]]], dtype=np.uint8))
-    yield good("one-cell", "One cell has the mean change of the whole image.", wraps, total, **base | {"cell_size": 4})
-    yield good("pixels", "Cells of one pixel: the mean over its channels.", wraps, **base | {"cell_size": 1})
+    yield good("one-cell", "One cell has the mean change of the whole image.", wraps, total,
+               observations=film(3, 5, 5, 2, seed=5), cell_size=5)
+    yield good("pixels", "Cells of one pixel: the mean over its channels.", wraps,
+               observations=film(2, 2, 3, 4, seed=6), cell_size=1)
     yield good("tall", "Twice as high as wide: rows are no columns.", wraps, total,
                observations=film(2, 6, 3, 2, seed=2), cell_size=3)
     yield good("fractions", "Pixels may be any numbers.", total, observations=numbers(3, 2, 4, 2, seed=3), cell_size=2)
@@ -152,8 +182,8 @@ def pixel_control_cases() -> Iterator[Case]:
                cell_size=2)
     yield bad("one-image", "there must be a step", base, observations=base["observations"][:1])
     yield bad("grey", "observations must be (T+1, H, W, C)", base, observations=base["observations"][..., 0])
-    yield bad("height", "the height must be a multiple of cell_size", base, observations=film(2, 3, 4, 3, seed=4))
-    yield bad("width", "the width must be a multiple of cell_size", base, observations=film(2, 4, 3, 3, seed=4))
+    yield bad("height", "the height must be a multiple of cell_size", base, observations=film(2, 3, 6, 3, seed=4))
+    yield bad("width", "the width must be a multiple of cell_size", base, observations=film(2, 4, 5, 3, seed=4))
     yield bad("cell-zero", "cell_size must be >= 1", base, cell_size=0)
     yield bad("fractional-cell", "cell_size must be a whole number", base, cell_size=0.5)
     nan = numbers(3, 2, 4, 2, seed=3)
@@ -177,10 +207,10 @@ def draw_pixel_control_rewards(draw: Draw) -> Inputs:
 # fmt: off
 @cases_of("feature_control_rewards")
 def feature_control_cases() -> Iterator[Case]:
-    base: Inputs = {"activations": ((0.0, 1.0), (0.5, -1.0), (2.0, 0.25))}
-    flag = "ActivationChange"
+    base: Inputs = {"activations": ((0.0, 1.25), (0.625, -1.5), (2.0, 0.375), (1.125, -0.25))}
+    flag = "FeatureChange"
     yield good("two-units", "The activations after each step, of any sign.", flag, **base)
-    yield good("one-step", "One step, one unit.", flag, activations=((0.25,), (0.75,)))
+    yield good("one-step", "One step, one unit.", flag, activations=((0.25,), (0.875,)))
     yield good("constant", "A unit that stays active is paid.", flag, activations=((0.5, 0.0),) * 3)
     yield good("silent", "A unit that is not active is not paid.", activations=((0.0,), (0.0,)))
     yield bad("one-row", "there must be a step", base, activations=((0.0, 1.0),))
@@ -203,6 +233,21 @@ register(
     unreal.n_step_returns,
     measured=(8.5e-17, 5.9e-08),
     kinds=ENDS,
+    formula="V_t = next_values_t\n"
+    "R_t = rewards_t + γ·C_t\n"
+    "C_t = 0 if terminated_t, else V_t if truncated_t or t = T − 1, else R_{t+1}",
+    outputs={"": ("the shape of rewards", "reward")},
+    rules=(
+        "A flag holds for all further axes of rewards: one for each environment, or for all cells.",
+        "If both flags are set, the row is terminal.",
+        "The last row bootstraps unless it is terminated, also without a flag.",
+    ),
+    inputs={
+        "rewards": {"shape": "(T, ...), T ≥ 1"},
+        "next_values": {"shape": "(T, ...)", "domain": "the shape of rewards"},
+        "terminated": {"shape": "(T, ...), the first axes of rewards"},
+        "truncated": {"shape": "(T, ...), the first axes of rewards"},
+    },
 )
 
 
@@ -232,7 +277,25 @@ def exact_n_step_returns(
 
 
 register(
-    "unreal", "arraywise", unreal.n_step_q_targets, measured=(0.0, 0.0), kinds=ENDS
+    "unreal",
+    "arraywise",
+    unreal.n_step_q_targets,
+    measured=(0.0, 0.0),
+    kinds=ENDS,
+    formula="V_t = max_a next_q_values[t, ..., a]\n"
+    "R_t = rewards_t + γ·C_t\n"
+    "C_t = 0 if terminated_t, else V_t if truncated_t or t = T − 1, else R_{t+1}",
+    outputs={"": ("the shape of rewards", "reward")},
+    rules=(
+        "A flag holds for all further axes of rewards: one for each environment, or for all cells.",
+        "If both flags are set, the row is terminal.",
+        "The last row bootstraps unless it is terminated, also without a flag.",
+    ),
+    inputs={
+        "terminated": {"shape": "(T, ...), the first axes of rewards"},
+        "truncated": {"shape": "(T, ...), the first axes of rewards"},
+        "rewards": {"shape": "(T, ...), T ≥ 1"},
+    },
 )
 
 
@@ -244,7 +307,15 @@ def exact_n_step_q_targets(
     return exact_n_step_returns(rewards, best, terminated, truncated, gamma)
 
 
-register("unreal", "arraywise", unreal.dueling, measured=(1.3e-16, 4.8e-08))
+register(
+    "unreal",
+    "arraywise",
+    unreal.dueling,
+    measured=(1.3e-16, 4.8e-08),
+    formula="Q[..., a] = values[...] + advantages[..., a] − (1/A)·Σ_b advantages[..., b]",
+    outputs={"": ("(..., A)", "reward")},
+    inputs={"values": {"shape": "(...)", "meaning": "V of each state"}},
+)
 
 
 @exact_form("dueling")
@@ -259,6 +330,29 @@ register(
     unreal.control_loss,
     measured=(0.0, 2.7e-08),
     kinds={"actions": "wholes"},
+    formula="loss = (1/T)·Σ_t Σ_g ½·(targets[t, g] − q_values[t, g, actions[t]])²",
+    outputs={"": ("()", "reward²")},
+    rules=("The mean is over steps, the sum over the G controls.",),
+    inputs={
+        "targets": {
+            "shape": "(T, G)",
+            "unit": "reward",
+            "meaning": "target of each control",
+            "domain": "one for each step and control",
+        },
+        "actions": {
+            "shape": "(T,)",
+            "meaning": "action of each step",
+            "kind": "whole numbers",
+            "unit": "index",
+            "domain": "from 0 to A − 1; one for each step",
+        },
+        "q_values": {
+            "shape": "(T, G, A)",
+            "domain": "T, G and A ≥ 1",
+            "meaning": "Q of each action, for each step and control",
+        },
+    },
 )
 
 
@@ -290,24 +384,42 @@ def returns_of_two_episodes(right: Function, given: Inputs) -> Array:
 
 
 @mistake("TerminalDropped", *TARGETS)
+def returns_before_the_terminal_action(right: Function, given: Inputs) -> Array:
+    """The row before a terminal one is the last, and bootstraps the value of the state of the terminal action."""
+    over = kept_axis(given)
+    before = np.append(over[1:], False)
+    return right(**rows_of(given | {"truncated": given["truncated"] | before}, ~over))
+
+
+@mistake("TerminalDropped", *TARGETS)
 def returns_without_terminal_rows(right: Function, given: Inputs) -> Array:
-    over = given["terminated"]
-    if over.ndim > 1:
-        raise ValueError("environments have other rows left")
-    return returns_without_terminal_rewards(right, given)[~over]
+    """The same, except that the state of the terminal action has the value 0."""
+    over = kept_axis(given)
+    before = np.append(over[1:], False)
+    return right(**rows_of(given | {"terminated": before}, ~over))
 
 
 @mistake("TerminalDropped", *TARGETS)
 def returns_without_terminal_rewards(right: Function, given: Inputs) -> Array:
     rewards = given["rewards"]
     over = given["terminated"]
-    return right(
-        **given
-        | {
-            "rewards": rewards
-            * ~over.reshape(*over.shape, *(1,) * (rewards.ndim - over.ndim))
-        }
-    )
+    kept = ~over.reshape(*over.shape, *(1,) * (rewards.ndim - over.ndim))
+    return right(**given | {"rewards": rewards * kept})
+
+
+def kept_axis(given: Inputs) -> Flags:
+    """The terminal rows, (T,). Raises ValueError if each environment has its own."""
+    over: Flags = given["terminated"]
+    if over.ndim > 1:
+        raise ValueError("environments have other rows left")
+    return over
+
+
+def rows_of(given: Inputs, kept: Flags) -> Inputs:
+    """The inputs of some rows."""
+    return {
+        name: each if name == "gamma" else each[kept] for name, each in given.items()
+    }
 
 
 @mistake("FilterAxis", "n_step_returns")
@@ -322,14 +434,18 @@ def returns_along_environments(right: Function, given: Inputs) -> Array:
 
 @mistake("UncentredAdvantages", "dueling")
 def advantages_as_they_are(right: Function, given: Inputs) -> Array:
-    return given["values"][..., None] + given["advantages"]
+    return right(**given) + np.mean(given["advantages"], axis=-1, keepdims=True)
 
 
 @mistake("UncentredAdvantages", "dueling")
 def advantages_less_one_mean(right: Function, given: Inputs) -> Array:
-    return (
-        given["values"][..., None] + given["advantages"] - np.mean(given["advantages"])
-    )
+    return advantages_as_they_are(right, given) - np.mean(given["advantages"])
+
+
+@mistake("UncentredAdvantages", "dueling")
+def advantages_less_the_best(right: Function, given: Inputs) -> Array:
+    best = np.max(given["advantages"], axis=-1, keepdims=True)
+    return advantages_as_they_are(right, given) - best
 
 
 @mistake("ControlMean", "control_loss")
@@ -337,13 +453,18 @@ def loss_of_a_cell(right: Function, given: Inputs) -> Array:
     return right(**given) / given["q_values"].shape[1]
 
 
+@mistake("MissingHalf", "control_loss")
+def loss_without_half(right: Function, given: Inputs) -> Array:
+    return 2.0 * right(**given)
+
+
 def path(name: str, *axes: int) -> Inputs:
-    """Five steps without an end; `name` is the input that is bootstrapped."""
-    rewards = numbers(5, *axes[: len(axes) - (name == "next_q_values")], seed=11)
-    no = np.zeros(5, dtype=bool)
+    """Seven steps without an end; `name` is the input that is bootstrapped."""
+    rewards = numbers(7, *axes[: len(axes) - (name == "next_q_values")], seed=11)
+    no = np.zeros(7, dtype=bool)
     return {
         "rewards": rewards,
-        name: numbers(5, *axes, seed=12),
+        name: numbers(7, *axes, seed=12),
         "terminated": no,
         "truncated": no,
         "gamma": 0.75,
@@ -354,11 +475,11 @@ def path(name: str, *axes: int) -> Inputs:
 def bad_paths(base: Inputs) -> Iterator[Case]:
     yield bad("gamma-above-1", "gamma must be from 0 to 1", base, gamma=1.25)
     yield bad("negative-gamma", "gamma must be from 0 to 1", base, gamma=-0.5)
-    yield bad("nan-reward", "rewards must be finite", base, rewards=(1.0, 0.0, math.nan, 0.0, 1.0))
+    yield bad("nan-reward", "rewards must be finite", base, rewards=np.full(7, math.nan))
     yield bad("lengths-differ", "all must have T rows", base, rewards=(1.0, 0.0))
     yield bad("few-flags", "there must be a flag for each step", base, terminated=no_yes(0, 1))
     yield bad("one-flag", "there must be a flag for each step", base, truncated=False)
-    yield bad("half-terminated", "an episode ends or goes on", base, terminated=(0.0, 0.5, 0.0, 0.0, 0.0))
+    yield bad("half-terminated", "an episode ends or goes on", base, terminated=(0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0))
 # fmt: on
 
 
@@ -366,8 +487,9 @@ def bad_paths(base: Inputs) -> Iterator[Case]:
 @cases_of("n_step_returns")
 def n_step_returns_cases() -> Iterator[Case]:
     base = path("next_values")
-    end = no_yes(0, 1, 0, 0, 0)
-    cut = no_yes(0, 0, 0, 1, 0)
+    end = no_yes(0, 0, 1, 0, 0, 0, 0)
+    cut = no_yes(0, 0, 0, 0, 1, 0, 0)
+    last = no_yes(0, 0, 0, 0, 0, 0, 1)
     terminal = "TerminalDropped"
     beyond = "BootstrapAtTerminal"
     dead = "TruncationAsTermination"
@@ -380,24 +502,29 @@ def n_step_returns_cases() -> Iterator[Case]:
                **base | {"terminated": end, "truncated": cut})
     yield good("both-at-once", "A terminal state at the time limit is terminal.", beyond, terminal,
                **base | {"terminated": end, "truncated": end})
+    yield good("both-at-once-and-cut", "A terminal state at the time limit, then a time limit alone.", beyond, terminal,
+               dead, across, **base | {"terminated": end, "truncated": end | cut})
+    yield good("both-at-the-end", "The last row has both flags.", beyond, terminal,
+               **base | {"terminated": end | last, "truncated": last})
+    yield good("cut-at-the-end", "A time limit in the last row.", dead, **base | {"truncated": last})
     yield good("whole-return", "γ = 1, to the end of the episode.", beyond, terminal, across,
-               **base | {"rewards": numbers(5, seed=14), "terminated": end, "gamma": 1.0})
+               **base | {"rewards": numbers(7, seed=14), "terminated": end, "gamma": 1.0})
     yield good("next-reward", "γ = 0 leaves the rewards.", terminal, **base | {"terminated": end, "gamma": 0.0})
     yield good("one-row", "A single step.", rewards=(0.5,), next_values=(2.0,), terminated=no_yes(0),
                truncated=no_yes(0), gamma=0.5)
     several = path("next_values", 3) | {"gamma": 0.99}
-    several |= {"terminated": np.eye(5, 3, -1, dtype=bool), "truncated": np.eye(5, 3, -2, dtype=bool)}
+    several |= {"terminated": np.eye(7, 3, -1, dtype=bool), "truncated": np.eye(7, 3, -3, dtype=bool)}
     yield good("environments", "Environments side by side, each with its own ends.", "FilterAxis", beyond, dead,
                across, **several)
     yield good("no-ends", "Environments without an end.", "FilterAxis",
-               **several | {"terminated": np.zeros((5, 3), bool), "truncated": np.zeros((5, 3), bool)})
+               **several | {"terminated": np.zeros((7, 3), bool), "truncated": np.zeros((7, 3), bool)})
     yield good("cells", "An end holds for all cells.", beyond, dead, terminal, across,
                **path("next_values", 2) | {"terminated": end, "truncated": cut})
     yield good("cells-of-environments", "An end holds for all cells of its environment.", beyond, dead, across,
-               **several | {name: numbers(5, 3, 2, seed=13) for name in ("rewards", "next_values")})
+               **several | {name: numbers(7, 3, 2, seed=13) for name in ("rewards", "next_values")})
     yield from bad_paths(base)
-    yield bad("nan-value", "next_values must be finite", base, next_values=(1.0, 0.0, math.nan, 0.0, 1.0))
-    yield bad("turned", "flags must be (T, B), as rewards are", several, terminated=np.zeros((3, 5), bool))
+    yield bad("nan-value", "next_values must be finite", base, next_values=np.full(7, math.nan))
+    yield bad("turned", "flags must have the first axes of rewards", several, terminated=np.zeros((3, 7), bool))
 # fmt: on
 
 
@@ -423,8 +550,9 @@ def draw_n_step_returns(draw: Draw) -> Inputs:
 @cases_of("n_step_q_targets")
 def n_step_q_targets_cases() -> Iterator[Case]:
     base = path("next_q_values", 3)
-    end = no_yes(0, 1, 0, 0, 0)
-    cut = no_yes(0, 0, 0, 1, 0)
+    end = no_yes(0, 0, 1, 0, 0, 0, 0)
+    cut = no_yes(0, 0, 0, 0, 1, 0, 0)
+    last = no_yes(0, 0, 0, 0, 0, 0, 1)
     terminal = "TerminalDropped"
     beyond = "BootstrapAtTerminal"
     dead = "TruncationAsTermination"
@@ -439,10 +567,19 @@ def n_step_q_targets_cases() -> Iterator[Case]:
     yield good("one-action", "One action is the best.", beyond, terminal, across,
                **path("next_q_values", 1) | {"terminated": end})
     yield good("negative", "The best may be negative.", dead, across,
-               **base | {"next_q_values": numbers(5, 3, seed=12) - 3.0, "truncated": cut})
+               **base | {"next_q_values": numbers(7, 3, seed=12) - 3.0, "truncated": cut})
+    yield good("both-kinds", "One episode ends, the next is cut, the last goes on.", beyond, dead, terminal, across,
+               **base | {"terminated": end, "truncated": cut})
+    yield good("both-at-once", "A terminal state at the time limit is terminal.", beyond, terminal,
+               **base | {"terminated": end, "truncated": end})
+    yield good("both-at-once-and-cut", "A terminal state at the time limit, then a time limit alone.", beyond, terminal,
+               dead, across, **base | {"terminated": end, "truncated": end | cut})
+    yield good("both-at-the-end", "The last row has both flags.", beyond, terminal,
+               **base | {"terminated": end | last, "truncated": last})
+    yield good("cut-at-the-end", "A time limit in the last row.", dead, **base | {"truncated": last})
     yield from bad_paths(base)
-    yield bad("values", "next_q_values must have an axis of actions", base, next_q_values=(1.0, 0.0, 2.0, 0.0, 1.0))
-    yield bad("nan-value", "next_q_values must be finite", base, next_q_values=np.full((5, 3), math.nan))
+    yield bad("values", "next_q_values must have an axis of actions", base, next_q_values=numbers(7, seed=12))
+    yield bad("nan-value", "next_q_values must be finite", base, next_q_values=np.full((7, 3), math.nan))
 # fmt: on
 
 
@@ -460,7 +597,7 @@ def draw_n_step_q_targets(draw: Draw) -> Inputs:
 # fmt: off
 @cases_of("dueling")
 def dueling_cases() -> Iterator[Case]:
-    base: Inputs = {"values": (1.0, -0.5), "advantages": ((0.0, 4.0, 1.0), (1.0, 0.25, -2.0))}
+    base: Inputs = {"values": (1.125, -0.5), "advantages": ((0.0, 4.25, 1.0), (1.5, 0.25, -2.0))}
     flag = "UncentredAdvantages"
     yield good("two-states", "V + A − mean A, the mean over the actions.", flag, **base)
     yield good("cells", "Each cell has its own mean.", flag, values=numbers(2, 3, seed=21),
@@ -490,18 +627,19 @@ def draw_dueling(draw: Draw) -> Inputs:
 # fmt: off
 @cases_of("control_loss")
 def control_loss_cases() -> Iterator[Case]:
-    base: Inputs = {"q_values": numbers(3, 2, 4, seed=31), "actions": (1, 3, 0), "targets": numbers(3, 2, seed=32)}
-    yield good("two-cells", "The mean over steps of the sum over cells of half a square.", "ControlMean", **base)
-    yield good("one-step", "½(25 + 4).", "ControlMean", q_values=(((1.0, 5.0), (2.0, 3.0)),), actions=(1,),
-               targets=((0.0, 5.0),))
-    yield good("one-cell", "The sum over one cell is its mean.", q_values=numbers(2, 1, 3, seed=33), actions=(2, 0),
-               targets=((0.5,), (1.0,)))
+    base: Inputs = {"q_values": numbers(4, 3, 5, seed=31), "actions": (1, 4, 0, 2), "targets": numbers(4, 3, seed=32)}
+    flags = "ControlMean", "MissingHalf"
+    yield good("three-cells", "The mean over steps of the sum over cells of half a square.", *flags, **base)
+    yield good("one-step", "½(25 + 4 + 9).", *flags, q_values=(((1.0, 5.0), (2.0, 3.0), (0.5, 1.0)),), actions=(1,),
+               targets=((0.0, 5.0, -2.0),))
+    yield good("one-cell", "The sum over one cell is its mean.", "MissingHalf",
+               q_values=numbers(2, 1, 3, seed=33), actions=(2, 0), targets=((0.5,), (1.0,)))
     yield good("at-the-target", "Nothing to learn.", q_values=(((1.0, 5.0),),), actions=(1,), targets=((5.0,),))
-    yield bad("action-too-large", "an action must be an index below A", base, actions=(1, 4, 0))
-    yield bad("negative-action", "an action must be an index", base, actions=(1, -1, 0))
-    yield bad("targets-of-one-cell", "there must be a target for each cell", base, targets=((1.0,), (0.0,), (0.5,)))
+    yield bad("action-too-large", "an action must be an index below A", base, actions=(1, 5, 0, 2))
+    yield bad("negative-action", "an action must be an index", base, actions=(1, -1, 0, 2))
+    yield bad("targets-of-one-cell", "there must be a target for each cell", base, targets=numbers(4, 1, seed=32))
     yield bad("few-actions", "there must be an action for each step", base, actions=(1, 0))
-    yield bad("nan-target", "targets must be finite", base, targets=((1.0, math.nan), (0.0, 0.0), (0.0, 0.0)))
+    yield bad("nan-target", "targets must be finite", base, targets=np.full((4, 3), math.nan))
 # fmt: on
 
 
@@ -521,7 +659,16 @@ def draw_control_loss(draw: Draw) -> Inputs:
 # ---------------------------------------------------------------- reward prediction
 
 
-register("unreal", "elementwise", unreal.reward_class, measured=(0.0, 0.0))
+register(
+    "unreal",
+    "elementwise",
+    unreal.reward_class,
+    measured=(0.0, 0.0),
+    formula="class = 0 if reward < 0, 1 if reward = 0, 2 if reward > 0",
+    outputs={"": ("the shape of rewards", "index")},
+    rules=("The smallest positive number is positive. −0.0 is zero.",),
+    inputs={"rewards": {"shape": "(...)"}},
+)
 
 
 @exact_form("reward_class")
@@ -529,7 +676,18 @@ def exact_reward_class(rewards: Any) -> Any:
     return 1 + (rewards > 0).astype(int) - (rewards < 0).astype(int)
 
 
-@operation("unreal", "elementwise", measured=(0.0, 0.0), kinds={"ended": "flags"})
+@operation(
+    "unreal",
+    "elementwise",
+    measured=(0.0, 0.0),
+    kinds={"ended": "flags"},
+    formula="output[t] = 1 if t ≥ 2 and neither ended[t − 2] nor ended[t − 1], else 0",
+    outputs={"": ("the shape of ended", "0 or 1")},
+    rules=(
+        "Then the rows t − 2, t − 1 and t belong to one episode. ended[t] itself does not matter.",
+        "Further axes of ended are environments, each by itself.",
+    ),
+)
 def reward_prediction_windows(ended: Flags) -> Rows:
     return unreal.reward_prediction_windows(ended).astype(int)
 
@@ -552,6 +710,21 @@ register(
     unreal.sample_reward_windows,
     measured=(0.0, 0.0),
     kinds={"ended": "flags"},
+    formula="windows = the rows t, for each environment, where reward_prediction_windows(ended) = 1\n"
+    "ordered by t, then by environment\n"
+    "rewarded = the windows with rewards ≠ 0\n"
+    "others   = the windows with rewards = 0\n"
+    "for each n: kind = rewarded if coins_n < ½, else others; if kind is empty, the other one\n"
+    "output[n] = kind[⌊places_n·(number of windows in kind)⌋]",
+    outputs={"": ("(N, number of axes of rewards)", "index")},
+    rules=(
+        "A row of the output holds the index t, and the environment's index if rewards have that axis.",
+        "If there is no window at all, the output is the empty list.",
+    ),
+    inputs={
+        "rewards": {"shape": "(T,) or (T, B)"},
+        "ended": {"shape": "the shape of rewards"},
+    },
 )
 
 
@@ -570,6 +743,15 @@ def exact_windows(rewards: Any, ended: Flags, coins: Any, places: Any) -> Any:
         if kind
     ]
     return np.array(chosen)
+
+
+def renumbered(order: tuple[int, ...], right: Function, given: Inputs) -> Rows:
+    return np.array(order)[right(**given)]
+
+
+# The class of a negative reward, of none and of a positive one: first as in miyosuda/unreal, last the sign.
+for order in ((2, 0, 1), (2, 1, 0), (1, 0, 2), (0, 2, 1), (1, 2, 0), (-1, 0, 1)):
+    mistake("RewardOrder", "reward_class")(partial(renumbered, order))
 
 
 @mistake("WindowCrossing", "reward_prediction_windows")
@@ -613,11 +795,12 @@ def samples_as_they_come(right: Function, given: Inputs) -> Rows:
 # fmt: off
 @cases_of("reward_class")
 def reward_class_cases() -> Iterator[Case]:
-    base: Inputs = {"rewards": (-0.5, 0.0, 10.0)}
-    yield good("three", "0 where negative, 1 where zero, 2 where positive; the order is a convention.", **base)
+    base: Inputs = {"rewards": (-0.5, 0.0, 10.0, 0.0)}
+    order = "RewardOrder"
+    yield good("four", "0 where negative, 1 where zero, 2 where positive; the order is a convention.", order, **base)
     yield good("tiny", "The smallest rewards are rewards.", dtypes=("f64",), rewards=(5e-324, -5e-324, 1e-300))
     yield good("zeros", "Zero has no sign.", rewards=(0.0, -0.0))
-    yield good("environments", "Of any shape.", rewards=((1.0, -1.0), (0.0, 255.0)))
+    yield good("environments", "Of any shape.", order, rewards=((1.0, -1.25, 0.0), (0.0, 255.0, 0.5)))
     yield bad("nan", "rewards must be finite", base, rewards=(0.0, math.nan))
     yield bad("infinite", "rewards must be finite", base, rewards=(-math.inf, 1.0))
 # fmt: on
@@ -675,6 +858,9 @@ def sample_reward_windows_cases() -> Iterator[Case]:
     yield good("environments", "Step by step, and of each step environment by environment.", across, terminal, uniform,
                **noise | {"rewards": np.array(base["rewards"] * 2)[:21].reshape(7, 3).round(),
                           "ended": no_yes(*[n in (6, 10, 11, 14) for n in range(21)]).reshape(7, 3)})
+    yield good("nearly-half", "A coin of 0.4375 asks for a reward, one of 0.5625 for none.", uniform, terminal,
+               **base | {"coins": (0.4375, 0.5625, 0.4375, 0.5625, 0.4375),
+                         "places": (0.8125, 0.125, 0.0, 0.9375, 0.4375)})
     yield good("none-fits", "No window, no rows.", **base | {"ended": no_yes(*(1,) * 11)})
     yield bad("coin-of-one", "coins must be below 1", base, coins=(0.25, 1.0, 0.75, 0.5, 0.9375))
     yield bad("negative-place", "places must be >= 0", base, places=(0.75, -0.25, 0.25, 0.625, 0.875))
@@ -703,7 +889,20 @@ def draw_sample_reward_windows(draw: Draw) -> Inputs:
 # ---------------------------------------------------------------- memory
 
 
-@operation("unreal", "arraywise", measured=(2.1e-16, 1.1e-07))
+@operation(
+    "unreal",
+    "arraywise",
+    measured=(2.1e-16, 1.1e-07),
+    formula="gates = gate_inputs + hidden·weights, (B, 4H)\n"
+    "i, f, o, g = the four quarters of each row of gates, H columns each, in this order\n"
+    "cell   ← sigmoid(f)⊙cell + sigmoid(i)⊙tanh(g)\n"
+    "hidden ← sigmoid(o)⊙tanh(new cell)",
+    outputs={"hidden": ("(B, H)", "none"), "cell": ("(B, H)", "none")},
+    rules=(
+        "Gates of ±1000 must not overflow.",
+        "There is no bias: gate_inputs contains it.",
+    ),
+)
 def lstm_step(gate_inputs: Array, hidden: Array, cell: Array, weights: Array) -> Arrays:
     """gate_inputs (B, 4H), hidden and cell (B, H), weights (H, 4H); gates in the order i, f, o, g."""
     new_hidden, new_cell = unreal.lstm_step(gate_inputs, hidden, cell, weights)
@@ -721,24 +920,27 @@ def exact_lstm_step(
     return {"hidden": o * exact.tanh(new_cell), "cell": new_cell}
 
 
-@mistake("GateOrder", "lstm_step")
-def output_gate_last(right: Function, given: Inputs) -> Arrays:
-    """The third quarter is read as candidates, the fourth as the output gate."""
+def with_gates(order: str, right: Function, given: Inputs) -> Arrays:
+    """Quarters that are read in this order, given in the order i, f, o, g."""
 
-    def exchanged(columns: Array) -> Array:
-        i, f, o, g = np.split(columns, 4, axis=-1)
-        return np.concatenate([i, f, g, o], axis=-1)
+    def columns(array: Array) -> Array:
+        quarters = dict(zip(order, np.split(array, 4, axis=-1), strict=True))
+        return np.concatenate([quarters[gate] for gate in "ifog"], axis=-1)
 
-    return right(
-        **given | {name: exchanged(given[name]) for name in ("gate_inputs", "weights")}
-    )
+    names = "gate_inputs", "weights"
+    return right(**given | {name: columns(given[name]) for name in names})
+
+
+# torch.nn.LSTM and Keras; TensorFlow's cells and Haiku; ONNX; two orders of textbooks.
+for gates in ("ifgo", "igfo", "iofg", "figo", "fiog"):
+    mistake("GateOrder", "lstm_step")(partial(with_gates, gates))
 
 
 # fmt: off
 @cases_of("lstm_step")
 def lstm_step_cases() -> Iterator[Case]:
     base: Inputs = {"gate_inputs": numbers(2, 12, seed=41), "hidden": 0.5 * numbers(2, 3, seed=42)}
-    base |= {"cell": numbers(2, 3, seed=43), "weights": 0.5 * numbers(3, 12, seed=44)}
+    base |= {"cell": numbers(2, 3, seed=45), "weights": 0.5 * numbers(3, 12, seed=44)}
     nothing = np.zeros((2, 3))
     yield good("three-units", "c′ = f⊙c + i⊙g, h′ = o⊙tanh c′.", "GateOrder", **base)
     yield good("first-step", "From nothing remembered.", "GateOrder", **base | {"hidden": nothing, "cell": nothing})

@@ -1,0 +1,502 @@
+"""Networks, bounds and gains as real code has them, with a switch where each mistake is made.
+
+The first argument of most functions is the set of mistakes that are made, so that any of
+them can be made together. What follows a "_" in a name distinguishes variants of a mistake.
+Nothing here uses the reference or the kit: gradients are autograd's, and where no gradient
+is needed, numbers have 50 digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import autograd.numpy as np
+import mpmath as mp
+import numpy as onp
+from autograd import grad
+from autograd.scipy.special import logsumexp
+from scipy import special
+
+# ---------------------------------------------------------------- types and constants
+
+Array = Any  # of floats, of numbers with 50 digits, or a box of autograd
+Flags = frozenset[str]
+Inputs = dict[str, Any]
+Phi = tuple[Array, Array]  # mu and rho
+
+LOG_TWO_PI = math.log(2.0 * math.pi)
+FUDGE = 1e-8
+FLOORS = {"SigmaFloor_8": 1e-8, "SigmaFloor_6": 1e-6, "SigmaFloor_5": 1e-5}
+MOST_GAIN = 1000.0
+MOMENTUM = 0.9
+
+# ---------------------------------------------------------------- floats and 50 digits
+
+Function = Callable[..., Any]
+
+
+def each(function: Function) -> Function:
+    return onp.vectorize(function, otypes=[object])
+
+
+digits = each(mp.mpf)
+
+
+def has_digits(x: Array) -> bool:
+    return getattr(getattr(x, "dtype", None), "kind", "") == "O"
+
+
+def floats(x: Array) -> Array:
+    return x.astype(float) if has_digits(x) else x
+
+
+def exp(x: Array) -> Array:
+    return each(mp.exp)(x) if has_digits(x) else np.exp(x)
+
+
+def log(x: Array) -> Array:
+    return each(mp.log)(x) if has_digits(x) else np.log(x)
+
+
+def softplus_of(rho: Array) -> Array:
+    if has_digits(rho):
+        return each(lambda r: mp.log1p(mp.exp(r)))(rho)
+    return np.logaddexp(rho, 0.0)
+
+
+# ---------------------------------------------------------------- standard deviations
+
+
+def sigma_of(flags: Flags, rho: Array) -> Array:
+    """σ = softplus(ρ)."""
+    low = np.where(rho > 20.0, 0.0, rho) if "SoftplusThreshold" in flags else rho
+    if "SoftplusOverflow" in flags:
+        sigma = np.log(1.0 + np.exp(floats(low)))
+        sigma = digits(sigma) if has_digits(rho) else sigma
+    else:
+        sigma = softplus_of(low)
+    if "SoftplusThreshold" in flags:
+        sigma = np.where(rho > 20.0, rho, sigma)
+    return floored(flags, sigma)
+
+
+def floored(flags: Flags, sigma: Array) -> Array:
+    return sigma + sum(floor for flag, floor in FLOORS.items() if flag in flags)
+
+
+def softplus(flags: Flags, rho: Array) -> Array:
+    return sigma_of(flags, rho)
+
+
+def softplus_inverse(flags: Flags, sigma: Array) -> Array:
+    if "SoftplusOverflow" in flags:
+        return np.log(np.exp(sigma) - 1.0)
+    return floats(each(lambda s: mp.log(mp.expm1(s)))(digits(sigma)))
+
+
+# ---------------------------------------------------------------- divergences
+
+
+def kl_of_weights(
+    flags: Flags, mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array
+) -> Array:
+    """KL[q‖p] of each weight, by the textbook; it needs 50 digits near identity."""
+    fudged = "FudgedDenominator" in flags or "FudgedDenominator_log" in flags
+
+    # A prior's variance, or the root of a σ taken for one.
+    if "VarianceAsSigma" in flags or "VarianceAsSigma_both" in flags:
+        sigma_p = sigma_p**2
+    if "VarianceAsSigma_both" in flags:
+        sigma_q = sigma_q**2
+    if "VarianceAsSigma_root" in flags or "VarianceAsSigma_roots" in flags:
+        sigma_p = sigma_p**0.5
+    if "VarianceAsSigma_roots" in flags:
+        sigma_q = sigma_q**0.5
+
+    # Both distributions, in one type of numbers.
+    q = (mu_q, sigma_q)
+    p = (mu_p, sigma_p)
+    if "SwappedKL" in flags:
+        q, p = p, q
+    if "NaiveNearIdentity" in flags or is_extreme(q[1]) or is_extreme(p[1]):
+        q = (floats(q[0]), floats(q[1]))
+        p = (floats(p[0]), floats(p[1]))
+
+    # In ratios, whose gradient at q = p is exactly 0.
+    constant = 0.0 if "DroppedConstant" in flags else 1.0
+    if not fudged:
+        ratio = q[1] / p[1]
+        move = (q[0] - p[0]) / p[1]
+        return 0.5 * (ratio**2 + move**2 - constant) - log(ratio)
+
+    # With 1e-8 in the denominator, as in all codes of VIME.
+    numerator = (q[0] - p[0]) ** 2 + q[1] ** 2 - constant * p[1] ** 2
+    inside = FUDGE if "FudgedDenominator_log" in flags else 0.0
+    logarithms = log(p[1] + inside) - log(q[1] + inside)
+    return numerator / (2.0 * p[1] ** 2 + FUDGE) + logarithms
+
+
+def is_extreme(sigma: Array) -> bool:
+    """Whether an overflow or underflow needs the infinities of floats."""
+    return has_digits(sigma) and not all(0 < each < mp.inf for each in sigma.flat)
+
+
+def total(flags: Flags, terms: Array) -> Array:
+    """The sum over weights, actions or dimensions that a KL is."""
+    count = terms.shape[-1] if "KLMean" in flags else 1.0
+    return np.sum(terms, axis=-1) / count
+
+
+def kl_diag_normal(
+    flags: Flags, mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array
+) -> Array:
+    parts = map(digits, (mu_q, sigma_q, mu_p, sigma_p))
+    return onp.array(total(flags, kl_of_weights(flags, *parts)), dtype=float)
+
+
+def information_gain(
+    flags: Flags, mu_new: Array, rho_new: Array, mu_old: Array, rho_old: Array
+) -> float:
+    new = digits(mu_new), sigma_of(flags, digits(rho_new))
+    old = digits(mu_old), sigma_of(flags, digits(rho_old))
+    return float(total(flags, kl_of_weights(flags, *new, *old)))
+
+
+def metric(flags: Flags, rho: Array) -> Phi:
+    """The diagonal of the KL's second derivative in mu and rho."""
+    sigma = sigma_of(flags, rho)
+    if "SquaredExpOverflow" in flags:
+        h_rho = 2.0 * np.exp(2.0 * rho) / (1.0 + np.exp(rho)) ** 2 / sigma**2
+    else:
+        h_rho = 2.0 * (special.expit(rho) / sigma) ** 2
+    if "WrongMetric" in flags:
+        h_rho = h_rho / 4.0
+    if "WrongMetric_two" in flags:
+        h_rho = h_rho / 2.0
+    return 1.0 / sigma**2, h_rho
+
+
+def kl_hessian_diag(flags: Flags, mu: Array, rho: Array) -> Inputs:
+    return dict(zip(("h_mu", "h_rho"), metric(flags, rho)))
+
+
+def half(flags: Flags) -> float:
+    """The ½ of the Taylor form."""
+    return 1.0 if "MissingHalf" in flags else 0.5
+
+
+def kl_taylor(
+    flags: Flags, mu: Array, rho: Array, delta_mu: Array, delta_rho: Array
+) -> float:
+    h_mu, h_rho = metric(flags, rho)
+    square = onp.sum(h_mu * delta_mu**2) + onp.sum(h_rho * delta_rho**2)
+    return float(half(flags) * square)
+
+
+# ---------------------------------------------------------------- densities
+
+
+def log_density(flags: Flags, x: Array, mean: Array, sigma: Array) -> Array:
+    square = ((x - mean) / sigma) ** 2
+    value = -square if "UnnormalisedLogDensity" in flags else -0.5 * square
+    if "UnnormalisedLogDensity_log" not in flags:
+        value = value - log(sigma)
+    if "ExtraConstant" in flags:
+        value = value - 0.5
+    return value - 0.5 * LOG_TWO_PI
+
+
+def likelihood_deviation(flags: Flags, sigma: Array) -> Array:
+    if "VarianceAsSigma_likelihood" in flags:
+        return sigma**2
+    return sigma**0.5 if "VarianceAsSigma_likelihoodroot" in flags else sigma
+
+
+def normal_log_density(flags: Flags, x: Array, mean: Array, sigma: Array) -> Array:
+    sigma = likelihood_deviation(flags, sigma * onp.ones(onp.shape(x)))
+    return log_density(flags, x, mean, sigma)
+
+
+def log_likelihood(
+    flags: Flags, outputs: Array, targets: Array, likelihood_sigma: Array
+) -> Array:
+    """Summed over outputs: (S, N)."""
+    sigma = likelihood_deviation(flags, likelihood_sigma * onp.ones(targets.shape[-1]))
+    return np.sum(log_density(flags, targets, outputs, sigma), axis=-1)
+
+
+# ---------------------------------------------------------------- networks
+
+
+class Data(NamedTuple):
+    """Rows with their noise: eps (S, D), or zeta, a list of (S, N, O)."""
+
+    inputs: Array
+    targets: Array
+    noise: Any
+    layer_sizes: Sequence[int]
+    likelihood_sigma: Array
+
+
+def data_of(flags: Flags, given: Inputs) -> Data:
+    noise = noise_of(flags, given["zeta"]) if "zeta" in given else given["eps"]
+    sizes = [int(size) for size in given["layer_sizes"]]
+    rows = given["inputs"], given.get("targets")
+    return Data(*rows, noise, sizes, given.get("likelihood_sigma"))
+
+
+def noise_of(flags: Flags, zeta: Sequence[Array]) -> list[Array]:
+    """The noise that the layers use."""
+    layers = list(zeta)
+    if "SameLayerNoise" in flags:
+        first = layers[0]
+        layers = [first if z.shape == first.shape else z for z in layers]
+    if "SharedRowNoise" in flags:
+        layers = [onp.broadcast_to(z[:, :1], z.shape) for z in layers]
+    return layers
+
+
+def row_of(data: Data, n: int) -> Data:
+    row = slice(n, n + 1)
+    noise = data.noise
+    if isinstance(noise, list):
+        noise = [z[:, row] for z in noise]
+    return data._replace(
+        inputs=data.inputs[row], targets=data.targets[row], noise=noise
+    )
+
+
+def layers_of(flat: Array, sizes: Sequence[int]) -> list[Array]:
+    """(..., I + 1, O) for each layer, the bias as the last row."""
+    layers = []
+    start = 0
+    for i, o in zip(sizes, sizes[1:]):
+        end = start + (i + 1) * o
+        layers.append(np.reshape(flat[..., start:end], (*flat.shape[:-1], i + 1, o)))
+        start = end
+    return layers
+
+
+def forward(flags: Flags, inputs: Array, layers: Sequence[Function]) -> Array:
+    """Each layer is a function of its inputs with a 1 for the bias."""
+    a = inputs
+    for k, layer in enumerate(layers, start=1):
+        a = layer(np.concatenate([a, onp.ones((*a.shape[:-1], 1))], axis=-1))
+        if k < len(layers) or "OutputReLU" in flags:
+            a = np.where(a > 0.0, a, 0.0)
+    return a
+
+
+def outputs_of(flags: Flags, mu: Array, sigma: Array, data: Data) -> Array:
+    """(S, N, O)."""
+    if isinstance(data.noise, list):
+        means = layers_of(mu, data.layer_sizes)
+        deviations = layers_of(sigma, data.layer_sizes)
+        parts = zip(means, deviations, data.noise)
+        layers = [lambda a, p=part: sampled_layer(a, *p) for part in parts]
+    else:
+        theta = mu + sigma * data.noise
+        weights = layers_of(theta, data.layer_sizes)
+        layers = [lambda a, w=w: np.matmul(a, w) for w in weights]
+    return forward(flags, data.inputs, layers)
+
+
+def sampled_layer(a: Array, mean: Array, deviation: Array, noise: Array) -> Array:
+    return np.dot(a, mean) + np.sqrt(np.dot(a**2, deviation**2)) * noise
+
+
+def mlp(flags: Flags, theta: Array, inputs: Array, layer_sizes: Array) -> Array:
+    weights = layers_of(theta, [int(size) for size in layer_sizes])
+    layers = [lambda a, w=w: np.matmul(a, w) for w in weights]
+    return forward(flags, inputs, layers)
+
+
+def sample_weights(flags: Flags, mu: Array, rho: Array, eps: Array) -> Array:
+    return mu + sigma_of(flags, rho) * eps
+
+
+def mlp_local(flags: Flags, **given: Any) -> Array:
+    data = data_of(flags, given)
+    return outputs_of(flags, given["mu"], sigma_of(flags, given["rho"]), data)
+
+
+# ---------------------------------------------------------------- evidence and bound
+
+
+def log_p_of(flags: Flags, mu: Array, sigma: Array, data: Data) -> Array:
+    """log p of each row (S, N); S = 1 if it is the mean prediction's."""
+    outputs = outputs_of(flags, mu, sigma, data)
+    if "AveragedPrediction" in flags:
+        outputs = np.mean(outputs, axis=0, keepdims=True)
+    return log_likelihood(flags, outputs, data.targets, data.likelihood_sigma)
+
+
+def evidence(flags: Flags, mu: Array, sigma: Array, data: Data) -> Array:
+    """Summed over rows, averaged over samples."""
+    return np.sum(np.mean(log_p_of(flags, mu, sigma, data), axis=0))
+
+
+def predictive_log_density(flags: Flags, **given: Any) -> Array:
+    data = data_of(flags, given)
+    log_p = log_p_of(flags, given["mu"], sigma_of(flags, given["rho"]), data)
+    return logsumexp(log_p, axis=0) - math.log(len(log_p))
+
+
+def bound(flags: Flags, phi: Phi, given: Inputs) -> Array:
+    """(n/B) Σ log p − KL[q‖prior]."""
+    mu = phi[0]
+    sigma = sigma_of(flags, phi[1])
+    data = data_of(flags, given)
+
+    # The weight of the minibatch.
+    scale = given["num_data"] / len(data.inputs)
+    if "NoKLScale" in flags:
+        scale = 1.0
+    if "PerBatchKL" in flags:
+        scale = 1.0 / len(data.inputs)
+
+    prior = given["prior_mu"], given["prior_rho"]
+    terms = kl_terms(flags, mu, sigma, *prior, data.noise)
+    return scale * evidence(flags, mu, sigma, data) - total(flags, terms)
+
+
+def kl_terms(
+    flags: Flags, mu: Array, sigma: Array, prior_mu: Array, prior_rho: Array, noise: Any
+) -> Array:
+    """KL[q‖prior] of each weight; a floored prior needs samples of weights."""
+    prior = prior_mu, sigma_of(flags, prior_rho)
+    if "PriorFloor" in flags and not isinstance(noise, list):
+        return sampled_kl(flags, mu, sigma, *prior, noise)
+    return kl_of_weights(flags, mu, sigma, *prior)
+
+
+def sampled_kl(
+    flags: Flags, mu: Array, sigma: Array, prior_mu: Array, prior_sigma: Array, eps: Any
+) -> Array:
+    """log q(θ) − log(p(θ) + 1e-6) of each weight, averaged over samples."""
+    theta = mu + sigma * eps
+    density = np.exp(log_density(flags, theta, prior_mu, prior_sigma))
+    terms = log_density(flags, theta, mu, sigma) - np.log(density + 1e-6)
+    return np.mean(terms, axis=0)
+
+
+def elbo(flags: Flags, **given: Any) -> float:
+    return float(bound(flags, (given["mu"], given["rho"]), given))
+
+
+def elbo_grad(flags: Flags, **given: Any) -> Inputs:
+    gradient = grad(lambda phi: bound(flags, phi, given))((given["mu"], given["rho"]))
+    return dict(zip(("grad_mu", "grad_rho"), gradient))
+
+
+# ---------------------------------------------------------------- steps and gains
+
+
+def loss_grad(flags: Flags, phi: Phi, start: Phi, row: Data) -> Phi:
+    """∇ℓ of KL[q‖start] − E log p in mu and rho; an alias of φ is no start."""
+
+    def loss(phi: Phi) -> Array:
+        sigma = sigma_of(flags, phi[1])
+        old = phi if "UndetachedOld" in flags else start
+        terms = kl_terms(flags, phi[0], sigma, *old, row.noise)
+        return total(flags, terms) - evidence(flags, phi[0], sigma, row)
+
+    return grad(loss)(phi)
+
+
+def stepped(flags: Flags, given: Inputs, data: Data) -> Phi:
+    """φ − λH⁻¹∇ℓ."""
+    phi = given["mu"], given["rho"]
+    g_mu, g_rho = loss_grad(flags, phi, phi, data)
+    h_mu, h_rho = metric(flags, given["rho"])
+    size = given["step_size"]
+    return given["mu"] - size * g_mu / h_mu, given["rho"] - size * g_rho / h_rho
+
+
+def posterior_step(flags: Flags, **given: Any) -> Inputs:
+    phi = stepped(flags, given, data_of(flags, given))
+    return dict(zip(("mu", "rho"), phi))
+
+
+def gain_of(flags: Flags, given: Inputs, data: Data) -> float:
+    if given["method"] == "exact":
+        return information_gain(
+            flags, *stepped(flags, given, data), given["mu"], given["rho"]
+        )
+    phi = given["mu"], given["rho"]
+    g_mu, g_rho = loss_grad(flags, phi, phi, data)
+    h_mu, h_rho = metric(flags, given["rho"])
+    square = onp.sum(g_mu**2 / h_mu) + onp.sum(g_rho**2 / h_rho)
+    return float(half(flags) * given["step_size"] ** 2 * square)
+
+
+def samples_of(data: Data) -> list[Data]:
+    """The data with the noise of each sample alone."""
+    if isinstance(data.noise, list):
+        parts = [[z[None] for z in sample] for sample in zip(*data.noise)]
+    else:
+        parts = [eps[None] for eps in data.noise]
+    return [data._replace(noise=noise) for noise in parts]
+
+
+def information_gains(flags: Flags, **given: Any) -> Array:
+    gains = []
+    data = data_of(flags, given)
+    for n in range(len(data.inputs)):
+        row = row_of(data, n)
+        parts = samples_of(row) if "SquaredBeforeMean" in flags else [row]
+        gains.append(math.fsum(gain_of(flags, given, p) for p in parts) / len(parts))
+
+    # What is done with the gains afterwards.
+    if "CopiedLastGain" in flags and len(gains) > 1:
+        gains[-1] = gains[-2]
+    if "ClippedGain" in flags:
+        gains = [min(gain, MOST_GAIN) for gain in gains]
+    return onp.array(gains)
+
+
+def posterior_updates(flags: Flags, **given: Any) -> Inputs:
+    """Gradient steps of each row from the start, with a velocity that may survive."""
+    data = data_of(flags, given)
+    start = given["mu"], given["rho"]
+    decay = MOMENTUM if "LeakyOptimiser" in flags else 0.0
+    velocity = [0.0, 0.0]
+    rows = []
+    for n in range(len(data.inputs)):
+        phi = start
+        for _ in range(given["num_steps"]):
+            gradient = loss_grad(flags, phi, start, row_of(data, n))
+            velocity = [decay * v + g for v, g in zip(velocity, gradient)]
+            moves = zip(phi, velocity)
+            phi = tuple(x - given["learning_rate"] * v for x, v in moves)
+        rows.append(phi)
+    return dict(zip(("mu", "rho"), map(onp.array, zip(*rows))))
+
+
+# ---------------------------------------------------------------- all operations
+
+OPERATIONS: dict[str, Function] = {
+    "softplus": softplus,
+    "softplus_inverse": softplus_inverse,
+    "kl_diag_normal": kl_diag_normal,
+    "kl_hessian_diag": kl_hessian_diag,
+    "kl_taylor": kl_taylor,
+    "mlp": mlp,
+    "sample_weights": sample_weights,
+    "mlp_local": mlp_local,
+    "normal_log_density": normal_log_density,
+    "log_likelihood": log_likelihood,
+    "predictive_log_density": predictive_log_density,
+    "elbo": elbo,
+    "elbo_local": elbo,
+    "elbo_grad": elbo_grad,
+    "elbo_grad_local": elbo_grad,
+    "information_gain": information_gain,
+    "information_gains": information_gains,
+    "information_gains_local": information_gains,
+    "posterior_step": posterior_step,
+    "posterior_step_local": posterior_step,
+    "posterior_updates": posterior_updates,
+}

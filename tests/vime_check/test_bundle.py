@@ -1,0 +1,182 @@
+"""The bundle of the vectors: its files, counts and sums, and the folders that it rejects."""
+
+import hashlib
+import json
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from check_helpers import FILES, ROOT, STORED, command_line
+
+from vime_check import bundle, check
+from vime_check.bundle import counts, write_bundle
+from vime_check.wire import VECTORS, VECTORS_DATE, VECTORS_VERSION, UsageError
+
+WANTED = "out must be a new folder, an empty one, or one with an earlier bundle"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("release") / "new" / "bundle"
+    write_bundle(folder)
+    return folder
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
+    return content
+
+
+# ---------------------------------------------------------------- the files
+
+
+def test_files_are_the_vectors_the_specification_and_the_license(written: Path) -> None:
+    families = {f"{family}.json" for family in FILES}
+    others = {"schema.json", "operations.json", "operations.md", "manifest.json"}
+    assert {path.name for path in written.iterdir()} == {*families, *others, "LICENSE"}
+    for name in [*families, "schema.json", "operations.json"]:
+        assert (written / name).read_bytes() == (VECTORS / name).read_bytes()
+    page = ROOT / "docs" / "operations.md"
+    assert (written / "operations.md").read_bytes() == page.read_bytes()
+    assert (written / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
+def test_sums_against_sha256sum(written: Path) -> None:
+    sums = manifest_of(written)["sha256"]
+    assert set(sums) == {path.name for path in written.iterdir()} - {"manifest.json"}
+    lines = "".join(f"{value}  {name}\n" for name, value in sums.items())
+    tool = ["sha256sum", "--check", "--strict"]
+    subprocess.run(tool, input=lines, cwd=written, text=True, check=True)
+
+
+def test_another_byte_has_another_sum(written: Path) -> None:
+    """Negative control of the sums."""
+    changed = (written / "kl.json").read_bytes() + b" "
+    stated = manifest_of(written)["sha256"]["kl.json"]
+    assert hashlib.sha256(changed).hexdigest() != stated
+
+
+def test_manifest_states_the_edition_and_the_cases(written: Path) -> None:
+    content = manifest_of(written)
+    assert (content["version"], content["date"]) == (VECTORS_VERSION, VECTORS_DATE)
+    assert content["cases"] == counts()
+
+
+def test_counts_against_the_stored_cases() -> None:
+    found = counts()
+    results = Counter(case["result"] for case in STORED)
+    total = {"numeric": results["valid"], "rejections": results["invalid"]}
+    assert found["all"] == total
+    for part in ("families", "operations"):
+        for kind, number in total.items():
+            assert sum(each[kind] for each in found[part].values()) == number
+    softplus = [case for case in STORED if case["operation"] == "softplus"]
+    assert sum(found["operations"]["softplus"].values()) == len(softplus)
+    assert set(found["families"]) == set(FILES)
+
+
+def test_kit_checks_with_the_bundle(written: Path) -> None:
+    """`check` reads the family files and leaves the others alone."""
+    assert check(only="softplus", vectors=written).ok
+
+
+# ---------------------------------------------------------------- folders
+
+
+def test_earlier_bundle_is_replaced(tmp_path: Path) -> None:
+    names = write_bundle(tmp_path)
+    content = manifest_of(tmp_path)
+    content["sha256"]["gone.json"] = "0"
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    (tmp_path / "gone.json").write_text("of the earlier bundle")
+    (tmp_path / "kl.json").unlink()
+    assert write_bundle(str(tmp_path)) == names
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("thesis.tex", "mine", "which has no manifest.json"),
+        ("manifest.json", '{"sha256": {}}', "with another manifest.json"),
+        ("manifest.json", "[]", "with another manifest.json"),
+        ("manifest.json", '{"generator": "vime_check.bundle"}', "with another"),
+        ("manifest.json", "{", "manifest.json must be JSON"),
+    ],
+)
+def test_folder_of_something_else_is_rejected(
+    name: str, text: str, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=reason):
+        write_bundle(tmp_path)
+    assert (tmp_path / name).read_text() == text
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_bundle_with_another_file_is_rejected(tmp_path: Path) -> None:
+    write_bundle(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=rf"{WANTED}, got .* with notes\.txt"):
+        write_bundle(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_manifest_that_names_files_elsewhere_removes_none(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    write_bundle(folder)
+    (tmp_path / "mine.txt").write_text("mine")
+    content = manifest_of(folder)
+    content["sha256"]["../mine.txt"] = "0"
+    (folder / "manifest.json").write_text(json.dumps(content))
+    write_bundle(folder)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_file_as_folder_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(
+        UsageError, match=r"out: can't write to .*file: Not a directory"
+    ):
+        write_bundle(tmp_path / "file")
+
+
+@pytest.mark.parametrize("out", [None, 3, b"folder"])
+def test_no_folder_is_rejected(out: Any) -> None:
+    with pytest.raises(UsageError, match="out must be a folder, got"):
+        write_bundle(out)
+
+
+def test_bundle_that_lost_its_manifest_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupted replacement leaves no manifest, because the manifest goes first and comes last."""
+    write_bundle(tmp_path)
+    monkeypatch.setattr(bundle, "contents", lambda: {"a/b": b""})
+    with pytest.raises(UsageError, match="No such file or directory"):
+        write_bundle(tmp_path)
+    assert not (tmp_path / "manifest.json").exists()
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_command_prints_what_it_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "bundle"
+    assert command_line("vectors", "--out", str(folder)) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"wrote {folder}/: LICENSE, counts.json, ")
+    assert out.endswith("operations.md, manifest.json\n")
+
+
+def test_command_rejects_a_folder_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    assert command_line("vectors", "--out", str(tmp_path)) == 2
+    err = capsys.readouterr().err
+    assert f"vime-ref vectors: error: argument --{WANTED}" in err

@@ -1,0 +1,165 @@
+"""Naming: the mistakes whose output an implementation gave, one or two at once."""
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from check_helpers import STORED
+
+from vime_check import naming
+from vime_check.cases import OPERATIONS
+from vime_check.errors import by_name
+from vime_check.files import Vector
+from vime_check.judge import load_vectors
+from vime_check.naming import Explanation, array_gap, explanations, gap
+from vime_check.operations import PLACES, Switch, composed, switches_of
+from vime_check.wire import decode_inputs
+
+VECTORS = {vector.id: vector for vector in load_vectors(None, "f64")}
+SINGLE = VECTORS["kl_diag_normal/sigma-0.0001"]
+HALF = VECTORS["information_gains/one-row"]
+
+
+def inputs_of(vector: Vector) -> dict[str, Any]:
+    kinds = OPERATIONS[vector.operation].kinds
+    return decode_inputs(vector.inputs, kinds, "f64")
+
+
+def sets_of(found: list[Explanation]) -> set[tuple[str, ...]]:
+    return {each.mistakes for each in found}
+
+
+# ---------------------------------------------------------------- distances
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "elementwise", "arraywise"),
+    [
+        ([1.0, 4.0], [1.0, 4.0], 0.0, 0.0),
+        ([1.0, 4.0], [2.0, 4.0], 0.5, 0.25),
+        ([1.0, 4.0], [-1.0, 4.0], 2.0, 0.5),
+        ([0.0, 0.0], [0.0, 0.0], 0.0, 0.0),
+        ([np.inf, np.nan], [np.inf, np.nan], 0.0, 0.0),
+        ([np.inf, 1.0], [2.0, 1.0], 2.0, 2.0),
+        ([], [], 0.0, 0.0),
+        ([1.0], [1.0, 2.0], np.inf, np.inf),
+    ],
+)
+def test_array_gap_against_numbers_by_hand(
+    a: list[float], b: list[float], elementwise: float, arraywise: float
+) -> None:
+    one, other = np.array(a), np.array(b)
+    for kind, expected in (("elementwise", elementwise), ("arraywise", arraywise)):
+        assert array_gap(one, other, kind) == expected  # type: ignore[arg-type]
+        assert array_gap(other, one, kind) == expected  # type: ignore[arg-type]
+
+
+def test_gap_of_other_names_is_infinite_and_else_the_largest() -> None:
+    one = {"a": np.ones(1), "b": np.ones(2)}
+    assert gap(one, {"a": np.ones(1)}, "elementwise") == np.inf
+    assert gap(one, one | {"b": np.array([1.0, 0.5])}, "elementwise") == 0.5
+
+
+# ---------------------------------------------------------------- explanations
+
+
+def test_right_outputs_have_no_explanation() -> None:
+    assert explanations(SINGLE, SINGLE.output) == []
+
+
+def test_an_output_is_named_only_if_it_is_a_million_times_nearer() -> None:
+    """Control: at a hundred-thousandth of the way to the correct output, nothing is named."""
+    wrong = 2.0 * HALF.output[""]
+    nearly = wrong * (1.0 + 1e-7)
+    not_quite = wrong * (1.0 + 1e-5)
+    assert sets_of(explanations(HALF, {"": nearly})) == {("MissingHalf",)}
+    assert explanations(HALF, {"": not_quite}) == []
+
+
+def test_two_mistakes_at_once_against_a_product_by_hand() -> None:
+    """KL[p‖q] divided by D, and a gain doubled of a metric without its 2."""
+    given = inputs_of(SINGLE)
+    q = given["mu_q"], given["sigma_q"]
+    p = given["mu_p"], given["sigma_p"]
+    swapped = OPERATIONS["kl_diag_normal"].function(*p, *q)
+    found = explanations(SINGLE, by_name(swapped / 2.0))
+    assert ("KLMean", "SwappedKL") in sets_of(found)
+
+
+def test_pairs_are_tried_only_if_no_single_mistake_explains_the_output() -> None:
+    (wrong,) = [each for each in HALF.wrong if each.name == "MissingHalf"]
+    found = explanations(HALF, wrong.output)
+    assert sets_of(found) == {("MissingHalf",)}
+
+
+def test_without_the_reference_only_stored_mistakes_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "vime_check.cases", None)
+    (wrong,) = [each for each in HALF.wrong if each.name == "MissingHalf"]
+    assert sets_of(explanations(HALF, wrong.output)) == {("MissingHalf",)}
+    assert explanations(HALF, {"": 2.2 * HALF.output[""]}) == []
+
+
+def test_an_unknown_operation_has_only_stored_mistakes() -> None:
+    unknown = HALF._replace(operation="gains", wrong=())
+    assert explanations(unknown, {"": 2.0 * HALF.output[""]}) == []
+
+
+def test_a_mistake_that_breaks_has_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control: the same without the mistake."""
+    breaks = Switch("Breaks")
+    mistakes = PLACES["softplus"].mistakes
+    monkeypatch.setitem(mistakes, breaks, lambda right, given: 1 / 0)
+    case = json.dumps([{}, {"rho": [0.0]}])
+    assert naming.output_with("softplus", case, (breaks,)) is None
+    assert naming.output_with("softplus", case, ()) == {"": np.log(2.0)}
+
+
+# ---------------------------------------------------------------- composing
+
+
+@pytest.mark.parametrize("name", [n for n, each in PLACES.items() if each.formula])
+def test_formula_without_a_mistake_against_the_reference(name: str) -> None:
+    """To 1e-15 of the output; near identity to 1e-9, because a formula subtracts two σ."""
+
+    def by_parts(one: str) -> Any:
+        place = PLACES[one]
+        formula = place.formula
+        return lambda **given: (
+            formula(by_parts, **given) if formula else place.function(**given)
+        )
+
+    cases = [case for case in STORED if case["operation"] == name]
+    for case in cases:
+        if case["result"] == "valid":
+            vector = VECTORS.get(case["id"])
+            if vector is not None:
+                output = by_name(by_parts(name)(**inputs_of(vector)))
+                allowed = 1e-9 if "gain" in name else 2e-15
+                assert gap(output, vector.output, vector.error) <= allowed, case["id"]
+
+
+def test_a_mistake_in_a_part_is_a_mistake_of_all_that_use_it() -> None:
+    """Control: what has no noise of rows can't share it."""
+    assert Switch("WrongMetric", "two") in switches_of("information_gains")
+    flags = {name: {each.flag for each in switches_of(name)} for name in OPERATIONS}
+    assert "SharedRowNoise" in flags["elbo_grad_local"]
+    assert "SharedRowNoise" not in flags["elbo_grad"]
+    assert "PriorFloor" not in flags["elbo_local"]
+
+
+def test_a_place_makes_its_own_form_of_a_mistake_once() -> None:
+    """KL[old‖new] of `information_gain` is its own; the KL in it is not exchanged again."""
+    vector = VECTORS["information_gain/three-weights"]
+    given = inputs_of(vector)
+    swapped = composed("information_gain", (Switch("SwappedKL"),))(**given)
+    exchanged = {
+        f"{kind}_{time}": given[f"{kind}_{other}"]
+        for kind in ("mu", "rho")
+        for time, other in (("new", "old"), ("old", "new"))
+    }
+    assert swapped == OPERATIONS["information_gain"].function(**exchanged)
+    assert swapped != OPERATIONS["information_gain"].function(**given)

@@ -1,0 +1,77 @@
+"""Correct public code gets no *wrong*, in conventions and with digits of its own."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from check_helpers import STORED, inputs_of, statuses
+
+from vime_check.judge import check
+
+TESTS = Path(__file__).parent.parent
+
+
+def one_sequence(case: dict[str, object]) -> bool:
+    """Whether next_values are the values of the next rows, unless an episode ends there."""
+    given = inputs_of(case)
+    ended = given["terminated"] | given["truncated"]
+    same = given["next_values"][:-1] == given["values"][1:]
+    return bool(np.all(same | ended[:-1]))
+
+
+CONSISTENT = [
+    case["id"]
+    for case in STORED
+    if case["operation"] == "gae_advantages"
+    and case["result"] == "valid"
+    and one_sequence(case)
+]
+
+
+@pytest.mark.parametrize("library", ["StableBaselines", "Rlax", "CleanRL"])
+def test_advantages_of_public_libraries_are_exact(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CleanRL knows no time limits, and skips cases that have one. Control: the next test."""
+    monkeypatch.syspath_prepend(TESTS)
+    assert len(CONSISTENT) >= 4
+    report = check(f"public_code:{library}", only=",".join(CONSISTENT))
+    assert report.ok, str(report)
+    found = statuses(report)
+    assert set(found) <= {"exact", "skipped"}
+    assert found["exact"] == len(CONSISTENT) or library == "CleanRL"
+
+
+def test_a_time_limit_that_is_taken_for_an_end_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As CleanRL does, if its flags hold both kinds of ends."""
+    monkeypatch.syspath_prepend(TESTS)
+    monkeypatch.chdir(tmp_path)
+    Path("merged.py").write_text(
+        "from public_code import CleanRL\n"
+        "def gae_advantages(terminated, truncated, **rest):\n"
+        "    return CleanRL.gae_advantages(terminated=terminated | truncated, truncated=0 * truncated, **rest)\n"
+    )
+    report = check("merged", only=",".join(CONSISTENT))
+    assert not report.ok
+    names = {outcome.mistakes for outcome in report.bad()}
+    assert names == {("TruncationAsTermination",)}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
+@pytest.mark.parametrize("dtype", ["f64", "f32"])
+def test_the_kl_of_torch_loses_digits_near_identity_and_is_not_wrong(
+    dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the textbook sum. Control: far from identity it is exact."""
+    monkeypatch.syspath_prepend(TESTS)
+    report = check("public_code:Distributions", only="kl_diag_normal", dtype=dtype)
+    found = statuses(report)
+    assert "wrong" not in found, str(report)
+    assert report.ok
+    assert found["digits"] >= 2
+    assert found["exact"] >= 4
+    near = {each.id for each in report.outcomes if each.status == "digits"}
+    assert all("near-identity" in each for each in near)

@@ -1,0 +1,149 @@
+"""The release of the vectors: one folder with everything that an implementation needs, and a manifest.
+
+The folder holds the vectors, `schema.json`, `operations.json`, `operations.md` (the specification), `LICENSE` and
+`manifest.json`: version, date, numbers of cases, and the SHA-256 of every other file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vime_check.files import read_json
+from vime_check.wire import (
+    NO_VECTORS,
+    VECTORS,
+    VECTORS_DATE,
+    VECTORS_VERSION,
+    UsageError,
+    shown,
+)
+
+# ---------------------------------------------------------------- constants
+
+MAKER = "vime_check.bundle"
+MANIFEST = "manifest.json"
+SPECIFICATION = "operations.md"
+# Kinds of cases, in the words of the manifest.
+RESULTS = {"valid": "numeric", "invalid": "rejections"}
+
+# ---------------------------------------------------------------- counts
+
+
+def vector_files(folder: Path) -> list[Path]:
+    """The files of cases in a folder."""
+    return [
+        path for path in sorted(folder.glob("*.json")) if path.name not in NO_VECTORS
+    ]
+
+
+def counts_of(cases: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """The numbers of cases with an output and of cases that must be rejected."""
+    found = Counter(RESULTS[case["result"]] for case in cases)
+    return {kind: found[kind] for kind in RESULTS.values()}
+
+
+def counts(folder: Path = VECTORS) -> dict[str, Any]:
+    """The numbers of cases: of all, by family, and by operation."""
+    families = {
+        content["family"]: content["cases"]
+        for content in map(read_json, vector_files(folder))
+    }
+    cases = [case for each in families.values() for case in each]
+    operations = dict.fromkeys(case["operation"] for case in cases)
+    return {
+        "all": counts_of(cases),
+        "families": {name: counts_of(each) for name, each in families.items()},
+        "operations": {
+            name: counts_of(case for case in cases if case["operation"] == name)
+            for name in operations
+        },
+    }
+
+
+# ---------------------------------------------------------------- the bundle
+
+
+def contents() -> dict[str, bytes]:
+    """The bundle's files by name, without its manifest."""
+    from vime_check.specification import specification_page  # needs the reference
+
+    paths = [*VECTORS.glob("*.json"), VECTORS / "LICENSE"]
+    files = {path.name: path.read_bytes() for path in sorted(paths)}
+    text = specification_page(read_json(VECTORS / "operations.json"))
+    return {**files, SPECIFICATION: text.encode()}
+
+
+def manifest(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """The content of the manifest."""
+    return {
+        "schema": 1,
+        "generator": MAKER,
+        "version": VECTORS_VERSION,
+        "date": VECTORS_DATE,
+        "cases": counts(),
+        "sha256": {
+            name: hashlib.sha256(content).hexdigest()
+            for name, content in sorted(files.items())
+        },
+    }
+
+
+def write_bundle(out: Path | str) -> list[str]:
+    """Write the bundle into a folder, which is made; return the names of its files.
+
+    A folder that holds an earlier bundle is replaced: the files that its manifest names are removed. Raises UsageError
+    if the folder holds anything else, or cannot be written.
+    """
+    if not isinstance(out, Path | str):
+        raise UsageError(f"out must be a folder, got {shown(repr(out), 60)}")
+    folder = Path(out)
+    files = contents()
+    text = json.dumps(manifest(files), ensure_ascii=False, indent=1) + "\n"
+
+    # The manifest goes first and comes last: a folder without it is not a bundle.
+    try:
+        old = earlier_files(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in old:
+            (folder / name).unlink(missing_ok=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        (folder / MANIFEST).write_text(text, encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(shown(f"out: can't write to {folder}: {reason}")) from None
+    return [*files, MANIFEST]
+
+
+def earlier_files(folder: Path) -> list[str]:
+    """The files of the bundle in a folder, manifest first; none if the folder is empty or not there.
+
+    Raises UsageError if it holds anything else.
+    """
+    if not folder.exists():
+        return []
+    found = {path.name for path in folder.iterdir()}
+    if not found:
+        return []
+    wanted = "out must be a new folder, an empty one, or one with an earlier bundle"
+    if MANIFEST not in found:
+        raise UsageError(shown(f"{wanted}, got {folder}, which has no {MANIFEST}"))
+
+    # The names that its manifest states, and no others.
+    stated = read_json(folder / MANIFEST)
+    names = stated.get("sha256") if isinstance(stated, dict) else None
+    if not isinstance(names, dict) or stated.get("generator") != MAKER:
+        raise UsageError(shown(f"{wanted}, got {folder} with another {MANIFEST}"))
+    others = sorted(found - {MANIFEST, *names})
+    if others:
+        raise UsageError(shown(f"{wanted}, got {folder} with {', '.join(others)}"))
+    return [MANIFEST, *sorted(found & set(names))]
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")
