@@ -503,9 +503,8 @@ def sample_zeta(
     check_kind("rng", rng, Generator)
     num_samples = check_count("num_samples", num_samples)
     num_rows = check_count("num_rows", num_rows)
-    shapes = [
-        (num_samples, num_rows, units) for units in check_sizes(sizes, "sizes")[1:]
-    ]
+    units = check_sizes(sizes, "sizes")[1:]
+    shapes = [(num_samples, num_rows, each) for each in units]
     return [rng.standard_normal(shape) for shape in shapes]
 
 
@@ -539,7 +538,9 @@ def fit(
     check_function("sample_noise", sample_noise)
     check_function("gradient", gradient)
     size = 2 * len(q.mu)
-    adam = adam_init(size) if adam is None else check_adam("adam", adam, (size,))
+    if adam is None:
+        adam = adam_init(size)
+    adam = check_adam("adam", adam, (size,))
     for _ in range(num_updates):
         # Draw a minibatch and its noise.
         rows = rng.integers(len(data.inputs), size=batch_size)

@@ -311,15 +311,15 @@ def taylor_forms(
     noise = blocks_of(eps, sizes)  # (S, I + 1, O) each
     variances = blocks_of(q.sigma**2, sizes)  # (I + 1, O) each
     total = np.zeros(a[0].shape[1])  # (N,)
-    for layer in range(1, len(a)):
-        if a[layer].size * delta[layer].shape[-1] <= FEW:
-            parts = (a, delta, noise, variances)
-            total += few_forms(*(part[layer] for part in parts))
+    layers = zip(a, delta, noise, variances)
+    for x, d, e, v in list(layers)[1:]:
+        if x.size * d.shape[-1] <= FEW:
+            total += few_forms(x, d, e, v)
             continue
         for s in range(len(eps)):
-            products = noise[layer][s] * noise[layer][s:]  # (S − s, I + 1, O)
-            metric = variances[layer] * (1.0 + 0.5 * products)
-            total += pair_sum(a[layer], metric, delta[layer], s)
+            products = e[s] * e[s:]  # (S − s, I + 1, O)
+            metric = v * (1.0 + 0.5 * products)
+            total += pair_sum(x, metric, d, s)
 
     # All samples share the inputs, which makes the first layer's double sum a square.
     square = a[0][0] ** 2  # (N, I + 1)

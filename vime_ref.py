@@ -539,14 +539,12 @@ class VimeSettings:
     hidden_sizes: tuple[int, ...] = (32,)
     likelihood_sigma: float = 5.0  # in units of the normalized observation
     prior_sigma: float = 0.5  # of weights and biases, and of the posterior at first
-    num_data: float | None = (
-        50.0  # its KL/5 per minibatch of 10; None: rows in the pool
-    )
+    # The original's KL/5 per minibatch of 10. None: rows in the pool.
+    num_data: float | None = 50.0
     step_size: float = 0.01  # λ of the gain
     method: Method = "taylor"
-    sample_noise: Callable[..., Any] = (
-        bnn.sample_eps
-    )  # original: per unit, shared by rows
+    # The original: per unit, shared by rows.
+    sample_noise: Callable[..., Any] = bnn.sample_eps
     gradient: Callable[..., tuple[Array, Array]] = bnn.elbo_grad  # that `fit` climbs
     gains: Callable[..., Array] = information_gains
     num_samples: int = 10
@@ -567,7 +565,8 @@ class Vime:
     `reward` gives raw gains in nats and never trains; it is 0 until the pool holds
     `min_rows`. `update` takes the batch into the pool, refreshes the statistics and
     fits. Inputs and targets are normalized by the pool's mean and standard deviation,
-    except one-hot ones: a rare one would come in as a huge input.
+    except one-hot ones: a rare one would come in as a huge input. `one_hot` names those
+    of the K observations and of a Box's A actions. Discrete actions need not be named.
     [VIME] section 2.5; [Lecture] "Algorithm".
     """
 
@@ -647,8 +646,8 @@ class Vime:
     def model_rows(self, batch: Batch) -> tuple[Array, Array, Array]:
         """The batch's columns as the pool stores them; ValueError unless finite."""
         bnn.check_kind("batch", batch, Batch)
-        num_observed = self.pool.observations.shape[1]
-        check_array("observations", batch.observations, (None, num_observed))
+        shape = (None, self.layer_sizes[-1])
+        check_array("observations", batch.observations, shape)
         batch = check_batch(batch)
         actions = model_actions(batch.actions, self.action_space)
         return batch.observations, actions, batch.next_observations
@@ -658,7 +657,7 @@ class Vime:
     ) -> tuple[Array, Array]:
         """The model's inputs (N, K + A) and targets (N, K)."""
         # The rows agree with each other and with the pool.
-        num_observed = self.pool.observations.shape[1]
+        num_observed = self.layer_sizes[-1]
         num_actions = len(self.center) - num_observed
         shape = (None, num_observed)
         s = check_array("observations", observations, shape)
@@ -678,13 +677,8 @@ def vime_init(
     action_space: Space[Any],
     rng: Generator,
     settings: VimeSettings | None = None,
-    one_hot: Sequence[int] = (),
 ) -> Vime:
-    """Vime with an empty pool: prior N(0, prior_sigma²), μ ~ N(0, 1) as in the original.
-
-    one_hot: columns of observations (K), then of a Box's actions (A), to leave as they
-    are. Discrete actions need not be named.
-    """
+    """Vime with an empty pool: prior N(0, prior_sigma²), μ ~ N(0, 1) as in the original."""
     settings = VimeSettings() if settings is None else settings
     bnn.check_kind("settings", settings, VimeSettings)
     bnn.check_kind("rng", rng, Generator)
@@ -698,20 +692,18 @@ def vime_init(
     sigma = np.full(len(mu), settings.prior_sigma)
     rho = bnn.softplus_inverse(sigma)
 
-    no_observations = np.zeros((0, observation_size))
+    no_states = np.zeros((0, observation_size))
     no_actions = np.zeros((0, num_actions))
+    pool = ReplayPool(settings.capacity, no_states, no_actions, no_states)
     return Vime(
         settings,
         action_space,
         q=DiagNormal(mu, rho),
         prior=DiagNormal(np.zeros(len(mu)), rho),
         adam=bnn.adam_init(2 * len(mu)),
-        pool=ReplayPool(
-            settings.capacity, no_observations, no_actions, no_observations
-        ),
+        pool=pool,
         center=np.zeros(num_inputs),
         scale=np.ones(num_inputs),
-        one_hot=one_hot,
     )
 
 

@@ -800,7 +800,7 @@ def input_statistics(rows: Tensor) -> dict[str, Tensor]:
     )
     finite(rows=rows)
     center = rows.mean(0)
-    # torch.std of columns near 1e8 has nine digits; of centred columns it has all.
+    # torch.std of columns near 1e8 has nine digits; of centered columns it has all.
     spread = (rows - center).std(0, correction=0)
     return {
         "center": center,

@@ -30,12 +30,12 @@ const double INFINITE = std::numeric_limits<double>::infinity();
 const double LOG_2PI = 1.8378770664093454836;
 
 // Bad input: the answer is `refused`.
-struct Refusal : std::runtime_error {
+struct Rejection : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
 void require(bool condition, const string& sentence) {
-  if (!condition) throw Refusal(sentence);
+  if (!condition) throw Rejection(sentence);
 }
 
 // ---------------------------------------------------------------------------------------------- JSON
@@ -146,7 +146,7 @@ double number_in(const Json& json) {
   if (json.kind == Json::TEXT && json.text == "NaN") return std::nan("");
   if (json.kind == Json::TEXT && json.text == "Infinity") return INFINITE;
   if (json.kind == Json::TEXT && json.text == "-Infinity") return -INFINITE;
-  throw Refusal("an entry is not a number");
+  throw Rejection("an entry is not a number");
 }
 
 double flag_in(const Json& json) {
@@ -1229,7 +1229,7 @@ Outputs cts_log_probs(Inputs& in) {
 }
 
 // The pixels left, above, above left and above right; 0 beyond the border.
-vector<size_t> neighbours(const size_t* image, size_t y, size_t x, size_t W) {
+vector<size_t> neighbors(const size_t* image, size_t y, size_t x, size_t W) {
   const size_t* row = image + y * W;
   size_t left = x > 0 ? row[x - 1] : 0;
   if (y == 0) return {left, 0, 0, 0};
@@ -1247,7 +1247,7 @@ Outputs image_cts_log_probs(Inputs& in) {
     for (size_t k = 0; k < pixels; ++k) {
       const size_t* image = &images[t * pixels];
       double a = rate < 0 ? 1.0 / (t + 2) : rate;
-      result[t] += score_and_learn(roots[k], neighbours(image, k / W, k % W, W), image[k], K, a);
+      result[t] += score_and_learn(roots[k], neighbors(image, k / W, k % W, W), image[k], K, a);
     }
   return alone(result);
 }
@@ -1497,8 +1497,8 @@ string answer_to(Json& question) {
   if (found == OPERATIONS.end()) return "\"skipped\": \"this operation is not offered\"";
   try {
     return "\"result\": " + result_of(found->second, question.members["inputs"]);
-  } catch (const Refusal& refusal) {
-    return string("\"refused\": \"") + refusal.what() + "\"";
+  } catch (const Rejection& rejection) {
+    return string("\"refused\": \"") + rejection.what() + "\"";
   } catch (const std::exception& error) {
     return string("\"error\": \"") + error.what() + "\"";
   }

@@ -871,10 +871,7 @@ TABLE: dict[str, dict[str, Given]] = {
         "one_hot": ONE_HOT,
         "batch": SEEN_BATCH,
     },
-    "vime_ref.vime_init": {
-        "settings": thing(lambda: model().settings, ("None",)),
-        "one_hot": ONE_HOT,
-    },
+    "vime_ref.vime_init": {"settings": thing(lambda: model().settings, ("None",))},
     "vime_ref.pool_statistics": {"one_hot": ONE_HOT},
     "vime_ref.VimeSettings": {
         **NO_DATA,

@@ -12,16 +12,14 @@ from pathlib import Path
 import mutants
 import numpy as np
 import pytest
-from transcriptions import openai_vime
 
 from vime_check import Report, check
 from vime_check.cases import OPERATIONS, PROVED, TRACES
 from vime_check.judge import outcome_of
 from vime_check.mistakes import NOTES
-from vime_check.report import explained, groups
-from vime_check.serving import respond
 
-ROOT = Path(__file__).parent.parent
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 TORCH = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="needs torch"
 )
@@ -188,23 +186,51 @@ def test_naming_of_a_and_b(causes: list[list[tuple[str, ...]]], named: str) -> N
 
 # ---------------------------------------------------------------- transcriptions
 
+WITHOUT_CONSTANT = "import transcriptions\ntranscriptions.FUDGE = 0.0\nopenai_vime = transcriptions.openai_vime\n"
 
-def test_gain_of_the_original_is_named() -> None:
-    """Its KL is also textbook, which shows near identity only; its exact gain has no ½ to miss."""
-    offered = "kl_diag_normal", "information_gain", "information_gains"
-    outcomes = [
-        outcome_of(vector, respond(openai_vime, operation, vector.inputs, "f64"))
-        for operation in offered
-        for vector in mutants.vectors_of(operation)
-        if vector.inputs.get("method") != "exact"
+
+def named_in(report: Report, operation: str) -> set[tuple[str, ...]]:
+    """The mistakes that are named in the wrong outputs of an operation."""
+    wrong = [each for each in report.outcomes if each.status == "wrong"]
+    return {each.mistakes for each in wrong if each.operation == operation}
+
+
+def test_gain_of_the_original_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its exact gain has no ½ to miss. Control: without the constant in the denominator, only the ½ is named."""
+    monkeypatch.syspath_prepend(TESTS)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "without_constant.py").write_text(WITHOUT_CONSTANT)
+    taylor = [
+        vector.id
+        for vector in mutants.vectors_of("information_gains")
+        if vector.inputs["method"] == "taylor"
     ]
-    first = {
-        operation: next(explained(group)).explanations
-        for (operation, status), group in groups(outcomes).items()
-        if status == "wrong"
-    }
-    assert first == {
-        "kl_diag_normal": (("FudgedDenominator",),),
-        "information_gain": (("FudgedDenominator",),),
-        "information_gains": (("MissingHalf",),),
-    }
+    report = check("transcriptions:openai_vime", only=",".join(taylor))
+    both = {("FudgedDenominator", "MissingHalf")}
+    assert named_in(report, "information_gains") == both, str(report)
+    assert "is FudgedDenominator with MissingHalf: 1e-8 is added" in str(report)
+
+    control = check("without_constant:openai_vime", only=",".join(taylor))
+    half = {("MissingHalf",)}
+    assert named_in(control, "information_gains") == half, str(control)
+
+
+def test_kl_of_the_original_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Near identity it loses digits, as the textbook sum. Control: without the constant, nothing is wrong."""
+    monkeypatch.syspath_prepend(TESTS)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "without_constant.py").write_text(WITHOUT_CONSTANT)
+    offered = "kl_diag_normal", "information_gain"
+    report = check("transcriptions:openai_vime", only=",".join(offered))
+    control = check("without_constant:openai_vime", only=",".join(offered))
+    fudged = "FudgedDenominator"
+    textbook = fudged, "NaiveNearIdentity"
+    for operation in offered:
+        named = named_in(report, operation)
+        assert (fudged,) in named, str(report)
+        assert named <= {(fudged,), textbook, ()}, str(report)
+        assert named_in(control, operation) == set(), str(control)

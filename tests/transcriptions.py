@@ -13,6 +13,7 @@ import autograd.numpy as np
 from autograd import grad
 
 Array = Any
+FUDGE = 1e-8
 
 
 def softplus(rho: Array) -> Array:
@@ -22,7 +23,7 @@ def softplus(rho: Array) -> Array:
 def kl_diag_normal(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
     """The original's closed form, in which 1e-8 keeps the denominator from 0."""
     numerator = (mu_q - mu_p) ** 2 + sigma_q**2 - sigma_p**2
-    denominator = 2.0 * sigma_p**2 + 1e-8
+    denominator = 2.0 * sigma_p**2 + FUDGE
     logarithms = np.log(sigma_p) - np.log(sigma_q)
     return np.sum(numerator / denominator + logarithms, axis=-1)
 

@@ -5,12 +5,11 @@ mpmath is imported when a form runs, so that only writing vectors needs it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from vime_check.operations import Function
 from vime_check.wire import Arrays, Inputs
 
 # ---------------------------------------------------------------- constants
@@ -21,7 +20,7 @@ DIGITS = 50
 # ---------------------------------------------------------------- running a form
 
 
-def exact_output(form: Function, inputs: Inputs) -> Arrays:
+def exact_output(form: Callable[..., Any], inputs: Inputs) -> Arrays:
     """The form's 50-digit results for these inputs, by name, rounded to float64 at the end."""
     import mpmath
 
@@ -61,7 +60,7 @@ def log_two_pi() -> Any:
     return mpmath.log(2 * mpmath.pi)
 
 
-def elementwise(name: str) -> Function:
+def elementwise(name: str) -> Callable[..., Any]:
     """mpmath's function of this name, on a number or on each element of an array."""
 
     def function(values: Any) -> Any:

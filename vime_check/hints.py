@@ -231,13 +231,13 @@ def proposals(
     output: Values, right: Values, sizes: Lengths
 ) -> Iterator[tuple[Hint, Values]]:
     """Relations, each with the output that it proposes."""
-    yield from moved(output, right)
+    yield from rearranged(output, right)
     yield from reduced(right)
     if output.shape == right.shape and right.size:
         yield from factors(output, right, sizes)
 
 
-def moved(output: Values, right: Values) -> Iterator[tuple[Hint, Values]]:
+def rearranged(output: Values, right: Values) -> Iterator[tuple[Hint, Values]]:
     """The same elements, along other axes or in another shape."""
     axes = range(right.ndim)
     if right.ndim == 2:

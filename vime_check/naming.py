@@ -27,7 +27,8 @@ from vime_check.wire import Arrays, decode_inputs
 NEARER = {"f64": 1e6, "f32": 1e3}
 # All pairs are tried for so many cases of an operation that no pair explained.
 MAX_SEARCHES = 2
-ROUNDING = {"f64": 1e-12, "f32": 1e-5}  # distances up to this may be rounding
+DISTANCE_ROUNDING = {"f64": 1e-12, "f32": 1e-5}  # distances up to this may be rounding
+LEAST_FOR_PAIRS = 1e-8  # a smaller error is too near to rounding for two mistakes
 
 Mistakes = tuple[str, ...]
 Candidates = Iterable[tuple[Mistakes, Arrays]]
@@ -109,7 +110,7 @@ def found_with_another(
     vector: Vector, output: Arrays, found: Sequence[Explanation]
 ) -> list[Explanation]:
     """The explanations; but pairs with one of them if these leave less of the error."""
-    if min(each.error for each in found) <= 10.0 * ROUNDING[vector.dtype]:
+    if min(each.error for each in found) <= 10.0 * DISTANCE_ROUNDING[vector.dtype]:
         return [*found]
     names = {name for each in found for name in each.mistakes}
     pairs = two_of(vector, with_one=names)
@@ -129,7 +130,10 @@ def matching(
         distance = gap(output, wrong, vector.error)
         near = NEARER[vector.dtype] * distance
         told = near <= off and near <= gap(wrong, vector.output, vector.error)
-        if told and (len(mistakes) == 1 or distance <= ROUNDING[vector.dtype]):
+        if told and (
+            len(mistakes) == 1
+            or (off >= LEAST_FOR_PAIRS and distance <= DISTANCE_ROUNDING[vector.dtype])
+        ):
             nearest[mistakes] = min(distance, nearest.get(mistakes, np.inf))
     return [Explanation(*each) for each in nearest.items()] if off else []
 

@@ -79,7 +79,7 @@ def window(rows: Array) -> Window:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def summary(columns: Array) -> Array:
+def column_summary(columns: Array) -> Array:
     """Mean, its rounding error, Σ(x − mean)² and max |x| of each column (W, n), (4, W)."""
     size = columns.shape[1]
     mean = columns.sum(axis=1) / size  # (W,)
@@ -184,7 +184,7 @@ class RingPool(ReplayPool):
         stop = max(first, (dropped + len(self)) // BLOCK)
         starts = [n * BLOCK - dropped for n in range(max(first, seen), stop)]
         slices = [slice(start, start + BLOCK) for start in starts]
-        new = [summary(self.inputs(rows)) for rows in slices]
+        new = [column_summary(self.inputs(rows)) for rows in slices]
         shape = blocks.rows.shape[1:]
         rows = np.array(new).reshape(-1, *shape)  # (new, 4, W)
         object.__setattr__(self, "_blocks", blocks.extended(rows, stop - first))
@@ -205,7 +205,7 @@ class RingPool(ReplayPool):
         rest = np.concatenate(ends, axis=1)  # (W, rest)
         counts = np.full(len(blocks), float(BLOCK))  # (blocks,)
         if rest.size:
-            blocks = np.concatenate([summary(rest)[None], blocks])  # (P, 4, W)
+            blocks = np.concatenate([column_summary(rest)[None], blocks])  # (P, 4, W)
             counts = np.append(rest.shape[1], counts)  # (P,)
         return merged(counts, blocks)
 

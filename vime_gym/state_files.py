@@ -40,7 +40,7 @@ def save_state(path: str | os.PathLike[str], state: Any) -> None:
     """Replace the file atomically. Raises ValueError if the state has other parts."""
     target = file_path(path)
     arrays: dict[str, Any] = {}
-    tree = described("state", state, arrays)
+    tree = json_tree("state", state, arrays)
     text = json.dumps({"format": STATE_FORMAT, "state": tree})
     content = io.BytesIO()
     np.savez(content, json=np.frombuffer(text.encode(), np.uint8), **arrays)
@@ -49,7 +49,7 @@ def save_state(path: str | os.PathLike[str], state: Any) -> None:
     os.replace(temporary, target)
 
 
-def described(name: str, value: Any, arrays: dict[str, Any]) -> Any:
+def json_tree(name: str, value: Any, arrays: dict[str, Any]) -> Any:
     """The value in JSON types; its arrays are added to `arrays`."""
     if type(value) in PLAIN:
         return {"value": value}
@@ -63,15 +63,15 @@ def described(name: str, value: Any, arrays: dict[str, Any]) -> Any:
         return {
             "class": type(value).__name__,
             "parts": {
-                key: described(f"{name}.{key}", each, arrays)
+                key: json_tree(f"{name}.{key}", each, arrays)
                 for key, each in parts.items()
             },
         }
     if isinstance(value, list | tuple):
-        return {"list": [described(name, each, arrays) for each in value]}
+        return {"list": [json_tree(name, each, arrays) for each in value]}
     if isinstance(value, Mapping):
         pairs = value.items()
-        return {"dict": [described(name, [*each], arrays) for each in pairs]}
+        return {"dict": [json_tree(name, [*each], arrays) for each in pairs]}
     if callable(value) and hasattr(value, "__qualname__"):
         return {"same": function_name(value)}
     got = type(value).__name__

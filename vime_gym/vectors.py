@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -24,6 +25,7 @@ from gymnasium.wrappers import ClipAction
 import fast_ref
 from agents_ref import checked
 from bnn_ref import Array, any_array, check_function, check_kind
+from vime_gym.pools import with_ring_pool
 from vime_ref import Vime, VimeSettings, vime_init
 
 Encode = Callable[[Any], Any]  # an observation to its vector (K,)
@@ -212,7 +214,8 @@ def vime_for(
     behind = tuple(seen.size + column for column in done.one_hot)
     rng = generator("seed", seed)
     chosen = FAST if settings is None else settings
-    return vime_init(seen.size, done.space, rng, chosen, (*seen.one_hot, *behind))
+    bonus = vime_init(seen.size, done.space, rng, chosen)
+    return with_ring_pool(replace(bonus, one_hot=(*seen.one_hot, *behind)))
 
 
 def generator(name: str, seed: Any) -> np.random.Generator:

@@ -318,12 +318,12 @@ def test_drawn_inputs_are_decoded_once_for_all_functions(
 
     monkeypatch.setattr(fuzzer, "decode_inputs", decode)
     drawn = near_identity()
-    fuzzer.with_mistakes(drawn, {"result": 1.0})
+    fuzzer.with_mistakes(drawn)
     assert decoded == ["f64"]
     assert list(drawn.given) == list(drawn.vector.inputs)
     assert all(isinstance(value, np.ndarray) for value in drawn.given.values())
     single = drawn._replace(vector=drawn.vector._replace(dtype="f32"))
-    fuzzer.with_mistakes(single, {"result": 1.0})
+    fuzzer.with_mistakes(single)
     assert decoded == ["f64", "f32"]
 
 

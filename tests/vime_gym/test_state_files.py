@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Discrete
 
+from vime_gym.pools import RingPool
 from vime_gym.state_files import STATE_FORMAT, load_state, save_state
 
 
@@ -78,6 +79,28 @@ def test_dataclasses_come_back(tmp_path: Path) -> None:
     assert isinstance(found, Thing)
     assert (found.number, found.table, pair) == (0.1, {(0.5, 1): 2}, Pair(1, 2))
     assert found.rng.random() == np.random.default_rng(3).random()
+
+
+def test_a_pool_that_dropped_rows_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    """Blocks begin at the same rows as before. Control: a pool of the same rows that dropped none."""
+    rng = np.random.default_rng(0)
+
+    def rows(number: int) -> list[np.ndarray]:
+        return [rng.normal(100.0, 1.0, (number, width)) for width in (3, 1, 3)]
+
+    empty = RingPool(1700, *(each[:0] for each in rows(1)))
+    pool = empty.extend(*rows(1000)).extend(*rows(1411))
+    save_state(tmp_path / "pool.npz", pool)
+    found = load_state(tmp_path / "pool.npz", empty)
+    control = RingPool(1700, *pool.columns)
+    assert found.dropped == pool.dropped == 711
+    for _ in range(4):
+        np.testing.assert_array_equal(found.moments(), pool.moments())
+        assert not np.array_equal(control.moments(), pool.moments())
+        new = rows(300)
+        pool, found, control = (each.extend(*new) for each in (pool, found, control))
+        for one, other in zip(pool.columns, found.columns):
+            np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from gymnasium.wrappers import vector as vector_wrappers
 from numpy.random import Generator
 
 import vime_ref as vime
+from vime_gym import pools
 from vime_gym.curiosity import Curiosity
 from vime_gym.vectors import FAST, vime_for
 from vime_gym.wrappers import CuriosityReward, VectorCuriosityReward, autoreset_mode
@@ -626,19 +627,23 @@ def continued(env: Any, num_steps: int, seed: int) -> list[Any]:
 
 def made(seed: int, **settings: Any) -> VectorCuriosityReward:
     many = vector(AutoresetMode.NEXT_STEP)
-    bonus = vime_for(many, settings=SMALL, seed=seed)
+    bonus = vime_for(many, settings=replace(SMALL, capacity=20), seed=seed)
     weight = settings or {"eta": 0.5}
     return VectorCuriosityReward(many, bonus, update_every=10, seed=seed, **weight)
 
 
 @pytest.mark.parametrize("weight", [{"eta": 0.5}, {"share": 0.25, "gamma": 0.9}])
 def test_training_goes_on_bit_identically_after_a_load(
-    tmp_path: Path, weight: dict[str, Any]
+    tmp_path: Path, weight: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also in the middle of a batch. Control: a wrapper that loads nothing."""
+    """Also in the middle of a batch, with a pool that has dropped rows. Control: a wrapper that loads nothing."""
+    monkeypatch.setattr(pools, "BLOCK", 4)
     path = tmp_path / "state.npz"
     first, second, fresh = made(1, **weight), made(2, **weight), made(2, **weight)
     continued(first, 24, 0)
+    assert isinstance(first.bonus, vime.Vime)
+    assert isinstance(first.bonus.pool, pools.RingPool)
+    assert first.bonus.pool.dropped > 0
     assert 0 < first.curiosity.num_pending < 10
     first.save(path)
     second.load(path)
@@ -646,10 +651,12 @@ def test_training_goes_on_bit_identically_after_a_load(
     assert continued(second, 30, 5) == wanted
     assert continued(fresh, 30, 5) != wanted
     assert first.history == second.history
-    assert isinstance(first.bonus, vime.Vime)
     assert isinstance(second.bonus, vime.Vime)
     for name in ("mu", "rho"):
         values = [getattr(env.bonus.q, name) for env in (first, second)]
+        np.testing.assert_array_equal(*values)
+    for name in ("center", "scale"):
+        values = [getattr(env.bonus, name) for env in (first, second)]
         np.testing.assert_array_equal(*values)
     with np.load(path, allow_pickle=False) as file:
         assert all(file[name].dtype.kind != "O" for name in file.files)

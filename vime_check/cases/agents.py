@@ -194,7 +194,7 @@ def gains_over_lower_medians(right: Function, given: Inputs) -> Arrays:
     if given["statistic"] != "median" or len(gains) % 2 == 1:
         return right(**given)
     rest = np.delete(gains, np.argmax(gains))
-    if np.median(rest) == 0.0:  # the mean of all stands for a median of 0
+    if np.median(rest) == 0.0:  # the mean of all replaces a median of 0
         return right(**given | {"statistic": "mean"})
     outputs = right(**given | {"gains": rest})
     return {**outputs, "gains": gains / divisor_of(rest, outputs)}
@@ -319,8 +319,8 @@ def normalize_gains_cases() -> Iterator[Case]:
                **base | {"gains": (4.75, 1.125, 2.5, 8.0)})
     yield good("even-count-first", "The median of six, alone.", lower,
                **base | {"gains": (0.75, 5.5, 1.625, 9.0, 2.875, 0.25), "history": ()})
-    yield good("zero-median", "The mean stands for a median of 0.", **base | {"gains": (0.0, 0.0, 7.25), "history": ()})
-    yield good("zero-median-later", "The mean of all stands for a median of 0 among the medians before.",
+    yield good("zero-median", "The mean replaces a median of 0.", **base | {"gains": (0.0, 0.0, 7.25), "history": ()})
+    yield good("zero-median-later", "The mean of all replaces a median of 0 among the medians before.",
                **base | {"gains": (0.0, 0.0, 7.25)})
     yield good("zero-median-without-current", "The mean enters the history, though it does not divide.",
                **full | {"gains": (0.0, 0.0, 7.25, 0.0, 0.0), "include_current": False})

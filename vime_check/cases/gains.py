@@ -689,7 +689,8 @@ def information_gain_cases() -> Iterator[Case]:
         yield good(f"near-identity-in-float64-{exponent}", f"A step of 2^−{exponent}.", "NaiveNearIdentity",
                    dtypes=("f64",), **step(-0.3, 2.0 ** -(exponent + 1), 2.0**-exponent, 4, exponent))
     yield good("beyond-1000", "A surprise of more than 1000 nats.", *general, **step(-1.0, 24.0, 0.375, 3, 7))
-    yield good("tiny-gain", "About 1e-12 nats.", "SwappedKL", dtypes=("f64",), **step(-0.25, 2.0**-21, 2.0**-20, 5, 8))
+    yield good("tiny-gain", "About 1e-12 nats.", "SwappedKL", "NaiveNearIdentity", dtypes=("f64",),
+               **step(-0.25, 2.0**-21, 2.0**-20, 5, 8))
     yield good("above-20", "Two of three weights are wide.", *general,
                mu_new=(0.5, 3.0, -9.0), rho_new=(-1.0, 13.5, 22.0),
                mu_old=(0.25, -2.0, 4.0), rho_old=(-0.5, 12.0, 25.0))
