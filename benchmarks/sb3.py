@@ -56,7 +56,10 @@ def lake(seed: int, eta: float, *, slippery: bool, steps: int = 100_000) -> list
     torch.set_num_threads(1)
     settings = {"map_name": "8x8", "is_slippery": slippery}
     env = make_vec_env("FrozenLake-v1", 8, seed, env_kwargs=settings)
-    model = PPO("MlpPolicy", env, 3e-4, 128, 256, seed=seed, stats_window_size=steps)
+    model = PPO(
+        "MlpPolicy", env, n_steps=128, batch_size=256, seed=seed, stats_window_size=steps,
+        normalize_advantage=False, ent_coef=1e-3,
+    )  # fmt: skip
     model.learn(steps, callback=CuriosityCallback(eta=eta, seed=seed))
     return [episode["r"] > 0 for episode in model.ep_info_buffer]
 
