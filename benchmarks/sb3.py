@@ -51,7 +51,7 @@ class Study(NamedTuple):
     agents: dict[str, Callable[[int], list[bool]]]
 
 
-def lake(seed: int, eta: float, *, slippery: bool, steps: int = 100_000) -> list[bool]:
+def lake(seed: int, eta: float, *, slippery: bool, steps: int = 50_000) -> list[bool]:
     """PPO as in the example, on observations that are one-hot."""
     torch.set_num_threads(1)
     settings = {"map_name": "8x8", "is_slippery": slippery}
