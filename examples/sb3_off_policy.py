@@ -36,15 +36,15 @@ class EvaluatedAgain(ReplayBuffer):
         return samples._replace(rewards=samples.rewards + added)
 
 
-def train(seed=0, eta=1e-2, steps=30_000, again=False):
+def train(seed=0, eta=1e-2, steps=15_000, again=False):
     """Which episodes were solved, in the order of their ends."""
     torch.set_num_threads(1)
     env = make_vec_env("vime_ref/SparseMountainCar-v0", seed=seed)
     env = VecCuriosityReward(env, eta=eta, update_every=500, seed=seed)
     buffer = EvaluatedAgain if again else ReplayBuffer
     model = SAC(
-        "MlpPolicy", env, seed=seed, stats_window_size=steps, replay_buffer_class=buffer,
-        train_freq=16, gradient_steps=4, policy_kwargs={"net_arch": [64, 64]},
+        "MlpPolicy", env, 1e-3, replay_buffer_class=buffer, train_freq=16, gradient_steps=8,
+        ent_coef=3e-3, policy_kwargs={"net_arch": [64, 64]}, seed=seed, stats_window_size=steps,
     )  # fmt: skip
     model.replay_buffer.curious = env
     model.learn(steps)
