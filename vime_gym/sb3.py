@@ -13,6 +13,8 @@ Axes: T steps of a rollout, n environments.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,12 +22,7 @@ from gymnasium.error import ResetNeeded
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import (
-    VecEnv,
-    VecEnvWrapper,
-    VecNormalize,
-    unwrap_vec_normalize,
-)
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, unwrap_vec_normalize
 
 from bnn_ref import check_kind
 from vime_gym.curiosity import Curiosity
@@ -96,7 +93,8 @@ class CuriosityCallback(BaseCallback):
         env = self.training_env
         self.normalizer = unwrap_vec_normalize(env)
         if self.normalizer is not None:
-            env = true_ends_of(self.normalizer)
+            env = self.normalizer.venv
+            keep_true_ends(env)
         if self.made is None:
             self.made = Curiosity(env, env.num_envs, update_every=1, **self.settings)
 
@@ -275,26 +273,21 @@ def last_of(info: dict[str, Any]) -> Any:
     return last
 
 
-class TrueEnds(VecEnvWrapper):
-    """Keeps the last observations of episodes from the VecNormalize around it."""
+def keep_true_ends(env: VecEnv) -> None:
+    """Have infos hold last observations under a name that VecNormalize leaves alone.
 
-    def reset(self) -> Any:
-        """The first observations of episodes."""
-        return self.venv.reset()
-
-    def step_wait(self) -> Any:
-        """The environments' step."""
-        observations, rewards, dones, infos = self.venv.step_wait()
-        for i in np.flatnonzero(dones):
-            infos[i][TRUE_END] = last_of(infos[i])
-        return observations, rewards, dones, infos
+    A wrapper would do so too, but EvalCallback demands the same wrappers around its own
+    environments.
+    """
+    if not isinstance(env.step_wait, partial):  # once
+        env.step_wait = partial(with_true_ends, env.step_wait)  # type: ignore[method-assign]
 
 
-def true_ends_of(normalizer: VecNormalize) -> VecEnv:
-    """The environments inside, with `TrueEnds` between, put there once."""
-    if not isinstance(normalizer.venv, TrueEnds):
-        normalizer.venv = TrueEnds(normalizer.venv)
-    return normalizer.venv
+def with_true_ends(step_wait: Callable[[], Any]) -> Any:
+    observations, rewards, dones, infos = step_wait()
+    for i in np.flatnonzero(dones):
+        infos[i][TRUE_END] = last_of(infos[i])
+    return observations, rewards, dones, infos
 
 
 # ---------------------------------------------------------------- what `help` shows

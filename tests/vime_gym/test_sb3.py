@@ -22,7 +22,7 @@ pytest.importorskip("stable_baselines3")
 
 import torch
 from stable_baselines3 import A2C, DQN, PPO
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalCallback
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
@@ -249,6 +249,19 @@ def test_the_bonus_sits_inside_normalization_against_the_walk(stacked: bool) -> 
         np.testing.assert_allclose(paid["rewards"], plain["rewards"] + added, 1e-5)
     seen = model.rollout_buffer.observations
     assert abs(seen).max() <= 0.5
+
+
+def test_evaluation_goes_on_beside_it() -> None:
+    """EvalCallback finds the same wrappers around both environments."""
+    evaluation = EvalCallback(
+        VecNormalize(vector(num_envs=1), training=False),
+        eval_freq=STEPS, n_eval_episodes=2, verbose=0, warn=False,
+    )  # fmt: skip
+    curious = CuriosityCallback(Recorder(), eta=0.5)
+    model = agent(VecNormalize(vector(num_envs=1)))
+    for _ in range(2):
+        model.learn(2 * STEPS, callback=[curious, evaluation])
+    assert np.isfinite(evaluation.last_mean_reward)
 
 
 def test_share_follows_the_returns_of_the_rollout() -> None:
