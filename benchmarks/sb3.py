@@ -135,6 +135,10 @@ def last_fifth(rows: list[dict[str, Any]]) -> float:
     return float(sum(r["solved"] for r in last) / sum(r["episodes"] for r in last))
 
 
+def agents_in(rows: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(row["agent"] for row in rows))
+
+
 def runs_of(rows: list[dict[str, Any]], agent: str) -> dict[int, Any]:
     """Each seed's rows of an agent."""
     mine: dict[int, Any] = {}
@@ -151,14 +155,14 @@ def show(folder: Path) -> None:
             continue
         print(f"\n{study.title}: share of solved episodes in the last fifth")
         finals = {}
-        for agent in study.agents:
+        for agent in agents_in(rows):
             runs = runs_of(rows, agent)
             finals[agent] = [last_fifth(each) for each in runs.values()]
             low, median, high = quartiles(finals[agent])
             seeds = ", ".join(f"{each:.2f}" for each in sorted(finals[agent]))
             print(f"{agent}: median {median:.2f}, quartiles {low:.2f} to {high:.2f}; {seeds}")  # fmt: skip
         for agent, values in finals.items():
-            if agent != "plain":
+            if agent != "plain" and "plain" in finals:
                 better = probability_of_improvement(values, finals["plain"])
                 low, high = improvement_interval(values, finals["plain"])
                 print(f"P({agent} > plain) = {better:.2f}, 95 % interval {low:.2f} to {high:.2f}")  # fmt: skip
@@ -169,7 +173,7 @@ def draw(path: Path, study: Study, rows: list[dict[str, Any]]) -> None:
     """Median and quartiles over seeds of the share of solved episodes, along the runs."""
     figure, axes = plt.subplots(figsize=(5.0, 2.6), layout="constrained")
     along = (np.arange(PARTS) + 0.5) / PARTS
-    for agent in study.agents:
+    for agent in agents_in(rows):
         runs = runs_of(rows, agent).values()
         shares = np.array(
             [[r["solved"] / r["episodes"] for r in each] for each in runs]
@@ -179,7 +183,7 @@ def draw(path: Path, study: Study, rows: list[dict[str, Any]]) -> None:
         axes.fill_between(along, low, high, color=COLORS[agent], alpha=0.2, lw=0)
     axes.set(
         xlabel="episodes so far, as a share of the run", ylabel="solved episodes",
-        title=f"{study.title}, {len(runs)} seeds", ylim=(-0.03, 1.03), xlim=(0.0, 1.0),
+        title=f"{study.title}, {len({row['seed'] for row in rows})} seeds", ylim=(-0.03, 1.03), xlim=(0.0, 1.0),
     )  # fmt: skip
     axes.title.set_fontsize(9)
     axes.legend(frameon=False)
