@@ -12,6 +12,7 @@ from docutils import nodes
 from pygments.lexers.special import TextLexer
 from sphinx import addnodes
 from sphinx.errors import ExtensionError
+from sphinx.ext.autodoc.mock import mock
 from sphinx.pycode import ModuleAnalyzer
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
@@ -51,6 +52,7 @@ autodoc_default_options = {
 autodoc_type_aliases = sources.type_aliases(
     (ROOT / sources.module_path(name)).read_text() for name in MODULES
 ) | {"ArrayLike": "ArrayLike"}
+autodoc_mock_imports = ["stable_baselines3"]
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 60
@@ -92,7 +94,8 @@ MOST_USERS = 4  # tests shown that use a function
 def tests_by_function(module):
     """The tests in a module's own file by the function or class that they name."""
     own = [name for name, test in TESTS.items() if test.path == test_file(module)]
-    loaded = importlib.import_module(module)
+    with mock(autodoc_mock_imports):
+        loaded = importlib.import_module(module)
     names = [
         name for name, each in vars(loaded).items() if inspect.getmodule(each) is loaded
     ]

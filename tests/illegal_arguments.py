@@ -1307,7 +1307,10 @@ METHODS_OF_TASKS = ("reset", "step")
 LEFT_OUT = {  # inner functions: their callers have checked
     *(
         f"vime_gym.curiosity.Curiosity.{name}"
-        for name in ("rewarded", "gains", "weight", "learn", "encoded", "rewards")
+        for name in (
+            *("rewarded", "gains", "gains_of", "learn", "encoded", "rewards"),
+            *("taken", "keep", "add", "follow", "settle", "update", "drop"),
+        )
     ),
     *(
         f"vime_gym.wrappers.VectorCuriosityReward.{name}"

@@ -26,7 +26,10 @@ def example(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["own_loop", "watch_compute_update"])
+SHORT = ("own_loop", "watch_compute_update", "sb3_ppo", "sb3_off_policy")
+
+
+@pytest.mark.parametrize("name", SHORT)
 def test_examples_are_short(name: str) -> None:
     lines = (ROOT / "examples" / f"{name}.py").read_text().splitlines()
     assert 20 <= len(lines) <= 60
@@ -102,3 +105,76 @@ def test_the_default_is_the_default_vime() -> None:
     reward = example("watch_compute_update").WatchComputeUpdate(envs)
     own = vime_for(envs, seed=0)
     np.testing.assert_array_equal(reward.bonus.q.mu, own.q.mu)
+
+
+# ------------------------------------------------------------ Stable-Baselines3
+
+
+def test_ppo_with_and_without_curiosity_in_short() -> None:
+    """The same seed gives the same episodes."""
+    pytest.importorskip("stable_baselines3")
+    ppo = example("sb3_ppo")
+    curves = [ppo.train(0, eta, steps=2048) for eta in (1e-2, 1e-2, 0.0)]
+    assert curves[0] == curves[1]
+    assert [len(curve) for curve in curves] == [8, 8, 8]
+
+
+def test_the_goal_alone_is_rewarded() -> None:
+    """From a state beside the goal, at full speed; a step elsewhere is the control."""
+    pytest.importorskip("stable_baselines3")
+    env = example("sb3_ppo").GoalReward(gymnasium.make("MountainCar-v0"))
+    env.reset(seed=0)
+    assert env.step(2)[1:3] == (0.0, False)
+    env.unwrapped.state = np.array([0.49, 0.07])
+    assert env.step(2)[1:3] == (1.0, True)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_sac_with_curiosity_in_short(again: bool) -> None:
+    pytest.importorskip("stable_baselines3")
+    assert len(example("sb3_off_policy").train(0, 1e-2, 1000, again=again)) == 2
+
+
+def test_samples_evaluated_again_against_the_bonus_itself() -> None:
+    """A sample's reward is that of the task plus η·gain/divisor of the posterior as it is now.
+
+    Control: the posterior of the day the transition was stored.
+    """
+    pytest.importorskip("stable_baselines3")
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    from vime_gym.sb3 import VecCuriosityReward
+
+    envs = DummyVecEnv([lambda: gymnasium.make("vime_ref/SparseMountainCar-v0")])
+    settings = replace(FAST, min_rows=20, num_updates=5, num_samples=2)
+    curious = VecCuriosityReward(
+        envs, vime_for(envs, settings=settings, seed=1), eta=0.5, update_every=20
+    )
+    buffer = example("sb3_off_policy").EvaluatedAgain(
+        100, envs.observation_space, envs.action_space, "cpu"
+    )
+    buffer.curious = curious
+    observations = curious.reset()
+    earned = []
+    for step in range(60):
+        actions = np.array([[np.sin(step)]], np.float32)
+        after, rewards, dones, infos = curious.step(actions)
+        buffer.add(observations, after, actions, rewards, dones, infos)
+        observations = after
+        earned.append(float(rewards[0]))
+
+    assert not buffer.rewards.any()
+    state = curious.curiosity.model.bit_generator.state
+    places = np.array([3, 40, 59])
+    found = buffer._get_samples(places).rewards.numpy()[:, 0]
+    noise = np.random.default_rng()
+    noise.bit_generator.state = state
+    rows = vime.Batch(
+        buffer.observations[places, 0], buffer.actions[places, 0], np.zeros(3),
+        buffer.next_observations[places, 0], np.zeros(3, bool), np.ones(3, bool),
+    )  # fmt: skip
+    gains = curious.bonus.reward(rows, noise)
+    wanted = 0.5 * gains / np.mean(curious.history)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    assert np.all(wanted > 0)
+    assert not np.allclose(np.array(earned)[places], wanted)

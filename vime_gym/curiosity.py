@@ -184,10 +184,30 @@ class Curiosity:
         the step, by environment. `observations` then holds the next episode's first.
         Where no episode is running, the step is a reset: it starts one.
         """
+        extrinsic = self.rewards(rewards)
+        rows, took = self.taken(
+            actions, extrinsic, observations, terminated, truncated, finals=finals
+        )
+        earned = self.rewarded(rows, extrinsic, took)
+        self.steps += 1
+        if self.num_pending >= self.update_every:
+            self.learn()
+        return earned
+
+    def taken(
+        self,
+        actions: Array,
+        extrinsic: Array,
+        observations: Observations,
+        terminated: Any,
+        truncated: Any,
+        *,
+        finals: Mapping[int, Any] | None = None,
+    ) -> tuple[Transitions, Mask]:
+        """The transitions of a step, and where there is one; the arguments of `earn`."""
         # What was done, and what followed.
         actions = check_array("actions", actions)
         check_shape("actions", actions, (self.num_envs, *actions.shape[1:]))
-        extrinsic = self.rewards(rewards)
         ends = check_flags("terminated", terminated, (self.num_envs,))
         cuts = check_flags("truncated", truncated, (self.num_envs,))
         following = self.encoded(observations)
@@ -199,23 +219,19 @@ class Curiosity:
             true_next[place] = self.seen.rows([last], self.steps)[0]
             resumed[place] = True
 
-        # The transitions, and their rewards.
+        # The transitions.
         took = self.running
         env = np.flatnonzero(took)
         columns = (self.observations, actions, extrinsic, true_next, ends, cuts)
         taken = [each[took] for each in columns]
         rows = Transitions._make([env, *taken, np.zeros(len(env))])
-        earned = self.rewarded(rows, extrinsic, took)
 
         # The next step.
         over = took & np.logical_or(ends, cuts)
-        self.returns[over] = 0.0
+        self.follow(rows, over)
         self.running = ~over | resumed
         self.observations = following
-        self.steps += 1
-        if self.num_pending >= self.update_every:
-            self.learn()
-        return earned
+        return rows, took
 
     def rewards(self, rewards: Any) -> Array:
         """The environments' rewards (n,); each may be an array of one number."""
@@ -236,27 +252,38 @@ class Curiosity:
                 normalized, _ = normalize_gains(
                     raw, self.history, include_current=False
                 )
-            eta = self.weight(rows)
             gains[took] = raw
-            intrinsic[took] = eta * normalized
-            rewards[took] = curious_rewards(rows.rewards, normalized, eta)
-            self.pending.append(rows._replace(gains=raw))
-            self.num_pending += len(rows.env)
+            intrinsic[took] = self.weight * normalized
+            rewards[took] = curious_rewards(rows.rewards, normalized, self.weight)
+            self.add(rows._replace(gains=raw))
         return Earned(rewards, extrinsic, intrinsic, gains, took)
 
     def gains(self, rows: Transitions) -> Array:
         """Raw gains (N,) of rows of one step, so each row is cut behind."""
-        cut = rows._replace(truncated=~rows.terminated)
+        return self.gains_of(rows._replace(truncated=~rows.terminated))
+
+    def gains_of(self, rows: Transitions) -> Array:
+        """Raw gains (N,) of rows in the order of `Batch`."""
         gains = checked(
-            self.bonus.reward(as_batch(cut), self.model), "gain", self.steps
+            self.bonus.reward(as_batch(rows), self.model), "gain", self.steps
         )
         check_shape("gains", gains, (len(rows.env),))
         return gains
 
-    def weight(self, rows: Transitions) -> float:
-        """η, after the rewards of this step."""
+    def add(self, rows: Transitions) -> None:
+        """Transitions of one step, to learn from later."""
+        self.pending.append(rows)
+        self.num_pending += len(rows.env)
+
+    def follow(self, rows: Transitions, over: Mask) -> None:
+        """Discounted returns of the running episodes, and the largest so far."""
         self.returns[rows.env] = self.gamma * self.returns[rows.env] + rows.rewards
         self.peak = max(self.peak, float(np.max(np.abs(self.returns))))
+        self.returns[over] = 0.0
+
+    @property
+    def weight(self) -> float:
+        """η, after the rewards so far."""
         if self.share is None:
             assert self.eta is not None
             return self.eta
@@ -267,11 +294,46 @@ class Curiosity:
         rows = all_rows(self.pending)
         if self.normalize:
             _, self.history = normalize_gains(rows.gains, self.history)
-        new = self.bonus.update(as_batch(ordered_by_env(rows)), self.replay)
-        check_methods("bonus.update's result", new, "reward", "update")
-        self.bonus = new
+        self.update(ordered_by_env(rows))
+
+    def keep(self, actions: Array, rewards: Any, *step: Any, **ends: Any) -> None:
+        """Keep the transitions of a step until `settle`; the arguments are `earn`'s."""
+        rows, _ = self.taken(actions, self.rewards(rewards), *step, **ends)
+        self.add(rows)
+        self.steps += 1
+
+    def drop(self) -> None:
+        """Forget the transitions that were kept."""
         self.pending = []
         self.num_pending = 0
+
+    def settle(self) -> tuple[Array, Array]:
+        """Intrinsic rewards and gains (N,) of all transitions kept; then the bonus learns.
+
+        As the lecture's algorithm has it: the same posterior gives all gains, and the
+        divisor includes them.
+        """
+        kept = all_rows(self.pending)
+        order = np.argsort(kept.env, kind="stable")
+        rows = ordered_by_env(kept)
+        raw = self.gains_of(rows)
+        normalized = raw
+        if self.normalize:
+            normalized, self.history = normalize_gains(raw, self.history)
+        self.update(rows)
+
+        # Back in time order.
+        intrinsic, gains = np.empty((2, len(raw)))
+        intrinsic[order] = self.weight * normalized
+        gains[order] = raw
+        return intrinsic, gains
+
+    def update(self, rows: Transitions) -> None:
+        """Let the bonus learn from rows in the order of `Batch`; none are pending then."""
+        new = self.bonus.update(as_batch(rows), self.replay)
+        check_methods("bonus.update's result", new, "reward", "update")
+        self.bonus = new
+        self.drop()
 
     @property
     def state(self) -> State:

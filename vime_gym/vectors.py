@@ -237,6 +237,9 @@ def spaces_of(env: Any) -> tuple[Space[Any], Space[Any]]:
         return env.single_observation_space, env.single_action_space
     for name in ("observation_space", "action_space"):
         check_kind(f"{name} of env", getattr(env, name, None), Space)
+    vector = hasattr(env, "env_is_wrapped")  # of Stable-Baselines3
+    if vector and any(env.env_is_wrapped(ClipAction)):
+        raise ValueError(clipped_away(env.action_space))
     check_unclipped(env.action_space, env)
     return env.observation_space, env.action_space
 
@@ -254,10 +257,14 @@ def check_unclipped(space: Any, env: Any) -> None:
     """Raise ValueError if ClipAction is inside: what it cuts would be free novelty."""
     while isinstance(env, gymnasium.Wrapper):
         if isinstance(env, ClipAction):
-            advice = "wrap ClipAction around the curious environment"
-            wanted = "action_space must have the bounds of the actions"
-            raise ValueError(f"{wanted}, got {space} of ClipAction: {advice}")
+            raise ValueError(clipped_away(space))
         env = env.env
+
+
+def clipped_away(space: Any) -> str:
+    advice = "wrap ClipAction around the curious environment"
+    wanted = "action_space must have the bounds of the actions"
+    return f"{wanted}, got {space} of ClipAction: {advice}"
 
 
 # ---------------------------------------------------------------- what `help` shows

@@ -330,3 +330,10 @@ def test_gymnasium_check_env_passes(env_id):
 def test_stable_baselines_check_env_passes(env_id):
     checker = pytest.importorskip("stable_baselines3.common.env_checker")
     checks(checker.check_env, made(env_id))
+
+
+def test_the_package_needs_no_stable_baselines() -> None:
+    """Everything but `vime_gym.sb3` is imported without it."""
+    names = ["vime_gym", *(f"vime_gym.{name}" for name in ("wrappers", "vectors"))]
+    script = f"import sys, {', '.join(names)}; print('stable_baselines3' in sys.modules, 'torch' in sys.modules)"
+    assert printed(script).split() == ["False", "False"]

@@ -1,0 +1,299 @@
+"""Curious rewards under Stable-Baselines3, for any bonus. Needs the extra `sb3`.
+
+    CuriosityCallback     for PPO, A2C and others that learn from whole rollouts
+    VecCuriosityReward    for any algorithm: it learns from r̃ as if it were the task's
+
+The callback rewards a rollout as the lecture's algorithm does: one posterior gives all
+gains, the divisor includes them, and the bonus learns afterwards. The wrapper needs each
+reward at once, so its divisor is that of the batches completed before.
+
+Axes: T steps of a rollout, n environments.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, unwrap_vec_normalize
+
+from bnn_ref import check_kind
+from vime_gym.curiosity import Curiosity
+from vime_gym.vectors import Encode
+from vime_gym.wrappers import told_of
+from vime_ref import Bonus
+
+TRUE_END = "vime_gym.terminal_observation"
+
+# ---------------------------------------------------------------- on-policy algorithms
+
+
+class CuriosityCallback(BaseCallback):
+    """Adds η·gain/divisor to the rewards of each rollout, and recomputes its advantages.
+
+    The arguments are those of `vime_gym.curiosity.Curiosity`; a rollout is a batch.
+    Under VecNormalize, the bonus sees observations as they are inside it; η·gain/divisor
+    is added to the rewards that the algorithm sees.
+    Raises ValueError if the algorithm has no rollouts or a space needs `encode`.
+    """
+
+    def __init__(
+        self,
+        bonus: Bonus | None = None,
+        *,
+        eta: float | None = None,
+        share: float | None = None,
+        gamma: float = 0.99,
+        normalize: bool = True,
+        encode: Encode | None = None,
+        seed: int | None = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(verbose)
+        self.settings: dict[str, Any] = {
+            "bonus": bonus,
+            "eta": eta,
+            "share": share,
+            "gamma": gamma,
+            "normalize": normalize,
+            "encode": encode,
+            "seed": seed,
+        }
+        self.made: Curiosity | None = None
+
+    @property
+    def curiosity(self) -> Curiosity:
+        """The bonus at work. Raises ValueError before the first `learn`."""
+        if self.made is None:
+            raise ValueError("the callback must be given to learn first")
+        return self.made
+
+    @property
+    def bonus(self) -> Bonus:
+        """The bonus as it is now."""
+        return self.curiosity.bonus
+
+    @property
+    def history(self) -> tuple[float, ...]:
+        """The medians whose mean is the divisor."""
+        return self.curiosity.history
+
+    # SB3 calls what follows.
+
+    def _init_callback(self) -> None:
+        """Look at the algorithm's environments, inside VecNormalize if there is one."""
+        self.rollout = rollout_of(self.model)
+        env = self.training_env
+        self.normalizer = unwrap_vec_normalize(env)
+        if self.normalizer is not None:
+            env = self.normalizer.venv
+            keep_true_ends(env)
+        if self.made is None:
+            self.made = Curiosity(env, env.num_envs, update_every=1, **self.settings)
+
+    def _on_training_start(self) -> None:
+        """Episodes go on, or start: either way this is the observation to act on."""
+        first = self.model._last_obs
+        if self.normalizer is not None:
+            first = self.normalizer.get_original_obs()
+        self.curiosity.begin(singles(first))
+
+    def _on_rollout_start(self) -> None:
+        """A rollout that was stopped is dropped, as the algorithm drops it."""
+        self.curiosity.drop()
+
+    def _on_step(self) -> bool:
+        """Keep the transitions; always True, which goes on."""
+        told = self.locals
+        observations = told["new_obs"]
+        if self.normalizer is not None:
+            observations = self.normalizer.get_original_obs()
+        did = told.get("clipped_actions", told["actions"])
+        curiosity = self.curiosity
+        curiosity.keep(
+            curiosity.actions(did),
+            told["rewards"],
+            singles(observations),
+            **ends_of(told["dones"], told["infos"]),
+        )
+        return True
+
+    def _on_rollout_end(self) -> None:
+        """Reward the whole rollout, and recompute its returns and advantages."""
+        buffer = self.rollout
+        intrinsic, gains = self.curiosity.settle()
+        buffer.rewards += intrinsic.reshape(buffer.rewards.shape)  # (T, n)
+        buffer.compute_returns_and_advantage(
+            last_values=self.locals["values"], dones=self.locals["dones"]
+        )
+        self.logger.record("rollout/information_gain", float(gains.mean()))
+        self.logger.record("rollout/intrinsic_reward", float(intrinsic.mean()))
+
+    # The state of the bonus in a file.
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the bonus and what its next rewards depend on, without pickle."""
+        self.curiosity.save(path)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a saved state; this callback's arguments stay."""
+        self.curiosity.load(path)
+
+
+def rollout_of(model: BaseAlgorithm) -> RolloutBuffer:
+    """The rollout of an algorithm. Raises ValueError if it has none."""
+    buffer = getattr(model, "rollout_buffer", None)
+    if not isinstance(buffer, RolloutBuffer):
+        got = f"{type(model).__name__}: VecCuriosityReward serves it"
+        raise ValueError(f"the algorithm must have a rollout_buffer, got {got}")
+    return buffer
+
+
+# ---------------------------------------------------------------- any algorithm
+
+
+class VecCuriosityReward(VecEnvWrapper):
+    """A VecEnv whose rewards are r̃ = r + η·gain/divisor.
+
+    It belongs inside VecNormalize, whose scale drifts. The arguments are those of
+    `vime_gym.curiosity.Curiosity`; `update_every` counts the transitions of all
+    environments. `infos` hold what those of `CuriosityReward` hold.
+    Raises ValueError if VecNormalize is inside or a space needs `encode`.
+    """
+
+    def __init__(
+        self,
+        venv: VecEnv,
+        bonus: Bonus | None = None,
+        *,
+        eta: float | None = None,
+        share: float | None = None,
+        gamma: float = 0.99,
+        update_every: int,
+        normalize: bool = True,
+        encode: Encode | None = None,
+        seed: int | None = None,
+    ) -> None:
+        check_kind("venv", venv, VecEnv)
+        if unwrap_vec_normalize(venv) is not None:
+            wanted = "venv must not hold VecNormalize, whose scale drifts"
+            raise ValueError(f"{wanted}, got {venv}: wrap VecNormalize around this one")
+        super().__init__(venv)
+        self.curiosity = Curiosity(
+            venv,
+            venv.num_envs,
+            bonus,
+            eta=eta,
+            share=share,
+            gamma=gamma,
+            update_every=update_every,
+            normalize=normalize,
+            encode=encode,
+            seed=seed,
+        )
+
+    @property
+    def bonus(self) -> Bonus:
+        """The bonus as it is now."""
+        return self.curiosity.bonus
+
+    @property
+    def history(self) -> tuple[float, ...]:
+        """The medians whose mean is the divisor."""
+        return self.curiosity.history
+
+    def reset(self) -> Any:
+        """The first observations of episodes."""
+        observations = self.venv.reset()
+        self.curiosity.begin(singles(observations))
+        return observations
+
+    def step_async(self, actions: Any) -> None:
+        """Begin a step."""
+        self.did = self.curiosity.actions(actions)
+        self.venv.step_async(actions)
+
+    def step_wait(self) -> Any:
+        """The environments' step, with the curious rewards."""
+        if not self.curiosity.running.all():
+            raise ResetNeeded("call reset before the first step of an episode")
+        observations, rewards, dones, infos = self.venv.step_wait()
+        earned = self.curiosity.earn(
+            self.did, rewards, singles(observations), **ends_of(dones, infos)
+        )
+        told = told_of(earned)
+        infos = [
+            {**info, **{name: float(values[i]) for name, values in told.items()}}
+            for i, info in enumerate(infos)
+        ]
+        return observations, earned.rewards.astype(np.float32), dones, infos
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the bonus and what its next rewards depend on, without pickle."""
+        self.curiosity.save(path)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a saved state; this wrapper's arguments stay."""
+        self.curiosity.load(path)
+
+
+# ---------------------------------------------------------------- what a VecEnv says
+
+
+def singles(observations: Any) -> Any:
+    """Observations one by one, if they do not come as one array."""
+    if isinstance(observations, dict):
+        each = [singles(column) for column in observations.values()]
+        return [dict(zip(observations, row)) for row in zip(*each)]
+    return observations
+
+
+def ends_of(dones: Any, infos: Any) -> dict[str, Any]:
+    """Which episodes terminated or were truncated, and their last observations."""
+    ended = np.asarray(dones, bool)
+    limits = [bool(info.get("TimeLimit.truncated", False)) for info in infos]
+    cuts = ended & np.array(limits)
+    lasts = {int(i): last_of(infos[i]) for i in np.flatnonzero(ended)}
+    return {"terminated": ended & ~cuts, "truncated": cuts, "finals": lasts}
+
+
+def last_of(info: dict[str, Any]) -> Any:
+    """The last observation of an episode. Raises ValueError if it was not kept."""
+    last = info.get(TRUE_END, info.get("terminal_observation"))
+    if last is None:
+        wanted = "infos must hold terminal_observation where an episode ends"
+        raise ValueError(f"{wanted}, got {sorted(info)}")
+    return last
+
+
+def keep_true_ends(env: VecEnv) -> None:
+    """Have infos hold last observations under a name that VecNormalize leaves alone.
+
+    A wrapper would do so too, but EvalCallback demands the same wrappers around its own
+    environments.
+    """
+    if not isinstance(env.step_wait, partial):  # once
+        env.step_wait = partial(with_true_ends, env.step_wait)  # type: ignore[method-assign]
+
+
+def with_true_ends(step_wait: Callable[[], Any]) -> Any:
+    observations, rewards, dones, infos = step_wait()
+    for i in np.flatnonzero(dones):
+        infos[i][TRUE_END] = last_of(infos[i])
+    return observations, rewards, dones, infos
+
+
+# ---------------------------------------------------------------- what `help` shows
+
+__all__ = ["CuriosityCallback", "VecCuriosityReward"]
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")
