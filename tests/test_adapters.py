@@ -81,8 +81,9 @@ def test_jax_adapter_agrees_with_a_quarter_of_the_vectors(
 ) -> None:
     """Each case compiles functions of other shapes: all cases take minutes."""
     monkeypatch.syspath_prepend(ROOT)
-    cases = [v.id for v in load_vectors(None, dtype) if v.operation in OPERATIONS]
-    chosen = ",".join(cases[first::4])
+    cases = [v for v in load_vectors(None, dtype) if v.operation in OPERATIONS]
+    one_of_each = {v.operation: v.id for v in cases[::-1] if not v.why}
+    chosen = ",".join({*one_of_each.values(), *(v.id for v in cases[first::4])})
     report = check("examples.jax_adapter", dtype=dtype, only=chosen, timeout=60.0)
     assert report.ok, str(report)
     statuses = {outcome.status for outcome in report.outcomes}
@@ -100,7 +101,7 @@ def test_adapters_know_nothing_of_the_reference() -> None:
 NONE = frozenset[str]()
 # Mistakes of σ whose effect is rounding in some operations.
 AS_ROUNDING = {"SoftplusOverflow", "SoftplusThreshold"}
-# Operations whose pairs of mistakes take long to compute: two of their cases are judged here, all by the matrix.
+# Operations whose pairs of mistakes take long to compute: eight of their cases are judged here, all by the matrix.
 SLOW = {
     *("elbo_grad", "elbo_grad_local", "information_gains", "information_gains_local"),
     *("posterior_step", "posterior_step_local", "posterior_updates"),
@@ -121,7 +122,7 @@ def test_code_without_a_mistake_equals_the_reference(operation: str) -> None:
 @pytest.mark.parametrize("operation", mutants.CODE)
 def test_mutant_is_detected_and_named(operation: str) -> None:
     for flags in mutants.singles(operation):
-        most = 2 if operation in SLOW else None
+        most = 8 if operation in SLOW else None
         verdict = mutants.verdict(operation, flags, most)
         assert verdict.found, mutants.line(verdict)
         if not flags & AS_ROUNDING:
@@ -147,7 +148,7 @@ def test_mutants_make_every_mistake_that_the_vectors_know() -> None:
         (vector.operation, wrong.name)
         for vector in mutants.all_vectors()
         for wrong in vector.wrong
-        if wrong.name not in AS_ROUNDING
+        if not vector.line and wrong.name not in AS_ROUNDING
     }
     made = {
         (operation, name)

@@ -29,7 +29,7 @@ SMALL_OFFSET = (
 )
 MOST_DISTANCE = 1e-3  # from a factor that holds about
 MOST_ROWS = 64  # largest number of rows whose order is compared
-DIGITS = re.compile(r"\d+ digits?")
+AGREED_DIGITS = re.compile(r"\d+ digits?")
 NUMBERS = {
     "2": 2.0,
     "½": 0.5,
@@ -70,7 +70,9 @@ class Hint(NamedTuple):
     @property
     def key(self) -> str:
         """The text without its number of digits."""
-        return self.text if self.digits is None else DIGITS.sub("digits", self.text)
+        return (
+            self.text if self.digits is None else AGREED_DIGITS.sub("digits", self.text)
+        )
 
 
 class Measure(NamedTuple):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from vime_check.errors import Element, listed, num_digits, place_text
-from vime_check.hints import DIGITS, Hint
+from vime_check.hints import AGREED_DIGITS, Hint
 from vime_check.naming import Explanation
 from vime_check.wire import encode, shown
 
@@ -147,7 +147,7 @@ def unexplained(outcomes: Sequence[Outcome]) -> Iterator[Cause]:
             break
         group = tuple(each for each in left if key in {h.key for h in each.hints})
         yield Cause(
-            group, (), merged(h for o in group for h in o.hints if h.key == key)
+            group, (), merged_hints(h for o in group for h in o.hints if h.key == key)
         )
         left = [each for each in left if each not in group]
     if left:
@@ -170,13 +170,13 @@ def best_hint(outcomes: Sequence[Outcome]) -> str:
     return min(told, key=lambda key: told[key], default="")
 
 
-def merged(alike: Iterable[Hint]) -> str:
+def merged_hints(alike: Iterable[Hint]) -> str:
     """The text of hints that differ in their numbers of digits alone."""
     hints = sorted(alike, key=lambda hint: hint.digits or 0)
     least, most = hints[0].digits, hints[-1].digits
     if least == most:
         return hints[0].text
-    return DIGITS.sub(f"{least} to {most} digits", hints[0].text)
+    return AGREED_DIGITS.sub(f"{least} to {most} digits", hints[0].text)
 
 
 # ---------------------------------------------------------------- the report

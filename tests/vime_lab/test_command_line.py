@@ -227,6 +227,10 @@ def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--bogus"], "unrecognized arguments: --bogus"),
         (["fly"], "'fly'"),
         (["run", "--speed", "9"], "--speed 9"),
+        (
+            ["check", "--own-noise", "9", "--digits", "3"],
+            "--own-noise and --digits exclude each other",
+        ),
     ],
 )
 @pytest.mark.usefixtures("_no_work")

@@ -285,8 +285,9 @@ def normalised_advantages(
 ) -> Array:
     """(A − mean)/(std + ε); `torch.std` divides by n − 1."""
     advantages = right(**given)
-    spread = np.std(advantages, ddof=ddof) + epsilon
-    return (advantages - np.mean(advantages)) / spread
+    count = np.float64(len(advantages))
+    spread = np.std(advantages) * np.sqrt(count / (count - ddof))
+    return (advantages - np.mean(advantages)) / (spread + epsilon)
 
 
 for ddof in (0, 1):
