@@ -156,7 +156,8 @@ def link_tests(app, doctree):
 def add_field_comments(app):
     """Document each field by the comment behind it, as if it began with `#:`."""
     for name in MODULES:
-        analyzer = ModuleAnalyzer.for_module(name)
+        with mock(autodoc_mock_imports):
+            analyzer = ModuleAnalyzer.for_module(name)
         analyzer.analyze()
         for field, text in sources.field_comments(analyzer.code).items():
             analyzer.attr_docs.setdefault(field, [text, ""])
