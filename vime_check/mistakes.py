@@ -382,7 +382,7 @@ mistakes would give, alone and in pairs. If yours match, the report names the mi
   *convention* is another choice, and no mistake.
 - **Operations** are the ones in which a case shows the mistake. Names with a part in common, such as
   the KL inside of `elbo`, share its mistakes.
-- Each mistake has a mutant: an implementation with exactly this mistake. Most pairs have one, too.
+- `tests/mutants.py` makes each mistake of an operation, and each two of them.
   [`results/mistakes.txt`](../results/mistakes.txt) counts how many the checker names.
 
 `python -m vime_check.mistakes > docs/mistakes.md` writes this page from

@@ -62,7 +62,8 @@ class Naming:
         found = explanations(vector, output, known, self.most)
         if not found and self.most > 1 and self.searches[operation] < MAX_SEARCHES:
             found = explanations(vector, output)
-            self.searches[operation] += not found
+            if not found:
+                self.searches[operation] += 1
         known.update(each.mistakes for each in found if len(each.mistakes) > 1)
         if found:
             self.outputs[vector.id] = output
@@ -147,7 +148,7 @@ def computed(vector: Vector, chosen: Iterable[Sequence[Any]]) -> Candidates:
         return
     from vime_check.operations import orders_of
 
-    case = json.dumps([vector.state, vector.inputs])
+    case = case_text(vector)
     for switches in chosen:
         mistakes = tuple(sorted({each.flag for each in switches}))
         if len(mistakes) == len(switches):  # not two variants of one
@@ -197,7 +198,12 @@ def effective(vector: Vector) -> list[Any]:
     """The mistakes that change the output of this case; none without the reference."""
     if not is_proved(vector):
         return []
-    return effective_in(vector.operation, json.dumps([vector.state, vector.inputs]))
+    return effective_in(vector.operation, case_text(vector))
+
+
+def case_text(vector: Vector) -> str:
+    """A case's state and inputs, as a key."""
+    return json.dumps([vector.state, vector.inputs])
 
 
 @functools.lru_cache(maxsize=256)
