@@ -53,7 +53,6 @@ class Study(NamedTuple):
 
 def lake(seed: int, eta: float, *, slippery: bool, steps: int = 50_000) -> list[bool]:
     """PPO as in the example, on observations that are one-hot."""
-    torch.set_num_threads(1)
     settings = {"map_name": "8x8", "is_slippery": slippery}
     env = make_vec_env("FrozenLake-v1", 8, seed, env_kwargs=settings)
     model = PPO(
@@ -107,12 +106,15 @@ def read(path: Path) -> list[dict[str, Any]]:
     ]
 
 
-def run(folder: Path, tasks: list[str], seeds: list[int]) -> None:
+def run(
+    folder: Path, studies: dict[str, Study], tasks: list[str], seeds: list[int]
+) -> None:
     """Add the runs that are missing, seed after seed, each when it ends."""
+    torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         for task in tasks:
-            for agent, train in STUDIES[task].agents.items():
+            for agent, train in studies[task].agents.items():
                 path = folder / f"{task}.csv"
                 if (agent, seed) in {(r["agent"], r["seed"]) for r in read(path)}:
                     continue
@@ -199,6 +201,6 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(100, 110)))
     given = parser.parse_args()
     if given.what == "run":
-        run(given.folder, given.tasks, given.seeds)
+        run(given.folder, STUDIES, given.tasks, given.seeds)
     else:
         show(given.folder)

@@ -380,6 +380,37 @@ class Curiosity:
         self.replay = state.replay
 
 
+class Curious:
+    """What wrappers and the callback share: a bonus at work, and its state in files."""
+
+    made: Curiosity | None = None
+
+    @property
+    def curiosity(self) -> Curiosity:
+        """The bonus at work. Raises ValueError in a callback before the first `learn`."""
+        if self.made is None:
+            raise ValueError("the callback must be given to learn first")
+        return self.made
+
+    @property
+    def bonus(self) -> Bonus:
+        """The bonus as it is now."""
+        return self.curiosity.bonus
+
+    @property
+    def history(self) -> tuple[float, ...]:
+        """The medians whose mean is the divisor."""
+        return self.curiosity.history
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the bonus and what its next rewards depend on, without pickle."""
+        self.curiosity.save(path)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a saved state; the arguments given here stay."""
+        self.curiosity.load(path)
+
+
 # ---------------------------------------------------------------- transitions
 
 
@@ -442,7 +473,7 @@ def check_fits(bonus: Any, observation_size: int, action_space: Any) -> Bonus:
 
 # ---------------------------------------------------------------- what `help` shows
 
-__all__ = ["Curiosity", "Earned"]
+__all__ = ["Curiosity", "Curious", "Earned"]
 
 
 if __name__ == "__main__":

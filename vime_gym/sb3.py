@@ -12,7 +12,6 @@ Axes: T steps of a rollout, n environments.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -25,7 +24,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, unwrap_vec_normalize
 
 from bnn_ref import check_kind
-from vime_gym.curiosity import Curiosity
+from vime_gym.curiosity import Curiosity, Curious
 from vime_gym.vectors import Encode
 from vime_gym.wrappers import told_of
 from vime_ref import Bonus
@@ -35,7 +34,7 @@ TRUE_END = "vime_gym.terminal_observation"
 # ---------------------------------------------------------------- on-policy algorithms
 
 
-class CuriosityCallback(BaseCallback):
+class CuriosityCallback(Curious, BaseCallback):
     """Adds η·gain/divisor to the rewards of each rollout, and recomputes its advantages.
 
     The arguments are those of `vime_gym.curiosity.Curiosity`; a rollout is a batch.
@@ -66,24 +65,6 @@ class CuriosityCallback(BaseCallback):
             "encode": encode,
             "seed": seed,
         }
-        self.made: Curiosity | None = None
-
-    @property
-    def curiosity(self) -> Curiosity:
-        """The bonus at work. Raises ValueError before the first `learn`."""
-        if self.made is None:
-            raise ValueError("the callback must be given to learn first")
-        return self.made
-
-    @property
-    def bonus(self) -> Bonus:
-        """The bonus as it is now."""
-        return self.curiosity.bonus
-
-    @property
-    def history(self) -> tuple[float, ...]:
-        """The medians whose mean is the divisor."""
-        return self.curiosity.history
 
     # SB3 calls what follows.
 
@@ -136,16 +117,6 @@ class CuriosityCallback(BaseCallback):
         self.logger.record("rollout/information_gain", float(gains.mean()))
         self.logger.record("rollout/intrinsic_reward", float(intrinsic.mean()))
 
-    # The state of the bonus in a file.
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the bonus and what its next rewards depend on, without pickle."""
-        self.curiosity.save(path)
-
-    def load(self, path: str | os.PathLike[str]) -> None:
-        """Go on from a saved state; this callback's arguments stay."""
-        self.curiosity.load(path)
-
 
 def rollout_of(model: BaseAlgorithm) -> RolloutBuffer:
     """The rollout of an algorithm. Raises ValueError if it has none."""
@@ -159,7 +130,7 @@ def rollout_of(model: BaseAlgorithm) -> RolloutBuffer:
 # ---------------------------------------------------------------- any algorithm
 
 
-class VecCuriosityReward(VecEnvWrapper):
+class VecCuriosityReward(Curious, VecEnvWrapper):
     """A VecEnv whose rewards are r̃ = r + η·gain/divisor.
 
     It belongs inside VecNormalize, whose scale drifts. The arguments are those of
@@ -186,7 +157,7 @@ class VecCuriosityReward(VecEnvWrapper):
             wanted = "venv must not hold VecNormalize, whose scale drifts"
             raise ValueError(f"{wanted}, got {venv}: wrap VecNormalize around this one")
         super().__init__(venv)
-        self.curiosity = Curiosity(
+        self.made = Curiosity(
             venv,
             venv.num_envs,
             bonus,
@@ -198,16 +169,6 @@ class VecCuriosityReward(VecEnvWrapper):
             encode=encode,
             seed=seed,
         )
-
-    @property
-    def bonus(self) -> Bonus:
-        """The bonus as it is now."""
-        return self.curiosity.bonus
-
-    @property
-    def history(self) -> tuple[float, ...]:
-        """The medians whose mean is the divisor."""
-        return self.curiosity.history
 
     def reset(self) -> Any:
         """The first observations of episodes."""
@@ -234,14 +195,6 @@ class VecCuriosityReward(VecEnvWrapper):
             for i, info in enumerate(infos)
         ]
         return observations, earned.rewards.astype(np.float32), dones, infos
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the bonus and what its next rewards depend on, without pickle."""
-        self.curiosity.save(path)
-
-    def load(self, path: str | os.PathLike[str]) -> None:
-        """Go on from a saved state; this wrapper's arguments stay."""
-        self.curiosity.load(path)
 
 
 # ---------------------------------------------------------------- what a VecEnv says

@@ -13,7 +13,6 @@ as `_information_gain`: False where the step was a reset.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -23,7 +22,7 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from bnn_ref import any_array, check_kind
-from vime_gym.curiosity import Curiosity, Earned
+from vime_gym.curiosity import Curiosity, Curious, Earned
 from vime_gym.vectors import Encode
 from vime_ref import Bonus
 
@@ -35,7 +34,9 @@ else:
 # ---------------------------------------------------------------- one environment
 
 
-class CuriosityReward(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+class CuriosityReward(
+    Curious, gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
+):
     """An environment whose reward is r̃ = r + η·gain/divisor.
 
     bonus: any object with `reward` and `update`; `vime_for(env)` if None is given.
@@ -68,17 +69,7 @@ class CuriosityReward(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorAr
         RecordConstructorArgs.__init__(self, bonus=bonus, **settings)
         check_kind("env", env, gymnasium.Env)
         super().__init__(env)
-        self.curiosity = Curiosity(env, 1, bonus, **settings)
-
-    @property
-    def bonus(self) -> Bonus:
-        """The bonus as it is now."""
-        return self.curiosity.bonus
-
-    @property
-    def history(self) -> tuple[float, ...]:
-        """The medians whose mean is the divisor."""
-        return self.curiosity.history
+        self.made = Curiosity(env, 1, bonus, **settings)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -101,14 +92,6 @@ class CuriosityReward(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorAr
         curious = float(earned.rewards[0])
         return observation, curious, terminated, truncated, {**info, **told}
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the bonus and what its next rewards depend on, without pickle."""
-        self.curiosity.save(path)
-
-    def load(self, path: str | os.PathLike[str]) -> None:
-        """Go on from a saved state; this wrapper's arguments stay."""
-        self.curiosity.load(path)
-
 
 def told_of(earned: Earned) -> dict[str, Any]:
     """What `info` holds, (n,) each."""
@@ -122,7 +105,7 @@ def told_of(earned: Earned) -> dict[str, Any]:
 # ---------------------------------------------------------------- a vector of them
 
 
-class VectorCuriosityReward(AnyVectorWrapper):
+class VectorCuriosityReward(Curious, AnyVectorWrapper):
     """A vector of environments whose rewards are r̃ = r + η·gain/divisor.
 
     All environments share one bonus. Every autoreset mode is supported. The reset step
@@ -148,7 +131,7 @@ class VectorCuriosityReward(AnyVectorWrapper):
         check_kind("env", env, VectorEnv)
         super().__init__(env)
         self.mode = autoreset_mode(env)
-        self.curiosity = Curiosity(
+        self.made = Curiosity(
             env,
             env.num_envs,
             bonus,
@@ -161,16 +144,6 @@ class VectorCuriosityReward(AnyVectorWrapper):
             seed=seed,
         )
         self.started = False
-
-    @property
-    def bonus(self) -> Bonus:
-        """The bonus as it is now."""
-        return self.curiosity.bonus
-
-    @property
-    def history(self) -> tuple[float, ...]:
-        """The medians whose mean is the divisor."""
-        return self.curiosity.history
 
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
@@ -229,14 +202,6 @@ class VectorCuriosityReward(AnyVectorWrapper):
         idle = not self.curiosity.running.all()
         if not self.started or (idle and self.mode is AutoresetMode.DISABLED):
             raise ResetNeeded("call reset before the first step of an episode")
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the bonus and what its next rewards depend on, without pickle."""
-        self.curiosity.save(path)
-
-    def load(self, path: str | os.PathLike[str]) -> None:
-        """Go on from a saved state; this wrapper's arguments stay."""
-        self.curiosity.load(path)
 
 
 def autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
