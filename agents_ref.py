@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from inspect import Parameter, signature
+from itertools import count
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import autograd.numpy as np
@@ -24,8 +25,8 @@ import numpy as onp  # for what no gradient passes through
 from autograd import grad, value_and_grad
 from autograd.differential_operators import make_hvp
 from autograd.scipy.special import logsumexp
-from gymnasium import Env
 from gymnasium.spaces import Box, Discrete, Space
+from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.optimize import minimize
@@ -60,14 +61,11 @@ from vime_ref import (
     spread,
 )
 
-OUTPUT_SCALE = (
-    0.01  # of a new policy's last layer, as in OpenAI baselines: no preference
-)
-
+# Of a new policy's last layer, as in OpenAI baselines: no preference.
+OUTPUT_SCALE = 0.01
 MAX_LOG_STD = 700.0  # σ and 1/σ are normal numbers up to here
-MIN_HELD = (
-    0.2  # share of N(0, 1) in the action space, below which a policy starts elsewhere
-)
+# Share of N(0, 1) in the action space, below which a policy starts elsewhere.
+MIN_HELD = 0.2
 
 # ------------------------------------------------------------ policies
 
@@ -206,9 +204,8 @@ def scaled_network(policy: Any, weights: Array, observations: Array) -> Array:
     return network(weights, scaled, policy.layer_sizes)
 
 
-Policy = (
-    GaussianPolicy | CategoricalPolicy
-)  # or any with their methods and a flat theta
+# Or any with their methods and a flat theta.
+Policy = GaussianPolicy | CategoricalPolicy
 
 
 def network_init(layer_sizes: tuple[int, ...], rng: Generator) -> Array:
@@ -527,6 +524,10 @@ def natural_step(
 # ------------------------------------------------------------ the algorithm
 
 
+Envs = VectorEnv[Any, Any, Any]
+Actor = Callable[[Any], Callable[..., Any]]  # observations and noise -> actions
+
+
 class Streams(NamedTuple):
     """One generator per purpose: what one consumes does not move the others."""
 
@@ -547,6 +548,8 @@ class AgentSettings:
     normalize: bool = True  # False for a bonus that is a ready reward, such as a count
     curious_values: bool = True  # False: V learns the task's rewards, not r̃
     policy_step: Callable[..., Any] = trpo_step
+    value_step: Callable[..., Any] = value_fit
+    actor: Actor = attrgetter("sample")  # makes what acts, from the policy
 
     def __post_init__(self) -> None:
         check_agent_settings(self)
@@ -561,11 +564,11 @@ class Iteration(NamedTuple):
     history: tuple[float, ...]  # of `normalize_gains`
     batch: Batch
     gains: Array  # (N,) raw, in nats for `Vime`
-    episode_returns: Array  # of the episodes that ended in the batch
+    episode_returns: Array  # of the batch's episodes, all of them whole
 
 
 def train(
-    env: Env[Any, Any],
+    envs: Envs,
     policy: Any,
     bonus: Bonus,
     value: ValueFunction,
@@ -583,7 +586,9 @@ def train(
     normalize = settings.normalize
     for _ in range(num_iterations):
         # Interact; reward curiosity; train the agent; train the model.
-        batch, returns = rollout(env, policy, settings.batch_steps, streams)  # A1
+        batch, returns = rollout(
+            envs, policy, settings.batch_steps, streams, settings.actor
+        )  # A1
         rewards, gains, history = curiosity(
             bonus, batch, history, streams.model, eta=eta, normalize=normalize
         )  # A2
@@ -593,83 +598,78 @@ def train(
 
 
 def rollout(
-    env: Env[Any, Any], policy: Policy, num_steps: int, streams: Streams
+    envs: Envs,
+    policy: Any,
+    num_steps: int,
+    streams: Streams,
+    actor: Actor = attrgetter("sample"),
 ) -> tuple[Batch, Array]:
-    """num_steps transitions from a fresh reset, and the returns of ended episodes.
+    """Whole episodes, of num_steps transitions or more in all, and their returns.
 
-    The last row is marked truncated if sampling cuts its episode. Raises ValueError,
-    naming the step, on an observation or reward that is not finite.
+    Rows are environment after environment. Where an episode ends, another starts while
+    rows are missing. An episode of num_steps is truncated.
+    Raises ValueError, naming the step, on a number that is not finite.
     """
-    num_steps = check_count("num_steps", num_steps)
-    check_env(env)
-    check_streams(streams)
-    check_methods("policy", policy, "draw_noise", "sample")
-    noise = policy.draw_noise(streams.policy, num_steps)
-    seed = int(streams.environment.integers(2**31))
-    observation = reset_env(env, 0, seed)
+    n, num_steps = check_rollout(envs, policy, num_steps, streams)
+    running = onp.ones(n, bool)  # where steps count
+    lengths = onp.zeros(n)  # of episodes; −1 where the next step is a reset
+    num_rows = 0
     rows = []
-    episode_return = 0.0
-    episode_returns = []
-    for t in range(num_steps):
-        # Act.
-        action = policy.sample(observation[None], noise[t : t + 1])[0]
-        sent = environment_action(action, env.action_space)
-        next_observation, reward, terminated, truncated = step_env(env, sent, t)
-
+    for *step, terminated, truncated in interaction(envs, policy, streams, actor):
         # Remember.
-        cut = truncated or (t == num_steps - 1 and not terminated)
-        row = (observation, action, reward, next_observation, terminated, cut)
-        rows.append(row)
-        episode_return += reward
-        observation = next_observation
+        took = running & (lengths >= 0)
+        lengths = lengths + 1
+        cut = truncated | (~terminated & (lengths == num_steps))
+        rows.append((*step, terminated, cut, took))
+        num_rows += int(took.sum())
 
-        # Start the next episode.
-        if terminated or truncated:
-            episode_returns.append(episode_return)
-            episode_return = 0.0
-            observation = reset_env(env, t)
-    columns = [onp.array(column) for column in zip(*rows)]  # (N, ...) each
-    return Batch(*columns), onp.array(episode_returns)
+        # Start the next episodes.
+        ended = terminated | cut
+        lengths[ended] = -1
+        running = running & (~ended | (num_rows < num_steps))
+        if not running.any():
+            break
+    return whole_paths(rows)
 
 
-def environment_action(action: Array, space: Space[Any]) -> Any:
-    """The action as the environment takes it, from the policy's."""
+def interaction(
+    envs: Envs, policy: Any, streams: Streams, actor: Actor
+) -> Iterator[tuple[Any, ...]]:
+    """Each step's s, a, r, s′, terminated and truncated, (n, ...) each, forever."""
+    act = actor(policy)
+    seed = int(streams.environment.integers(2**31))
+    before = check_observations(envs.reset(seed=seed)[0], envs, 0)
+    for step in count():
+        # Act.
+        noise = policy.draw_noise(streams.policy, len(before))
+        actions = act(before, noise)
+        sent = environment_actions(actions, envs.single_action_space)
+        after, rewards, *ends, _ = envs.step(sent)
+
+        # What followed, each of its kind.
+        after = check_observations(after, envs, step)
+        rewards = check_step_rewards(rewards, envs, step)
+        yield before, actions, rewards, after, *check_ends(ends, envs)
+        before = after
+
+
+def whole_paths(rows: list[Any]) -> tuple[Batch, Array]:
+    """The rows that count, environment after environment, and each path's return."""
+    columns = [onp.array(each).swapaxes(0, 1) for each in zip(*rows)]  # (n, T, ...)
+    took = columns.pop()
+    batch = Batch(*(each[took] for each in columns))  # (N, ...)
+    ended = onp.logical_or(batch.terminated, batch.truncated)
+    ends = onp.flatnonzero(ended)
+    starts = onp.append(0, ends[:-1] + 1)
+    return batch, onp.add.reduceat(batch.rewards, starts)
+
+
+def environment_actions(actions: Any, space: Space[Any]) -> Array:
+    """The actions (n, ...) as environments take them, from the policy's."""
     if isinstance(space, Discrete):
-        indices = check_indices("actions", action[None], int(space.n))
-        return int(indices[0] + space.start)
-    return model_actions(action[None], space)[0].astype(space.dtype)
-
-
-def reset_env(env: Env[Any, Any], step: int, seed: int | None = None) -> Array:
-    """The first observation of an episode, (K,)."""
-    result = env.reset(seed=seed)
-    if not (isinstance(result, tuple) and len(result) == 2):
-        got = type(result).__name__
-        raise ValueError(f"reset must return an observation and a dict, got {got}")
-    return check_observation(result[0], env.observation_space, step)
-
-
-def step_env(
-    env: Env[Any, Any], action: Any, step: int
-) -> tuple[Array, float, bool, bool]:
-    """The observation after an action, its reward, terminated and truncated."""
-    # Five values.
-    result = env.step(action)
-    several = isinstance(result, tuple)
-    if not several or len(result) != 5:
-        wanted = "observation, reward, terminated, truncated and a dict"
-        got = f"{len(result)} values" if several else repr(result)
-        raise ValueError(f"step must return {wanted}, got {got}")
-
-    # Each of its kind.
-    observation, reward, terminated, truncated, _ = result
-    space = env.observation_space
-    return (
-        check_observation(observation, space, step),
-        check_single(checked(reward, "reward", step), "reward", step),
-        check_end_flag(terminated, "terminated", step),
-        check_end_flag(truncated, "truncated", step),
-    )
+        indices = check_indices("actions", actions, int(space.n))
+        return indices + space.start
+    return model_actions(actions, space).astype(space.dtype)
 
 
 def curiosity(
@@ -723,7 +723,7 @@ def improve(
     # Train the value function.
     fitted = rewards if settings.curious_values else batch.rewards
     returns = values + gae_advantages(fitted, *path, gamma=gamma, lam=1.0)
-    return policy, value_fit(value, batch.observations, returns)
+    return policy, settings.value_step(value, batch.observations, returns)
 
 
 # ------------------------------------------------------------ argument checks
@@ -792,7 +792,8 @@ def check_value(value: ValueFunction) -> None:
 
 def check_agent_settings(settings: AgentSettings) -> None:
     """Convert the numbers of the settings, and check all of them."""
-    check_function("policy_step", settings.policy_step)
+    for name in ("policy_step", "value_step", "actor"):
+        check_function(name, getattr(settings, name))
     set_fields(
         settings,
         eta=check_not_negative("eta", settings.eta),
@@ -836,21 +837,43 @@ def check_uniform(name: str, noise: Array) -> None:
         raise ValueError(f"{name} must be in [0, 1), got {got}")
 
 
-def check_env(env: Env[Any, Any]) -> None:
+def check_rollout(
+    envs: Any, policy: Any, num_steps: int, streams: Any
+) -> tuple[int, int]:
+    """The number of environments and of steps."""
+    check_envs(envs)
+    check_methods("policy", policy, "draw_noise", "sample")
+    check_streams(streams)
+    return int(envs.num_envs), check_count("num_steps", num_steps)
+
+
+def check_envs(envs: Any) -> None:
     """Raise ValueError unless observations and actions can be taken as they are."""
-    check_kind("env", env, Env)
-    space = env.observation_space
+    if not isinstance(envs, VectorEnv):
+        got = type(envs).__name__
+        wanted = "a VectorEnv of gymnasium.make_vec"
+        raise ValueError(f"envs must be {wanted}, got {got}")
+    space = envs.single_observation_space
     if not isinstance(space, Box) or len(space.shape) != 1:
-        advice = "wrap the environment in gymnasium.wrappers.FlattenObservation"
+        advice = "wrap them in gymnasium.wrappers.FlattenObservation"
         raise ValueError(
-            "observation_space of env must be a Box of shape (K,), "
-            f"got {space}: {advice}"
+            f"observation space of envs must be a Box (K,), got {space}: {advice}"
         )
-    action_size(env.action_space)
+    action_size(envs.single_action_space)
+
+    # What the steps mean.
+    mode = envs.metadata.get("autoreset_mode")
+    if mode is not AutoresetMode.NEXT_STEP:
+        wanted = "autoreset_mode of envs must be NEXT_STEP"
+        raise ValueError(f"{wanted}, got {mode}")
 
     # ClipAction would hide from the model what the environment does.
-    inner: Any = env.unwrapped.action_space
-    outer: Any = env.action_space
+    for each in getattr(envs.unwrapped, "envs", ()):
+        check_bounded(each.unwrapped.action_space, envs.single_action_space)
+
+
+def check_bounded(inner: Any, outer: Any) -> None:
+    """Raise ValueError if actions have bounds that the outer space does not show."""
     boxes = isinstance(inner, Box) and isinstance(outer, Box)
     if boxes and inner.shape == outer.shape:
         below = inner.bounded_below & ~outer.bounded_below
@@ -859,15 +882,6 @@ def check_env(env: Env[Any, Any]) -> None:
             advice = "leave out ClipAction, because actions are clipped here"
             wanted = f"action_space must be as bounded as {inner}"
             raise ValueError(f"{wanted}, got {outer}: {advice}")
-
-    # Gym's old interface took no seed.
-    parameters = signature(env.unwrapped.reset).parameters
-    kinds = {each.kind for each in parameters.values()}
-    takes_any = Parameter.VAR_KEYWORD in kinds
-    if not takes_any and "seed" not in parameters:
-        given = ", ".join(parameters)
-        got = f"reset({given})"
-        raise ValueError(f"reset of env must take a seed, got {got}")
 
 
 def checked(values: Any, name: str, step: int) -> Array:
@@ -882,31 +896,25 @@ def checked(values: Any, name: str, step: int) -> Array:
     return array
 
 
-def check_single(values: Array, name: str, step: int) -> float:
-    if values.size != 1:
-        place = f"{name} at step {step}"
-        raise ValueError(f"{place} must be one number, got {values}")
-    return float(values.item())
-
-
-def check_end_flag(flag: Any, name: str, step: int) -> bool:
-    if isinstance(flag, bool):
-        return flag
-    array = bnn.any_array(flag)
-    whole = array.size == 1 and array.dtype.kind in "biu"
-    if not whole or array.item() not in (0, 1):
-        place = f"{name} at step {step}"
-        raise ValueError(f"{place} must be true or false, got {flag!r}")
-    return bool(array.item())
-
-
-def check_observation(values: Any, space: Any, step: int) -> Array:
-    """A float64 copy of an observation of this space."""
+def check_observations(values: Any, envs: Envs, step: int) -> Array:
+    """A float64 copy (n, K) of observations."""
     array = checked(values, "observation", step)
-    if array.shape != space.shape:
-        wanted = f"must have shape {space.shape}, got {array.shape}"
-        raise ValueError(f"observation at step {step} {wanted}")
+    shape = (envs.num_envs, *(envs.single_observation_space.shape or ()))
+    bnn.check_shape("observations", array, shape)
     return array
+
+
+def check_step_rewards(values: Any, envs: Envs, step: int) -> Array:
+    """A float64 copy (n,) of rewards."""
+    rewards = checked(values, "reward", step)
+    bnn.check_shape("rewards", rewards, (envs.num_envs,))
+    return rewards
+
+
+def check_ends(ends: Any, envs: Envs) -> Iterator[Any]:
+    """Terminated and truncated, (n,) each."""
+    for name, values in zip(("terminated", "truncated"), ends):
+        yield check_flags(name, values, (envs.num_envs,)).astype(bool)
 
 
 # ------------------------------------------------------------ what `help` shows

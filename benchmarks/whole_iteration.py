@@ -89,7 +89,8 @@ def our_iteration(
     num_steps: int, functions: dict[str, Any]
 ) -> Callable[[], agents.Iteration]:
     """A function that runs this project's next iteration; the first one is already done."""
-    env = gym.make("MountainCar-v0")
+    envs = gym.make_vec("MountainCar-v0", max(1, num_steps // 200))
+    space = envs.single_action_space
     rngs = np.random.default_rng(0).spawn(5)
     step = partial(agents.policy_gradient_step, learning_rate=0.01, entropy_weight=0.0)
     settings = agents.AgentSettings(batch_steps=num_steps, policy_step=step)
@@ -101,11 +102,11 @@ def our_iteration(
         batch_size=MINIBATCH,
         min_rows=200,
     )
-    bonus = vime.vime_init(2, env.action_space, rngs[0], model)
-    policy = agents.policy_init(2, env.action_space, rngs[0], (HIDDEN,))
+    bonus = vime.vime_init(2, space, rngs[0], model)
+    policy = agents.policy_init(2, space, rngs[0], (HIDDEN,))
     value = agents.value_init(2, rngs[0], (HIDDEN,))
     run: Iterator[agents.Iteration] = agents.train(
-        env,
+        envs,
         policy,
         bonus,
         value,

@@ -6,6 +6,7 @@ Axes: N = 4 rows, S = 2 samples, K = 2 observations, I = 3 inputs of the model, 
 """
 
 import functools
+import operator
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -794,6 +795,8 @@ BY_NAME: dict[str, Given] = {
     "batch_steps": count(4),
     "curious_values": flag(True),
     "policy_step": function(agents.trpo_step),
+    "value_step": function(agents.value_fit),
+    "actor": function(operator.attrgetter("sample")),
 }
 
 ONE_ROW = {
@@ -911,10 +914,16 @@ TABLE: dict[str, dict[str, Given]] = {
         "observations": FREE_ROWS["observations"],
     },
     "agents_ref.AgentSettings": {},
-    "agents_ref.rollout": {"num_steps": count(4)},
+    "agents_ref.rollout": {
+        "num_steps": count(4),
+        "envs": thing(lambda: SyncVectorEnv([Line]), single=Line),
+    },
     "agents_ref.curiosity": {"batch": REWARDED_BATCH},
     "agents_ref.improve": {"batch": FITTED_BATCH, "settings": thing(agent_settings)},
-    "agents_ref.train": {"settings": thing(agent_settings)},
+    "agents_ref.train": {
+        "settings": thing(agent_settings),
+        "envs": thing(lambda: SyncVectorEnv([Line]), single=Line),
+    },
     # ---------------------------------------------------------- vime_lecture
     "vime_lecture.strategies": {
         "q_values": array([0.5, 1.0, 0.25], "rows"),
@@ -1318,6 +1327,7 @@ LEFT_OUT = {  # inner functions: their callers have checked
     ),
     *("vime_gym.curiosity.Curiosity.load", "vime_gym.curiosity.Earned"),
     "vime_gym.wrappers.VectorCuriosityReward.load",
+    "vime_gym.vectors.as_vector",  # any number of arguments
     "vime_gym.wrappers.CuriosityReward.reset",  # the environment's own arguments
     *("vime_lecture.densities.ContextTree.log_prob_of",),
     *("vime_lecture.densities.ContextTree.after",),

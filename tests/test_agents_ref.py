@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from autograd import grad, hessian, value_and_grad
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import default_rng
@@ -38,6 +39,7 @@ from agents_ref import (
     value_fit,
     value_init,
 )
+from vime_gym.vectors import as_vector
 
 # ---------------------------------------------------------------- policies, unpacked by hand
 
@@ -1043,7 +1045,9 @@ def roll(
     num_steps: int, script: Any = SCRIPT, seed: int = 0, **keywords: Any
 ) -> tuple[Scripted, vime.Batch, list[float]]:
     env = Scripted(script, Box(-1, 1, (2,)), **keywords)
-    batch, episode_returns = rollout(env, gaussian(1), num_steps, streams(seed))
+    batch, episode_returns = rollout(
+        as_vector(env), gaussian(1), num_steps, streams(seed)
+    )
     return env, batch, episode_returns.tolist()
 
 
@@ -1051,32 +1055,109 @@ def roll(
     "reuse", [False, True], ids=["fresh arrays", "one array for all observations"]
 )
 def test_rollout_against_the_script(reuse):
-    """True next observations at both kinds of end, no row across episodes, and returns of ended episodes only."""
+    """True next observations at each kind of end, no row across episodes; the third is as long as the batch."""
     env, batch, episode_returns = roll(7, reuse=reuse)
-    assert batch.observations.tolist() == [
-        [0, 0],
-        [0, 1],
-        [1, 0],
-        [1, 1],
-        [1, 2],
-        [2, 0],
-        [2, 1],
-    ]
-    assert batch.next_observations.tolist() == [
-        [0, 1],
-        [0, 2],
-        [1, 1],
-        [1, 2],
-        [1, 3],
-        [2, 1],
-        [2, 2],
-    ]
-    assert batch.rewards.tolist() == [1, 2, 3, 4, 5, 6, 6]
+    lengths = [2, 3, 7]
+    before = [[k, n] for k, length in enumerate(lengths) for n in range(length)]
+    assert batch.observations.tolist() == before
+    assert batch.next_observations.tolist() == [[k, n + 1] for k, n in before]
+    assert batch.rewards.tolist() == [1, 2, 3, 4, 5, *[6] * 7]
     assert np.flatnonzero(batch.terminated).tolist() == [1]
-    assert np.flatnonzero(batch.truncated).tolist() == [4, 6]
+    assert np.flatnonzero(batch.truncated).tolist() == [4, 11]
     assert batch.terminated.dtype == batch.truncated.dtype == bool
-    assert episode_returns == [3.0, 12.0]
+    assert episode_returns == [3.0, 12.0, 42.0]
     assert [seed is None for seed in env.seeds] == [False, True, True]
+
+
+def rows_by_intervals(
+    lengths: list[list[int]], num_steps: int
+) -> list[list[tuple[int, int]]]:
+    """Episodes and steps of each environment: an episode starts while rows are missing. A slow definition.
+
+    An episode that ends at time t is followed by one at t + 2, because the reset takes a step.
+    """
+    intervals: list[list[tuple[int, int]]] = [[] for _ in lengths]
+    starts = {env: 0 for env in range(len(lengths))}
+    for time in range(10_000):
+        for env in list(starts):
+            length = lengths[env][len(intervals[env])]
+            if time == starts[env] + min(length, num_steps) - 1:
+                intervals[env].append((starts.pop(env), time))
+        # All rows up to now, of ended episodes and of running ones.
+        rows = sum(
+            time - max(0, start) + 1 for start in starts.values() if start <= time
+        )
+        rows += sum(end - start + 1 for each in intervals for start, end in each)
+        for env, each in enumerate(intervals):
+            if env not in starts and each[-1][1] == time and rows < num_steps:
+                starts[env] = time + 2
+        if not starts:
+            break
+    return [
+        [(k, n) for k, (start, end) in enumerate(each) for n in range(end - start + 1)]
+        for each in intervals
+    ]
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 6), min_size=30, max_size=30), min_size=1, max_size=4),
+    st.integers(1, 25),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_rollout_of_several_against_intervals(lengths, num_steps):
+    """Whole episodes, environment after environment. Control: one row less leaves an episode out or cuts it."""
+    envs = [
+        Scripted([([1.0] * n, "terminated") for n in each], Box(-1, 1, (2,)))
+        for each in lengths
+    ]
+    batch, returns = rollout(as_vector(*envs), gaussian(1), num_steps, streams(0))
+    wanted = rows_by_intervals(lengths, num_steps)
+    assert batch.observations.tolist() == [list(row) for each in wanted for row in each]
+    assert len(batch.rewards) >= num_steps
+    ends = np.flatnonzero(batch.terminated | batch.truncated)
+    assert ends[-1] == len(batch.rewards) - 1
+    assert returns.tolist() == np.diff(ends, prepend=-1).tolist()
+
+
+def test_rollout_of_a_vector_is_reproducible_and_uses_its_rows():
+    """Two vectors of two environments give the same rows; each environment has its own start."""
+    batches = [
+        rollout(
+            gym.make_vec("CartPole-v1", 2, vectorization_mode="sync"),
+            policy_init(4, Discrete(2), default_rng(0)),
+            60,
+            streams(3),
+        )[0]
+        for _ in range(2)
+    ]
+    for a, b in zip(*batches):
+        assert np.array_equal(a, b)
+    ends = np.flatnonzero(batches[0].terminated)
+    assert len(ends) >= 2
+    assert not np.array_equal(
+        batches[0].observations[0], batches[0].observations[ends[0] + 1]
+    )
+
+
+def test_rollout_acts_by_the_actor():
+    """Control: the policy's own actions."""
+    env = Scripted(SCRIPT, Box(-1, 1, (2,)))
+    batch, _ = rollout(
+        as_vector(env), gaussian(1), 5, streams(0),
+        lambda policy: lambda observations, noise: 0.0 * noise + 0.5,
+    )  # fmt: skip
+    assert np.all(batch.actions == 0.5)
+    assert not np.any(roll(5)[1].actions == 0.5)
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
+def test_rollout_names_another_autoreset(mode):
+    envs = gym.make_vec(
+        "CartPole-v1", 2, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}
+    )  # fmt: skip
+    policy = policy_init(4, Discrete(2), default_rng(0))
+    with pytest.raises(ValueError, match=r"^autoreset_mode of envs must be NEXT_STEP"):
+        rollout(envs, policy, 5, streams(0))
 
 
 def test_rollout_keeps_float64_whatever_the_environment_gives():
@@ -1084,20 +1165,22 @@ def test_rollout_keeps_float64_whatever_the_environment_gives():
         def observation(self):
             return self.state.astype(np.float32)
 
-    batch, _ = rollout(Coarse(SCRIPT, Box(-1, 1, (2,))), gaussian(0), 3, streams(0))
+    batch, _ = rollout(
+        as_vector(Coarse(SCRIPT, Box(-1, 1, (2,)))), gaussian(0), 3, streams(0)
+    )
     assert batch.observations.dtype == batch.next_observations.dtype == np.float64
 
 
 @pytest.mark.parametrize(
     ("num_steps", "terminated", "truncated", "returns"),
     [
-        (1, [0], [1], []),
+        (1, [0], [1], [1.0]),  # cut after 1 step, the episode's second is missing
         (2, [0, 1], [0, 0], [3.0]),
-        (4, [0, 1, 0, 0], [0, 0, 0, 1], [3.0]),
+        (3, [0, 1, 0, 0, 0], [0, 0, 0, 0, 1], [3.0, 12.0]),
         (5, [0, 1, 0, 0, 0], [0, 0, 0, 0, 1], [3.0, 12.0]),
     ],
 )
-def test_rollout_marks_the_last_row_truncated_unless_it_terminated(
+def test_rollout_gives_whole_episodes_or_cuts_at_num_steps(
     num_steps, terminated, truncated, returns
 ):
     _, batch, episode_returns = roll(num_steps)
@@ -1107,13 +1190,13 @@ def test_rollout_marks_the_last_row_truncated_unless_it_terminated(
 
 
 def test_rollout_keeps_both_flags_of_an_episode_that_ends_both_ways():
-    _, batch, _ = roll(3, [([1.0], "terminated truncated"), ([1.0] * 5, "terminated")])
-    assert batch.terminated.tolist() == [True, False, False]
-    assert batch.truncated.tolist() == [True, False, True]
+    _, batch, _ = roll(3, [([1.0], "terminated truncated"), ([1.0] * 2, "terminated")])
+    assert batch.terminated.tolist() == [True, False, True]
+    assert batch.truncated.tolist() == [True, False, False]
 
 
 def test_rollout_stores_the_sample_and_steps_with_its_clip():
-    env, batch, _ = roll(50)
+    env, batch, _ = roll(50, [([1.0] * 60, "terminated")])
     oracle = gaussian(1).sample(
         batch.observations, gaussian(1).draw_noise(streams(0).policy, 50)
     )
@@ -1125,7 +1208,7 @@ def test_rollout_stores_the_sample_and_steps_with_its_clip():
 
 def test_rollout_shifts_actions_to_the_start_of_a_discrete_space():
     env = Scripted(SCRIPT, Discrete(2, start=5))
-    batch, _ = rollout(env, categorical(1), 40, streams(0))
+    batch, _ = rollout(as_vector(env), categorical(1), 40, streams(0))
     assert set(batch.actions.tolist()) == {0, 1}
     assert env.actions == [5 + action for action in batch.actions.tolist()]
 
@@ -1171,7 +1254,7 @@ def test_rollout_is_a_function_of_its_streams_and_leaves_the_policy_alone():
     env, policy = gym.make("CartPole-v1"), policy_init(4, Discrete(2), default_rng(0))
     before = policy.theta.copy()
     first, again, other = (
-        rollout(env, policy, 60, streams(seed)) for seed in (1, 1, 2)
+        rollout(as_vector(env), policy, 60, streams(seed)) for seed in (1, 1, 2)
     )
     assert all(
         np.array_equal(a, b)
@@ -1204,7 +1287,7 @@ class Ready:
 def pay(
     gains: Any, history: tuple[float, ...] = (4.0,), normalize: bool = True
 ) -> tuple[np.ndarray, ...]:
-    _, batch, _ = roll(3)
+    _, batch, _ = roll(3, [([1.0, 2.0, 3.0], "terminated")])
     result = curiosity(
         Ready(gains), batch, history, default_rng(0), eta=0.5, normalize=normalize
     )
@@ -1247,10 +1330,10 @@ def test_curiosity_leaves_the_history_alone_while_nothing_is_paid():
     ],
 )
 def test_train_names_a_bad_gain(bonus, eta, message, normalize):
-    env = Scripted(SCRIPT, Box(-1, 1, (2,)))
+    env = Scripted([([1.0, 2.0, 3.0], "terminated")], Box(-1, 1, (2,)))
     agent = AgentSettings(eta=eta, batch_steps=3, normalize=normalize)
     iterations = train(
-        env,
+        as_vector(env),
         gaussian(1),
         bonus,
         value_init(2, default_rng(0)),
@@ -1295,7 +1378,13 @@ def run(
     )
     return list(
         train(
-            env, policy, bonus, value, streams(0), agent, num_iterations=num_iterations
+            as_vector(env),
+            policy,
+            bonus,
+            value,
+            streams(0),
+            agent,
+            num_iterations=num_iterations,
         )
     )
 
@@ -1374,7 +1463,8 @@ def test_train_with_a_count_bonus_and_a_categorical_policy():
     assert isinstance(seen[0].policy, CategoricalPolicy)
     assert np.all(seen[0].gains == 1.0)
     assert seen[1].gains.min() < 1.0
-    assert sum(seen[2].bonus.counts.values()) == 300
+    rows = [len(iteration.batch.rewards) for iteration in seen]
+    assert sum(seen[2].bonus.counts.values()) == sum(rows) >= 300
     assert all(iteration.history == () for iteration in seen)
     assert all(np.all(iteration.batch.rewards == 1.0) for iteration in seen)
 
@@ -1414,7 +1504,7 @@ def test_train_runs_the_four_lines_in_order():
 
     agent = AgentSettings(eta=1.0, batch_steps=2, policy_step=policy_step)
     arguments = (
-        Logged(SCRIPT, Box(-1, 1, (2,))),
+        as_vector(Logged(SCRIPT, Box(-1, 1, (2,)))),
         gaussian(1),
         Recorder(),
         value_init(2, default_rng(0)),
@@ -1428,7 +1518,7 @@ def test_train_runs_the_four_lines_in_order():
             ("agent",),
             ("model", version, total),
         ]
-        for version, total in ((0, 3.0), (1, 12.0))
+        for version, total in ((0, 3.0), (1, 7.0))
     ]
     assert [line for line, _ in groupby(log)] == lines[0] + lines[1]
     assert [iteration.bonus.version for iteration in seen] == [1, 2]
@@ -1538,7 +1628,13 @@ def test_train_fits_values_to_returns_behind_the_true_next_value(end, returns, c
     agent = AgentSettings(batch_steps=3, gamma=0.5, lam=0.0, curious_values=curious)
     seen = next(
         train(
-            env, gaussian(1), vime.NoBonus(), steps, streams(0), agent, num_iterations=1
+            as_vector(env),
+            gaussian(1),
+            vime.NoBonus(),
+            steps,
+            streams(0),
+            agent,
+            num_iterations=1,
         )
     )
     assert seen.value.center == pytest.approx(np.mean(returns), rel=1e-15)
@@ -1824,7 +1920,7 @@ class Script(gym.Env):
 def sampled(env: gym.Env, num_steps: int = 3) -> Any:
     """A rollout of a policy for two observations."""
     policy = policy_init(2, env.action_space, default_rng(0))
-    return rollout(env, policy, num_steps, Streams(*default_rng(1).spawn(4)))
+    return rollout(as_vector(env), policy, num_steps, Streams(*default_rng(1).spawn(4)))
 
 
 def test_a_box_far_from_the_normal_is_acted_in() -> None:
@@ -1882,7 +1978,7 @@ def test_clip_action_is_rejected_by_name() -> None:
     with pytest.raises(
         ValueError, match=r"^action_space must be as bounded .* leave out ClipAction"
     ):
-        rollout(env, policy, 3, Streams(*default_rng(1).spawn(4)))
+        rollout(as_vector(env), policy, 3, Streams(*default_rng(1).spawn(4)))
 
 
 @pytest.mark.parametrize(
@@ -1928,15 +2024,15 @@ def test_a_reward_of_one_number_is_taken(reward: Any) -> None:
             {"reset": np.zeros(2)},
         ),
         (
-            "observation_space of env must be a Box of shape (K,)",
+            "observation space of envs must be a Box (K,)",
             {"observations": gym.spaces.Dict({"x": Box(-1, 1, (2,))})},
         ),
         (
-            "observation_space of env must be a Box of shape (K,)",
+            "observation space of envs must be a Box (K,)",
             {"observations": Discrete(5)},
         ),
         (
-            "observation_space of env must be a Box of shape (K,)",
+            "observation space of envs must be a Box (K,)",
             {"observations": Box(0, 255, (4, 4, 3), np.uint8)},
         ),
         (
@@ -1959,7 +2055,7 @@ def test_rollout_names_what_an_environment_does_wrong(
 
 def test_what_is_no_environment_is_rejected_by_name() -> None:
     policy = policy_init(2, Box(-1, 1, (1,)), default_rng(0))
-    with pytest.raises(ValueError, match=r"^env must be a Env, got list"):
+    with pytest.raises(ValueError, match=r"^envs must be a VectorEnv .*, got list"):
         rollout([], policy, 3, Streams(*default_rng(1).spawn(4)))
 
 
@@ -1968,7 +2064,7 @@ def test_the_cut_episode_bootstraps_like_a_time_limit_against_its_definition() -
     batch, returns = sampled(Script(), 3)
     assert batch.truncated.tolist() == [False, False, True]
     assert not batch.terminated.any()
-    assert len(returns) == 0
+    assert returns.tolist() == [3.0]
     ten = np.full(3, 10.0)
     path = (batch.rewards, ten, ten, batch.terminated, batch.truncated)
     advantages = gae_advantages(*path, gamma=0.5, lam=1.0)
@@ -1997,8 +2093,8 @@ def test_clip_action_over_one_open_dimension_is_rejected() -> None:
     policy = policy_init(2, env.action_space, default_rng(0))
     streams = Streams(*default_rng(1).spawn(4))
     with pytest.raises(ValueError, match=r"^action_space must be as bounded"):
-        rollout(gym.wrappers.ClipAction(env), policy, 3, streams)
-    rollout(env, policy, 3, streams)  # without it, nothing is wrong
+        rollout(as_vector(gym.wrappers.ClipAction(env)), policy, 3, streams)
+    rollout(as_vector(env), policy, 3, streams)  # without it, nothing is wrong
 
 
 def test_a_reset_without_seed_is_named() -> None:
@@ -2006,7 +2102,7 @@ def test_a_reset_without_seed_is_named() -> None:
         def reset(self) -> Any:
             return np.zeros(2)
 
-    with pytest.raises(ValueError, match=r"^reset of env must take a seed, got reset"):
+    with pytest.raises(ValueError, match=r"^reset of envs must take a seed, got reset"):
         sampled(Old())
 
 

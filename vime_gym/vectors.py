@@ -15,17 +15,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
+from inspect import Parameter, signature
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space
+from gymnasium.vector import SyncVectorEnv
 from gymnasium.wrappers import ClipAction
 
 import fast_ref
 from agents_ref import checked
 from bnn_ref import Array, any_array, check_function, check_kind
 from vime_gym.pools import with_ring_pool
+from vime_lecture.steps import reset_env, step_env
 from vime_ref import Vime, VimeSettings, vime_init
 
 Encode = Callable[[Any], Any]  # an observation to its vector (K,)
@@ -218,6 +222,35 @@ def vime_for(
     return with_ring_pool(replace(bonus, one_hot=(*seen.one_hot, *behind)))
 
 
+def as_vector(*envs: gymnasium.Env[Any, Any]) -> SyncVectorEnv:
+    """The environments as the vector that `agents_ref.train` acts in, one after another.
+
+    What each returns is checked: errors name the step. `gymnasium.make_vec` is faster.
+    """
+    for env in envs:
+        check_takes_seed("envs", env)
+    return SyncVectorEnv([partial(Checked, env) for env in envs])
+
+
+class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment whose resets and steps are checked, and named in errors."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.steps = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        return reset_env(self.env, max(self.steps - 1, 0), seed), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        taken = int(action) if isinstance(self.action_space, Discrete) else action
+        result = step_env(self.env, taken, self.steps)
+        self.steps += 1
+        return (*result, {})
+
+
 def generator(name: str, seed: Any) -> np.random.Generator:
     """The generator of a seed; of none, any."""
     whole = seed is None or isinstance(seed, int | np.integer)
@@ -247,6 +280,19 @@ def spaces_of(env: Any) -> tuple[Space[Any], Space[Any]]:
 # ---------------------------------------------------------------- argument checks
 
 
+def check_takes_seed(name: str, env: Any) -> None:
+    """Raise ValueError unless it is an environment whose `reset` takes a seed."""
+    check_kind(name, env, gymnasium.Env)
+
+    # Gym's old interface took none.
+    parameters = signature(env.unwrapped.reset).parameters
+    kinds = {each.kind for each in parameters.values()}
+    takes_any = Parameter.VAR_KEYWORD in kinds
+    if not takes_any and "seed" not in parameters:
+        given = ", ".join(parameters)
+        raise ValueError(f"reset of {name} must take a seed, got reset({given})")
+
+
 def first_of(env: Any) -> Any:
     """The first environment of a vector of this process; None if it is not at hand."""
     made = getattr(env.unwrapped, "envs", None)
@@ -269,7 +315,7 @@ def clipped_away(space: Any) -> str:
 
 # ---------------------------------------------------------------- what `help` shows
 
-__all__ = ["vime_for", "observation_encoder", "action_encoder"]
+__all__ = ["vime_for", "as_vector", "observation_encoder", "action_encoder"]
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ def row_of(
         "setting": job.setting,
         "seed": job.seed,
         "iteration": len(rows),
-        "steps": (len(rows) + 1) * job.task.agent.batch_steps,
+        "steps": (rows[-1]["steps"] if rows else 0) + len(seen.batch.rewards),
         "return_mean": float(returns.mean()),
         "return_max": float(returns.max()),
         "position_max": float(seen.batch.next_observations[:, 0].max()),
@@ -259,7 +259,7 @@ def timed_training(
 ) -> Iterator[Iteration]:
     """Training from the run's current iteration, with a stopwatch around its bonus."""
     return train(
-        begun.env,
+        begun.envs,
         progress.policy,
         Stopwatch(progress.bonus, marks),
         progress.value,

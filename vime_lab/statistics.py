@@ -77,13 +77,15 @@ def seed_table(
 ) -> tuple[Array, Array]:
     """A column of one curve: its positions (n,) on the axis, and values (seeds, n).
 
+    Iterations of several seeds stand together, at the mean of their positions.
     A missing value is nan.
     """
     rows = check_columns_of(rows, "seed")
     check_column("axis", axis, rows)
     check_column("column", column, rows)
-    places = [float(row[axis]) for row in rows]
-    positions, where = np.unique(places, return_inverse=True)
+    iterations: list[Any] = [row.get("iteration", row[axis]) for row in rows]
+    _, where, counts = np.unique(iterations, return_inverse=True, return_counts=True)
+    positions = np.bincount(where, [float(row[axis]) for row in rows]) / counts
     seeds, who = np.unique([row["seed"] for row in rows], return_inverse=True)
     values = np.full((len(seeds), len(positions)), np.nan)
     values[who, where] = [row[column] for row in rows]

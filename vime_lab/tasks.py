@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector import VectorEnv
 from numpy.random import Generator
 
 import fast_ref
@@ -293,9 +294,20 @@ def jobs_of(
 # ---------------------------------------------------------------- start of a run
 
 
-def observed(env: gym.Env[Any, Any]) -> int:
+def envs_of(task: Task) -> VectorEnv[Any, Any, Any]:
+    """As many environments as whole episodes of the time limit fill a batch."""
+    spec = gym.spec(task.env_id)
+    limit = spec.max_episode_steps or task.agent.batch_steps
+    num_envs = max(1, task.agent.batch_steps // limit)
+    # Single environments would check each step again.
+    if spec.vector_entry_point is None:
+        return gym.make_vec(task.env_id, num_envs, disable_env_checker=True)
+    return gym.make_vec(task.env_id, num_envs)
+
+
+def observed(envs: VectorEnv[Any, Any, Any]) -> int:
     """The number of observation dimensions."""
-    return int(np.prod(env.observation_space.shape or ()))
+    return int(np.prod(envs.single_observation_space.shape or ()))
 
 
 def model_init(
@@ -311,18 +323,20 @@ def model_init(
     return vime_init(num_observed, space, rng, replace(settings, **functions))
 
 
-def bonus_init(name: str, task: Task, env: gym.Env[Any, Any], rng: Generator) -> Bonus:
+def bonus_init(
+    name: str, task: Task, envs: VectorEnv[Any, Any, Any], rng: Generator
+) -> Bonus:
     if name == "none":
         return NoBonus()
-    space = env.action_space
-    model = model_init(observed(env), space, rng, task.vime, local=task.local)
+    space = envs.single_action_space
+    model = model_init(observed(envs), space, rng, task.vime, local=task.local)
     return model if name == "vime" else PredictionError(model)
 
 
 class Start(NamedTuple):
     """The arguments of `train`; equal seeds start from equal policies."""
 
-    env: gym.Env[Any, Any]
+    envs: VectorEnv[Any, Any, Any]
     policy: Any
     bonus: Bonus
     value: ValueFunction
@@ -332,20 +346,21 @@ class Start(NamedTuple):
 
 def start(job: Job) -> Start:
     task = job.task
-    env = gym.make(task.env_id, disable_env_checker=True)
+    envs = envs_of(task)
     init, *streams = np.random.default_rng([ROOT_SEED, job.seed]).spawn(5)
 
     # the networks; weights are drawn in this order
-    num_observed = observed(env)
+    num_observed = observed(envs)
+    space = envs.single_action_space
     scale = task.observation_scale or None
-    policy = policy_init(num_observed, env.action_space, init, task.policy_sizes, scale)
+    policy = policy_init(num_observed, space, init, task.policy_sizes, scale)
     value = value_init(num_observed, init, task.value_sizes)
-    bonus = bonus_init(job.bonus_name, task, env, init)
+    bonus = bonus_init(job.bonus_name, task, envs, init)
 
     # the policy's step, always TRPO
     step = partial(trpo_step, **asdict(task.trpo))
     settings = replace(task.agent, policy_step=step)
-    return Start(env, policy, bonus, value, Streams(*streams), settings)
+    return Start(envs, policy, bonus, value, Streams(*streams), settings)
 
 
 # ---------------------------------------------------------------- argument checks

@@ -34,12 +34,10 @@ from agents_ref import (
     check_methods,
     check_streams,
     curiosity,
-    environment_action,
+    environment_actions,
     log_softmax,
     network_init,
-    reset_env,
     sample_actions,
-    step_env,
 )
 from bnn_ref import (
     Array,
@@ -52,6 +50,7 @@ from bnn_ref import (
     check_positive,
     set_fields,
 )
+from vime_lecture.steps import reset_env, step_env
 from vime_lecture.unreal import (
     CLASSES,
     FRAMES,
@@ -478,10 +477,8 @@ def stepped(
 
     Raises ValueError, naming the step, if an observation or reward is not finite or has another shape.
     """
-    results = [
-        step_env(env, environment_action(action, env.action_space), step)
-        for env, action in zip(envs, actions)
-    ]
+    sent = environment_actions(actions, envs[0].action_space)
+    results = [step_env(env, int(each), step) for env, each in zip(envs, sent)]
     observations, rewards, ends, cuts = zip(*results)
     images = onp.stack(observations)  # (B, H, W, C)
     return images, onp.array(rewards), onp.array(ends), onp.array(cuts)

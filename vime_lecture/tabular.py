@@ -19,15 +19,7 @@ from gymnasium import Env
 from gymnasium.spaces import Discrete, Space
 from numpy.random import Generator
 
-from agents_ref import (
-    Streams,
-    check_fraction,
-    check_methods,
-    check_streams,
-    curiosity,
-    reset_env,
-    step_env,
-)
+from agents_ref import Streams, check_fraction, check_methods, check_streams, curiosity
 from bnn_ref import (
     Array,
     check_array,
@@ -40,6 +32,7 @@ from bnn_ref import (
     check_positive,
     set_fields,
 )
+from vime_lecture.steps import reset_env, step_env
 from vime_lecture.strategies import Strategy, check_visits, chosen_action
 from vime_ref import Batch, Bonus, NoBonus
 

@@ -191,3 +191,23 @@ def test_spaces_of_another_librarys_vector() -> None:
 
     assert vectors.spaces_of(Foreign()) == (PLANE, Discrete(2))
     assert vectors.vime_for(Foreign(), seed=0).layer_sizes == (4, 32, 2)
+
+
+# ------------------------------------------------------------ a vector of checked environments
+
+
+def test_a_vector_of_environments_against_gymnasium_s_own() -> None:
+    """The same seed and actions give the same steps, resets included."""
+    makers = [lambda: gymnasium.make("CartPole-v1")] * 2
+    own = vectors.as_vector(*(make() for make in makers))
+    other = gymnasium.vector.SyncVectorEnv(makers)
+    np.testing.assert_array_equal(own.reset(seed=4)[0], other.reset(seed=4)[0])
+    for step in range(60):
+        actions = np.array([step % 2, 1])
+        for a, b in zip(own.step(actions)[:4], other.step(actions)[:4]):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_vector_of_something_else_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^envs must be a Env, got str"):
+        vectors.as_vector("CartPole-v1")

@@ -144,7 +144,7 @@ def steps() -> list[tuple[Any, Any, Batch]]:
     )
     state = begun.policy, begun.bonus, begun.value, begun.streams, begun.settings
     before, seen = begun.bonus, []
-    for iteration in train(begun.env, *state, num_iterations=3):
+    for iteration in train(begun.envs, *state, num_iterations=3):
         seen.append((before, iteration.bonus, iteration.batch))
         before = iteration.bonus
     return seen
@@ -335,7 +335,7 @@ def test_neither_diagnosis_nor_stopwatch_changes_the_training(finished):
     job, path, rows = finished["vime"]
     begun = start(job)
     state = begun.policy, begun.bonus, begun.value, begun.streams, begun.settings
-    *_, last = train(begun.env, *state, num_iterations=ITERATIONS)
+    *_, last = train(begun.envs, *state, num_iterations=ITERATIONS)
     done, arrays = checkpoints.read_checkpoint(path, job)
     assert np.array_equal(arrays["policy"], last.policy.theta)
     assert np.array_equal(arrays["mu"], last.bonus.q.mu)
@@ -402,6 +402,7 @@ def test_rows_against_hand_computed_statistics():
     }
     before = {
         **dict.fromkeys(RUN_COLUMNS, math.nan),
+        "steps": 600,
         "gain_median": 5.0,
         "elbo": -7.0,
         "kl_prior": 6.5,
@@ -410,7 +411,7 @@ def test_rows_against_hand_computed_statistics():
     job = small_job("l2", 3)._replace(setting="agent.eta=1")
     row = runs.row_of(job, [before], seen, diagnosed)
     expected = {
-        "task": NAME, "bonus": "l2", "setting": "agent.eta=1", "seed": 3, "iteration": 1, "steps": 1200,
+        "task": NAME, "bonus": "l2", "setting": "agent.eta=1", "seed": 3, "iteration": 1, "steps": 603,
         "return_mean": 0.25, "return_max": 1.0, "position_max": 0.5, "gain_median": 2.0, **diagnosed,
         "gain_trend": -3.0, "elbo_trend": 3.0, "kl_prior_trend": -0.5, "heldout_log_likelihood_trend": math.nan,
         "heldout_error_ratio_trend": -0.25,

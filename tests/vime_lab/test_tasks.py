@@ -239,7 +239,7 @@ def test_start_against_the_settings(bonus, kind):
     assert model is None or model.layer_sizes == (3, 4, 2)
     assert (begun.policy.layer_sizes, begun.value.layer_sizes) == ((2, 5, 1), (2, 6, 1))
     assert np.array_equal(begun.policy.observation_scale, [3.0, 0.1])
-    begun.env.close()
+    begun.envs.close()
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_the_noise_of_a_task_chooses_all_three_functions(bonus, local, functions
     names = ("sample_noise", "gradient", "gains")
     own = {name: getattr(task.vime, name) for name in names}
     assert replace(chosen, **own) == task.vime
-    begun.env.close()
+    begun.envs.close()
 
 
 def test_starts_of_equal_seeds_are_equal_in_policy_and_streams_whatever_the_bonus():
