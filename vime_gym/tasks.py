@@ -7,6 +7,7 @@ rllab, on which the original code runs, for the cart and the pole.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -40,6 +41,9 @@ PIXELS = 400  # width of a picture
 # x (m), ẋ (m/s), θ from upright (rad), θ̇ (rad/s)
 CartPoleState = tuple[float, float, float, float]
 
+# θ, θ̇ and the force to ẍ and θ̈
+Accelerations = Callable[[Any, Any, Any], tuple[Any, Any]]
+
 
 class Canvas:
     """A picture (H, W, 3) of 400 pixels width, white at first, and the coordinates (H, W) of its pixels."""
@@ -71,7 +75,8 @@ class Canvas:
 class SparseMountainCar(Continuous_MountainCarEnv):
     """MountainCarContinuous-v0 with reward 1 on reaching the goal, else 0; actions cost nothing.
 
-    Observation (2,): position from −1.2 to 0.6 and velocity from −0.07 to 0.07. Action (1,): force from −1 to 1.
+    Observation (2,): position from −1.2 to 0.6 and velocity from −0.07 to 0.07.
+    Action (1,): the force, clipped to −1 to 1 and rounded to float32.
     An episode terminates at the goal, position ≥ 0.45 and not moving left, and is truncated after 500 steps.
     `goal_velocity` is the least velocity at the goal.
     `render_mode="rgb_array"` draws the valley with the car and a flag at the goal, without pygame.
@@ -93,7 +98,8 @@ class SparseMountainCar(Continuous_MountainCarEnv):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """MountainCarContinuous-v0's step with the reward replaced: 1 at the goal, else 0."""
         check_started(self)
-        force = action_array(action, (1,))
+        given = float(action_array(action, (1,))[0])
+        force = np.array([min(max(given, -1.0), 1.0)], np.float32)
         observation, _, terminated, truncated, info = super().step(force)
         reward = float(terminated)
         return observation, reward, terminated, truncated, info
@@ -144,9 +150,13 @@ def cart_pole_acceleration(
         theta = check_number("theta", theta)
         theta_velocity = check_number("theta_velocity", theta_velocity)
         force = check_number("force", force)
-    cos = math.cos(theta)
-    sin = math.sin(theta)
+    return accelerations(math.cos(theta), math.sin(theta), theta_velocity, force)
 
+
+def accelerations(
+    cos: Any, sin: Any, theta_velocity: Any, force: Any
+) -> tuple[Any, Any]:
+    """Accelerations ẍ and θ̈ from cos θ and sin θ, for numbers or arrays."""
     # The pole's effect on the cart: its pull, and the mass it adds.
     swing = POLE_HALF_LENGTH * theta_velocity * theta_velocity
     pull = POLE_MASS * (swing - 0.75 * GRAVITY * cos) * sin
@@ -163,23 +173,32 @@ def cart_pole_step(state: CartPoleState, force: float, seconds: float) -> CartPo
 
     Raises ValueError unless all are finite numbers and the time is > 0.
     """
-    x, v1, theta, w1 = checked_state(state)
+    x, x_velocity, theta, theta_velocity = checked_state(state)
     if not (quickly_finite(force, seconds) and seconds > 0.0):
         force = check_number("force", force)
         seconds = float(check_positive("seconds", seconds, ()))
+    start = x, x_velocity, theta, theta_velocity
+    return runge_kutta_step(cart_pole_acceleration, start, force, seconds)
+
+
+def runge_kutta_step(
+    acceleration: Accelerations, state: Any, force: Any, seconds: float
+) -> tuple[Any, Any, Any, Any]:
+    """The state after a classical fourth-order step, for numbers or arrays."""
+    x, v1, theta, w1 = state
     half = 0.5 * seconds
 
     # Velocities and accelerations at the start, twice at the midpoint, and at the end.
-    a1, b1 = cart_pole_acceleration(theta, w1, force)
+    a1, b1 = acceleration(theta, w1, force)
     v2 = v1 + half * a1
     w2 = w1 + half * b1
-    a2, b2 = cart_pole_acceleration(theta + half * w1, w2, force)
+    a2, b2 = acceleration(theta + half * w1, w2, force)
     v3 = v1 + half * a2
     w3 = w1 + half * b2
-    a3, b3 = cart_pole_acceleration(theta + half * w2, w3, force)
+    a3, b3 = acceleration(theta + half * w2, w3, force)
     v4 = v1 + seconds * a3
     w4 = w1 + seconds * b3
-    a4, b4 = cart_pole_acceleration(theta + seconds * w3, w4, force)
+    a4, b4 = acceleration(theta + seconds * w3, w4, force)
 
     # Their weighted mean.
     sixth = seconds / 6.0
@@ -314,7 +333,9 @@ def checked_width(start_width: ArrayLike) -> NDArray[np.float64]:
     return width
 
 
-def action_array(action: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+def action_array(
+    action: Any, shape: tuple[int, ...], name: str = "action"
+) -> NDArray[Any]:
     """The action as an array: float32 stays, all else becomes float64.
 
     Raises ValueError unless it is of finite numbers and has this shape.
@@ -322,7 +343,7 @@ def action_array(action: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     floats = isinstance(action, np.ndarray) and action.dtype in (np.float32, float)
     if floats and action.shape == shape and np.isfinite(action).all():
         return action
-    values = check_array("action", action, shape)
+    values = check_array(name, action, shape)
     return action if floats and action.dtype == np.float32 else values
 
 

@@ -82,6 +82,18 @@ def test_dynamics_equal_those_of_mountain_car_continuous(seed, size):
         assert ours[2:4] == theirs[2:4]
 
 
+@pytest.mark.parametrize("action", [0.1, -0.7, 1.0, 1.5, -3.0, 1e200])
+def test_every_force_is_clipped_and_rounded_to_float32(action):
+    """Oracle: Gymnasium's car under the rounded force, over 3 steps. Gymnasium's own overflows at 1e200."""
+    force = np.float32(min(max(action, -1.0), 1.0))
+    sparse, dense = SparseMountainCar(), gym.make(DENSE).unwrapped
+    sparse.reset(seed=0)
+    dense.reset(seed=0)
+    for _ in range(3):
+        mine = sparse.step([action])[0]
+        assert np.array_equal(mine, dense.step(np.array([force]))[0])
+
+
 def test_pushing_along_with_the_velocity_reaches_the_goal():
     """The task can be solved: one reward per episode, at its end. Without force it is never reached (above)."""
     env = gym.make(SPARSE)
