@@ -21,7 +21,7 @@ import agents_ref as agents
 import bnn_ref as bnn
 import fast_ref as fast
 import vime_ref as vime
-from vime_gym import labyrinth, rooms
+from vime_gym import labyrinth, rooms, vector_tasks
 from vime_gym.curiosity import Curiosity
 from vime_gym.state_files import save_state
 from vime_gym.wrappers import CuriosityReward, VectorCuriosityReward
@@ -34,6 +34,7 @@ MODULES = (
     *("vime_lecture.strategies", "vime_lecture.tabular", "vime_lecture.counts"),
     *("vime_lecture.densities", "vime_lecture.controls", "vime_lecture.unreal"),
     *("vime_lecture.recurrent", "vime_gym.tasks", "vime_gym.rooms"),
+    "vime_gym.vector_tasks",
     *("vime_gym.vectors", "vime_gym.state_files", "vime_gym.curiosity"),
     *(
         "vime_gym.wrappers",
@@ -548,6 +549,12 @@ class OddLine(Line):
 
 def chain() -> Any:
     return rooms.Chain(4)
+
+
+def vector_of_two(name: str) -> Any:
+    envs = getattr(vector_tasks, name)(2)
+    envs.reset(seed=0)
+    return envs
 
 
 def mazes(size: int = 2) -> list[Any]:
@@ -1173,6 +1180,12 @@ TABLE: dict[str, dict[str, Given]] = {
         "goal_velocity": number(0.0),
     },
     "vime_gym.tasks.SparseCartPoleSwingup": {"action": array([0.5])},
+    "vime_gym.vector_tasks": {
+        "num_envs": count(2),
+        "max_episode_steps": count(50, 1, ("None", "negative")),
+        "actions": array([[0.5], [-0.25]]),
+        "goal_velocity": number(0.0),
+    },
     **{
         f"vime_gym.{name}": {
             "env": thing(Line, odd_actions=OddLine),
@@ -1360,4 +1373,8 @@ INSTANCES: dict[str, Make] = {
     "vime_gym.wrappers.VectorCuriosityReward": lambda: wrapped(
         VectorCuriosityReward, SyncVectorEnv([Line])
     ),
+    **{
+        f"vime_gym.vector_tasks.{name}": functools.partial(vector_of_two, name)
+        for name in vector_tasks.__all__
+    },
 }

@@ -10,6 +10,9 @@ A task's module is imported when the task is made. The package also declares its
 
 A task made by its id raises ResetNeeded on a step before the first reset. It also does so on a step after the end of an
 episode, whether the task or its time limit ended it. Every task draws itself with `render_mode="rgb_array"`.
+
+`gymnasium.make_vec` makes the tasks of `VECTORIZED` as one object that steps them together. The other tasks step one by
+one, as these do with `vectorization_mode="sync"`.
 """
 
 from typing import Any
@@ -32,6 +35,9 @@ ENTRIES = {
     "NoisyTV": ("rooms", 100),
     "Labyrinth": ("labyrinth", 300),
 }
+
+# Tasks that `vime_gym.vector_tasks` steps together.
+VECTORIZED = ("SparseMountainCar", "SparseCartPoleSwingup")
 
 
 class EndEnforcing(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -58,6 +64,17 @@ class EndEnforcing(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
         return outcome
 
 
+class UncountedWrappers(tuple[WrapperSpec, ...]):
+    """Wrappers for `gymnasium.make` that `gymnasium.make_vec` counts as none.
+
+    A vector entry point takes no wrappers, so make_vec raises an error if `len` of them is not 0.
+    Vector tasks need no EndEnforcing, because they reset themselves after an end.
+    """
+
+    def __len__(self) -> int:
+        return 0
+
+
 ENFORCED = WrapperSpec("EndEnforcing", "vime_gym:EndEnforcing", {})
 
 
@@ -65,12 +82,14 @@ def register_tasks() -> None:
     """Register each task with Gymnasium, unless its id is already registered."""
     for name, (module, max_episode_steps) in ENTRIES.items():
         env_id = f"vime_ref/{name}-v0"
+        together = f"vime_gym.vector_tasks:{name}Vector"
         if env_id not in gymnasium.registry:
             gymnasium.register(
                 id=env_id,
                 entry_point=f"vime_gym.{module}:{name}",
                 max_episode_steps=max_episode_steps,
-                additional_wrappers=(ENFORCED,),
+                additional_wrappers=UncountedWrappers([ENFORCED]),
+                vector_entry_point=together if name in VECTORIZED else None,
             )
 
 

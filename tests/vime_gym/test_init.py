@@ -1,5 +1,6 @@
 """The tasks are found by their ids, for every way of importing the package."""
 
+import copy
 import importlib.metadata
 import itertools
 import math
@@ -19,7 +20,7 @@ from gymnasium.spaces import Discrete
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import RecordVideo
 
-from vime_gym import ENFORCED, ENTRIES, register_tasks
+from vime_gym import ENFORCED, ENTRIES, VECTORIZED, EndEnforcing, register_tasks
 from vime_gym.labyrinth import LABYRINTH_STEPS
 
 MAKE = 'env = gymnasium.make("{}vime_ref/SparseMountainCar-v0")'
@@ -99,6 +100,18 @@ def test_entry_points_return_no_wrapper(env_id):
     assert env.spec.additional_wrappers == (ENFORCED,)
     again = gym.make(env.spec)
     assert str(again) == str(env)
+
+
+@pytest.mark.parametrize("name", VECTORIZED)
+def test_wrappers_of_one_task_are_none_of_a_vector(name):
+    """make_vec raises an error if wrappers of a vector entry point are counted, as in the control."""
+    spec = copy.deepcopy(gym.spec(f"vime_ref/{name}-v0"))
+    assert isinstance(gym.make(spec), EndEnforcing)
+    assert not isinstance(gym.make_vec(spec, 2).unwrapped, gym.vector.SyncVectorEnv)
+    spec.additional_wrappers = (*spec.additional_wrappers,)
+    assert isinstance(gym.make(spec), EndEnforcing)
+    with pytest.raises(gym.error.Error, match="additional_wrappers"):
+        gym.make_vec(spec, 2)
 
 
 def test_the_tests_know_every_task():
