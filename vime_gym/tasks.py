@@ -341,8 +341,11 @@ def action_array(
     Raises ValueError unless it is of finite numbers and has this shape.
     """
     floats = isinstance(action, np.ndarray) and action.dtype in (np.float32, float)
-    if floats and action.shape == shape and np.isfinite(action).all():
-        return action
+    if floats and action.shape == shape:
+        # In half the time of `all`.
+        num_finite = np.count_nonzero(np.isfinite(action))
+        if num_finite == action.size:
+            return action
     values = check_array(name, action, shape)
     return action if floats and action.dtype == np.float32 else values
 
