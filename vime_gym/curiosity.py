@@ -473,7 +473,7 @@ def check_fits(bonus: Any, observation_size: int, action_space: Any) -> Bonus:
 
 # ---------------------------------------------------------------- what `help` shows
 
-__all__ = ["Curiosity", "Curious", "Earned"]
+__all__ = ["Curiosity", "Earned"]
 
 
 if __name__ == "__main__":
