@@ -467,10 +467,10 @@ def trpo_step(
         return np.mean(policy.kl(new, observations[::every]))
 
     # The natural-gradient step, halved until it is accepted.
+    curved = make_hvp(lambda theta: mean_kl(theta, fisher_every))
     step = natural_step(
-        policy.theta,
-        grad(surrogate),
-        lambda theta: mean_kl(theta, fisher_every),
+        grad(surrogate)(policy.theta),
+        curved(policy.theta)[0],
         max_kl=max_kl,
         damping=damping,
         iterations=cg_iterations,
@@ -486,29 +486,27 @@ def trpo_step(
 
 
 def natural_step(
-    theta: Array,
-    surrogate_grad: Callable[[Array], Array],
-    mean_kl: Callable[[Array], Array],
+    gradient: Array,
+    hessian_product: Callable[[Array], Array],
     *,
     max_kl: float,
     damping: float,
     iterations: int,
 ) -> Array:
-    """√(2·max_kl/sᵀFs)·s with Fs = ∇surrogate, F = ∇²KL + damping, (P,).
+    """√(2·max_kl/sᵀFs)·s with Fs = gradient, F = ∇²KL + damping, (P,).
 
-    0 if the gradient is 0, or so small that sᵀFs underflows.
+    The gradient is the surrogate's; hessian_product(v) is (∇²KL) v. The step is 0 if the
+    gradient is 0, or so small that sᵀFs underflows.
     """
     check_positive("max_kl", max_kl, ())
     check_positive("damping", damping, ())
     iterations = check_count("cg_iterations", iterations)
 
-    # s by conjugate gradient, with Fisher-vector products by autograd.
-    gradient = surrogate_grad(theta)
+    # s by conjugate gradient.
     if not gradient.any():
         return gradient
-    hessian_product, _ = make_hvp(mean_kl)(theta)
     fisher = LinearOperator(
-        (len(theta), len(theta)),
+        (len(gradient), len(gradient)),
         matvec=lambda v: hessian_product(v) + damping * v,
     )
     direction, _ = cg(fisher, gradient, rtol=1e-10, maxiter=iterations)
@@ -517,7 +515,7 @@ def natural_step(
     curvature = direction @ fisher.matvec(direction)
     check_finite("curvature", curvature)
     if curvature < onp.finfo(float).tiny:
-        return onp.zeros(len(theta))
+        return onp.zeros(len(gradient))
     return onp.sqrt(2.0 * max_kl / curvature) * direction  # A8
 
 

@@ -2,7 +2,9 @@
 
 `elbo_grad` and `elbo_grad_local` are those of `bnn_ref` with the backward pass by hand;
 `information_gains` and `information_gains_local` are those of `vime_ref` for a batch of
-rows at once. Signatures are the definitions', and so are results, to rounding.
+rows at once. `policy_gradient_step`, `trpo_step` and `value_fit` are those of
+`agents_ref`, with the products of J and Jᵀ by hand. Signatures are the definitions', and
+so are results, to rounding. `actor` is a policy's `sample` without checks.
 
 Symbols: a is what enters a layer, with a trailing 1 for the bias; z = a·θ; δ = ∂ℓ/∂z with
 ℓ = −mean_S log p; v is the variance of a pre-activation and κ = δ⊙ζ/√v = 2 ∂ℓ/∂v. So a
@@ -11,13 +13,25 @@ layer's gradient in one row and sample is the outer product a ⊗ δ.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, wraps
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scipy.special import expit
 
+import agents_ref as agents
 import bnn_ref as bnn
+from agents_ref import (
+    CategoricalPolicy,
+    GaussianPolicy,
+    ValueFunction,
+    log_softmax,
+    natural_step,
+)
 from bnn_ref import (
     Array,
     DiagNormal,
@@ -25,17 +39,24 @@ from bnn_ref import (
     Sizes,
     Zeta,
     blocks_of,
+    check_array,
+    check_count,
     check_finite,
+    check_kind,
+    check_number,
     check_positive,
     log_sigma_ratio,
 )
+from vime_ref import check_indices, spread
 
 CHUNK_ROWS = 512  # rows at a time, so that the arrays stay in the processor's cache
 EXACT_ROWS = 64  # the same for the exact gain, which has a gradient (D,) for each row
 CHUNK_SIZE = 2**22  # in one array of a chunk, 32 MB: fewer rows of a wide network
+NETWORK_ROWS = 1024  # of a policy or a value function at a time, for the same reason
 FEW = 2**15  # in one array: below, a gradient per row takes fewer calls
 
 Layers = list[Array]  # one for each layer
+Step = TypeVar("Step", bound=Callable[..., Any])  # of a policy
 
 # ------------------------------------------------------------ the backward pass
 
@@ -401,6 +422,430 @@ def flat_rows(blocks: Layers) -> Array:
     return np.concatenate(rows, axis=1)  # (N, D)
 
 
+# ------------------------------------------------------------ a tanh network
+
+
+@dataclass(frozen=True, eq=False)
+class TanhPass:
+    """A tanh network on some rows. J is the Jacobian of its outputs in its weights."""
+
+    blocks: Layers  # (I + 1, O) each
+    inputs: Layers  # a, (N, I + 1) each
+    outputs: Array  # (N, O)
+
+    @cached_property
+    def slopes(self) -> Layers:
+        """tanh′ = 1 − tanh² of each hidden layer, (N, O)."""
+        return [1.0 - a[:, :-1] ** 2 for a in self.inputs[1:]]
+
+
+def with_one(rows: Array) -> Array:
+    """A trailing 1 for the bias, (N, I) -> (N, I + 1)."""
+    a = np.ones((len(rows), rows.shape[1] + 1))  # (N, I + 1)
+    a[:, :-1] = rows
+    return a
+
+
+def in_parts(rows: Array) -> list[Array]:
+    """NETWORK_ROWS at a time."""
+    starts = range(0, len(rows), NETWORK_ROWS)
+    return [rows[n : n + NETWORK_ROWS] for n in starts]
+
+
+def tanh_pass(weights: Array, first: Array, sizes: Sizes) -> TanhPass:
+    """The network with weights (D,) on inputs with a trailing 1, (N, I + 1)."""
+    blocks = blocks_of(weights, sizes)  # (I + 1, O) each
+    inputs = [first]
+    z = check_finite("activations", first @ blocks[0])  # (N, O)
+    for block in blocks[1:]:
+        inputs.append(with_one(np.tanh(z, out=z)))
+        z = check_finite("activations", inputs[-1] @ block)  # (N, O)
+    return TanhPass(blocks, inputs, z)
+
+
+def forward_mode(passed: TanhPass, directions: Layers) -> Array:
+    """J v, how the outputs (N, O) move with the weights along v, (I + 1, O) each."""
+    move = passed.inputs[0] @ directions[0]  # (N, O)
+    layers = zip(passed.blocks, passed.inputs, directions)
+    for slope, (block, a, direction) in zip(passed.slopes, list(layers)[1:]):
+        move = (slope * move) @ block[:-1]  # (N, O)
+        move += a @ direction  # (N, O)
+    return move
+
+
+def reverse_mode(passed: TanhPass, delta: Array) -> Array:
+    """Jᵀδ (D,), from the δ of the outputs (N, O)."""
+    last = len(passed.blocks) - 1
+    sums = [passed.inputs[last].T @ delta]  # (I + 1, O)
+    for layer in reversed(range(last)):
+        back = delta @ passed.blocks[layer + 1][:-1].T  # (N, I)
+        delta = back * passed.slopes[layer]
+        sums.insert(0, passed.inputs[layer].T @ delta)  # (I + 1, O)
+    return np.concatenate([each.ravel() for each in sums])  # (D,)
+
+
+# ------------------------------------------------------------ policies on rows
+
+
+class PolicyBatch(NamedTuple):
+    """Checked rows of a policy."""
+
+    observations: Array  # (N, K)
+    actions: NDArray[Any]  # (N, A), or (N,) indices
+    advantages: Array  # (N,)
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyRows:
+    """A policy on all rows of a batch, its network evaluated once."""
+
+    policy: Any
+    outputs: Array  # of the network, (N, A)
+    passes: list[TanhPass]  # of NETWORK_ROWS each, if J is needed
+
+    def pushed(self, v: Array) -> Array:
+        """J v (N, A) for v (D,)."""
+        directions = blocks_of(v, self.policy.layer_sizes)  # (I + 1, O) each
+        moves = [forward_mode(passed, directions) for passed in self.passes]
+        return np.concatenate(moves)  # (N, A)
+
+    def pulled(self, delta: Array) -> Array:
+        """Jᵀδ (D,) for δ (N, A)."""
+        pairs = zip(self.passes, in_parts(delta))
+        sums = [reverse_mode(passed, part) for passed, part in pairs]
+        return np.sum(sums, axis=0)  # (D,)
+
+
+class GaussianRows(PolicyRows):
+    """A Gaussian policy; z = (a − m)/σ, s = e^{log_std} is σ in units of action_scale."""
+
+    @cached_property
+    def std(self) -> Array:
+        num_actions = self.policy.layer_sizes[-1]
+        return np.exp(self.policy.theta[-num_actions:])  # (A,)
+
+    @cached_property
+    def moments(self) -> tuple[Array, Array]:
+        """Means (N, A) and standard deviations (A,)."""
+        scale = self.policy.action_scale
+        mean = self.policy.action_center + scale * self.outputs  # (N, A)
+        return mean, scale * self.std
+
+    def log_prob(self, actions: Array) -> Array:
+        """log π(a|s), (N,)."""
+        log_p = bnn.normal_log_density(actions, *self.moments)  # (N, A)
+        return log_p.sum(axis=-1)  # (N,)
+
+    def gradient(self, actions: Array, weights: Array, by_entropy: float) -> Array:
+        """∇Σ[w·log π(a|s) + β·H] (P,): by outputs wz/s, by log_std w(z² − 1) + β."""
+        mean, sigma = self.moments
+        z = (actions - mean) / sigma  # (N, A)
+        by_outputs = weights[:, None] * z / self.std  # (N, A)
+        by_log_std = weights @ (z**2 - 1.0) + len(z) * by_entropy  # (A,)
+        gradient = np.concatenate([self.pulled(by_outputs), by_log_std])  # (P,)
+        return np.asarray(check_finite("gradient", gradient))
+
+    def fisher_product(self, v: Array) -> Array:
+        """F v = mean Jᵀ(J v/s²) in the weights, and 2v in log_std, (P,)."""
+        num_actions = self.policy.layer_sizes[-1]
+        moves = self.pushed(v[:-num_actions]) / self.std / self.std  # (N, A)
+        product = self.pulled(moves / len(moves))
+        return np.concatenate([product, 2.0 * v[-num_actions:]])  # (P,)
+
+    def kl(self, new: GaussianRows) -> Array:
+        """KL[old‖new], (N,)."""
+        return bnn.kl_diag_normal(*self.moments, *new.moments)
+
+
+class CategoricalRows(PolicyRows):
+    """A categorical policy."""
+
+    @cached_property
+    def log_p(self) -> Array:
+        """log π(·|s), (N, A)."""
+        return log_softmax(self.outputs)
+
+    @cached_property
+    def p(self) -> Array:
+        """π(·|s), (N, A)."""
+        return np.exp(self.log_p)
+
+    def log_prob(self, actions: Array) -> Array:
+        """log π(a|s), (N,)."""
+        return self.log_p[np.arange(len(actions)), actions]  # (N,)
+
+    def gradient(self, actions: Array, weights: Array, by_entropy: float) -> Array:
+        """∇Σ[w·log π(a|s) + β·H] (P,): by outputs w(1_a − p) − βp(log p + H)."""
+        surprise = self.p * self.log_p
+        entropy = -surprise.sum(axis=-1, keepdims=True)  # (N, 1)
+        by_outputs = -by_entropy * (surprise + self.p * entropy)
+        by_outputs -= weights[:, None] * self.p  # (N, A)
+        by_outputs[np.arange(len(actions)), actions] += weights
+        return self.pulled(by_outputs)
+
+    def fisher_product(self, v: Array) -> Array:
+        """F v = mean Jᵀ(diag(p) − ppᵀ)J v, (P,)."""
+        weighted = self.p * self.pushed(v)  # (N, A)
+        mean = weighted.sum(axis=-1, keepdims=True)  # (N, 1)
+        return self.pulled((weighted - self.p * mean) / len(mean))
+
+    def kl(self, new: CategoricalRows) -> Array:
+        """KL[old‖new], (N,)."""
+        excess = self.p * (self.log_p - new.log_p)  # (N, A)
+        return excess.sum(axis=-1)  # (N,)
+
+
+ROWS_OF: dict[type, type[PolicyRows]] = {
+    GaussianPolicy: GaussianRows,
+    CategoricalPolicy: CategoricalRows,
+}
+
+
+def on_rows(policy: Any, observations: Array, *, outputs_only: bool = False) -> Any:
+    """The policy on observations (N, K), with what J needs or without it."""
+    passes = passes_of(policy, observations)
+    kept = [] if outputs_only else list(passes)
+    outputs = [each.outputs for each in kept or passes]  # (n, A) each
+    joined = np.concatenate(outputs)  # (N, A)
+    return ROWS_OF[type(policy)](policy, joined, kept)
+
+
+def passes_of(policy: Any, observations: Array) -> Iterator[TanhPass]:
+    """The policy's network on NETWORK_ROWS at a time."""
+    sizes = policy.layer_sizes
+    weights = policy.theta[: bnn.num_weights(sizes)]  # (D,)
+    scaled = observations / policy.observation_scale
+    for part in in_parts(scaled):
+        yield tanh_pass(weights, with_one(part), sizes)
+
+
+# ------------------------------------------------------------ policy steps
+
+
+def or_definition(twin: Step) -> Step:
+    """The twin for the policies that it knows, its definition for any other kind."""
+    definition = getattr(agents, twin.__name__)
+
+    @wraps(twin)
+    def step(policy: Any, *rows: Any, **settings: Any) -> Any:
+        known = type(policy) in ROWS_OF
+        return (twin if known else definition)(policy, *rows, **settings)
+
+    return cast(Step, step)
+
+
+@or_definition
+def policy_gradient_step(
+    policy: Any,
+    observations: Array,
+    actions: Array,
+    advantages: Array,
+    *,
+    learning_rate: float,
+    entropy_weight: float,
+) -> Any:
+    """`agents_ref.policy_gradient_step`, which serves any other kind of policy."""
+    check_positive("learning_rate", learning_rate, ())
+    check_number("entropy_weight", entropy_weight)
+    rows = check_policy_batch(policy, observations, actions, advantages)
+
+    # Uphill.
+    count = len(rows.advantages)
+    weights = rows.advantages / count
+    given = on_rows(policy, rows.observations)
+    uphill = given.gradient(rows.actions, weights, entropy_weight / count)
+    return replace(policy, theta=policy.theta + learning_rate * uphill)
+
+
+@or_definition
+def trpo_step(
+    policy: Any,
+    observations: Array,
+    actions: Array,
+    advantages: Array,
+    *,
+    max_kl: float = 0.01,
+    damping: float = 1e-5,
+    fisher_every: int = 1,
+    cg_iterations: int = 10,
+    backtracks: int = 15,
+) -> Any:
+    """`agents_ref.trpo_step`, which serves any other kind of policy.
+
+    ∇²KL[old‖new] at new = old is the Fisher matrix, here in closed form.
+    """
+    rows = check_policy_batch(policy, observations, actions, advantages)
+    fisher_every = check_count("fisher_every", fisher_every)
+    fractions = 0.5 ** np.arange(check_count("backtracks", backtracks))
+
+    # The natural-gradient step.
+    old = on_rows(policy, rows.observations)
+    weights = rows.advantages / len(rows.advantages)
+    few = rows.observations[::fisher_every]
+    curved = old if fisher_every == 1 else on_rows(policy, few)
+    step = natural_step(
+        old.gradient(rows.actions, weights, 0.0),
+        curved.fisher_product,
+        max_kl=max_kl,
+        damping=damping,
+        iterations=cg_iterations,
+    )
+    return halved(policy, fractions[:, None] * step, old, rows, max_kl)
+
+
+def halved(
+    policy: Any, steps: Array, old: Any, rows: PolicyBatch, max_kl: float
+) -> Any:
+    """The first step that raises the surrogate and keeps the KL; or the policy itself."""
+    if not steps.any():
+        return policy
+    surrogate = np.mean(rows.advantages)
+    old_log_prob = old.log_prob(rows.actions)  # (N,)
+
+    # The policy's outputs after each step serve both.
+    for step in steps:
+        stepped = replace(policy, theta=policy.theta + step)
+        new = on_rows(stepped, rows.observations, outputs_only=True)
+        ratio = np.exp(new.log_prob(rows.actions) - old_log_prob)  # (N,)
+        higher = np.mean(ratio * rows.advantages) > surrogate
+        if higher and np.mean(old.kl(new)) <= max_kl:
+            return stepped
+    return policy
+
+
+# ------------------------------------------------------------ the value function
+
+
+def value_fit(
+    value: ValueFunction,
+    observations: Array,
+    returns: Array,
+    *,
+    max_iterations: int = 20,
+) -> ValueFunction:
+    """`agents_ref.value_fit`, the gradient by hand."""
+    check_kind("value", value, ValueFunction)
+    shape = (None, value.layer_sizes[0])
+    observations = check_array("observations", observations, shape)
+    check_count("rows of observations", len(observations))
+    returns = check_array("returns", returns, (len(observations),))
+    max_iterations = check_count("max_iterations", max_iterations)
+
+    # Inputs and outputs in units of their spread.
+    scale = spread(observations)
+    new = replace(
+        value,
+        observation_center=observations.mean(axis=0),  # (K,)
+        observation_scale=np.where(scale > 0, scale, 1.0),
+        center=float(returns.mean()),
+        scale=float(spread(returns)),
+    )
+    if new.scale == 0.0:
+        return new
+    centered = observations - new.observation_center
+    inputs = in_parts(centered / new.observation_scale)
+    parts = [with_one(part) for part in inputs]
+
+    result = minimize(
+        value_loss,
+        new.theta,
+        (new, parts, in_parts(returns)),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": max_iterations},
+    )
+    return replace(new, theta=result.x)
+
+
+def value_loss(
+    theta: Array, value: ValueFunction, parts: list[Array], returns: list[Array]
+) -> tuple[float, Array]:
+    """Mean of e², e the errors in units of their scale, and its gradient Jᵀ(2e/N)."""
+    count = sum(len(part) for part in parts)
+    loss = 0.0
+    gradient = np.zeros(len(theta))
+    for part, target in zip(parts, returns):
+        passed = tanh_pass(theta, part, value.layer_sizes)
+        values = value.center + value.scale * passed.outputs[:, 0]  # (n,)
+        errors = (check_finite("values", values) - target) / value.scale
+        loss += np.vdot(errors, errors) / count
+        gradient += reverse_mode(passed, 2.0 / count * errors[:, None])
+    return loss, gradient
+
+
+# ------------------------------------------------------------ acting
+
+
+def actor(policy: Any) -> Callable[[Array, Array], NDArray[Any]]:
+    """`policy.sample` as a function for few rows, without checks.
+
+    The Gaussian's actions are equal bit for bit. A categorical action can differ only if
+    the noise is within rounding of a cumulative probability. Any other kind of policy
+    acts by its own `sample`.
+    """
+    agents.check_methods("policy", policy, "sample")
+    if type(policy) is GaussianPolicy:
+        return gaussian_actor(policy)
+    if type(policy) is CategoricalPolicy:
+        return categorical_actor(policy)
+    return policy.sample
+
+
+def network_of(policy: Any) -> Callable[[Array], Array]:
+    """The policy's network, (N, K) -> (N, A), its weights cut once."""
+    sizes = policy.layer_sizes
+    weights = policy.theta[: bnn.num_weights(sizes)]  # (D,)
+    blocks = blocks_of(weights, sizes)  # (I + 1, O) each
+    layers = [(block[:-1], block[-1]) for block in blocks]
+    scale = policy.observation_scale
+
+    # In place, except for the products.
+    def outputs(observations: Array) -> Array:
+        z = observations / scale
+        for layer, (matrix, bias) in enumerate(layers):
+            h = np.tanh(z, out=z) if layer > 0 else z
+            z = h @ matrix  # (N, O)
+            z += bias
+        return z
+
+    return outputs
+
+
+def gaussian_actor(policy: GaussianPolicy) -> Callable[[Array, Array], Array]:
+    """m + σ ⊙ noise, (N, A), in the definition's order of operations."""
+    network = network_of(policy)
+    center = policy.action_center
+    scale = policy.action_scale
+    log_std = policy.theta[-policy.layer_sizes[-1] :]
+    sigma = np.exp(log_std + np.log(scale))  # (A,)
+
+    def act(observations: Array, noise: Array) -> Array:
+        actions = network(observations)  # (N, A)
+        actions *= scale
+        actions += center
+        actions += sigma * noise
+        return actions
+
+    return act
+
+
+def categorical_actor(
+    policy: CategoricalPolicy,
+) -> Callable[[Array, Array], NDArray[Any]]:
+    """The first action whose cumulative weight e^z exceeds the noise's share, (N,)."""
+    network = network_of(policy)
+
+    def act(observations: Array, noise: Array) -> NDArray[Any]:
+        z = network(observations)  # (N, A)
+        z -= z.max(axis=-1, keepdims=True)  # (N, 1)
+        cumulative = np.exp(z).cumsum(axis=-1)  # (N, A)
+        share = noise * cumulative[:, -1]  # (N,)
+        below = cumulative[:, :-1] <= share[:, None]
+        return below.sum(axis=-1)  # (N,)
+
+    return act
+
+
 # ------------------------------------------------------------ argument checks
 
 
@@ -419,10 +864,27 @@ def check_gains(
     return bnn.check_data(q, inputs, targets, layer_sizes, likelihood_sigma)
 
 
+def check_policy_batch(
+    policy: Any, observations: Array, actions: Array, advantages: Array
+) -> PolicyBatch:
+    """The rows of a Gaussian or a categorical policy."""
+    advantages = agents.check_policy_rows(policy, observations, advantages)
+    count = len(advantages)
+    inputs, *_, outputs = policy.layer_sizes
+    rows = check_array("observations", observations, (count, inputs))
+    if type(policy) is GaussianPolicy:
+        given = check_array("actions", actions, (count, outputs))
+        return PolicyBatch(rows, given, advantages)
+    check_array("actions", actions, (count,))
+    indices = check_indices("actions", actions, outputs)
+    return PolicyBatch(rows, indices, advantages)
+
+
 # ------------------------------------------------------------ what `help` shows
 
 __all__ = [
     "elbo_grad", "elbo_grad_local", "information_gains", "information_gains_local",
+    "policy_gradient_step", "trpo_step", "value_fit", "actor",
 ]  # fmt: skip
 
 

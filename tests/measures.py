@@ -20,7 +20,7 @@ from statistics import mean, median
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
-CORE = ("bnn_ref", "fast_ref", "vime_ref", "agents_ref")
+CORE = ("bnn_ref", "vime_ref", "agents_ref", "fast_ref")
 PACKAGES = ("vime_lecture", "vime_gym", "vime_check", "vime_lab")
 MAX_FUNCTION = 40  # lines
 MAX_MODULE = 450  # lines

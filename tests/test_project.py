@@ -231,9 +231,12 @@ def test_long_functions_name_their_steps(name: str) -> None:
 
 
 def test_the_core_stays_small() -> None:
-    """Definitions, and behind them the argument checks, which convert and name each argument."""
+    """Definitions, and behind them the argument checks, which convert and name each argument.
+
+    The fast twins define nothing.
+    """
     definitions = checks = 0
-    for name in CORE:
+    for name in [each for each in CORE if each != "fast_ref"]:
         lines = MODULES[name].source.splitlines()
         first = next(n for n, line in enumerate(lines) if "- argument checks" in line)
         numbers = measures.code_lines(MODULES[name])

@@ -24,14 +24,7 @@ from numpy.random import Generator
 
 import fast_ref
 import vime_gym
-from agents_ref import (
-    AgentSettings,
-    Streams,
-    ValueFunction,
-    policy_init,
-    trpo_step,
-    value_init,
-)
+from agents_ref import AgentSettings, Streams, ValueFunction, policy_init, value_init
 from bnn_ref import (
     check_count,
     check_flag,
@@ -358,7 +351,7 @@ def start(job: Job) -> Start:
     bonus = bonus_init(job.bonus_name, task, envs, init)
 
     # the policy's step, always TRPO
-    step = partial(trpo_step, **asdict(task.trpo))
+    step = partial(fast_ref.trpo_step, **asdict(task.trpo))
     settings = replace(task.agent, policy_step=step)
     return Start(envs, policy, bonus, value, Streams(*streams), settings)
 

@@ -228,7 +228,7 @@ def test_start_against_the_settings(bonus, kind):
         task = with_setting(task, name, value)
     begun = start(Job("SparseMountainCar", bonus, "", 0, task))
     assert type(begun.bonus) is kind
-    assert begun.settings.policy_step.func is trpo_step
+    assert begun.settings.policy_step.func is fast_ref.trpo_step
     assert begun.settings.policy_step.keywords == {"max_kl": 0.03, "fisher_every": 1}
     assert replace(begun.settings, policy_step=trpo_step) == task.agent
     model = {
