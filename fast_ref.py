@@ -56,6 +56,8 @@ NETWORK_ROWS = 1024  # of a policy or a value function at a time, for the same r
 FEW = 2**15  # in one array: below, a gradient per row takes fewer calls
 
 Layers = list[Array]  # one for each layer
+Rows = list[Array]  # some rows of a batch in each
+Act = Callable[[Array, Array], NDArray[Any]]  # actions from observations and noise
 Step = TypeVar("Step", bound=Callable[..., Any])  # of a policy
 
 # ------------------------------------------------------------ the backward pass
@@ -446,7 +448,7 @@ def with_one(rows: Array) -> Array:
     return a
 
 
-def in_parts(rows: Array) -> list[Array]:
+def in_parts(rows: Array) -> Rows:
     """NETWORK_ROWS at a time."""
     starts = range(0, len(rows), NETWORK_ROWS)
     return [rows[n : n + NETWORK_ROWS] for n in starts]
@@ -466,10 +468,11 @@ def tanh_pass(weights: Array, first: Array, sizes: Sizes) -> TanhPass:
 def forward_mode(passed: TanhPass, directions: Layers) -> Array:
     """J v, how the outputs (N, O) move with the weights along v, (I + 1, O) each."""
     move = passed.inputs[0] @ directions[0]  # (N, O)
-    layers = zip(passed.blocks, passed.inputs, directions)
-    for slope, (block, a, direction) in zip(passed.slopes, list(layers)[1:]):
-        move = (slope * move) @ block[:-1]  # (N, O)
-        move += a @ direction  # (N, O)
+    for layer, slope in enumerate(passed.slopes, start=1):
+        bent = slope * move
+        weights = passed.blocks[layer][:-1]
+        move = bent @ weights  # (N, O)
+        move += passed.inputs[layer] @ directions[layer]  # (N, O)
     return move
 
 
@@ -478,7 +481,8 @@ def reverse_mode(passed: TanhPass, delta: Array) -> Array:
     last = len(passed.blocks) - 1
     sums = [passed.inputs[last].T @ delta]  # (I + 1, O)
     for layer in reversed(range(last)):
-        back = delta @ passed.blocks[layer + 1][:-1].T  # (N, I)
+        weights = passed.blocks[layer + 1][:-1]
+        back = delta @ weights.T  # (N, I)
         delta = back * passed.slopes[layer]
         sums.insert(0, passed.inputs[layer].T @ delta)  # (I + 1, O)
     return np.concatenate([each.ravel() for each in sums])  # (D,)
@@ -505,14 +509,15 @@ class PolicyRows:
 
     def pushed(self, v: Array) -> Array:
         """J v (N, A) for v (D,)."""
-        directions = blocks_of(v, self.policy.layer_sizes)  # (I + 1, O) each
-        moves = [forward_mode(passed, directions) for passed in self.passes]
+        sizes = self.policy.layer_sizes
+        directions = blocks_of(v, sizes)  # (I + 1, O) each
+        moves = [forward_mode(each, directions) for each in self.passes]
         return np.concatenate(moves)  # (N, A)
 
     def pulled(self, delta: Array) -> Array:
         """Jᵀδ (D,) for δ (N, A)."""
         pairs = zip(self.passes, in_parts(delta))
-        sums = [reverse_mode(passed, part) for passed, part in pairs]
+        sums = [reverse_mode(*pair) for pair in pairs]
         return np.sum(sums, axis=0)  # (D,)
 
 
@@ -527,8 +532,9 @@ class GaussianRows(PolicyRows):
     @cached_property
     def moments(self) -> tuple[Array, Array]:
         """Means (N, A) and standard deviations (A,)."""
+        center = self.policy.action_center
         scale = self.policy.action_scale
-        mean = self.policy.action_center + scale * self.outputs  # (N, A)
+        mean = center + scale * self.outputs  # (N, A)
         return mean, scale * self.std
 
     def log_prob(self, actions: Array) -> Array:
@@ -541,16 +547,20 @@ class GaussianRows(PolicyRows):
         mean, sigma = self.moments
         z = (actions - mean) / sigma  # (N, A)
         by_outputs = weights[:, None] * z / self.std  # (N, A)
-        by_log_std = weights @ (z**2 - 1.0) + len(z) * by_entropy  # (A,)
-        gradient = np.concatenate([self.pulled(by_outputs), by_log_std])  # (P,)
+        by_log_std = weights @ (z**2 - 1.0)  # (A,)
+        by_log_std += len(z) * by_entropy
+        by_weights = self.pulled(by_outputs)
+        gradient = np.concatenate([by_weights, by_log_std])  # (P,)
         return np.asarray(check_finite("gradient", gradient))
 
     def fisher_product(self, v: Array) -> Array:
         """F v = mean Jᵀ(J v/s²) in the weights, and 2v in log_std, (P,)."""
-        num_actions = self.policy.layer_sizes[-1]
-        moves = self.pushed(v[:-num_actions]) / self.std / self.std  # (N, A)
-        product = self.pulled(moves / len(moves))
-        return np.concatenate([product, 2.0 * v[-num_actions:]])  # (P,)
+        num_actions = len(self.std)
+        moves = self.pushed(v[:-num_actions])  # (N, A)
+        weighted = moves / self.std / self.std
+        by_weights = self.pulled(weighted / len(moves))
+        by_log_std = 2.0 * v[-num_actions:]
+        return np.concatenate([by_weights, by_log_std])  # (P,)
 
     def kl(self, new: GaussianRows) -> Array:
         """KL[old‖new], (N,)."""
@@ -572,22 +582,25 @@ class CategoricalRows(PolicyRows):
 
     def log_prob(self, actions: Array) -> Array:
         """log π(a|s), (N,)."""
-        return self.log_p[np.arange(len(actions)), actions]  # (N,)
+        rows = np.arange(len(actions))
+        return self.log_p[rows, actions]  # (N,)
 
     def gradient(self, actions: Array, weights: Array, by_entropy: float) -> Array:
         """∇Σ[w·log π(a|s) + β·H] (P,): by outputs w(1_a − p) − βp(log p + H)."""
-        surprise = self.p * self.log_p
-        entropy = -surprise.sum(axis=-1, keepdims=True)  # (N, 1)
-        by_outputs = -by_entropy * (surprise + self.p * entropy)
-        by_outputs -= weights[:, None] * self.p  # (N, A)
-        by_outputs[np.arange(len(actions)), actions] += weights
+        rows = np.arange(len(actions))
+        terms = self.p * self.log_p  # (N, A)
+        entropy = -terms.sum(axis=-1, keepdims=True)  # (N, 1)
+        by_outputs = -by_entropy * (terms + self.p * entropy)
+        by_outputs -= weights[:, None] * self.p
+        by_outputs[rows, actions] += weights
         return self.pulled(by_outputs)
 
     def fisher_product(self, v: Array) -> Array:
         """F v = mean Jᵀ(diag(p) − ppᵀ)J v, (P,)."""
         weighted = self.p * self.pushed(v)  # (N, A)
         mean = weighted.sum(axis=-1, keepdims=True)  # (N, 1)
-        return self.pulled((weighted - self.p * mean) / len(mean))
+        centered = weighted - self.p * mean
+        return self.pulled(centered / len(mean))
 
     def kl(self, new: CategoricalRows) -> Array:
         """KL[old‖new], (N,)."""
@@ -628,8 +641,8 @@ def or_definition(twin: Step) -> Step:
 
     @wraps(twin)
     def step(policy: Any, *rows: Any, **settings: Any) -> Any:
-        known = type(policy) in ROWS_OF
-        return (twin if known else definition)(policy, *rows, **settings)
+        function = twin if type(policy) in ROWS_OF else definition
+        return function(policy, *rows, **settings)
 
     return cast(Step, step)
 
@@ -652,9 +665,11 @@ def policy_gradient_step(
     # Uphill.
     count = len(rows.advantages)
     weights = rows.advantages / count
-    given = on_rows(policy, rows.observations)
-    uphill = given.gradient(rows.actions, weights, entropy_weight / count)
-    return replace(policy, theta=policy.theta + learning_rate * uphill)
+    beta = entropy_weight / count
+    old = on_rows(policy, rows.observations)
+    uphill = old.gradient(rows.actions, weights, beta)
+    theta = policy.theta + learning_rate * uphill
+    return replace(policy, theta=theta)
 
 
 @or_definition
@@ -676,7 +691,7 @@ def trpo_step(
     """
     rows = check_policy_batch(policy, observations, actions, advantages)
     fisher_every = check_count("fisher_every", fisher_every)
-    fractions = 0.5 ** np.arange(check_count("backtracks", backtracks))
+    backtracks = check_count("backtracks", backtracks)
 
     # The natural-gradient step.
     old = on_rows(policy, rows.observations)
@@ -690,13 +705,13 @@ def trpo_step(
         damping=damping,
         iterations=cg_iterations,
     )
-    return halved(policy, fractions[:, None] * step, old, rows, max_kl)
+    fractions = 0.5 ** np.arange(backtracks)[:, None]
+    return halved(old, rows, fractions * step, max_kl)
 
 
-def halved(
-    policy: Any, steps: Array, old: Any, rows: PolicyBatch, max_kl: float
-) -> Any:
-    """The first step that raises the surrogate and keeps the KL; or the policy itself."""
+def halved(old: Any, rows: PolicyBatch, steps: Array, max_kl: float) -> Any:
+    """The policy after the first step that is accepted, or as it is."""
+    policy = old.policy
     if not steps.any():
         return policy
     surrogate = np.mean(rows.advantages)
@@ -706,7 +721,8 @@ def halved(
     for step in steps:
         stepped = replace(policy, theta=policy.theta + step)
         new = on_rows(stepped, rows.observations, outputs_only=True)
-        ratio = np.exp(new.log_prob(rows.actions) - old_log_prob)  # (N,)
+        log_prob = new.log_prob(rows.actions)  # (N,)
+        ratio = np.exp(log_prob - old_log_prob)
         higher = np.mean(ratio * rows.advantages) > surrogate
         if higher and np.mean(old.kl(new)) <= max_kl:
             return stepped
@@ -758,25 +774,31 @@ def value_fit(
 
 
 def value_loss(
-    theta: Array, value: ValueFunction, parts: list[Array], returns: list[Array]
+    theta: Array, value: ValueFunction, parts: Rows, returns: Rows
 ) -> tuple[float, Array]:
     """Mean of e², e the errors in units of their scale, and its gradient Jᵀ(2e/N)."""
     count = sum(len(part) for part in parts)
     loss = 0.0
     gradient = np.zeros(len(theta))
     for part, target in zip(parts, returns):
+        # Forward.
         passed = tanh_pass(theta, part, value.layer_sizes)
-        values = value.center + value.scale * passed.outputs[:, 0]  # (n,)
-        errors = (check_finite("values", values) - target) / value.scale
-        loss += np.vdot(errors, errors) / count
-        gradient += reverse_mode(passed, 2.0 / count * errors[:, None])
+        outputs = passed.outputs[:, 0]
+        values = value.center + value.scale * outputs
+        check_finite("values", values)
+        errors = (values - target) / value.scale
+        loss += float(np.sum(errors**2)) / count
+
+        # Backward.
+        delta = 2.0 / count * errors[:, None]  # (n, 1)
+        gradient += reverse_mode(passed, delta)
     return loss, gradient
 
 
 # ------------------------------------------------------------ acting
 
 
-def actor(policy: Any) -> Callable[[Array, Array], NDArray[Any]]:
+def actor(policy: Any) -> Act:
     """`policy.sample` as a function for few rows, without checks.
 
     The Gaussian's actions are equal bit for bit. A categorical action can differ only if
@@ -811,7 +833,7 @@ def network_of(policy: Any) -> Callable[[Array], Array]:
     return outputs
 
 
-def gaussian_actor(policy: GaussianPolicy) -> Callable[[Array, Array], Array]:
+def gaussian_actor(policy: GaussianPolicy) -> Act:
     """m + σ ⊙ noise, (N, A), in the definition's order of operations."""
     network = network_of(policy)
     center = policy.action_center
@@ -829,13 +851,11 @@ def gaussian_actor(policy: GaussianPolicy) -> Callable[[Array, Array], Array]:
     return act
 
 
-def categorical_actor(
-    policy: CategoricalPolicy,
-) -> Callable[[Array, Array], NDArray[Any]]:
+def categorical_actor(policy: CategoricalPolicy) -> Act:
     """The first action whose cumulative weight e^z exceeds the noise's share, (N,)."""
     network = network_of(policy)
 
-    def act(observations: Array, noise: Array) -> NDArray[Any]:
+    def act(observations: Array, noise: Array) -> Array:
         z = network(observations)  # (N, A)
         z -= z.max(axis=-1, keepdims=True)  # (N, 1)
         cumulative = np.exp(z).cumsum(axis=-1)  # (N, A)
