@@ -8,7 +8,8 @@ so are results, to rounding. `actor` is a policy's `sample` without checks.
 
 Symbols: a is what enters a layer, with a trailing 1 for the bias; z = a·θ; δ = ∂ℓ/∂z with
 ℓ = −mean_S log p; v is the variance of a pre-activation and κ = δ⊙ζ/√v = 2 ∂ℓ/∂v. So a
-layer's gradient in one row and sample is the outer product a ⊗ δ.
+layer's gradient in one row and sample is the outer product a ⊗ δ. J is the Jacobian of a
+policy's or a value function's outputs in its weights.
 """
 
 from __future__ import annotations
@@ -522,7 +523,7 @@ class PolicyRows:
 
 
 class GaussianRows(PolicyRows):
-    """A Gaussian policy; z = (a − m)/σ, s = e^{log_std} is σ in units of action_scale."""
+    """A Gaussian policy; std = e^{log_std} is σ in units of action_scale."""
 
     @cached_property
     def std(self) -> Array:
@@ -543,18 +544,23 @@ class GaussianRows(PolicyRows):
         return log_p.sum(axis=-1)  # (N,)
 
     def gradient(self, actions: Array, weights: Array, by_entropy: float) -> Array:
-        """∇Σ[w·log π(a|s) + β·H] (P,): by outputs wz/s, by log_std w(z² − 1) + β."""
+        """∇Σ[w·log π(a|s) + β·H] (P,), with actions m + σε.
+
+        By outputs it is wε/std, by log_std w(ε² − 1) + β.
+        """
         mean, sigma = self.moments
-        z = (actions - mean) / sigma  # (N, A)
-        by_outputs = weights[:, None] * z / self.std  # (N, A)
-        by_log_std = weights @ (z**2 - 1.0)  # (A,)
-        by_log_std += len(z) * by_entropy
+        eps = (actions - mean) / sigma  # (N, A)
+        by_outputs = weights[:, None] * eps / self.std  # (N, A)
+        by_log_std = weights @ (eps**2 - 1.0)  # (A,)
+        by_log_std += len(eps) * by_entropy
+
+        # Through the network.
         by_weights = self.pulled(by_outputs)
         gradient = np.concatenate([by_weights, by_log_std])  # (P,)
         return np.asarray(check_finite("gradient", gradient))
 
     def fisher_product(self, v: Array) -> Array:
-        """F v = mean Jᵀ(J v/s²) in the weights, and 2v in log_std, (P,)."""
+        """F v = mean Jᵀ(J v/std²) in the weights, and 2v in log_std, (P,)."""
         num_actions = len(self.std)
         moves = self.pushed(v[:-num_actions])  # (N, A)
         weighted = moves / self.std / self.std
@@ -586,7 +592,10 @@ class CategoricalRows(PolicyRows):
         return self.log_p[rows, actions]  # (N,)
 
     def gradient(self, actions: Array, weights: Array, by_entropy: float) -> Array:
-        """∇Σ[w·log π(a|s) + β·H] (P,): by outputs w(1_a − p) − βp(log p + H)."""
+        """∇Σ[w·log π(a|s) + β·H] (P,).
+
+        By outputs it is w(1_a − p) − βp(log p + H).
+        """
         rows = np.arange(len(actions))
         terms = self.p * self.log_p  # (N, A)
         entropy = -terms.sum(axis=-1, keepdims=True)  # (N, 1)
