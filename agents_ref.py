@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import autograd.numpy as np
@@ -519,11 +518,9 @@ def natural_step(
     return onp.sqrt(2.0 * max_kl / curvature) * direction  # A8
 
 
-# ------------------------------------------------------------ the algorithm
-
+# ------------------------------------------------------------ sampling
 
 Envs = VectorEnv[Any, Any, Any]
-Actor = Callable[[Any], Callable[..., Any]]  # observations and noise -> actions
 
 
 class Streams(NamedTuple):
@@ -533,6 +530,77 @@ class Streams(NamedTuple):
     policy: Generator
     model: Generator
     replay: Generator
+
+
+def rollout(
+    envs: Envs, policy: Any, num_steps: int, streams: Streams
+) -> tuple[Batch, Array]:
+    """Whole episodes, of num_steps transitions or more in all, and their returns.
+
+    Rows are environment after environment. Where an episode ends, another starts while
+    rows are missing. An episode of num_steps is truncated.
+    Raises ValueError, naming the step, on a number that is not finite.
+    """
+    n, num_steps = check_rollout(envs, policy, num_steps, streams)
+    running = onp.ones(n, bool)  # where steps count
+    lengths = onp.zeros(n)  # of episodes; −1 where the next step is a reset
+    num_rows = 0
+    rows = []
+    for *step, terminated, truncated in interaction(envs, policy, streams):
+        # Remember.
+        took = running & (lengths >= 0)
+        lengths = lengths + 1
+        cut = truncated | (~terminated & (lengths == num_steps))
+        rows.append((*step, terminated, cut, took))
+        num_rows += int(took.sum())
+
+        # Start the next episodes.
+        ended = terminated | cut
+        lengths[ended] = -1
+        running = running & (~ended | (num_rows < num_steps))
+        if not running.any():
+            break
+    return whole_paths(rows)
+
+
+def interaction(envs: Envs, policy: Any, streams: Streams) -> Iterator[tuple[Any, ...]]:
+    """Each step's s, a, r, s′, terminated and truncated, (n, ...) each, forever."""
+    seed = int(streams.environment.integers(2**31))
+    before = check_observations(envs.reset(seed=seed)[0], envs, 0)
+    for step in count():
+        # Act.
+        noise = policy.draw_noise(streams.policy, len(before))
+        actions = policy.sample(before, noise)
+        sent = environment_actions(actions, envs.single_action_space)
+        after, rewards, *ends, _ = envs.step(sent)
+
+        # What followed, each of its kind.
+        after = check_observations(after, envs, step)
+        rewards = check_step_rewards(rewards, envs, step)
+        yield before, actions, rewards, after, *check_ends(ends, envs)
+        before = after
+
+
+def whole_paths(rows: list[Any]) -> tuple[Batch, Array]:
+    """The rows that count, environment after environment, and each path's return."""
+    columns = [onp.array(each).swapaxes(0, 1) for each in zip(*rows)]  # (n, T, ...)
+    took = columns.pop()
+    batch = Batch(*(each[took] for each in columns))  # (N, ...)
+    ended = onp.logical_or(batch.terminated, batch.truncated)
+    ends = onp.flatnonzero(ended)
+    starts = onp.append(0, ends[:-1] + 1)
+    return batch, onp.add.reduceat(batch.rewards, starts)
+
+
+def environment_actions(actions: Any, space: Space[Any]) -> Array:
+    """The actions (n, ...) as environments take them, from the policy's."""
+    if isinstance(space, Discrete):
+        indices = check_indices("actions", actions, int(space.n))
+        return indices + space.start
+    return model_actions(actions, space).astype(space.dtype)
+
+
+# ------------------------------------------------------------ the algorithm
 
 
 @dataclass(frozen=True)
@@ -545,9 +613,9 @@ class AgentSettings:
     lam: float = 1.0
     normalize: bool = True  # False for a bonus that is a ready reward, such as a count
     curious_values: bool = True  # False: V learns the task's rewards, not r̃
+    rollout: Callable[..., tuple[Batch, Array]] = rollout
     policy_step: Callable[..., Any] = trpo_step
     value_step: Callable[..., Any] = value_fit
-    actor: Actor = attrgetter("sample")  # makes what acts, from the policy
 
     def __post_init__(self) -> None:
         check_agent_settings(self)
@@ -581,93 +649,17 @@ def train(
     check_kind("settings", settings, AgentSettings)
     check_kind("value", value, ValueFunction)
     eta = settings.eta
+    steps = settings.batch_steps
     normalize = settings.normalize
     for _ in range(num_iterations):
         # Interact; reward curiosity; train the agent; train the model.
-        batch, returns = rollout(
-            envs, policy, settings.batch_steps, streams, settings.actor
-        )  # A1
+        batch, returns = settings.rollout(envs, policy, steps, streams)  # A1
         rewards, gains, history = curiosity(
             bonus, batch, history, streams.model, eta=eta, normalize=normalize
         )  # A2
         policy, value = improve(policy, value, batch, rewards, settings)  # A3
         bonus = bonus.update(batch, streams.replay)  # A4
         yield Iteration(policy, value, bonus, history, batch, gains, returns)
-
-
-def rollout(
-    envs: Envs,
-    policy: Any,
-    num_steps: int,
-    streams: Streams,
-    actor: Actor = attrgetter("sample"),
-) -> tuple[Batch, Array]:
-    """Whole episodes, of num_steps transitions or more in all, and their returns.
-
-    Rows are environment after environment. Where an episode ends, another starts while
-    rows are missing. An episode of num_steps is truncated.
-    Raises ValueError, naming the step, on a number that is not finite.
-    """
-    n, num_steps = check_rollout(envs, policy, num_steps, streams)
-    running = onp.ones(n, bool)  # where steps count
-    lengths = onp.zeros(n)  # of episodes; −1 where the next step is a reset
-    num_rows = 0
-    rows = []
-    for *step, terminated, truncated in interaction(envs, policy, streams, actor):
-        # Remember.
-        took = running & (lengths >= 0)
-        lengths = lengths + 1
-        cut = truncated | (~terminated & (lengths == num_steps))
-        rows.append((*step, terminated, cut, took))
-        num_rows += int(took.sum())
-
-        # Start the next episodes.
-        ended = terminated | cut
-        lengths[ended] = -1
-        running = running & (~ended | (num_rows < num_steps))
-        if not running.any():
-            break
-    return whole_paths(rows)
-
-
-def interaction(
-    envs: Envs, policy: Any, streams: Streams, actor: Actor
-) -> Iterator[tuple[Any, ...]]:
-    """Each step's s, a, r, s′, terminated and truncated, (n, ...) each, forever."""
-    act = actor(policy)
-    seed = int(streams.environment.integers(2**31))
-    before = check_observations(envs.reset(seed=seed)[0], envs, 0)
-    for step in count():
-        # Act.
-        noise = policy.draw_noise(streams.policy, len(before))
-        actions = act(before, noise)
-        sent = environment_actions(actions, envs.single_action_space)
-        after, rewards, *ends, _ = envs.step(sent)
-
-        # What followed, each of its kind.
-        after = check_observations(after, envs, step)
-        rewards = check_step_rewards(rewards, envs, step)
-        yield before, actions, rewards, after, *check_ends(ends, envs)
-        before = after
-
-
-def whole_paths(rows: list[Any]) -> tuple[Batch, Array]:
-    """The rows that count, environment after environment, and each path's return."""
-    columns = [onp.array(each).swapaxes(0, 1) for each in zip(*rows)]  # (n, T, ...)
-    took = columns.pop()
-    batch = Batch(*(each[took] for each in columns))  # (N, ...)
-    ended = onp.logical_or(batch.terminated, batch.truncated)
-    ends = onp.flatnonzero(ended)
-    starts = onp.append(0, ends[:-1] + 1)
-    return batch, onp.add.reduceat(batch.rewards, starts)
-
-
-def environment_actions(actions: Any, space: Space[Any]) -> Array:
-    """The actions (n, ...) as environments take them, from the policy's."""
-    if isinstance(space, Discrete):
-        indices = check_indices("actions", actions, int(space.n))
-        return indices + space.start
-    return model_actions(actions, space).astype(space.dtype)
 
 
 def curiosity(
@@ -790,7 +782,7 @@ def check_value(value: ValueFunction) -> None:
 
 def check_agent_settings(settings: AgentSettings) -> None:
     """Convert the numbers of the settings, and check all of them."""
-    for name in ("policy_step", "value_step", "actor"):
+    for name in ("rollout", "policy_step", "value_step"):
         check_function(name, getattr(settings, name))
     set_fields(
         settings,

@@ -17,9 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, wraps
+from itertools import count
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
@@ -28,7 +30,9 @@ import agents_ref as agents
 import bnn_ref as bnn
 from agents_ref import (
     CategoricalPolicy,
+    Envs,
     GaussianPolicy,
+    Streams,
     ValueFunction,
     log_softmax,
     natural_step,
@@ -48,7 +52,7 @@ from bnn_ref import (
     check_positive,
     log_sigma_ratio,
 )
-from vime_ref import check_indices, spread
+from vime_ref import Batch, check_indices, spread
 
 CHUNK_ROWS = 512  # rows at a time, so that the arrays stay in the processor's cache
 EXACT_ROWS = 64  # the same for the exact gain, which has a gradient (D,) for each row
@@ -58,6 +62,7 @@ FEW = 2**15  # in one array: below, a gradient per row takes fewer calls
 
 Layers = list[Array]  # one for each layer
 Rows = list[Array]  # some rows of a batch in each
+Steps = Iterator[tuple[Any, ...]]  # of sampling
 Act = Callable[[Array, Array], NDArray[Any]]  # actions from observations and noise
 Step = TypeVar("Step", bound=Callable[..., Any])  # of a policy
 
@@ -875,6 +880,91 @@ def categorical_actor(policy: CategoricalPolicy) -> Act:
     return act
 
 
+# ------------------------------------------------------------ sampling
+
+
+def rollout(
+    envs: Envs,
+    policy: Any,
+    num_steps: int,
+    streams: Streams,
+) -> tuple[Batch, Array]:
+    """`agents_ref.rollout`, with the policy as `actor` has it."""
+    _, limit = agents.check_rollout(envs, policy, num_steps, streams)
+    steps = interaction(envs, policy, streams)
+    rows = counted(steps, envs.num_envs, limit)
+    return agents.whole_paths([*rows])
+
+
+def counted(steps: Steps, num_envs: int, num_steps: int) -> Steps:
+    """Steps, cut at num_steps, with a column that says where they count.
+
+    The count changes at an event only: an end, a first step or a cut.
+    """
+    running = np.ones(num_envs, bool)
+    starts = np.zeros(num_envs)  # of episodes
+    took = running
+    event = num_steps - 1.0
+    num_rows = 0
+    for step, (*row, terminated, truncated) in enumerate(steps):
+        num_rows += int(np.count_nonzero(took))
+        ends = terminated | truncated
+        if step < event and not ends.any():
+            yield *row, terminated, truncated, took
+            continue
+
+        # Some episodes end.
+        last = starts + num_steps - 1.0
+        cut = truncated | (~terminated & (step == last))
+        yield *row, terminated, cut, took
+
+        # The next ones.
+        ended = terminated | cut
+        running = running & (~ended | (num_rows < num_steps))
+        if not running.any():
+            return
+        starts = np.where(ended, step + 2, starts)
+        took = running & (starts <= step + 1)
+        first_cut = np.min(last[running])
+        event = step + 1 if ended.any() else first_cut
+
+
+def interaction(envs: Envs, policy: Any, streams: Streams) -> Steps:
+    """`agents_ref.interaction`, without checks of actions."""
+    act = actor(policy)
+    send = sender(envs.single_action_space)
+    seed = int(streams.environment.integers(2**31))
+    first, _ = envs.reset(seed=seed)
+    before = agents.check_observations(first, envs, 0)
+    for step in count():
+        noise = policy.draw_noise(streams.policy, len(before))
+        actions = act(before, noise)
+        after, rewards, *ends, _ = envs.step(send(actions))
+
+        # What followed.
+        after = agents.check_observations(after, envs, step)
+        rewards = agents.check_step_rewards(rewards, envs, step)
+        flags = agents.check_ends(ends, envs)
+        yield before, actions, rewards, after, *flags
+        before = after
+
+
+def sender(space: Any) -> Callable[[Any], Any]:
+    """`agents_ref.environment_actions`, without checks."""
+    if not isinstance(space, Box):
+        return lambda indices: indices + space.start
+    low = space.low.astype(float)
+    high = space.high.astype(float)
+    whole = np.issubdtype(space.dtype, np.integer)
+
+    def send(actions: Array) -> NDArray[Any]:
+        taken = np.clip(actions, low, high)
+        taken = np.rint(taken) if whole else taken
+        return taken.astype(space.dtype)
+
+    return send
+
+
 # ------------------------------------------------------------ argument checks
 
 
@@ -913,7 +1003,7 @@ def check_policy_batch(
 
 __all__ = [
     "elbo_grad", "elbo_grad_local", "information_gains", "information_gains_local",
-    "policy_gradient_step", "trpo_step", "value_fit", "actor",
+    "policy_gradient_step", "trpo_step", "value_fit", "actor", "rollout",
 ]  # fmt: skip
 
 

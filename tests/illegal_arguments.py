@@ -6,7 +6,6 @@ Axes: N = 4 rows, S = 2 samples, K = 2 observations, I = 3 inputs of the model, 
 """
 
 import functools
-import operator
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -803,7 +802,7 @@ BY_NAME: dict[str, Given] = {
     "curious_values": flag(True),
     "policy_step": function(agents.trpo_step),
     "value_step": function(agents.value_fit),
-    "actor": function(operator.attrgetter("sample")),
+    "rollout": function(agents.rollout),
 }
 
 ONE_ROW = {
@@ -921,9 +920,12 @@ TABLE: dict[str, dict[str, Given]] = {
         "observations": FREE_ROWS["observations"],
     },
     "agents_ref.AgentSettings": {},
-    "agents_ref.rollout": {
-        "num_steps": count(4),
-        "envs": thing(lambda: SyncVectorEnv([Line]), single=Line),
+    **{
+        f"{module}.rollout": {
+            "num_steps": count(4),
+            "envs": thing(lambda: SyncVectorEnv([Line]), single=Line),
+        }
+        for module in ("agents_ref", "fast_ref")
     },
     "agents_ref.curiosity": {"batch": REWARDED_BATCH},
     "agents_ref.improve": {"batch": FITTED_BATCH, "settings": thing(agent_settings)},
@@ -1358,7 +1360,8 @@ LEFT_OUT = {  # inner functions: their callers have checked
     *("vime_lab.tasks.setting_names", "vime_lab.tasks.settings_of"),
     *("vime_lab.tasks.task_from", "vime_lab.tasks.swept", "vime_lab.tasks.observed"),
     *("vime_lab.tasks.settings_from", "vime_lab.tasks.with_tuples"),
-    "vime_lab.tasks.model_init",
+    *("vime_lab.tasks.model_init", "vime_lab.tasks.envs_of"),
+    "vime_lab.tasks.Uninformed",
     *("vime_lab.tables.summary_lines", "vime_lab.tables.comparison_lines"),
     *("vime_lab.tables.seeds_counted", "vime_lab.tables.return_columns"),
     *("vime_lab.tables.improvement_cell", "vime_lab.tables.improvement"),

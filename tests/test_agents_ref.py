@@ -1139,17 +1139,6 @@ def test_rollout_of_a_vector_is_reproducible_and_uses_its_rows():
     )
 
 
-def test_rollout_acts_by_the_actor():
-    """Control: the policy's own actions."""
-    env = Scripted(SCRIPT, Box(-1, 1, (2,)))
-    batch, _ = rollout(
-        as_vector(env), gaussian(1), 5, streams(0),
-        lambda policy: lambda observations, noise: 0.0 * noise + 0.5,
-    )  # fmt: skip
-    assert np.all(batch.actions == 0.5)
-    assert not np.any(roll(5)[1].actions == 0.5)
-
-
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
 def test_rollout_names_another_autoreset(mode):
     envs = gym.make_vec(

@@ -7,16 +7,20 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import autograd.numpy as anp
+import gymnasium as gym
 import numpy as np
 import pytest
 from autograd import jacobian
 from autograd.differential_operators import make_hvp
+from gymnasium.spaces import Box, Discrete
+from gymnasium.vector import SyncVectorEnv
 from numpy.random import Generator, default_rng
 
 import agents_ref as agents
 import bnn_ref as bnn
 import fast_ref as fast
 from agents_ref import CategoricalPolicy, GaussianPolicy, ValueFunction
+from vime_gym.vectors import as_vector
 
 NAN = float("nan")
 LAYERS = ((2, 3), (1, 4, 2), (3, 5, 1), (2, 4, 3, 2))
@@ -494,3 +498,72 @@ def test_actor_of_another_kind_of_policy_is_its_own_sample() -> None:
     assert fast.actor(policy) != policy.sample
     with pytest.raises(ValueError, match="policy must have a method sample"):
         fast.actor(3)
+
+
+# ------------------------------------------------------------ sampling
+
+
+class Walk(gym.Env[np.ndarray, Any]):
+    """A random walk whose episodes end at random, in either way or both."""
+
+    def __init__(self, space: Any, dimensions: int) -> None:
+        self.action_space = space
+        self.observation_space = Box(-np.inf, np.inf, (dimensions,), np.float64)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.place = self.np_random.normal(size=self.observation_space.shape)
+        return self.place, {}
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action)
+        self.place = 0.9 * self.place + 0.1 * float(np.sum(action))
+        self.place = self.place + self.np_random.normal(size=self.place.shape)
+        terminated, truncated = (self.np_random.random(2) < 0.08).tolist()
+        return self.place, float(self.place.sum()), terminated, truncated, {}
+
+
+SPACES = (
+    Box(-1, 1, (2,), np.float32),
+    Box(np.array([-np.inf, 0.5]), np.array([0.1, np.inf]), dtype=np.float64),
+    Box(-3, 3, (2,), np.int64),
+    Discrete(3, start=4),
+)
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+@pytest.mark.parametrize(
+    ("num_envs", "num_steps"), [(1, 1), (1, 60), (3, 2), (3, 9), (3, 60), (7, 90)]
+)
+def test_rollout_against_its_definition(
+    space: Any, num_envs: int, num_steps: int
+) -> None:
+    """Bit-equal, with ends, resets and cuts at any step. Control: another seed."""
+    policy = agents.policy_init(3, space, default_rng(0))
+    batches = []
+    for function, seed in ((agents.rollout, 1), (fast.rollout, 1), (fast.rollout, 2)):
+        envs = as_vector(*(Walk(space, 3) for _ in range(num_envs)))
+        streams = agents.Streams(*default_rng(seed).spawn(4))
+        first = function(envs, policy, num_steps, streams)
+        second = function(envs, policy, num_steps, streams)
+        batches.append([*first[0], first[1], *second[0], second[1]])
+    for expected, found in zip(batches[0], batches[1]):
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype
+    assert not np.array_equal(batches[0][0], batches[2][0])
+
+
+def test_rollout_names_the_step_as_its_definition_does() -> None:
+    class Bad(Walk):
+        def step(self, action: Any) -> Any:
+            observation, reward, *ends, infos = super().step(action)
+            self.steps = getattr(self, "steps", 0) + 1
+            return observation, NAN if self.steps == 4 else reward, *ends, infos
+
+    space = Box(-1, 1, (2,), np.float32)
+    policy = agents.policy_init(3, space, default_rng(0))
+    for function in (agents.rollout, fast.rollout):
+        envs = SyncVectorEnv([lambda: Bad(space, 3)] * 2)
+        streams = agents.Streams(*default_rng(1).spawn(4))
+        with pytest.raises(ValueError, match=r"^reward must be finite, .* at step 3$"):
+            function(envs, policy, 50, streams)

@@ -287,6 +287,17 @@ def jobs_of(
 # ---------------------------------------------------------------- start of a run
 
 
+class Uninformed(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment without infos, which a vector would collect at every step."""
+
+    def reset(self, **keywords: Any) -> tuple[Any, dict[str, Any]]:
+        return self.env.reset(**keywords)[0], {}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, _ = self.env.step(action)
+        return observation, reward, terminated, truncated, {}
+
+
 def envs_of(task: Task) -> VectorEnv[Any, Any, Any]:
     """As many environments as whole episodes of the time limit fill a batch."""
     spec = gym.spec(task.env_id)
@@ -294,7 +305,9 @@ def envs_of(task: Task) -> VectorEnv[Any, Any, Any]:
     num_envs = max(1, task.agent.batch_steps // limit)
     # Single environments would check each step again.
     if spec.vector_entry_point is None:
-        return gym.make_vec(task.env_id, num_envs, disable_env_checker=True)
+        return gym.make_vec(
+            task.env_id, num_envs, wrappers=[Uninformed], disable_env_checker=True
+        )
     return gym.make_vec(task.env_id, num_envs)
 
 
@@ -352,7 +365,12 @@ def start(job: Job) -> Start:
 
     # the policy's step, always TRPO
     step = partial(fast_ref.trpo_step, **asdict(task.trpo))
-    settings = replace(task.agent, policy_step=step)
+    settings = replace(
+        task.agent,
+        policy_step=step,
+        value_step=fast_ref.value_fit,
+        rollout=fast_ref.rollout,
+    )
     return Start(envs, policy, bonus, value, Streams(*streams), settings)
 
 
