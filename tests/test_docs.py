@@ -105,6 +105,17 @@ def test_the_pages_that_show_code_show_enough_of_it() -> None:
     assert shown["studies.md"] >= 5
 
 
+def test_the_lines_for_stable_baselines_learn() -> None:
+    """README's import, wrap and learn, with fewer steps; the bonus has seen them."""
+    pytest.importorskip("stable_baselines3")
+    [code] = [code for language, code in blocks("README.md") if language == "py"]
+    assert len(code.splitlines()) == 3
+    short = code.replace("100_000", "64").replace('-v1")', '-v1", n_steps=64)')
+    names: dict[str, Any] = {}
+    exec(short.replace("callback=", "callback=(made := ") + ")", names)
+    assert len(names["made"].bonus.pool) == 64
+
+
 def test_excerpts_are_the_code() -> None:
     """Control: a changed excerpt is none."""
     sources = [(ROOT / f"{name}.py").read_text() for name in CORE]
