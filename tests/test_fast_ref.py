@@ -277,6 +277,7 @@ DEFINITIONS = {
     "policy_gradient_step": agents.policy_gradient_step,
     "trpo_step": agents.trpo_step,
     "value_fit": agents.value_fit,
+    "rollout": agents.rollout,
 }
 
 

@@ -8,6 +8,7 @@ history, and trial runs for values that those leave open.
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 from collections import Counter
@@ -300,7 +301,10 @@ class Uninformed(gym.Wrapper[Any, Any, Any, Any]):
 
 def envs_of(task: Task) -> VectorEnv[Any, Any, Any]:
     """As many environments as whole episodes of the time limit fill a batch."""
-    spec = gym.spec(task.env_id)
+    module, _, name = task.env_id.rpartition(":")
+    if module:  # which registers the task
+        importlib.import_module(module)
+    spec = gym.spec(name)
     limit = spec.max_episode_steps or task.agent.batch_steps
     num_envs = max(1, task.agent.batch_steps // limit)
     # Single environments would check each step again.

@@ -55,7 +55,7 @@ def small_task(monkeypatch: pytest.MonkeyPatch) -> None:
     small = replace(
         task,
         iterations=2,
-        agent=replace(task.agent, batch_steps=550),
+        agent=replace(task.agent, batch_steps=500),
         vime=replace(task.vime, hidden_sizes=(4,), num_updates=5, num_samples=2),
         policy_sizes=(4,),
         value_sizes=(3,),

@@ -58,7 +58,7 @@ def test_run_writes_five_files_and_shows_tables(capsys):
         )
         for row in rows
     ]
-    steps = ("550", "1100", "1650")
+    steps = ("500", "1000", "1500")
     assert key == [
         (NAME, b, "", s, str(i), steps[i])
         for b in ("vime", "none")
@@ -174,13 +174,14 @@ def test_run_takes_the_defaults_of_the_task_and_writes_to_runs():
 
 
 @drawn
-def test_iterations_in_which_no_episode_ends_have_no_return(capsys):
+def test_an_episode_longer_than_the_batch_is_cut(capsys):
     rows = run("--seeds", "1", "--set", "agent.batch_steps=20")
     assert (
         {row["return_mean"] for row in rows}
         == {row["return_max"] for row in rows}
-        == {"nan"}
+        == {"0.0"}
     )
+    assert {int(row["steps"]) % 20 for row in rows} == {0}
     assert capsys.readouterr().out.count("never (0 of 1)") == 2
 
 

@@ -70,7 +70,7 @@ def test_config_holds_every_setting_the_versions_and_the_root_seed():
     assert settings["trpo"] == {"max_kl": 0.01, "fisher_every": 1}
     agent = {
         "eta": 0.25,
-        "batch_steps": 550,
+        "batch_steps": 500,
         "gamma": 0.99,
         "lam": 0.5,
         "normalize": True,
@@ -105,15 +105,15 @@ def test_config_holds_every_setting_the_versions_and_the_root_seed():
 
 @small
 def test_the_visits_of_a_sweep_are_those_of_its_first_setting(monkeypatch):
-    """Two seeds of two iterations; all settings together would be 2200 and more."""
+    """Two seeds of two iterations; all settings together would be 2000 and more."""
     seen: list[dict[str, Any]] = []
     monkeypatch.setattr(
         figures,
         "draw_state_visits",
         lambda path, *rest: path.touch() or seen.extend(rest),
     )
-    run("--seeds", "2", "--bonus", "none", "--set", "agent.batch_steps=550,560")
-    assert seen[0]["none"].shape == (2 * 2 * 550, 2)
+    run("--seeds", "2", "--bonus", "none", "--set", "agent.batch_steps=500,510")
+    assert seen[0]["none"].shape == (2 * 2 * 500, 2)
 
 
 MADE = ["--seeds", "2", "--bonus", "none", "--set", "agent.lam=0.5,1"]

@@ -11,7 +11,7 @@ import pytest
 
 import bnn_ref as bnn
 import fast_ref
-from agents_ref import trpo_step
+from agents_ref import rollout, trpo_step, value_fit
 from vime_lab.tasks import (
     BONUSES,
     MUJOCO_TASKS,
@@ -230,7 +230,10 @@ def test_start_against_the_settings(bonus, kind):
     assert type(begun.bonus) is kind
     assert begun.settings.policy_step.func is fast_ref.trpo_step
     assert begun.settings.policy_step.keywords == {"max_kl": 0.03, "fisher_every": 1}
-    assert replace(begun.settings, policy_step=trpo_step) == task.agent
+    assert begun.settings.value_step is fast_ref.value_fit
+    assert begun.settings.rollout is fast_ref.rollout
+    slow = {"policy_step": trpo_step, "value_step": value_fit, "rollout": rollout}
+    assert replace(begun.settings, **slow) == task.agent
     model = {
         "vime": begun.bonus,
         "l2": getattr(begun.bonus, "model", None),
