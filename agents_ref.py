@@ -23,14 +23,13 @@ import autograd.numpy as np
 import numpy as onp  # for what no gradient passes through
 from autograd import grad, value_and_grad
 from autograd.differential_operators import make_hvp
-from autograd.scipy.special import logsumexp
 from gymnasium.spaces import Box, Discrete, Space
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse.linalg import LinearOperator, cg
-from scipy.stats import norm
+from scipy.special import ndtr
 
 import bnn_ref as bnn
 from bnn_ref import (
@@ -78,7 +77,10 @@ def network(theta: Array, observations: Array, layer_sizes: tuple[int, ...]) -> 
 def log_softmax(logits: Array) -> Array:
     """log softmax over the last axis, (..., A) -> (..., A)."""
     logits = check_array("logits", logits)
-    return logits - logsumexp(logits, axis=-1, keepdims=True)  # (..., A)
+    peak = onp.max(bnn.value_of(logits), axis=-1, keepdims=True)
+    shifted = logits - peak  # no power overflows
+    total = np.sum(np.exp(shifted), axis=-1, keepdims=True)
+    return shifted - np.log(total)  # (..., A)
 
 
 def sample_actions(log_probs: Array, noise: Array) -> NDArray[Any]:
@@ -256,7 +258,7 @@ def center_and_half_width(space: Any) -> tuple[Array, Array]:
     """Of each dimension (A,) of a Box; 0 and 1 if it holds a fifth of N(0, 1) or more."""
     low = space.low.astype(float)
     high = space.high.astype(float)
-    held = norm.cdf(high) - norm.cdf(low) >= MIN_HELD
+    held = ndtr(high) - ndtr(low) >= MIN_HELD
     low = check_array("action_space.low", onp.where(held, -1.0, low))
     high = check_array("action_space.high", onp.where(held, 1.0, high))
     half_width = 0.5 * high - 0.5 * low

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 
 import autograd.numpy as np
 import numpy as onp  # plain NumPy, for values without gradients
-from autograd.scipy.special import expit
+from autograd.extend import defvjp, primitive
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from agents_ref import check_fraction, check_uniform, log_softmax
 from bnn_ref import (
@@ -45,6 +46,10 @@ CLASSES = 3  # negative, zero, positive
 
 Flags = NDArray[onp.bool_]
 Rows = NDArray[onp.int_]
+
+# autograd has this too, in a package whose import takes longer than all others together
+expit = primitive(special.expit)
+defvjp(expit, lambda share, x: lambda slope: slope * share * (1.0 - share))
 
 # ---------------------------------------------------------------- pseudo-rewards
 
