@@ -21,6 +21,7 @@ from scipy import stats
 from scipy.optimize import minimize
 from strategies import finite, seeds
 
+import fast_ref as fast
 import vime_gym.tasks  # noqa: F401  registers the tasks
 import vime_ref as vime
 from agents_ref import (
@@ -1664,7 +1665,10 @@ def test_train_refuses_other_than_a_whole_number_of_iterations(num_iterations):
 
 def test_train_with_trpo_learns_cart_pole():
     """From about 20 steps per episode to over 160 on six seeds; a policy that never learns stays below 60 (control)."""
-    env, agent = gym.make("CartPole-v1"), AgentSettings(batch_steps=1000)
+    env = gym.make("CartPole-v1")
+    agent = AgentSettings(
+        batch_steps=1000, rollout=fast.rollout, policy_step=fast.trpo_step, value_step=fast.value_fit
+    )  # fmt: skip
     learned = run(env, vime.NoBonus(), agent, 20, hidden=(16,))[-3:]
     idle = run(
         env,
