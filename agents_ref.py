@@ -77,9 +77,11 @@ def network(theta: Array, observations: Array, layer_sizes: tuple[int, ...]) -> 
 def log_softmax(logits: Array) -> Array:
     """log softmax over the last axis, (..., A) -> (..., A)."""
     logits = check_array("logits", logits)
-    peak = onp.max(bnn.value_of(logits), axis=-1, keepdims=True)
+    plain = bnn.value_of(logits)
+    peak = onp.max(plain, axis=-1, keepdims=True)  # (..., 1)
     shifted = logits - peak  # no power overflows
-    total = np.sum(np.exp(shifted), axis=-1, keepdims=True)
+    powers = np.exp(shifted)
+    total = np.sum(powers, axis=-1, keepdims=True)  # (..., 1)
     return shifted - np.log(total)  # (..., A)
 
 

@@ -515,8 +515,6 @@ def fit(
     targets: Array,
     rng: Generator,
     *,
-    num_updates: int,
-    batch_size: int,
     num_samples: int,
     learning_rate: float,
     sample_noise: Callable[..., Any] = sample_eps,
@@ -524,30 +522,24 @@ def fit(
     adam: AdamState | None = None,
     **settings: Unpack[ElboSettings],
 ) -> tuple[DiagNormal, AdamState]:
-    """Raise the ELBO by num_updates Adam steps on minibatches; q and Adam's state.
+    """Raise the ELBO by an Adam step on each of U minibatches; q and Adam's state.
 
-    Rows are drawn with replacement. `gradient` takes the noise that `sample_noise`
-    draws: `elbo_grad` and `sample_eps`, or `elbo_grad_local` and `sample_zeta`, or their
-    twins in `fast_ref`, which differ in rounding.
+    inputs (U, B, I) and targets (U, B, O). `gradient` takes the noise that
+    `sample_noise` draws: `elbo_grad` and `sample_eps`, or `elbo_grad_local` and
+    `sample_zeta`, or their twins in `fast_ref`, which differ in rounding.
     """
     sizes = settings["layer_sizes"]
-    data = check_data(q, inputs, targets, sizes, settings["likelihood_sigma"])
+    inputs, targets = check_minibatches(q, inputs, targets, sizes)
     check_kind("rng", rng, Generator)
-    num_updates = check_count("num_updates", num_updates, minimum=0)
-    batch_size = check_count("batch_size", batch_size)
     check_function("sample_noise", sample_noise)
     check_function("gradient", gradient)
     size = 2 * len(q.mu)
-    if adam is None:
-        adam = adam_init(size)
+    adam = adam_init(size) if adam is None else adam
     adam = check_adam("adam", adam, (size,))
-    for _ in range(num_updates):
-        # Draw a minibatch and its noise.
-        rows = rng.integers(len(data.inputs), size=batch_size)
-        minibatch = (data.inputs[rows], data.targets[rows])
-        noise = sample_noise(rng, num_samples, batch_size, sizes)
 
-        # Step uphill.
+    # Step uphill on each minibatch.
+    for minibatch in zip(inputs, targets):
+        noise = sample_noise(rng, num_samples, inputs.shape[1], sizes)
         slope = gradient(q, prior, *minibatch, noise, **settings)
         q, adam = ascent_step(q, slope, adam, learning_rate)
     return q, adam
@@ -690,7 +682,8 @@ def check_shape(name: str, array: Array, shape: Shape) -> None:
 
 def check_finite(name: str, values: Any) -> Any:
     """The values, if all are finite."""
-    array = onp.asarray(value_of(values))
+    plain = type(values) is onp.ndarray
+    array = values if plain else onp.asarray(value_of(values))
     square = onp.vdot(array, array)  # quicker: finite only if all are
     if square < onp.inf or onp.isfinite(array).all():
         return values
@@ -927,6 +920,18 @@ def check_data(
     targets = check_array("targets", targets, (None, sizes[-1]))
     check_rows(inputs, targets)
     return Data(inputs, targets, sizes, check_likelihood(sigma, sizes[-1]))
+
+
+def check_minibatches(
+    q: DiagNormal, inputs: Array, targets: Array, layer_sizes: Sizes
+) -> tuple[Array, Array]:
+    """Minibatches for the network with weights q; there may be none."""
+    sizes = check_sizes(layer_sizes)
+    check_posterior("q", q, sizes)
+    inputs = check_array("inputs", inputs, (None, None, sizes[0]))
+    targets = check_array("targets", targets, (*inputs.shape[:2], sizes[-1]))
+    check_count("rows of a minibatch of inputs", inputs.shape[1])
+    return inputs, targets
 
 
 # ------------------------------------------------------------ what `help` shows

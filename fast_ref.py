@@ -1,27 +1,29 @@
 """Nothing here defines anything: the same numbers as the definitions, faster.
 
-`elbo_grad` and `elbo_grad_local` are those of `bnn_ref` with the backward pass by hand;
-`information_gains` and `information_gains_local` are those of `vime_ref` for a batch of
-rows at once. `policy_gradient_step`, `trpo_step` and `value_fit` are those of
+`elbo_grad`, `elbo_grad_local` and `fit` are those of `bnn_ref`, with the backward pass by
+hand; `information_gains` and `information_gains_local` are those of `vime_ref` for a batch
+of rows at once. `policy_gradient_step`, `trpo_step`, `value_fit` and `rollout` are those of
 `agents_ref`, with the products of J and Jᵀ by hand. Signatures are the definitions', and
 so are results, to rounding. `actor` is a policy's `sample` without checks.
 
 Symbols: a is what enters a layer, with a trailing 1 for the bias; z = a·θ; δ = ∂ℓ/∂z with
 ℓ = −mean_S log p; v is the variance of a pre-activation and κ = δ⊙ζ/√v = 2 ∂ℓ/∂v. So a
 layer's gradient in one row and sample is the outer product a ⊗ δ. J is the Jacobian of a
-policy's or a value function's outputs in its weights.
+policy's or a value function's outputs in its weights. Rows are the last axis of a Bayesian
+network's arrays, and the first axis of others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, wraps
 from itertools import count
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, Unpack, cast
 
 import numpy as np
 from gymnasium.spaces import Box
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
@@ -40,6 +42,7 @@ from agents_ref import (
 from bnn_ref import (
     Array,
     DiagNormal,
+    ElboSettings,
     Sigma,
     Sizes,
     Zeta,
@@ -50,93 +53,182 @@ from bnn_ref import (
     check_kind,
     check_number,
     check_positive,
-    log_sigma_ratio,
 )
 from vime_ref import Batch, check_indices, spread
 
-CHUNK_ROWS = 512  # rows at a time, so that the arrays stay in the processor's cache
-EXACT_ROWS = 64  # the same for the exact gain, which has a gradient (D,) for each row
+CHUNK_ROWS = 256  # rows at a time, so that the arrays stay in the processor's cache
 CHUNK_SIZE = 2**22  # in one array of a chunk, 32 MB: fewer rows of a wide network
 NETWORK_ROWS = 1024  # of a policy or a value function at a time, for the same reason
-FEW = 2**15  # in one array: below, a gradient per row takes fewer calls
+FEW = 2**15  # in one array of rows' gradients: some outputs at a time
+SMALL = 0.01  # |Δσ/σ| up to which a KL is a series: the rest is under 1e-16 of the sum
+LEAST_STEP = -3.0  # Δρ down to which σ + Δσ keeps its digits
+MOST_STEP = 300.0  # Δρ up to which (Δσ/σ)² does not overflow
+KEPT = 2**21  # numbers, 16 MB
+
+BETA1 = 0.9  # the defaults of `bnn_ref.adam_step`
+BETA2 = 0.999
+EPSILON = 1e-8
 
 Layers = list[Array]  # one for each layer
-Rows = list[Array]  # some rows of a batch in each
+Parts = list[Array]  # some rows of a batch in each
 Steps = Iterator[tuple[Any, ...]]  # of sampling
 Act = Callable[[Array, Array], NDArray[Any]]  # actions from observations and noise
 Step = TypeVar("Step", bound=Callable[..., Any])  # of a policy
 
+# Once such an array was free, glibc keeps free memory for the next arrays. Otherwise it
+# would give it back and take new pages for each chunk, which costs as much as the work.
+np.empty(KEPT)
+
 # ------------------------------------------------------------ the backward pass
 
 
-def layer_input(z: Array, layer: int) -> Array:
-    """What enters a layer, and a trailing 1 for the bias: (S, N, I) -> (S, N, I + 1)."""
-    a = np.ones((*z.shape[:-1], z.shape[-1] + 1))  # (S, N, I + 1)
-    a[..., :-1] = np.maximum(z, 0.0) if layer > 0 else z
+class Rows(NamedTuple):
+    """Rows of data, the units of the layers, and the weight of an error."""
+
+    inputs: Array  # (N, I)
+    targets: Array  # (N, O)
+    sizes: Sizes
+    weight: Array  # () or (O,)
+
+
+def room(shape: tuple[int, ...], units: int, rows_last: bool) -> Array:
+    """An array (S, N, units) to fill; in memory, rows may be the last axis."""
+    samples, rows = shape
+    if rows_last:
+        return np.empty((samples, units, rows)).swapaxes(1, 2)  # (S, N, units)
+    return np.empty((samples, rows, units))
+
+
+def multiply(x: Array, y: Array, out: Array, rows_last: bool) -> None:
+    """out = x @ y. The library is fast if the last axis of `out` is that of memory."""
+    if rows_last:
+        left = y.swapaxes(-1, -2)  # (S, O, I)
+        right = x.swapaxes(-1, -2)  # (S, I, N)
+        np.matmul(left, right, out=out.swapaxes(-1, -2))  # (S, O, N)
+    else:
+        np.matmul(x, y, out=out)  # (S, N, O)
+
+
+def with_ones(inputs: Array, rows_last: bool) -> Array:
+    """What enters the first layer, (1, N, I + 1)."""
+    rows, units = inputs.shape
+    a = room((1, rows), units + 1, rows_last)
+    a[..., :-1] = inputs
+    a[..., -1] = 1.0
     return a
 
 
+def rectify(z: Array) -> Array:
+    """Make z (S, N, O + 1) what leaves a layer: the last unit is 1. Returns z > 0."""
+    z[..., -1] = 1.0
+    check_activations(z)
+    positive = (z > 0.0).astype(float)  # products with bools are slow
+    z *= positive
+    return positive
+
+
+def error_weight(sigma: Array, samples: int) -> Any:
+    """∂ℓ/∂z = weight·(z − target) in the last layer, () or (O,)."""
+    width = sigma if sigma.ndim else float(sigma)
+    return 1.0 / width / width / samples
+
+
 def backward(
-    q: DiagNormal,
-    inputs: Array,
-    targets: Array,
-    eps: Array,
-    sizes: Sizes,
-    sigma: Sigma,
+    blocks: Layers, rows: Rows, *, rows_last: bool = False
 ) -> tuple[Layers, Layers]:
-    """a (S, N, I + 1) and δ (S, N, O) of each layer, with weights sampled by eps.
+    """a (S, N, I + 1) and δ (S, N, O) of each layer, with weights (S, I + 1, O) each.
 
     All samples share the inputs: the first a is (1, N, I + 1).
     """
-    theta = q.mu + q.sigma * eps  # (S, D)
-    blocks = blocks_of(theta, sizes)  # (S, I + 1, O) each
+    shape = (len(blocks[0]), len(rows.inputs))
 
     # Forward.
-    z = inputs[None]  # (1, N, I)
-    a = []
-    for layer, block in enumerate(blocks):
-        a.append(layer_input(z, layer))
-        z = check_finite("activations", a[layer] @ block)  # (S, N, O)
+    a = [with_ones(rows.inputs, rows_last)]
+    masks = []
+    for block, units in zip(blocks[:-1], rows.sizes[1:]):
+        z = room(shape, units + 1, rows_last)
+        multiply(a[-1], block, z[..., :-1], rows_last)
+        masks.append(rectify(z))
+        a.append(z)
+    z = room(shape, rows.sizes[-1], rows_last)
+    multiply(a[-1], blocks[-1], z, rows_last)
+    check_activations(z)
 
     # Backward.
-    delta = [(z - targets) / sigma / sigma / len(eps)]
-    for layer in reversed(range(1, len(blocks))):
-        weights = blocks[layer][:, :-1].swapaxes(1, 2)  # (S, O, I)
-        back = delta[0] @ weights  # (S, N, I)
-        delta.insert(0, back * (a[layer][..., :-1] > 0))
+    z -= rows.targets
+    z *= rows.weight
+    delta = [z]
+    for layer in range(len(blocks) - 1, 0, -1):
+        back = room(shape, rows.sizes[layer] + 1, rows_last)
+        transposed = blocks[layer].swapaxes(1, 2)  # (S, O, I + 1)
+        multiply(delta[0], transposed, back, rows_last)
+        back *= masks[layer - 1]
+        delta.insert(0, back[..., :-1])
     return a, delta
 
 
-def backward_local(
-    q: DiagNormal,
-    inputs: Array,
-    targets: Array,
+def forward_local(
+    means: Layers,
+    variances: Layers,
     zeta: Zeta,
-    sizes: Sizes,
-    sigma: Sigma,
-) -> tuple[Layers, Layers, Layers]:
-    """a, δ and κ (S, N, O) of each layer, with pre-activations sampled by zeta."""
-    samples = len(zeta[0])
-    means = blocks_of(q.mu, sizes)  # (I + 1, O) each
-    variances = blocks_of(q.sigma**2, sizes)  # (I + 1, O) each
+    rows: Rows,
+    rows_last: bool,
+) -> tuple[Layers, Layers, Layers, Array]:
+    """a and z > 0 of each layer, √v of each, and z of the last, all (S, N, ...)."""
+    a = [with_ones(rows.inputs, rows_last)]
+    masks: Layers = []
+    roots: Layers = []
+    shape = zeta[0].shape[:2]
+    layers = zip(means, variances, zeta, rows.sizes[1:])
+    for mean, variance, noise, units in layers:
+        shared = a[-1].shape[:2]
+        root = room(shared, units, rows_last)
+        multiply(a[-1] ** 2, variance, root, rows_last)
+        roots.append(np.sqrt(root, out=root))
 
-    # Forward.
-    z = np.broadcast_to(inputs, (samples, *inputs.shape))  # (S, N, I)
-    a = []
-    roots = []
-    for layer, (mean, variance) in enumerate(zip(means, variances)):
-        a.append(layer_input(z, layer))
-        roots.append(np.sqrt(a[layer] ** 2 @ variance))  # (S, N, O)
-        z = a[layer] @ mean + roots[layer] * zeta[layer]  # (S, N, O)
-        check_finite("activations", z)
+        # z = a·μ + √v⊙ζ.
+        center = room(shared, units, rows_last)
+        multiply(a[-1], mean, center, rows_last)
+        wide = room(shape, units + 1, rows_last)
+        z = wide[..., :-1]
+        np.multiply(root, noise, out=z)
+        z += center
+        if len(a) < len(means):
+            masks.append(rectify(wide))
+            a.append(wide)
+    check_activations(z)
+    return a, masks, roots, z
+
+
+def backward_local(
+    means: Layers,
+    variances: Layers,
+    zeta: Zeta,
+    rows: Rows,
+    *,
+    rows_last: bool = False,
+) -> tuple[Layers, Layers, Layers]:
+    """a, δ and κ (S, N, O) of each layer, pre-activations sampled by zeta.
+
+    Moments (I + 1, O) of the weights of each layer. The first a is (1, N, I + 1).
+    """
+    given = (means, variances, zeta, rows, rows_last)
+    a, masks, roots, z = forward_local(*given)
 
     # Backward.
-    delta = [(z - targets) / sigma / sigma / samples]
-    kappa = [delta[0] * zeta[-1] / roots[-1]]
-    for layer in reversed(range(1, len(means))):
-        by_variance = a[layer] * (kappa[0] @ variances[layer].T)  # (S, N, I + 1)
-        back = delta[0] @ means[layer].T + by_variance  # (S, N, I + 1)
-        delta.insert(0, (back * (a[layer] > 0))[..., :-1])  # (S, N, I)
+    z -= rows.targets
+    z *= rows.weight
+    delta = [z]
+    kappa = [z * zeta[-1] / roots[-1]]
+    for layer in range(len(means) - 1, 0, -1):
+        back = np.empty_like(a[layer])
+        multiply(kappa[0], variances[layer].T, back, rows_last)
+        back *= a[layer]
+        part = np.empty_like(back)
+        multiply(delta[0], means[layer].T, part, rows_last)
+        back += part
+        back *= masks[layer - 1]
+        delta.insert(0, back[..., :-1])
         kappa.insert(0, delta[0] * zeta[layer - 1] / roots[layer - 1])
     return a, delta, kappa
 
@@ -158,17 +250,12 @@ def elbo_grad(
     """`bnn_ref.elbo_grad`: ∂ℓ/∂μ = Σ a⊗δ and ∂ℓ/∂σ = Σ ε⊙(a⊗δ), rows and samples."""
     data = bnn.check_data(q, inputs, targets, layer_sizes, likelihood_sigma)
     eps = bnn.check_eps(eps, len(q.mu))
-    a, delta = backward(q, data.inputs, data.targets, eps, data.sizes, data.sigma)
-
-    # Sum over rows first, then over samples.
-    outer = [
-        (x.swapaxes(1, 2) @ d).reshape(len(eps), -1)  # (S, (I + 1)·O)
-        for x, d in zip(a, delta)
-    ]
-    each = np.concatenate(outer, axis=1)  # (S, D)
-    by_mu = each.sum(axis=0)  # (D,)
-    by_sigma = (eps * each).sum(axis=0)  # (D,)
-    return uphill(q, prior, by_mu, by_sigma, num_data, len(data.inputs))
+    bnn.check_prior(prior, q)
+    size = (len(data.inputs), len(eps))
+    weight = uphill_weight(num_data, data.sigma, *size)
+    uphill = slopes(q.mu, q.sigma, eps, Rows(*data[:3], weight))
+    grad_mu, grad_rho = with_kl(uphill, q.mu, q.sigma, expit(q.rho), prior)
+    return check_finite("grad_mu", grad_mu), check_finite("grad_rho", grad_rho)
 
 
 def elbo_grad_local(
@@ -188,45 +275,250 @@ def elbo_grad_local(
     """
     data = bnn.check_data(q, inputs, targets, layer_sizes, likelihood_sigma)
     zeta = bnn.check_zeta(zeta, len(data.inputs), layer_sizes)
-    a, delta, kappa = backward_local(
-        q, data.inputs, data.targets, zeta, data.sizes, data.sigma
-    )
-
-    # Sum over rows and samples at once.
-    by_mu = flat_sums(a, delta)  # (D,)
-    by_variance = flat_sums([x**2 for x in a], kappa)  # (D,)
-    by_sigma = q.sigma * by_variance
-    return uphill(q, prior, by_mu, by_sigma, num_data, len(data.inputs))
+    bnn.check_prior(prior, q)
+    size = (len(data.inputs), len(zeta[0]))
+    weight = uphill_weight(num_data, data.sigma, *size)
+    uphill = slopes_local(q.mu, q.sigma, zeta, Rows(*data[:3], weight))
+    grad_mu, grad_rho = with_kl(uphill, q.mu, q.sigma, expit(q.rho), prior)
+    return check_finite("grad_mu", grad_mu), check_finite("grad_rho", grad_rho)
 
 
-def flat_sums(a: Layers, delta: Layers) -> Array:
-    """Σ a⊗δ over samples and rows, all layers in a row, (D,)."""
-    rows = ((0, 1), (0, 1))
-    sums = [np.tensordot(x, d, rows) for x, d in zip(a, delta)]  # (I + 1, O) each
-    return np.concatenate([each.ravel() for each in sums])  # (D,)
+def uphill_weight(num_data: float, sigma: Array, num_rows: int, samples: int) -> Any:
+    """`error_weight` of −(n/B)·ℓ, () or (O,)."""
+    scale = float(check_positive("num_data", num_data, ()))
+    return -scale / num_rows * error_weight(sigma, samples)
 
 
-def uphill(
+def slopes(
+    mu: Array,
+    sigma: Array,
+    eps: Array,
+    rows: Rows,
+) -> tuple[Array, Array]:
+    """∂ℓ/∂μ and ∂ℓ/∂σ (D,), with noise per weight."""
+    theta = sigma * eps  # (S, D)
+    theta += mu
+    blocks = blocks_of(theta, rows.sizes)  # (S, I + 1, O) each
+    a, delta = backward(blocks, rows)
+
+    # Sum over rows, where the weights were; then over samples.
+    add_rows(a, delta, blocks)
+    ones = np.ones(len(eps))
+    by_mu = ones @ theta  # (D,)
+    theta *= eps
+    return by_mu, ones @ theta  # (D,) each
+
+
+def slopes_local(
+    mu: Array, sigma: Array, zeta: Zeta, rows: Rows
+) -> tuple[Array, Array]:
+    """∂ℓ/∂μ and ∂ℓ/∂σ (D,), with noise per unit and row."""
+    means = blocks_of(mu, rows.sizes)  # (I + 1, O) each
+    variances = blocks_of(sigma**2, rows.sizes)  # (I + 1, O) each
+    a, delta, kappa = backward_local(means, variances, zeta, rows)
+
+    # Sum over rows, then over samples.
+    ones = np.ones(len(zeta[0]))
+    each = np.empty((len(ones), len(mu)))  # (S, D)
+    blocks = blocks_of(each, rows.sizes)  # (S, I + 1, O) each
+    add_rows(a, delta, blocks)
+    by_mu = ones @ each  # (D,)
+    add_rows([x**2 for x in a], kappa, blocks)
+    by_variance = ones @ each  # (D,)
+    return by_mu, sigma * by_variance
+
+
+def add_rows(a: Layers, delta: Layers, out: Layers) -> None:
+    """Σ a⊗δ over the rows in each layer, put into `out`, (S, I + 1, O) each."""
+    for x, d, block in zip(a, delta, out):
+        np.matmul(x.swapaxes(1, 2), d, out=block)  # (S, I + 1, O)
+
+
+def with_kl(
+    uphill: tuple[Array, Array],
+    mu: Array,
+    sigma: Array,
+    slope: Array,
+    prior: DiagNormal,
+) -> tuple[Array, Array]:
+    """The ELBO's gradient in μ and ρ, from that of its first part in μ and σ, in place.
+
+    slope = ∂σ/∂ρ. The KL is in units of the prior's width, where no square underflows.
+    """
+    grad_mu, grad_rho = uphill
+    move = mu - prior.mu
+    move /= prior.sigma
+    move /= prior.sigma
+    grad_mu -= move
+
+    # ½(r² − 1) − log r of r = 1 + move has the derivative move·(2 + move)/r.
+    move = sigma - prior.sigma
+    move /= prior.sigma
+    by_sigma = move + 2.0
+    by_sigma *= move
+    by_sigma /= sigma
+    grad_rho -= by_sigma
+    grad_rho *= slope
+    return grad_mu, grad_rho
+
+
+# ------------------------------------------------------------ training
+
+
+def fit(
     q: DiagNormal,
     prior: DiagNormal,
-    by_mu: Array,
-    by_sigma: Array,
-    num_data: float,
+    inputs: Array,
+    targets: Array,
+    rng: Generator,
+    *,
+    num_samples: int,
+    learning_rate: float,
+    sample_noise: Callable[..., Any] = bnn.sample_eps,
+    gradient: Callable[..., tuple[Array, Array]] = bnn.elbo_grad,
+    adam: bnn.AdamState | None = None,
+    **settings: Unpack[ElboSettings],
+) -> tuple[DiagNormal, bnn.AdamState]:
+    """`bnn_ref.fit` by hand, with neither copies nor checks in a step.
+
+    With functions of your own, the loop is that of `bnn_ref`.
+    """
+    local = (sample_noise, gradient) in per_unit()
+    if not local and (sample_noise, gradient) not in per_weight():
+        return bnn.fit(
+            q, prior, inputs, targets, rng, num_samples=num_samples,
+            learning_rate=learning_rate, sample_noise=sample_noise, gradient=gradient,
+            adam=adam, **settings,
+        )  # fmt: skip
+
+    # Check once.
+    sizes = bnn.check_sizes(settings["layer_sizes"])
+    inputs, targets = bnn.check_minibatches(q, inputs, targets, sizes)
+    bnn.check_kind("rng", rng, Generator)
+    num_samples = bnn.check_count("num_samples", num_samples)
+    climb = Climb(q, prior, adam, learning_rate)
+    sigma = bnn.check_likelihood(settings["likelihood_sigma"], sizes[-1])
+    size = (inputs.shape[1], num_samples)
+    weight = uphill_weight(settings["num_data"], sigma, *size)
+
+    # The same room for the noise of each step.
+    room_for: Any = zeta_room if local else eps_room
+    numbers, noise = room_for(num_samples, inputs.shape[1], sizes)
+    by_hand: Any = slopes_local if local else slopes
+    with np.errstate(all="ignore"), climb:
+        for minibatch in zip(inputs, targets):
+            rng.standard_normal(out=numbers)
+            rows = Rows(*minibatch, sizes, weight)
+            climb.step(by_hand(climb.mu, climb.sigma, noise, rows))
+    return climb.ended()
+
+
+def per_weight() -> list[tuple[Any, Any]]:
+    """Noise per weight, and what takes it."""
+    return [(bnn.sample_eps, each) for each in (bnn.elbo_grad, elbo_grad)]
+
+
+def per_unit() -> list[tuple[Any, Any]]:
+    """Noise per unit and row, and what takes it."""
+    gradients = (bnn.elbo_grad_local, elbo_grad_local)
+    return [(bnn.sample_zeta, each) for each in gradients]
+
+
+def eps_room(
+    num_samples: int,
     num_rows: int,
+    sizes: Sizes,
 ) -> tuple[Array, Array]:
-    """Gradient of the ELBO in μ and ρ from that of ℓ in μ and σ; ∂σ/∂ρ = sigmoid(ρ)."""
-    bnn.check_prior(prior, q)
-    scale = check_positive("num_data", num_data, ()) / num_rows
-    slope = expit(q.rho)
+    """Room for numbers, which are eps (S, D)."""
+    eps = np.empty((num_samples, bnn.num_weights(sizes)))
+    return eps, eps
 
-    # The KL's, in units of the prior's width, where no square underflows.
-    kl_by_mu = (q.mu - prior.mu) / prior.sigma / prior.sigma
-    move = (q.sigma - prior.sigma) / prior.sigma
-    kl_by_rho = move * (2.0 + move) * (slope / q.sigma)
 
-    grad_mu = -scale * by_mu - kl_by_mu
-    grad_rho = -scale * by_sigma * slope - kl_by_rho
-    return check_finite("grad_mu", grad_mu), check_finite("grad_rho", grad_rho)
+def zeta_room(
+    num_samples: int,
+    num_rows: int,
+    sizes: Sizes,
+) -> tuple[Array, Layers]:
+    """Room for numbers, and their views zeta, one (S, N, O) behind another."""
+    shapes = [(num_samples, num_rows, units) for units in sizes[1:]]
+    ends = np.cumsum([np.prod(shape) for shape in shapes])
+    numbers = np.empty(ends[-1])
+    parts = np.split(numbers, ends[:-1])
+    return numbers, [x.reshape(shape) for x, shape in zip(parts, shapes)]  # (S, N, O)
+
+
+def widths(rho: Array) -> Array:
+    """`bnn_ref.softplus`, unchecked."""
+    return np.log1p(np.exp(-np.abs(rho))) + np.maximum(rho, 0.0)
+
+
+class Climb:
+    """Adam's way up the ELBO. What a step makes is put where the last step's was.
+
+    No step is checked: what is not finite stays so, until the end finds it.
+    """
+
+    def __init__(
+        self,
+        q: DiagNormal,
+        prior: DiagNormal,
+        adam: Any,
+        rate: float,
+    ):
+        bnn.check_prior(prior, q)
+        self.prior = prior
+        self.rate = float(check_positive("learning_rate", rate, ()))
+        self.phi = np.concatenate([q.mu, q.rho])  # (2D,)
+        self.mu, self.rho = np.split(self.phi, 2)  # (D,) each
+        self.lowest = np.array(q.rho)
+        self.sigma = widths(q.rho)
+
+        # Adam's state.
+        size = len(self.phi)
+        adam = bnn.adam_init(size) if adam is None else adam
+        adam = bnn.check_adam("adam", adam, (size,))
+        self.mean = np.array(adam.mean)
+        self.square = np.array(adam.square)
+        self.num_steps = adam.num_steps
+
+    def step(self, uphill: tuple[Array, Array]) -> None:
+        """`bnn_ref.ascent_step`, from the gradient of the ELBO's first part."""
+        slope = -np.expm1(-self.sigma)
+        slopes = with_kl(uphill, self.mu, self.sigma, slope, self.prior)
+        g = np.concatenate(slopes)  # (2D,)
+        self.num_steps += 1
+
+        # Running means of the gradient downhill, and of its square.
+        self.mean *= BETA1
+        self.mean -= (1.0 - BETA1) * g
+        g *= g
+        g *= 1.0 - BETA2
+        self.square *= BETA2
+        self.square += g
+
+        # The step, without their bias toward 0.
+        step = np.divide(self.square, 1.0 - BETA2**self.num_steps, out=g)
+        np.sqrt(step, out=step)
+        step += EPSILON
+        np.divide(self.mean, step, out=step)
+        step *= self.rate / (1.0 - BETA1**self.num_steps)
+        self.phi -= step
+        np.fmin(self.lowest, self.rho, out=self.lowest)
+        self.sigma = widths(self.rho)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None:
+        """Raise ValueError as the first step would have that `bnn_ref.fit` rejects."""
+        bnn.check_rho(self.lowest)
+        grad_mu, grad_rho = np.split(self.mean, 2)  # (D,) each
+        check_finite("grad_mu", grad_mu)
+        check_finite("grad_rho", grad_rho)
+        check_finite("gradient**2", self.square)
+
+    def ended(self) -> tuple[DiagNormal, bnn.AdamState]:
+        state = bnn.AdamState(self.mean, self.square, self.num_steps)
+        return DiagNormal(self.mu, self.rho), state
 
 
 # ------------------------------------------------------------ the gains of a batch
@@ -248,28 +540,27 @@ def information_gains(
         q, inputs, targets, layer_sizes, likelihood_sigma, step_size, method
     )
     eps = bnn.check_eps(eps, len(q.mu))
+    theta = q.mu + q.sigma * eps  # (S, D)
+    blocks = blocks_of(theta, data.sizes)  # (S, I + 1, O) each
+    by_mu, by_sigma = step_scales(q, step_size, method)
+    scales = blocks_of(by_mu, data.sizes)  # (I + 1, O) each
+    noise = blocks_of(by_sigma * eps, data.sizes)  # (S, I + 1, O) each
+    weight = error_weight(data.sigma, len(eps))
 
-    half = 0.5 * np.square(float(step_size))
+    # Some of the rows, by layer.
+    def layers(rows: slice) -> Iterator[Any]:
+        chunk = Rows(data.inputs[rows], data.targets[rows], data.sizes, weight)
+        a, delta = backward(blocks, chunk, rows_last=True)
+        return zip(map(turned, a), map(turned, delta), scales, noise)
 
-    # The gains of some of the rows.
-    def passed(rows: slice) -> Any:
-        chunk = (data.inputs[rows], data.targets[rows])
-        return backward(q, *chunk, eps, data.sizes, data.sigma)
+    def taylor(rows: slice) -> Any:
+        return second_order(step_size, (noisy_form(*each) for each in layers(rows)))
 
-    def taylor(rows: slice) -> Array:
-        return half * taylor_forms(q, eps, data.sizes, *passed(rows))
+    def exact(rows: slice) -> Any:
+        steps = (row_sums(*each) for each in layers(rows))
+        return stepped_gains(q, data.sizes, steps)
 
-    def exact(rows: slice) -> Array:
-        a, delta = passed(rows)
-        noise = blocks_of(eps, data.sizes)  # (S, I + 1, O) each
-        by_sigma = [
-            np.einsum("sni,sno,sio->nio", *each)  # (N, I + 1, O)
-            for each in zip(a, delta, noise)
-        ]
-        return stepped_gains(q, a, delta, flat_rows(by_sigma), step_size)
-
-    gains = taylor if method == "taylor" else exact
-    return in_chunks(gains, data, len(eps), method)
+    return in_chunks(taylor if method == "taylor" else exact, data, len(eps))
 
 
 def information_gains_local(
@@ -287,147 +578,246 @@ def information_gains_local(
     data = check_gains(
         q, inputs, targets, layer_sizes, likelihood_sigma, step_size, method
     )
-    noise = bnn.check_zeta(zeta, len(data.inputs), layer_sizes)
+    zeta = bnn.check_zeta(zeta, len(data.inputs), layer_sizes)
+    means = blocks_of(q.mu, data.sizes)  # (I + 1, O) each
+    variances = blocks_of(q.sigma**2, data.sizes)  # (I + 1, O) each
+    weight = error_weight(data.sigma, len(zeta[0]))
+    by_mu, by_sigma = step_scales(q, step_size, method)
+    scales = blocks_of(by_mu, data.sizes)  # (I + 1, O) each
+    by_variance = blocks_of(by_sigma * q.sigma, data.sizes)  # (I + 1, O) each
 
-    half = 0.5 * np.square(float(step_size))
+    # Some of the rows, by layer: what moves μ, and what moves σ.
+    def layers(rows: slice) -> Iterator[Any]:
+        noise = [each[:, rows] for each in zeta]  # (S, n, O) each
+        chunk = Rows(data.inputs[rows], data.targets[rows], data.sizes, weight)
+        passed = backward_local(means, variances, noise, chunk, rows_last=True)
+        a, delta, kappa = (list(map(turned, each)) for each in passed)
+        squares = [each**2 for each in a]
+        return zip(zip(a, delta, scales), zip(squares, kappa, by_variance))
 
-    # The gains of some of the rows.
-    def passed(rows: slice) -> Any:
-        part = [each[:, rows] for each in noise]  # (S, n, O) each
-        chunk = (data.inputs[rows], data.targets[rows], part)
-        return backward_local(q, *chunk, data.sizes, data.sigma)
+    def taylor(rows: slice) -> Any:
+        forms = (plain_form(*each) for layer in layers(rows) for each in layer)
+        return second_order(step_size, forms)
 
-    def taylor(rows: slice) -> Array:
-        return half * taylor_forms_local(q, data.sizes, *passed(rows))
+    def exact(rows: slice) -> Any:
+        return stepped_gains(q, data.sizes, (joined(*each) for each in layers(rows)))
 
-    def exact(rows: slice) -> Array:
-        a, delta, kappa = passed(rows)
-        by_variance = [
-            np.einsum("sni,sno->nio", x**2, k)  # (N, I + 1, O)
-            for x, k in zip(a, kappa)
-        ]
-        by_sigma = q.sigma * flat_rows(by_variance)  # (N, D)
-        return stepped_gains(q, a, delta, by_sigma, step_size)
-
-    gains = taylor if method == "taylor" else exact
-    return in_chunks(gains, data, len(noise[0]), method)
+    return in_chunks(taylor if method == "taylor" else exact, data, len(zeta[0]))
 
 
-def chunk_rows(samples: int, sizes: Sizes, method: str) -> int:
+def turned(x: Array) -> Array:
+    """(S, N, I) as (S, I, N), rows last."""
+    return x.swapaxes(1, 2)  # (S, I, N)
+
+
+def second_order(step_size: float, forms: Iterable[Array]) -> Any:
+    """½λ² Σ of the layers' forms, (N,)."""
+    return 0.5 * np.square(float(step_size)) * sum(forms)
+
+
+def step_scales(q: DiagNormal, step_size: float, method: str) -> tuple[Array, Array]:
+    """Factors (D,) of ∂ℓ/∂μ and ∂ℓ/∂σ.
+
+    For "taylor", those of which gᵀH⁻¹g is the sum of squares: σ and σ/√2. For "exact",
+    those that make them the step's Δμ/σ and Δρ: −λσ and −½λσ²/σ′ with σ′ = ∂σ/∂ρ.
+    """
+    if method == "taylor":
+        return q.sigma, np.sqrt(0.5) * q.sigma
+    rate = float(step_size)
+    return -rate * q.sigma, -0.5 * rate * (q.sigma / expit(q.rho) * q.sigma)
+
+
+def chunk_rows(samples: int, sizes: Sizes) -> int:
     """Rows at a time: as many as the limits on rows and on numbers allow."""
-    if method == "exact":
-        row = bnn.num_weights(sizes)
-        return max(1, min(EXACT_ROWS, CHUNK_SIZE // row))
     row = (max(sizes) + 1) * max(samples, sizes[1])
     return max(1, min(CHUNK_ROWS, CHUNK_SIZE // row))
 
 
 def in_chunks(
-    gains: Callable[[slice], Array], data: bnn.Data, samples: int, method: str
+    gains: Callable[[slice], Array],
+    data: bnn.Data,
+    samples: int,
 ) -> Array:
     """The gains (N,) of some rows at a time; raises ValueError unless finite."""
-    size = chunk_rows(samples, data.sizes, method)
+    size = chunk_rows(samples, data.sizes)
     starts = range(0, len(data.inputs), size)
     parts = [gains(slice(n, n + size)) for n in starts]
     joined = np.concatenate(parts)  # (N,)
     return np.asarray(check_finite("gains", joined))
 
 
-def taylor_forms(
-    q: DiagNormal, eps: Array, sizes: Sizes, a: Layers, delta: Layers
-) -> Array:
-    """gᵀH⁻¹g of each row (N,), by layer Σ_st (a_s⊙a_t)ᵀ [σ²⊙(1 + ½ε_s⊙ε_t)] (δ_s⊙δ_t)."""
-    noise = blocks_of(eps, sizes)  # (S, I + 1, O) each
-    variances = blocks_of(q.sigma**2, sizes)  # (I + 1, O) each
-    total = np.zeros(a[0].shape[1])  # (N,)
-    layers = zip(a, delta, noise, variances)
-    for x, d, e, v in list(layers)[1:]:
-        if x.size * d.shape[-1] <= FEW:
-            total += few_forms(x, d, e, v)
-            continue
-        for s in range(len(eps)):
-            products = e[s] * e[s:]  # (S − s, I + 1, O)
-            metric = v * (1.0 + 0.5 * products)
-            total += pair_sum(x, metric, d, s)
-
-    # All samples share the inputs, which makes the first layer's double sum a square.
-    square = a[0][0] ** 2  # (N, I + 1)
-    by_output = delta[0].transpose(2, 1, 0)  # (O, N, S)
-    noisy = by_output @ noise[0].transpose(2, 0, 1)  # Σ_s δ_s ε_s, (O, N, I + 1)
-    summed = delta[0].sum(axis=0) ** 2  # (N, O)
-    total += ((square @ variances[0]) * summed).sum(axis=-1)  # (N,)
-    weighted = np.einsum("oni,io->ni", noisy**2, variances[0])  # (N, I + 1)
-    return total + 0.5 * (square * weighted).sum(axis=-1)  # (N,)
+# ------------------------------------------------------------ Taylor: sums of squares
 
 
-def few_forms(a: Array, delta: Array, noise: Array, variance: Array) -> Array:
-    """gᵀH⁻¹g = Σ σ²⊙(g_μ² + ½g_σ²) of each row (N,) in one layer, g of each row formed."""
-    outer = delta[..., None] * a[..., None, :]  # (S, N, O, I + 1)
-    by_mu = outer.sum(axis=0)  # (N, O, I + 1)
-    outer *= noise.swapaxes(1, 2)[:, None]  # (S, N, O, I + 1)
-    by_sigma = outer.sum(axis=0)  # (N, O, I + 1)
-    squares = by_mu**2 + 0.5 * by_sigma**2
-    return squares.reshape(len(squares), -1) @ variance.T.ravel()  # (N,)
+def noisy_form(
+    a: Array,
+    delta: Array,
+    scale: Array,
+    noise: Array,
+) -> Any:
+    """Σ (scale⊙Σ_s a⊗δ)² + (Σ_s noise⊙(a⊗δ))² of each row (N,) in one layer.
 
-
-def taylor_forms_local(
-    q: DiagNormal,
-    sizes: Sizes,
-    a: Layers,
-    delta: Layers,
-    kappa: Layers,
-) -> Array:
-    """gᵀH⁻¹g of each row (N,), by layer and pair of samples s, t the sum of
-
-    (a_s⊙a_t)ᵀ σ² (δ_s⊙δ_t) + ½ (a_s²⊙a_t²)ᵀ σ⁴ (κ_s⊙κ_t).
+    scale (I + 1, O), noise (S, I + 1, O). All samples may share one a.
     """
-    variances = blocks_of(q.sigma**2, sizes)  # (I + 1, O) each
-    total = np.zeros(a[0].shape[1])  # (N,)
-    for layer, variance in enumerate(variances):
-        # σ⁴ would underflow: κ, of the size of 1/σ, takes half of its scale.
-        unit = np.max(variance)
-        metric = (variance / unit) ** 2  # (I + 1, O)
-        scaled = unit * kappa[layer]  # (S, N, O)
-        for s in range(len(a[layer])):
-            total += pair_sum(a[layer], variance, delta[layer], s)
-            total += 0.5 * pair_sum(a[layer] ** 2, metric, scaled, s)
+    if len(a) == 1:
+        noisy = noise.T.copy() @ delta.swapaxes(0, 1)  # (O, I + 1, N)
+        summed = delta.sum(axis=0)  # (O, N)
+        total = scale**2 @ (summed * summed)  # (I + 1, N)
+        total += np.einsum("oin,oin->in", noisy, noisy)  # (I + 1, N)
+        total *= a[0] * a[0]
+        return total.sum(axis=0)  # (N,)
+    if pairs_are_fewer(*noise.shape):
+        return pair_form(a, delta, scale**2, noise)
+    return sum(map(squared, row_sums(a, delta, scale, noise)))
+
+
+def plain_form(a: Array, delta: Array, scale: Array) -> Any:
+    """Σ (scale⊙Σ_s a⊗δ)² of each row (N,) in one layer; scale (I + 1, O)."""
+    if len(a) == 1:
+        delta = delta.sum(axis=0, keepdims=True)  # (1, O, N)
+    if pairs_are_fewer(len(delta), *scale.shape):
+        # The square of the scale would underflow: δ takes half of it.
+        unit = np.max(scale)
+        return pair_form(a, unit * delta, (scale / unit) ** 2)
+    return sum(map(squared, row_sums(a, delta, scale)))
+
+
+def pairs_are_fewer(samples: int, inputs: int, outputs: int) -> bool:
+    """Whether sums over pairs of samples take less time than the gradient of each row.
+
+    A pair takes a product for each input, three for each output, and a part of a matrix
+    product; a gradient takes a product of its own for each sample, input and output.
+    """
+    pairs = samples * (samples + 1) / 2
+    per_pair = 6.0 * inputs + 12.0 * outputs + inputs * outputs
+    return pairs * per_pair < 8.0 * samples * inputs * outputs
+
+
+def pair_form(
+    a: Array, delta: Array, square: Array, noise: Array | None = None
+) -> Array:
+    """Σ_st (a_s⊙a_t)ᵀ [square + noise_s⊙noise_t] (δ_s⊙δ_t) of each row (N,)."""
+    total = np.zeros(a.shape[-1])  # (N,)
+    for s in range(len(a)):
+        metric = square if noise is None else noise[s] * noise[s:] + square
+        left = metric.swapaxes(-1, -2) @ (a[s] * a[s:])  # (S − s, O, N)
+        right = delta[s] * delta[s:]  # (S − s, O, N)
+        right[1:] *= 2.0
+        total += np.einsum("ton,ton->n", left, right)  # (N,)
     return total
 
 
-def pair_sum(x: Array, metric: Array, y: Array, s: int) -> Array:
-    """Σ_{t ≥ s} (x_s⊙x_t)ᵀ M_t (y_s⊙y_t) of each row (N,); pairs t > s count twice."""
-    times = np.where(np.arange(s, len(x)) > s, 2.0, 1.0)[:, None, None]
-    left = (x[s] * x[s:]) @ metric  # (S − s, N, O)
-    right = times * y[s] * y[s:]  # (S − s, N, O)
-    return np.einsum("tno,tno->n", left, right)  # (N,)
+def row_sums(a: Array, delta: Array, *scales: Array) -> Iterator[Array]:
+    """Σ_s scale⊙(a⊗δ) of each row and scale, for some outputs at a time, (o, I + 1, C, N).
+
+    scales are C arrays (I + 1, O) or (S, I + 1, O). All samples may share one a.
+    """
+    # As the left factors of matrix products.
+    samples, outputs, rows = delta.shape
+    inputs = a.shape[1]
+    left = np.empty((outputs, inputs, len(scales), samples))
+    for place, scale in enumerate(scales):
+        each = scale if scale.ndim == 3 else scale[None]
+        left[:, :, place] = each.T  # (O, I + 1, S) or (O, I + 1, 1)
+
+    # Some outputs at a time.
+    few = max(1, FEW // (a.size * len(scales)))
+    by_output = delta.swapaxes(0, 1)  # (O, S, N)
+    for start in range(0, outputs, few):
+        part = slice(start, start + few)
+        if len(a) == 1:
+            shape = (-1, inputs * len(scales), samples)
+            flat = left[part].reshape(shape) @ by_output[part]  # (o, (I + 1)·C, N)
+            apart = (-1, inputs, len(scales), rows)
+            sums = flat.reshape(apart) * a[0][:, None]  # (o, I + 1, C, N)
+        else:
+            outer = a * by_output[part, :, None]  # (o, S, I + 1, N)
+            sums = left[part] @ outer.swapaxes(1, 2)  # (o, I + 1, C, N)
+        yield sums
+
+
+def squared(sums: Array) -> Array:
+    """The sum of squares of each row (N,) of (..., N)."""
+    flat = np.square(sums).reshape(-1, sums.shape[-1])  # (..., N)
+    return np.ones(len(flat)) @ flat  # (N,)
+
+
+# ------------------------------------------------------------ exact: the KL of each step
+
+
+def joined(by_mu: Any, by_variance: Any) -> Iterator[Array]:
+    """The `row_sums` (o, I + 1, 2, N) of two gradients with one scale each."""
+    for parts in zip(row_sums(*by_mu), row_sums(*by_variance)):
+        yield np.concatenate(parts, axis=2)  # (o, I + 1, 2, N)
 
 
 def stepped_gains(
-    q: DiagNormal, a: Layers, delta: Layers, by_sigma: Array, step_size: float
-) -> Array:
-    """KL[q(φ − λH⁻¹∇ℓ)‖q(φ)] of each row (N,), from ∂ℓ/∂σ (N, D)."""
-    outer = [
-        np.einsum("sni,sno->nio", x, d)  # (N, I + 1, O)
-        for x, d in zip(a, delta)
-    ]
-
-    # The step of each row.
-    h_mu, h_rho = bnn.kl_hessian_diag(q)
-    delta_mu = -step_size * flat_rows(outer) / h_mu  # (N, D)
-    rho = q.rho - step_size * by_sigma * expit(q.rho) / h_rho  # (N, D)
-    check_finite("rho", rho)
-    bnn.check_rho(rho)
-
-    # The KL of each step.
-    sigma_move = bnn.softplus_difference(rho, q.rho) / q.sigma
-    log_ratio = log_sigma_ratio(bnn.softplus(rho), q.sigma)
-    return bnn.kl_from_moves(delta_mu / q.sigma, sigma_move, log_ratio)
+    q: DiagNormal,
+    sizes: Sizes,
+    steps: Iterable[Iterator[Array]],
+) -> Any:
+    """KL[q(φ − λH⁻¹∇ℓ)‖q(φ)] of each row (N,), from Δμ/σ and Δρ, the `row_sums`."""
+    total: Any = 0.0
+    for rho, layer in zip(blocks_of(q.rho, sizes), steps):
+        start = 0
+        for sums in layer:
+            end = start + len(sums)
+            old = rho.T[start:end, :, None]  # (o, I + 1, 1)
+            total += step_kl(sums[:, :, 0], sums[:, :, 1], old)  # (N,)
+            start = end
+    return total
 
 
-def flat_rows(blocks: Layers) -> Array:
-    """Each row's blocks (N, I + 1, O) as flat weights, (N, D)."""
-    rows = [each.reshape(len(each), -1) for each in blocks]  # (N, (I + 1)·O)
-    return np.concatenate(rows, axis=1)  # (N, D)
+def step_kl(mu_move: Array, rho_step: Array, rho: Array) -> Array:
+    """The KL of steps Δμ/σ and Δρ from ρ, summed over all axes but the last, (N,)."""
+    sigma = bnn.softplus(rho)
+    special = None
+    least = np.min(rho_step)
+    most = np.max(rho_step)
+    if not (least >= LEAST_STEP and most <= MOST_STEP):
+        usual = (rho_step >= LEAST_STEP) & (rho_step <= MOST_STEP)
+        special = ~usual
+        old = np.broadcast_to(rho, special.shape)[special]  # (special,)
+        others = special_kl(rho_step[special], old)  # (special,)
+        rho_step = np.where(special, 0.0, rho_step)
+
+    # d = Δσ/σ, and d − log(1 + d).
+    d = np.expm1(rho_step)
+    d *= expit(rho)
+    np.log1p(d, out=d)
+    d /= sigma
+    excess = d - np.log1p(d)
+
+    # Of small d, as d·w − 2w³(1/3 + w²/5 + …) with w = d/(2 + d).
+    w = d / (d + 2.0)
+    square = w * w
+    tail = square / 7.0
+    tail += 1.0 / 5.0
+    tail *= square
+    tail += 1.0 / 3.0
+    tail *= square
+    tail *= w
+    tail *= -2.0
+    w *= d
+    w += tail
+    np.copyto(excess, w, where=np.abs(d) < SMALL)
+
+    # KL = ½m² + ½d² + d − log(1 + d).
+    if special is not None:
+        excess[special] = others
+    kl = 0.5 * squared(mu_move) + 0.5 * squared(d)  # (N,)
+    return kl + excess.sum(axis=(0, 1))  # (N,)
+
+
+def special_kl(rho_step: Array, rho: Array) -> Array:
+    """The KL of each Δρ from ρ, both (...), of any size."""
+    new = check_finite("rho", rho + rho_step)
+    bnn.check_rho(new)
+    sigma = bnn.softplus(rho)
+    move = bnn.softplus_difference(new, rho) / sigma
+    log_ratio = bnn.log_sigma_ratio(bnn.softplus(new), sigma)
+    moves = [x[:, None] for x in (np.zeros_like(new), move, log_ratio)]
+    return np.asarray(bnn.kl_from_moves(*moves))
 
 
 # ------------------------------------------------------------ a tanh network
@@ -454,7 +844,7 @@ def with_one(rows: Array) -> Array:
     return a
 
 
-def in_parts(rows: Array) -> Rows:
+def in_parts(rows: Array) -> Parts:
     """NETWORK_ROWS at a time."""
     starts = range(0, len(rows), NETWORK_ROWS)
     return [rows[n : n + NETWORK_ROWS] for n in starts]
@@ -788,7 +1178,7 @@ def value_fit(
 
 
 def value_loss(
-    theta: Array, value: ValueFunction, parts: Rows, returns: Rows
+    theta: Array, value: ValueFunction, parts: Parts, returns: Parts
 ) -> tuple[float, Array]:
     """Mean of e², e the errors in units of their scale, and its gradient Jᵀ(2e/N)."""
     count = sum(len(part) for part in parts)
@@ -968,6 +1358,13 @@ def sender(space: Any) -> Callable[[Any], Any]:
 # ------------------------------------------------------------ argument checks
 
 
+def check_activations(z: Array) -> None:
+    """Raise ValueError unless all are finite."""
+    flat = z.ravel("K")  # in the order of memory, where it is no copy
+    if not np.vdot(flat, flat) < np.inf:
+        check_finite("activations", z)
+
+
 def check_gains(
     q: DiagNormal,
     inputs: Array,
@@ -1002,7 +1399,8 @@ def check_policy_batch(
 # ------------------------------------------------------------ what `help` shows
 
 __all__ = [
-    "elbo_grad", "elbo_grad_local", "information_gains", "information_gains_local",
+    "elbo_grad", "elbo_grad_local", "fit",
+    "information_gains", "information_gains_local",
     "policy_gradient_step", "trpo_step", "value_fit", "actor", "rollout",
 ]  # fmt: skip
 

@@ -532,8 +532,8 @@ class NoBonus:
 class VimeSettings:
     """Settings of `Vime`; the defaults are the original code's unless a line says so.
 
-    The three functions belong together: those named `_local` take zeta. `fast_ref` has
-    faster twins of gradient and gains.
+    Noise, gradient and gains belong together: those named `_local` take zeta. `fast_ref`
+    has faster twins of fit and gains.
     """
 
     hidden_sizes: tuple[int, ...] = (32,)
@@ -546,6 +546,7 @@ class VimeSettings:
     # The original: per unit, shared by rows.
     sample_noise: Callable[..., Any] = bnn.sample_eps
     gradient: Callable[..., tuple[Array, Array]] = bnn.elbo_grad  # that `fit` climbs
+    fit: Callable[..., tuple[DiagNormal, bnn.AdamState]] = bnn.fit
     gains: Callable[..., Array] = information_gains
     num_samples: int = 10
     num_updates: int = 500  # Adam steps per `update`
@@ -628,19 +629,27 @@ class Vime:
         bnn.check_kind("rng", rng, Generator)
         s = self.settings
         size = len(self.pool)
-        model = {**self.model, "num_data": s.num_data or size}
-        q = self.q
-        adam = self.adam
-        for _ in range(s.num_updates):
-            # Draw a minibatch, normalize its rows only, and draw its noise.
-            rows = rng.integers(size, size=s.batch_size)
-            drawn = (each[rows] for each in self.pool.columns)
-            data = self.normalized(*drawn)
-            noise = s.sample_noise(rng, s.num_samples, len(rows), self.layer_sizes)
 
-            # Step uphill.
-            slope = s.gradient(q, self.prior, *data, noise, **model)
-            q, adam = bnn.ascent_step(q, slope, adam, s.learning_rate)
+        # Draw rows with replacement, and normalize only these.
+        shape = (s.num_updates, s.batch_size)
+        rows = rng.integers(size, size=shape).ravel()  # (U·B,)
+        data = self.normalized(*(each[rows] for each in self.pool.columns))
+        inputs, targets = (x.reshape(*shape, x.shape[1]) for x in data)  # (U, B, ...)
+
+        q, adam = s.fit(
+            self.q,
+            self.prior,
+            inputs,
+            targets,
+            rng,
+            **self.model,
+            num_data=s.num_data or size,
+            num_samples=s.num_samples,
+            learning_rate=s.learning_rate,
+            sample_noise=s.sample_noise,
+            gradient=s.gradient,
+            adam=self.adam,
+        )
         return replace(self, q=q, adam=adam)
 
     def model_rows(self, batch: Batch) -> tuple[Array, Array, Array]:
@@ -825,7 +834,7 @@ def check_settings(settings: VimeSettings) -> None:
 
     # Choices.
     bnn.check_choice("method", settings.method, METHODS)
-    for name in ("sample_noise", "gradient", "gains"):
+    for name in ("sample_noise", "gradient", "fit", "gains"):
         bnn.check_function(name, getattr(settings, name))
     if settings.min_rows > settings.capacity:
         got = f"{settings.min_rows} > {settings.capacity}"

@@ -50,10 +50,10 @@ def steps_of(p: Problem, num_samples: int, minibatch: int) -> Callable[[], Any]:
         "likelihood_sigma": LIKELIHOOD_SIGMA,
         "num_data": 500.0,
     }
-    return lambda: bnn.fit(
-        p.q, p.prior, p.inputs, p.targets, np.random.default_rng(1),
-        num_updates=UPDATES, batch_size=minibatch, num_samples=num_samples,
-        learning_rate=1e-3, gradient=fast.elbo_grad, **settings,
+    rows = np.random.default_rng(1).integers(len(p.inputs), size=(UPDATES, minibatch))
+    return lambda: fast.fit(
+        p.q, p.prior, p.inputs[rows], p.targets[rows], np.random.default_rng(1),
+        num_samples=num_samples, learning_rate=1e-3, **settings,
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from vime_gym.pools import RingPool
 
 CAPACITY = 100_000
 SPACE = Box(-1.0, 1.0, (1,), dtype=np.float64)
-FAST = vime.VimeSettings(gradient=fast.elbo_grad, gains=fast.information_gains)
+FAST = vime.VimeSettings(fit=fast.fit, gains=fast.information_gains)
 
 
 def rows_of(rng: np.random.Generator, num_rows: int, width: int) -> tuple[Any, ...]:

@@ -141,8 +141,8 @@ class Elbo:
         adam = torch.optim.Adam(
             self.leaves, lr=learning_rate, fused=True
         )  # its fastest form here
-        for _ in range(num_updates):
-            rows = rng.integers(len(p.inputs), size=batch_size)
+        drawn = rng.integers(len(p.inputs), size=(num_updates, batch_size))
+        for rows in drawn:
             noise = noise_sampler(local)(rng, num_samples, batch_size, p.sizes)
             adam.zero_grad()
             self.loss(p.inputs[rows], p.targets[rows], noise).backward()

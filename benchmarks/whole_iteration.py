@@ -47,7 +47,7 @@ class OldInterface(gym.Wrapper):
         return observation, reward, terminated or truncated, info
 
 
-FAST = {"gradient": fast.elbo_grad, "gains": fast.information_gains}
+FAST = {"fit": fast.fit, "gains": fast.information_gains}
 
 
 def port_iteration(num_steps: int, gain_steps: int) -> Callable[[], None]:

@@ -463,7 +463,7 @@ def model() -> vime.Vime:
         batch_size=2,
         num_samples=2,
         step_size=0.1,
-        gradient=fast.elbo_grad,
+        fit=fast.fit,
         gains=fast.information_gains,
     )
     return vime.vime_init(2, BOX, rng(), settings).update(batch(), rng())
@@ -805,6 +805,11 @@ BY_NAME: dict[str, Given] = {
     "rollout": function(agents.rollout),
 }
 
+MINIBATCHES = {
+    "inputs": array(grid(3, 2, 3, seed=8)),
+    "targets": array(grid(3, 2, 2, seed=9)),
+    "gradient": function(bnn.elbo_grad),
+}
 ONE_ROW = {
     "inputs": array(grid(1, 3, seed=8)),
     "targets": array(grid(1, 2, seed=9)),
@@ -852,7 +857,7 @@ TABLE: dict[str, dict[str, Given]] = {
     },
     "bnn_ref.adam_init": {"size": count(4)},
     "bnn_ref.sample_eps": {"num_rows": Given(lambda: 4, list, list)},
-    "bnn_ref.fit": {"gradient": function(bnn.elbo_grad)},
+    **{f"{name}.fit": MINIBATCHES for name in ("bnn_ref", "fast_ref")},
     "bnn_ref.predict": {
         "inputs": array(grid(4, 3, seed=8), "rows", legal=("shape: empty",))
     },
@@ -886,6 +891,7 @@ TABLE: dict[str, dict[str, Given]] = {
         **NO_DATA,
         "prior_sigma": above_zero(0.5),
         "gradient": function(bnn.elbo_grad),
+        "fit": function(bnn.fit),
         "gains": function(vime.information_gains),
         "min_rows": count(4, most=5),
     },

@@ -48,7 +48,10 @@ def small_job(
 def by_fast(settings: VimeSettings) -> VimeSettings:
     """The settings of a model that uses the fast twins, as in runs."""
     return replace(
-        settings, gradient=fast_ref.elbo_grad, gains=fast_ref.information_gains
+        settings,
+        gradient=fast_ref.elbo_grad,
+        fit=fast_ref.fit,
+        gains=fast_ref.information_gains,
     )
 
 

@@ -85,6 +85,14 @@ def fit_by(local: bool, module: Any = bnn) -> dict[str, Any]:
     return {"sample_noise": bnn.sample_eps, "gradient": module.elbo_grad}
 
 
+def minibatches(
+    case: Case, rng: np.random.Generator, num_updates: int, batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs (U, B, I) and targets (U, B, O) of rows drawn with replacement."""
+    rows = rng.integers(len(case.inputs), size=(num_updates, batch_size))
+    return case.inputs[rows], case.targets[rows]
+
+
 # Both gradients of the ELBO, by the module that has them.
 GRADIENTS = {
     "autograd": {False: bnn.elbo_grad, True: bnn.elbo_grad_local},

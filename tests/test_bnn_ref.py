@@ -28,6 +28,7 @@ from strategies import (
     layer_sizes,
     log_uniform,
     make_case,
+    minibatches,
     noise_of,
     seeds,
 )
@@ -965,8 +966,9 @@ def test_fit_samples_weights_unless_told_otherwise() -> None:
     case = make_case((2, 2, 1), 3, 1, 0, 1.0)
 
     def fitted(**options: Any) -> np.ndarray:
+        rng = np.random.default_rng(0)
         q, _ = bnn.fit(
-            case.q, case.prior, case.inputs, case.targets, np.random.default_rng(0), num_updates=2, batch_size=2,
+            case.q, case.prior, *minibatches(case, rng, 2, 2), rng,
             num_samples=2, learning_rate=0.1, num_data=3, **case.model, **options,
         )  # fmt: skip
         return q.mu
@@ -1115,7 +1117,7 @@ def test_adam_step_defaults_are_the_papers() -> None:
         )
 
 
-FIT = {"batch_size": 64, "num_samples": 8}
+FIT = {"num_samples": 8}
 
 
 def converge(model: Linear, local: bool, num_data: float) -> DiagNormal:
@@ -1125,8 +1127,8 @@ def converge(model: Linear, local: bool, num_data: float) -> DiagNormal:
     keywords = model.settings | FIT | {"num_data": num_data} | fit_by(local)
     for learning_rate, num_updates in [(0.1, 300), (0.01, 300), (0.001, 400)]:
         q, _ = bnn.fit(
-            q, case.prior, case.inputs, case.targets, rng,
-            learning_rate=learning_rate, num_updates=num_updates, **keywords,
+            q, case.prior, *minibatches(case, rng, num_updates, 64), rng,
+            learning_rate=learning_rate, **keywords,
         )  # fmt: skip
     return q
 
@@ -1150,34 +1152,36 @@ def test_first_step_of_fit_is_the_learning_rate(local: bool) -> None:
         np.full(2, 50.0), np.full(2, 5.0)
     )  # mu and rho fall, whatever the noise: the prior pulls at both
     q, _ = bnn.fit(
-        far, case.prior, case.inputs, case.targets, np.random.default_rng(0), **fit_by(local), num_data=1e-3,
-        num_updates=1, batch_size=3, num_samples=2, learning_rate=0.05, **case.model,
+        far, case.prior, case.inputs[None], case.targets[None], np.random.default_rng(0), **fit_by(local),
+        num_data=1e-3, num_samples=2, learning_rate=0.05, **case.model,
     )  # fmt: skip
     np.testing.assert_allclose([q.mu - far.mu, q.rho - far.rho], -0.05, rtol=1e-6)
 
 
+@pytest.mark.parametrize("module", [bnn, fast], ids=["definition", "fast"])
 @pytest.mark.parametrize("local", [False, True])
-def test_fit_continues_from_adams_state_exactly(local: bool) -> None:
+def test_fit_continues_from_adams_state_exactly(local: bool, module: Any) -> None:
     case = frozen(make_case((2, 3, 1), 6, 1, 4, 1.0))
+    inputs, targets = minibatches(case, np.random.default_rng(6), 6, 3)
 
     def fit(
         rng: np.random.Generator,
         q: DiagNormal,
-        num_updates: int,
+        steps: slice,
         adam: bnn.AdamState | None = None,
     ) -> Any:
-        return bnn.fit(
-            q, case.prior, case.inputs, case.targets, rng, adam=adam, **fit_by(local), num_updates=num_updates,
-            batch_size=3, num_samples=2, learning_rate=0.05, num_data=6, **case.model,
+        return module.fit(
+            q, case.prior, inputs[steps], targets[steps], rng, adam=adam, **fit_by(local, module),
+            num_samples=2, learning_rate=0.05, num_data=6, **case.model,
         )  # fmt: skip
 
-    straight = fit(np.random.default_rng(5), case.q, 6)
+    straight = fit(np.random.default_rng(5), case.q, slice(6))
     rng = np.random.default_rng(5)
-    q, adam = fit(rng, case.q, 3)
+    q, adam = fit(rng, case.q, slice(3))
     for array in adam[:2]:
         array.setflags(write=False)
     position = rng.bit_generator.state
-    halves = fit(rng, q, 3, adam)
+    halves = fit(rng, q, slice(3, 6), adam)
     assert adam.num_steps == 3
     assert halves[1].num_steps == straight[1].num_steps == 6
     for value, expected in zip(
@@ -1187,9 +1191,9 @@ def test_fit_continues_from_adams_state_exactly(local: bool) -> None:
         np.testing.assert_array_equal(value, expected)
     rng.bit_generator.state = position
     assert (
-        np.abs(fit(rng, q, 3)[0].mu - straight[0].mu).max() > 1e-3
+        np.abs(fit(rng, q, slice(3, 6))[0].mu - straight[0].mu).max() > 1e-3
     )  # the state dropped
-    unmoved, _ = fit(rng, case.q, 0)
+    unmoved, _ = fit(rng, case.q, slice(0))
     np.testing.assert_array_equal(unmoved.mu, case.q.mu)
 
 
@@ -1329,8 +1333,6 @@ EPS, ZETA = np.zeros((5, 2)), [np.zeros((5, 3, 1))]
 MODEL = {"layer_sizes": (1, 1), "likelihood_sigma": 1.0}
 TRAINING = MODEL | {
     "num_data": 3,
-    "num_updates": 1,
-    "batch_size": 2,
     "num_samples": 1,
     "learning_rate": 0.1,
 }
@@ -1346,7 +1348,12 @@ def call_elbo(
 
 def call_fit(inputs: Any = ROWS, targets: Any = ROWS, **changes: Any) -> Any:
     return bnn.fit(
-        Q2, Q2, inputs, targets, np.random.default_rng(0), **TRAINING | changes
+        Q2,
+        Q2,
+        inputs[None],
+        targets[None],
+        np.random.default_rng(0),
+        **TRAINING | changes,
     )
 
 
@@ -1491,12 +1498,14 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
         lambda: call_elbo(prior=DiagNormal(A1, A1)),
     ),
     ("inputs must be finite", lambda: call_fit(inputs=np.full((3, 1), NAN))),
-    ("same number of rows", lambda: call_fit(targets=np.ones((2, 1)))),
     (
-        "num_updates must be a whole number >= 0, got -1",
-        lambda: call_fit(num_updates=-1),
+        "targets must have shape (1, 3, 1), got (1, 2, 1)",
+        lambda: call_fit(targets=np.ones((2, 1))),
     ),
-    ("batch_size must be a whole number >= 1, got 0", lambda: call_fit(batch_size=0)),
+    (
+        "rows of a minibatch of inputs must be a whole number >= 1, got 0",
+        lambda: call_fit(np.ones((0, 1)), np.ones((0, 1))),
+    ),
     (
         "num_samples must be a whole number >= 1, got 2.5",
         lambda: call_fit(num_samples=2.5),

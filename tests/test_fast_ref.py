@@ -19,6 +19,7 @@ from strategies import (
     gradient_of,
     log_uniform,
     make_case,
+    minibatches,
     noise_of,
     seeds,
 )
@@ -142,11 +143,16 @@ def test_elbo_grad_by_hand_control_of_mistakes(
         assert slope_error(gradient) > 1e-3, name
 
 
-def test_layer_input_rectifies_behind_the_first_layer_and_appends_1() -> None:
-    z = np.array([[[-1.0, 2.0]]])
-    assert fast.layer_input(z, 0).tolist() == [[[-1.0, 2.0, 1.0]]]
-    assert fast.layer_input(z, 1).tolist() == [[[0.0, 2.0, 1.0]]]
-    assert z.tolist() == [[[-1.0, 2.0]]]
+@pytest.mark.parametrize("rows_last", [False, True])
+def test_what_enters_a_layer_ends_in_1_and_is_rectified_behind_the_first(
+    rows_last: bool,
+) -> None:
+    x = np.array([[-1.0, 2.0]])
+    assert fast.with_ones(x, rows_last).tolist() == [[[-1.0, 2.0, 1.0]]]
+    assert x.tolist() == [[-1.0, 2.0]]
+    z = np.array([[[-1.0, 2.0, 7.0]]])
+    assert fast.rectify(z).tolist() == [[[0.0, 1.0, 1.0]]]
+    assert z.tolist() == [[[0.0, 2.0, 1.0]]]
 
 
 def without_kl(q: DiagNormal, prior: DiagNormal, *args: Any, **settings: Any) -> Any:
@@ -159,9 +165,10 @@ def test_fit_by_either_gradient_against_each_other(local: bool) -> None:
     case = make_case((2, 4, 3, 2), 6, 1, 4, 1.0)
 
     def fitted(**gradient: Any) -> np.ndarray:
+        rng = np.random.default_rng(5)
         q, adam = bnn.fit(
-            case.q, case.prior, case.inputs, case.targets, np.random.default_rng(5), num_updates=30,
-            batch_size=3, num_samples=2, learning_rate=0.05, num_data=6, **case.model, **gradient,
+            case.q, case.prior, *minibatches(case, rng, 30, 3), rng,
+            num_samples=2, learning_rate=0.05, num_data=6, **case.model, **gradient,
         )  # fmt: skip
         return np.concatenate([q.mu, q.rho, adam.mean, adam.square])
 
@@ -173,6 +180,75 @@ def test_fit_by_either_gradient_against_each_other(local: bool) -> None:
     assert np.abs(wrong - expected).max() > 0.1
     if not local:
         np.testing.assert_array_equal(fitted(), expected)  # the default
+
+
+def fit_of(module: Any, case: Case, local: bool, **changes: Any) -> np.ndarray:
+    """q, Adam's state and the next number of the generator, after 20 steps."""
+    rng = np.random.default_rng(5)
+    given = {"num_samples": 2, "learning_rate": 0.05, "num_data": 6, **case.model}
+    given |= fit_by(local, changes.pop("gradients", module)) | changes
+    rows = minibatches(case, rng, 20, 3)
+    q, adam = module.fit(case.q, case.prior, *rows, rng, **given)
+    return np.concatenate([q.mu, q.rho, adam.mean, adam.square, [rng.normal()]])
+
+
+@pytest.mark.parametrize("gradients", [bnn, fast], ids=["autograd", "by hand"])
+@pytest.mark.parametrize("local", [False, True], ids=["weights", "local"])
+@pytest.mark.parametrize("sizes", [(2, 3), (2, 4, 3, 2)])
+def test_fit_against_the_definition(
+    sizes: tuple[int, ...], local: bool, gradients: Any
+) -> None:
+    """Whichever gradient names the noise. Controls: another rate, and a gradient without the KL."""
+    case = make_case(sizes, 6, 1, 4, 1.0)
+    expected = fit_of(bnn, case, local)
+    found = fit_of(fast, case, local, gradients=gradients)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+    assert found[-1] == expected[-1]  # as many numbers drawn
+    for wrong in ({"learning_rate": 0.051}, {"gradient": without_kl}):
+        assert np.abs(fit_of(fast, case, local, **wrong) - expected).max() > 1e-3
+
+
+def test_fit_by_functions_of_your_own_is_the_definition_s() -> None:
+    case = make_case((2, 3, 1), 6, 1, 4, 1.0)
+
+    def halved(*args: Any, **settings: Any) -> tuple[np.ndarray, np.ndarray]:
+        grad_mu, grad_rho = bnn.elbo_grad(*args, **settings)
+        return 0.5 * grad_mu, 0.5 * grad_rho
+
+    def same_noise(rng: Any, samples: int, rows: int, sizes: Any) -> np.ndarray:
+        return np.ones((samples, bnn.num_weights(sizes)))
+
+    for own in ({"gradient": halved}, {"sample_noise": same_noise}):
+        right = fit_of(bnn, case, False, **own)
+        np.testing.assert_array_equal(
+            fit_of(fast, case, False, gradients=bnn, **own), right
+        )
+
+
+HUGE = make_case((2, 3, 1), 6, 1, 4, 1.0)
+FIT_ERRORS: list[tuple[str, Case, dict[str, Any]]] = [
+    (
+        "activations must be finite",
+        HUGE._replace(inputs=1e308 * np.sign(HUGE.inputs)),
+        {},
+    ),
+    ("gradient**2 must be finite", HUGE, {"num_data": 1e200}),
+    ("rho must be >= -700, got min", HUGE, {"learning_rate": 1000.0}),
+]
+
+
+@pytest.mark.parametrize("local", [False, True], ids=["weights", "local"])
+@pytest.mark.parametrize(("message", "case", "changes"), FIT_ERRORS)
+def test_both_fits_reject_steps_for_the_same_reason(
+    message: str, case: Case, changes: dict[str, Any], local: bool
+) -> None:
+    """A fast step is checked at the end, and its error names what the definition's step rejects."""
+    for module in (bnn, fast):
+        with (
+            np.errstate(all="ignore"),
+            pytest.raises(ValueError, match="^" + re.escape(message)),
+        ):
+            fit_of(module, case, local, **changes)
 
 
 GRADIENT_ERRORS: list[tuple[str, dict[str, Any]]] = [
@@ -270,6 +346,7 @@ def test_gradients_that_are_no_numbers_are_rejected(name: str) -> None:
 # ------------------------------------------------------------ twins
 
 DEFINITIONS = {
+    "fit": bnn.fit,
     "elbo_grad": bnn.elbo_grad,
     "elbo_grad_local": bnn.elbo_grad_local,
     "information_gains": vime.information_gains,
@@ -290,29 +367,88 @@ def test_a_twin_has_the_arguments_of_its_definition(name: str) -> None:
     """The definition of a gradient passes its settings on to `elbo`."""
     twin = inspect.signature(getattr(fast, name)).parameters
     definition = inspect.signature(DEFINITIONS[name]).parameters
-    settings = inspect.signature(bnn.elbo).parameters if "elbo" in name else {}
-    expected = {**definition, **{each: settings[each] for each in list(settings)[5:]}}
-    expected.pop("settings", None)
+    expected = dict(definition)
+    if "elbo" in name:
+        settings = inspect.signature(bnn.elbo).parameters
+        del expected["settings"]
+        expected |= {each: settings[each] for each in list(settings)[5:]}
     assert list(twin) == list(expected)
     assert [p.kind for p in twin.values()] == [p.kind for p in expected.values()]
     assert [p.default for p in twin.values()] == [p.default for p in expected.values()]
 
 
-@pytest.mark.parametrize("few", [0, 2**15], ids=["pairs", "gradients"])
-@pytest.mark.parametrize("method", ["taylor", "exact"])
-@settings(max_examples=20)
+@pytest.mark.parametrize("pairs", [False, True], ids=["gradients", "pairs"])
+@pytest.mark.parametrize("few", [0, 2**15], ids=["one output", "all outputs"])
+@pytest.mark.parametrize("local", [False, True], ids=["weights", "local"])
+@settings(max_examples=10)
 @given(case=cases(max_rows=5))
-def test_gains_of_few_and_of_many_rows_against_the_definition(
-    method: str, few: int, case: Case
+def test_taylor_gains_by_gradients_and_by_pairs_against_the_definition(
+    local: bool, few: int, pairs: bool, case: Case
 ) -> None:
-    """Below FEW the gradient of each row is formed; above, pairs of samples are summed."""
-    given_ = (case.q, case.inputs, case.targets, case.eps)
-    keywords = {**case.model, "step_size": 0.1, "method": method}
-    right = vime.information_gains(*given_, **keywords)
+    """The gradient of each row is formed, FEW numbers at a time, or pairs of samples are summed."""
+    name = "information_gains" + "_local" * local
+    given_ = (case.q, case.inputs, case.targets, noise_of(case, local))
+    keywords = {**case.model, "step_size": 0.1}
+    right = getattr(vime, name)(*given_, **keywords)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast, "FEW", few)
-        found = fast.information_gains(*given_, **keywords)
+        patch.setattr(fast, "pairs_are_fewer", lambda *sizes: pairs)
+        found = getattr(fast, name)(*given_, **keywords)
     np.testing.assert_allclose(found, right, rtol=1e-9)
+
+
+@pytest.mark.parametrize("few", [0, 2**15], ids=["one output", "all outputs"])
+@pytest.mark.parametrize("local", [False, True], ids=["weights", "local"])
+@settings(max_examples=20)
+@given(case=cases(max_rows=5), step_size=log_uniform(1e-4, 3.0))
+def test_exact_gains_of_small_and_large_steps_against_the_definition(
+    local: bool, few: int, case: Case, step_size: float
+) -> None:
+    """Tolerance: the definition rounds μ + Δμ and ρ + Δρ, so its smallest steps keep 10 digits."""
+    name = "information_gains" + "_local" * local
+    given_ = (case.q, case.inputs, case.targets, noise_of(case, local))
+    keywords = {**case.model, "step_size": step_size, "method": "exact"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "FEW", few)
+        right = getattr(vime, name)(*given_, **keywords)
+        found = getattr(fast, name)(*given_, **keywords)
+    np.testing.assert_allclose(found, right, rtol=1e-9)
+
+
+STEPS = [
+    0.0,
+    1e-12,
+    -1e-12,
+    1e-4,
+    0.01,
+    -0.01,
+    0.0101,
+    0.3,
+    -0.3,
+    2.0,
+    -2.9,
+    -3.1,
+    -30.0,
+    40.0,
+    290.0,
+    310.0,
+]
+
+
+@pytest.mark.parametrize("rho", [-300.0, -5.0, 0.0, 3.0, 40.0])
+@pytest.mark.parametrize("step", STEPS)
+def test_the_kl_of_a_step_against_the_definition(step: float, rho: float) -> None:
+    """Both ends of the series and of what needs no special case. Control: half of the step."""
+    old, new = (DiagNormal(np.zeros(1), np.array([x])) for x in (rho, rho + step))
+    move = np.full((1, 1, 1), 1e-6)
+    at = np.full((1, 1, 1), rho)
+    right = vime.information_gain(DiagNormal(1e-6 * old.sigma, new.rho), old)
+    found, halved = (
+        fast.step_kl(move, np.full((1, 1, 1), x), at) for x in (step, step / 2)
+    )
+    rounded = abs(new.rho[0] - rho - step) / max(abs(step), 1e-300)  # of ρ + Δρ itself
+    np.testing.assert_allclose(found, right, rtol=1e-11 + 4.0 * rounded)
+    assert step == 0.0 or abs(step) < 1e-11 or abs(halved[0] / right - 1.0) > 0.01
 
 
 @pytest.mark.parametrize("local", [False, True], ids=["weights", "local"])
@@ -320,25 +456,23 @@ def test_gains_of_few_and_of_many_rows_against_the_definition(
 def test_gains_in_chunks_of_a_wide_network_against_the_definition(
     method: str, local: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Chunks of 1 and of 2 rows. Control: without the limit, all rows are one chunk."""
+    """Chunks of 1 and of 3 rows. Control: without the limit, all rows are one chunk."""
     case = make_case((2, 4, 3), 5, 3, 7, 1.0)
     name = "information_gains" + "_local" * local
     given_ = (case.q, case.inputs, case.targets, noise_of(case, local))
     keywords = {**case.model, "step_size": 0.1, "method": method}
     right = getattr(vime, name)(*given_, **keywords)
-    for numbers, rows in [(1, 1), (60, 2 if method == "exact" else 3), (2**22, 64)]:
+    for numbers, rows in [(1, 1), (60, 3), (2**22, 256)]:
         monkeypatch.setattr(fast, "CHUNK_SIZE", numbers)
-        assert min(64, fast.chunk_rows(3, case.layer_sizes, method)) == rows
+        assert fast.chunk_rows(3, case.layer_sizes) == rows
         found = getattr(fast, name)(*given_, **keywords)
         np.testing.assert_allclose(found, right, rtol=1e-9)
 
 
 def test_chunks_of_a_wide_network_are_narrow() -> None:
-    """4000 dimensions: a row's first layer alone holds 32 · 4001 numbers. Control: 512 and 64 rows of a small one."""
-    assert fast.chunk_rows(10, (4001, 32, 4000), "taylor") == 32
-    assert fast.chunk_rows(10, (4001, 32, 4000), "exact") == 16
-    assert fast.chunk_rows(10, (3, 32, 2), "taylor") == fast.CHUNK_ROWS == 512
-    assert fast.chunk_rows(10, (3, 32, 2), "exact") == fast.EXACT_ROWS == 64
+    """4000 dimensions: a row's first layer alone holds 32 · 4001 numbers. Control: 256 rows of a small one."""
+    assert fast.chunk_rows(10, (4001, 32, 4000)) == 32
+    assert fast.chunk_rows(10, (3, 32, 2)) == fast.CHUNK_ROWS == 256
 
 
 @pytest.mark.parametrize("module", [bnn, fast])

@@ -231,18 +231,15 @@ def test_long_functions_name_their_steps(name: str) -> None:
 
 
 def test_the_core_stays_small() -> None:
-    """Definitions, and behind them the argument checks, which convert and name each argument.
-
-    The fast twins define nothing.
-    """
+    """Definitions, and behind them the argument checks, which convert and name them. `fast_ref` has neither."""
     definitions = checks = 0
-    for name in [each for each in CORE if each != "fast_ref"]:
+    for name in set(CORE) - {"fast_ref"}:
         lines = MODULES[name].source.splitlines()
         first = next(n for n, line in enumerate(lines) if "- argument checks" in line)
         numbers = measures.code_lines(MODULES[name])
         definitions += sum(number <= first for number in numbers)
         checks += sum(number > first for number in numbers)
-    assert definitions < 1500
+    assert definitions < 1250
     assert checks < 500
 
 

@@ -46,10 +46,10 @@ def function(name: str, local: bool, module: object = vime) -> Callable:
 
 
 def settings_by(local: bool, module: object = vime) -> dict[str, object]:
-    """The three functions of `VimeSettings`, of one kind."""
+    """The four functions of `VimeSettings`, of one kind."""
     gradients = fast if module is fast else bnn
     gains = function("information_gains", local, module)
-    return {**fit_by(local, gradients), "gains": gains}
+    return {**fit_by(local, gradients), "fit": gradients.fit, "gains": gains}
 
 
 def read_only(values) -> np.ndarray:
@@ -971,9 +971,11 @@ def test_vime_update_against_a_fit_on_inputs_normalized_by_hand(
 
     def fitted(seen: list[vime.Batch], num_data: float) -> np.ndarray:
         inputs, targets = normalized_by_hand(everything, seen, BOX)
+        rng = np.random.default_rng(9)
+        rows = rng.integers(len(inputs), size=(3, 4))
         q, _ = bnn.fit(
-            before.q, before.prior, inputs, targets, np.random.default_rng(9), layer_sizes=(4, 3, 3),
-            likelihood_sigma=1.0, num_data=num_data, num_updates=3, batch_size=4, num_samples=2,
+            before.q, before.prior, inputs[rows], targets[rows], rng, layer_sizes=(4, 3, 3),
+            likelihood_sigma=1.0, num_data=num_data, num_samples=2,
             learning_rate=1e-3, **fit_by(local), adam=before.adam,
         )  # fmt: skip
         return np.array([q.mu, q.rho])

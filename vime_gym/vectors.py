@@ -197,7 +197,7 @@ def one_hot_rows(name: str, values: Any, parts: Any, starts: Any, step: int) -> 
 # ---------------------------------------------------------------- the default bonus
 
 # The original code's numbers, with the fast functions.
-FAST = VimeSettings(gradient=fast_ref.elbo_grad, gains=fast_ref.information_gains)
+FAST = VimeSettings(fit=fast_ref.fit, gains=fast_ref.information_gains)
 
 
 def vime_for(

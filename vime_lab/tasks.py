@@ -45,15 +45,17 @@ ROOT_SEED = 0  # run s draws from numpy.random.default_rng([ROOT_SEED, s])
 BONUSES = ("vime", "none", "l2")
 FIXED = ("env_id", "axes")  # the fields that identify a task; all others are settings
 
-# The functions of a model, by its noise; gradients and gains are the fast twins.
+# The functions of a model, by its noise; all but the noise are fast twins.
 PER_WEIGHT: dict[str, Any] = {
     "sample_noise": sample_eps,
     "gradient": fast_ref.elbo_grad,
+    "fit": fast_ref.fit,
     "gains": fast_ref.information_gains,
 }
 LOCAL: dict[str, Any] = {
     "sample_noise": sample_zeta,
     "gradient": fast_ref.elbo_grad_local,
+    "fit": fast_ref.fit,
     "gains": fast_ref.information_gains_local,
 }
 

@@ -332,7 +332,7 @@ def test_statistics_that_overflow_are_rejected(part: str) -> None:
 def test_vime_with_a_ring_pool_against_the_definition() -> None:
     """Statistics differ by rounding, and gains with them. The posterior is refitted three times."""
     changes = {
-        "gradient": fast.elbo_grad,
+        "fit": fast.fit,
         "gains": fast.information_gains,
         "capacity": 20,
     }

@@ -152,10 +152,8 @@ def test_encode_must_return_a_vector(encode: Any) -> None:
 def test_the_default_bonus_is_the_originals_with_the_fast_functions() -> None:
     bonus = vectors.vime_for(gymnasium.make("CartPole-v1"), seed=4)
     assert bonus.settings.gains is fast_ref.information_gains
-    assert bonus.settings.gradient is fast_ref.elbo_grad
-    plain = vime.VimeSettings(
-        gains=fast_ref.information_gains, gradient=fast_ref.elbo_grad
-    )
+    assert bonus.settings.fit is fast_ref.fit
+    plain = vime.VimeSettings(gains=fast_ref.information_gains, fit=fast_ref.fit)
     assert bonus.settings == plain
     assert bonus.one_hot == ()
     by_hand = vime.vime_init(4, Discrete(2), np.random.default_rng(4))

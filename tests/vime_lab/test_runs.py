@@ -256,7 +256,7 @@ def test_the_error_ratio_of_a_model_that_has_learned_against_its_prior(steps):
     """Far below 1; the prior and the prior's mean, which predict nothing, are not below 1."""
     sharp = {
         "likelihood_sigma": 0.3,
-        "num_updates": 300,
+        "num_updates": 400,
         "learning_rate": 0.01,
         "hidden_sizes": [8],
         "num_data": 1e4,

@@ -74,6 +74,7 @@ def test_settings_survive_json(name):
     [
         ("vime", "sample_noise", bnn.sample_zeta),
         ("vime", "gradient", fast_ref.elbo_grad),
+        ("vime", "fit", fast_ref.fit),
         ("vime", "gains", fast_ref.information_gains),
         ("agent", "policy_step", max),
     ],
@@ -263,14 +264,15 @@ def test_start_against_the_settings(bonus, kind):
     ],
 )
 @pytest.mark.parametrize("bonus", ["vime", "l2"])
-def test_the_noise_of_a_task_chooses_all_three_functions(bonus, local, functions):
+def test_the_noise_of_a_task_chooses_all_four_functions(bonus, local, functions):
     """The other settings of the model are the task's."""
     task = with_setting(TASK, "local", local)
     begun = start(Job("SparseMountainCar", bonus, "", 0, task))
     model: Any = getattr(begun.bonus, "model", None) if bonus == "l2" else begun.bonus
     chosen = model.settings
     assert (chosen.sample_noise, chosen.gradient, chosen.gains) == functions
-    names = ("sample_noise", "gradient", "gains")
+    assert chosen.fit is fast_ref.fit
+    names = ("sample_noise", "gradient", "fit", "gains")
     own = {name: getattr(task.vime, name) for name in names}
     assert replace(chosen, **own) == task.vime
     begun.envs.close()
