@@ -23,7 +23,6 @@ os.environ["XLA_FLAGS"] = (  # before JAX loads
 )
 
 import argparse
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from common import Problem, median_times, problem
+from common import Problem, median_times, peak_memory, problem
 
 import fast_ref as fast
 
@@ -188,9 +187,9 @@ def peak(contestant: str, num_rows: int) -> None:
         "torch": lambda: torch_gains(p, int(chunk_size)),
     }
     run = makers[name]()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = peak_memory()
     run()
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    after = peak_memory()
     print(
         f"peak memory, {contestant:<30}{after:>10.0f} MB, {after - before:.0f} of them by the gains"
     )

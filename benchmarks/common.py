@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +38,12 @@ def problem(sizes: Sizes, num_rows: int) -> Problem:
         rng.normal(size=(num_rows, sizes[0])),
         rng.normal(size=(num_rows, sizes[-1])),
     )
+
+
+def peak_memory() -> float:
+    """The most memory that this process had, in MB. Linux; a parent's memory does not count."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def noise_sampler(local: bool) -> Callable[..., Any]:

@@ -39,7 +39,7 @@ class Ratio(NamedTuple):
 
 
 # A line of against_jax: work, network, two times, and their ratio.
-SMALL = r": JAX float64\b[^,]*(?:, chunks of \d+)? +3-32-2 +[\d.]+ +[\d.]+ +([\d.]+)"
+SMALL = r": JAX float64\b[^,\n]*(?:, chunks of \d+)? +3-32-2 +[\d.]+ +[\d.]+ +([\d.]+)"
 LARGE = SMALL.replace("3-32-2", "23-64-64-17")
 RATIOS = (
     Ratio("5000 gains, 3-32-2, JAX", "against_jax", "^gains.*" + SMALL, 1.5),

@@ -10,7 +10,6 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy loads
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from common import peak_memory
 from gymnasium.spaces import Box
 
 import fast_ref as fast
@@ -85,7 +85,7 @@ def wide(num_updates: int) -> None:
     updated = time.perf_counter()
     bonus.reward(batch, rng)
     done = time.perf_counter()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_memory()
     print(
         f"reward {done - updated:.1f} s, {num_updates} Adam steps {updated - start:.1f} s, peak {peak:.0f} MB"
     )
