@@ -77,15 +77,16 @@ def draw(folder: Path) -> None:
     figure, axes = plt.subplots(figsize=(6.5, 2.8), layout="constrained")
     places = range(len(RATIOS))[::-1]
     targets = [ratio.target for ratio in RATIOS]
-    bars = axes.barh(places, values, color="tab:blue", height=0.6)
-    axes.bar_label(bars, fmt="%.2f", padding=3)
+    axes.barh(places, values, color="tab:blue", height=0.6)
+    for place, value, target in zip(places, values, targets):
+        axes.text(1.06 * max(value, target), place, f"{value:.2f}", va="center")
     axes.scatter(targets, places, marker="|", s=180, color="black", label="target")
     axes.axvline(1.0, color="gray", lw=0.8, ls="--")
     axes.set(
         yticks=places, yticklabels=[ratio.work for ratio in RATIOS], xscale="log",
         xlabel="times faster here, one core", xlim=(0.5, 2.0 * max(values)),
     )  # fmt: skip
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="center right")
     figure.savefig(folder / "ratios.png", dpi=120)
     for ratio, value in zip(RATIOS, values):
         print(f"{ratio.work:34s} {value:6.2f}   target {ratio.target}")
