@@ -131,6 +131,7 @@ class Curiosity:
         if bonus is None:
             bonus = vime_for(env, encode=encode, seed=seed)
         self.bonus = check_fits(bonus, self.seen.size, self.acted.space)
+        self.first = self.bonus  # files are loaded into it
 
         # What happened so far: nothing.
         self.history: tuple[float, ...] = ()
@@ -357,9 +358,17 @@ class Curiosity:
             self.replay,
         )
 
+    @property
+    def fresh(self) -> State:
+        """A state with the bonus of the start, into which files are loaded."""
+        return self.state._replace(bonus=self.first)
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything that the next rewards depend on, except the environments."""
-        save_state(path, self.state)
+        """Write everything that the next rewards depend on, except the environments.
+
+        Raises ValueError, naming the part, if a fresh bonus could not load its state.
+        """
+        save_state(path, self.state, self.fresh)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Go on as the state in the file would.
@@ -367,7 +376,7 @@ class Curiosity:
         It must come from the same spaces, number of environments and kind of bonus.
         Running episodes stay as they are: reset, or bring them to the same place.
         """
-        state = load_state(path, self.state)
+        state = load_state(path, self.fresh)
         check_shape("returns of the state", state.returns, (self.num_envs,))
         self.bonus = check_fits(state.bonus, self.seen.size, self.acted.space)
         self.history = state.history

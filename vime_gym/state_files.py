@@ -3,6 +3,7 @@
 A state is a tree of dataclasses, NamedTuples, tuples, lists, dicts, arrays and numbers.
 `save_state` writes it as .npz: its arrays, and the tree as JSON. `load_state` reads it
 into a state of the same classes, so a file can neither name a class nor run code.
+`save_state` tries this first, so every file that it writes can be loaded.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 from gymnasium.spaces import Space
 from numpy.random import Generator
 
-STATE_FORMAT = "vime-ref curiosity 1"
+STATE_FORMAT = "vime-ref curiosity 2"
 PLAIN = (bool, int, float, str, type(None))
 # What a wrong file raises; OSError, if it can't be read, is raised as it is.
 WRONG_FILE = (
@@ -36,12 +37,17 @@ WRONG_FILE = (
 # ---------------------------------------------------------------- writing
 
 
-def save_state(path: str | os.PathLike[str], state: Any) -> None:
-    """Replace the file atomically. Raises ValueError if the state has other parts."""
+def save_state(path: str | os.PathLike[str], state: Any, like: Any = None) -> None:
+    """Replace the file atomically.
+
+    like: the state that `load_state` will be given; if None, the same one.
+    Raises ValueError, naming the part, if it could not load this one.
+    """
     target = file_path(path)
     arrays: dict[str, Any] = {}
     tree = json_tree("state", state, arrays)
     text = json.dumps({"format": STATE_FORMAT, "state": tree})
+    check_loads(text, state if like is None else like, arrays)
     content = io.BytesIO()
     np.savez(content, json=np.frombuffer(text.encode(), np.uint8), **arrays)
     temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
@@ -53,8 +59,10 @@ def json_tree(name: str, value: Any, arrays: dict[str, Any]) -> Any:
     """The value in JSON types; its arrays are added to `arrays`."""
     if type(value) in PLAIN:
         return {"value": value}
-    if isinstance(value, np.ndarray | np.generic):
-        return {"array": added(name, np.asarray(value), arrays)}
+    if type(value) is np.ndarray:
+        return {"array": added(name, value, arrays)}
+    if isinstance(value, np.generic):
+        return {"scalar": added(name, np.asarray(value), arrays)}
     if isinstance(value, Generator):
         return {"generator": generator_state(value)}
     if isinstance(value, Space):
@@ -67,16 +75,22 @@ def json_tree(name: str, value: Any, arrays: dict[str, Any]) -> Any:
                 for key, each in parts.items()
             },
         }
-    if isinstance(value, list | tuple):
-        return {"list": [json_tree(name, each, arrays) for each in value]}
-    if isinstance(value, Mapping):
-        pairs = value.items()
-        return {"dict": [json_tree(name, [*each], arrays) for each in pairs]}
+    if type(value) in (list, tuple):
+        return {type(value).__name__: items_tree(name, value, arrays)}
+    if type(value) is dict:
+        places = [f"{name}[{key!r}]" for key in value]
+        pairs = zip(places, value.items())
+        return {"dict": [items_tree(place, pair, arrays) for place, pair in pairs]}
     if callable(value) and hasattr(value, "__qualname__"):
         return {"same": function_name(value)}
     got = type(value).__name__
     wanted = "a dataclass, a NamedTuple, an array, a number or a container of these"
     raise ValueError(f"{name} must be {wanted} to be saved, got {got}")
+
+
+def items_tree(name: str, items: Sequence[Any], arrays: dict[str, Any]) -> list[Any]:
+    """The items in JSON types."""
+    return [json_tree(f"{name}[{i}]", each, arrays) for i, each in enumerate(items)]
 
 
 def fields_of(value: Any) -> dict[str, Any] | None:
@@ -133,26 +147,40 @@ def rebuilt(name: str, tree: Any, like: Any, arrays: Mapping[str, Any]) -> Any:
     if kind == "value":
         return content
     if kind == "array":
+        return arrays[content]
+    if kind == "scalar":
         return arrays[content][()]
     if kind == "generator":
-        return generator_like(like, content)
+        return generator_like(name, like, content)
     if kind == "same":
         own = function_name(like) if hasattr(like, "__qualname__") else str(like)
         check_same(name, own, content)
         return like
     if kind == "dict":
-        return dict(rebuilt(name, each, None, arrays) for each in content)
+        return rebuilt_dict(name, content, like, arrays)
     if kind == "list":
-        return rebuilt_list(name, content, like, arrays)
+        return rebuilt_items(name, content, like, arrays)
+    if kind == "tuple":
+        return tuple(rebuilt_items(name, content, like, arrays))
     return rebuilt_parts(name, content, dict(rest)["parts"], like, arrays)
 
 
-def rebuilt_list(name: str, content: Any, like: Any, arrays: Mapping[str, Any]) -> Any:
-    """A list if `like` is one, else a tuple."""
-    known = isinstance(like, list | tuple) and len(like) == len(content)
-    likes = like if known else [None] * len(content)
-    values = [rebuilt(name, *each, arrays) for each in zip(content, likes)]
-    return values if isinstance(like, list) else tuple(values)
+def rebuilt_dict(name: str, pairs: Any, like: Any, arrays: Mapping[str, Any]) -> Any:
+    """A dict; what stands under a key is like what stands there in `like`."""
+    likes = like if isinstance(like, dict) else {}
+    values = {}
+    for key_tree, tree in pairs:
+        key = rebuilt(f"a key of {name}", key_tree, None, arrays)
+        values[key] = rebuilt(f"{name}[{key!r}]", tree, likes.get(key), arrays)
+    return values
+
+
+def rebuilt_items(name: str, trees: Any, like: Any, arrays: Mapping[str, Any]) -> Any:
+    """The items of a list or tuple; each is like its own in `like`, if as many."""
+    known = isinstance(like, list | tuple) and len(like) == len(trees)
+    likes = like if known else [None] * len(trees)
+    places = [f"{name}[{i}]" for i in range(len(trees))]
+    return [rebuilt(*each, arrays) for each in zip(places, trees, likes)]
 
 
 def rebuilt_parts(
@@ -171,9 +199,10 @@ def rebuilt_parts(
     return replace(like, **values)
 
 
-def generator_like(like: Generator, state: Any) -> Generator:
+def generator_like(name: str, like: Any, state: Any) -> Generator:
     """A new generator of the same kind in this state."""
-    new = deepcopy(like)
+    check_same(name, type(like).__name__, Generator.__name__)
+    new: Generator = deepcopy(like)
     new.bit_generator.state = state
     return new
 
@@ -183,7 +212,16 @@ def generator_like(like: Generator, state: Any) -> Generator:
 
 def check_same(name: str, own: Any, found: Any) -> None:
     if own != found:
-        raise ValueError(f"{name} must be {own} as here, got {found} in the file")
+        raise ValueError(f"{name} must be {own} as here, got {found}")
+
+
+def check_loads(text: str, like: Any, arrays: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the state in the JSON can be loaded."""
+    try:
+        rebuilt("state", json.loads(text)["state"], like, arrays)
+    except WRONG_FILE as error:
+        wanted = "state must fit into a fresh one to be saved"
+        raise ValueError(f"{wanted}, but {error}") from error
 
 
 def file_path(path: Any) -> Path:

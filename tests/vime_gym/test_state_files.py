@@ -1,7 +1,7 @@
 """States in files: what comes back is what was written, bit for bit, and a file can run no code."""
 
 import pickle
-from collections import namedtuple
+from collections import Counter, defaultdict, namedtuple
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,23 +37,27 @@ def thing(number: float = 0.1, seed: int = 0, **other: Any) -> Thing:
     [
         *(1, 0.1, -0.0, 1e-320, float("inf"), True, None, "σ"),
         *((1, (2.5, "a")), (), [1, [2.0]], {"a": 1, (1, 2): (3.0,)}),
+        *({"a": [1, (2,)]}, [[1], [2]], [(), {}], ({"a": {2: [3]}}, [4])),
     ],
 )
-def test_plain_values_come_back(tmp_path: Path, value: Any) -> None:
+@pytest.mark.parametrize("like", ["the same", None, [], (), {}])
+def test_plain_values_come_back(tmp_path: Path, value: Any, like: Any) -> None:
+    """Lists, tuples and dicts too, whatever the state holds that loads them."""
     path = tmp_path / "state.npz"
     save_state(path, value)
-    found = load_state(str(path), value)
-    if not isinstance(value, list):
-        assert repr(found) == repr(value)
+    found = load_state(str(path), value if like == "the same" else like)
+    assert repr(found) == repr(value)
     assert type(found) is type(value)
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "?", "c16", "U3"])
 def test_arrays_come_back_bit_for_bit(tmp_path: Path, dtype: str) -> None:
     path = tmp_path / "state.npz"
-    for array in (np.array([[0, 1], [1, 1]]).astype(dtype), np.zeros(1, dtype)[0]):
+    table = np.array([[0, 1], [1, 1]]).astype(dtype)
+    for array in (table, table[0, 0], np.array(table[0, 1])):
         save_state(path, Pair(array, 1))
         found = load_state(path, Pair(None, 0)).first
+        assert type(found) is type(array)
         assert found.dtype == array.dtype
         np.testing.assert_array_equal(found, array)
 
@@ -130,7 +134,11 @@ def test_another_class_of_the_same_name_needs_the_same_fields(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "value",
-    [object(), {1, 2}, np.array([None]), Pair(1, object()), [object()], Thing],
+    [
+        *(object(), {1, 2}, np.array([None]), Pair(1, object()), [object()], Thing),
+        *(Counter("aab"), defaultdict(int, {1: 2}), {"a": object()}),
+        np.ma.masked_array([1.0], [True]),
+    ],
 )
 def test_what_is_no_state_is_rejected_by_name(tmp_path: Path, value: Any) -> None:
     path = tmp_path / "state.npz"
@@ -138,9 +146,37 @@ def test_what_is_no_state_is_rejected_by_name(tmp_path: Path, value: Any) -> Non
         save_state(path, value)  # a class is a function, of which the name is kept
         assert load_state(path, Thing) is Thing
         return
-    with pytest.raises(ValueError, match=r"^state(.second)? must .* to be saved"):
+    with pytest.raises(
+        ValueError, match=r"^state(.second|\[.*\])? must .* to be saved"
+    ):
         save_state(path, value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("state", "fresh", "place"),
+    [
+        ([Pair(1, 2)], [], r"state\[0\] must be NoneType as here, got Pair"),
+        ({"a": Pair(1, 2)}, {}, r"state\['a'\] must be NoneType .* got Pair"),
+        (({Pair(1, 2): 3},), None, r"a key of state\[0\] must be NoneType"),
+        (Pair(1, Pair(2, 3)), Pair(1, None), "state.second must be NoneType"),
+        (Pair(1, np.random.default_rng(0)), Pair(1, None), r"state.second .* Generator"),
+        (Pair(np.sort, 1), Pair(np.mean, 1), "state.first must be numpy.mean"),
+    ],
+)  # fmt: skip
+def test_what_a_fresh_state_could_not_load_is_not_saved(
+    tmp_path: Path, state: Any, fresh: Any, place: str
+) -> None:
+    """Control: into a state with the same parts, it is."""
+    path = tmp_path / "state.npz"
+    with pytest.raises(
+        ValueError, match=f"^state must fit .* to be saved, but {place}"
+    ):
+        save_state(path, state, fresh)
+    assert not list(tmp_path.iterdir())
+    if fresh is not None:
+        save_state(path, state, state)
+        assert repr(load_state(path, state)).startswith(repr(state)[:9])
 
 
 @pytest.mark.parametrize("path", [None, 3, b"name", "", object()])

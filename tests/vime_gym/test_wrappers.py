@@ -1,6 +1,7 @@
 """The wrappers against loops by hand with the reference's functions, and Gymnasium's own wrappers around them."""
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +29,9 @@ from vime_gym import pools
 from vime_gym.curiosity import Curiosity
 from vime_gym.vectors import FAST, vime_for
 from vime_gym.wrappers import CuriosityReward, VectorCuriosityReward, autoreset_mode
-from vime_lecture.counts import VisitCounts
+from vime_lecture.controls import PredictionError
+from vime_lecture.counts import PseudoCounts, VisitCounts
+from vime_lecture.densities import binary_cts, dirichlet
 
 SMALL = replace(
     FAST, hidden_sizes=(3,), min_rows=6, num_updates=3, batch_size=4, num_samples=2
@@ -706,6 +709,78 @@ def test_a_state_of_another_kind_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="information_gains as here"):
         other.load(path)
     assert isinstance(other.curiosity, Curiosity)
+
+
+class Switch(gymnasium.Env[Any, Any]):
+    """The observation is the last action."""
+
+    observation_space = Box(0.0, 1.0, (1,), np.float64)
+    action_space = Discrete(2)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return np.zeros(1), {}
+
+    def step(self, action: Any) -> Any:
+        return np.array([float(action)]), 0.0, False, False, {}
+
+
+@pytest.mark.parametrize(
+    "bonus",
+    [VisitCounts(), PseudoCounts(dirichlet(2, 0.5)), vime.NoBonus(), "errors", "VIME"],
+)
+def test_each_bonus_goes_on_after_a_load(tmp_path: Path, bonus: Any) -> None:
+    """The rewards of the next steps are those of the saved one."""
+    if bonus == "errors":
+        bonus = PredictionError(vime_for(Switch(), settings=SMALL, seed=0))
+    if bonus == "VIME":
+        bonus = vime_for(Switch(), settings=SMALL, seed=0)
+    first, second = (
+        CuriosityReward(Switch(), bonus, eta=1.0, update_every=3, seed=0)
+        for _ in range(2)
+    )
+    first.reset()
+    for action in (0, 1, 1, 0, 1, 1, 1):
+        first.step(action)
+    first.save(tmp_path / "state.npz")
+    second.load(tmp_path / "state.npz")
+    rewards = []
+    for env in (first, second):
+        env.reset()
+        rewards.append([env.step(action)[1] for action in (1, 0, 1, 1, 0)])
+    assert rewards[0] == rewards[1]
+
+
+@dataclass(frozen=True, eq=False)
+class OwnCounts:
+    """A bonus of one's own, with a container that files do not hold."""
+
+    seen: Counter[float] = field(default_factory=Counter)
+
+    def reward(self, batch: vime.Batch, rng: Generator) -> Any:
+        return np.ones(len(batch.rewards))
+
+    def update(self, batch: vime.Batch, rng: Generator) -> "OwnCounts":
+        return OwnCounts(self.seen + Counter(batch.actions.tolist()))
+
+
+@pytest.mark.parametrize(
+    ("bonus", "place"),
+    [
+        (PseudoCounts(binary_cts(2)), "state.bonus.model.tree.root .* got Node"),
+        (OwnCounts(), "state.bonus.seen must .* got Counter"),
+    ],
+)
+def test_a_bonus_that_could_not_be_loaded_is_not_saved(
+    tmp_path: Path, bonus: Any, place: str
+) -> None:
+    env = CuriosityReward(Switch(), bonus, eta=1.0, update_every=2)
+    env.reset()
+    for action in (0, 1, 1):
+        env.step(action)
+    with pytest.raises(ValueError, match=place):
+        env.save(tmp_path / "state.npz")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_state_of_other_sizes_is_rejected(tmp_path: Path) -> None:
