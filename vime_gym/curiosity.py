@@ -146,12 +146,12 @@ class Curiosity:
     def begin(self, observations: Observations, which: Mask | None = None) -> None:
         """Start episodes, in all environments or `which` of them.
 
-        Episodes that were running there are truncated.
+        Episodes that did not terminate there are truncated.
         """
         given = np.ones(self.num_envs) if which is None else which
         begun = check_flags("which", given, (self.num_envs,)).astype(bool)
         first = self.encoded(observations)
-        cut_last(self.pending, np.flatnonzero(begun & self.running))
+        truncate_last(self.pending, np.flatnonzero(begun))
         self.observations = np.where(begun[:, None], first, self.observations)
         self.returns[begun] = 0.0
         self.running[begun] = True
@@ -209,8 +209,8 @@ class Curiosity:
         # What was done, and what followed.
         actions = check_array("actions", actions)
         check_shape("actions", actions, (self.num_envs, *actions.shape[1:]))
-        ends = check_flags("terminated", terminated, (self.num_envs,))
-        cuts = check_flags("truncated", truncated, (self.num_envs,))
+        terminated = check_flags("terminated", terminated, (self.num_envs,))
+        truncated = check_flags("truncated", truncated, (self.num_envs,))
         following = self.encoded(observations)
         true_next = following.copy()
         resumed = np.zeros(self.num_envs, bool)
@@ -223,12 +223,13 @@ class Curiosity:
         # The transitions.
         took = self.running
         env = np.flatnonzero(took)
-        columns = (self.observations, actions, extrinsic, true_next, ends, cuts)
+        before = (self.observations, actions, extrinsic)
+        columns = (*before, true_next, terminated, truncated)
         taken = [each[took] for each in columns]
         rows = Transitions._make([env, *taken, np.zeros(len(env))])
 
         # The next step.
-        over = took & np.logical_or(ends, cuts)
+        over = took & np.logical_or(terminated, truncated)
         self.follow(rows, over)
         self.running = ~over | resumed
         self.observations = following
@@ -260,7 +261,7 @@ class Curiosity:
         return Earned(rewards, extrinsic, intrinsic, gains, took)
 
     def gains(self, rows: Transitions) -> Array:
-        """Raw gains (N,) of rows of one step, so each row is cut behind."""
+        """Raw gains (N,) of rows of one step, each truncated unless it terminated."""
         return self.gains_of(rows._replace(truncated=~rows.terminated))
 
     def gains_of(self, rows: Transitions) -> Array:
@@ -429,7 +430,7 @@ def all_rows(blocks: list[Transitions]) -> Transitions:
 
 
 def ordered_by_env(rows: Transitions) -> Transitions:
-    """Environment after environment; the last row of each is cut behind."""
+    """Environment after environment; the last row of each is truncated."""
     order = np.argsort(rows.env, kind="stable")
     each = Transitions._make(column[order] for column in rows)
     last = np.append(np.diff(each.env) > 0, True)  # (N,)
@@ -440,13 +441,13 @@ def as_batch(rows: Transitions) -> Batch:
     return Batch._make(rows[1:7])
 
 
-def cut_last(blocks: list[Transitions], envs: NDArray[np.int64]) -> None:
-    """Mark the last row of each of these environments as truncated."""
+def truncate_last(blocks: list[Transitions], envs: NDArray[np.int64]) -> None:
+    """Mark the last row of each of these environments as truncated, or leave its end."""
     for env in envs:
         for block in reversed(blocks):
             found = np.flatnonzero(block.env == env)
             if len(found):
-                block.truncated[found[-1]] = True
+                block.truncated[found[-1]] |= ~block.terminated[found[-1]]
                 break
 
 

@@ -14,7 +14,7 @@ from vime_gym.curiosity import (
     Curiosity,
     Transitions,
     check_fits,
-    cut_last,
+    truncate_last,
     ordered_by_env,
 )
 
@@ -159,23 +159,25 @@ def rows(env: list[int]) -> Transitions:
     )
 
 
-def test_rows_by_environment_keep_their_order_and_are_cut_behind() -> None:
+def test_rows_by_environment_keep_their_order_and_the_last_is_truncated() -> None:
     found = ordered_by_env(rows([0, 2, 0, 2, 1]))
     assert found.rewards.tolist() == [0, 2, 4, 1, 3]
     assert found.truncated.tolist() == [False, True, True, False, True]
 
 
-def test_a_terminal_row_is_not_cut() -> None:
+def test_a_terminal_row_is_not_truncated() -> None:
     given = rows([0, 1])
     given.terminated[1] = True
     assert ordered_by_env(given).truncated.tolist() == [True, False]
 
 
-def test_the_last_row_of_an_environment_is_cut_wherever_it_stands() -> None:
-    blocks = [rows([0, 1]), rows([1]), rows([1])]
-    cut_last(blocks, np.array([0, 1, 2]))
+def test_the_last_row_of_an_environment_is_truncated_wherever_it_stands() -> None:
+    """If it terminated, it is not."""
+    blocks = [rows([0, 1, 3]), rows([1]), rows([1])]
+    blocks[0].terminated[2] = True
+    truncate_last(blocks, np.array([0, 1, 2, 3]))
     found = [block.truncated.tolist() for block in blocks]
-    assert found == [[True, False], [False], [True]]
+    assert found == [[True, False, False], [False], [True]]
 
 
 # ------------------------------------------------------------ arguments

@@ -212,7 +212,7 @@ def test_a_vector_sees_true_transitions_against_the_walk_itself(
     assert (resets > 20) == (mode is AutoresetMode.NEXT_STEP)
     assert not naive_pairs_fit
 
-    # Learned: the same rows, environment after environment, cut at the end of each.
+    # Learned: the same rows, environment after environment, the last of each truncated.
     assert sum(len(batch.rewards) for batch in bonus.learned) > transitions - 12
     for batch in bonus.learned:
         assert len(batch.rewards) >= 10
@@ -274,20 +274,20 @@ def test_eta_zero_leaves_rewards_as_they_are() -> None:
         assert env.step(action)[:4][1:] == plain.step(action)[:4][1:]
 
 
-def test_an_episode_cut_by_a_reset_is_truncated() -> None:
+def test_a_reset_truncates_an_episode() -> None:
     """Control: without the reset, the row is not."""
-    for cut in (True, False):
+    for early in (True, False):
         bonus = Recorder()
         env = CuriosityReward(walk(), bonus, eta=1.0, update_every=4)
         env.reset()
         env.step(1)
         env.step(1)
-        if cut:
+        if early:
             env.reset()
         env.step(0)
         env.step(1)
         (batch,) = bonus.learned
-        assert batch.truncated.tolist() == [False, cut, False, True]
+        assert batch.truncated.tolist() == [False, early, False, True]
 
 
 def test_counts_are_a_ready_reward() -> None:
@@ -709,6 +709,44 @@ def test_a_state_of_another_kind_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="information_gains as here"):
         other.load(path)
     assert isinstance(other.curiosity, Curiosity)
+
+
+@dataclass(frozen=True)
+class Flags:
+    """A bonus whose reward tells how many rows that it learned from were truncated."""
+
+    truncated: tuple[bool, ...] = ()
+
+    def reward(self, batch: vime.Batch, rng: Generator) -> Any:
+        return np.full(len(batch.rewards), 1.0 + sum(self.truncated))
+
+    def update(self, batch: vime.Batch, rng: Generator) -> "Flags":
+        return Flags((*self.truncated, *batch.truncated.tolist()))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_reset_truncates_what_a_file_held(tmp_path: Path, mode: AutoresetMode) -> None:
+    """The flags and rewards are those of the wrapper that was saved in the middle of an episode."""
+    first, second = (
+        VectorCuriosityReward(
+            vector(mode, 2), Flags(), eta=1.0, update_every=8, normalize=False
+        )
+        for _ in range(2)
+    )
+    first.reset()
+    for actions in ([0, 1], [1, 1]):
+        first.step(np.array(actions))
+    first.save(tmp_path / "state.npz")
+    second.load(tmp_path / "state.npz")
+    rewards = []
+    for env in (first, second):
+        env.reset()
+        steps = [env.step(np.array([0, 1]))[1].tolist() for _ in range(3)]
+        rewards.append(steps)
+        assert isinstance(env.bonus, Flags)
+        assert env.bonus.truncated == (False, True, False, True) * 2
+    assert rewards[0] == rewards[1]
+    assert rewards[0][2] == [-3.0 + 5.0, 3.0 + 5.0]
 
 
 class Switch(gymnasium.Env[Any, Any]):
