@@ -135,7 +135,8 @@ class Curiosity:
 
         # What happened so far: nothing.
         self.history: tuple[float, ...] = ()
-        self.pending: list[Transitions] = []
+        self.rollout: list[Transitions] = []  # to be rewarded
+        self.pending: list[Transitions] = []  # rewarded, to learn from
         self.num_pending = 0
         self.returns = np.zeros(num_envs)
         self.peak = 0.0
@@ -151,10 +152,16 @@ class Curiosity:
         given = np.ones(self.num_envs) if which is None else which
         begun = check_flags("which", given, (self.num_envs,)).astype(bool)
         first = self.encoded(observations)
-        truncate_last(self.pending, np.flatnonzero(begun))
+        blocks = [*self.pending, *self.rollout]
+        truncate_last(blocks, np.flatnonzero(begun))
         self.observations = np.where(begun[:, None], first, self.observations)
         self.returns[begun] = 0.0
         self.running[begun] = True
+
+    def at(self, observations: Observations) -> bool:
+        """Whether episodes run in all environments, and are at these observations."""
+        same = np.array_equal(self.encoded(observations), self.observations)
+        return same and bool(self.running.all())
 
     def encoded(self, observations: Observations) -> Array:
         """Observations of all environments, (n, K)."""
@@ -298,36 +305,53 @@ class Curiosity:
             _, self.history = normalize_gains(rows.gains, self.history)
         self.update(ordered_by_env(rows))
 
-    def keep(self, actions: Array, rewards: Any, *step: Any, **ends: Any) -> None:
-        """Keep the transitions of a step until `settle`; the arguments are `earn`'s."""
-        rows, _ = self.taken(actions, self.rewards(rewards), *step, **ends)
-        self.add(rows)
+    def keep(
+        self,
+        actions: Array,
+        rewards: Any,
+        observations: Observations,
+        terminated: Any,
+        truncated: Any,
+        *,
+        finals: Mapping[int, Any] | None = None,
+    ) -> None:
+        """Keep the transitions of a step until `settle`; the arguments of `earn`."""
+        extrinsic = self.rewards(rewards)
+        rows, _ = self.taken(
+            actions, extrinsic, observations, terminated, truncated, finals=finals
+        )
+        self.rollout.append(rows)
         self.steps += 1
 
     def drop(self) -> None:
-        """Forget the transitions that were kept."""
-        self.pending = []
-        self.num_pending = 0
+        """Forget the transitions kept since `settle`: what follows is no rollout's end."""
+        if self.rollout:
+            truncate_last(self.pending, np.arange(self.num_envs))
+        self.rollout = []
 
     def settle(self) -> tuple[Array, Array]:
-        """Intrinsic rewards and gains (N,) of all transitions kept; then the bonus learns.
+        """Intrinsic rewards and gains (N,) of a rollout; then the bonus may learn.
 
         As the lecture's algorithm has it: the same posterior gives all gains, and the
         divisor includes them.
         """
-        kept = all_rows(self.pending)
-        order = np.argsort(kept.env, kind="stable")
-        rows = ordered_by_env(kept)
-        raw = self.gains_of(rows)
-        normalized = raw
-        if self.normalize:
-            normalized, self.history = normalize_gains(raw, self.history)
-        self.update(rows)
+        kept = all_rows(self.rollout)
+        self.rollout = []
 
-        # Back in time order.
-        intrinsic, gains = np.empty((2, len(raw)))
-        intrinsic[order] = self.weight * normalized
-        gains[order] = raw
+        # Gains in the order of `Batch`, then back in time order.
+        order = np.argsort(kept.env, kind="stable")
+        gains = np.empty(len(order))
+        gains[order] = self.gains_of(ordered_by_env(kept))
+        self.add(kept._replace(gains=gains))
+
+        # The divisor is that of the whole batch so far.
+        normalized = gains
+        if self.normalize:
+            batch = np.concatenate([rows.gains for rows in self.pending])
+            normalized = normalize_gains(batch, self.history)[0][-len(gains) :]
+        intrinsic = self.weight * normalized
+        if self.num_pending >= self.update_every:
+            self.learn()
         return intrinsic, gains
 
     def update(self, rows: Transitions) -> None:
@@ -335,7 +359,8 @@ class Curiosity:
         new = self.bonus.update(as_batch(rows), self.replay)
         check_methods("bonus.update's result", new, "reward", "update")
         self.bonus = new
-        self.drop()
+        self.pending = []
+        self.num_pending = 0
 
     @property
     def state(self) -> State:
@@ -397,9 +422,9 @@ class Curious:
 
     @property
     def curiosity(self) -> Curiosity:
-        """The bonus at work. Raises ValueError in a callback before the first `learn`."""
+        """The bonus at work. Raises ValueError in a callback that has seen no model."""
         if self.made is None:
-            raise ValueError("the callback must be given to learn first")
+            raise ValueError("give the callback to learn or init_callback(model) first")
         return self.made
 
     @property

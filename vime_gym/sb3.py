@@ -37,7 +37,10 @@ TRUE_END = "vime_gym.terminal_observation"
 class CuriosityCallback(Curious, BaseCallback):
     """Adds η·gain/divisor to the rewards of each rollout, and recomputes its advantages.
 
-    The arguments are those of `vime_gym.curiosity.Curiosity`; a rollout is a batch.
+    The arguments are those of `vime_gym.curiosity.Curiosity`.
+    gamma: that of the algorithm, if None.
+    update_every: transitions before the bonus learns, at the end of a rollout; if None,
+    it learns after each rollout. Rollouts of a few steps need it.
     Under VecNormalize, the bonus sees observations as they are inside it; η·gain/divisor
     is added to the rewards that the algorithm sees.
     Raises ValueError if the algorithm has no rollouts or a space needs `encode`.
@@ -49,7 +52,8 @@ class CuriosityCallback(Curious, BaseCallback):
         *,
         eta: float | None = None,
         share: float | None = None,
-        gamma: float = 0.99,
+        gamma: float | None = None,
+        update_every: int | None = None,
         normalize: bool = True,
         encode: Encode | None = None,
         seed: int | None = None,
@@ -61,6 +65,7 @@ class CuriosityCallback(Curious, BaseCallback):
             "eta": eta,
             "share": share,
             "gamma": gamma,
+            "update_every": update_every,
             "normalize": normalize,
             "encode": encode,
             "seed": seed,
@@ -76,15 +81,25 @@ class CuriosityCallback(Curious, BaseCallback):
         if self.normalizer is not None:
             env = self.normalizer.venv
             keep_true_ends(env)
+
+        # The algorithm's own, unless given; it may differ from one to the next.
+        size = self.rollout.buffer_size * env.num_envs
+        own = {"gamma": self.rollout.gamma, "update_every": size}
+        given = {name: each for name, each in self.settings.items() if each is not None}
+        settings = {**own, **given}
         if self.made is None:
-            self.made = Curiosity(env, env.num_envs, update_every=1, **self.settings)
+            self.made = Curiosity(env, env.num_envs, **settings)
+        self.made.gamma = settings["gamma"]
+        self.made.update_every = settings["update_every"]
 
     def _on_training_start(self) -> None:
-        """Episodes go on, or start: either way this is the observation to act on."""
+        """Start episodes, unless those that this callback has seen go on."""
         first = self.model._last_obs
         if self.normalizer is not None:
             first = self.normalizer.get_original_obs()
-        self.curiosity.begin(singles(first))
+        starts = self.locals.get("reset_num_timesteps", True)
+        if starts or not self.curiosity.at(singles(first)):
+            self.curiosity.begin(singles(first))
 
     def _on_rollout_start(self) -> None:
         """A rollout that was stopped is dropped, as the algorithm drops it."""
@@ -178,13 +193,13 @@ class VecCuriosityReward(Curious, VecEnvWrapper):
 
     def step_async(self, actions: Any) -> None:
         """Begin a step."""
+        if not self.curiosity.running.all():
+            raise ResetNeeded("call reset before the first step of an episode")
         self.did = self.curiosity.actions(actions)
         self.venv.step_async(actions)
 
     def step_wait(self) -> Any:
         """The environments' step, with the curious rewards."""
-        if not self.curiosity.running.all():
-            raise ResetNeeded("call reset before the first step of an episode")
         observations, rewards, dones, infos = self.venv.step_wait()
         earned = self.curiosity.earn(
             self.did, rewards, singles(observations), **ends_of(dones, infos)
@@ -232,7 +247,7 @@ def keep_true_ends(env: VecEnv) -> None:
     A wrapper would do so too, but EvalCallback demands the same wrappers around its own
     environments.
     """
-    if not isinstance(env.step_wait, partial):  # once
+    if getattr(env.step_wait, "func", None) is not with_true_ends:  # once
         env.step_wait = partial(with_true_ends, env.step_wait)  # type: ignore[method-assign]
 
 

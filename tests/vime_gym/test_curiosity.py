@@ -14,8 +14,8 @@ from vime_gym.curiosity import (
     Curiosity,
     Transitions,
     check_fits,
-    truncate_last,
     ordered_by_env,
+    truncate_last,
 )
 
 GAMMA = 0.5

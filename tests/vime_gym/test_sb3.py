@@ -80,6 +80,14 @@ class Named(Walk):
         }
 
 
+class Endless(Walk):
+    """A walk without ends."""
+
+    def step(self, action: Any) -> Any:
+        seen, reward, *_ = super().step(action)
+        return seen, reward, False, False, {"TimeLimit.truncated": False}
+
+
 def walk(limit: int = 5, kind: type[Walk] = Walk) -> gymnasium.Env[Any, Any]:
     return TimeLimit(kind(), limit)
 
@@ -142,12 +150,13 @@ class Spy(BaseCallback):
 
 
 def batches(steps: list[Any]) -> vime.Batch:
-    """The rows of one rollout, environment after environment, each cut at its end."""
+    """The rows of some steps, environment after environment, the last of each truncated."""
     columns = [np.swapaxes(np.array(each), 0, 1) for each in zip(*steps)]
     rows = [np.concatenate(each) for each in columns]
-    cut = rows[5].astype(bool)
-    cut[STEPS - 1 :: STEPS] |= ~rows[4].astype(bool)[STEPS - 1 :: STEPS]
-    return vime.Batch(*rows[:4], rows[4].astype(bool), cut)
+    terminated, truncated = (each.astype(bool) for each in rows[4:])
+    last = slice(len(steps) - 1, None, len(steps))
+    truncated[last] |= ~terminated[last]
+    return vime.Batch(*rows[:4], terminated, truncated)
 
 
 def gae(held: dict[str, Any], rewards: Any, last_dones: Any) -> Any:
@@ -215,6 +224,74 @@ def test_callback_against_rollouts_by_hand() -> None:
     )
 
 
+def test_rollouts_of_one_batch_by_hand() -> None:
+    """With `update_every`, each rollout is rewarded at its end, and the bonus learns once enough rows are kept.
+
+    Two rollouts make a batch here. Its divisor is that of all its rows so far.
+    Controls: the divisor of the rollout alone, and a bonus that learns after each rollout.
+    """
+    seed, eta, before, steps, after = 7, 0.25, [], [], []  # type: ignore[var-annotated]
+    env, size = vector(), NUM_ENVS * STEPS
+    bonus = vime_for(env, settings=SMALL, seed=3)
+    curious = CuriosityCallback(bonus, eta=eta, seed=seed, update_every=size + 1)
+    model = agent(env)
+    model.learn(7 * size, CallbackList([Spy(before, steps), curious, Spy(after, [])]))
+
+    generator, replay = np.random.default_rng(seed).spawn(2)
+    history: tuple[float, ...] = ()
+    kept: list[Any] = []
+    raw = np.zeros(0)
+    for place, (plain, paid) in enumerate(zip(before, after)):
+        rollout = [row for row, _ in steps[STEPS * place : STEPS * (place + 1)]]
+        kept += rollout
+        gains = bonus.reward(batches(rollout), generator)
+        raw = np.append(raw, gains)
+        divided, new = vime.normalize_gains(raw, history)
+        added = eta * divided[-size:].reshape(NUM_ENVS, STEPS).T  # (T, n)
+        wanted = plain["rewards"] + added
+        np.testing.assert_allclose(paid["rewards"], wanted, rtol=1e-6)
+        if place == 5:
+            alone, _ = vime.normalize_gains(gains, history)
+            assert not np.allclose(alone, divided[-size:])
+        if place % 2:
+            bonus, history = bonus.update(batches(kept), replay), new
+            kept, raw = [], np.zeros(0)
+    assert len(history) == 2
+    assert curious.history == history
+    np.testing.assert_array_equal(curious.bonus.q.mu, bonus.q.mu)  # type: ignore[attr-defined]
+    pools = [each.pool.next_observations for each in (curious.bonus, bonus)]  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(*pools)
+    assert len(pools[0]) == 6 * size
+
+
+@pytest.mark.parametrize("way", ["one call", "goes on", "anew", "dropped"])
+def test_a_batch_goes_on_over_rollouts(way: str) -> None:
+    """The last rows of a batch are truncated; those of a rollout before are for its own rewards only.
+
+    Also if the rollouts are of two calls. Controls: a call that starts anew, and a rollout dropped in between.
+    """
+    bonus, size = Recorder(), NUM_ENVS * STEPS
+    curious = CuriosityCallback(bonus, eta=1.0, update_every=2 * size)
+    model = agent(VecNormalize(vector(Endless)))
+    if way == "one call":
+        model.learn(2 * size, curious)
+    elif way == "dropped":
+        model.learn(1000, CallbackList([curious, Stop()]))
+    else:
+        model.learn(size, curious)
+    if way != "one call":
+        model.learn(size, curious, reset_num_timesteps=way == "anew")
+    (learned,) = bonus.learned
+    truncated = learned.truncated.reshape(NUM_ENVS, 2, STEPS)
+    assert truncated[:, 1, -1].all()
+    assert (truncated[:, 0, -1] == (way in ("anew", "dropped"))).all()
+    assert not truncated[:, :, :-1].any()
+    for batch in bonus.rewarded:
+        flags = batch.truncated.reshape(NUM_ENVS, STEPS)
+        assert flags[:, -1].all()
+        assert not flags[:, :-1].any()
+
+
 @pytest.mark.parametrize("stacked", [False, True])
 def test_the_bonus_sits_inside_normalization_against_the_walk(stacked: bool) -> None:
     """Under VecNormalize it sees places and times as they are, also at ends; the advantages are of the sum.
@@ -258,16 +335,22 @@ def test_evaluation_goes_on_beside_it() -> None:
         eval_freq=STEPS, n_eval_episodes=2, verbose=0, warn=False,
     )  # fmt: skip
     curious = CuriosityCallback(Recorder(), eta=0.5)
-    model = agent(VecNormalize(vector(num_envs=1)))
+    inner = vector(num_envs=1)
+    model = agent(VecNormalize(inner))
     for _ in range(2):
         model.learn(2 * STEPS, callback=[curious, evaluation])
+        wrapped = inner.step_wait.args[0]  # type: ignore[attr-defined]
+        assert wrapped.__self__ is inner  # once
     assert np.isfinite(evaluation.last_mean_reward)
 
 
 def test_share_follows_the_returns_of_the_rollout() -> None:
-    """η = share·(1 − γ)·G after the rollout, with G the largest |discounted return| of its episodes."""
+    """η = share·(1 − γ)·G after the rollout, with G the largest |discounted return| of its episodes.
+
+    γ is the algorithm's.
+    """
     bonus, before, after = Recorder(), [], []  # type: ignore[var-annotated]
-    curious = CuriosityCallback(bonus, share=0.5, gamma=0.5, normalize=False)
+    curious = CuriosityCallback(bonus, share=0.5, normalize=False)
     together = CallbackList([Spy(before, []), curious, Spy(after, [])])
     agent(vector(num_envs=1), gamma=0.5).learn(STEPS, callback=together)
     (batch,) = bonus.rewarded
@@ -279,6 +362,42 @@ def test_share_follows_the_returns_of_the_rollout() -> None:
     added = after[0]["rewards"] - before[0]["rewards"]
     wanted = 0.5 * 0.5 * largest * (1.0 + batch.observations[:, 1])
     np.testing.assert_allclose(added[:, 0], wanted, rtol=1e-5)
+
+
+def test_returns_go_on_with_the_algorithm() -> None:
+    """G is that of one episode over four calls of `learn`. Control: calls that start anew."""
+    peaks = []
+    for anew in (False, True):
+        curious = CuriosityCallback(Recorder(), share=0.5)
+        model = agent(vector(Endless, 1), gamma=0.9)
+        kept: list[Any] = []
+        for _ in range(4):
+            both = CallbackList([Spy(kept, []), curious])
+            model.learn(STEPS, both, reset_num_timesteps=anew)
+        rewards = np.concatenate([each["rewards"][:, 0] for each in kept])
+        total, totals = 0.0, []
+        for time, reward in enumerate(rewards):
+            total = reward + 0.9 * total * (time % STEPS > 0 or not anew)
+            totals.append(abs(total))
+        peaks.append((curious.curiosity.peak, max(totals)))
+    np.testing.assert_allclose(*zip(*peaks), rtol=1e-6)
+    assert peaks[0][0] != peaks[1][0]
+
+
+def test_the_defaults_follow_the_algorithm() -> None:
+    """Its γ and its rollout; what is given stays. Also with another algorithm later."""
+    own = CuriosityCallback(Recorder(), eta=0.5)
+    given = CuriosityCallback(Recorder(), eta=0.5, gamma=0.25, update_every=7)
+    for gamma, steps in ((0.9, STEPS), (0.5, 2)):
+        model = agent(vector(), gamma=gamma, n_steps=steps)
+        for curious in (own, given):
+            curious.init_callback(model)
+        made = own.curiosity
+        assert (made.gamma, made.update_every) == (gamma, NUM_ENVS * steps)
+    made = given.curiosity
+    assert (made.gamma, made.update_every) == (0.25, 7)
+    with pytest.raises(ValueError, match="update_every must"):
+        CuriosityCallback(eta=0.5, update_every=0).init_callback(model)
 
 
 class Stop(BaseCallback):
@@ -293,7 +412,7 @@ def test_a_stopped_rollout_is_dropped() -> None:
     curious = CuriosityCallback(bonus, eta=1.0, normalize=False)
     model = agent(vector())
     model.learn(1000, callback=CallbackList([curious, Stop()]))
-    assert curious.curiosity.num_pending == 3 * NUM_ENVS
+    assert len(curious.curiosity.rollout) == 3
     model.learn(NUM_ENVS * STEPS, callback=curious, reset_num_timesteps=False)
     assert [len(each.rewards) for each in bonus.learned] == [NUM_ENVS * STEPS] * 2
 
@@ -334,7 +453,7 @@ def test_ppo_learns_with_the_default_bonus() -> None:
 
 def test_callback_rejects_what_it_cannot_serve() -> None:
     curious = CuriosityCallback(eta=1.0)
-    with pytest.raises(ValueError, match="learn"):
+    with pytest.raises(ValueError, match=r"learn or init_callback\(model\)"):
         _ = curious.bonus
     dqn = DQN("MlpPolicy", walk(), device="cpu")
     with pytest.raises(ValueError, match=r"rollout_buffer.*DQN.*VecCuriosityReward"):
@@ -370,6 +489,19 @@ def test_wrapper_against_the_vector_wrapper_of_gymnasium() -> None:
     assert ours.history == wanted.history
     assert len(ours.history) > 5
     np.testing.assert_array_equal(ours.bonus.q.mu, wanted.bonus.q.mu)  # type: ignore[attr-defined]
+
+
+def test_what_the_wrapper_tells_stands_above_what_was_told_inside() -> None:
+    inside = vector(
+        lambda: CuriosityReward(walk(), Recorder(), eta=0.5, update_every=9)
+    )
+    env = VecCuriosityReward(inside, Recorder(), eta=2.0, update_every=9)
+    env.reset()
+    _, rewards, _, infos = env.step(np.ones(NUM_ENVS, int))
+    for reward, told in zip(rewards, infos):
+        assert told["extrinsic_reward"] == 1.0 + 0.5
+        assert told["intrinsic_reward"] == 2.0
+        assert reward == 1.0 + 0.5 + 2.0
 
 
 def test_wrapper_in_processes_against_one_process() -> None:
@@ -413,9 +545,13 @@ class Unkept(VecEnvWrapper):
 
 
 def test_wrapper_rejects_what_it_cannot_serve() -> None:
-    made = VecCuriosityReward(vector(), Recorder(), eta=0.5, update_every=10)
+    sent: list[Any] = []
+    inner = vector()
+    inner.step_async = sent.append  # type: ignore[method-assign]
+    made = VecCuriosityReward(inner, Recorder(), eta=0.5, update_every=10)
     with pytest.raises(ResetNeeded):
         made.step(np.zeros(NUM_ENVS, int))
+    assert not sent
     with pytest.raises(ValueError, match="venv must be a VecEnv"):
         VecCuriosityReward(walk(), eta=0.5, update_every=10)  # type: ignore[arg-type]
     clipped = DummyVecEnv(
@@ -487,7 +623,7 @@ def test_callback_goes_on_after_loading(tmp_path: Path) -> None:
     model.learn(3 * NUM_ENVS * STEPS, callback=first)
     first.save(path)
     again = CuriosityCallback(vime_for(env, settings=SMALL, seed=9), eta=0.5, seed=5)
-    agent(vector()).learn(1, callback=again)
+    again.init_callback(agent(vector()))
     again.load(path)
     assert again.history == first.history
     paid = []

@@ -725,7 +725,9 @@ class Flags:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_reset_truncates_what_a_file_held(tmp_path: Path, mode: AutoresetMode) -> None:
+def test_a_reset_truncates_what_a_file_held(
+    tmp_path: Path, mode: AutoresetMode
+) -> None:
     """The flags and rewards are those of the wrapper that was saved in the middle of an episode."""
     first, second = (
         VectorCuriosityReward(
