@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector import SyncVectorEnv, VectorWrapper
 from gymnasium.wrappers import ClipAction
+from gymnasium.wrappers import vector as vector_wrappers
 
 import fast_ref
 from agents_ref import checked
@@ -266,7 +267,8 @@ def spaces_of(env: Any) -> tuple[Space[Any], Space[Any]]:
     Raises ValueError if ClipAction hides the bounds of actions.
     """
     if isinstance(env, gymnasium.vector.VectorEnv):
-        check_unclipped(env.single_action_space, first_of(env))
+        for each in (env, *getattr(env.unwrapped, "envs", ())):
+            check_unclipped(env.single_action_space, each)
         return env.single_observation_space, env.single_action_space
     for name in ("observation_space", "action_space"):
         check_kind(f"{name} of env", getattr(env, name, None), Space)
@@ -293,16 +295,10 @@ def check_takes_seed(name: str, env: Any) -> None:
         raise ValueError(f"reset of {name} must take a seed, got reset({given})")
 
 
-def first_of(env: Any) -> Any:
-    """The first environment of a vector of this process; None if it is not at hand."""
-    made = getattr(env.unwrapped, "envs", None)
-    return made[0] if made else None
-
-
 def check_unclipped(space: Any, env: Any) -> None:
     """Raise ValueError if ClipAction is inside: what it cuts would be free novelty."""
-    while isinstance(env, gymnasium.Wrapper):
-        if isinstance(env, ClipAction):
+    while isinstance(env, gymnasium.Wrapper | VectorWrapper):
+        if isinstance(env, ClipAction | vector_wrappers.ClipAction):
             raise ValueError(clipped_away(space))
         env = env.env
 

@@ -66,7 +66,10 @@ class CuriosityReward(
             "encode": encode,
             "seed": seed,
         }
-        RecordConstructorArgs.__init__(self, bonus=bonus, **settings)
+        # Not copied: a bonus or `encode` may be one that can't be.
+        RecordConstructorArgs.__init__(
+            self, _disable_deepcopy=True, bonus=bonus, **settings
+        )
         check_kind("env", env, gymnasium.Env)
         super().__init__(env)
         self.made = Curiosity(env, 1, bonus, **settings)

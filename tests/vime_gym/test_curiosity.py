@@ -102,6 +102,17 @@ def test_share_is_the_ratio_of_two_discounted_returns() -> None:
     assert bonuses == pytest.approx(0.3 * 50.0)
 
 
+def test_a_reset_ends_a_return() -> None:
+    """G is that of each episode. Control: one that goes on over the reset."""
+    state = curiosity(1, eta=None, share=0.5, gamma=GAMMA)
+    for _ in range(2):
+        state.begin(np.zeros((1, 1)))
+        earned = step(state, [8.0])
+    assert earned.intrinsic[0] == pytest.approx(0.5 * (1 - GAMMA) * 8.0 * 2.0)
+    earned = step(state, [8.0])
+    assert earned.intrinsic[0] == pytest.approx(0.5 * (1 - GAMMA) * 12.0 * 2.0)
+
+
 def test_share_is_the_same_in_other_units_of_the_reward() -> None:
     """Twice the reward is twice the bonus; with eta it is not."""
     for weight, ratio in (({"eta": None, "share": 0.5}, 2.0), ({"eta": 0.5}, 1.0)):
@@ -144,6 +155,14 @@ def test_only_given_environments_begin() -> None:
     state.begin(np.array([[1.0], [2.0]]))
     state.begin(np.array([[5.0], [6.0]]), np.array([False, True]))
     assert state.observations.tolist() == [[1.0], [6.0]]
+
+
+def test_episodes_that_begin_truncate_rows_of_a_rollout_too() -> None:
+    state = curiosity(1)
+    for _ in range(2):
+        state.begin(np.zeros((1, 1)))
+        state.keep(state.actions([0]), [0.0], np.zeros((1, 1)), [False], [False])
+    assert [block.truncated.tolist() for block in state.rollout] == [[True], [False]]
 
 
 # ------------------------------------------------------------ rows

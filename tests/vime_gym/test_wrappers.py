@@ -200,6 +200,7 @@ def test_a_vector_sees_true_transitions_against_the_walk_itself(
         np.testing.assert_array_equal(seen.actions, actions[took])
         np.testing.assert_array_equal(seen.rewards, moved)
         np.testing.assert_array_equal(seen.terminated, abs(moved) == 3)
+        np.testing.assert_array_equal(seen.truncated, ~seen.terminated)
 
         # The bonus is 0 in a reset step; then the reward is the environment's.
         np.testing.assert_array_equal(
@@ -325,6 +326,48 @@ def test_a_spec_makes_the_wrapper_again() -> None:
     assert again.curiosity.update_every == 50
 
 
+def test_what_cannot_be_copied_may_be_given() -> None:
+    """Such as an encoder that holds a lock, or a bonus that does."""
+
+    class Locked(Recorder):
+        def __deepcopy__(self, memo: Any) -> Any:
+            raise TypeError("a lock cannot be copied")
+
+        def __call__(self, observation: Any) -> Any:
+            return observation
+
+    made = CuriosityReward(walk(), Locked(), eta=1.0, update_every=9, encode=Locked())
+    made.reset()
+    assert made.step(1)[1] == 1.0 + 1.0
+
+
+def test_what_a_wrapper_tells_stands_above_what_was_told_inside() -> None:
+    """Two bonuses around one another: the outer one's numbers are in `info`."""
+
+    def inner() -> Any:
+        return CuriosityReward(walk(), Recorder(), eta=0.5, update_every=9)
+
+    single = CuriosityReward(inner(), Recorder(), eta=2.0, update_every=9)
+    single.reset()
+    _, reward, _, _, info = single.step(1)
+    assert [reward, *(info[key] for key in KEYS)] == [3.5, 1.5, 2.0, 1.0]
+    many = VectorCuriosityReward(
+        VectorCuriosityReward(vector(MODES[0]), Recorder(), eta=0.5, update_every=9),
+        Recorder(), eta=2.0, update_every=9,
+    )  # fmt: skip
+    many.reset()
+    _, rewards, _, _, infos = many.step(np.ones(3, int))
+    for found, wanted in zip(
+        [rewards, *(infos[key] for key in KEYS)], [3.5, 1.5, 2, 1]
+    ):
+        assert found.tolist() == [wanted] * 3
+    inside = vector(MODES[0], make=inner)
+    env = VectorCuriosityReward(inside, Recorder(), eta=2.0, update_every=9)
+    env.reset()
+    *_, infos = env.step(np.ones(3, int))
+    assert infos["extrinsic_reward"].tolist() == [1.5] * 3
+
+
 def test_episode_statistics_on_either_side() -> None:
     """Inside, they are the task's; outside, the curious ones."""
     inner = CuriosityReward(
@@ -429,9 +472,17 @@ def test_clip_action_inside_is_rejected_and_outside_is_fine() -> None:
     inner = Spaces(PLANE, PLANE)
     with pytest.raises(ValueError, match=r"action_space .* ClipAction"):
         CuriosityReward(ClipAction(inner), eta=1.0, update_every=9)
-    many = SyncVectorEnv([lambda: ClipAction(inner)])
+    many: Any = SyncVectorEnv([lambda: ClipAction(inner)])
     with pytest.raises(ValueError, match=r"action_space .* ClipAction"):
         VectorCuriosityReward(many, eta=1.0, update_every=9)
+    for kind in (SyncVectorEnv, AsyncVectorEnv):
+        many = kind([lambda: inner] * 2)
+        around = vector_wrappers.RecordEpisodeStatistics(
+            vector_wrappers.ClipAction(many)
+        )
+        with pytest.raises(ValueError, match=r"action_space .* ClipAction"):
+            VectorCuriosityReward(around, eta=1.0, update_every=9)
+        many.close()
     bonus = Recorder()
     env = ClipAction(CuriosityReward(inner, bonus, eta=1.0, update_every=9))
     env.reset()
@@ -467,6 +518,43 @@ def test_dict_observations_need_encode(count: int) -> None:
     np.testing.assert_array_equal(seen[:, 2], 5.0 * np.atleast_1d(first["door"]))
     flat = CuriosityReward(FlattenObservation(make()), eta=1.0, update_every=9)
     assert flat.curiosity.seen.size == 4
+
+
+class NamedWalk(Walk):
+    """The same walk with its observation in a dictionary."""
+
+    observation_space = Dict(  # type: ignore[assignment]
+        {name: Box(-100.0, 100.0, (1,), np.float64) for name in ("place", "time")}
+    )
+
+    def seen(self) -> Any:
+        return {"place": np.array([self.place], float), "time": np.array([self.time], float)}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", [SyncVectorEnv, AsyncVectorEnv])
+def test_dict_observations_over_ends_against_the_walk(
+    kind: Any, mode: AutoresetMode
+) -> None:
+    """Each row that the bonus learns from is one step of the walk, and ends are where the walk's are."""
+    bonus = Recorder()
+    env = VectorCuriosityReward(
+        kind([lambda: TimeLimit(NamedWalk(), 5)] * 3, autoreset_mode=mode),
+        bonus, eta=0.5, update_every=10,
+        encode=lambda seen: np.concatenate([seen["place"], seen["time"]]),
+    )  # fmt: skip
+    env.reset(seed=0)
+    ends = sum((step[3] | step[4]).sum() for step in stepped(env, 40))
+    env.close()
+    rows = [np.concatenate(column) for column in zip(*bonus.learned)]
+    before, actions, _, after, terminated, _ = rows
+    np.testing.assert_array_equal(before[:, 0] + 2 * actions - 1, after[:, 0])
+    np.testing.assert_array_equal(before[:, 1] + 1, after[:, 1])
+    np.testing.assert_array_equal(terminated, abs(after[:, 0]) == 3)
+    assert ends > 20
+    for batch in bonus.learned:
+        broken = batch.next_observations[:-1, 1] != batch.observations[1:, 1]
+        assert (batch.terminated | batch.truncated)[:-1][broken].all()
 
 
 def test_multi_discrete_in_a_vector() -> None:
@@ -665,26 +753,35 @@ def test_training_goes_on_bit_identically_after_a_load(
         assert all(file[name].dtype.kind != "O" for name in file.files)
 
 
-def test_a_single_wrapper_is_saved_in_the_middle_of_an_episode(tmp_path: Path) -> None:
-    """The other environment is brought to the same place first."""
+@pytest.mark.parametrize("weight", [{"eta": 0.5}, {"share": 0.25, "gamma": 0.9}])
+def test_a_single_wrapper_is_saved_in_the_middle_of_an_episode(
+    tmp_path: Path, weight: dict[str, Any]
+) -> None:
+    """The other environment is brought to the same place first, by another way and after fewer steps.
+
+    So its own return differs, and the number of its steps.
+    """
     envs = [
         CuriosityReward(
-            walk(), vime_for(walk(), settings=SMALL, seed=seed), eta=0.5, update_every=7, seed=seed
+            walk(), vime_for(walk(), settings=SMALL, seed=seed), update_every=7, seed=seed, **weight
         )
         for seed in (1, 2)
     ]  # fmt: skip
-    for env in envs:
-        env.reset(seed=0)
-        env.step(1)
-        for _ in range(4):
+    for env, episodes, way in zip(envs, (4, 2), ((1, 1, 0), (0, 1, 1))):
+        for _ in range(episodes):
             env.reset()
             env.step(0)
             env.step(1)
+        env.reset()
+        for action in way:
+            env.step(action)
     envs[0].save(tmp_path / "state.npz")
     envs[1].load(tmp_path / "state.npz")
     rewards: list[list[float]] = [[], []]
     for env, found in zip(envs, rewards):
-        found += [env.step(action)[1] for action in (1, 0, 1)]
+        with pytest.raises(ValueError, match="action must .* at step 11"):
+            env.step(5)
+        found += [env.step(action)[1] for action in (1, 1)]
         for _ in range(5):
             env.reset()
             found += [env.step(action)[1] for action in (1, 1, 0)]
