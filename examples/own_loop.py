@@ -39,7 +39,7 @@ def train(iterations: int, seed: int, eta: float, steps: int = 500) -> list[floa
             solved += terminated[took & (terminated | truncated)].tolist()
             observations = after
 
-        # Environment after environment; the last row of each is cut.
+        # Environment after environment; the last row of each is truncated.
         columns = [np.swapaxes(each, 0, 1) for each in map(np.array, zip(*kept))]
         *data, took = columns  # (n, T, ...) each
         data[5][:, -1] |= ~data[4][:, -1]

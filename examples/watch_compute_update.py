@@ -30,29 +30,29 @@ class WatchComputeUpdate:
     def watch(self, *step: Any, **named: Any) -> None:
         """Nothing: VIME needs whole samples only."""
 
-    def compute(self, samples: Any, sync: bool = True) -> np.ndarray:
-        """Rewards (T, B), with the divisor of these samples and those before."""
-        shape = np.shape(samples["rewards"])
+    def compute(self, samples: Any, sync: bool = True) -> Any:
+        """Rewards (T, B), a tensor if theirs are; the divisor is of these samples and those before."""
+        like = samples["rewards"]
         gains = self.bonus.reward(self.batch(samples), self.model)
         normalized, self.history = normalize_gains(gains, self.history)
         if sync:
             self.update(samples)
-        return self.beta * normalized.reshape(shape[::-1]).T  # (T, B)
+        found = self.beta * normalized.reshape(np.shape(like)[::-1]).T  # (T, B)
+        return like.new_tensor(found) if hasattr(like, "new_tensor") else found
 
     def update(self, samples: Any) -> None:
         """Let the bonus learn from the samples."""
         self.bonus = self.bonus.update(self.batch(samples), self.replay)
 
     def batch(self, samples: Any) -> Batch:
-        """The samples environment after environment; the last row of each is cut."""
-        ends = np.array(samples["terminateds"], bool)
-        cuts = np.array(samples["truncateds"], bool)
-        cuts[-1] |= ~ends[-1]
-        names = ("observations", "actions", "rewards", "next_observations")
-        columns = [np.asarray(samples[name]) for name in names]
-        rows = [
-            np.concatenate(np.swapaxes(each, 0, 1)) for each in (*columns, ends, cuts)
-        ]
+        """The samples environment after environment; the last row of each is truncated."""
+        names = ("observations", "actions", "rewards", "next_observations", "terminateds", "truncateds")  # fmt: skip
+        given = [samples[name] for name in names]
+        given = [each.cpu() if hasattr(each, "cpu") else each for each in given]
+        *parts, ended, stopped = map(np.asarray, given)
+        flags = np.array([ended, stopped], bool)  # (2, T, B)
+        flags[1, -1] |= ~flags[0, -1]
+        rows = [np.concatenate(each.swapaxes(0, 1)) for each in (*parts, *flags)]
         before, actions, rewards, after, *flags = rows  # (B·T, ...) each
         return Batch(
             self.observations(before, 0), self.actions(actions, 0), rewards,

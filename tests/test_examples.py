@@ -1,6 +1,8 @@
 """The examples that people copy, in short form, and each method of theirs against the reference."""
 
 import importlib.util
+import io
+import sys
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -38,13 +40,32 @@ def test_examples_are_short(name: str) -> None:
 # ------------------------------------------------------------ a loop of your own
 
 
-def test_own_loop_in_short(capsys: pytest.CaptureFixture[str]) -> None:
-    """Two seeds print different curves; the same seed prints the same one."""
+def test_own_loop_in_short(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same seed learns from the same rewards; another seed and η = 0 do not. With η = 0 they are the task's."""
     loop = example("own_loop")
-    curves = [loop.train(2, seed, 1e-4, steps=60) for seed in (0, 0)]
-    assert curves[0] == curves[1]
-    assert len(curves[0]) == 2
-    assert len(capsys.readouterr().out.splitlines()) == 4
+    learned: list[Any] = []
+    improve = loop.improve
+
+    def kept(policy: Any, value: Any, batch: vime.Batch, *more: Any) -> Any:
+        learned.append((batch.observations, batch.rewards))
+        return improve(policy, value, batch, *more)
+
+    monkeypatch.setattr(loop, "improve", kept)
+    runs = []
+    for seed, eta in ((0, 1e-4), (0, 1e-4), (1, 1e-4), (0, 0.0)):
+        learned.clear()
+        assert len(loop.train(2, seed, eta, steps=60)) == 2
+        runs.append([np.concatenate(column) for column in zip(*learned)])
+    places, rewards = zip(*runs)
+    np.testing.assert_array_equal(places[0], places[1])
+    np.testing.assert_array_equal(rewards[0], rewards[1])
+    assert not np.array_equal(places[0], places[2])
+    assert not np.array_equal(rewards[0], rewards[2])
+    assert rewards[0].any()
+    assert not rewards[3].any()
+    assert len(capsys.readouterr().out.splitlines()) == 8
 
 
 # ------------------------------------------------------------ watch, compute, update
@@ -100,6 +121,29 @@ def test_three_methods_against_the_rows_one_environment_at_a_time(
     assert np.any(found != 0.5 * wanted.reshape(8, 3))
 
 
+def test_tensors_come_back_as_tensors() -> None:
+    """The rewards of arrays, in the type of the samples' rewards, which may be added in place."""
+    torch = pytest.importorskip("torch")
+    envs = gymnasium.make_vec("CartPole-v1", 3, vectorization_mode="sync")
+    settings = replace(FAST, min_rows=6, num_updates=3, num_samples=2)
+    seen = samples(8, 3, True)
+    tensors = {name: torch.as_tensor(each) for name, each in seen.items()}
+    tensors["rewards"] = tensors["rewards"].float()
+    seen["rewards"] = tensors["rewards"].numpy().copy()
+    found = []
+    for given in (seen, tensors):
+        bonus = vime_for(envs, settings=settings, seed=1)
+        reward = example("watch_compute_update").WatchComputeUpdate(envs, bonus)
+        reward.compute(given)
+        found.append(reward.compute(given))
+    added = tensors["rewards"].clone()
+    added += found[1]
+    assert (added.dtype, found[1].dtype) == (torch.float32,) * 2
+    np.testing.assert_array_equal(found[1].numpy(), found[0].astype(np.float32))
+    assert found[0].any()
+    assert tensors["truncateds"].numpy().tolist() == seen["truncateds"].tolist()
+
+
 def test_the_default_is_the_default_vime() -> None:
     envs = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
     reward = example("watch_compute_update").WatchComputeUpdate(envs)
@@ -110,13 +154,35 @@ def test_the_default_is_the_default_vime() -> None:
 # ------------------------------------------------------------ Stable-Baselines3
 
 
+def models_of(module: ModuleType, name: str) -> list[Any]:
+    """The models of this class that the example makes from now on."""
+    models: list[Any] = []
+    kind = getattr(module, name)
+
+    def kept(*given: Any, **named: Any) -> Any:
+        models.append(kind(*given, **named))
+        return models[-1]
+
+    setattr(module, name, kept)
+    return models
+
+
+def weights(model: Any) -> Any:
+    parameters = model.policy.state_dict().values()
+    return np.concatenate([each.numpy().ravel() for each in parameters])
+
+
 def test_ppo_with_and_without_curiosity_in_short() -> None:
-    """The same seed gives the same episodes."""
+    """The same seed learns the same; another seed and η = 0 do not."""
     pytest.importorskip("stable_baselines3")
     ppo = example("sb3_ppo")
-    curves = [ppo.train(0, eta, steps=2048) for eta in (1e-2, 1e-2, 0.0)]
-    assert curves[0] == curves[1]
-    assert [len(curve) for curve in curves] == [8, 8, 8]
+    models = models_of(ppo, "PPO")
+    for seed, eta in ((0, 1e-2), (0, 1e-2), (1, 1e-2), (0, 0.0)):
+        assert len(ppo.train(seed, eta, steps=2048)) == 8
+    first, again, other, plain = map(weights, models)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert not np.array_equal(first, plain)
 
 
 def test_the_goal_alone_is_rewarded() -> None:
@@ -130,15 +196,40 @@ def test_the_goal_alone_is_rewarded() -> None:
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_sac_with_curiosity_in_short(again: bool) -> None:
+def test_sac_with_curiosity_in_short(
+    again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same seed learns the same; another seed and η = 0 do not. The buffer can be saved.
+
+    It holds r̃ or, with `again`, the task's rewards, which are all 0 here.
+    """
     pytest.importorskip("stable_baselines3")
-    assert len(example("sb3_off_policy").train(0, 1e-2, 1000, again=again)) == 2
+    sac = example("sb3_off_policy")
+    monkeypatch.setitem(sys.modules, sac.__name__, sac)  # a pickle names its class
+    models = models_of(sac, "SAC")
+    for seed, eta in ((0, 1e-2), (0, 1e-2), (1, 1e-2), (0, 0.0)):
+        assert len(sac.train(seed, eta, 560, again=again)) == 1
+    first, repeated, other, plain = map(weights, models)
+    np.testing.assert_array_equal(first, repeated)
+    assert not np.array_equal(first, other)
+    assert not np.array_equal(first, plain)
+    stored = [model.replay_buffer.rewards.any() for model in models]
+    assert stored == [not again] * 3 + [False]
+
+    model = models[0]
+    actions = model.replay_buffer.actions
+    file = io.BytesIO()
+    model.save_replay_buffer(file)
+    file.seek(0)
+    model.load_replay_buffer(file)
+    np.testing.assert_array_equal(model.replay_buffer.actions, actions)
+    assert hasattr(model.replay_buffer, "curious") == again
 
 
 def test_samples_evaluated_again_against_the_bonus_itself() -> None:
     """A sample's reward is that of the task plus η·gain/divisor of the posterior as it is now.
 
-    Control: the posterior of the day the transition was stored.
+    Control: the posterior at collection.
     """
     pytest.importorskip("stable_baselines3")
     from stable_baselines3.common.vec_env import DummyVecEnv
@@ -153,7 +244,7 @@ def test_samples_evaluated_again_against_the_bonus_itself() -> None:
     buffer = example("sb3_off_policy").EvaluatedAgain(
         100, envs.observation_space, envs.action_space, "cpu"
     )
-    buffer.curious = curious
+    buffer.curious = curious.curiosity
     observations = curious.reset()
     earned = []
     for step in range(60):

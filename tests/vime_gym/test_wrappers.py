@@ -779,7 +779,7 @@ def test_a_single_wrapper_is_saved_in_the_middle_of_an_episode(
     envs[1].load(tmp_path / "state.npz")
     rewards: list[list[float]] = [[], []]
     for env, found in zip(envs, rewards):
-        with pytest.raises(ValueError, match="action must .* at step 11"):
+        with pytest.raises(ValueError, match=r"action must .* at step 11"):
             env.step(5)
         found += [env.step(action)[1] for action in (1, 1)]
         for _ in range(5):
