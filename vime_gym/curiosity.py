@@ -324,7 +324,7 @@ class Curiosity:
         self.steps += 1
 
     def drop(self) -> None:
-        """Forget the transitions kept since `settle`: what follows is no rollout's end."""
+        """Forget the transitions kept since `settle`; the rows before them are truncated."""
         if self.rollout:
             truncate_last(self.pending, np.arange(self.num_envs))
         self.rollout = []
@@ -442,7 +442,10 @@ class Curious:
         self.curiosity.save(path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Go on from a saved state; the arguments given here stay."""
+        """Go on from a saved state.
+
+        The arguments given here stay; the bonus comes from the file with its settings.
+        """
         self.curiosity.load(path)
 
 

@@ -39,8 +39,8 @@ class CuriosityCallback(Curious, BaseCallback):
 
     The arguments are those of `vime_gym.curiosity.Curiosity`.
     gamma: that of the algorithm, if None.
-    update_every: transitions before the bonus learns, at the end of a rollout; if None,
-    it learns after each rollout. Rollouts of a few steps need it.
+    update_every: transitions, of all environments together, before the bonus learns at
+    the end of a rollout; after each rollout, if None. Give it if rollouts are short.
     Under VecNormalize, the bonus sees observations as they are inside it; η·gain/divisor
     is added to the rewards that the algorithm sees.
     Raises ValueError if the algorithm has no rollouts or a space needs `encode`.
@@ -227,9 +227,10 @@ def ends_of(dones: Any, infos: Any) -> dict[str, Any]:
     """Which episodes terminated or were truncated, and their last observations."""
     ended = np.asarray(dones, bool)
     limits = [bool(info.get("TimeLimit.truncated", False)) for info in infos]
-    cuts = ended & np.array(limits)
+    truncated = ended & np.array(limits)
     lasts = {int(i): last_of(infos[i]) for i in np.flatnonzero(ended)}
-    return {"terminated": ended & ~cuts, "truncated": cuts, "finals": lasts}
+    flags = {"terminated": ended & ~truncated, "truncated": truncated}
+    return {**flags, "finals": lasts}
 
 
 def last_of(info: dict[str, Any]) -> Any:

@@ -84,7 +84,8 @@ def json_tree(name: str, value: Any, arrays: dict[str, Any]) -> Any:
     if callable(value) and hasattr(value, "__qualname__"):
         return {"same": function_name(value)}
     got = type(value).__name__
-    wanted = "a dataclass, a NamedTuple, an array, a number or a container of these"
+    kinds = "a dataclass, a NamedTuple, an array, a number"
+    wanted = f"{kinds}, or a list, tuple or dict of these"
     raise ValueError(f"{name} must be {wanted} to be saved, got {got}")
 
 

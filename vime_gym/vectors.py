@@ -296,7 +296,7 @@ def check_takes_seed(name: str, env: Any) -> None:
 
 
 def check_unclipped(space: Any, env: Any) -> None:
-    """Raise ValueError if ClipAction is inside: what it cuts would be free novelty."""
+    """Raise ValueError if ClipAction is inside: what it clips would be free novelty."""
     while isinstance(env, gymnasium.Wrapper | VectorWrapper):
         if isinstance(env, ClipAction | vector_wrappers.ClipAction):
             raise ValueError(clipped_away(space))

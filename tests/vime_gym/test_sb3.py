@@ -188,7 +188,7 @@ def gae(held: dict[str, Any], rewards: Any, last_dones: Any) -> Any:
 def test_callback_against_rollouts_by_hand() -> None:
     """Gains, divisors, posterior, rewards and advantages are those of the definitions on the same rollouts.
 
-    Controls: the divisor without the current rollout; rows time after time; a next observation of the next episode.
+    Controls: the divisor without the current rollout; rows in time order; a next observation of the next episode.
     """
     seed, eta, before, steps, after = 7, 0.25, [], [], []  # type: ignore[var-annotated]
     env = vector()
@@ -335,10 +335,29 @@ def test_the_bonus_sits_inside_normalization_against_the_walk(stacked: bool) -> 
     assert abs(seen).max() <= 0.5
 
 
+@pytest.mark.filterwarnings("ignore:Training and eval env are not of the same type")
+@pytest.mark.parametrize("normalized", [True, False])
+def test_evaluation_goes_on_beside_the_wrapper(normalized: bool) -> None:
+    """It measures the task's returns, which are whole numbers here. Without VecNormalize it needs no wrapper."""
+    bare: Any = vector(num_envs=1)
+    env: Any = VecCuriosityReward(
+        vector(num_envs=1), Recorder(), eta=0.3, update_every=9
+    )
+    if normalized:
+        env = VecNormalize(env)
+        bare = VecCuriosityReward(bare, vime.NoBonus(), eta=0.0, update_every=1000)
+        bare = VecNormalize(bare, training=False, norm_reward=False)
+    evaluation = EvalCallback(
+        bare, eval_freq=STEPS, n_eval_episodes=1, verbose=0, warn=False
+    )
+    agent(env).learn(2 * STEPS, callback=evaluation)
+    assert evaluation.last_mean_reward == round(evaluation.last_mean_reward)
+
+
 def test_evaluation_goes_on_beside_it() -> None:
     """EvalCallback finds the same wrappers around both environments."""
     evaluation = EvalCallback(
-        VecNormalize(vector(num_envs=1), training=False),
+        VecNormalize(vector(num_envs=1), training=False, norm_reward=False),
         eval_freq=STEPS, n_eval_episodes=2, verbose=0, warn=False,
     )  # fmt: skip
     curious = CuriosityCallback(Recorder(), eta=0.5)
@@ -348,7 +367,7 @@ def test_evaluation_goes_on_beside_it() -> None:
         model.learn(2 * STEPS, callback=[curious, evaluation])
         wrapped = inner.step_wait.args[0]  # type: ignore[attr-defined]
         assert wrapped.__self__ is inner  # once
-    assert np.isfinite(evaluation.last_mean_reward)
+    assert evaluation.last_mean_reward * 2 == round(evaluation.last_mean_reward * 2)
 
 
 def test_share_follows_the_returns_of_the_rollout() -> None:
