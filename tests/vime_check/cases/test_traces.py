@@ -333,15 +333,8 @@ def test_iterations_against_vime_with_drawn_noise() -> None:
 
         # The same noise, as an input.
         s["eps"] = np.random.default_rng(number).standard_normal((3, len(q.mu)))
-        drawn = [
-            (
-                drawing.integers(len(model.pool), size=7),
-                drawing.standard_normal((3, len(q.mu))),
-            )
-            for _ in range(2)
-        ]
-        s["rows"] = np.array([rows for rows, _ in drawn])
-        s["fit_eps"] = np.array([eps for _, eps in drawn])
+        s["rows"] = drawing.integers(len(model.pool), size=(2, 7))
+        s["fit_eps"] = drawing.standard_normal((2, 3, len(q.mu)))
         got = running.step(**s)
         assert np.array_equal(got["gains"], gains)
         assert np.array_equal(got["mu"], model.q.mu)
