@@ -541,14 +541,14 @@ def rollout(
 ) -> tuple[Batch, Array]:
     """Whole episodes, of num_steps transitions or more in all, and their returns.
 
-    Rows are environment after environment. Where an episode ends, another starts while
-    rows are missing. An episode of num_steps is truncated.
+    Rows are environment after environment. Each of n starts episodes until it has
+    num_steps/n rows or more. An episode of num_steps is truncated.
     Raises ValueError, naming the step, on a number that is not finite.
     """
     n, num_steps = check_rollout(envs, policy, num_steps, streams)
     running = onp.ones(n, bool)  # where steps count
     lengths = onp.zeros(n)  # of episodes; −1 where the next step is a reset
-    num_rows = 0
+    counts = onp.zeros(n)  # of rows
     rows = []
     for *step, terminated, truncated in interaction(envs, policy, streams):
         # Remember.
@@ -556,12 +556,12 @@ def rollout(
         lengths = lengths + 1
         cut = truncated | (~terminated & (lengths == num_steps))
         rows.append((*step, terminated, cut, took))
-        num_rows += int(took.sum())
+        counts = counts + took
 
         # Start the next episodes.
         ended = terminated | cut
         lengths[ended] = -1
-        running = running & (~ended | (num_rows < num_steps))
+        running = running & (~ended | (n * counts < num_steps))
         if not running.any():
             break
     return whole_paths(rows)
@@ -634,7 +634,7 @@ class Iteration(NamedTuple):
     history: tuple[float, ...]  # of `normalize_gains`
     batch: Batch
     gains: Array  # (N,) raw, in nats for `Vime`
-    episode_returns: Array  # of the batch's episodes, all of them whole
+    episode_returns: Array  # of the batch's episodes
 
 
 def train(
@@ -862,8 +862,10 @@ def check_envs(envs: Any) -> None:
         raise ValueError(f"{wanted}, got {mode}")
 
     # ClipAction would hide from the model what the environment does.
+    outer = envs.single_action_space
+    check_bounded(envs.unwrapped.single_action_space, outer)
     for each in getattr(envs.unwrapped, "envs", ()):
-        check_bounded(each.unwrapped.action_space, envs.single_action_space)
+        check_bounded(each.unwrapped.action_space, outer)
 
 
 def check_bounded(inner: Any, outer: Any) -> None:

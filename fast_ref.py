@@ -4,7 +4,8 @@
 hand; `information_gains` and `information_gains_local` are those of `vime_ref` for a batch
 of rows at once. `policy_gradient_step`, `trpo_step`, `value_fit` and `rollout` are those of
 `agents_ref`, with the products of J and Jᵀ by hand. Signatures are the definitions', and
-so are results, to rounding. `actor` is a policy's `sample` without checks.
+so are results, to rounding. `actor` is a policy's `sample` without checks of
+its arguments.
 
 Symbols: a is what enters a layer, with a trailing 1 for the bias; z = a·θ; δ = ∂ℓ/∂z with
 ℓ = −mean_S log p; v is the variance of a pre-activation and κ = δ⊙ζ/√v = 2 ∂ℓ/∂v. So a
@@ -392,14 +393,15 @@ def fit(
         )  # fmt: skip
 
     # Check once.
-    sizes = bnn.check_sizes(settings["layer_sizes"])
+    layer_sizes, sigma_l, num_data = elbo_settings(**settings)
+    sizes = bnn.check_sizes(layer_sizes)
     inputs, targets = bnn.check_minibatches(q, inputs, targets, sizes)
     bnn.check_kind("rng", rng, Generator)
     num_samples = bnn.check_count("num_samples", num_samples)
     climb = Climb(q, prior, adam, learning_rate)
-    sigma = bnn.check_likelihood(settings["likelihood_sigma"], sizes[-1])
+    sigma = bnn.check_likelihood(sigma_l, sizes[-1])
     size = (inputs.shape[1], num_samples)
-    weight = uphill_weight(settings["num_data"], sigma, *size)
+    weight = uphill_weight(num_data, sigma, *size)
 
     # The same room for the noise of each step.
     room_for: Any = zeta_room if local else eps_room
@@ -411,6 +413,13 @@ def fit(
             rows = Rows(*minibatch, sizes, weight)
             climb.step(by_hand(climb.mu, climb.sigma, noise, rows))
     return climb.ended()
+
+
+def elbo_settings(
+    *, layer_sizes: Sizes, likelihood_sigma: Sigma, num_data: float
+) -> tuple[Sizes, Sigma, float]:
+    """The settings by name. Raises TypeError on others."""
+    return layer_sizes, likelihood_sigma, num_data
 
 
 def per_weight() -> list[tuple[Any, Any]]:
@@ -629,7 +638,7 @@ def step_scales(q: DiagNormal, step_size: float, method: str) -> tuple[Array, Ar
 
 def chunk_rows(samples: int, sizes: Sizes) -> int:
     """Rows at a time: as many as the limits on rows and on numbers allow."""
-    row = (max(sizes) + 1) * max(samples, sizes[1])
+    row = max(samples * (max(sizes) + 1), (sizes[0] + 1) * sizes[1])
     return max(1, min(CHUNK_ROWS, CHUNK_SIZE // row))
 
 
@@ -1203,7 +1212,7 @@ def value_loss(
 
 
 def actor(policy: Any) -> Act:
-    """`policy.sample` as a function for few rows, without checks.
+    """`policy.sample` as a function for few rows, without checks of its arguments.
 
     The Gaussian's actions are equal bit for bit. A categorical action can differ only if
     the noise is within rounding of a cumulative probability. Any other kind of policy
@@ -1250,7 +1259,7 @@ def gaussian_actor(policy: GaussianPolicy) -> Act:
         actions *= scale
         actions += center
         actions += sigma * noise
-        return actions
+        return np.asarray(check_finite("actions", actions))
 
     return act
 
@@ -1263,7 +1272,8 @@ def categorical_actor(policy: CategoricalPolicy) -> Act:
         z = network(observations)  # (N, A)
         z -= z.max(axis=-1, keepdims=True)  # (N, 1)
         cumulative = np.exp(z).cumsum(axis=-1)  # (N, A)
-        share = noise * cumulative[:, -1]  # (N,)
+        total = check_finite("activations", cumulative[:, -1])
+        share = noise * total  # (N,)
         below = cumulative[:, :-1] <= share[:, None]
         return below.sum(axis=-1)  # (N,)
 
@@ -1279,7 +1289,12 @@ def rollout(
     num_steps: int,
     streams: Streams,
 ) -> tuple[Batch, Array]:
-    """`agents_ref.rollout`, with the policy as `actor` has it."""
+    """`agents_ref.rollout`, with the policy as `actor` has it.
+
+    Another kind of policy acts in the definition.
+    """
+    if type(policy) not in (GaussianPolicy, CategoricalPolicy):
+        return agents.rollout(envs, policy, num_steps, streams)
     _, limit = agents.check_rollout(envs, policy, num_steps, streams)
     steps = interaction(envs, policy, streams)
     rows = counted(steps, envs.num_envs, limit)
@@ -1293,11 +1308,11 @@ def counted(steps: Steps, num_envs: int, num_steps: int) -> Steps:
     """
     running = np.ones(num_envs, bool)
     starts = np.zeros(num_envs)  # of episodes
+    counts = np.zeros(num_envs)  # of rows
     took = running
     event = num_steps - 1.0
-    num_rows = 0
     for step, (*row, terminated, truncated) in enumerate(steps):
-        num_rows += int(np.count_nonzero(took))
+        counts += took
         ends = terminated | truncated
         if step < event and not ends.any():
             yield *row, terminated, truncated, took
@@ -1310,7 +1325,7 @@ def counted(steps: Steps, num_envs: int, num_steps: int) -> Steps:
 
         # The next ones.
         ended = terminated | cut
-        running = running & (~ended | (num_rows < num_steps))
+        running = running & (~ended | (num_envs * counts < num_steps))
         if not running.any():
             return
         starts = np.where(ended, step + 2, starts)

@@ -47,6 +47,7 @@ Method = Literal["taylor", "exact"]
 METHODS = get_args(Method)
 COLUMNS = ("observations", "actions", "next_observations")  # of the replay pool
 ROUNDING = 1e-12  # of the largest number: a smaller spread is rounding
+GATHERED = 50  # steps whose rows `Vime.fitted` gathers at once
 
 
 class ModelSettings(TypedDict):
@@ -630,26 +631,29 @@ class Vime:
         s = self.settings
         size = len(self.pool)
 
-        # Draw rows with replacement, and normalize only these.
-        shape = (s.num_updates, s.batch_size)
-        rows = rng.integers(size, size=shape).ravel()  # (U·B,)
-        data = self.normalized(*(each[rows] for each in self.pool.columns))
-        inputs, targets = (x.reshape(*shape, x.shape[1]) for x in data)  # (U, B, ...)
-
-        q, adam = s.fit(
-            self.q,
-            self.prior,
-            inputs,
-            targets,
-            rng,
-            **self.model,
-            num_data=s.num_data or size,
-            num_samples=s.num_samples,
-            learning_rate=s.learning_rate,
-            sample_noise=s.sample_noise,
-            gradient=s.gradient,
-            adam=self.adam,
-        )
+        # Draw rows with replacement; gather and normalize those of some steps.
+        drawn = rng.integers(size, size=(s.num_updates, s.batch_size))
+        q = self.q
+        adam = self.adam
+        for start in range(0, s.num_updates, GATHERED):
+            rows = drawn[start : start + GATHERED]  # (U, B)
+            flat = (each[rows.ravel()] for each in self.pool.columns)  # (U·B, ...)
+            data = self.normalized(*flat)
+            inputs, targets = (x.reshape(*rows.shape, -1) for x in data)  # (U, B, ...)
+            q, adam = s.fit(
+                q,
+                self.prior,
+                inputs,
+                targets,
+                rng,
+                **self.model,
+                num_data=s.num_data or size,
+                num_samples=s.num_samples,
+                learning_rate=s.learning_rate,
+                sample_noise=s.sample_noise,
+                gradient=s.gradient,
+                adam=adam,
+            )
         return replace(self, q=q, adam=adam)
 
     def model_rows(self, batch: Batch) -> tuple[Array, Array, Array]:

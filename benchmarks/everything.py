@@ -57,7 +57,7 @@ def run(folder: Path) -> None:
     for script, arguments in SCRIPTS.items():
         files = [str(folder / name) for name in arguments]
         command = [sys.executable, str(HERE / f"{script}.py"), *files]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         (folder / f"{script}.txt").write_text(done.stdout)
         print(f"$ python benchmarks/{script}.py {' '.join(files)}\n{done.stdout}")
 

@@ -5,7 +5,7 @@
 Each curve varies one size and keeps the others at the base. Its slope is in the legend and in the printed table: the
 slope of a least-squares line on log-log axes through the larger half of the points, which overhead does not dominate.
 Dashed lines are theory, with the slope over the same points. Theory is linear, except for gains in samples, which need
-all S(S + 1)/2 pairs. Needs matplotlib.
+S(S + 1)/2 pairs at most: the cheaper of two orders of summation is taken. Needs matplotlib.
 """
 
 import os

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from autograd import grad, hessian, value_and_grad
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import default_rng
@@ -1070,54 +1070,96 @@ def test_rollout_against_the_script(reuse):
     assert [seed is None for seed in env.seeds] == [False, True, True]
 
 
-def rows_by_intervals(
-    lengths: list[list[int]], num_steps: int
-) -> list[list[tuple[int, int]]]:
-    """Episodes and steps of each environment: an episode starts while rows are missing. A slow definition.
-
-    An episode that ends at time t is followed by one at t + 2, because the reset takes a step.
-    """
-    intervals: list[list[tuple[int, int]]] = [[] for _ in lengths]
-    starts = {env: 0 for env in range(len(lengths))}
-    for time in range(10_000):
-        for env in list(starts):
-            length = lengths[env][len(intervals[env])]
-            if time == starts[env] + min(length, num_steps) - 1:
-                intervals[env].append((starts.pop(env), time))
-        # All rows up to now, of ended episodes and of running ones.
-        rows = sum(
-            time - max(0, start) + 1 for start in starts.values() if start <= time
-        )
-        rows += sum(end - start + 1 for each in intervals for start, end in each)
-        for env, each in enumerate(intervals):
-            if env not in starts and each[-1][1] == time and rows < num_steps:
-                starts[env] = time + 2
-        if not starts:
-            break
-    return [
-        [(k, n) for k, (start, end) in enumerate(each) for n in range(end - start + 1)]
-        for each in intervals
-    ]
+def rows_of_each(lengths: list[int], num_steps: int, share: float) -> list[Any]:
+    """Episodes and steps of an environment, until it has its share. A slow definition."""
+    rows: list[Any] = []
+    for episode, length in enumerate(lengths):
+        rows += [[episode, step] for step in range(min(length, num_steps))]
+        if len(rows) >= share:
+            return rows
+    raise AssertionError("too few lengths")
 
 
+@pytest.mark.parametrize("function", [rollout, fast.rollout])
 @given(
     st.lists(st.lists(st.integers(1, 6), min_size=30, max_size=30), min_size=1, max_size=4),
     st.integers(1, 25),
+    st.sampled_from(["terminated", "truncated", "terminated truncated"]),
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
-def test_rollout_of_several_against_intervals(lengths, num_steps):
-    """Whole episodes, environment after environment. Control: one row less leaves an episode out or cuts it."""
+def test_rollout_of_several_against_each_alone(function, lengths, num_steps, end):
+    """Whole episodes, environment after environment, and no more than each needs.
+
+    Control: with one row more to sample, an environment that just had its share goes on.
+    """
     envs = [
-        Scripted([([1.0] * n, "terminated") for n in each], Box(-1, 1, (2,)))
-        for each in lengths
+        Scripted([([1.0] * n, end) for n in each], Box(-1, 1, (2,))) for each in lengths
     ]
-    batch, returns = rollout(as_vector(*envs), gaussian(1), num_steps, streams(0))
-    wanted = rows_by_intervals(lengths, num_steps)
-    assert batch.observations.tolist() == [list(row) for each in wanted for row in each]
+    batch, returns = function(as_vector(*envs), gaussian(1), num_steps, streams(0))
+    share = num_steps / len(envs)
+    wanted = [rows_of_each(each, num_steps, share) for each in lengths]
+    assert batch.observations.tolist() == [row for each in wanted for row in each]
     assert len(batch.rewards) >= num_steps
+    last = [rows[-1][0] for rows in wanted]
+    longest = [min(each[k], num_steps) for each, k in zip(lengths, last)]
+    assert len(batch.rewards) - num_steps < sum(longest)
     ends = np.flatnonzero(batch.terminated | batch.truncated)
     assert ends[-1] == len(batch.rewards) - 1
     assert returns.tolist() == np.diff(ends, prepend=-1).tolist()
+    for each, rows in zip(lengths, wanted):
+        more = rows_of_each(each, num_steps, len(rows) + 0.5)
+        assert len(more) > len(rows)
+
+
+def test_one_early_end_does_not_start_all_again():
+    """Of ten episodes of 500 one ends after 300 steps: only this environment goes on."""
+    script = [([1.0] * 500, "truncated")]
+    early = [([1.0] * 300, "terminated"), ([1.0] * 500, "truncated")]
+    envs = [Scripted(early, Box(-1, 1, (2,)))]
+    envs += [Scripted(script, Box(-1, 1, (2,))) for _ in range(9)]
+    batch, returns = rollout(as_vector(*envs), gaussian(1), 5000, streams(0))
+    assert len(batch.rewards) == 300 + 500 + 9 * 500
+    assert len(returns) == 11
+
+
+class Reused(SyncVectorEnv):
+    """A vector that returns the same array of observations at each step."""
+
+    def __init__(self, *envs: gym.Env[Any, Any]) -> None:
+        super().__init__([lambda env=env: env for env in envs], copy=False)
+
+    def step(self, actions: Any) -> Any:
+        observations, rewards, terminated, truncated, infos = super().step(actions)
+        self.held = getattr(self, "held", (rewards, terminated, truncated))
+        for held, new in zip(self.held, (rewards, terminated, truncated)):
+            held[...] = new
+        return observations, *self.held, infos
+
+
+@pytest.mark.parametrize("function", [rollout, fast.rollout])
+def test_rollout_copies_what_a_vector_uses_again(function):
+    """Control: the vector's own observations are those of its last step."""
+    made = [
+        [Scripted([([1.0, 2.0, 3.0], "terminated")], Box(-1, 1, (2,))) for _ in "ab"]
+        for _ in "ab"
+    ]
+    vector = Reused(*made[0])
+    found, _ = function(vector, gaussian(1), 9, streams(0))
+    right, _ = rollout(as_vector(*made[1]), gaussian(1), 9, streams(0))
+    for a, b in zip(found, right):
+        assert np.array_equal(a, b)
+    before, *_ = vector.reset()
+    kept = before.copy()
+    vector.step(np.zeros((2, 2), np.float32))
+    assert not np.array_equal(before, kept)
+
+
+def test_clip_action_around_a_native_vector_is_rejected():
+    envs = gym.make_vec("vime_ref/SparseMountainCar-v0", 2)
+    policy = policy_init(2, envs.single_action_space, default_rng(0))
+    rollout(envs, policy, 5, streams(0))
+    with pytest.raises(ValueError, match=r"^action_space must be as bounded"):
+        rollout(gym.wrappers.vector.ClipAction(envs), policy, 5, streams(0))
 
 
 def test_rollout_of_a_vector_is_reproducible_and_uses_its_rows():

@@ -567,3 +567,53 @@ def test_rollout_names_the_step_as_its_definition_does() -> None:
         streams = agents.Streams(*default_rng(1).spawn(4))
         with pytest.raises(ValueError, match=r"^reward must be finite, .* at step 3$"):
             function(envs, policy, 50, streams)
+
+
+def test_rollout_at_an_end_that_is_also_a_cut() -> None:
+    """An episode that terminates after num_steps is not truncated. Control: one step more is."""
+
+    class Five(Walk):
+        def step(self, action: Any) -> Any:
+            observation, reward, *_, infos = super().step(action)
+            self.steps = getattr(self, "steps", 0) + 1
+            return observation, reward, self.steps % 5 == 0, False, infos
+
+    space = Box(-1, 1, (2,), np.float32)
+    policy = agents.policy_init(3, space, default_rng(0))
+    for num_steps, cut in ((5, False), (4, True)):
+        for function in (agents.rollout, fast.rollout):
+            envs = as_vector(Five(space, 3))
+            streams = agents.Streams(*default_rng(1).spawn(4))
+            batch, _ = function(envs, policy, num_steps, streams)
+            assert batch.terminated.tolist() == [False] * 4 + [True] * (not cut)
+            assert batch.truncated.any() == cut
+
+
+class Wild:
+    """A policy of another kind, whose actions are no indices."""
+
+    def draw_noise(self, rng: Generator, num_rows: int) -> np.ndarray:
+        return rng.random(num_rows)
+
+    def sample(self, observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        return noise + 0.5
+
+
+def test_rollout_rejects_the_actions_that_its_definition_rejects() -> None:
+    """Weights that overflow, in both kinds of policy, and a policy of one's own."""
+    box, discrete = Box(-1, 1, (2,), np.float32), Discrete(3, start=4)
+    for space, change in ((box, True), (discrete, True), (discrete, False)):
+        policy = agents.policy_init(3, space, default_rng(0))
+        theta = np.full(len(policy.theta), 1e308)
+        if space is box:
+            theta[-2:] = 0.0  # log σ
+        overflowing = replace(policy, theta=theta)
+        acting: Any = overflowing if change else Wild()
+        for function in (agents.rollout, fast.rollout):
+            envs = as_vector(Walk(space, 3))
+            streams = agents.Streams(*default_rng(1).spawn(4))
+            with (
+                np.errstate(all="ignore"),
+                pytest.raises(ValueError, match=r"^(activations|actions) must be "),
+            ):
+                function(envs, acting, 5, streams)

@@ -462,7 +462,7 @@ def test_gains_in_chunks_of_a_wide_network_against_the_definition(
     given_ = (case.q, case.inputs, case.targets, noise_of(case, local))
     keywords = {**case.model, "step_size": 0.1, "method": method}
     right = getattr(vime, name)(*given_, **keywords)
-    for numbers, rows in [(1, 1), (60, 3), (2**22, 256)]:
+    for numbers, rows in [(1, 1), (45, 3), (2**22, 256)]:
         monkeypatch.setattr(fast, "CHUNK_SIZE", numbers)
         assert fast.chunk_rows(3, case.layer_sizes) == rows
         found = getattr(fast, name)(*given_, **keywords)
@@ -542,3 +542,17 @@ def test_a_step_that_overflows_is_rejected(local: bool) -> None:
             getattr(module, name)(
                 case.q, case.inputs, case.targets, noise, **case.model, step_size=1e300
             )
+
+
+def test_fit_takes_the_settings_of_its_definition_only() -> None:
+    """Those removed and those missing raise the same error."""
+    case = make_case((2, 4, 3), 5, 3, 7, 1.0)
+    data = (case.inputs[None], case.targets[None], np.random.default_rng(0))
+    whole = {**case.model, "num_data": 5.0, "num_samples": 2, "learning_rate": 0.1}
+    odd = {**whole, "num_updates": 9}
+    few = {name: value for name, value in whole.items() if name != "num_data"}
+    for function in (bnn.fit, fast.fit):
+        function(case.q, case.prior, *data, **whole)
+        for wrong in (odd, few):
+            with pytest.raises(TypeError):
+                function(case.q, case.prior, *data, **wrong)

@@ -227,9 +227,12 @@ def as_vector(*envs: gymnasium.Env[Any, Any]) -> SyncVectorEnv:
     """The environments as the vector that `agents_ref.train` acts in, one after another.
 
     What each returns is checked: errors name the step. `gymnasium.make_vec` is faster.
+    Raises ValueError if there is none, or the same one twice.
     """
     for env in envs:
         check_takes_seed("envs", env)
+    if not envs or len({id(env.unwrapped) for env in envs}) < len(envs):
+        raise ValueError(f"envs must be one or more, all different, got {len(envs)}")
     return SyncVectorEnv([partial(Checked, env) for env in envs])
 
 
@@ -243,6 +246,10 @@ class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
+        if options:
+            raise ValueError(f"options must be none, got {options}")
+        if seed is not None:
+            self.steps = 0
         return reset_env(self.env, max(self.steps - 1, 0), seed), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:

@@ -77,7 +77,8 @@ def seed_table(
 ) -> tuple[Array, Array]:
     """A column of one curve: its positions (n,) on the axis, and values (seeds, n).
 
-    Iterations of several seeds stand together, at the mean of their positions.
+    Iterations of several seeds stand together, at the mean of their positions, or at the
+    iteration before if that is further.
     A missing value is nan.
     """
     rows = check_columns_of(rows, "seed")
@@ -85,7 +86,8 @@ def seed_table(
     check_column("column", column, rows)
     iterations: list[Any] = [row.get("iteration", row[axis]) for row in rows]
     _, where, counts = np.unique(iterations, return_inverse=True, return_counts=True)
-    positions = np.bincount(where, [float(row[axis]) for row in rows]) / counts
+    places = [float(row[axis]) for row in rows]
+    positions = np.maximum.accumulate(np.bincount(where, places) / counts)
     seeds, who = np.unique([row["seed"] for row in rows], return_inverse=True)
     values = np.full((len(seeds), len(positions)), np.nan)
     values[who, where] = [row[column] for row in rows]

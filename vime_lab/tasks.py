@@ -45,7 +45,7 @@ ROOT_SEED = 0  # run s draws from numpy.random.default_rng([ROOT_SEED, s])
 BONUSES = ("vime", "none", "l2")
 FIXED = ("env_id", "axes")  # the fields that identify a task; all others are settings
 
-# The functions of a model, by its noise; all but the noise are fast twins.
+# The functions of a model, by its noise; all except the noise are fast twins.
 PER_WEIGHT: dict[str, Any] = {
     "sample_noise": sample_eps,
     "gradient": fast_ref.elbo_grad,
@@ -86,7 +86,7 @@ class Task:
 
     env_id: str
     axes: tuple[str, str]  # the first two observations, for the picture of states
-    iterations: int  # of agent.batch_steps steps
+    iterations: int  # of agent.batch_steps steps or more
     policy_sizes: tuple[int, ...] = (32,)  # hidden units
     value_sizes: tuple[int, ...] = (32,)
     # divisors of the policy's inputs, by dimension; () means 1
@@ -308,7 +308,7 @@ def envs_of(task: Task) -> VectorEnv[Any, Any, Any]:
         importlib.import_module(module)
     spec = gym.spec(name)
     limit = spec.max_episode_steps or task.agent.batch_steps
-    num_envs = max(1, task.agent.batch_steps // limit)
+    num_envs = -(-task.agent.batch_steps // limit)
     # Single environments would check each step again.
     if spec.vector_entry_point is None:
         return gym.make_vec(

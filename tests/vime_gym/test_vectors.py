@@ -209,3 +209,23 @@ def test_a_vector_of_environments_against_gymnasium_s_own() -> None:
 def test_a_vector_of_something_else_is_named() -> None:
     with pytest.raises(ValueError, match=r"^envs must be a Env, got str"):
         vectors.as_vector("CartPole-v1")
+
+
+def test_a_vector_of_none_or_of_one_twice_is_rejected() -> None:
+    env = gymnasium.make("CartPole-v1")
+    for envs in ((), (env, env)):
+        with pytest.raises(
+            ValueError, match=r"^envs must be one or more, all different"
+        ):
+            vectors.as_vector(*envs)
+
+
+def test_a_vector_counts_steps_from_its_seeded_reset_and_takes_no_options() -> None:
+    env = vectors.as_vector(gymnasium.make("CartPole-v1"))
+    for _ in range(2):
+        env.reset(seed=0)
+        for _ in range(3):
+            env.step(np.array([0]))
+        assert env.envs[0].steps == 3
+    with pytest.raises(ValueError, match=r"^options must be none, got"):
+        env.reset(options={"low": 0.0})
