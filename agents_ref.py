@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import Any, NamedTuple
 
 import autograd.numpy as np
@@ -550,8 +549,10 @@ def rollout(
     lengths = onp.zeros(n)  # of episodes; −1 where the next step is a reset
     counts = onp.zeros(n)  # of rows
     rows = []
-    for *step, terminated, truncated in interaction(envs, policy, streams):
+    steps = interaction(envs, policy, streams)
+    while running.any():
         # Remember.
+        *step, terminated, truncated = next(steps)
         took = running & (lengths >= 0)
         lengths = lengths + 1
         cut = truncated | (~terminated & (lengths == num_steps))
@@ -562,8 +563,6 @@ def rollout(
         ended = terminated | cut
         lengths[ended] = -1
         running = running & (~ended | (n * counts < num_steps))
-        if not running.any():
-            break
     return whole_paths(rows)
 
 
@@ -571,7 +570,8 @@ def interaction(envs: Envs, policy: Any, streams: Streams) -> Iterator[tuple[Any
     """Each step's s, a, r, s′, terminated and truncated, (n, ...) each, forever."""
     seed = int(streams.environment.integers(2**31))
     before = check_observations(envs.reset(seed=seed)[0], envs, 0)
-    for step in count():
+    step = 0
+    while True:
         # Act.
         noise = policy.draw_noise(streams.policy, len(before))
         actions = policy.sample(before, noise)
@@ -583,6 +583,7 @@ def interaction(envs: Envs, policy: Any, streams: Streams) -> Iterator[tuple[Any
         rewards = check_step_rewards(rewards, envs, step)
         yield before, actions, rewards, after, *check_ends(ends, envs)
         before = after
+        step += 1
 
 
 def whole_paths(rows: list[Any]) -> tuple[Batch, Array]:

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, wraps
-from itertools import count
 from typing import Any, Literal, NamedTuple, TypeVar, Unpack, cast
 
 import numpy as np
@@ -1341,7 +1340,8 @@ def interaction(envs: Envs, policy: Any, streams: Streams) -> Steps:
     seed = int(streams.environment.integers(2**31))
     first, _ = envs.reset(seed=seed)
     before = agents.check_observations(first, envs, 0)
-    for step in count():
+    step = 0
+    while True:
         noise = policy.draw_noise(streams.policy, len(before))
         actions = act(before, noise)
         after, rewards, *ends, _ = envs.step(send(actions))
@@ -1352,6 +1352,7 @@ def interaction(envs: Envs, policy: Any, streams: Streams) -> Steps:
         flags = agents.check_ends(ends, envs)
         yield before, actions, rewards, after, *flags
         before = after
+        step += 1
 
 
 def sender(space: Any) -> Callable[[Any], Any]:

@@ -452,7 +452,10 @@ function gaussianKl({ mean_old, log_std_old, mean_new, log_std_new }) {
 function logProbs(logits) {
   require_(logits.length === 0 || shape(logits, "logits")[1] > 0, "logits must be (N, A)");
   shaped(logits, [logits.length, (logits[0] || []).length], "logits");
-  return logits.map((row) => each((l, total) => l - total, row, logSumExp(row)));
+  return logits.map((row) => {
+    const shifted = row.map((l) => l - Math.max(...row));
+    return each((l, total) => l - total, shifted, logSumExp(shifted));
+  });
 }
 
 function categoricalLogProb({ logits, actions }) {

@@ -19,6 +19,7 @@ from vime_lab.tasks import (
     TASKS,
     Job,
     Task,
+    envs_of,
     settings_of,
     start,
     swept,
@@ -312,3 +313,13 @@ def test_a_task_refuses_what_its_settings_refuse():
         with pytest.raises(ValueError, match="must be"):
             task_from(settings)
     assert isinstance(task_from(settings_of(TASK)), Task)
+
+
+def test_the_environments_fill_a_batch_with_whole_episodes() -> None:
+    """One more than fits; a module in front of the id is imported first."""
+    task = replace(TASK, env_id="vime_gym:vime_ref/SparseMountainCar-v0")
+    for steps, num_envs in ((5000, 10), (5001, 11), (500, 1), (20, 1)):
+        changed = with_setting(task, "agent.batch_steps", steps)
+        envs = envs_of(changed)
+        assert envs.num_envs == num_envs
+        envs.close()
