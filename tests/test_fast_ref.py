@@ -415,8 +415,7 @@ def test_exact_gains_of_small_and_large_steps_against_the_definition(
         patch.setattr(fast, "FEW", few)
         try:
             right = getattr(vime, name)(*given_, **keywords)
-        except ValueError as error:
-            assert str(error).startswith("rho must be ")
+        except ValueError:
             with pytest.raises(ValueError, match=r"^rho must be "):
                 getattr(fast, name)(*given_, **keywords)
             return
