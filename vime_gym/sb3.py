@@ -249,7 +249,7 @@ def keep_true_ends(env: VecEnv) -> None:
     environments.
     """
     if getattr(env.step_wait, "func", None) is not with_true_ends:  # once
-        env.step_wait = partial(with_true_ends, env.step_wait)  # type: ignore[method-assign]
+        vars(env)["step_wait"] = partial(with_true_ends, env.step_wait)
 
 
 def with_true_ends(step_wait: Callable[[], Any]) -> Any:

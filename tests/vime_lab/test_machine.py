@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,8 @@ def test_importing_a_module_changes_no_environment_variable() -> None:
     import measures
 
     names = sorted(name for name in measures.modules() if "__main__" not in name)
+    if find_spec("stable_baselines3") is None:
+        names.remove("vime_gym.sb3")
     script = (
         "import importlib, json, os, sys\n"
         "before = dict(os.environ)\n"
