@@ -372,22 +372,8 @@ def value_fit(
     max_iterations: int = 20,
 ) -> ValueFunction:
     """V fitted to returns (N,) by least squares: L-BFGS from the old weights."""
-    check_kind("value", value, ValueFunction)
-    shape = (None, value.layer_sizes[0])
-    observations = check_array("observations", observations, shape)
-    check_count("rows of observations", len(observations))
-    returns = check_array("returns", returns, (len(observations),))
     max_iterations = check_count("max_iterations", max_iterations)
-
-    # Inputs and outputs in units of their spread.
-    scale = spread(observations)
-    new = replace(
-        value,
-        observation_center=observations.mean(axis=0),  # (K,)
-        observation_scale=onp.where(scale > 0, scale, 1.0),
-        center=float(returns.mean()),
-        scale=float(spread(returns)),
-    )
+    new, observations, returns = in_units(value, observations, returns)
     if new.scale == 0.0:
         return new
 
@@ -395,6 +381,7 @@ def value_fit(
         errors = replace(new, theta=theta)(observations) - returns
         return np.mean((errors / new.scale) ** 2)
 
+    # L-BFGS, from the old weights.
     result = minimize(
         value_and_grad(loss),
         new.theta,
@@ -403,6 +390,28 @@ def value_fit(
         options={"maxiter": max_iterations},
     )
     return replace(new, theta=result.x)
+
+
+def in_units(
+    value: ValueFunction, observations: Array, returns: Array
+) -> tuple[ValueFunction, Array, Array]:
+    """V with inputs and outputs in units of their spread; the rows (N, K) and (N,)."""
+    check_kind("value", value, ValueFunction)
+    shape = (None, value.layer_sizes[0])
+    observations = check_array("observations", observations, shape)
+    check_count("rows of observations", len(observations))
+    returns = check_array("returns", returns, (len(observations),))
+
+    # The units.
+    scale = spread(observations)
+    new = replace(
+        value,
+        observation_center=observations.mean(axis=0),  # (K,)
+        observation_scale=onp.where(scale > 0, scale, 1.0),
+        center=float(returns.mean()),
+        scale=float(spread(returns)),
+    )
+    return new, observations, returns
 
 
 # ------------------------------------------------------------ policy steps

@@ -19,10 +19,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, wraps
+from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple, TypeVar, Unpack, cast
 
 import numpy as np
-from gymnasium.spaces import Box
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.optimize import minimize
@@ -50,11 +50,10 @@ from bnn_ref import (
     check_array,
     check_count,
     check_finite,
-    check_kind,
     check_number,
     check_positive,
 )
-from vime_ref import Batch, check_indices, spread
+from vime_ref import Batch, check_indices
 
 CHUNK_ROWS = 256  # rows at a time, so that the arrays stay in the processor's cache
 CHUNK_SIZE = 2**22  # in one array of a chunk, 32 MB: fewer rows of a wide network
@@ -109,8 +108,8 @@ def multiply(x: Array, y: Array, out: Array, rows_last: bool) -> None:
         np.matmul(x, y, out=out)  # (S, N, O)
 
 
-def with_ones(inputs: Array, rows_last: bool) -> Array:
-    """What enters the first layer, (1, N, I + 1)."""
+def with_ones(inputs: Array, rows_last: bool = False) -> Array:
+    """Inputs with a trailing 1 for the bias, (N, I) -> (1, N, I + 1)."""
     rows, units = inputs.shape
     a = room((1, rows), units + 1, rows_last)
     a[..., :-1] = inputs
@@ -845,13 +844,6 @@ class TanhPass:
         return [1.0 - a[:, :-1] ** 2 for a in self.inputs[1:]]
 
 
-def with_one(rows: Array) -> Array:
-    """A trailing 1 for the bias, (N, I) -> (N, I + 1)."""
-    a = np.ones((len(rows), rows.shape[1] + 1))  # (N, I + 1)
-    a[:, :-1] = rows
-    return a
-
-
 def in_parts(rows: Array) -> Parts:
     """NETWORK_ROWS at a time."""
     starts = range(0, len(rows), NETWORK_ROWS)
@@ -864,7 +856,7 @@ def tanh_pass(weights: Array, first: Array, sizes: Sizes) -> TanhPass:
     inputs = [first]
     z = check_finite("activations", first @ blocks[0])  # (N, O)
     for block in blocks[1:]:
-        inputs.append(with_one(np.tanh(z, out=z)))
+        inputs.append(with_ones(np.tanh(z, out=z))[0])
         z = check_finite("activations", inputs[-1] @ block)  # (N, O)
     return TanhPass(blocks, inputs, z)
 
@@ -1041,7 +1033,7 @@ def passes_of(policy: Any, observations: Array) -> Iterator[TanhPass]:
     weights = policy.theta[: bnn.num_weights(sizes)]  # (D,)
     scaled = observations / policy.observation_scale
     for part in in_parts(scaled):
-        yield tanh_pass(weights, with_one(part), sizes)
+        yield tanh_pass(weights, with_ones(part)[0], sizes)
 
 
 # ------------------------------------------------------------ policy steps
@@ -1152,27 +1144,15 @@ def value_fit(
     max_iterations: int = 20,
 ) -> ValueFunction:
     """`agents_ref.value_fit`, the gradient by hand."""
-    check_kind("value", value, ValueFunction)
-    shape = (None, value.layer_sizes[0])
-    observations = check_array("observations", observations, shape)
-    check_count("rows of observations", len(observations))
-    returns = check_array("returns", returns, (len(observations),))
     max_iterations = check_count("max_iterations", max_iterations)
-
-    # Inputs and outputs in units of their spread.
-    scale = spread(observations)
-    new = replace(
-        value,
-        observation_center=observations.mean(axis=0),  # (K,)
-        observation_scale=np.where(scale > 0, scale, 1.0),
-        center=float(returns.mean()),
-        scale=float(spread(returns)),
-    )
+    new, observations, returns = agents.in_units(value, observations, returns)
     if new.scale == 0.0:
         return new
+
+    # The rows, some at a time.
     centered = observations - new.observation_center
     inputs = in_parts(centered / new.observation_scale)
-    parts = [with_one(part) for part in inputs]
+    parts = [with_ones(part)[0] for part in inputs]
 
     result = minimize(
         value_loss,
@@ -1258,7 +1238,7 @@ def gaussian_actor(policy: GaussianPolicy) -> Act:
         actions *= scale
         actions += center
         actions += sigma * noise
-        return np.asarray(check_finite("actions", actions))
+        return actions
 
     return act
 
@@ -1288,16 +1268,11 @@ def rollout(
     num_steps: int,
     streams: Streams,
 ) -> tuple[Batch, Array]:
-    """`agents_ref.rollout`, with the policy as `actor` has it.
-
-    Another kind of policy acts in the definition.
-    """
-    if type(policy) not in (GaussianPolicy, CategoricalPolicy):
-        return agents.rollout(envs, policy, num_steps, streams)
-    _, limit = agents.check_rollout(envs, policy, num_steps, streams)
-    steps = interaction(envs, policy, streams)
-    rows = counted(steps, envs.num_envs, limit)
-    return agents.whole_paths([*rows])
+    """`agents_ref.rollout`, with the policy as `actor` has it."""
+    n, num_steps = agents.check_rollout(envs, policy, num_steps, streams)
+    acting = SimpleNamespace(draw_noise=policy.draw_noise, sample=actor(policy))
+    steps = agents.interaction(envs, acting, streams)
+    return agents.whole_paths([*counted(steps, n, num_steps)])
 
 
 def counted(steps: Steps, num_envs: int, num_steps: int) -> Steps:
@@ -1331,44 +1306,6 @@ def counted(steps: Steps, num_envs: int, num_steps: int) -> Steps:
         took = running & (starts <= step + 1)
         first_cut = np.min(last[running])
         event = step + 1 if ended.any() else first_cut
-
-
-def interaction(envs: Envs, policy: Any, streams: Streams) -> Steps:
-    """`agents_ref.interaction`, without checks of actions."""
-    act = actor(policy)
-    send = sender(envs.single_action_space)
-    seed = int(streams.environment.integers(2**31))
-    first, _ = envs.reset(seed=seed)
-    before = agents.check_observations(first, envs, 0)
-    step = 0
-    while True:
-        noise = policy.draw_noise(streams.policy, len(before))
-        actions = act(before, noise)
-        after, rewards, *ends, _ = envs.step(send(actions))
-
-        # What followed.
-        after = agents.check_observations(after, envs, step)
-        rewards = agents.check_step_rewards(rewards, envs, step)
-        flags = agents.check_ends(ends, envs)
-        yield before, actions, rewards, after, *flags
-        before = after
-        step += 1
-
-
-def sender(space: Any) -> Callable[[Any], Any]:
-    """`agents_ref.environment_actions`, without checks."""
-    if not isinstance(space, Box):
-        return lambda indices: indices + space.start
-    low = space.low.astype(float)
-    high = space.high.astype(float)
-    whole = np.issubdtype(space.dtype, np.integer)
-
-    def send(actions: Array) -> NDArray[Any]:
-        taken = np.clip(actions, low, high)
-        taken = np.rint(taken) if whole else taken
-        return taken.astype(space.dtype)
-
-    return send
 
 
 # ------------------------------------------------------------ argument checks

@@ -22,6 +22,7 @@ import numpy as np
 from common import peak_memory
 from gymnasium.spaces import Box
 
+import bnn_ref as bnn
 import fast_ref as fast
 import vime_ref as vime
 from vime_gym.pools import RingPool
@@ -59,6 +60,32 @@ def reward_time(runs: int, num_rows: int) -> float:
     bonus = bonus.update(batch_of(rng, 1000, 2), rng)
     batch = batch_of(rng, num_rows, 2)
     return microseconds(lambda: bonus.reward(batch, rng), runs)
+
+
+def parts_of_reward(runs: int, num_rows: int) -> dict[str, float]:
+    """The parts of such a call, each by itself; the last contains the one before."""
+    rng = np.random.default_rng(0)
+    bonus = vime.vime_init(2, SPACE, rng, replace(FAST, num_updates=1))
+    bonus = bonus.update(batch_of(rng, 1000, 2), rng)
+    batch = batch_of(rng, num_rows, 2)
+    rows = bonus.model_rows(batch)
+    x, y = bonus.normalized(*rows)
+    sizes = bonus.layer_sizes
+    noise = bnn.sample_eps(rng, 10, num_rows, sizes)
+    sigma, rate = bonus.settings.likelihood_sigma, bonus.settings.step_size
+    model = {"layer_sizes": sizes, "likelihood_sigma": sigma, "step_size": rate}
+    calls: dict[str, Callable[[], Any]] = {
+        "check the batch, encode the actions": lambda: bonus.model_rows(batch),
+        "divide by the pool's spread": lambda: bonus.normalized(*rows),
+        "draw the noise": lambda: bnn.sample_eps(rng, 10, num_rows, sizes),
+        "checks of the gains": lambda: fast.check_gains(
+            bonus.q, x, y, sizes, sigma, rate, "taylor"
+        ),
+        "the gains, with these checks": lambda: fast.information_gains(
+            bonus.q, x, y, noise, **model
+        ),
+    }
+    return {name: microseconds(call, runs) for name, call in calls.items()}
 
 
 def pool_time(kind: type[vime.ReplayPool], runs: int, width: int = 2) -> list[float]:
@@ -103,6 +130,8 @@ def main() -> None:
         print(
             f"reward of {num_rows:>2} rows, 3-32-2, 10 samples  {reward_time(args.runs, num_rows):>10.0f} µs"
         )
+    for name, part in parts_of_reward(args.runs, 16).items():
+        print(f"    {name:<38}{part:>10.0f} µs")
     for kind, runs in ((vime.ReplayPool, 10), (RingPool, args.runs)):
         adding, statistics = pool_time(kind, runs)
         print(f"{kind.__name__:<10} of 100 000: add a row      {adding:>10.0f} µs")

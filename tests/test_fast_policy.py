@@ -236,7 +236,7 @@ def test_forward_and_reverse_mode_against_the_jacobian() -> None:
         theta, v = rng.normal(size=(2, bnn.num_weights(sizes)))
         inputs = rng.normal(size=(5, sizes[0]))
         delta = rng.normal(size=(5, sizes[-1]))
-        passed = fast.tanh_pass(theta, fast.with_one(inputs), sizes)
+        passed = fast.tanh_pass(theta, fast.with_ones(inputs)[0], sizes)
         slow = jacobian(lambda theta, x=inputs, s=sizes: agents.network(theta, x, s))
         j = slow(theta)  # (N, O, D)
         forward = fast.forward_mode(passed, bnn.blocks_of(v, sizes))
@@ -418,7 +418,7 @@ def test_gradient_of_the_value_loss_against_a_difference_along_it() -> None:
         fitted = fast.value_fit(value, observations, returns, max_iterations=1)
         centered = observations - fitted.observation_center
         inputs = fast.in_parts(centered / fitted.observation_scale)
-        parts = [fast.with_one(each) for each in inputs]
+        parts = [fast.with_ones(each)[0] for each in inputs]
         given = (fitted, parts, fast.in_parts(returns))
         loss, gradient = fast.value_loss(fitted.theta, *given)
         errors = (fitted(observations) - returns) / fitted.scale

@@ -47,7 +47,7 @@ CLASSES = 3  # negative, zero, positive
 Flags = NDArray[onp.bool_]
 Rows = NDArray[onp.int_]
 
-# autograd has this too, in a package whose import takes longer than all others together
+# autograd has this too, in a package that imports scipy.stats
 expit = primitive(special.expit)
 defvjp(expit, lambda share, x: lambda slope: slope * share * (1.0 - share))
 
