@@ -455,17 +455,19 @@ def trpo_step(
     fisher_every: int = 1,
     cg_iterations: int = 10,
     backtracks: int = 15,
+    shrink: float = 0.5,
 ) -> Any:
     """The natural-gradient step to mean KL[old‖new] = max_kl, with backtracking.
 
-    The step is halved until the surrogate rises and the KL, on all rows, is within
-    max_kl; the policy itself if no step does. max_kl is the original code's, damping and
-    iterations are rllab's, which it used. One row in fisher_every enters the curvature:
-    fewer rows cost accuracy of direction and length, not the bound. [TRPO] appendix C.
+    The step shrinks until the surrogate rises and the KL, on all rows, is within max_kl;
+    the policy itself if no step does. max_kl is the original code's, damping and
+    iterations are rllab's, which it used; its steps shrink by 0.8. One row in
+    fisher_every enters the curvature: fewer rows cost accuracy of direction and length,
+    not the bound. [TRPO] appendix C.
     """
     advantages = check_policy_rows(policy, observations, advantages)
     fisher_every = check_count("fisher_every", fisher_every)
-    backtracks = check_count("backtracks", backtracks)
+    fractions = step_fractions(shrink, backtracks)  # (backtracks,)
     old_log_prob = policy.log_prob(observations, actions)
 
     def surrogate(theta: Array) -> Array:
@@ -477,7 +479,7 @@ def trpo_step(
         new = replace(policy, theta=theta)
         return np.mean(policy.kl(new, observations[::every]))
 
-    # The natural-gradient step, halved until it is accepted.
+    # The natural-gradient step, shorter until it is accepted.
     curved = make_hvp(lambda theta: mean_kl(theta, fisher_every))
     step = natural_step(
         grad(surrogate)(policy.theta),
@@ -488,12 +490,19 @@ def trpo_step(
     )
     if not step.any():
         return policy
-    for fraction in 0.5 ** onp.arange(backtracks):
+    for fraction in fractions:
         theta = policy.theta + fraction * step
         higher = surrogate(theta) > surrogate(policy.theta)
         if higher and mean_kl(theta) <= max_kl:
             return replace(policy, theta=theta)
     return policy
+
+
+def step_fractions(shrink: float, backtracks: int) -> Array:
+    """The parts of the step to try: 1, shrink, shrink², ..., (backtracks,)."""
+    backtracks = check_count("backtracks", backtracks)
+    shrink = check_fraction("shrink", shrink)
+    return shrink ** onp.arange(backtracks)
 
 
 def natural_step(
@@ -617,6 +626,11 @@ def environment_actions(actions: Any, space: Space[Any]) -> Array:
 # ------------------------------------------------------------ the algorithm
 
 
+def state_inputs(batch: Batch) -> tuple[Array, Array]:
+    """What V sees of each step's s and s′, (N, K) each: the observations."""
+    return batch.observations, batch.next_observations
+
+
 @dataclass(frozen=True)
 class AgentSettings:
     """Settings of `train`; numbers are the original code's, except SwimmerGather's."""
@@ -627,6 +641,8 @@ class AgentSettings:
     lam: float = 1.0
     normalize: bool = True  # False for a bonus that is a ready reward, such as a count
     curious_values: bool = True  # False: V learns the task's rewards, not r̃
+    bootstrap: bool = True  # False: V counts as 0 wherever an episode ends
+    value_inputs: Callable[[Batch], tuple[Array, Array]] = state_inputs
     rollout: Callable[..., tuple[Batch, Array]] = rollout
     policy_step: Callable[..., Any] = trpo_step
     value_step: Callable[..., Any] = value_fit
@@ -712,9 +728,15 @@ def improve(
     batch = check_batch(batch)
     rewards = check_array("rewards", rewards, batch.rewards.shape)
     gamma = settings.gamma
-    values = value(batch.observations)
-    next_values = value(batch.next_observations)
-    path = (values, next_values, batch.terminated, batch.truncated)
+
+    # Values of s and s′, and where the episode has no more to give.
+    inputs, next_inputs = settings.value_inputs(batch)
+    values = value(inputs)
+    next_values = value(next_inputs)
+    done = batch.terminated
+    if not settings.bootstrap:
+        done = onp.logical_or(done, batch.truncated)
+    path = (values, next_values, done, batch.truncated)
 
     # Train the policy.
     advantages = gae_advantages(rewards, *path, gamma=gamma, lam=settings.lam)
@@ -727,7 +749,7 @@ def improve(
     # Train the value function.
     fitted = rewards if settings.curious_values else batch.rewards
     returns = values + gae_advantages(fitted, *path, gamma=gamma, lam=1.0)
-    return policy, settings.value_step(value, batch.observations, returns)
+    return policy, settings.value_step(value, inputs, returns)
 
 
 # ------------------------------------------------------------ argument checks
@@ -796,7 +818,7 @@ def check_value(value: ValueFunction) -> None:
 
 def check_agent_settings(settings: AgentSettings) -> None:
     """Convert the numbers of the settings, and check all of them."""
-    for name in ("rollout", "policy_step", "value_step"):
+    for name in ("rollout", "policy_step", "value_step", "value_inputs"):
         check_function(name, getattr(settings, name))
     set_fields(
         settings,
@@ -806,6 +828,7 @@ def check_agent_settings(settings: AgentSettings) -> None:
         lam=check_fraction("lam", settings.lam),
         normalize=check_flag("normalize", settings.normalize),
         curious_values=check_flag("curious_values", settings.curious_values),
+        bootstrap=check_flag("bootstrap", settings.bootstrap),
     )
 
 

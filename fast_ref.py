@@ -1088,6 +1088,7 @@ def trpo_step(
     fisher_every: int = 1,
     cg_iterations: int = 10,
     backtracks: int = 15,
+    shrink: float = 0.5,
 ) -> Any:
     """`agents_ref.trpo_step`, which serves any other kind of policy.
 
@@ -1095,7 +1096,7 @@ def trpo_step(
     """
     rows = check_policy_batch(policy, observations, actions, advantages)
     fisher_every = check_count("fisher_every", fisher_every)
-    backtracks = check_count("backtracks", backtracks)
+    fractions = agents.step_fractions(shrink, backtracks)
 
     # The natural-gradient step.
     old = on_rows(policy, rows.observations)
@@ -1109,11 +1110,10 @@ def trpo_step(
         damping=damping,
         iterations=cg_iterations,
     )
-    fractions = 0.5 ** np.arange(backtracks)[:, None]
-    return halved(old, rows, fractions * step, max_kl)
+    return first_accepted(old, rows, fractions[:, None] * step, max_kl)
 
 
-def halved(old: Any, rows: PolicyBatch, steps: Array, max_kl: float) -> Any:
+def first_accepted(old: Any, rows: PolicyBatch, steps: Array, max_kl: float) -> Any:
     """The policy after the first step that is accepted, or as it is."""
     policy = old.policy
     if not steps.any():

@@ -620,10 +620,14 @@ class Vime:
     def update(self, batch: Batch, rng: Generator) -> Vime:
         """Vime with the batch in its pool, and fitted once the pool holds min_rows."""
         bnn.check_kind("rng", rng, Generator)
+        new = self.remembering(batch)
+        return new.fitted(rng) if len(new.pool) >= self.settings.min_rows else new
+
+    def remembering(self, batch: Batch) -> Vime:
+        """Vime with the batch in its pool, and the pool's statistics; not fitted."""
         pool = self.pool.extend(*self.model_rows(batch))
         center, scale = pool_statistics(pool, self.action_space, self.one_hot)
-        new = replace(self, pool=pool, center=center, scale=scale)
-        return new.fitted(rng) if len(pool) >= self.settings.min_rows else new
+        return replace(self, pool=pool, center=center, scale=scale)
 
     def fitted(self, rng: Generator) -> Vime:
         """Vime after `num_updates` Adam steps on minibatches from the pool."""

@@ -16,9 +16,10 @@ import fast_ref
 from vime_lab import checkpoints, command_line, figures, processes
 from vime_lab.checkpoints import Progress
 from vime_lab.rows import RUN_COLUMNS, RUN_NUMBERS, STUDY_COLUMNS, TIMES, Row
+from vime_lab.settings import with_setting
 from vime_lab.studies.catalogue import STUDIES
 from vime_lab.studies.frame import StudyJob
-from vime_lab.tasks import TASKS, Job, with_setting
+from vime_lab.tasks import TASKS, Job
 from vime_lecture.recurrent import UnrealSettings
 from vime_ref import VimeSettings
 

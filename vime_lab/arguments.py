@@ -28,6 +28,8 @@ TASK_DEFAULTS = {
 STUDY_NAMES = ("Bandit", "DeepSea", "KeyDoorMaze", "NoisyTV", "Labyrinth")
 BATCH_STEPS = 5000  # per iteration
 DTYPE_NAMES = ("f64", "f32")
+LEARNER_NAMES = ("trpo", "reinforce")
+SETTING_NAMES = ("ours", "original")
 
 # ---------------------------------------------------------------- parsers
 
@@ -126,20 +128,32 @@ def add_agents(run: Parser) -> None:
     run.add_argument(
         "--bonus",
         nargs="+",
-        help="bonuses to train with: vime, none, or l2 (rewards prediction errors) "
-        "(default: vime none)",
+        help="bonuses to train with: vime, none, and the controls noise, zscore, counts, "
+        "l2 and l2_path (default: vime none)",
+    )
+    run.add_argument(
+        "--agent",
+        choices=LEARNER_NAMES,
+        help="how the policy learns (default: trpo)",
     )
     run.add_argument(
         "--seeds",
-        type=count,
-        default=3,
+        type=seeds,
+        default=range(3),
         metavar="N",
-        help="runs per agent, with seeds 0 to N-1 (default: %(default)s)",
+        help="runs per agent: N for seeds 0 to N-1, or 100:110 for 100 to 109 (default: 3)",
     )
 
 
 def add_settings(run: Parser) -> None:
     iterations, etas = map(", ".join, zip(*TASK_DEFAULTS.values()))
+    run.add_argument(
+        "--settings",
+        choices=SETTING_NAMES,
+        default="ours",
+        help="each task's settings: ours, or the original's as far as known "
+        "(default: %(default)s)",
+    )
     run.add_argument(
         "--iterations",
         type=count,
@@ -340,6 +354,17 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text}")
     return int(text)
+
+
+def seeds(text: str) -> range:
+    """Seeds: "3" is 0 to 2, and "100:110" is 100 to 109."""
+    start, colon, stop = text.rpartition(":")
+    whole = stop.isdecimal() and (start.isdecimal() or not colon)
+    found = range(int(start or 0), int(stop)) if whole else range(0)
+    if not found:
+        wanted = "must be a number >= 1, or FIRST:STOP with FIRST < STOP"
+        raise argparse.ArgumentTypeError(f"{wanted}, got {text}")
+    return found
 
 
 def weight(text: str) -> float:

@@ -32,8 +32,9 @@ from vime_lab import archives
 from vime_lab.files import TEMPORARY, open_regular, write_files
 from vime_lab.machine import machine_kind
 from vime_lab.rows import COUNTS, RUN_NUMBERS, TEXTS, Row
-from vime_lab.tasks import ROOT_SEED, Job, Start, settings_of
-from vime_lecture.controls import PredictionError
+from vime_lab.settings import settings_of
+from vime_lab.tasks import CONTROLS, ROOT_SEED, Job, Start
+from vime_lecture.counts import VisitCounts
 from vime_ref import Bonus, ReplayPool, Vime, check_gains
 
 # ---------------------------------------------------------------- constants
@@ -54,7 +55,12 @@ RUN_MODULES = (
     "vime_gym.rooms",
     "vime_gym.tasks",
     "vime_gym.robots",
+    "vime_gym.vector_tasks",
     "vime_lecture.controls",
+    "vime_lecture.counts",
+    "vime_lecture.densities",
+    "vime_lab.baselines",
+    "vime_lab.settings",
     "vime_lab.tasks",
     "vime_lab.rows",
     "vime_lab.checkpoints",
@@ -92,10 +98,11 @@ def beginning(begun: Start) -> Progress:
 
 
 def bonus_model(bonus: Bonus) -> Vime | None:
-    """The bonus's Bayesian network, or None."""
-    if isinstance(bonus, PredictionError):
-        return bonus.model
-    return bonus if isinstance(bonus, Vime) else None
+    """The bonus's pool and network, or None."""
+    if isinstance(bonus, Vime):
+        return bonus
+    model: Vime | None = getattr(bonus, "model", None)
+    return model
 
 
 # ---------------------------------------------------------------- identity
@@ -204,6 +211,18 @@ def progress_arrays(progress: Progress) -> dict[str, Array]:
         "rows": np.array(numbers).reshape(-1, len(RUN_NUMBERS)),  # (rows, columns)
         "visits": progress.visits,
         **(model_arrays(model) if model else {}),
+        **(counts_arrays(progress.bonus)),
+    }
+
+
+def counts_arrays(bonus: Bonus) -> dict[str, Array]:
+    """The cells that were visited, and how often, if the bonus counts."""
+    if not isinstance(bonus, VisitCounts):
+        return {}
+    cells = [cell for (cell,) in bonus.counts]
+    return {
+        "cells": np.array(cells, dtype=float),
+        "cell_visits": np.array([*bonus.counts.values()], dtype=float),
     }
 
 
@@ -236,10 +255,11 @@ def shapes_of(job: Job) -> archives.Shapes:
     vectors = ("policy", "value", "value_observation_center", "value_observation_scale")
     model = ("mu", "rho", "center", "scale", "adam_mean", "adam_square")
     pool = ("pool_observations", "pool_actions", "pool_next_observations")
-    learns = job.bonus_name != "none"
+    counted = ("cells", "cell_visits") if job.bonus_name == "counts" else ()
+    holds = job.bonus_name == "vime" or job.bonus_name in CONTROLS
     return {
-        **dict.fromkeys(vectors + (model if learns else ()), (None,)),
-        **dict.fromkeys(pool if learns else (), (None, None)),
+        **dict.fromkeys(vectors + counted + (model if holds else ()), (None,)),
+        **dict.fromkeys(pool if holds else (), (None, None)),
         "rows": (None, len(RUN_NUMBERS)),
         "visits": (None, 2),
     }
@@ -339,6 +359,8 @@ def restored(
 def restored_bonus(
     bonus: Bonus, state: dict[str, Any], arrays: dict[str, Array]
 ) -> Bonus:
+    if isinstance(bonus, VisitCounts):
+        return replace(bonus, counts=restored_counts(arrays))
     model = bonus_model(bonus)
     if model is None:
         return bonus
@@ -360,7 +382,13 @@ def restored_bonus(
         center=arrays["center"],
         scale=arrays["scale"],
     )
-    return PredictionError(model) if isinstance(bonus, PredictionError) else model
+    return model if isinstance(bonus, Vime) else replace(bonus, model=model)
+
+
+def restored_counts(arrays: dict[str, Array]) -> dict[tuple[float, ...], int]:
+    cells = arrays["cells"].tolist()
+    visits = check_array("cell_visits", arrays["cell_visits"], (len(cells),))
+    return {(cell,): int(number) for cell, number in zip(cells, visits)}
 
 
 def restored_rows(job: Job, arrays: dict[str, Array]) -> list[Row]:
@@ -459,7 +487,7 @@ def check_shapes(
     """Arrays must be as large as at the beginning; a pool grows to its capacity."""
     capacity = job.task.vime.capacity
     for name, first in progress_arrays(beginning(begun)).items():
-        grows = name.startswith("pool_")
+        grows = name.startswith(("pool_", "cell"))
         if name in ("rows", "visits"):
             continue
         found = arrays[name].shape

@@ -41,7 +41,14 @@ from vime_lab.tasks import BONUSES, MUJOCO_TASKS, TASKS, Job, jobs_of
 # ---------------------------------------------------------------- constants
 
 CHECKPOINTS = "checkpoints"  # folder inside the results until a run is complete
-NOT_OF_STUDIES = ("bonus", "iterations", "eta", "set")  # arguments of `run`
+NOT_OF_STUDIES = (
+    "bonus",
+    "agent",
+    "settings",
+    "iterations",
+    "eta",
+    "set",
+)  # arguments of `run`
 TRY_AGAIN = "repeat the command with --resume to try again"
 
 # ---------------------------------------------------------------- run
@@ -217,9 +224,13 @@ def chosen_jobs(name: str, arguments: argparse.Namespace) -> Sequence[AnyJob]:
         changes.append(("iterations", [arguments.iterations]))
     if arguments.eta is not None:
         changes.append(("agent.eta", [arguments.eta]))
+    if arguments.agent:
+        changes.append(("learner", [arguments.agent]))
     parser: Parser = arguments.parser
     try:
-        return jobs_of(name, arguments.bonus, arguments.seeds, changes)
+        return jobs_of(
+            name, arguments.bonus, arguments.seeds, changes, settings=arguments.settings
+        )
     except ValueError as error:
         parser.error(f"argument --set: {error}")
 

@@ -32,6 +32,7 @@ from vime_lab.files import make_folder
 from vime_lab.machine import ONE_THREAD, machine_kind
 from vime_lab.rows import written_rows
 from vime_lab.runs import CHECKPOINT_SECONDS, Result, kept_result, run_job
+from vime_lab.settings import task_from
 from vime_lab.signals import on_stop
 from vime_lab.studies.catalogue import (
     kept_study_result,
@@ -40,7 +41,7 @@ from vime_lab.studies.catalogue import (
     study_job_from,
 )
 from vime_lab.studies.frame import StudyJob
-from vime_lab.tasks import Job, task_from
+from vime_lab.tasks import Job
 
 # ---------------------------------------------------------------- constants
 

@@ -56,7 +56,7 @@ def run_configuration(
         "code": own["code"],
         "task_name": task_name,
         "bonuses": arguments.bonus,
-        "seeds": arguments.seeds,
+        "seeds": seeds_text(arguments.seeds),
         "jobs": arguments.jobs,
         "settings": own["task"],
         "swept": {name: values for name, values in arguments.set if len(values) > 1},
@@ -67,9 +67,14 @@ def run_configuration(
 
 def study_configuration(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """The data to reproduce a study: its identity, command and versions."""
-    own = catalogue.study_identity(name, arguments.seeds)
+    own = catalogue.study_identity(name, seeds_text(arguments.seeds))
     all_versions = own["versions"] | drawn_with()
     return {"command": command_text(arguments), **own, "versions": all_versions}
+
+
+def seeds_text(seeds: range) -> int | str:
+    """Seeds as the command line takes them: their number, or "100:110"."""
+    return f"{seeds.start}:{seeds.stop}" if seeds.start else len(seeds)
 
 
 def command_text(arguments: argparse.Namespace) -> str:

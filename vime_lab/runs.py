@@ -18,12 +18,11 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 import bnn_ref as bnn
-from agents_ref import Iteration, train
+from agents_ref import AgentSettings, Iteration, train
 from bnn_ref import Array
 from vime_lab.checkpoints import (
     Progress,
     beginning,
-    bonus_model,
     claimed,
     read_checkpoint,
     restored_rows,
@@ -32,7 +31,8 @@ from vime_lab.checkpoints import (
 )
 from vime_lab.rows import MODEL_COLUMNS, PHASES, RUN_COLUMNS, TRENDED, TRENDS, Row
 from vime_lab.tasks import ROOT_SEED, Job, Start, start
-from vime_ref import Batch, Bonus, Vime
+from vime_lecture.controls import PathError, PredictionError
+from vime_ref import Batch, Bonus, Vime, normalize_gains
 
 # ---------------------------------------------------------------- constants
 
@@ -87,6 +87,13 @@ class Stopwatch:
 # ---------------------------------------------------------------- measuring
 
 
+def trained_model(bonus: Bonus) -> Vime | None:
+    """The bonus's Bayesian network, or None if it has none that learns."""
+    if isinstance(bonus, PredictionError | PathError):
+        return bonus.model
+    return bonus if isinstance(bonus, Vime) else None
+
+
 def diagnosis(
     before: Bonus, after: Bonus, batch: Batch, rng: Generator
 ) -> dict[str, float]:
@@ -100,8 +107,8 @@ def diagnosis(
     Densities are those of the raw observation, because the unit of a normalized one
     changes with the pool. nan without a model, or before it has learned.
     """
-    old = bonus_model(before)
-    new = bonus_model(after)
+    old = trained_model(before)
+    new = trained_model(after)
     if old is None or new is None or len(new.pool) < new.settings.min_rows:
         return dict.fromkeys(MODEL_COLUMNS, np.nan)
 
@@ -179,8 +186,27 @@ def trend(values: Sequence[float]) -> float:
     return float(centered @ recent / (centered @ centered))
 
 
+def bonus_share(
+    settings: AgentSettings, history: tuple[float, ...], seen: Iteration
+) -> float:
+    """Σ η·gain / Σ (|r| + η·gain) of an iteration, gains as they were rewarded.
+
+    `history` is that before the iteration. nan if there was no reward at all.
+    """
+    gains = seen.gains
+    if settings.normalize:
+        gains, _ = normalize_gains(gains, history)
+    bonus = settings.eta * float(np.sum(gains))
+    total = bonus + float(np.sum(np.abs(seen.batch.rewards)))
+    return bonus / total if total else float("nan")
+
+
 def row_of(
-    job: Job, rows: Sequence[Row], seen: Iteration, diagnosed: dict[str, float]
+    job: Job,
+    rows: Sequence[Row],
+    history: tuple[float, ...],
+    seen: Iteration,
+    diagnosed: dict[str, float],
 ) -> Row:
     """The next row of a learning curve, without its times."""
     # there is no return if no episode ended
@@ -199,6 +225,8 @@ def row_of(
         "return_max": float(returns.max()),
         "position_max": float(seen.batch.next_observations[:, 0].max()),
         "gain_median": float(np.median(seen.gains)),
+        "gain_mean": float(np.mean(seen.gains)),
+        "bonus_share": bonus_share(job.task.agent, history, seen),
         **diagnosed,
     }
 
@@ -230,7 +258,8 @@ def progressions(job: Job, begun: Start, progress: Progress) -> Iterator[Progres
         marks[:] = [time.perf_counter()]
         seen = next(iterations)
         bonus = seen.bonus.bonus  # type: ignore[attr-defined]  # the stopwatch's
-        row = row_of(job, progress.rows, seen, diagnosed(job, progress, bonus, seen))
+        found = diagnosed(job, progress, bonus, seen)
+        row = row_of(job, progress.rows, progress.history, seen, found)
 
         # sampling, gains, policy and model, by the recorded times; the rest is other
         ended = time.perf_counter()

@@ -27,7 +27,15 @@ from vime_lab.statistics import (
 
 # Parts of an iteration, each with a column of seconds.
 PARTS = tuple(name.removesuffix("_s") for name in PHASES)
-LABELS = {"vime": "TRPO + VIME", "l2": "TRPO + L2 error", "none": "TRPO"}
+LABELS = {
+    "vime": "VIME",
+    "none": "no bonus",
+    "noise": "noise",
+    "zscore": "z-score",
+    "counts": "counts",
+    "l2": "L2 error",
+    "l2_path": "L2 error of the path",
+}
 DEFAULTS = "as the task has it"  # the name of the setting ""
 
 # ---------------------------------------------------------------- tables

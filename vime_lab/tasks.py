@@ -12,10 +12,9 @@ import importlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from functools import partial
-from math import inf
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -26,98 +25,30 @@ from numpy.random import Generator
 import fast_ref
 import vime_gym
 from agents_ref import AgentSettings, Streams, ValueFunction, policy_init, value_init
-from bnn_ref import (
-    check_count,
-    check_flag,
-    check_positive,
-    sample_eps,
-    sample_zeta,
-    set_fields,
-)
-from vime_lecture.controls import PredictionError
-from vime_ref import Bonus, NoBonus, Vime, VimeSettings, check_hidden, vime_init
+from bnn_ref import check_count
+from vime_lab.baselines import VALUE_INPUTS
+from vime_lab.settings import NOISES, Task, TrpoSettings, check_choice, with_setting
+from vime_lecture.controls import NoiseBonus, PathError, PredictionError, SquaredZScore
+from vime_lecture.counts import VisitCounts
+from vime_lecture.densities import Grid
+from vime_ref import Bonus, NoBonus, Vime, VimeSettings, vime_init
 
 gym.register_envs(vime_gym)  # the import registers tasks; this line uses the name
 
 # ---------------------------------------------------------------- constants
 
 ROOT_SEED = 0  # run s draws from numpy.random.default_rng([ROOT_SEED, s])
-BONUSES = ("vime", "none", "l2")
-FIXED = ("env_id", "axes")  # the fields that identify a task; all others are settings
+BONUSES = ("vime", "none", "noise", "zscore", "counts", "l2", "l2_path")
 
-# The functions of a model, by its noise; all except the noise are fast twins.
-PER_WEIGHT: dict[str, Any] = {
-    "sample_noise": sample_eps,
-    "gradient": fast_ref.elbo_grad,
-    "fit": fast_ref.fit,
-    "gains": fast_ref.information_gains,
-}
-LOCAL: dict[str, Any] = {
-    "sample_noise": sample_zeta,
-    "gradient": fast_ref.elbo_grad_local,
-    "fit": fast_ref.fit,
-    "gains": fast_ref.information_gains_local,
+
+# The bonuses that hold a model as VIME does.
+CONTROLS: dict[str, Any] = {
+    "zscore": SquaredZScore,
+    "l2": PredictionError,
+    "l2_path": PathError,
 }
 
 # ---------------------------------------------------------------- types
-
-
-@dataclass(frozen=True)
-class TrpoSettings:
-    """The keywords of `trpo_step` in which tasks differ.
-
-    The defaults are those of `trpo_step`: the original's KL, and every row.
-    """
-
-    max_kl: float = 0.01
-    fisher_every: int = 1
-
-    def __post_init__(self) -> None:
-        set_fields(
-            self,
-            max_kl=float(check_positive("max_kl", self.max_kl, ())),
-            fisher_every=check_count("fisher_every", self.fisher_every),
-        )
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task's environment and settings, the same for all bonuses and seeds."""
-
-    env_id: str
-    axes: tuple[str, str]  # the first two observations, for the picture of states
-    iterations: int  # of agent.batch_steps steps or more
-    policy_sizes: tuple[int, ...] = (32,)  # hidden units
-    value_sizes: tuple[int, ...] = (32,)
-    # divisors of the policy's inputs, by dimension; () means 1
-    observation_scale: tuple[float, ...] = ()
-    agent: AgentSettings = field(default_factory=AgentSettings)
-    trpo: TrpoSettings = field(default_factory=TrpoSettings)
-    vime: VimeSettings = field(default_factory=VimeSettings)
-    # noise per unit and row, drawn anew for each row; else noise per weight
-    local: bool = False
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.env_id, str):
-            raise ValueError(f"env_id must be a text, got {self.env_id!r}")
-        if not isinstance(self.axes, tuple) or len(self.axes) != 2:
-            raise ValueError(f"axes must be two texts, got {self.axes!r}")
-        scale = check_positive("observation_scale", self.observation_scale, (None,))
-        set_fields(
-            self,
-            iterations=check_count("iterations", self.iterations),
-            policy_sizes=check_hidden(self.policy_sizes, "policy_sizes"),
-            value_sizes=check_hidden(self.value_sizes, "value_sizes"),
-            observation_scale=tuple(scale.tolist()),
-            local=check_flag("local", self.local),
-        )
-
-        # nested settings check themselves
-        parts = {"agent": AgentSettings, "trpo": TrpoSettings, "vime": VimeSettings}
-        for name, kind in parts.items():
-            if not isinstance(getattr(self, name), kind):
-                got = type(getattr(self, name)).__name__
-                raise ValueError(f"{name} must be a {kind.__name__}, got {got}")
 
 
 class Job(NamedTuple):
@@ -144,11 +75,24 @@ BODY_SCALE = (*POSITIONS, *SPEEDS)
 WALKER_SCALE = (3.0, 1.25, *BODY_SCALE[2:])
 
 MUJOCO_TASKS = ("SparseHalfCheetah", "Walker2D")
+# Cells of the control that counts: all that matters in a car or a pole on a cart; of a
+# body, only its position, height, tilt and speed, which we know to matter.
+CART_POLE_CELLS = (
+    (-3.0, 3.0, 12),
+    (-5.0, 5.0, 10),
+    (-1.0, 1.0, 8),
+    (-1.0, 1.0, 8),
+    (-10.0, 10.0, 10),
+)
+BODY_CELLS = ((-10.0, 10.0, 40), (-0.6, 0.6, 6), (-1.5, 1.5, 6))
+WALKER_CELLS = ((-2.0, 18.0, 40), (0.8, 2.0, 6), (-1.0, 1.0, 6))
+
 TASKS = {
     "SparseMountainCar": Task(
         env_id="vime_ref/SparseMountainCar-v0",
         axes=("position (the goal is at 0.45)", "velocity"),
         iterations=20,
+        cells=((-1.2, 0.6, 20), (-0.07, 0.07, 20)),
         agent=AgentSettings(eta=1e-4),
         vime=ORIGINAL,
     ),
@@ -157,6 +101,7 @@ TASKS = {
         axes=("cart position", "cart velocity"),
         iterations=300,
         observation_scale=(1.5, 2.0, 1.0, 1.0, 5.0),
+        cells=CART_POLE_CELLS,
         agent=AgentSettings(eta=1e-3, lam=0.97),
         trpo=TrpoSettings(max_kl=0.05, fisher_every=5),
         vime=LEARNING,
@@ -167,6 +112,7 @@ TASKS = {
         iterations=600,
         value_sizes=(),
         observation_scale=BODY_SCALE,
+        cells=BODY_CELLS,
         agent=AgentSettings(eta=1e-3, gamma=0.999, lam=0.97, curious_values=False),
         trpo=TrpoSettings(max_kl=0.05, fisher_every=5),
         vime=LEARNING,
@@ -178,77 +124,31 @@ TASKS = {
         policy_sizes=(64, 32),
         value_sizes=(64, 32),
         observation_scale=WALKER_SCALE,
+        cells=WALKER_CELLS,
         agent=AgentSettings(eta=1e-3, lam=0.97),
         trpo=TrpoSettings(max_kl=0.05, fisher_every=5),
         vime=LEARNING,
     ),
 }
 
-# ---------------------------------------------------------------- settings by name
 
-
-def setting_names(settings: Any) -> list[str]:
-    """All settings of a dataclass except functions."""
-    return [each.name for each in fields(settings) if not callable(each.default)]
-
-
-def settings_of(settings: Any) -> dict[str, Any]:
-    """Settings and nested settings in JSON types, without functions.
-
-    Raises ValueError if a function is not its default, because it would be lost.
-    """
-    check_functions(settings)
-    values = {name: getattr(settings, name) for name in setting_names(settings)}
-    text = json.dumps(values, default=settings_of)
-    return dict(json.loads(text))  # tuples become lists
-
-
-def settings_from(like: Any, values: dict[str, Any]) -> Any:
-    """The inverse of `settings_of`; types and functions are those of `like`."""
-    built = {}
-    for name, value in values.items():
-        old = getattr(like, name)
-        nested = is_dataclass(old)
-        built[name] = settings_from(old, value) if nested else with_tuples(value)
-    return replace(like, **built)
-
-
-def task_from(settings: dict[str, Any]) -> Task:
-    """The task with these settings; functions get their defaults."""
-    task: Task = settings_from(Task("", ("", ""), 1), settings)
-    return task
-
-
-def with_tuples(value: Any) -> Any:
-    """A list and the lists in it as tuples; any other value unchanged."""
-    if not isinstance(value, list):
-        return value
-    return tuple(with_tuples(each) for each in value)
-
-
-def with_setting(settings: Any, name: str, value: Any) -> Any:
-    """The task with one setting, such as "agent.eta", changed.
-
-    Raises ValueError if the name is unknown or the value has the wrong type.
-    """
-    if not is_dataclass(settings) or isinstance(settings, type):
-        raise ValueError(f"settings must be of a task, got {settings!r}")
-    if not isinstance(name, str):
-        raise ValueError(f"name must be the name of a setting, got {name!r}")
-    head, _, rest = name.partition(".")
-    check_name(settings, head, bool(rest), name)
-    old = getattr(settings, head)
-
-    # a nested setting, such as one of agent or vime
-    if rest:
-        return replace(settings, **{head: with_setting(old, rest, value)})
-
-    # a setting of this dataclass
-    if isinstance(value, list):
-        value = tuple(value)
-    check_setting(name, value, old)
-    return replace(settings, **{head: value})
-
+# The original's settings, as far as they are known.
+BY_TIME = {"value_sizes": (), "value_inputs": "state and time"}
+AGENT_OF_ORIGINAL = AgentSettings(eta=1e-3, curious_values=False, bootstrap=False)
+ORIGINAL_TASKS = {
+    name: replace(
+        task,
+        policy_sizes=(64, 32) if name in MUJOCO_TASKS else (32,),
+        observation_scale=(),
+        agent=replace(AGENT_OF_ORIGINAL, eta=task.agent.eta),
+        trpo=TrpoSettings(max_kl=0.01, fisher_every=10, shrink=0.8),
+        vime=replace(ORIGINAL, learning_rate=1e-4),
+        noise="shared",
+        **BY_TIME,
+    )
+    for name, task in TASKS.items()
+}
+SETTINGS = {"ours": TASKS, "original": ORIGINAL_TASKS}
 
 # ---------------------------------------------------------------- jobs
 
@@ -270,20 +170,23 @@ def swept(task: Task, changes: Sequence[Change]) -> Iterator[tuple[str, Task]]:
 def jobs_of(
     task_name: str,
     bonuses: Sequence[str],
-    num_seeds: int,
+    seeds: Sequence[int],
     changes: Sequence[Change] = (),
+    *,
+    settings: str = "ours",
 ) -> list[Job]:
     """The jobs of a task: every bonus, setting and seed.
 
     Raises ValueError if a setting is invalid or is changed twice.
     """
     check_jobs(task_name, bonuses, changes)
-    num_seeds = check_count("num_seeds", num_seeds)
+    check_seeds(seeds)
+    check_choice("settings", settings, SETTINGS)
     return [
         Job(task_name, bonus, setting, seed, task)
-        for setting, task in swept(TASKS[task_name], changes)
+        for setting, task in swept(SETTINGS[settings][task_name], changes)
         for bonus in bonuses
-        for seed in range(num_seeds)
+        for seed in seeds
     ]
 
 
@@ -328,21 +231,43 @@ def model_init(
     rng: Generator,
     settings: VimeSettings,
     *,
-    local: bool = False,
+    noise: str = "weight",
 ) -> Vime:
     """The bonus's model, with the fast twins, for runs and studies."""
-    functions = LOCAL if local else PER_WEIGHT
-    return vime_init(num_observed, space, rng, replace(settings, **functions))
+    check_choice("noise", noise, NOISES)
+    return vime_init(num_observed, space, rng, replace(settings, **NOISES[noise]))
 
 
 def bonus_init(
     name: str, task: Task, envs: VectorEnv[Any, Any, Any], rng: Generator
 ) -> Bonus:
+    """The bonus at the start of a run. Bonuses with a model draw the same weights."""
     if name == "none":
         return NoBonus()
+    if name == "noise":
+        return NoiseBonus()
+    if name == "counts":
+        return VisitCounts(grid=grid_of(task, observed(envs)))
     space = envs.single_action_space
-    model = model_init(observed(envs), space, rng, task.vime, local=task.local)
-    return model if name == "vime" else PredictionError(model)
+    model = model_init(observed(envs), space, rng, task.vime, noise=task.noise)
+    return model if name == "vime" else CONTROLS[name](model)
+
+
+def grid_of(task: Task, num_observed: int) -> Grid:
+    """The task's cells; a dimension without cells does not count."""
+    rest = [(0.0, 1.0, 1)] * (num_observed - len(task.cells))
+    edges = [
+        tuple(np.linspace(lowest, highest, number + 1).tolist())
+        for lowest, highest, number in [*task.cells, *rest]
+    ]
+    return Grid(tuple(edges), clip=True)
+
+
+def learning_step(task: Task) -> Callable[..., Any]:
+    """The policy's step, by the learner's name."""
+    if task.learner == "reinforce":
+        return partial(fast_ref.policy_gradient_step, **asdict(task.reinforce))
+    return partial(fast_ref.trpo_step, **asdict(task.trpo))
 
 
 class Start(NamedTuple):
@@ -366,15 +291,16 @@ def start(job: Job) -> Start:
     space = envs.single_action_space
     scale = task.observation_scale or None
     policy = policy_init(num_observed, space, init, task.policy_sizes, scale)
-    value = value_init(num_observed, init, task.value_sizes)
+    seen = VALUE_INPUTS[task.value_inputs]
+    value = value_init(seen.size(num_observed), init, task.value_sizes)
     bonus = bonus_init(job.bonus_name, task, envs, init)
 
-    # the policy's step, always TRPO
-    step = partial(fast_ref.trpo_step, **asdict(task.trpo))
+    # how they learn
     settings = replace(
         task.agent,
-        policy_step=step,
-        value_step=fast_ref.value_fit,
+        policy_step=learning_step(task),
+        value_step=seen.fit,
+        value_inputs=seen.of,
         rollout=fast_ref.rollout,
     )
     return Start(envs, policy, bonus, value, Streams(*streams), settings)
@@ -402,48 +328,19 @@ def check_jobs(
     check_changes(changes)
 
 
-def check_functions(settings: Any) -> None:
-    for each in fields(settings):
-        value = getattr(settings, each.name)
-        if callable(each.default) and value is not each.default:
-            raise ValueError(f"{each.name} must be its default, got {value!r}")
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raise ValueError unless there are seeds, whole numbers from 0, each once."""
+    known = isinstance(seeds, list | tuple | range)
+    if not known or not len(seeds) or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must be different whole numbers, got {seeds!r}")
+    for seed in seeds:
+        check_count("seeds", seed, minimum=0)
 
 
 def check_changes(changes: Sequence[Change]) -> None:
     times = Counter(name for name, _ in changes)
     if twice := [name for name in times if times[name] > 1]:
         raise ValueError(f"{twice[0]} is set more than once")
-
-
-def check_name(settings: Any, head: str, has_rest: bool, name: str) -> None:
-    known = [each for each in setting_names(settings) if each not in FIXED]
-    if head not in known or is_dataclass(getattr(settings, head)) != has_rest:
-        raise ValueError(f"setting must be one of {', '.join(known)}, got {name!r}")
-
-
-def check_setting(name: str, value: Any, old: Any) -> None:
-    if name == "num_data":
-        if value is None:  # the same number of entries
-            return
-        old = 0.0
-    if of_kind(name, value, old):
-        return
-    kind = f"of the kind of {old!r}"
-    if isinstance(old, tuple):
-        numbers = "finite" if name == "observation_scale" else "whole"
-        kind = f"a list of {numbers} numbers > 0"
-    raise ValueError(f"{name} must be {kind}, got {value!r}")
-
-
-def of_kind(name: str, value: Any, old: Any) -> bool:
-    if isinstance(old, tuple):  # sizes, or scales
-        kinds = (int, float) if name == "observation_scale" else (int,)
-        return isinstance(value, tuple) and all(
-            type(number) in kinds and 0 < number < inf for number in value
-        )
-    if isinstance(old, float):
-        return type(value) in (int, float)
-    return type(value) is type(old)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The control that VIME must beat: the L2 prediction error of VIME's own network as a bonus.
+"""Controls: the bonuses that VIME must beat.
+
+The L2 prediction error of VIME's own network, per step and per path; a squared z-score without a network; noise.
 
 Axes: N rows (transitions), S posterior samples, K observation dimensions.
 
@@ -14,7 +16,7 @@ from numpy.random import Generator
 
 import bnn_ref as bnn
 from bnn_ref import Array, check_finite, check_kind
-from vime_ref import Batch, Vime
+from vime_ref import Batch, Vime, check_batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,37 +40,117 @@ class PredictionError:
 
     def reward(self, batch: Batch, rng: Generator) -> Array:
         """Squared errors (N,), summed over K, in units of the normalized s′; 0 until the pool holds `min_rows`."""
-        model = self.model
-        settings = model.settings
-        rows = model.model_rows(batch)
-        if len(model.pool) < settings.min_rows:
-            return np.zeros(len(batch.rewards))
-
-        # Predict with S samples.
-        inputs, targets = model.normalized(*rows)
-        sizes = model.layer_sizes
-        bnn.check_data(model.q, inputs, targets, sizes, settings.likelihood_sigma)
-        noise = settings.sample_noise(rng, settings.num_samples, len(inputs), sizes)
-        if isinstance(noise, list):
-            outputs = bnn.mlp_local(model.q, inputs, noise, sizes)  # (S, N, K)
-        else:
-            theta = bnn.sample_weights(model.q, noise)  # (S, D)
-            outputs = bnn.mlp(theta, inputs, sizes)  # (S, N, K)
-
-        # Compare their mean with the observed s′.
-        mean = np.mean(outputs, axis=0)  # (N, K)
-        with np.errstate(over="ignore"):
-            errors = np.sum((targets - mean) ** 2, axis=-1)  # (N,)  C6
-        return check_finite("errors", errors)
+        return squared_errors(self.model, batch, rng, self.model.settings.num_samples)
 
     def update(self, batch: Batch, rng: Generator) -> PredictionError:
         """The bonus after its network has learned from the batch."""
         return PredictionError(self.model.update(batch, rng))
 
 
+@dataclass(frozen=True, eq=False)
+class PathError:
+    """The bonus that gives each step of a path the mean squared error of the whole path, from one sample of θ.
+
+        mean over the path of ‖s′ − f(s, a; θ)‖²
+
+    A path ends where `terminated` or `truncated` is set, and with the batch.
+    `update` is that of its `Vime`.
+    Source: the original code at its release.
+    """
+
+    model: Vime
+
+    def __post_init__(self) -> None:
+        check_kind("model", self.model, Vime)
+
+    def reward(self, batch: Batch, rng: Generator) -> Array:
+        """Mean squared errors (N,), in the units of `PredictionError`; 0 until the pool holds `min_rows`."""
+        errors = squared_errors(self.model, batch, rng, 1)
+        ended = np.logical_or(batch.terminated, batch.truncated)
+        path = np.cumsum(ended) - ended  # (N,) the number of ends before each row
+        sizes = np.bincount(path)  # (P,)
+        means = np.bincount(path, errors) / sizes  # (P,)
+        return means[path]  # (N,)  C7
+
+    def update(self, batch: Batch, rng: Generator) -> PathError:
+        """The bonus after its network has learned from the batch."""
+        return PathError(self.model.update(batch, rng))
+
+
+@dataclass(frozen=True, eq=False)
+class SquaredZScore:
+    """The bonus Σ_k z_k², where z is s′ in units of the pool's mean and standard deviation.
+
+    It has VIME's pool and normalization, and no network that learns.
+    """
+
+    model: Vime
+
+    def __post_init__(self) -> None:
+        check_kind("model", self.model, Vime)
+
+    def reward(self, batch: Batch, rng: Generator) -> Array:
+        """Σ_k z_k² (N,); 0 until the pool holds `min_rows`."""
+        model = self.model
+        rows = model.model_rows(batch)
+        if len(model.pool) < model.settings.min_rows:
+            return np.zeros(len(batch.rewards))
+        _, z = model.normalized(*rows)  # (N, K)
+        with np.errstate(over="ignore"):
+            squares = np.sum(z**2, axis=-1)  # (N,)  C8
+        return check_finite("squares", squares)
+
+    def update(self, batch: Batch, rng: Generator) -> SquaredZScore:
+        """The bonus with the batch in its pool."""
+        return SquaredZScore(self.model.remembering(batch))
+
+
+@dataclass(frozen=True)
+class NoiseBonus:
+    """The bonus χ²₁: the square of a standard normal number for each row.
+
+    It tells the agent nothing. But with it advantages are not 0, so the policy moves.
+    """
+
+    def reward(self, batch: Batch, rng: Generator) -> Array:
+        """Squares (N,) of independent N(0, 1) numbers."""
+        check_kind("rng", rng, Generator)
+        return rng.standard_normal(len(check_batch(batch).rewards)) ** 2
+
+    def update(self, batch: Batch, rng: Generator) -> NoiseBonus:
+        """The same bonus."""
+        check_batch(batch)
+        return self
+
+
+def squared_errors(model: Vime, batch: Batch, rng: Generator, samples: int) -> Array:
+    """‖s′ − mean_S f(s, a; θ)‖² (N,) in units of the normalized s′; 0 until the pool holds `min_rows`."""
+    settings = model.settings
+    rows = model.model_rows(batch)
+    if len(model.pool) < settings.min_rows:
+        return np.zeros(len(batch.rewards))
+
+    # Predict with S samples.
+    inputs, targets = model.normalized(*rows)
+    sizes = model.layer_sizes
+    bnn.check_data(model.q, inputs, targets, sizes, settings.likelihood_sigma)
+    noise = settings.sample_noise(rng, samples, len(inputs), sizes)
+    if isinstance(noise, list):
+        outputs = bnn.mlp_local(model.q, inputs, noise, sizes)  # (S, N, K)
+    else:
+        theta = bnn.sample_weights(model.q, noise)  # (S, D)
+        outputs = bnn.mlp(theta, inputs, sizes)  # (S, N, K)
+
+    # Compare their mean with the observed s′.
+    mean = np.mean(outputs, axis=0)  # (N, K)
+    with np.errstate(over="ignore"):
+        errors = np.sum((targets - mean) ** 2, axis=-1)  # (N,)  C6
+    return check_finite("errors", errors)
+
+
 # ---------------------------------------------------------------- what `help` shows
 
-__all__ = ["PredictionError"]
+__all__ = ["PredictionError", "PathError", "SquaredZScore", "NoiseBonus"]
 
 
 if __name__ == "__main__":

@@ -12,19 +12,16 @@ import pytest
 import bnn_ref as bnn
 import fast_ref
 from agents_ref import rollout, trpo_step, value_fit
+from vime_lab.settings import Task, settings_of, task_from, with_setting
 from vime_lab.tasks import (
     BONUSES,
     MUJOCO_TASKS,
     ROOT_SEED,
     TASKS,
     Job,
-    Task,
     envs_of,
-    settings_of,
     start,
     swept,
-    task_from,
-    with_setting,
 )
 from vime_lecture.controls import PredictionError
 from vime_ref import NoBonus, Vime

@@ -21,10 +21,11 @@ from vime_lab.figures import WIDTH, add_legend, save
 from vime_lab.machine import machine_kind
 from vime_lab.rows import STUDY_COLUMNS, Row, cell_text, read_rows
 from vime_lab.runs import Result
+from vime_lab.settings import settings_from, settings_of
 from vime_lab.studies.explorers import EXPLORER_STUDIES
 from vime_lab.studies.frame import Study, StudyJob, Value, explorers_in
 from vime_lab.studies.labyrinth import LABYRINTH_STUDIES
-from vime_lab.tasks import ROOT_SEED, settings_from, settings_of
+from vime_lab.tasks import ROOT_SEED
 
 # ---------------------------------------------------------------- constants
 
@@ -41,8 +42,9 @@ STUDY_MODULES = (
 # ---------------------------------------------------------------- jobs
 
 
-def study_jobs(name: str, num_seeds: int) -> list[StudyJob]:
+def study_jobs(name: str, seeds: Iterable[int]) -> list[StudyJob]:
     """The jobs of a study: every explorer, size and seed."""
+    seeds = list(seeds)
     settings = STUDIES[name].settings
     largest = dict(settings.largest)
     return [
@@ -50,7 +52,7 @@ def study_jobs(name: str, num_seeds: int) -> list[StudyJob]:
         for explorer in settings.explorers
         for size in settings.sizes
         if size <= largest.get(explorer, size)
-        for seed in range(num_seeds)
+        for seed in seeds
     ]
 
 
@@ -107,7 +109,7 @@ def kept_study_result(job: StudyJob, checkpoint: Path) -> Result:
     return Result(job, rows_of(job, values), np.zeros((0, 2)))
 
 
-def study_identity(name: str, num_seeds: int) -> dict[str, Any]:
+def study_identity(name: str, seeds: Any) -> dict[str, Any]:
     """The identity of a study's rows, in JSON types.
 
     Names are the same as in the configurations of runs.
@@ -118,7 +120,7 @@ def study_identity(name: str, num_seeds: int) -> dict[str, Any]:
         "code": study_code(name),
         "task_name": name,
         "bonuses": list(study.settings.explorers),
-        "seeds": num_seeds,
+        "seeds": seeds,
         "settings": settings_of(study.settings),
         "swept": {},
         "versions": versions(),
@@ -174,7 +176,8 @@ def check_runs(path: Path, rows: Sequence[Row]) -> None:
         found.setdefault(run, []).append((row["measure"], row["point"]))
 
     # the runs
-    jobs = study_jobs(name, len({seed for *_, seed in found}))
+    seeds = sorted({seed for *_, seed in found})
+    jobs = study_jobs(name, seeds)
     wanted = {(job.explorer, job.size, job.seed) for job in jobs}
     if others := sorted(found.keys() - wanted):
         raise ValueError(f"{path}: {run_text(others[0])} is no run of {name}")
@@ -191,10 +194,10 @@ def check_runs(path: Path, rows: Sequence[Row]) -> None:
         there = {measure for measure, _ in places}
         if lacking := [measure for measure in measures if measure not in there]:
             raise ValueError(f"{path}: rows missing: {lacking[0]} of {run_text(run)}")
-        first = {*found[explorer, size, 0]}
+        first = {*found[explorer, size, seeds[0]]}
         if other := sorted(places ^ first):
             measure, point = other[0]
-            where = f"{cell_text(measure)} at {point} of {run_text(run)} or of seed 0"
+            where = f"{cell_text(measure)} at {point} of {run_text(run)} or of seed {seeds[0]}"
             raise ValueError(f"{path}: rows missing: {where}")
 
 

@@ -1,0 +1,103 @@
+"""What value functions see, and how they are fitted.
+
+    "state"            s, by `value_fit`
+    "state and time"   s, s² and the time in the episode, by ridge regression
+
+The second is linear. A finite horizon needs the time: what is left to earn depends on it.
+
+Source: the baseline of the original code's scripts, which is rllab's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import fast_ref
+from agents_ref import ValueFunction, state_inputs
+from bnn_ref import Array, check_kind
+from vime_ref import Batch, check_batch
+
+# ---------------------------------------------------------------- constants
+
+LIMIT = 10.0  # of observations
+TIME_UNIT = 100.0  # steps
+RIDGE = 1e-5  # added to the diagonal of XᵀX
+
+# ---------------------------------------------------------------- features
+
+
+def times(batch: Batch) -> Array:
+    """Steps (N,) since the path of each row began."""
+    ended = np.logical_or(batch.terminated, batch.truncated)
+    rows = np.arange(len(ended))
+    begins = np.append(True, ended[:-1])  # (N,)
+    return (rows - np.maximum.accumulate(np.where(begins, rows, 0))).astype(float)
+
+
+def features(observations: Array, at: Array) -> Array:
+    """s within ±10, s², t/100, (t/100)², (t/100)³, (N, 2K + 3)."""
+    within = np.clip(observations, -LIMIT, LIMIT)  # (N, K)
+    t = at[:, None] / TIME_UNIT  # (N, 1)
+    return np.concatenate([within, within**2, t, t**2, t**3], axis=1)  # (N, 2K + 3)
+
+
+def timed_inputs(batch: Batch) -> tuple[Array, Array]:
+    """The features of each step's s and s′, (N, 2K + 3) each."""
+    batch = check_batch(batch)
+    t = times(batch)
+    return features(batch.observations, t), features(batch.next_observations, t + 1.0)
+
+
+def timed_size(num_observed: int) -> int:
+    return 2 * num_observed + 3
+
+
+def same_size(num_observed: int) -> int:
+    return num_observed
+
+
+# ---------------------------------------------------------------- fitting
+
+
+def ridge_fit(value: ValueFunction, inputs: Array, returns: Array) -> ValueFunction:
+    """The linear V with the least ‖Xθ − R‖² + 1e-5 ‖θ‖², X with a column of ones.
+
+    Raises ValueError if V has hidden units.
+    """
+    check_kind("value", value, ValueFunction)
+    if len(value.layer_sizes) > 2:
+        raise ValueError(f"value must be linear, got layers {value.layer_sizes}")
+    design = np.append(inputs, np.ones((len(inputs), 1)), axis=1)  # (N, F + 1)
+    penalty = RIDGE * np.eye(design.shape[1])
+    theta, *_ = np.linalg.lstsq(design.T @ design + penalty, design.T @ returns)
+    size = inputs.shape[1]
+    return replace(
+        value,
+        theta=theta,
+        observation_center=np.zeros(size),
+        observation_scale=np.ones(size),
+        center=0.0,
+        scale=1.0,
+    )
+
+
+class ValueInputs(NamedTuple):
+    """V's inputs of a batch, their number for an observation's, and the fit to them."""
+
+    of: Callable[[Batch], tuple[Array, Array]]
+    size: Callable[[int], int]
+    fit: Callable[..., Any]
+
+
+VALUE_INPUTS = {
+    "state": ValueInputs(state_inputs, same_size, fast_ref.value_fit),
+    "state and time": ValueInputs(timed_inputs, timed_size, ridge_fit),
+}
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")

@@ -1,0 +1,296 @@
+"""The settings of a run: their types, names and checks.
+
+A setting's name is the path to it, such as "agent.eta".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from math import inf
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+import fast_ref
+from agents_ref import AgentSettings, check_fraction
+from bnn_ref import (
+    Array,
+    check_count,
+    check_number,
+    check_positive,
+    sample_eps,
+    sample_zeta,
+    set_fields,
+)
+from vime_lab.baselines import VALUE_INPUTS
+from vime_ref import VimeSettings, check_hidden
+
+# ---------------------------------------------------------------- constants
+
+LEARNERS = ("trpo", "reinforce")
+FIXED = ("env_id", "axes")  # the fields that identify a task; all others are settings
+
+# ---------------------------------------------------------------- noise
+
+# The functions of a model, by its noise; all except the noise are fast twins.
+PER_WEIGHT: dict[str, Any] = {
+    "sample_noise": sample_eps,
+    "gradient": fast_ref.elbo_grad,
+    "fit": fast_ref.fit,
+    "gains": fast_ref.information_gains,
+}
+LOCAL: dict[str, Any] = {
+    "sample_noise": sample_zeta,
+    "gradient": fast_ref.elbo_grad_local,
+    "fit": fast_ref.fit,
+    "gains": fast_ref.information_gains_local,
+}
+
+
+def shared_zeta(
+    rng: Generator, num_samples: int, num_rows: int, layer_sizes: Sequence[int]
+) -> list[Array]:
+    """Noise per unit, the same for all rows of a minibatch: one (S, N, O) a layer.
+
+    The original code draws it.
+    """
+    drawn = sample_zeta(rng, num_samples, 1, layer_sizes)  # (S, 1, O) each
+    return [np.repeat(each, num_rows, axis=1) for each in drawn]  # (S, N, O)
+
+
+# The functions of a model by the name of its noise.
+NOISES: dict[str, dict[str, Any]] = {
+    "weight": PER_WEIGHT,
+    "unit": LOCAL,
+    "shared": LOCAL | {"sample_noise": shared_zeta},
+}
+
+
+# ---------------------------------------------------------------- types
+
+
+@dataclass(frozen=True)
+class TrpoSettings:
+    """The keywords of `trpo_step` in which tasks differ, with its defaults."""
+
+    max_kl: float = 0.01
+    fisher_every: int = 1
+    shrink: float = 0.5
+
+    def __post_init__(self) -> None:
+        set_fields(
+            self,
+            max_kl=float(check_positive("max_kl", self.max_kl, ())),
+            fisher_every=check_count("fisher_every", self.fisher_every),
+            shrink=check_fraction("shrink", self.shrink),
+        )
+
+
+@dataclass(frozen=True)
+class ReinforceSettings:
+    """The keywords of `policy_gradient_step`; no source gives them for these tasks."""
+
+    learning_rate: float = 0.01
+    entropy_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        set_fields(
+            self,
+            learning_rate=float(
+                check_positive("learning_rate", self.learning_rate, ())
+            ),
+            entropy_weight=check_number("entropy_weight", self.entropy_weight),
+        )
+
+
+Cells = tuple[tuple[float, float, int], ...]  # lowest, highest, number of cells
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task's environment and settings, the same for all bonuses and seeds."""
+
+    env_id: str
+    axes: tuple[str, str]  # the first two observations, for the picture of states
+    iterations: int  # of agent.batch_steps steps or more
+    policy_sizes: tuple[int, ...] = (32,)  # hidden units
+    value_sizes: tuple[int, ...] = (32,)
+    # divisors of the policy's inputs, by dimension; () means 1
+    observation_scale: tuple[float, ...] = ()
+    # V's inputs, by name in `vime_lab.baselines`
+    value_inputs: str = "state"
+    # of the control that counts visits, by dimension of the observation; 1 for the rest
+    cells: Cells = ()
+    learner: str = "trpo"
+    agent: AgentSettings = field(default_factory=AgentSettings)
+    trpo: TrpoSettings = field(default_factory=TrpoSettings)
+    reinforce: ReinforceSettings = field(default_factory=ReinforceSettings)
+    vime: VimeSettings = field(default_factory=VimeSettings)
+    # of the model: per "weight"; per "unit" and row; per unit, "shared" by the rows
+    noise: str = "weight"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.env_id, str):
+            raise ValueError(f"env_id must be a text, got {self.env_id!r}")
+        if not isinstance(self.axes, tuple) or len(self.axes) != 2:
+            raise ValueError(f"axes must be two texts, got {self.axes!r}")
+        scale = check_positive("observation_scale", self.observation_scale, (None,))
+        check_choice("value_inputs", self.value_inputs, VALUE_INPUTS)
+        check_choice("learner", self.learner, LEARNERS)
+        check_choice("noise", self.noise, NOISES)
+        set_fields(
+            self,
+            iterations=check_count("iterations", self.iterations),
+            policy_sizes=check_hidden(self.policy_sizes, "policy_sizes"),
+            value_sizes=check_hidden(self.value_sizes, "value_sizes"),
+            observation_scale=tuple(scale.tolist()),
+            cells=checked_cells(self.cells),
+        )
+
+        # nested settings check themselves
+        parts = {
+            "agent": AgentSettings,
+            "trpo": TrpoSettings,
+            "reinforce": ReinforceSettings,
+            "vime": VimeSettings,
+        }
+        for name, kind in parts.items():
+            if not isinstance(getattr(self, name), kind):
+                got = type(getattr(self, name)).__name__
+                raise ValueError(f"{name} must be a {kind.__name__}, got {got}")
+
+
+# ---------------------------------------------------------------- settings by name
+
+
+def setting_names(settings: Any) -> list[str]:
+    """All settings of a dataclass except functions."""
+    return [each.name for each in fields(settings) if not callable(each.default)]
+
+
+def settings_of(settings: Any) -> dict[str, Any]:
+    """Settings and nested settings in JSON types, without functions.
+
+    Raises ValueError if a function is not its default, because it would be lost.
+    """
+    check_functions(settings)
+    values = {name: getattr(settings, name) for name in setting_names(settings)}
+    text = json.dumps(values, default=settings_of)
+    return dict(json.loads(text))  # tuples become lists
+
+
+def settings_from(like: Any, values: dict[str, Any]) -> Any:
+    """The inverse of `settings_of`; types and functions are those of `like`."""
+    built = {}
+    for name, value in values.items():
+        old = getattr(like, name)
+        nested = is_dataclass(old)
+        built[name] = settings_from(old, value) if nested else with_tuples(value)
+    return replace(like, **built)
+
+
+def task_from(settings: dict[str, Any]) -> Task:
+    """The task with these settings; functions get their defaults."""
+    task: Task = settings_from(Task("", ("", ""), 1), settings)
+    return task
+
+
+def with_tuples(value: Any) -> Any:
+    """A list and the lists in it as tuples; any other value unchanged."""
+    if not isinstance(value, list):
+        return value
+    return tuple(with_tuples(each) for each in value)
+
+
+def with_setting(settings: Any, name: str, value: Any) -> Any:
+    """The task with one setting, such as "agent.eta", changed.
+
+    Raises ValueError if the name is unknown or the value has the wrong type.
+    """
+    if not is_dataclass(settings) or isinstance(settings, type):
+        raise ValueError(f"settings must be of a task, got {settings!r}")
+    if not isinstance(name, str):
+        raise ValueError(f"name must be the name of a setting, got {name!r}")
+    head, _, rest = name.partition(".")
+    check_name(settings, head, bool(rest), name)
+    old = getattr(settings, head)
+
+    # a nested setting, such as one of agent or vime
+    if rest:
+        return replace(settings, **{head: with_setting(old, rest, value)})
+
+    # a setting of this dataclass
+    if isinstance(value, list):
+        value = tuple(value)
+    check_setting(name, value, old)
+    return replace(settings, **{head: value})
+
+
+# ---------------------------------------------------------------- argument checks
+
+
+def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def checked_cells(cells: Any) -> Cells:
+    """Lowest and highest value and number of cells of each dimension."""
+    triples = isinstance(cells, tuple) and all(
+        isinstance(each, tuple) and len(each) == 3 for each in cells
+    )
+    if not triples:
+        wanted = "(lowest, highest, number of cells) by dimension"
+        raise ValueError(f"cells must be {wanted}, got {cells!r}")
+    found = []
+    for lowest, highest, number in cells:
+        low = check_number("lowest of cells", lowest)
+        high = check_number("highest of cells", highest)
+        check_positive("highest − lowest of cells", high - low, ())
+        found.append((low, high, check_count("number of cells", number)))
+    return tuple(found)
+
+
+def check_functions(settings: Any) -> None:
+    for each in fields(settings):
+        value = getattr(settings, each.name)
+        if callable(each.default) and value is not each.default:
+            raise ValueError(f"{each.name} must be its default, got {value!r}")
+
+
+def check_name(settings: Any, head: str, has_rest: bool, name: str) -> None:
+    known = [each for each in setting_names(settings) if each not in FIXED]
+    if head not in known or is_dataclass(getattr(settings, head)) != has_rest:
+        raise ValueError(f"setting must be one of {', '.join(known)}, got {name!r}")
+
+
+def check_setting(name: str, value: Any, old: Any) -> None:
+    if name == "num_data":
+        if value is None:  # the same number of entries
+            return
+        old = 0.0
+    if of_kind(name, value, old):
+        return
+    kind = f"of the kind of {old!r}"
+    if isinstance(old, tuple):
+        numbers = "finite" if name == "observation_scale" else "whole"
+        kind = f"a list of {numbers} numbers > 0"
+    raise ValueError(f"{name} must be {kind}, got {value!r}")
+
+
+def of_kind(name: str, value: Any, old: Any) -> bool:
+    if isinstance(old, tuple):  # sizes, or scales
+        kinds = (int, float) if name == "observation_scale" else (int,)
+        return isinstance(value, tuple) and all(
+            type(number) in kinds and 0 < number < inf for number in value
+        )
+    if isinstance(old, float):
+        return type(value) in (int, float)
+    return type(value) is type(old)
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")
