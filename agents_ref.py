@@ -502,7 +502,7 @@ def step_fractions(shrink: float, backtracks: int) -> Array:
     """The parts of the step to try: 1, shrink, shrink², ..., (backtracks,)."""
     backtracks = check_count("backtracks", backtracks)
     shrink = check_fraction("shrink", shrink)
-    return shrink ** onp.arange(backtracks)
+    return onp.power(shrink, onp.arange(backtracks, dtype=float))
 
 
 def natural_step(

@@ -77,7 +77,7 @@ def ridge_fit(value: ValueFunction, inputs: Array, returns: Array) -> ValueFunct
     size = inputs.shape[1]
     return replace(
         value,
-        theta=theta,
+        theta=theta.astype(float),
         observation_center=np.zeros(size),
         observation_scale=np.ones(size),
         center=0.0,

@@ -346,7 +346,7 @@ def restored(
         center=state["value"]["center"],
         scale=state["value"]["scale"],
     )
-    bonus = restored_bonus(begun.bonus, state, arrays)
+    bonus = restored_bonus(job, begun.bonus, state, arrays)
 
     # rows and visited states
     history = tuple(check_array("history", state["history"], (None,)).tolist())
@@ -357,7 +357,7 @@ def restored(
 
 
 def restored_bonus(
-    bonus: Bonus, state: dict[str, Any], arrays: dict[str, Array]
+    job: Job, bonus: Bonus, state: dict[str, Any], arrays: dict[str, Array]
 ) -> Bonus:
     if isinstance(bonus, VisitCounts):
         return replace(bonus, counts=restored_counts(arrays))
@@ -382,7 +382,10 @@ def restored_bonus(
         center=arrays["center"],
         scale=arrays["scale"],
     )
-    return model if isinstance(bonus, Vime) else replace(bonus, model=model)
+    if isinstance(bonus, Vime):
+        return model
+    control: Bonus = CONTROLS[job.bonus_name](model)
+    return control
 
 
 def restored_counts(arrays: dict[str, Array]) -> dict[tuple[float, ...], int]:

@@ -133,7 +133,6 @@ TASKS = {
 
 
 # The original's settings, as far as they are known.
-BY_TIME = {"value_sizes": (), "value_inputs": "state and time"}
 AGENT_OF_ORIGINAL = AgentSettings(eta=1e-3, curious_values=False, bootstrap=False)
 ORIGINAL_TASKS = {
     name: replace(
@@ -144,7 +143,8 @@ ORIGINAL_TASKS = {
         trpo=TrpoSettings(max_kl=0.01, fisher_every=10, shrink=0.8),
         vime=replace(ORIGINAL, learning_rate=1e-4),
         noise="shared",
-        **BY_TIME,
+        value_sizes=(),
+        value_inputs="state and time",
     )
     for name, task in TASKS.items()
 }
