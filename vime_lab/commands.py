@@ -35,7 +35,7 @@ from vime_lab.results import (
 from vime_lab.runs import Result
 from vime_lab.studies import catalogue
 from vime_lab.studies.catalogue import STUDIES
-from vime_lab.tables import comparison
+from vime_lab.tables import bonuses, comparison, decided
 from vime_lab.tasks import BONUSES, MUJOCO_TASKS, TASKS, Job, jobs_of
 
 # ---------------------------------------------------------------- constants
@@ -290,7 +290,10 @@ def figure(arguments: argparse.Namespace) -> int:
 
     def draw() -> str:
         figures.draw_results(arguments.out, curves)
-        return comparison(curves)
+        tables = [comparison(curves), bonuses(curves)]
+        if found := decided(curves):
+            tables.append(f"Probability that VIME ends higher\n\n{found}")
+        return "\n\n".join(tables)
 
     return show_figure(arguments, draw)
 

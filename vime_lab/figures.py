@@ -34,7 +34,23 @@ if TYPE_CHECKING:
 
 # ---------------------------------------------------------------- constants
 
-COLORS = {"vime": "tab:red", "l2": "tab:orange", "none": "tab:blue"}
+# Colors and line styles that can be told apart in gray too.
+COLORS = {
+    "vime": "#b2182b",
+    "none": "#2166ac",
+    "noise": "#7f7f7f",
+    "zscore": "#4d9221",
+    "counts": "#762a83",
+    "l2": "#d9801a",
+    "l2_path": "#b58900",
+}
+BONUS_LINES = {
+    "noise": ":",
+    "zscore": (0, (6, 2)),
+    "counts": "-.",
+    "l2": (0, (3, 1)),
+    "l2_path": (0, (1, 1)),
+}
 OTHER_COLORS = (
     "tab:green",
     "tab:purple",
@@ -55,6 +71,7 @@ DIAGNOSES = {
 LOGARITHMIC = ("gain_median", "heldout_error_ratio")
 WIDTH = 10.0  # inches, of a figure
 LEGEND_LINE = 0.21  # inches, the height of a line of the legend
+LABEL_GAP = 0.085  # between names at the ends of curves, in heights of a panel
 DPI = 150  # 1500 pixels per figure, wider than a README, for high-resolution screens
 
 # ---------------------------------------------------------------- types
@@ -92,7 +109,10 @@ def bonus_styles(keys: Sequence[Key], bonuses: Sequence[str]) -> dict[Key, Style
     colors = dict(COLORS)
     for place, bonus in enumerate(others):
         colors[bonus] = OTHER_COLORS[place % len(OTHER_COLORS)]
-    return {key: Style(label(key[1]), colors[key[1]], "-") for key in keys}
+    return {
+        key: Style(label(key[1]), colors[key[1]], BONUS_LINES.get(key[1], "-"))
+        for key in keys
+    }
 
 
 def setting_styles(
@@ -141,13 +161,56 @@ def draw_bands(
 
 def draw_returns(
     axes: Axes, groups: dict[Key, list[Row]], looks: dict[Key, Style], statistic: Any
-) -> None:
+) -> dict[Key, Curve]:
+    """Draw the returns of each curve, and return the curves."""
     from matplotlib.ticker import EngFormatter
 
     curves = {key: seed_table(rows, "return_mean") for key, rows in groups.items()}
     draw_bands(axes, curves, looks, statistic, alpha=0.2 if len(looks) <= 3 else 0.1)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k, 1M
     finish(axes, "no episode ended")
+    return curves
+
+
+def label_ends(
+    axes: Axes, curves: Mapping[Any, Curve], looks: Mapping[Any, Style]
+) -> None:
+    """Write each curve's name at the end of its median, without overlaps."""
+    ends = {}
+    for key, (x, values) in curves.items():
+        middle = band(values, quartile_band)[1]
+        seen = np.flatnonzero(np.isfinite(middle))
+        if len(seen):
+            ends[key] = (x[seen[-1]], middle[seen[-1]])
+
+    # their places on the right, in the order of the curves
+    low, high = axes.get_ylim()
+    order = sorted(ends, key=lambda key: float(ends[key][1]))
+    wanted = np.array([(ends[key][1] - low) / (high - low) for key in order])
+    for key, place in zip(order, spaced(wanted)):
+        look = looks[key]
+        axes.annotate(
+            look.label,
+            xy=ends[key],
+            xytext=(1.04, place),
+            textcoords="axes fraction",
+            color=look.color,
+            fontsize="small",
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": "0.8", "linewidth": 0.6},
+        )
+
+
+def spaced(places: Array, gap: float = LABEL_GAP) -> Array:
+    """Increasing places (n,), moved to lie `gap` apart, in [0, 1] if they fit.
+
+    >>> spaced(np.array([0.0, 0.0, 1.0]), gap=0.25)
+    array([0.  , 0.25, 1.  ])
+    """
+    steps = gap * np.arange(len(places))
+    upwards = np.maximum.accumulate(places - steps) + steps
+    highest = max(1.0, gap * (len(places) - 1)) - steps[::-1]
+    return np.minimum(upwards, highest)
 
 
 def draw_line(
@@ -158,7 +221,7 @@ def draw_line(
         axes.plot(
             x,
             y,
-            look.line,
+            linestyle=look.line,
             color=look.color,
             marker="o" if len(x) == 1 else "",
             linewidth=width,
@@ -245,33 +308,30 @@ def draw_learning_curve(path: Path | str, rows: Sequence[Row]) -> None:
 
 
 def draw_results(path: Path | str, curves: dict[str, list[Row]]) -> None:
-    """Draw all tasks side by side, by name, with one legend.
-
-    Medians and quartiles above, interquartile means below.
-    """
+    """Draw all tasks, by name: medians and quartiles, each curve labelled at its end."""
     from matplotlib.figure import Figure
 
-    groups_of = {task: by_curve(rows) for task, rows in curves.items()}
-    looks = styles(key for groups in groups_of.values() for key in groups)
-    width = min(WIDTH, 2.8 + 3.2 * len(groups_of))
-    figure = Figure(figsize=(width, 5.8), layout="constrained")
-    panels = figure.subplots(
-        2, len(groups_of), sharex="col", sharey="col", squeeze=False
-    )
+    looks = styles(key for rows in curves.values() for key in by_curve(rows))
+    columns = min(2, len(curves))
+    lines = math.ceil(len(curves) / columns)
+    size = (0.5 * WIDTH * columns, 3.4 * lines)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False)
 
-    # a column for each task
-    for column, (task, groups) in zip(panels.T, groups_of.items()):
-        for axes, statistic in zip(column, STATISTICS.values()):
-            draw_returns(axes, groups, looks, statistic)
-        title = f"{task}\n{number_of_seeds(curves[task])}"
-        column[0].set_title(title, fontsize="medium")
+    # a panel for each task
+    for axes, (task, rows) in zip(panels.flat, curves.items()):
+        groups = by_curve(rows)
+        drawn = draw_returns(axes, groups, looks, quartile_band)
+        label_ends(axes, drawn, looks)
+        axes.set_title(f"{task}, {number_of_seeds(rows)}", fontsize="medium")
+    for axes in panels.flat[len(curves) :]:
+        axes.set_axis_off()
 
     # labels at the edges
     for axes in panels[-1]:
         axes.set_xlabel("environment steps")
-    for axes, title in zip(panels[:, 0], STATISTICS):
-        axes.set_ylabel(f"return of an episode\n{title}")
-    add_legend(figure, looks.values())
+    for axes in panels[:, 0]:
+        axes.set_ylabel("return of an episode")
     save(figure, path)
 
 

@@ -223,8 +223,7 @@ def with_setting(settings: Any, name: str, value: Any) -> Any:
         return replace(settings, **{head: with_setting(old, rest, value)})
 
     # a setting of this dataclass
-    if isinstance(value, list):
-        value = tuple(value)
+    value = with_tuples(value)
     check_setting(name, value, old)
     return replace(settings, **{head: value})
 
@@ -282,6 +281,8 @@ def check_setting(name: str, value: Any, old: Any) -> None:
 
 
 def of_kind(name: str, value: Any, old: Any) -> bool:
+    if name == "cells":  # the task checks them
+        return True
     if isinstance(old, tuple):  # sizes, or scales
         kinds = (int, float) if name == "observation_scale" else (int,)
         return isinstance(value, tuple) and all(

@@ -21,6 +21,7 @@ from vime_lab.statistics import (
     probability_of_improvement,
     quartile_band,
     runs,
+    seed_table,
 )
 
 # ---------------------------------------------------------------- constants
@@ -119,13 +120,7 @@ def comparison(curves: dict[str, list[Row]]) -> str:
         titles[len(table)] = title
         table += lines_of_task
 
-    # a blank line and the title, before each task's first line
-    lines = []
-    for place, line in enumerate(aligned(table, (0, 5))):
-        if place in titles:
-            lines += ["", titles[place]]
-        lines.append(line)
-    return "\n".join(lines)
+    return titled(aligned(table, (0, 5)), titles)
 
 
 def comparison_lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -143,7 +138,88 @@ def comparison_lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     return list(zip(*columns))
 
 
+def bonuses(curves: dict[str, list[Row]]) -> str:
+    """What each bonus did, a line for each curve of several tasks, by title.
+
+    first reward: as in `summary`.
+    mean of medians: over iterations, of the median return over seeds; the measure of the
+    original code's author.
+    share: of the bonus in all rewards at the end, the median over seeds.
+    mean/median: of an iteration's raw gains, the median over seeds and iterations.
+    """
+    head = ("", "first reward", "mean of medians", "share", "mean/median")
+    table: list[Sequence[str]] = [head]
+    titles = {}
+    for title, rows in curves.items():
+        titles[len(table)] = title
+        for key, mine in by_curve(rows).items():
+            reward = first_reward(first_rewards(mine))
+            table.append(
+                (curve_label(key), reward, mean_of_medians(mine), *gain_cells(mine))
+            )
+    return titled(aligned(table, left=(0, 1)), titles)
+
+
+def decided(curves: dict[str, list[Row]]) -> str:
+    """The probability that VIME ends higher than each other bonus, a line for each task.
+
+    Only of the task's own setting. Empty if no task has VIME and another bonus.
+    """
+    finals = {title: finals_of(by_curve(rows)) for title, rows in curves.items()}
+    keys = [key for each in finals.values() for key in each if key[0] == ""]
+    others = [key for key in dict.fromkeys(keys) if key[1] != "vime"]
+    columns = [["", *finals]]
+    for key in others:
+        cells = [
+            improvement(each, key) if key in each else "" for each in finals.values()
+        ]
+        if any(cells):
+            columns.append([label(key[1]), *cells])
+    if len(columns) == 1:
+        return ""
+    return "\n".join(aligned(list(zip(*columns)), left=(0,)))
+
+
+def titled(lines: Sequence[str], titles: dict[int, str]) -> str:
+    """The lines, with a blank one and a title before some, by place."""
+    text = []
+    for place, line in enumerate(lines):
+        if place in titles:
+            text += ["", titles[place]]
+        text.append(line)
+    return "\n".join(text)
+
+
 # ---------------------------------------------------------------- cells
+
+
+def mean_of_medians(rows: Sequence[Row]) -> str:
+    _, values = seed_table(rows, "return_mean", axis="iteration")
+    medians = band(values, quartile_band)[1]
+    seen = medians[np.isfinite(medians)]
+    return f"{np.mean(seen):.3g}" if len(seen) else "none"
+
+
+def gain_cells(rows: Sequence[Row]) -> list[str]:
+    """The share of the bonus at the end, and mean over median of the gains."""
+    shares = [last_share(run) for run in runs(rows).values()]
+    ratios = [
+        row["gain_mean"] / row["gain_median"]
+        for row in rows
+        if row["gain_median"] > 0.0
+    ]
+    cells = []
+    for values in (shares, ratios):
+        known = [value for value in values if np.isfinite(value)]
+        cells.append(f"{np.median(known):.2g}" if known else "none")
+    return cells
+
+
+def last_share(run: Sequence[Row]) -> float:
+    """Mean share of the bonus over the last tenth of a run's iterations with a reward."""
+    last = run[-max(1, len(run) // 10) :]
+    known = [row["bonus_share"] for row in last if np.isfinite(row["bonus_share"])]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def seeds_counted(finals: Array) -> str:

@@ -114,7 +114,7 @@ def test_learning_curve_against_medians_and_interquartile_means(figure):
     assert ends[1].max() == pytest.approx(
         curves.bootstrap_interval(ordered[:, 5], curves.interquartile_mean)[1]
     )
-    assert labels(drawn) == ["TRPO + VIME", "TRPO + L2 error", "TRPO"]
+    assert labels(drawn) == ["VIME", "L2 error", "no bonus"]
     assert drawn.get_suptitle() == "Hill, 4 seeds"
 
 
@@ -127,8 +127,8 @@ def test_learning_curve_of_a_sweep_has_a_colour_for_each_setting(figure):
     drawn = figure(figures.draw_learning_curve, rows)
     lines = drawn.axes[0].lines
     assert labels(drawn)[:2] == [
-        "TRPO + VIME, as the task has it",
-        "TRPO + L2 error, as the task has it",
+        "VIME, as the task has it",
+        "L2 error, as the task has it",
     ]
     assert len({tuple(line.get_color()) for line in lines}) == 2
     assert [line.get_linestyle() for line in lines] == ["-", "--", ":"] * 2
@@ -148,7 +148,7 @@ def test_learning_curve_of_one_iteration_is_dots(figure):
     assert [[line.get_marker() for line in axes.lines] for axes in drawn.axes] == [
         ["o", "o"]
     ] * 2
-    assert labels(drawn) == ["TRPO + VIME", "luck", "lot"]
+    assert labels(drawn) == ["VIME", "luck", "lot"]
     assert len({line.get_color() for line in drawn.legends[0].get_lines()}) == 3
     assert drawn.get_suptitle() == "Hill, 1 seed"
     longer = figure(figures.draw_learning_curve, curve_rows("vime", 0, [1.0, 2.0]))
@@ -184,7 +184,7 @@ def test_figures_without_numbers_say_so(figure):
     assert labelled == [True, True, False, False, True, True]
 
 
-def test_results_have_a_column_for_each_task_and_one_legend(figure):
+def test_results_have_a_panel_for_each_task_and_labels_at_the_ends(figure):
     short = [
         each
         for each in some_rows()
@@ -195,21 +195,30 @@ def test_results_have_a_column_for_each_task_and_one_legend(figure):
         {"Hill": short, "Lake": some_rows(), "Bay": curve_rows("none", 0, [NAN])},
     )
     assert [axes.get_title() for axes in drawn.axes[:3]] == [
-        "Hill\n1 to 4 seeds",
-        "Lake\n4 seeds",
-        "Bay\n1 seed",
+        "Hill, 1 to 4 seeds",
+        "Lake, 4 seeds",
+        "Bay, 1 seed",
     ]
-    assert [len(axes.lines) for axes in drawn.axes] == [2, 3, 0] * 2
-    assert [len(found) for found in texts(drawn)] == [0, 0, 1] * 2
-    assert sorted(labels(drawn)) == ["TRPO", "TRPO + L2 error", "TRPO + VIME"]
+    assert [len(axes.lines) for axes in drawn.axes] == [2, 3, 0, 0]
+    named = [sorted(found) for found in texts(drawn)]
+    assert named[:2] == [["VIME", "no bonus"], ["L2 error", "VIME", "no bonus"]]
+    assert named[2:] == [["no episode ended"], []]
     colors = {line.get_color() for axes in drawn.axes for line in axes.lines}
-    assert colors == {"tab:red", "tab:orange", "tab:blue"}
-    limits = [axes.get_ylim() for axes in drawn.axes]
-    assert limits[:3] == limits[3:]
-    assert limits[0] != limits[2]
+    assert colors == {figures.COLORS[name] for name in ("vime", "l2", "none")}
     width, height = drawn.get_size_inches()
     assert width == 10.0
     assert height < 7.0
+
+
+def test_labels_at_the_ends_lie_apart_in_the_order_of_the_curves():
+    """Control: places that are apart stay. Too many labels start at 0 and leave the panel."""
+    for places in ([0.5] * 4, [0.98, 0.99, 1.0], [0.0, 0.01, 0.9], [0.2] * 20):
+        moved = figures.spaced(np.array(places), gap=0.1)
+        assert np.all(np.diff(moved) >= 0.1 - 1e-12), moved
+        assert -1e-12 <= moved[0]
+        assert moved[-1] <= max(1.0, 0.1 * (len(places) - 1)) + 1e-12
+    apart = np.array([0.0, 0.3, 0.7])
+    np.testing.assert_array_equal(figures.spaced(apart, gap=0.1), apart)
 
 
 def test_diagnostics_against_medians_of_the_seeds(figure):
@@ -246,7 +255,7 @@ def test_diagnostics_against_medians_of_the_seeds(figure):
     np.testing.assert_array_equal(
         gain.lines[4].get_xydata(), np.stack([np.arange(1, 8), medians[1:]], axis=1)
     )
-    assert labels(drawn) == ["TRPO + VIME", "TRPO + L2 error", "TRPO"]
+    assert labels(drawn) == ["VIME", "L2 error", "no bonus"]
 
 
 def test_state_visits_against_counted_shares(figure):
@@ -259,5 +268,5 @@ def test_state_visits_against_counted_shares(figure):
         axes.collections[0].get_array().compressed().tolist() for axes in drawn.axes[:2]
     ]
     assert shares == [[0.75, 0.25], [0.5, 0.5]]
-    assert [axes.get_title() for axes in drawn.axes[:2]] == ["TRPO", "luck"]
+    assert [axes.get_title() for axes in drawn.axes[:2]] == ["no bonus", "luck"]
     assert (drawn.axes[0].get_ylabel(), drawn.axes[1].get_xlabel()) == ("y", "x")

@@ -26,13 +26,13 @@ def test_summary_against_its_text():
     expected = """
 Hill: return at the end, the mean over the last tenth of the iterations
 
-                  seeds  iterations  first reward            median [quartiles]  IQM [95 % interval]  time a seed
-TRPO + VIME           4         2-5  iteration 2.5 (4 of 4)   1.00 [0.88, 1.00]    1.00 [0.50, 1.00]        5.0 s
-TRPO + L2 error  2 of 3         1-3  iteration 1 (2 of 3)     1.12 [0.69, 1.56]    1.12 [0.25, 2.00]      2.0 min
-TRPO                  1          12  never (0 of 1)           0.00                 0.00                    22.0 s
+           seeds  iterations  first reward            median [quartiles]  IQM [95 % interval]  time a seed
+VIME           4         2-5  iteration 2.5 (4 of 4)   1.00 [0.88, 1.00]    1.00 [0.50, 1.00]        5.0 s
+L2 error  2 of 3         1-3  iteration 1 (2 of 3)     1.12 [0.69, 1.56]    1.12 [0.25, 2.00]      2.0 min
+no bonus       1          12  never (0 of 1)           0.00                 0.00                    22.0 s
 
-P(TRPO + VIME > TRPO + L2 error)  0.50 [0.00, 1.00]
-P(TRPO + VIME > TRPO)             1.00"""
+P(VIME > L2 error)  0.50 [0.00, 1.00]
+P(VIME > no bonus)  1.00"""
     assert tables.summary(rows) == expected[1:]
 
 
@@ -63,19 +63,19 @@ def test_comparison_against_its_text():
         + curve_rows("none", 0, [3.0], setting="eta=1")
     )
     expected = """
-                    seeds  iterations    median [quartiles]   IQM [95 % interval]  P(VIME higher)     time a seed
+                seeds  iterations    median [quartiles]   IQM [95 % interval]  P(VIME higher)     time a seed
 
 Hill
-TRPO + VIME             4         2-5   1.00 [ 0.88,  1.00]   1.00 [ 0.50,  1.00]                           5.0 s
-TRPO + L2 error         2         1-3   1.12 [ 0.69,  1.56]   1.12 [ 0.25,  2.00]  0.50 [0.00, 1.00]     59.3 min
-TRPO                    2          12  -0.50 [-0.75, -0.25]  -0.50 [-1.00,  0.00]  1.00 [0.16, 1.00]       22.0 s
+VIME                4         2-5   1.00 [ 0.88,  1.00]   1.00 [ 0.50,  1.00]                           5.0 s
+L2 error            2         1-3   1.12 [ 0.69,  1.56]   1.12 [ 0.25,  2.00]  0.50 [0.00, 1.00]     59.3 min
+no bonus            2          12  -0.50 [-0.75, -0.25]  -0.50 [-1.00,  0.00]  1.00 [0.16, 1.00]       22.0 s
 
 Lake
-TRPO                    1           1                  3.00                  3.00                           0.0 s
-TRPO + VIME        0 of 1           1                  none                  none                           0.0 s
-TRPO + L2 error    1 of 2           1                  5.00                  5.00                           0.0 s
-TRPO + VIME eta=1       1           1                  4.00                  4.00                           0.0 s
-TRPO eta=1              1           1                  3.00                  3.00  1.00                     0.0 s"""
+no bonus            1           1                  3.00                  3.00                           0.0 s
+VIME           0 of 1           1                  none                  none                           0.0 s
+L2 error       1 of 2           1                  5.00                  5.00                           0.0 s
+VIME eta=1          1           1                  4.00                  4.00                           0.0 s
+no bonus eta=1      1           1                  3.00                  3.00  1.00                     0.0 s"""
     assert tables.comparison({"Hill": hill, "Lake": lake}) == expected[1:]
 
 
@@ -95,14 +95,14 @@ def test_summary_groups_a_sweep_by_setting():
     ]
     head, *lines = tables.summary(rows).splitlines()[2:]
     starts = [line.split("  ")[0] for line in lines]
-    probability = "P(TRPO + VIME > TRPO)"
+    probability = "P(VIME > no bonus)"
     assert starts == [
-        *("", "as the task has it", "TRPO", "TRPO + VIME", probability),
+        *("", "as the task has it", "no bonus", "VIME", probability),
         *(
             "",
             "agent.eta=0.1 vime.likelihood_sigma=0.5",
-            "TRPO",
-            "TRPO + VIME",
+            "no bonus",
+            "VIME",
             probability,
         ),
     ]
@@ -114,15 +114,13 @@ def test_summary_groups_a_sweep_by_setting():
 def test_summary_of_a_run_without_returns_and_of_no_run():
     text = tables.summary(curve_rows("vime", 0, [NAN]) + curve_rows("none", 0, [1.0]))
     assert re.search(
-        r"^TRPO \+ VIME +0 of 1 +1  never \(0 of 1\) +none +none +0.0 s$", text, re.M
+        r"^VIME +0 of 1 +1  never \(0 of 1\) +none +none +0.0 s$", text, re.M
     )
     for means in ([NAN], [1.0]), ([1.0], [NAN]), ([1.0], [1.0]):
         text = tables.summary(
             curve_rows("vime", 0, means[0]) + curve_rows("none", 0, means[1])
         )
-        assert text.endswith("\nP(TRPO + VIME > TRPO)  0.50") == (
-            means == ([1.0], [1.0])
-        )
+        assert text.endswith("\nP(VIME > no bonus)  0.50") == (means == ([1.0], [1.0]))
         assert ("P(" in text) == (means == ([1.0], [1.0]))
     with pytest.raises(ValueError, match="at least one row"):
         tables.summary([])
@@ -144,7 +142,7 @@ def test_summary_leaves_first_rewards_out_where_all_are_paid_at_once():
         "time a seed",
     ]
     assert re.fullmatch(
-        r"TRPO \+ VIME +2 +2 +3.00 \[2.50, 3.50\] +3.00 \[2.00, 4.00\] +2.0 s", lines[0]
+        r"VIME +2 +2 +3.00 \[2.50, 3.50\] +3.00 \[2.00, 4.00\] +2.0 s", lines[0]
     )
     assert "iteration 0.5 (2 of 2)" in tables.summary(
         [*rows[2:], *curve_rows("vime", 0, [0.0, 2.0])]
@@ -194,8 +192,8 @@ def test_timing_against_its_text():
     ]
     assert tables.timing(rows + plain).splitlines() == [
         "an iteration  sampling    gains   policy    model    other    all but sampling",
-        "TRPO + VIME    2.000 s  0.250 s  0.500 s  3.000 s  0.250 s  2.0 times sampling",
-        "TRPO           0.500 s     none  0.125 s  0.000 s  0.000 s  0.2 times sampling",
+        "VIME           2.000 s  0.250 s  0.500 s  3.000 s  0.250 s  2.0 times sampling",
+        "no bonus       0.500 s     none  0.125 s  0.000 s  0.000 s  0.2 times sampling",
         "idle           0.000 s     none     none     none     none                none",
     ]
     assert "1.500 s" in tables.timing(rows[:2])
@@ -203,6 +201,48 @@ def test_timing_against_its_text():
         [*rows[:2], {**rows[2], "setting": "agent.eta=1"}]
     ).splitlines()[1:]
     assert [(line[:23].strip(), line[23:].split()[0]) for line in sweep] == [
-        ("TRPO + VIME", "1.500"),
-        ("TRPO + VIME agent.eta=1", "9.000"),
+        ("VIME", "1.500"),
+        ("VIME agent.eta=1", "9.000"),
     ]
+
+
+def test_bonuses_against_its_text():
+    """Medians of two seeds and of twenty iterations, by hand; VIME's ratio is (2 + 4)/2.
+
+    mean of medians: of L2's medians 1 and 2 it is 1.5. The last tenth is the last iteration.
+    """
+    hill = [
+        {**row, "bonus_share": share * row["iteration"], "gain_mean": ratio * 0.5}
+        for seed, share, ratio in ((0, 0.25, 2.0), (1, 0.75, 4.0))
+        for row in curve_rows("vime", seed, [0.0, 1.0], gain_median=0.5)
+    ]
+    hill += curve_rows("l2", 0, [1.0, 1.0], gain_median=0.0, bonus_share=NAN)
+    hill += curve_rows("l2", 1, [1.0, 3.0], gain_median=0.0, bonus_share=NAN)
+    lake = curve_rows("none", 0, [NAN], bonus_share=NAN, gain_median=0.0)
+    expected = """
+          first reward            mean of medians  share  mean/median
+
+Hill
+VIME      iteration 1 (2 of 2)                0.5    0.5            3
+L2 error  iteration 0 (2 of 2)                1.5   none         none
+
+Lake
+no bonus  never (0 of 1)                     none   none         none"""
+    assert tables.bonuses({"Hill": hill, "Lake": lake}) == expected[1:]
+
+
+def test_decided_against_its_text():
+    """Shares of pairs: 3 of 4 over noise. Settings of a sweep and tasks without VIME do not count."""
+    hill = curve_rows("vime", 0, [1.0]) + curve_rows("vime", 1, [3.0])
+    hill += curve_rows("noise", 0, [0.0]) + curve_rows("noise", 1, [2.0])
+    hill += curve_rows("l2", 0, [9.0], setting="eta=1")
+    lake = curve_rows("vime", 0, [1.0]) + curve_rows("counts", 0, [2.0])
+    flat = curve_rows("none", 0, [1.0]) + curve_rows("noise", 0, [1.0])
+    text = tables.decided({"Hill": hill, "Lake": lake, "Flat": flat})
+    assert [line.split() for line in text.splitlines()] == [
+        ["noise", "counts"],
+        ["Hill", "0.75", "[0.00,", "1.00]"],
+        ["Lake", "0.00"],
+        ["Flat"],
+    ]
+    assert tables.decided({"Flat": flat}) == ""
