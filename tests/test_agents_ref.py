@@ -21,6 +21,7 @@ from scipy import stats
 from scipy.optimize import minimize
 from strategies import finite, seeds
 
+import agents_ref
 import fast_ref as fast
 import vime_gym.tasks  # noqa: F401  registers the tasks
 import vime_ref as vime
@@ -847,7 +848,38 @@ def test_defaults_of_the_trpo_step_are_those_of_its_source():
         defaults[name]
         for name in ("max_kl", "damping", "fisher_every", "cg_iterations")
     ] == [0.01, 1e-5, 1, 10]
-    assert defaults["backtracks"] == 15
+    assert (defaults["backtracks"], defaults["shrink"]) == (15, 0.5)
+
+
+@pytest.mark.parametrize("shrink", [0.5, 0.8])
+def test_trpo_step_takes_the_longest_part_that_is_accepted(shrink, monkeypatch):
+    """Slow oracle: each part of the full step by itself, longest first, on the exact KL.
+
+    Control: the next longer part is not accepted.
+    """
+    policy = CategoricalPolicy(np.array([0.0, 0.0, np.log(9.0), 0.0]), (1, 2))
+    rows = np.zeros((2, 1)), np.array([0, 1]), np.array([-1.0, 1.0])
+    steps = []
+    natural = agents_ref.natural_step
+
+    def kept(*arguments: Any, **settings: Any) -> np.ndarray:
+        steps.append(natural(*arguments, **settings))
+        return steps[-1]
+
+    monkeypatch.setattr(agents_ref, "natural_step", kept)
+    new = trpo_step(policy, *rows, max_kl=0.5, shrink=shrink)
+    (full,) = steps
+
+    def accepted(part: float) -> bool:
+        moved = replace(policy, theta=policy.theta + part * full)
+        kl = policy.kl(moved, np.zeros((1, 1)))[0]
+        ratio = np.exp(moved.log_prob(*rows[:2]) - policy.log_prob(*rows[:2]))
+        return bool(kl <= 0.5 and np.mean(ratio * rows[2]) > 0.0)
+
+    parts = [shrink**k for k in range(15)]
+    found = next(part for part in parts if accepted(part))
+    assert 0 < parts.index(found) < 14
+    np.testing.assert_allclose(new.theta - policy.theta, found * full, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["max_kl", "damping"])
@@ -855,6 +887,8 @@ def test_trpo_step_names_the_bad_setting(name):
     policy = gaussian(0)
     with pytest.raises(ValueError, match=f"^{name} must be > 0 and finite"):
         trpo_step(policy, OBSERVATIONS, draw(policy, 1), ADVANTAGES, **{name: -1.0})
+    with pytest.raises(ValueError, match=r"^shrink must be from 0 to 1, got 1\.5"):
+        trpo_step(policy, OBSERVATIONS, draw(policy, 1), ADVANTAGES, shrink=1.5)
     with pytest.raises(
         ValueError, match=r"^fisher_every must be a whole number >= 1, got 0"
     ):
@@ -1670,6 +1704,39 @@ def test_train_fits_values_to_returns_behind_the_true_next_value(end, returns, c
         )
     )
     assert seen.value.center == pytest.approx(np.mean(returns), rel=1e-15)
+
+
+@pytest.mark.parametrize(("bootstrap", "expected"), [(True, 2.5), (False, 1.0)])
+def test_train_without_a_bootstrap_counts_every_end_as_terminal(bootstrap, expected):
+    """V sees twice the step here: at a cut the target is 1 + ½·V = 1 + ½·3, or 1 alone."""
+
+    def doubled(batch: vime.Batch) -> tuple[np.ndarray, np.ndarray]:
+        return 2.0 * batch.observations, 2.0 * batch.next_observations
+
+    received = []
+
+    def value_step(value: Any, inputs: np.ndarray, returns: np.ndarray) -> Any:
+        received.append((inputs, returns))
+        return value
+
+    steps = replace(
+        value_init(2, default_rng(0), ()), theta=np.array([0.0, 0.5, 0.0]), scale=1.0
+    )
+    env = Scripted([([1.0] * 3, "truncated")], Box(-1, 1, (2,)))
+    agent = AgentSettings(
+        batch_steps=3,
+        gamma=0.5,
+        lam=0.0,
+        bootstrap=bootstrap,
+        value_inputs=doubled,
+        value_step=value_step,
+    )
+    parts = (as_vector(env), gaussian(1), vime.NoBonus(), steps, streams(0), agent)
+    seen = next(train(*parts, num_iterations=1))
+    ((inputs, returns),) = received
+    assert returns[-1] == pytest.approx(expected, rel=1e-15)
+    assert returns[0] == pytest.approx(1.0 + 0.5 * (1.0 + 0.5 * expected), rel=1e-15)
+    np.testing.assert_array_equal(inputs, 2.0 * seen.batch.observations)
 
 
 def test_train_hands_standardised_advantages_to_the_policy_step():

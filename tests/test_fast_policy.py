@@ -72,6 +72,7 @@ def random_settings(seed: int) -> dict[str, Any]:
         "fisher_every": int(rng.integers(1, 4)),
         "cg_iterations": int(rng.integers(1, 6)),
         "backtracks": int(rng.choice([1, 2, 15])),
+        "shrink": float(rng.choice([0.5, 0.8])),
     }
 
 

@@ -1,5 +1,6 @@
 """The arguments of the command line: help texts, values, packages."""
 
+import argparse
 import importlib.metadata
 import re
 
@@ -10,8 +11,9 @@ from agents_ref import AgentSettings
 from vime_check.wire import DTYPES
 from vime_lab import arguments, command_line
 from vime_lab.results import RUN_EXTRA
+from vime_lab.settings import LEARNERS
 from vime_lab.studies.catalogue import STUDIES
-from vime_lab.tasks import BONUSES, TASKS
+from vime_lab.tasks import BONUSES, SETTINGS, TASKS
 
 
 def flags_of(capsys: pytest.CaptureFixture[str], command: str) -> dict[str, str]:
@@ -28,7 +30,8 @@ def flags_of(capsys: pytest.CaptureFixture[str], command: str) -> dict[str, str]
 
 def test_help_names_every_flag_with_its_default(capsys):
     expected = {
-        "--task": NAME, "--bonus": "vime none", "--seeds": "3", "--iterations": "the task's, 20, ",
+        "--task": NAME, "--bonus": "vime none", "--agent": "trpo", "--seeds": "3",
+        "--settings": "ours", "--iterations": "the task's, 20, ",
         "--eta": "the task's, 0.0001, ", "--set": "the task's", "--jobs": "joblib's configuration, else the number of ",
         "--resume": "exit without", "--out": "runs/TASK",
     }  # fmt: skip
@@ -51,6 +54,22 @@ def test_help_against_what_it_does_not_import():
     assert AgentSettings.batch_steps == arguments.BATCH_STEPS
     assert {task.agent.batch_steps for task in TASKS.values()} == {5000}
     assert tuple(DTYPES) == arguments.DTYPE_NAMES
+    assert LEARNERS == arguments.LEARNER_NAMES
+    assert tuple(SETTINGS) == arguments.SETTING_NAMES
+
+
+def test_seeds_are_a_number_or_a_range():
+    for text, found in (
+        ("3", range(3)),
+        ("100:110", range(100, 110)),
+        ("0:1", range(1)),
+    ):
+        assert arguments.seeds(text) == found
+    for text in ("", "0", "-1", "1.5", "5:5", "7:3", ":3", "3:", "1:2:3", "a:b", "1e3"):
+        with pytest.raises(
+            argparse.ArgumentTypeError, match=r"^must be a number >= 1, or"
+        ):
+            arguments.seeds(text)
 
 
 def test_pip_install_against_the_installed_metadata(monkeypatch):

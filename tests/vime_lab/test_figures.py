@@ -215,7 +215,7 @@ def test_labels_at_the_ends_lie_apart_in_the_order_of_the_curves():
     for places in ([0.5] * 4, [0.98, 0.99, 1.0], [0.0, 0.01, 0.9], [0.2] * 20):
         moved = figures.spaced(np.array(places), gap=0.1)
         assert np.all(np.diff(moved) >= 0.1 - 1e-12), moved
-        assert -1e-12 <= moved[0]
+        assert moved[0] >= -1e-12
         assert moved[-1] <= max(1.0, 0.1 * (len(places) - 1)) + 1e-12
     apart = np.array([0.0, 0.3, 0.7])
     np.testing.assert_array_equal(figures.spaced(apart, gap=0.1), apart)

@@ -1,10 +1,11 @@
 """Rows: round trips of files, and errors of invalid files."""
 
+import math
 import os
 from pathlib import Path
 
 import pytest
-from lab import NAN, curve_row, write_table
+from lab import NAN, curve_row, curve_rows, write_table
 
 from vime_lab.rows import RUN_COLUMNS, read_curve, written_rows
 
@@ -132,3 +133,19 @@ def test_a_row_that_is_being_written_is_left_out():
     assert written_rows(Path("rows.csv")) == [whole, whole]
     Path("rows.csv").write_text(line)
     assert written_rows(Path("rows.csv")) == []
+
+
+def test_files_of_earlier_versions_lack_two_columns_which_are_nan(tmp_path):
+    """Control: a file that lacks another column is rejected."""
+    rows = curve_rows("vime", 0, [0.0, 1.0])
+    for gone in (("gain_mean", "bonus_share"), ("gain_median",)):
+        kept = [{k: v for k, v in row.items() if k not in gone} for row in rows]
+        path = write_table(tmp_path / "old.csv", kept)
+        if "gain_median" in gone:
+            with pytest.raises(ValueError, match=r"columns missing: gain_median"):
+                read_curve(path)
+        else:
+            read = read_curve(path)
+            assert [math.isnan(row["bonus_share"]) for row in read] == [True] * 2
+            assert [math.isnan(row["gain_mean"]) for row in read] == [True] * 2
+            assert [row["return_mean"] for row in read] == [0.0, 1.0]

@@ -70,14 +70,14 @@ def test_a_continued_run_with_local_noise_against_one_never_stopped(
     bonus, finished, tmp_path
 ):
     """Control: with noise per weight the same seed gives other rows."""
-    job = small_job(bonus, local=True)
+    job = small_job(bonus, noise="unit")
     whole = runs.run_job(job, tmp_path / "whole.npz")
     path = tmp_path / "run.npz"
     assert runs.run_job(job, path, stop_after(2)) is None
     assert same(runs.run_job(job, path).rows) == same(whole.rows)
     assert held(path, job) == held(tmp_path / "whole.npz", job)
     plain, _, rows = finished[bonus]
-    assert plain.task == replace(job.task, local=False)
+    assert plain.task == replace(job.task, noise="weight")
     assert same(rows)[-1]["elbo"] != same(whole.rows)[-1]["elbo"]
 
 
@@ -409,10 +409,11 @@ def test_rows_against_hand_computed_statistics():
         "heldout_error_ratio": 0.75,
     }
     job = small_job("l2", 3)._replace(setting="agent.eta=1")
-    row = runs.row_of(job, [before], seen, diagnosed)
+    row = runs.row_of(job, [before], (), seen, diagnosed)
     expected = {
         "task": NAME, "bonus": "l2", "setting": "agent.eta=1", "seed": 3, "iteration": 1, "steps": 603,
-        "return_mean": 0.25, "return_max": 1.0, "position_max": 0.5, "gain_median": 2.0, **diagnosed,
+        "return_mean": 0.25, "return_max": 1.0, "position_max": 0.5, "gain_median": 2.0,
+        "gain_mean": 4.0, "bonus_share": 1.0, **diagnosed,
         "gain_trend": -3.0, "elbo_trend": 3.0, "kl_prior_trend": -0.5, "heldout_log_likelihood_trend": math.nan,
         "heldout_error_ratio_trend": -0.25,
     }  # fmt: skip
@@ -420,7 +421,18 @@ def test_rows_against_hand_computed_statistics():
         name: str(value) for name, value in expected.items()
     }
     assert {*row, *TIMES} == {*RUN_COLUMNS}
-    quiet = runs.row_of(job, [], seen._replace(episode_returns=np.zeros(0)), diagnosed)
+    paid = seen._replace(batch=batch._replace(rewards=np.array([0.25, -0.5, 0.0])))
+    for history, divisor in (((), 2.0), ((4.0,), 3.0)):  # mean of the medians, 2 last
+        bonus = 1e-4 * 12.0 / divisor
+        share = runs.bonus_share(job.task.agent, history, paid)
+        assert share == pytest.approx(bonus / (0.75 + bonus), rel=1e-12)
+    raw = runs.bonus_share(replace(job.task.agent, normalize=False), (), paid)
+    assert raw == pytest.approx(12e-4 / (0.75 + 12e-4), rel=1e-12)
+    nothing = seen._replace(gains=np.zeros(3))
+    assert math.isnan(runs.bonus_share(job.task.agent, (), nothing))
+    quiet = runs.row_of(
+        job, [], (), seen._replace(episode_returns=np.zeros(0)), diagnosed
+    )
     assert math.isnan(quiet["return_mean"])
     assert math.isnan(quiet["return_max"])
 

@@ -63,19 +63,19 @@ def test_comparison_against_its_text():
         + curve_rows("none", 0, [3.0], setting="eta=1")
     )
     expected = """
-                seeds  iterations    median [quartiles]   IQM [95 % interval]  P(VIME higher)     time a seed
+                 seeds  iterations    median [quartiles]   IQM [95 % interval]  P(VIME higher)     time a seed
 
 Hill
-VIME                4         2-5   1.00 [ 0.88,  1.00]   1.00 [ 0.50,  1.00]                           5.0 s
-L2 error            2         1-3   1.12 [ 0.69,  1.56]   1.12 [ 0.25,  2.00]  0.50 [0.00, 1.00]     59.3 min
-no bonus            2          12  -0.50 [-0.75, -0.25]  -0.50 [-1.00,  0.00]  1.00 [0.16, 1.00]       22.0 s
+VIME                 4         2-5   1.00 [ 0.88,  1.00]   1.00 [ 0.50,  1.00]                           5.0 s
+L2 error             2         1-3   1.12 [ 0.69,  1.56]   1.12 [ 0.25,  2.00]  0.50 [0.00, 1.00]     59.3 min
+no bonus             2          12  -0.50 [-0.75, -0.25]  -0.50 [-1.00,  0.00]  1.00 [0.16, 1.00]       22.0 s
 
 Lake
-no bonus            1           1                  3.00                  3.00                           0.0 s
-VIME           0 of 1           1                  none                  none                           0.0 s
-L2 error       1 of 2           1                  5.00                  5.00                           0.0 s
-VIME eta=1          1           1                  4.00                  4.00                           0.0 s
-no bonus eta=1      1           1                  3.00                  3.00  1.00                     0.0 s"""
+no bonus             1           1                  3.00                  3.00                           0.0 s
+VIME            0 of 1           1                  none                  none                           0.0 s
+L2 error        1 of 2           1                  5.00                  5.00                           0.0 s
+VIME eta=1           1           1                  4.00                  4.00                           0.0 s
+no bonus eta=1       1           1                  3.00                  3.00  1.00                     0.0 s"""
     assert tables.comparison({"Hill": hill, "Lake": lake}) == expected[1:]
 
 
@@ -200,7 +200,7 @@ def test_timing_against_its_text():
     sweep = tables.timing(
         [*rows[:2], {**rows[2], "setting": "agent.eta=1"}]
     ).splitlines()[1:]
-    assert [(line[:23].strip(), line[23:].split()[0]) for line in sweep] == [
+    assert [(line[:16].strip(), line[16:].split()[0]) for line in sweep] == [
         ("VIME", "1.500"),
         ("VIME agent.eta=1", "9.000"),
     ]
@@ -220,14 +220,14 @@ def test_bonuses_against_its_text():
     hill += curve_rows("l2", 1, [1.0, 3.0], gain_median=0.0, bonus_share=NAN)
     lake = curve_rows("none", 0, [NAN], bonus_share=NAN, gain_median=0.0)
     expected = """
-          first reward            mean of medians  share  mean/median
+          first reward          mean of medians  share  mean/median
 
 Hill
-VIME      iteration 1 (2 of 2)                0.5    0.5            3
-L2 error  iteration 0 (2 of 2)                1.5   none         none
+VIME      iteration 1 (2 of 2)              0.5    0.5            3
+L2 error  iteration 0 (2 of 2)              1.5   none         none
 
 Lake
-no bonus  never (0 of 1)                     none   none         none"""
+no bonus  never (0 of 1)                   none   none         none"""
     assert tables.bonuses({"Hill": hill, "Lake": lake}) == expected[1:]
 
 

@@ -1,8 +1,7 @@
-"""Tasks, their settings by name, and the start of a run."""
+"""Tasks, jobs, and the start of a run."""
 
 import json
-from dataclasses import fields, is_dataclass, replace
-from itertools import product
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -12,149 +11,30 @@ import pytest
 import bnn_ref as bnn
 import fast_ref
 from agents_ref import rollout, trpo_step, value_fit
-from vime_lab.settings import Task, settings_of, task_from, with_setting
+from vime_lab.baselines import ridge_fit, timed_inputs
+from vime_lab.settings import shared_zeta, with_setting
 from vime_lab.tasks import (
     BONUSES,
     MUJOCO_TASKS,
+    ORIGINAL_TASKS,
     ROOT_SEED,
     TASKS,
     Job,
     envs_of,
+    grid_of,
+    jobs_of,
     start,
     swept,
 )
-from vime_lecture.controls import PredictionError
+from vime_lecture.controls import NoiseBonus, PathError, PredictionError, SquaredZScore
+from vime_lecture.counts import VisitCounts
 from vime_ref import NoBonus, Vime
 
 TASK = TASKS["SparseMountainCar"]
-OTHER_VALUES = {int: 700, float: 0.75, tuple: (3, 5)}
-CHOICES = {"method": "exact", "num_data": None}
 every_task = pytest.mark.parametrize("name", TASKS)
 
 
-def setting_names(settings: Any = TASK, prefix: str = "") -> list[str]:
-    names = []
-    for field in fields(settings):
-        value, name = getattr(settings, field.name), prefix + field.name
-        if not callable(value):
-            names += setting_names(value, f"{name}.") if is_dataclass(value) else [name]
-    return [name for name in names if name not in ("env_id", "axes")]
-
-
-def value_of(settings: Any, name: str) -> Any:
-    for part in name.split("."):
-        settings = getattr(settings, part)
-    return settings
-
-
-def other_value(name: str) -> Any:
-    """A value that fits the setting and differs from the task's."""
-    old, last = value_of(TASK, name), name.rpartition(".")[2]
-    if last in CHOICES:
-        return CHOICES[last]
-    return not old if isinstance(old, bool) else OTHER_VALUES[type(old)]
-
-
 # ---------------------------------------------------------------- settings by name
-
-
-@every_task
-def test_settings_survive_json(name):
-    """Control: a task with another setting is not restored as this one."""
-    task = TASKS[name]
-    text = json.dumps(settings_of(task))
-    assert task_from(json.loads(text)) == task
-    assert task_from(settings_of(replace(task, iterations=task.iterations + 1))) != task
-
-
-@pytest.mark.parametrize(
-    ("part", "name", "function"),
-    [
-        ("vime", "sample_noise", bnn.sample_zeta),
-        ("vime", "gradient", fast_ref.elbo_grad),
-        ("vime", "fit", fast_ref.fit),
-        ("vime", "gains", fast_ref.information_gains),
-        ("agent", "policy_step", max),
-    ],
-)
-def test_settings_with_another_function_are_rejected(part, name, function):
-    """JSON would lose it, and `start` sets another."""
-    changed = replace(getattr(TASK, part), **{name: function})
-    with pytest.raises(ValueError, match=f"{name} must be its default, got <"):
-        settings_of(replace(TASK, **{part: changed}))
-
-
-@pytest.mark.parametrize("name", setting_names())
-def test_with_setting_changes_that_setting_alone(name):
-    value = other_value(name)
-    changed = with_setting(TASK, name, value)
-    assert value_of(changed, name) == value != value_of(TASK, name)
-    assert [
-        n for n in setting_names() if value_of(changed, n) != value_of(TASK, n)
-    ] == [name]
-    assert task_from(json.loads(json.dumps(settings_of(changed)))) == changed
-    assert with_setting(changed, name, value_of(TASK, name)) == TASK
-
-
-def test_with_setting_takes_a_whole_number_for_a_real_one_and_a_list_for_a_tuple():
-    assert with_setting(TASK, "agent.eta", 1) == replace(
-        TASK, agent=replace(TASK.agent, eta=1.0)
-    )
-    assert with_setting(TASK, "policy_sizes", [3, 5]).policy_sizes == (3, 5)
-    assert (
-        with_setting(
-            with_setting(TASK, "vime.num_data", None), "vime.num_data", 9.0
-        ).vime.num_data
-        == 9.0
-    )
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "speed",
-        "agent",
-        "agent.",
-        "agent.speed",
-        "agent.eta.more",
-        "agent.policy_step",
-        "env_id",
-        "axes",
-    ],
-)
-def test_with_setting_refuses_unknown_names(name):
-    with pytest.raises(ValueError, match=r"setting must be one of .*, got '"):
-        with_setting(TASK, name, 1)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *product(
-            ["iterations", "agent.batch_steps"], [2.5, 2.0, "2", True, None, [2], 0, -1]
-        ),
-        *product(
-            ["agent.eta", "trpo.max_kl", "vime.num_data"],
-            ["much", True, [0.1], -1.0, float("nan")],
-        ),
-        *product(
-            ["policy_sizes", "value_sizes", "vime.hidden_sizes"],
-            [32, "32", [0], [2.0], ["a"], [True], None],
-        ),
-        *product(
-            ["observation_scale"],
-            [2.0, [0.0], [-1.0, 1.0], [1.0, float("inf")], ["a"], [True], None],
-        ),
-        *product(["agent.normalize", "agent.curious_values"], [1, 0.0, "yes", None]),
-        *product(["vime.method"], [1, "guess", None]),
-        ("agent.eta", None),
-    ],
-)
-def test_with_setting_refuses_values_of_another_kind(name, value):
-    """The message names the setting."""
-    with pytest.raises(ValueError, match=f"{name.rpartition('.')[2]} must be"):
-        with_setting(TASK, name, value)
 
 
 def test_swept_against_the_product():
@@ -213,7 +93,16 @@ def test_tasks_make_and_observe_what_their_axes_name(name):
 
 
 @pytest.mark.parametrize(
-    ("bonus", "kind"), [("vime", Vime), ("none", NoBonus), ("l2", PredictionError)]
+    ("bonus", "kind"),
+    [
+        ("vime", Vime),
+        ("none", NoBonus),
+        ("noise", NoiseBonus),
+        ("counts", VisitCounts),
+        ("zscore", SquaredZScore),
+        ("l2", PredictionError),
+        ("l2_path", PathError),
+    ],
 )
 def test_start_against_the_settings(bonus, kind):
     task = TASK
@@ -228,16 +117,17 @@ def test_start_against_the_settings(bonus, kind):
     begun = start(Job("SparseMountainCar", bonus, "", 0, task))
     assert type(begun.bonus) is kind
     assert begun.settings.policy_step.func is fast_ref.trpo_step
-    assert begun.settings.policy_step.keywords == {"max_kl": 0.03, "fisher_every": 1}
+    assert begun.settings.policy_step.keywords == {
+        "max_kl": 0.03,
+        "fisher_every": 1,
+        "shrink": 0.5,
+    }
     assert begun.settings.value_step is fast_ref.value_fit
     assert begun.settings.rollout is fast_ref.rollout
     slow = {"policy_step": trpo_step, "value_step": value_fit, "rollout": rollout}
     assert replace(begun.settings, **slow) == task.agent
-    model = {
-        "vime": begun.bonus,
-        "l2": getattr(begun.bonus, "model", None),
-        "none": None,
-    }[bonus]
+    model = begun.bonus if bonus == "vime" else getattr(begun.bonus, "model", None)
+    assert (model is None) == (bonus in ("none", "noise", "counts"))
     assert model is None or model.layer_sizes == (3, 4, 2)
     assert (begun.policy.layer_sizes, begun.value.layer_sizes) == ((2, 5, 1), (2, 6, 1))
     assert np.array_equal(begun.policy.observation_scale, [3.0, 0.1])
@@ -245,14 +135,22 @@ def test_start_against_the_settings(bonus, kind):
 
 
 @pytest.mark.parametrize(
-    ("local", "functions"),
+    ("noise", "functions"),
     [
         (
-            False,
+            "weight",
             (bnn.sample_eps, fast_ref.elbo_grad, fast_ref.information_gains),
         ),
         (
-            True,
+            "shared",
+            (
+                shared_zeta,
+                fast_ref.elbo_grad_local,
+                fast_ref.information_gains_local,
+            ),
+        ),
+        (
+            "unit",
             (
                 bnn.sample_zeta,
                 fast_ref.elbo_grad_local,
@@ -262,9 +160,9 @@ def test_start_against_the_settings(bonus, kind):
     ],
 )
 @pytest.mark.parametrize("bonus", ["vime", "l2"])
-def test_the_noise_of_a_task_chooses_all_four_functions(bonus, local, functions):
+def test_the_noise_of_a_task_chooses_all_four_functions(bonus, noise, functions):
     """The other settings of the model are the task's."""
-    task = with_setting(TASK, "local", local)
+    task = with_setting(TASK, "noise", noise)
     begun = start(Job("SparseMountainCar", bonus, "", 0, task))
     model: Any = getattr(begun.bonus, "model", None) if bonus == "l2" else begun.bonus
     chosen = model.settings
@@ -296,22 +194,6 @@ def test_starts_of_equal_seeds_are_equal_in_policy_and_streams_whatever_the_bonu
     assert [stream.random() for stream in stranger.streams] != drawn
 
 
-def test_a_task_refuses_what_its_settings_refuse():
-    for wrong in (
-        {"iterations": 0},
-        {"trpo": {"max_kl": 0.0}},
-        {"trpo": {"fisher_every": 0}},
-    ):
-        settings = settings_of(TASK)
-        settings |= {
-            name: {**settings[name], **v} if isinstance(v, dict) else v
-            for name, v in wrong.items()
-        }
-        with pytest.raises(ValueError, match="must be"):
-            task_from(settings)
-    assert isinstance(task_from(settings_of(TASK)), Task)
-
-
 def test_the_environments_fill_a_batch_with_whole_episodes() -> None:
     """One more than fits; a module in front of the id is imported first."""
     task = replace(TASK, env_id="vime_gym:vime_ref/SparseMountainCar-v0")
@@ -320,3 +202,47 @@ def test_the_environments_fill_a_batch_with_whole_episodes() -> None:
         envs = envs_of(changed)
         assert envs.num_envs == num_envs
         envs.close()
+
+
+def test_learners_and_value_inputs_choose_their_functions() -> None:
+    task = with_setting(TASK, "learner", "reinforce")
+    task = with_setting(task, "reinforce.learning_rate", 0.5)
+    task = with_setting(task, "value_inputs", "state and time")
+    begun = start(
+        Job("SparseMountainCar", "none", "", 0, with_setting(task, "value_sizes", []))
+    )
+    step = begun.settings.policy_step
+    assert step.func is fast_ref.policy_gradient_step
+    assert step.keywords == {"learning_rate": 0.5, "entropy_weight": 0.0}
+    assert begun.settings.value_step is ridge_fit
+    assert begun.settings.value_inputs is timed_inputs
+    assert begun.value.layer_sizes == (7, 1)
+    begun.envs.close()
+
+
+def test_cells_count_the_dimensions_that_have_some() -> None:
+    """Control: a dimension without cells does not tell observations apart."""
+    task = replace(TASK, cells=((-1.0, 1.0, 4),))
+    grid = grid_of(task, 2)
+    assert grid.shape == (4, 1)
+    rows = np.array([[-0.9, 0.0], [-0.9, 7.0], [-0.4, 0.0], [5.0, 0.0]])
+    assert grid.index(rows).tolist() == [0, 0, 1, 3]
+    for name, task in TASKS.items():
+        size = len(gym.make(task.env_id).observation_space.sample())
+        assert len(task.cells) <= size, name
+
+
+def test_jobs_have_the_seeds_and_settings_that_were_named() -> None:
+    jobs = jobs_of("SparseMountainCar", ["vime", "l2"], range(100, 102))
+    assert [(job.bonus_name, job.seed) for job in jobs] == [
+        *(("vime", 100), ("vime", 101)),
+        *(("l2", 100), ("l2", 101)),
+    ]
+    assert jobs[0].task == TASK
+    (job,) = jobs_of("SparseMountainCar", ["none"], [7], settings="original")
+    assert job.task == ORIGINAL_TASKS["SparseMountainCar"]
+    for wrong in ([], [1, 1], [-1], [0.5], 3):
+        with pytest.raises(ValueError, match=r"^seeds must be"):
+            jobs_of("SparseMountainCar", ["none"], wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^settings must be one of ours, original"):
+        jobs_of("SparseMountainCar", ["none"], [0], settings="theirs")

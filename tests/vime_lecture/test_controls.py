@@ -1,4 +1,4 @@
-"""The prediction error, and its differences from VIME."""
+"""The controls, and their differences from VIME."""
 
 import re
 from dataclasses import replace
@@ -18,7 +18,13 @@ import fast_ref as fast
 import vime_ref as vime
 from vime_gym.rooms import NoisyTV
 from vime_lecture import tabular
-from vime_lecture.controls import PredictionError
+from vime_lecture.controls import (
+    NoiseBonus,
+    PathError,
+    PredictionError,
+    SquaredZScore,
+    squared_errors,
+)
 from vime_lecture.tabular import TabularSettings, q_learning
 
 # ---------------------------------------------------------------- what the bonuses see
@@ -388,3 +394,113 @@ def test_watching_the_television_keeps_paying_the_prediction_error_while_the_gai
     assert errors[0] / 2 < errors[1] < 2 * errors[0]
     assert gains[1] < gains[0] / 10
     assert held[1] > held[0] / 4
+
+
+# ---------------------------------------------------------------- other controls
+
+
+def with_ends(
+    batch: vime.Batch, terminated: list[int], truncated: list[int]
+) -> vime.Batch:
+    places = np.arange(len(batch.rewards))
+    flags = (np.isin(places, terminated), np.isin(places, truncated))
+    return batch._replace(terminated=flags[0], truncated=flags[1])
+
+
+def test_path_error_against_a_loop_over_paths() -> None:
+    """C7. Paths of 2, 1 and 3 rows, the last cut by the batch; from one sample of the weights.
+
+    Controls: errors per step, paths that end at terminations alone, and the mean of all samples.
+    """
+    model = ready_bonus(num_samples=5).model
+    batch = with_ends(make_batch(3, 6), [1], [2])
+    rewards = PathError(model).reward(batch, np.random.default_rng(9))
+    errors = squared_errors(model, batch, np.random.default_rng(9), 1)
+    inputs, targets = normalized_by_hand(batch, make_batch(1, 8))
+    noise = np.random.default_rng(9).standard_normal((1, len(model.q.mu)))
+    expected = [0.0] * 6
+    for path in ([0, 1], [2], [3, 4, 5]):
+        each = [
+            np.sum((targets[n] - slow_output(model.q, inputs[n], noise, 0, n)) ** 2)
+            for n in path
+        ]
+        for n in path:
+            expected[n] = sum(each) / len(path)
+    np.testing.assert_allclose(rewards, expected, rtol=1e-11)
+    for wrong in (
+        errors,
+        [*[errors[:2].mean()] * 2, *[errors[2:].mean()] * 4],
+        squared_errors(model, batch, np.random.default_rng(9), 5),
+    ):
+        assert not np.allclose(rewards, wrong, rtol=1e-3)
+
+
+def test_squared_z_score_against_statistics_by_hand() -> None:
+    """C8. Controls: one standard deviation for all, no square, the batch's own statistics."""
+    seen = make_batch(1, 8)
+    batch = make_batch(3, 5)
+    bonus = SquaredZScore(new_bonus().model).update(seen, np.random.default_rng(0))
+    rewards = bonus.reward(batch, np.random.default_rng(0))
+    center = seen.observations.mean(axis=0)
+    deviation = seen.observations.std(axis=0)
+    z = (batch.next_observations - center) / deviation
+    np.testing.assert_allclose(rewards, [row @ row for row in z], rtol=1e-12)
+    own = batch.next_observations - batch.next_observations.mean(axis=0)
+    for wrong in (
+        np.sum((batch.next_observations - center) ** 2, axis=1) / deviation.mean() ** 2,
+        np.abs(z).sum(axis=1),
+        np.sum((own / batch.next_observations.std(axis=0)) ** 2, axis=1),
+    ):
+        assert not np.allclose(rewards, wrong, rtol=1e-3)
+
+
+def test_squared_z_score_learns_nothing_and_is_nothing_before_min_rows() -> None:
+    rng = np.random.default_rng(0)
+    bonus = SquaredZScore(new_bonus().model)
+    batch = make_batch(1, 5)
+    assert bonus.reward(batch, rng).tolist() == [0.0] * 5
+    first = bonus.update(batch, rng)
+    assert first.reward(batch, rng).tolist() == [0.0] * 5
+    second = first.update(make_batch(2, 4), rng)
+    assert np.all(second.reward(batch, rng) > 0.0)
+    assert second.model.q is bonus.model.q
+    assert len(second.model.pool) == 9
+    wide = second.model.normalized(*second.model.model_rows(batch))[1]
+    far = batch._replace(next_observations=1e200 * np.ones((5, 2)))
+    assert np.isfinite(wide).all()
+    with pytest.raises(ValueError, match=r"^squares must be finite, got inf at"):
+        second.reward(far, rng)
+
+
+def test_noise_has_the_moments_of_chi_squared_and_ignores_the_batch() -> None:
+    """Mean 1 and variance 2, each within 4 standard errors of 100 000 draws (√2 and √56: μ₄ − σ⁴ = 60 − 4).
+
+    Control: the absolute value of a normal number, with mean 0.80.
+    """
+    many = make_batch(1, 100_000)
+    bonus = NoiseBonus()
+    drawn = bonus.reward(many, np.random.default_rng(0))
+    assert abs(drawn.mean() - 1.0) < 4 * np.sqrt(2.0 / 100_000)
+    assert abs(drawn.var() - 2.0) < 4 * np.sqrt(56.0 / 100_000)
+    assert abs(np.sqrt(drawn).mean() - 1.0) > 4 * np.sqrt(2.0 / 100_000)
+    again = bonus.update(many, np.random.default_rng(1)).reward(
+        make_batch(2, 100_000), np.random.default_rng(0)
+    )
+    np.testing.assert_array_equal(drawn, again)
+    with pytest.raises(ValueError, match=r"^rng must be"):
+        bonus.reward(many, 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [PathError, SquaredZScore])
+def test_controls_with_a_model_take_a_model(kind: Any) -> None:
+    with pytest.raises(ValueError, match=r"^model must be"):
+        kind(None)
+
+
+def test_path_error_update_against_that_of_vime() -> None:
+    bonus = PathError(ready_bonus().model)
+    batch = make_batch(2, 4)
+    updated = bonus.update(batch, np.random.default_rng(5))
+    model = bonus.model.update(batch, np.random.default_rng(5))
+    assert isinstance(updated, PathError)
+    assert_equal_states(state_of(updated.model), state_of(model))

@@ -122,7 +122,7 @@ REFUSED = {
     "--iterations 3": "argument --iterations: not allowed, because Bandit is a study",
     "--eta 0": "argument --eta: not allowed, because Bandit is a study",
     "--set agent.eta=1": "argument --set: not allowed, because Bandit is a study",
-    "--seeds 0": "argument --seeds: must be a whole number >= 1, got 0",
+    "--seeds 0": "argument --seeds: must be a number >= 1, or FIRST:STOP with FIRST < STOP, got 0",
     "--task Bandit SparseMountainCar": "argument --task: Bandit is a study and must be the only task",
 }
 
@@ -252,7 +252,7 @@ def test_a_study_that_breaks_off_is_resumed_without_computing_anything_twice(
 
 def kept_run() -> tuple[StudyJob, Path]:
     """A run of the bandit, and its checkpoint beside the results."""
-    job = study_jobs("Bandit", 1)[0]
+    job = study_jobs("Bandit", range(1))[0]
     path = Path("out/checkpoints/random-0.npz")
     path.parent.mkdir(parents=True)
     catalogue.run_study_job(job, path)
@@ -298,14 +298,14 @@ def test_a_checkpoint_without_the_values_of_a_study_is_rejected(values) -> None:
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_job_comes_back_from_json(name) -> None:
     """Settings, nested settings, tuples of tuples, and functions."""
-    for job in (study_jobs(name, 1)[0], study_jobs(name, 2)[-1]):
+    for job in (study_jobs(name, range(1))[0], study_jobs(name, range(2))[-1]):
         values = json.loads(json.dumps(checkpoints.job_values(job)))
         assert catalogue.study_job_from(values) == job
 
 
 def test_a_missing_number_comes_back_as_one(tmp_path) -> None:
     """nan is not JSON; the smallest double keeps its bits."""
-    job, path = study_jobs("Bandit", 1)[0], tmp_path / "run.npz"
+    job, path = study_jobs("Bandit", range(1))[0], tmp_path / "run.npz"
     study = STUDIES["Bandit"]
     given = [("regret", 1, math.nan), ("regret", 2, 5e-324), ("regret", 3, 0.1 + 0.2)]
     with pytest.MonkeyPatch.context() as patch:
