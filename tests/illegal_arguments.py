@@ -25,6 +25,7 @@ from vime_gym.curiosity import Curiosity
 from vime_gym.state_files import save_state
 from vime_gym.wrappers import CuriosityReward, VectorCuriosityReward
 from vime_lab import rows as lab_rows
+from vime_lab import settings as lab_settings
 from vime_lab import tasks as lab_tasks
 from vime_lecture import counts, densities, recurrent, strategies, tabular, unreal
 
@@ -42,7 +43,7 @@ MODULES = (
         "vime_lab.statistics",
         "vime_lab.rows",
     ),
-    *("vime_lab.tasks", "vime_lab.tables"),
+    *("vime_lab.settings", "vime_lab.tasks", "vime_lab.tables"),
 )
 
 NAN, INF = float("nan"), float("inf")
@@ -1060,6 +1061,10 @@ TABLE: dict[str, dict[str, Given]] = {
         "observation": array([[1, 2, 0], [0, 0, 1]], whole=True, low=0, high=2),
     },
     "vime_lecture.controls": {"model": thing(model), "batch": SEEN_BATCH},
+    "vime_lecture.controls.SquaredZScore": {"rng": UNUSED},
+    "vime_lecture.controls.PathError.reward": {"batch": FITTED_BATCH},
+    "vime_lecture.controls.NoiseBonus": {"batch": thing(batch)},
+    "vime_lecture.controls.NoiseBonus.update": {"rng": UNUSED},
     "vime_lecture.unreal": {
         "observations": array(
             halves(3, 4, 4, 2, seed=61), "rows", legal=(FEWER, "shape: transposed")
@@ -1300,7 +1305,7 @@ TABLE: dict[str, dict[str, Given]] = {
         "cell": choice("3"),
         "where": choice("row 3"),
     },
-    "vime_lab.tasks": {
+    "vime_lab.settings": {
         "env_id": choice("vime_ref/SparseMountainCar-v0", ("text", "empty")),
         "axes": thing(lambda: ("a", "b")),
         "iterations": count(2),
@@ -1308,15 +1313,25 @@ TABLE: dict[str, dict[str, Given]] = {
         "value_sizes": sizes((4,), 0),
         "observation_scale": numbers((1.0,), above_zero(1.0), ("shape: empty",)),
         "agent": thing(agents.AgentSettings),
-        "trpo": thing(lab_tasks.TrpoSettings),
+        "trpo": thing(lab_settings.TrpoSettings),
         "vime": thing(vime.VimeSettings),
-        "local": flag(False),
+        "reinforce": thing(lab_settings.ReinforceSettings),
+        "value_inputs": choice("state"),
+        "learner": choice("trpo"),
+        "noise": choice("weight"),
+        "shrink": fraction(0.5),
+        "learning_rate": above_zero(0.5),
+        "entropy_weight": number(0.5),
+        "cells": thing(lambda: ((0.0, 1.0, 2),)),
         "settings": thing(lambda: lab_tasks.TASKS["SparseMountainCar"]),
         "name": choice("agent.eta"),
         "value": number(0.5, low=0.0),
+    },
+    "vime_lab.tasks": {
+        "settings": choice("ours"),
         "task_name": choice("SparseMountainCar"),
         "bonuses": thing(lambda: ["none", "vime"]),
-        "num_seeds": count(2),
+        "seeds": thing(lambda: [0, 1], ("list",)),
         "changes": thing(lambda: [("agent.eta", [0.5, 0.25])]),
         "task": thing(lambda: lab_tasks.TASKS["SparseMountainCar"]),
     },
@@ -1366,11 +1381,16 @@ LEFT_OUT = {  # inner functions: their callers have checked
     "vime_lab.statistics.percentile_interval",
     *("vime_lab.rows.written_rows", "vime_lab.rows.cells", "vime_lab.rows.typed"),
     *("vime_lab.rows.table_bytes", "vime_lab.rows.cell_text"),
-    *("vime_lab.tasks.setting_names", "vime_lab.tasks.settings_of"),
-    *("vime_lab.tasks.task_from", "vime_lab.tasks.swept", "vime_lab.tasks.observed"),
-    *("vime_lab.tasks.settings_from", "vime_lab.tasks.with_tuples"),
-    *("vime_lab.tasks.model_init", "vime_lab.tasks.envs_of"),
+    *("vime_lab.settings.setting_names", "vime_lab.settings.settings_of"),
+    *("vime_lab.settings.task_from", "vime_lab.settings.settings_from"),
+    *("vime_lab.settings.with_tuples", "vime_lab.settings.shared_zeta"),
+    *("vime_lab.settings.of_kind", "vime_lab.tasks.swept", "vime_lab.tasks.observed"),
+    *("vime_lab.tasks.model_init", "vime_lab.tasks.envs_of", "vime_lab.tasks.grid_of"),
+    *("vime_lab.tasks.bonus_init", "vime_lab.tasks.learning_step"),
     "vime_lab.tasks.Uninformed",
+    *("vime_lab.tables.bonuses", "vime_lab.tables.decided", "vime_lab.tables.titled"),
+    *("vime_lab.tables.mean_of_medians", "vime_lab.tables.gain_cells"),
+    "vime_lab.tables.last_share",
     *("vime_lab.tables.summary_lines", "vime_lab.tables.comparison_lines"),
     *("vime_lab.tables.seeds_counted", "vime_lab.tables.return_columns"),
     *("vime_lab.tables.improvement_cell", "vime_lab.tables.improvement"),
