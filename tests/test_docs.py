@@ -269,3 +269,14 @@ def test_the_adapter_for_json_lines_is_short() -> None:
         code for _, code in blocks("check.md") if code.startswith("# adapter.py")
     ]
     assert len(adapter.splitlines()) <= 20
+
+
+def test_the_page_of_speed_shows_what_the_benchmarks_printed() -> None:
+    """Line by line, each file of results/speed. Control: another number is not found."""
+    shown = "\n".join(text for _, text in blocks("speed.md"))
+    printed = sorted((ROOT / "results" / "speed").glob("*.txt"))
+    assert len(printed) >= 6
+    for path in printed:
+        lines = [line.rstrip() for line in path.read_text().splitlines()]
+        assert not [line for line in lines if line not in shown], path.name
+    assert lines[-1].replace("0", "1") not in shown
