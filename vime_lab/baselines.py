@@ -1,11 +1,12 @@
 """What value functions see, and how they are fitted.
 
     "state"            s, by `value_fit`
-    "state and time"   s, s² and the time in the episode, by ridge regression
+    "state and time"   s and the time in the episode, by `value_fit`
+    "original"         s, s² and powers of the time, by ridge regression
 
-The second is linear. A finite horizon needs the time: what is left to earn depends on it.
+A finite horizon needs the time: what is left to earn depends on it.
 
-Source: the baseline of the original code's scripts, which is rllab's.
+Source of the third: the baseline of the original code's scripts, which is rllab's.
 """
 
 from __future__ import annotations
@@ -45,19 +46,23 @@ def features(observations: Array, at: Array) -> Array:
     return np.concatenate([within, within**2, t, t**2, t**3], axis=1)  # (N, 2K + 3)
 
 
-def timed_inputs(batch: Batch) -> tuple[Array, Array]:
-    """The features of each step's s and s′, (N, 2K + 3) each."""
+def beside(observations: Array, at: Array) -> Array:
+    """s and t/100, (N, K + 1)."""
+    return np.concatenate([observations, at[:, None] / TIME_UNIT], axis=1)  # (N, K + 1)
+
+
+def timed(
+    batch: Batch, form: Callable[[Array, Array], Array] = beside
+) -> tuple[Array, Array]:
+    """The form of each step's s at t, and of s′ at t + 1."""
     batch = check_batch(batch)
     t = times(batch)
-    return features(batch.observations, t), features(batch.next_observations, t + 1.0)
+    return form(batch.observations, t), form(batch.next_observations, t + 1.0)
 
 
-def timed_size(num_observed: int) -> int:
-    return 2 * num_observed + 3
-
-
-def same_size(num_observed: int) -> int:
-    return num_observed
+def original_inputs(batch: Batch) -> tuple[Array, Array]:
+    """The `features` of each step's s and s′, (N, 2K + 3) each."""
+    return timed(batch, features)
 
 
 # ---------------------------------------------------------------- fitting
@@ -86,7 +91,7 @@ def ridge_fit(value: ValueFunction, inputs: Array, returns: Array) -> ValueFunct
 
 
 class ValueInputs(NamedTuple):
-    """V's inputs of a batch, their number for an observation's, and the fit to them."""
+    """V's inputs of a batch, their number for K observed ones, and the fit to them."""
 
     of: Callable[[Batch], tuple[Array, Array]]
     size: Callable[[int], int]
@@ -94,8 +99,9 @@ class ValueInputs(NamedTuple):
 
 
 VALUE_INPUTS = {
-    "state": ValueInputs(state_inputs, same_size, fast_ref.value_fit),
-    "state and time": ValueInputs(timed_inputs, timed_size, ridge_fit),
+    "state": ValueInputs(state_inputs, lambda k: k, fast_ref.value_fit),
+    "state and time": ValueInputs(timed, lambda k: k + 1, fast_ref.value_fit),
+    "original": ValueInputs(original_inputs, lambda k: 2 * k + 3, ridge_fit),
 }
 
 

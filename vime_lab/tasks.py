@@ -113,8 +113,11 @@ TASKS = {
         value_sizes=(),
         observation_scale=BODY_SCALE,
         cells=BODY_CELLS,
-        agent=AgentSettings(eta=1e-3, gamma=0.999, lam=0.97, curious_values=False),
-        trpo=TrpoSettings(max_kl=0.05, fisher_every=5),
+        value_inputs="state and time",
+        agent=AgentSettings(
+            eta=1e-3, gamma=0.999, lam=0.97, curious_values=False, bootstrap=False
+        ),
+        trpo=TrpoSettings(max_kl=0.02, fisher_every=5),
         vime=LEARNING,
     ),
     "Walker2D": Task(
@@ -144,7 +147,7 @@ ORIGINAL_TASKS = {
         vime=replace(ORIGINAL, learning_rate=1e-4),
         noise="shared",
         value_sizes=(),
-        value_inputs="state and time",
+        value_inputs="original",
     )
     for name, task in TASKS.items()
 }

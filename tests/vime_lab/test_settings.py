@@ -154,7 +154,11 @@ def test_with_setting_refuses_values_of_another_kind(name, value):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("value_inputs", "time", "value_inputs must be one of state, state and time,"),
+        (
+            "value_inputs",
+            "time",
+            "value_inputs must be one of state, state and time, original,",
+        ),
         ("learner", "erwr", "learner must be one of trpo, reinforce,"),
         ("learner", 1, "learner must be of the kind of 'trpo', got 1"),
         ("noise", "layer", "noise must be one of weight, unit, shared,"),
@@ -189,7 +193,7 @@ def test_shared_noise_is_the_same_for_all_rows_and_differs_by_unit_and_sample():
 def test_the_originals_settings_as_far_as_known(name):
     """Control: ours differ in each of these."""
     known = {
-        "value_inputs": "state and time",
+        "value_inputs": "original",
         "noise": "shared",
         "observation_scale": (),
         "agent.curious_values": False,
@@ -206,7 +210,7 @@ def test_the_originals_settings_as_far_as_known(name):
     task = ORIGINAL_TASKS[name]
     assert {each: value_of(task, each) for each in known} == known
     differing = [each for each in known if value_of(TASKS[name], each) != known[each]]
-    assert {"noise", "value_inputs", "trpo.shrink", "agent.bootstrap"} <= {*differing}
+    assert {"noise", "value_inputs", "trpo.shrink"} <= {*differing}
     assert task.agent.eta == TASKS[name].agent.eta
 
 

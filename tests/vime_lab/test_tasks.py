@@ -11,7 +11,7 @@ import pytest
 import bnn_ref as bnn
 import fast_ref
 from agents_ref import rollout, trpo_step, value_fit
-from vime_lab.baselines import ridge_fit, timed_inputs
+from vime_lab.baselines import original_inputs, ridge_fit
 from vime_lab.settings import shared_zeta, with_setting
 from vime_lab.tasks import (
     BONUSES,
@@ -207,7 +207,7 @@ def test_the_environments_fill_a_batch_with_whole_episodes() -> None:
 def test_learners_and_value_inputs_choose_their_functions() -> None:
     task = with_setting(TASK, "learner", "reinforce")
     task = with_setting(task, "reinforce.learning_rate", 0.5)
-    task = with_setting(task, "value_inputs", "state and time")
+    task = with_setting(task, "value_inputs", "original")
     begun = start(
         Job("SparseMountainCar", "none", "", 0, with_setting(task, "value_sizes", []))
     )
@@ -215,7 +215,7 @@ def test_learners_and_value_inputs_choose_their_functions() -> None:
     assert step.func is fast_ref.policy_gradient_step
     assert step.keywords == {"learning_rate": 0.5, "entropy_weight": 0.0}
     assert begun.settings.value_step is ridge_fit
-    assert begun.settings.value_inputs is timed_inputs
+    assert begun.settings.value_inputs is original_inputs
     assert begun.value.layer_sizes == (7, 1)
     begun.envs.close()
 
