@@ -25,7 +25,10 @@ TASK_DEFAULTS = {
     "SparseHalfCheetah": ("600", "0.001"),
     "Walker2D": ("100", "0.001"),
 }
-STUDY_NAMES = ("Bandit", "DeepSea", "KeyDoorMaze", "NoisyTV", "Labyrinth")
+STUDY_NAMES = (
+    *("Bandit", "DeepSea", "KeyDoorMaze", "NoisyTV", "Labyrinth"),
+    "Exactness",
+)
 BATCH_STEPS = 5000  # per iteration
 DTYPE_NAMES = ("f64", "f32")
 LEARNER_NAMES = ("trpo", "reinforce")

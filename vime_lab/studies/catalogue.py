@@ -22,6 +22,7 @@ from vime_lab.machine import machine_kind
 from vime_lab.rows import STUDY_COLUMNS, Row, cell_text, read_rows
 from vime_lab.runs import Result
 from vime_lab.settings import settings_from, settings_of
+from vime_lab.studies.exactness import EXACTNESS_STUDIES
 from vime_lab.studies.explorers import EXPLORER_STUDIES
 from vime_lab.studies.frame import Study, StudyJob, Value, explorers_in
 from vime_lab.studies.labyrinth import LABYRINTH_STUDIES
@@ -29,7 +30,11 @@ from vime_lab.tasks import ROOT_SEED
 
 # ---------------------------------------------------------------- constants
 
-STUDIES: dict[str, Study] = {**EXPLORER_STUDIES, **LABYRINTH_STUDIES}
+STUDIES: dict[str, Study] = {
+    **EXPLORER_STUDIES,
+    **LABYRINTH_STUDIES,
+    **EXACTNESS_STUDIES,
+}
 # Modules whose code computes the rows of every study.
 STUDY_MODULES = (
     "vime_lab.tasks",
