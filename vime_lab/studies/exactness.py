@@ -35,7 +35,6 @@ from vime_lab.studies.frame import (
     StudySettings,
     Value,
     curve_of,
-    explorers_in,
     seeds_in,
 )
 from vime_lab.tables import aligned
@@ -59,6 +58,9 @@ VIME_GAINS = {
     "VIME 0.1 at 50": (0.1, True),
     "VIME 0.01 at 50": (0.01, True),
 }
+GAINS = ("exact", "mean-field", *VIME_GAINS, "Gauss-Newton", "L2 error")
+MEASURES = ("ratio", "low", "high", "rank", "sum")  # of each gain
+MODEL = "linear"  # the one model of the study
 LOOKS = {
     "exact": Style("exact", "black", "-"),
     "mean-field": Style("mean-field", "tab:purple", ":"),
@@ -307,36 +309,41 @@ def gains_of(
 
 
 def run_exactness(job: StudyJob) -> Iterator[Value]:
-    """One kind of gain against the exact gain, by the number n of rows learned from.
+    """All gains beside the exact one, by the number n of rows learned from.
 
-    ratio, low, high: median, 5 % and 95 % of gain/exact gain over the new rows.
-    rank: Spearman's rank correlation with the exact gain.
-    sum: the sum of the gains over the exact joint gain of all new rows.
-    leverage: the median of h, with the exact gain.
+    Each gain has the measures of `measured`. leverage is the median of h.
     """
     settings: ExactnessSettings = job.settings
     most = max(settings.learned)
     rows = sample_rows(job, most + settings.length)
     new = LinearRows(rows.inputs[most:], rows.targets[most:])
-
     for n in settings.learned:
-        # the gains, and the exact ones
+        # the gains
         old = LinearRows(rows.inputs[:n], rows.targets[:n])
-        gains = gains_of(job.explorer, new, old, settings)
         exact = gains_of("exact", new, old, settings)
         joint = batch_gain(new, old, settings)
+        for name in GAINS:
+            gains = gains_of(name, new, old, settings)
+            for measure, value in measured(gains, exact, joint).items():
+                yield f"{name} {measure}", n, value
 
-        # one beside the other
-        low, ratio, high = np.quantile(gains / exact, [0.05, 0.5, 0.95])
-        yield "ratio", n, float(ratio)
-        yield "low", n, float(low)
-        yield "high", n, float(high)
-        yield "rank", n, float(stats.spearmanr(gains, exact).statistic)
-        yield "sum", n, float(np.sum(gains) / joint)
-        if job.explorer == "exact":
-            covariance = covariance_of(learned_from(old, n, settings))
-            h = leverages(new.inputs, covariance, settings.likelihood_sigma)
-            yield "leverage", n, float(np.median(h))
+        # the leverage
+        covariance = covariance_of(learned_from(old, n, settings))
+        h = leverages(new.inputs, covariance, settings.likelihood_sigma)
+        yield "leverage", n, float(np.median(h))
+
+
+def measured(gains: Array, exact: Array, joint: float) -> dict[str, float]:
+    """Gains (N,) beside the exact ones (N,) and the joint gain.
+
+    ratio, low, high: median, 5 % and 95 % of gain/exact gain.
+    rank: Spearman's rank correlation with the exact gain.
+    sum: the sum of the gains over the joint gain.
+    """
+    low, ratio, high = np.quantile(gains / exact, [0.05, 0.5, 0.95])
+    rank = stats.spearmanr(gains, exact).statistic
+    values = (ratio, low, high, rank, np.sum(gains) / joint)
+    return dict(zip(MEASURES, map(float, values)))
 
 
 def batch_gain(new: LinearRows, old: LinearRows, settings: ExactnessSettings) -> float:
@@ -355,16 +362,22 @@ def number_cell(number: float) -> str:
     return f"{number:.0f}" if number >= 100.0 else f"{number:.3g}"
 
 
-def median_at(rows: list[Row], name: str, measure: str, size: int, n: int) -> float:
+def median_at(rows: list[Row], measure: str, size: int, n: int) -> float:
     """The median over the seeds."""
-    points, values = curve_of(rows, name, measure, size)
+    points, values = curve_of(rows, MODEL, measure, size)
     return float(np.median(values[:, points == n]))
+
+
+def gains_in(rows: list[Row]) -> list[str]:
+    """The names of the gains with rows, in the study's order."""
+    there = {row["measure"] for row in rows}
+    return [name for name in GAINS if f"{name} ratio" in there]
 
 
 def exactness_table(rows: list[Row]) -> str:
     """The study's tables, one for each correlation of the inputs."""
     title = (
-        "Exactness: gains of new rows beside the exact gain, after n rows; "
+        "Exactness: gains in a linear model beside the exact gain, after n rows; "
         f"medians of {seeds_in(rows)}"
     )
     lines = [
@@ -387,23 +400,21 @@ def size_table(rows: list[Row], size: int, learned: list[int]) -> list[str]:
     groups = [cell for head in heads.values() for cell in (head, *blanks)]
     numbers = ["", *(str(n) for _ in heads for n in learned)]
     table = [[f"correlation {size / 100:g}", *groups], ["n", *numbers[1:]]]
-    for name in explorers_in(rows):
+    for name in gains_in(rows):
         cells = [
-            number_cell(median_at(rows, name, measure, size, n))
+            number_cell(median_at(rows, f"{name} {measure}", size, n))
             for measure in heads
             for n in learned
         ]
         table.append([name, *cells])
 
     # leverages, and the spread of VIME's ratio over the rows
-    leverage = [
-        f"{number_cell(median_at(rows, 'exact', 'leverage', size, n))} at {n}"
-        for n in learned
-    ]
+    def cell(measure: str, n: int) -> str:
+        return number_cell(median_at(rows, measure, size, n))
+
+    leverage = [f"{cell('leverage', n)} at {n}" for n in learned]
     spread = [
-        f"{number_cell(median_at(rows, 'VIME 1', 'low', size, n))} to "
-        f"{number_cell(median_at(rows, 'VIME 1', 'high', size, n))} at {n}"
-        for n in learned
+        f"{cell('VIME 1 low', n)} to {cell('VIME 1 high', n)} at {n}" for n in learned
     ]
     return [
         *aligned(table, left=(0,)),
@@ -418,12 +429,14 @@ def size_table(rows: list[Row], size: int, learned: list[int]) -> list[str]:
 def draw_exactness(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     """Draw size, ranks and sums against n, for the lowest correlation of the inputs."""
     size = min(row["size"] for row in rows)
-    there = explorers_in(rows)
+    there = gains_in(rows)
     looks = {name: look for name, look in LOOKS.items() if name in there}
     panels = figure.subplots(1, len(PANELS))
     for axes, (measure, (title, without)) in zip(panels, PANELS.items()):
         shown = {name: look for name, look in looks.items() if name not in without}
-        curves = {name: curve_of(rows, name, measure, size) for name in shown}
+        curves = {
+            name: curve_of(rows, MODEL, f"{name} {measure}", size) for name in shown
+        }
         draw_bands(axes, curves, shown, quartile_band, alpha=0.12)
         axes.set_xscale("symlog", linthresh=1.0)
         if measure != "rank":
@@ -477,16 +490,15 @@ def spread_apart(heights: ArrayLike, gap: float) -> Array:
 EXACTNESS_STUDIES = {
     "Exactness": Study(
         ExactnessSettings(
-            explorers=("exact", "mean-field", *VIME_GAINS, "Gauss-Newton", "L2 error"),
+            explorers=(MODEL,),
             length=5000,  # a batch of the experiments
             sizes=(0, 50),
         ),
         run_exactness,
         exactness_table,
         draw_exactness,
-        {name: "black" for name in ("exact", "mean-field", *VIME_GAINS)}
-        | {name: look.color for name, look in LOOKS.items()},
-        ("ratio", "low", "high", "rank", "sum"),
+        {MODEL: "black"},
+        (*(f"{name} {measure}" for name in GAINS for measure in MEASURES), "leverage"),
         EXACTNESS_MODULES,
     )
 }

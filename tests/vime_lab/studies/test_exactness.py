@@ -23,7 +23,7 @@ SETTINGS: ExactnessSettings = replace(
 
 
 def some_rows(num_rows: int, seed: int = 0, size: int = 50) -> LinearRows:
-    job = replace_settings(study_job("Exactness", "exact", seed, size))
+    job = replace_settings(study_job("Exactness", "linear", seed, size))
     return exactness.sample_rows(job, num_rows)
 
 
@@ -254,8 +254,7 @@ def test_gains_by_name_against_their_functions() -> None:
             for name, (lam, fixed) in exactness.VIME_GAINS.items()
         },
     }
-    assert tuple(expected) != FULL["Exactness"].settings.explorers
-    assert {*expected} == {*FULL["Exactness"].settings.explorers}
+    assert {*expected} == {*exactness.GAINS}
     for name, gains in expected.items():
         found = exactness.gains_of(name, new, old, SETTINGS)
         np.testing.assert_allclose(found, gains, rtol=1e-12)
@@ -267,17 +266,14 @@ def test_gains_by_name_against_their_functions() -> None:
 # ---------------------------------------------------------------- runs
 
 
-def values_of(explorer: str, measure: str, **where: int) -> np.ndarray:
-    return np.array(
-        measured(
-            catalogue.study_rows(study_job("Exactness", explorer, **where)), measure
-        )
-    )
+def values_of(measure: str, **where: int) -> np.ndarray:
+    rows = catalogue.study_rows(study_job("Exactness", "linear", **where))
+    return np.array(measured(rows, measure))
 
 
 def test_a_run_against_gains_by_hand() -> None:
     """Three numbers of rows. Control: another correlation and another seed give other values."""
-    job = study_job("Exactness", "L2 error", size=50)
+    job = study_job("Exactness", "linear", size=50)
     settings = job.settings
     rows = exactness.sample_rows(job, 160)
     new = LinearRows(rows.inputs[100:], rows.targets[100:])
@@ -289,37 +285,38 @@ def test_a_run_against_gains_by_hand() -> None:
             for name in ("L2 error", "exact")
         )
         ratios = np.sort(gains / exact)
-        assert found["ratio", n] == np.median(ratios)
-        assert ratios[2] <= found["low", n] <= ratios[3]
-        assert ratios[56] <= found["high", n] <= ratios[57]
+        assert found["L2 error ratio", n] == np.median(ratios)
+        assert ratios[2] <= found["L2 error low", n] <= ratios[3]
+        assert ratios[56] <= found["L2 error high", n] <= ratios[57]
         places = [np.argsort(np.argsort(each)) for each in (gains, exact)]
-        assert found["rank", n] == pytest.approx(np.corrcoef(places)[0, 1], rel=1e-12)
+        rank = np.corrcoef(places)[0, 1]
+        assert found["L2 error rank", n] == pytest.approx(rank, rel=1e-12)
         joint = exactness.batch_gain(new, old, settings)
-        assert found["sum", n] == pytest.approx(np.sum(gains) / joint, rel=1e-12)
-    others = [
-        values_of("L2 error", "sum", size=50, seed=1),
-        values_of("L2 error", "sum"),
-    ]
-    for other in others:
-        assert not np.allclose(other, values_of("L2 error", "sum", size=50), rtol=1e-3)
+        expected = pytest.approx(np.sum(gains) / joint, rel=1e-12)
+        assert found["L2 error sum", n] == expected
+    for other in (
+        values_of("L2 error sum", size=50, seed=1),
+        values_of("L2 error sum"),
+    ):
+        assert not np.allclose(other, values_of("L2 error sum", size=50), rtol=1e-3)
 
 
 def test_exact_gains_of_a_run_are_1_and_leverage_falls_like_the_weights_over_n() -> (
     None
 ):
-    """h is about D/n: a χ² of D over n, with median near D. Control: VIME's run has no leverage."""
+    """h is about D/n: a χ² of D over n, with median near D."""
     for measure in ("ratio", "rank", "low", "high"):
-        np.testing.assert_allclose(values_of("exact", measure), np.ones(3), rtol=1e-12)
-    leverage = values_of("exact", "leverage")
+        found = values_of(f"exact {measure}")
+        np.testing.assert_allclose(found, np.ones(3), rtol=1e-12)
+    leverage = values_of("leverage")
     assert 6.0 / 100 < leverage[-1] < 10.0 / 100
     assert leverage[0] > 10.0
-    assert not len(values_of("VIME 1", "leverage"))
 
 
 def test_gains_scale_like_the_square_of_lambda_and_keep_their_ranks() -> None:
     for at in ("", " at 50"):
         ratio, low, high, rank = (
-            [values_of(f"VIME {lam}{at}", measure) for lam in ("1", "0.1", "0.01")]
+            [values_of(f"VIME {lam}{at} {measure}") for lam in ("1", "0.1", "0.01")]
             for measure in ("ratio", "low", "high", "rank")
         )
         for one, tenth, hundredth in (ratio, low, high):
@@ -337,7 +334,7 @@ def test_sum_over_joint_gain_against_its_law() -> None:
     for n in (200, 2000):
         singles = joints = 0.0
         for seed in range(20):
-            job = study_job("Exactness", "exact", seed)._replace(settings=settings)
+            job = study_job("Exactness", "linear", seed)._replace(settings=settings)
             rows = exactness.sample_rows(job, n + 2000)
             old = LinearRows(rows.inputs[:n], rows.targets[:n])
             new = LinearRows(rows.inputs[n:], rows.targets[n:])
@@ -367,18 +364,29 @@ def test_settings_are_checked() -> None:
 
 def many_rows() -> list[dict[str, Any]]:
     """Two seeds with values a, 3a; each gain, measure and n has its own a."""
-    return [
-        study_row("Exactness", name, measure, scale * (n + 1) * (1 + 2 * seed), size=size, seed=seed, point=n)
-        for size in (0, 50)
+    scales = {
+        f"{name} {measure}": scale
         for place, name in enumerate(("exact", "VIME 1", "L2 error"), 1)
-        for seed in (0, 1)
         for measure, scale in (
             ("ratio", place), ("low", 0.1 * place), ("high", 9.0 * place), ("rank", 0.001 * place),
-            ("sum", 100.0 * place + size), ("leverage", 5.0 + size),
+            ("sum", 100.0 * place),
         )
+    }  # fmt: skip
+    return [
+        study_row(
+            "Exactness",
+            "linear",
+            measure,
+            (scale + size) * (n + 1) * (1 + 2 * seed),
+            size=size,
+            seed=seed,
+            point=n,
+        )
+        for size in (0, 50)
+        for seed in (0, 1)
+        for measure, scale in {**scales, "leverage": 5.0}.items()
         for n in (0, 100, 7)
-        if measure != "leverage" or name == "exact"
-    ]  # fmt: skip
+    ]
 
 
 def test_exactness_table_against_rows_by_hand() -> None:
@@ -393,11 +401,11 @@ def test_exactness_table_against_rows_by_hand() -> None:
         "leverage h, median: 10 at 0, 1010 at 100",
         "VIME 1, size of 90 % of the rows: 0.4 to 36 at 0, 40.4 to 3636 at 100",
         *["", "correlation 0.5 size rank sum", "n 0 100 0 100 0 100"],
-        "exact 2 202 0.002 0.202 300 30300",
-        "VIME 1 4 404 0.004 0.404 500 50500",
-        "L2 error 6 606 0.006 0.606 700 70700",
+        "exact 102 10302 100 10100 300 30300",
+        "VIME 1 104 10504 100 10100 500 50500",
+        "L2 error 106 10706 100 10101 700 70700",
         "leverage h, median: 110 at 0, 11110 at 100",
-        "VIME 1, size of 90 % of the rows: 0.4 to 36 at 0, 40.4 to 3636 at 100",
+        "VIME 1, size of 90 % of the rows: 100 to 136 at 0, 10140 to 13736 at 100",
     ]
 
 
