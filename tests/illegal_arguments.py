@@ -1060,7 +1060,26 @@ TABLE: dict[str, dict[str, Given]] = {
         "trees": thing(lambda: (densities.ContextTree(4, 3),) * 6),
         "observation": array([[1, 2, 0], [0, 0, 1]], whole=True, low=0, high=2),
     },
-    "vime_lecture.controls": {"model": thing(model), "batch": SEEN_BATCH},
+    "vime_lecture.controls": {
+        "model": thing(model),
+        "batch": SEEN_BATCH,
+        "alpha": array([0.5, 1.5], "any", low=0.0),
+        "total": array([2.0, 3.0], "any", low=0.0),
+    },
+    "vime_lecture.controls.DirichletGain": {
+        "num_states": count(3),
+        "alpha": above_zero(0.5),
+        "visits": thing(lambda: {(0, 1.0): {2: 1}}, ("dict",)),
+        "rng": UNUSED,
+        "batch": record(
+            lambda: WHOLE_BATCH._replace(actions=np.array([0.0, 1.0, 0.0, 1.0])),
+            actions=array([0.0, 1.0, 0.0, 1.0]),
+            observations=array(WHOLE_BATCH.observations, whole=True, low=0, high=2),
+            next_observations=array(
+                WHOLE_BATCH.next_observations, whole=True, low=0, high=2
+            ),
+        ),
+    },
     "vime_lecture.controls.SquaredZScore": {"rng": UNUSED},
     "vime_lecture.controls.PathError.reward": {"batch": FITTED_BATCH},
     "vime_lecture.controls.NoiseBonus": {"batch": thing(batch)},

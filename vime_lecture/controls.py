@@ -1,6 +1,7 @@
 """Controls: the bonuses that VIME must beat.
 
 The L2 prediction error of VIME's own network, per step and per path; a squared z-score without a network; noise.
+And on tables of states the information gain itself, which is exact there.
 
 Axes: N rows (transitions), S posterior samples, K observation dimensions.
 
@@ -9,14 +10,25 @@ Source: [VIME] Houthooft et al. 2016, arXiv 1605.09674, section 3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import ArrayLike
+from scipy.special import digamma
 
 import bnn_ref as bnn
-from bnn_ref import Array, check_finite, check_kind
-from vime_ref import Batch, Vime, check_batch
+from bnn_ref import (
+    Array,
+    check_array,
+    check_count,
+    check_finite,
+    check_kind,
+    check_positive,
+    set_fields,
+)
+from vime_ref import Batch, Vime, check_batch, check_indices
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +160,104 @@ def squared_errors(model: Vime, batch: Batch, rng: Generator, samples: int) -> A
     return check_finite("errors", errors)
 
 
+# ---------------------------------------------------------------- the exact gain of a table
+
+# For each (s, a), the visits to each s′.
+Visits = Mapping[tuple[int, float], Mapping[int, int]]
+
+
+def dirichlet_gain(alpha: ArrayLike, total: ArrayLike) -> Array:
+    """KL[Dir(α + e_i) ‖ Dir(α)] in nats: the information gain of outcome i, elementwise.
+
+        log(α₀/α_i) + ψ(α_i + 1) − ψ(α₀ + 1)
+
+    alpha: α_i of the outcome. total: α₀, the sum of all α. Rounding adds about 1e-15 nats.
+    Raises ValueError unless 0 < α_i ≤ α₀.
+
+    >>> float(dirichlet_gain(1.0, 2.0).round(4))
+    0.1931
+    """
+    alpha = check_positive("alpha", alpha)
+    total = check_positive("total", total)
+    check_total(alpha, total)
+    logs = np.log(total) - np.log(alpha)
+    return logs + digamma(alpha + 1.0) - digamma(total + 1.0)  # C9
+
+
+@dataclass(frozen=True, eq=False)
+class DirichletGain:
+    """The bonus `dirichlet_gain` of s′ in row (s, a) of a table: the exact information gain.
+
+    Each row has the same Dirichlet prior over its outcomes s′. Observations are indices of states, (N, 1).
+    As VIME's gain, a row's gain is from the table before the batch, and rows of a batch do not add up.
+    Raises ValueError if a state is not an index below `num_states`.
+    """
+
+    num_states: int
+    alpha: float = 0.5  # of each outcome before the first visit: Jeffreys' prior
+    visits: Visits = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_table(self)
+
+    def reward(self, batch: Batch, rng: Generator) -> Array:
+        """Gains (N,) in nats."""
+        seen = []
+        totals = []
+        for row, outcome in self.table_rows(batch):
+            visits = self.visits.get(row, {})
+            seen.append(visits.get(outcome, 0))
+            totals.append(sum(visits.values()))
+        prior = self.num_states * self.alpha
+        return dirichlet_gain(np.array(seen) + self.alpha, np.array(totals) + prior)
+
+    def update(self, batch: Batch, rng: Generator) -> DirichletGain:
+        """The bonus after counting the batch."""
+        new = {**self.visits}
+        for row, outcome in self.table_rows(batch):
+            visits = new.get(row, {})
+            new[row] = {**visits, outcome: visits.get(outcome, 0) + 1}
+        return replace(self, visits=new)
+
+    def table_rows(self, batch: Batch) -> list[tuple[tuple[int, float], int]]:
+        """(s, a) and s′ of each transition."""
+        batch = check_batch(batch)
+        shape = (len(batch.rewards), 1)
+        check_array("observations", batch.observations, shape)
+        actions = check_array("actions", batch.actions, shape[:1])
+        states, outcomes = (
+            check_indices(name, getattr(batch, name)[:, 0], self.num_states)
+            for name in ("observations", "next_observations")
+        )
+        return list(zip(zip(states.tolist(), actions.tolist()), outcomes.tolist()))
+
+
+# ---------------------------------------------------------------- argument checks
+
+
+def check_total(alpha: Array, total: Array) -> None:
+    """Raise ValueError unless the arrays agree in shape, and α_i ≤ α₀."""
+    bnn.check_broadcast(alpha=alpha, total=total)
+    if not np.all(alpha <= total):
+        raise ValueError(f"total must be >= alpha, got {np.min(total)}")
+
+
+def check_table(bonus: DirichletGain) -> None:
+    """Convert the numbers of the bonus, and check all of its fields."""
+    set_fields(
+        bonus,
+        num_states=check_count("num_states", bonus.num_states),
+        alpha=float(check_positive("alpha", bonus.alpha, ())),
+    )
+    check_kind("visits", bonus.visits, Mapping)
+
+
 # ---------------------------------------------------------------- what `help` shows
 
-__all__ = ["PredictionError", "PathError", "SquaredZScore", "NoiseBonus"]
+__all__ = [
+    "PredictionError", "PathError", "SquaredZScore", "NoiseBonus", "dirichlet_gain",
+    "DirichletGain",
+]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+import mpmath as mp
 import numpy as np
 import pytest
 from gymnasium.spaces import Discrete
 from gymnasium.wrappers import TimeLimit
 from lecture_helpers import RANDOM, streams_of
+from scipy import integrate, stats
 from strategies import fit_by
 from vime_helpers import BOX, SMALL, assert_equal_states, state_of
 
@@ -17,7 +19,7 @@ import bnn_ref as bnn
 import fast_ref as fast
 import vime_ref as vime
 from vime_gym.rooms import NoisyTV
-from vime_lecture import tabular
+from vime_lecture import controls, tabular
 from vime_lecture.controls import (
     NoiseBonus,
     PathError,
@@ -504,3 +506,138 @@ def test_path_error_update_against_that_of_vime() -> None:
     model = bonus.model.update(batch, np.random.default_rng(5))
     assert isinstance(updated, PathError)
     assert_equal_states(state_of(updated.model), state_of(model))
+
+
+# ---------------------------------------------------------------- the exact gain of a table
+
+PRIORS = [[0.5, 0.5], [1.0, 1.0, 1.0], [0.02, 3.5, 40.0, 0.5], [1e4, 7.0]]
+
+
+def dirichlet_kl(new: list[Any], old: list[Any]) -> Any:
+    """KL[Dir(new) ‖ Dir(old)] in nats, with 50 digits."""
+    new, old = ([mp.mpf(each) for each in alphas] for alphas in (new, old))
+    norms = mp.loggamma(mp.fsum(new)) - mp.loggamma(mp.fsum(old))
+    norms += mp.fsum(mp.loggamma(b) - mp.loggamma(a) for a, b in zip(new, old))
+    mean_logs = [mp.digamma(a) - mp.digamma(mp.fsum(new)) for a in new]
+    return norms + mp.fsum((a - b) * m for a, b, m in zip(new, old, mean_logs))
+
+
+def with_one_more(alphas: list[float], i: int) -> list[float]:
+    return [a + (k == i) for k, a in enumerate(alphas)]
+
+
+@pytest.mark.parametrize("alphas", PRIORS)
+def test_dirichlet_gain_against_50_digits(alphas: list[float]) -> None:
+    """Controls: the swapped KL, and ψ(α_i) without the 1. C9"""
+    found = controls.dirichlet_gain(alphas, sum(alphas))
+    with mp.workdps(50):
+        new = [with_one_more(alphas, i) for i in range(len(alphas))]
+        expected, swapped = (
+            [float(dirichlet_kl(*pair)) for pair in pairs]
+            for pairs in (
+                [(each, alphas) for each in new],
+                [(alphas, each) for each in new],
+            )
+        )
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=4e-15)
+    assert not np.allclose(found, swapped, rtol=1e-3, atol=0.0)
+    assert not np.allclose(found - 1.0 / np.array(alphas), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("alphas", [[0.5, 0.5], [2.0, 5.5]])
+def test_dirichlet_gain_against_integration(alphas: list[float]) -> None:
+    """Two outcomes: the integral of Beta densities. Control: the other outcome has another gain."""
+    gains = controls.dirichlet_gain(alphas, sum(alphas))
+    for i, gain in enumerate(gains):
+        new, old = (stats.beta(*each) for each in (with_one_more(alphas, i), alphas))
+
+        def part(p: float, new: Any = new, old: Any = old) -> float:
+            return new.pdf(p) * (new.logpdf(p) - old.logpdf(p))
+
+        expected, _ = integrate.quad(part, 0.0, 1.0)
+        assert gain == pytest.approx(expected, rel=1e-7)
+    assert len(set(np.round(gains, 3))) == len(set(alphas))
+
+
+def test_dirichlet_gain_against_samples_within_4_standard_errors() -> None:
+    """Log densities of samples from Dir(α + e_i). Control: samples from Dir(α) have the swapped KL's sign."""
+    rng = np.random.default_rng(0)
+    alphas = [0.5, 2.0, 4.0]
+    new = with_one_more(alphas, 1)
+    samples = rng.dirichlet(new, 20_000).T  # (K, n)
+    logs = stats.dirichlet.logpdf(samples, new) - stats.dirichlet.logpdf(
+        samples, alphas
+    )
+    gain = controls.dirichlet_gain(2.0, 6.5)
+    assert abs(logs.mean() - gain) < 4 * logs.std() / np.sqrt(20_000)
+    samples = rng.dirichlet(alphas, 20_000).T
+    logs = stats.dirichlet.logpdf(samples, new) - stats.dirichlet.logpdf(
+        samples, alphas
+    )
+    assert logs.mean() < 0.0 < gain
+
+
+def test_dirichlet_gain_of_noise_falls_like_1_over_n_and_of_certainty_like_1_over_n_squared() -> (
+    None
+):
+    """K equal outcomes: the mean gain is (K − 1)/2n. One outcome of K: (K − 1)α/2n². To 2 % at n = 2000."""
+    n, outcomes, alpha = 2000.0, 8, 0.5
+    total = n + outcomes * alpha
+    noise = controls.dirichlet_gain(n / outcomes + alpha, total)
+    certain = controls.dirichlet_gain(n + alpha, total)
+    assert noise == pytest.approx((outcomes - 1) / (2 * n), rel=0.02)
+    assert certain == pytest.approx((outcomes - 1) * alpha / (2 * n**2), rel=0.02)
+    assert noise > 100 * certain
+
+
+def test_dirichlet_gain_rejects_a_total_below_the_outcome() -> None:
+    with pytest.raises(ValueError, match=r"^total must be >= alpha, got 0\.5"):
+        controls.dirichlet_gain([0.25, 1.0], 0.5)
+
+
+def table_batch(rows: list[tuple[int, int, int]]) -> vime.Batch:
+    """Transitions (s, a, s′)."""
+    states, actions, outcomes = np.array(rows, dtype=float).reshape(-1, 3).T
+    flags = np.zeros(len(rows), dtype=bool)
+    return vime.Batch(
+        states[:, None], actions, 0.0 * states, outcomes[:, None], flags, flags
+    )
+
+
+def test_dirichlet_bonus_against_a_table_by_hand() -> None:
+    """Rows see the table before the batch. Controls: other actions, states and priors have rows of their own."""
+    bonus = controls.DirichletGain(3)
+    rng = np.random.default_rng(0)
+    first = table_batch([(0, 0, 1), (0, 0, 1), (0, 1, 1), (2, 0, 1)])
+    gain = controls.dirichlet_gain
+    np.testing.assert_array_equal(bonus.reward(first, rng), [gain(0.5, 1.5)] * 4)
+    learned = bonus.update(first, rng)
+    assert bonus.visits == {}
+    second = table_batch([(0, 0, 1), (0, 0, 2), (0, 1, 1), (2, 1, 1), (1, 0, 1)])
+    expected = [gain(2.5, 3.5), gain(0.5, 3.5), gain(1.5, 2.5), *[gain(0.5, 1.5)] * 2]
+    np.testing.assert_array_equal(learned.reward(second, rng), expected)
+    again = learned.update(table_batch([(0, 0, 2)]), rng)
+    expected = [gain(2.5, 4.5), gain(1.5, 4.5)]
+    np.testing.assert_array_equal(again.reward(second, rng)[:2], expected)
+    assert learned.visits[0, 0.0] == {1: 2}
+    assert again.visits[0, 0.0] == {1: 2, 2: 1}
+    uniform = controls.DirichletGain(3, 1.0)
+    np.testing.assert_array_equal(uniform.reward(first, rng), [gain(1.0, 3.0)] * 4)
+
+
+@pytest.mark.parametrize(
+    ("batch", "reason"),
+    [
+        (table_batch([(0, 0, 3)]), "next_observations must be indices below 3, got 3"),
+        (table_batch([(-1, 0, 0)]), "observations must be indices below 3, got -1"),
+        (make_batch(0, 2), "observations must have shape (2, 1), got (2, 2)"),
+        (table_batch([(0, 0, 0)])._replace(actions=np.zeros((1, 2))), "actions must"),
+    ],
+)
+def test_dirichlet_bonus_rejects_rows_without_a_place_in_the_table(
+    batch: vime.Batch, reason: str
+) -> None:
+    bonus = controls.DirichletGain(3)
+    for method in (bonus.reward, bonus.update):
+        with pytest.raises(ValueError, match=f"^{re.escape(reason)}"):
+            method(batch, np.random.default_rng(0))

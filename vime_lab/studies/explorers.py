@@ -14,7 +14,7 @@ bsuite, arXiv 1908.03568, for DeepSea's rule.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,7 +41,7 @@ from vime_lab.studies.explorer_tables import (
 from vime_lab.studies.frame import Study, StudyJob, StudySettings, Value, parts_of
 from vime_lab.studies.laws import ucb1_bound
 from vime_lab.tasks import ROOT_SEED, model_init
-from vime_lecture.controls import PredictionError
+from vime_lecture.controls import DirichletGain, PredictionError, dirichlet_gain
 from vime_lecture.counts import PseudoCounts, VisitCounts
 from vime_lecture.densities import dirichlet, image_cts
 from vime_lecture.strategies import (
@@ -49,6 +49,7 @@ from vime_lecture.strategies import (
     bandit_regret,
     boltzmann_strategy,
     epsilon_greedy_strategy,
+    greedy_shares,
     ucb_strategy,
 )
 from vime_lecture.tabular import Episode, TabularSettings, batch_of, q_learning
@@ -111,6 +112,8 @@ class ExplorerSettings(StudySettings):
     alpha: float = 1.0  # α of UCB; 1 is UCB-1's
     beta: float = 0.05  # β of counts and pseudo-counts: [Counts]
     eta: float = 10.0  # reward per nat of VIME's gain, or per unit of the L2 error
+    exact_eta: float = 1.0  # reward per nat of the exact gain
+    prior_alpha: float = 0.5  # α of the exact gain: Jeffreys' prior
     coordinates: bool = False  # a network sees the state's coordinates; else a code
     # episodes of random actions to train a network before the first bonus
     warmup_episodes: int = 0
@@ -136,6 +139,7 @@ def strategy_of(job: StudyJob) -> Strategy:
         "Boltzmann": boltzmann_strategy(),
         "UCB": ucb_strategy(settings.alpha),
         "UCB-1": ucb_strategy(),
+        "dirichlet": gain_strategy(settings.exact_eta, settings.prior_alpha),
     }
     # without a bonus, and with one
     if job.explorer in strategies:
@@ -143,6 +147,33 @@ def strategy_of(job: StudyJob) -> Strategy:
     if settings.bonus_alpha is None:
         return boltzmann_strategy()
     return ucb_strategy(settings.bonus_alpha)
+
+
+def gain_strategy(eta: float, alpha: float) -> Strategy:
+    """The strategy for Bernoulli arms that acts by the argmax of mean + η·expected gain.
+
+    It is the information gain about the arm's probability.
+    """
+
+    def shares(means: Sequence[float], counts: Sequence[int]) -> list[float]:
+        gains = expected_gains(np.array(means), np.array(counts), alpha)
+        return greedy_shares((means + eta * gains).tolist())
+
+    return shares
+
+
+def expected_gains(means: Array, counts: Array, alpha: float) -> Array:
+    """The expected information gain (A,) of one more pull of each arm, in nats.
+
+        Σ_i (α_i/α₀) KL[Beta(α + e_i) ‖ Beta(α)]
+
+    The probability of a reward has the prior Beta(α, α). means, counts: (A,).
+    """
+    wins = means * counts
+    outcomes = np.stack([wins, counts - wins]) + alpha  # (2, A)
+    totals = counts + 2.0 * alpha  # (A,)
+    gains = dirichlet_gain(outcomes, totals)  # (2, A)
+    return np.sum(outcomes / totals * gains, axis=0)  # (A,)
 
 
 def explorer_bonus(
@@ -167,6 +198,9 @@ def explorer_bonus(
             images = np.array(rows, dtype=float)  # (states, pixels)
             pictures = image_cts(task.drawing.shape, len(SIGNS))
             return PseudoCounts(pictures, beta), images, 1.0
+        case "dirichlet":
+            exact = DirichletGain(num_states, job.settings.prior_alpha)
+            return exact, None, job.settings.exact_eta
         case "VIME" | "L2 error":
             settings: ExplorerSettings = job.settings
             features = state_features(settings, task, rng)
