@@ -42,6 +42,7 @@ EXPLORER_COLORS = {
     "counts": "tab:green",
     "pseudo-counts": "tab:purple",
     "CTS": "tab:brown",
+    "dirichlet": "black",
     "VIME": COLORS["vime"],
     "L2 error": COLORS["l2"],
 }

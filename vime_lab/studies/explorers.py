@@ -112,7 +112,7 @@ class ExplorerSettings(StudySettings):
     alpha: float = 1.0  # α of UCB; 1 is UCB-1's
     beta: float = 0.05  # β of counts and pseudo-counts: [Counts]
     eta: float = 10.0  # reward per nat of VIME's gain, or per unit of the L2 error
-    exact_eta: float = 1.0  # reward per nat of the exact gain
+    exact_eta: float = 0.3  # reward per nat of the exact gain
     prior_alpha: float = 0.5  # α of the exact gain: Jeffreys' prior
     coordinates: bool = False  # a network sees the state's coordinates; else a code
     # episodes of random actions to train a network before the first bonus
@@ -139,8 +139,10 @@ def strategy_of(job: StudyJob) -> Strategy:
         "Boltzmann": boltzmann_strategy(),
         "UCB": ucb_strategy(settings.alpha),
         "UCB-1": ucb_strategy(),
-        "dirichlet": gain_strategy(settings.exact_eta, settings.prior_alpha),
     }
+    if settings.means:  # arms, whose gain is part of the strategy
+        exact = gain_strategy(settings.exact_eta, settings.prior_alpha)
+        strategies["dirichlet"] = exact
     # without a bonus, and with one
     if job.explorer in strategies:
         return strategies[job.explorer]
@@ -423,9 +425,10 @@ COMMON = ("random", "epsilon-greedy", "Boltzmann", "UCB", "counts", "pseudo-coun
 EXPLORER_STUDIES = {
     "Bandit": Study(
         ExplorerSettings(
-            explorers=("random", "epsilon-greedy", "Boltzmann", "UCB-1"),
+            explorers=("random", "epsilon-greedy", "Boltzmann", "UCB-1", "dirichlet"),
             length=10_000,
             means=tuple(np.linspace(0.1, 0.9, 10).tolist()),
+            exact_eta=10.0,
         ),
         run_bandit,
         bandit_table,
@@ -436,7 +439,7 @@ EXPLORER_STUDIES = {
     ),
     "DeepSea": Study(
         ExplorerSettings(
-            explorers=(*COMMON, "VIME"),
+            explorers=(*COMMON, "dirichlet", "VIME"),
             length=10_000,  # bsuite
             sizes=(6, 8, 10, 12, 14, 17, 20, 25, 30),
             largest=(*((name, 17) for name in COMMON[:4]), ("VIME", 14)),
@@ -452,7 +455,7 @@ EXPLORER_STUDIES = {
     ),
     "KeyDoorMaze": Study(
         ExplorerSettings(
-            explorers=(*COMMON, "CTS", "VIME"),
+            explorers=(*COMMON, "CTS", "dirichlet", "VIME"),
             length=100,
             length_cts=20,
             points=20,
@@ -469,7 +472,7 @@ EXPLORER_STUDIES = {
     ),
     "NoisyTV": Study(
         ExplorerSettings(
-            explorers=("random", "counts", "L2 error", "VIME"),
+            explorers=("random", "counts", "dirichlet", "L2 error", "VIME"),
             length=200,
             points=20,
             agent=STEPWISE,

@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from lab import FULL, by_fast, measured, study_job
+from scipy import integrate, stats
 
 from vime_gym.rooms import SIGNS, DeepSea, KeyDoorMaze, NoisyTV
 from vime_lab.rows import STUDY_COLUMNS, read_rows
@@ -15,7 +16,7 @@ from vime_lab.studies import catalogue
 from vime_lab.studies import explorers as explorer_studies
 from vime_lab.studies.catalogue import STUDIES
 from vime_lab.studies.frame import StudyJob
-from vime_lecture.controls import PredictionError
+from vime_lecture.controls import DirichletGain, PredictionError, dirichlet_gain
 from vime_lecture.counts import PseudoCounts, VisitCounts
 from vime_lecture.densities import Dirichlet, ImageCts
 from vime_ref import NoBonus, Vime, vime_init
@@ -46,6 +47,7 @@ Q_VALUES, VISITS = [0.0, 2.0, 1.0], [1, 2, 9]
         ("DeepSea", "UCB", [1.0, 0.0, 0.0]),
         ("DeepSea", "counts", [0.0, 1.0, 0.0]),
         ("DeepSea", "VIME", [0.0, 1.0, 0.0]),
+        ("DeepSea", "dirichlet", [0.0, 1.0, 0.0]),
         ("KeyDoorMaze", "CTS", None),
         ("NoisyTV", "L2 error", None),
     ],
@@ -123,6 +125,48 @@ def test_bonuses_that_count_against_their_settings() -> None:
     for explorer in ("random", "epsilon-greedy", "Boltzmann", "UCB"):
         nothing, *rest = given_bonus("DeepSea", explorer, sea)
         assert (type(nothing), rest) == (NoBonus, [None, 1.0])
+
+
+def test_the_exact_gain_against_its_settings() -> None:
+    """A table over all states, before any visit. Control: another task has another number of states."""
+    for task in (DeepSea(3, "index"), NoisyTV("index")):
+        exact, features, weight = given_bonus(
+            "DeepSea", "dirichlet", task, exact_eta=3.0, prior_alpha=0.25
+        )
+        assert type(exact) is DirichletGain
+        assert exact.num_states == int(task.observation_space.n)
+        assert (exact.alpha, exact.visits) == (0.25, {})
+        assert (features, weight) == (None, 3.0)
+
+
+def test_expected_gains_against_mutual_information_by_integration() -> None:
+    """H(reward) − E H(reward | p) under Beta(α + wins, α + losses). Control: the gain of a win is another number."""
+    means, counts = np.array([0.0, 0.25, 0.9]), np.array([0, 4, 10])
+    found = explorer_studies.expected_gains(means, counts, 0.5)
+    wins = means * counts
+    for a, b, gain in zip(wins + 0.5, counts - wins + 0.5, found):
+        known, _ = integrate.quad(
+            lambda p, a=a, b=b: stats.beta.pdf(p, a, b) * stats.bernoulli.entropy(p),
+            0.0,
+            1.0,
+        )
+        expected = stats.bernoulli.entropy(a / (a + b)) - known
+        assert gain == pytest.approx(expected, rel=1e-6)
+        assert (
+            gain != pytest.approx(float(dirichlet_gain(a, a + b)), rel=0.01) or a == b
+        )
+
+
+def test_gain_strategy_against_scores_by_hand() -> None:
+    """mean + η·gain: with a small η the best mean, with a large one the arm that was pulled least."""
+    means, counts = [0.5, 0.6, 0.55], [100, 100, 1]
+    small, large = (
+        explorer_studies.strategy_of(study_job("Bandit", "dirichlet", exact_eta=eta))
+        for eta in (0.01, 10.0)
+    )
+    assert small(means, counts) == [0.0, 1.0, 0.0]
+    assert large(means, counts) == [0.0, 0.0, 1.0]
+    assert small([0.5, 0.5, 0.5], [2, 2, 2]) == [1 / 3] * 3
 
 
 @pytest.mark.parametrize(
@@ -293,7 +337,9 @@ def test_maze_against_its_own_steps(explorer) -> None:
     ]
 
 
-@pytest.mark.parametrize("explorer", ["random", "counts", "VIME", "L2 error"])
+@pytest.mark.parametrize(
+    "explorer", ["random", "counts", "dirichlet", "VIME", "L2 error"]
+)
 def test_watching_against_the_pictures_that_were_seen(explorer) -> None:
     """The screen is dark elsewhere, and so is one picture in 2⁷; the environment gives no reward."""
     given = study_job("NoisyTV", explorer, length=4, points=1)
