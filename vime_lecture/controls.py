@@ -198,7 +198,7 @@ class DirichletGain:
     visits: Visits = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_table(self)
+        check_dirichlet_bonus(self)
 
     def reward(self, batch: Batch, rng: Generator) -> Array:
         """Gains (N,) in nats."""
@@ -242,7 +242,7 @@ def check_total(alpha: Array, total: Array) -> None:
         raise ValueError(f"total must be >= alpha, got {np.min(total)}")
 
 
-def check_table(bonus: DirichletGain) -> None:
+def check_dirichlet_bonus(bonus: DirichletGain) -> None:
     """Convert the numbers of the bonus, and check all of its fields."""
     set_fields(
         bonus,

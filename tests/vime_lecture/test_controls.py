@@ -577,9 +577,7 @@ def test_dirichlet_gain_against_samples_within_4_standard_errors() -> None:
     assert logs.mean() < 0.0 < gain
 
 
-def test_dirichlet_gain_of_noise_falls_like_1_over_n_and_of_certainty_like_1_over_n_squared() -> (
-    None
-):
+def test_dirichlet_gain_against_its_laws() -> None:
     """K equal outcomes: the mean gain is (K − 1)/2n. One outcome of K: (K − 1)α/2n². To 2 % at n = 2000."""
     n, outcomes, alpha = 2000.0, 8, 0.5
     total = n + outcomes * alpha

@@ -158,13 +158,13 @@ def gain_strategy(eta: float, alpha: float) -> Strategy:
     """
 
     def shares(means: Sequence[float], counts: Sequence[int]) -> list[float]:
-        gains = expected_gains(np.array(means), np.array(counts), alpha)
+        gains = gains_of_arms(np.array(means), np.array(counts), alpha)
         return greedy_shares((means + eta * gains).tolist())
 
     return shares
 
 
-def expected_gains(means: Array, counts: Array, alpha: float) -> Array:
+def gains_of_arms(means: Array, counts: Array, alpha: float) -> Array:
     """The expected information gain (A,) of one more pull of each arm, in nats.
 
         Σ_i (α_i/α₀) KL[Beta(α + e_i) ‖ Beta(α)]

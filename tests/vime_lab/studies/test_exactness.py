@@ -1,6 +1,7 @@
 """Exactness: the gains against 50 digits, cubature and Bayes' rule; runs, table and picture against rows."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -426,6 +427,80 @@ def test_exactness_picture_draws_medians_and_names_each_curve_at_its_end() -> No
             np.testing.assert_allclose(line.get_ydata(), expected)
         heights = sorted(text.get_position()[1] for text in axes.texts)
         assert np.min(np.diff(heights)) > 0.99 * exactness.LABEL_GAP
+
+
+# ---------------------------------------------------------------- the page
+
+
+def kept() -> Callable[..., float]:
+    """The median over the seeds of a kept measure."""
+    rows = catalogue.read_study(ROOT / "results" / "Exactness" / "study.csv")
+    return lambda measure, n, size=0: exactness.median_at(rows, measure, size, n)
+
+
+def page(name: str) -> str:
+    return " ".join((ROOT / "docs" / name).read_text().split())
+
+
+def test_numbers_of_the_page_are_those_of_the_kept_rows() -> None:
+    of = kept()
+    cell = exactness.number_cell
+    many = (100, 300, 1000, 3000, 10_000)
+    vimes = [
+        of(f"{name} rank", n, size)
+        for name in exactness.VIME_GAINS
+        for n in many
+        for size in (0, 50)
+    ]
+    errors = [of("L2 error rank", n, size) for n in many for size in (0, 50)]
+    total = of("VIME 1 sum", 100) / of("exact sum", 100)
+    frozen = [of(f"{name} rank", 3000, 50) for name in ("VIME 1 at 50", "L2 error")]
+    text = page("exactness.md")
+    for phrase in (
+        f"After 3000 rows it is {of('VIME 1 at 50 ratio', 3000):.0f} times",
+        f"λ = 1 it is {cell(of('VIME 1 ratio', 0))} times the exact gain, and more",
+        f"stays at {of('VIME 1 ratio', 3000, 50):.1f} times the exact gain",
+        f"to {min(vimes):.3f} or better",
+        f"to {min(errors):.3f} or better",
+        f"L2 error: {frozen[0]:.3f} against {frozen[1]:.3f} at n = 3000",
+        f"median leverage is {cell(of('leverage', 100))}.",
+        f"median leverage is {cell(of('leverage', 0))}.",
+        f"sum to {total:.2f} times",
+        f"between {cell(of('VIME 1 low', 100))} and {cell(of('VIME 1 high', 100))}.",
+        f"that is {50 / math.log(51):.1f} at n = 100",
+        f"finds {cell(of('exact sum', 100))} there, and {cell(of('exact sum', 0))} at n = 0",
+        f"it is {cell(of('mean-field ratio', 3000, 50))} times the exact gain at n = 3000",
+    ):
+        assert phrase in text, phrase
+    assert of("VIME 1 high", 0) > 900
+    assert of("VIME 1 at 50 ratio", 10_000) == pytest.approx(200, rel=0.1)
+    assert (1 + of("leverage", 0)) ** 2 == pytest.approx(900, rel=0.05)
+
+
+def test_numbers_in_the_experiments_are_those_of_the_kept_rows() -> None:
+    of = kept()
+    cell = exactness.number_cell
+    sums = [cell(of("exact sum", n)) for n in (0, 100, 3000)]
+    text = page("experiments.md")
+    for phrase in (
+        f"they are {of('VIME 1 at 50 ratio', 3000):.0f} times too large at n = 3000",
+        f"is {sums[0]} times the joint gain at n = 0",
+        f"is {sums[1]} at n = 100 and {sums[2]} at n = 3000",
+        f"Taylor gain is {cell(of('VIME 1 ratio', 0))} times too large",
+    ):
+        assert phrase in text, phrase
+
+
+def test_claims_of_the_page_at_small_size() -> None:
+    """At n = 0, overshoot; at n = 100, VIME's gain is near, twice that of `num_data` 50. Control: n = 3 is neither."""
+    ratio, frozen = (
+        np.median([values_of(f"{name} ratio", seed=seed) for seed in range(5)], axis=0)
+        for name in ("VIME 1", "VIME 1 at 50")
+    )
+    assert ratio[0] > 50
+    assert ratio[2] == pytest.approx(1.0, abs=0.15)
+    assert frozen[2] == pytest.approx(2.0, abs=0.4)
+    assert ratio[1] > 2 * frozen[1]
 
 
 def test_labels_are_spread_apart_and_keep_their_order() -> None:

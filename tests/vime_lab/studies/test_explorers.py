@@ -139,10 +139,10 @@ def test_the_exact_gain_against_its_settings() -> None:
         assert (features, weight) == (None, 3.0)
 
 
-def test_expected_gains_against_mutual_information_by_integration() -> None:
-    """H(reward) − E H(reward | p) under Beta(α + wins, α + losses). Control: the gain of a win is another number."""
+def test_gains_of_arms_against_mutual_information_by_integration() -> None:
+    """H(reward) − E H(reward | p) under Beta(α + wins, α + losses). Control: the gain of a win differs."""
     means, counts = np.array([0.0, 0.25, 0.9]), np.array([0, 4, 10])
-    found = explorer_studies.expected_gains(means, counts, 0.5)
+    found = explorer_studies.gains_of_arms(means, counts, 0.5)
     wins = means * counts
     for a, b, gain in zip(wins + 0.5, counts - wins + 0.5, found):
         known, _ = integrate.quad(
