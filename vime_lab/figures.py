@@ -184,9 +184,10 @@ def label_ends(
             ends[key] = (x[seen[-1]], middle[seen[-1]])
 
     # their places on the right, in the order of the curves
-    low, high = axes.get_ylim()
+    axes.autoscale_view()
     order = sorted(ends, key=lambda key: float(ends[key][1]))
-    wanted = np.array([(ends[key][1] - low) / (high - low) for key in order])
+    points = np.array([ends[key] for key in order]).reshape(-1, 2)  # (n, 2)
+    wanted = (axes.transData - axes.transAxes).transform(points)[:, 1]  # (n,)
     for key, place in zip(order, spaced(wanted)):
         look = looks[key]
         axes.annotate(

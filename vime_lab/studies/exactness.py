@@ -17,16 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy import optimize, stats
+from scipy import stats
 
 import bnn_ref as bnn
 import fast_ref as fast
 from bnn_ref import Array, DiagNormal, check_count, check_positive
-from vime_lab.figures import COLORS, Style, draw_bands, finish
+from vime_lab.figures import COLORS, Style, draw_bands, finish, label_ends
 from vime_lab.rows import Row
 from vime_lab.statistics import quartile_band
 from vime_lab.studies.frame import (
@@ -79,7 +78,6 @@ PANELS = {
     "sum": ("sum of gains over joint gain", ("mean-field", *ALIKE)),
 }
 SHOWN = (0, 100, 3000)  # n in the table
-LABEL_GAP = 0.065  # between two labels at the ends of curves, as a share of the panel
 
 # ---------------------------------------------------------------- types
 
@@ -445,44 +443,11 @@ def draw_exactness(figure: Figure, rows: list[Row]) -> dict[str, Style]:
         axes.set_xlabel("rows n learned from")
         axes.set_title(title, fontsize="small")
         finish(axes, "no rows")
-        label_ends(axes, shown)
+        label_ends(axes, curves, shown)
 
     title = f"correlation {size / 100:g}, median and quartiles of {seeds_in(rows)}"
     figure.suptitle(f"Exactness: how far is VIME from information gain? {title}")
     return looks
-
-
-def label_ends(axes: Any, looks: dict[str, Style]) -> None:
-    """Write each curve's name at its end, apart from each other."""
-    # heights of the ends, as shares of the panel
-    axes.autoscale_view()
-    lines = axes.get_lines()
-    ends = [line.get_xydata()[-1] for line in lines]
-    places = axes.transAxes.inverted().transform(axes.transData.transform(ends))
-    heights = spread_apart(places[:, 1], LABEL_GAP)
-
-    # names, and lines that lead to them
-    right = 1.02
-    for look, (x, y), height in zip(looks.values(), places, heights):
-        lead = {"color": "0.7", "linewidth": 0.6, "clip_on": False}
-        axes.plot([x, right], [y, height], transform=axes.transAxes, **lead)
-        text = {"fontsize": 7, "color": look.color, "va": "center"}
-        axes.text(right, height, look.label, transform=axes.transAxes, **text)
-
-
-def spread_apart(heights: ArrayLike, gap: float) -> Array:
-    """Heights (n,) from 0 to 1 in the same order, a gap apart, moved as little as need be.
-
-    >>> spread_apart([0.5, 0.5, 0.9], 0.2).round(3)
-    array([0.4, 0.6, 0.9])
-    """
-    given = np.asarray(heights, dtype=float)
-    order = np.argsort(given, kind="stable")
-    steps = gap * np.arange(len(given))
-    level = optimize.isotonic_regression(given[order] - steps).x
-    apart = np.empty_like(given)
-    apart[order] = np.clip(level, 0.0, 1.0 - steps[-1]) + steps
-    return apart
 
 
 # ---------------------------------------------------------------- the study

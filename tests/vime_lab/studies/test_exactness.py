@@ -14,6 +14,7 @@ from scipy.stats import multivariate_normal
 
 import bnn_ref as bnn
 import vime_ref as vime
+from vime_lab.figures import LABEL_GAP
 from vime_lab.studies import catalogue, exactness
 from vime_lab.studies.exactness import ExactnessSettings, LinearRows, Posterior
 
@@ -426,7 +427,7 @@ def test_exactness_picture_draws_medians_and_names_each_curve_at_its_end() -> No
             expected = 2.0 * scale * places[name] * np.array([1, 8, 101])
             np.testing.assert_allclose(line.get_ydata(), expected)
         heights = sorted(text.get_position()[1] for text in axes.texts)
-        assert np.min(np.diff(heights)) > 0.99 * exactness.LABEL_GAP
+        assert np.min(np.diff(heights)) > 0.99 * LABEL_GAP
 
 
 # ---------------------------------------------------------------- the page
@@ -501,12 +502,3 @@ def test_claims_of_the_page_at_small_size() -> None:
     assert ratio[2] == pytest.approx(1.0, abs=0.15)
     assert frozen[2] == pytest.approx(2.0, abs=0.4)
     assert ratio[1] > 2 * frozen[1]
-
-
-def test_labels_are_spread_apart_and_keep_their_order() -> None:
-    """Control: heights that are apart stay."""
-    given = [0.9, 0.5, 0.52, 0.1]
-    found = exactness.spread_apart(given, 0.1)
-    np.testing.assert_allclose(found, [0.9, 0.46, 0.56, 0.1])
-    np.testing.assert_allclose(exactness.spread_apart(given, 0.01), given)
-    np.testing.assert_allclose(exactness.spread_apart([1.0, 1.0], 0.1), [0.9, 1.0])
