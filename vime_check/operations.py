@@ -10,6 +10,7 @@ An operation with a formula inherits the mistakes of the parts in it, and any mi
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -101,7 +102,7 @@ class Operation(NamedTuple):
     @property
     def names(self) -> list[str]:
         """The names of the operation's inputs."""
-        return list(inspect.signature(self.function).parameters)
+        return list(parameters_of(self.function))
 
     @property
     def mistakes(self) -> dict[str, tuple[Function, ...]]:
@@ -135,6 +136,11 @@ class Place:
 
 
 PLACES: dict[str, Place] = {}
+
+
+@functools.cache  # composing mistakes asks again and again
+def parameters_of(function: Function) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
 
 
 def tolerance(operation: Operation, dtype: str) -> float:

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from bnn_ref import (
     Array,
@@ -141,6 +140,8 @@ def interquartile_mean(values: ArrayLike, axis: int = 0) -> Any:
     axis = check_count("axis", axis, minimum=-sample.ndim)
     if axis >= sample.ndim:
         raise ValueError(f"axis must be an axis of {sample.shape}, got {axis}")
+    from scipy import stats  # a run's own process needs none of it
+
     return stats.trim_mean(sample, 0.25, axis=axis)
 
 
@@ -175,6 +176,8 @@ def percentile_interval(
     samples: Sequence[Array], statistic: Callable[..., Any], level: float, seed: int
 ) -> tuple[Any, Any]:
     """`scipy.stats.bootstrap`, which resamples each sample independently."""
+    from scipy import stats
+
     found = stats.bootstrap(
         samples,
         statistic,
