@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,21 @@ settings.load_profile("reproducible")
 # A shell that starts the tests in the background ignores Ctrl-C for them and for what they start; nohup ignores SIGHUP.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# Coverage makes Python two to four times slower, so it watches only tests of what it measures. The long ones among them
+# are marked with `no_cover`, because shorter ones execute the same lines.
+TESTS = Path(__file__).parent
+WATCHED = {
+    *("test_bnn_ref.py", "test_fast_ref.py", "test_fast_policy.py"),
+    *("test_vime_ref.py", "test_agents_ref.py"),
+    *("vime_lecture", "vime_lab"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.relative_to(TESTS).parts[0] not in WATCHED:
+            item.add_marker("no_cover")
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -133,9 +134,12 @@ class Place:
     formula: Function | None = None  # of (part, **inputs); part(name) is a function
     parts: tuple[str, ...] = ()  # the places in the formula
     mistakes: dict[Switch, Function] = field(default_factory=dict)
+    remembers: bool = False  # its results, because most mistakes leave them as they are
 
 
 PLACES: dict[str, Place] = {}
+RESULTS: dict[tuple[Any, ...], Any] = {}  # that places remember
+MOST_RESULTS = 10_000
 
 
 @functools.cache  # composing mistakes asks again and again
@@ -198,9 +202,9 @@ def operation(
     return decorate
 
 
-def part(function: Function) -> Function:
+def part(function: Function, remembers: bool = False) -> Function:
     """Register a part of operations, which is no operation itself."""
-    PLACES[function.__name__] = Place(function)
+    PLACES[function.__name__] = Place(function, remembers=remembers)
     return function
 
 
@@ -271,7 +275,22 @@ def composed(name: str, switches: Sequence[Switch]) -> Function:
     for switch in switches:
         if switch in place.mistakes:
             function = partial(called, place.mistakes[switch], function)
+    if place.remembers:
+        made = tuple(each for each in switches if each in switches_of(name))
+        return partial(remembered, (name, made), function)
     return function
+
+
+def remembered(
+    place: tuple[str, tuple[Switch, ...]], function: Function, **given: Any
+) -> Any:
+    """The result of a place with these mistakes, computed once for the same inputs."""
+    key = *place, pickle.dumps(given)
+    if key not in RESULTS:
+        if len(RESULTS) >= MOST_RESULTS:
+            RESULTS.clear()
+        RESULTS[key] = function(**given)
+    return RESULTS[key]
 
 
 def orders_of(name: str, switches: tuple[Switch, ...]) -> Iterator[tuple[Switch, ...]]:

@@ -577,22 +577,31 @@ def data_of(given: Inputs) -> Iterator[Inputs]:
         yield {"inputs": inputs, "targets": targets, noise_name: noise, **model}
 
 
+@partial(part, remembers=True)
+def transition_gradient(mu: Array, rho: Array, **given: Any) -> tuple[Array, Array]:
+    """∇ℓ at φ = (mu, rho)."""
+    of_phi = grad(lambda phi: transition_loss(phi[0], phi[1], **given))
+    gradient: tuple[Array, Array] = of_phi((mu, rho))
+    return gradient
+
+
+@formula("transition_gradient", parts=["transition_loss"])
 def gradient_by_parts(
-    part: Function, phi: tuple[Array, Array], old: tuple[Array, Array], data: Inputs
+    part: Function, mu: Array, rho: Array, **given: Any
 ) -> tuple[Array, Array]:
-    """∇ℓ at φ = (mu, rho), with the posterior before at `old`."""
     loss = part("transition_loss")
-    before = {"mu_old": old[0], "rho_old": old[1]}
-    of_phi = grad(lambda each: loss(mu=each[0], rho=each[1], **before, **data))
-    gradient: tuple[Array, Array] = of_phi(phi)
+    of_phi = grad(lambda phi: loss(mu=phi[0], rho=phi[1], **given))
+    gradient: tuple[Array, Array] = of_phi((mu, rho))
     return gradient
 
 
 def moves_by_parts(part: Function, given: Inputs, data: Inputs) -> Inputs:
     """The step −λ H⁻¹∇ℓ."""
-    phi = given["mu"], given["rho"]
-    grad_mu, grad_rho = gradient_by_parts(part, phi, phi, data)
-    h = part("kl_hessian_diag")(mu=phi[0], rho=phi[1])
+    mu, rho = given["mu"], given["rho"]
+    grad_mu, grad_rho = part("transition_gradient")(
+        mu=mu, rho=rho, mu_old=mu, rho_old=rho, **data
+    )
+    h = part("kl_hessian_diag")(mu=mu, rho=rho)
     step_size = given["step_size"]
     return {
         "delta_mu": -step_size * grad_mu / h["h_mu"],
@@ -600,7 +609,7 @@ def moves_by_parts(part: Function, given: Inputs, data: Inputs) -> Inputs:
     }
 
 
-STEP_PARTS = "transition_loss", "kl_hessian_diag"
+STEP_PARTS = "transition_gradient", "kl_hessian_diag"
 
 
 @formula(*GAINS, parts=[*STEP_PARTS, "kl_taylor", "information_gain"])
@@ -918,15 +927,18 @@ def momentum(right: Function, given: Inputs) -> Array:
     return 0.9 * given["before"] + right(**given)
 
 
-@formula("posterior_updates", parts=["transition_loss", "velocity"])
+@formula("posterior_updates", parts=["transition_gradient", "velocity"])
 def updates_by_parts(part: Function, **given: Any) -> Arrays:
     old = given["mu"], given["rho"]
+    before = {"mu_old": old[0], "rho_old": old[1]}
     subtracted = np.zeros((2, len(old[0])))
     posteriors = []
     for data in data_of(given):
         phi = np.array(old)  # (2, D)
         for _ in range(given["num_steps"]):
-            gradient = gradient_by_parts(part, (phi[0], phi[1]), old, data)
+            gradient = part("transition_gradient")(
+                mu=phi[0], rho=phi[1], **before, **data
+            )
             subtracted = part("velocity")(
                 before=subtracted, gradient=np.array(gradient)
             )
