@@ -81,10 +81,11 @@ def test_jax_adapter_agrees_with_a_quarter_of_the_vectors(
 ) -> None:
     """Each case compiles functions of other shapes: all cases take minutes."""
     monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.syspath_prepend(TESTS)
     cases = [v for v in load_vectors(None, dtype) if v.operation in OPERATIONS]
     one_of_each = {v.operation: v.id for v in cases[::-1] if not v.why}
     chosen = ",".join({*one_of_each.values(), *(v.id for v in cases[first::4])})
-    report = check("examples.jax_adapter", dtype=dtype, only=chosen, timeout=60.0)
+    report = check("jax_quick", dtype=dtype, only=chosen, timeout=60.0)
     assert report.ok, str(report)
     statuses = {outcome.status for outcome in report.outcomes}
     assert statuses == {"exact", "rejected"}, str(report)

@@ -1,0 +1,7 @@
+"""The JAX adapter, compiled without optimization: each function is compiled for few calls."""
+
+import os
+
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+
+from examples.jax_adapter import *  # noqa: E402, F403
