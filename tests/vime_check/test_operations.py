@@ -11,10 +11,13 @@ from vime_check.cases import OPERATIONS, PROVED
 from vime_check.judge import check
 from vime_check.operations import (
     PLACES,
+    RESULTS,
     Operation,
+    Switch,
     bad,
     by_convention,
     cases_of,
+    composed,
     draw_of,
     exact_form,
     good,
@@ -111,6 +114,42 @@ def test_numbers_are_exact_in_float32_and_differ_from_seed_to_seed() -> None:
     np.testing.assert_array_equal(values, values.astype(np.float32))
     assert np.all(np.abs(values) <= 2.0)
     assert not np.array_equal(values, numbers(4, 5, seed=2))
+
+
+def test_a_place_that_remembers_computes_once_for_each_mistake_and_input(
+    added: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A switch that the place does not have makes no difference. Control: without memory, each call computes."""
+    calls = []
+
+    def counted(right: Any, given: Any) -> Any:
+        calls.append(given["x"])
+        return 1.0 + right(**given)
+
+    mistake("ExtraConstant", "doubled")(counted)
+    extra, other = Switch("ExtraConstant"), Switch("SwappedKL")
+    for remembers, expected in ((True, [1.0, 2.0]), (False, [1.0, 2.0, 1.0, 1.0])):
+        PLACES["doubled"].remembers = remembers
+        found = [
+            composed("doubled", switches)(x=x, layer_sizes=(1,))
+            for switches, x in (
+                [(extra,), 1.0],
+                [(extra,), 2.0],
+                [(extra, other), 1.0],
+                [(extra,), 1.0],
+                [(), 1.0],
+            )
+        ]
+        assert found == [3.0, 5.0, 3.0, 3.0, 2.0]
+        assert calls == expected
+        calls.clear()
+
+    # what is full is emptied, and stays correct
+    monkeypatch.setattr("vime_check.operations.MOST_RESULTS", 1)
+    PLACES["doubled"].remembers = True
+    assert composed("doubled", ())(x=4.0, layer_sizes=(1,)) == 8.0
+    assert len(RESULTS) == 1
+    RESULTS.clear()
 
 
 def parts(operation: Operation) -> list[Any]:

@@ -423,9 +423,10 @@ def test_a_copy_that_is_not_installed_runs_itself():
 
 # A module that a task's environment imports: what a worker's linear algebra is.
 SPY = """
-import hashlib, json
+import hashlib, json, sys
 from pathlib import Path
 import numpy as np
+slow = [name for name in ("matplotlib", "scipy.stats") if name in sys.modules]
 from threadpoolctl import threadpool_info
 
 rng = np.random.default_rng(0)
@@ -434,12 +435,12 @@ weights = rng.standard_normal((18, 32))
 products = (rows @ weights, rows.T @ rows, (rows @ weights).T @ rows)
 bits = hashlib.sha256(b"".join(each.tobytes() for each in products)).hexdigest()
 threads = [each["num_threads"] for each in threadpool_info()]
-Path(__file__).with_suffix(".json").write_text(json.dumps([threads, bits]))
+Path(__file__).with_suffix(".json").write_text(json.dumps([threads, bits, slow]))
 """
 
 
 def spied(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The threads and the bits of matrix products in the worker of a run."""
+    """The threads, the bits of matrix products and the slow imports in the worker of a run."""
     (folder / "spy.py").write_text(SPY)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [*sys.path, ""])
@@ -467,8 +468,16 @@ def test_a_worker_has_one_thread_and_the_same_bits_whatever_the_variables_say(
     assert spied(tmp_path, monkeypatch) == alone
     assert set(alone[0]) == {1}
     subprocess.run([sys.executable, tmp_path / "spy.py"], check=True)
-    threads, _ = json.loads((tmp_path / "spy.json").read_text())
+    threads, *_ = json.loads((tmp_path / "spy.json").read_text())
     assert set(threads) == {2}
+
+
+def test_a_worker_imports_nothing_for_pictures_and_statistics(tmp_path, monkeypatch):
+    """They would double its start. Control: the spy sees an import."""
+    assert spied(tmp_path, monkeypatch)[2] == []
+    script = f"import runpy, scipy.stats; runpy.run_path({str(tmp_path / 'spy.py')!r})"
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert json.loads((tmp_path / "spy.json").read_text())[2] == ["scipy.stats"]
 
 
 def test_a_worker_searches_modules_in_the_parents_order(tmp_path, monkeypatch):
