@@ -461,9 +461,8 @@ def trpo_step(
 
     The step shrinks until the surrogate rises and the KL, on all rows, is within max_kl;
     the policy itself if no step does. max_kl is the original code's, damping and
-    iterations are rllab's, which it used; its steps shrink by 0.8. One row in
-    fisher_every enters the curvature: fewer rows cost accuracy of direction and length,
-    not the bound. [TRPO] appendix C.
+    iterations are rllab's, which it used. One row in fisher_every enters the curvature,
+    which costs accuracy, not the bound. [TRPO] appendix C.
     """
     advantages = check_policy_rows(policy, observations, advantages)
     fisher_every = check_count("fisher_every", fisher_every)
@@ -488,9 +487,7 @@ def trpo_step(
         damping=damping,
         iterations=cg_iterations,
     )
-    if not step.any():
-        return policy
-    for fraction in fractions:
+    for fraction in fractions if step.any() else ():
         theta = policy.theta + fraction * step
         higher = surrogate(theta) > surrogate(policy.theta)
         if higher and mean_kl(theta) <= max_kl:
@@ -733,9 +730,8 @@ def improve(
     inputs, next_inputs = settings.value_inputs(batch)
     values = value(inputs)
     next_values = value(next_inputs)
-    done = batch.terminated
-    if not settings.bootstrap:
-        done = onp.logical_or(done, batch.truncated)
+    ended = onp.logical_or(batch.terminated, batch.truncated)
+    done = batch.terminated if settings.bootstrap else ended
     path = (values, next_values, done, batch.truncated)
 
     # Train the policy.

@@ -26,7 +26,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 import agents_ref as agents
 from bnn_ref import Array
-from vime_lab.tasks import (TASKS, Job, start)
+from vime_lab.tasks import TASKS, Job, start
 from vime_ref import Batch, Bonus, NoBonus
 
 TASK, STEPS = "SparseMountainCar", 5000

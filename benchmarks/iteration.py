@@ -22,7 +22,7 @@ import numpy as np
 
 import agents_ref as agents
 from vime_lab.runs import Stopwatch
-from vime_lab.tasks import (TASKS, Job, start)
+from vime_lab.tasks import TASKS, Job, start
 
 PHASES = ("sampling", "gains", "policy", "model")
 

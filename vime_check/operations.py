@@ -138,8 +138,8 @@ class Place:
 
 
 PLACES: dict[str, Place] = {}
-RESULTS: dict[tuple[Any, ...], Any] = {}  # that places remember
-MOST_RESULTS = 10_000
+REMEMBERED: dict[tuple[Any, ...], Any] = {}  # that places remember
+MOST_REMEMBERED = 10_000
 
 
 @functools.cache  # composing mistakes asks again and again
@@ -286,11 +286,11 @@ def remembered(
 ) -> Any:
     """The result of a place with these mistakes, computed once for the same inputs."""
     key = *place, pickle.dumps(given)
-    if key not in RESULTS:
-        if len(RESULTS) >= MOST_RESULTS:
-            RESULTS.clear()
-        RESULTS[key] = function(**given)
-    return RESULTS[key]
+    if key not in REMEMBERED:
+        if len(REMEMBERED) >= MOST_REMEMBERED:
+            REMEMBERED.clear()
+        REMEMBERED[key] = function(**given)
+    return REMEMBERED[key]
 
 
 def orders_of(name: str, switches: tuple[Switch, ...]) -> Iterator[tuple[Switch, ...]]:

@@ -31,7 +31,7 @@ RIDGE = 1e-5  # added to the diagonal of XᵀX
 # ---------------------------------------------------------------- features
 
 
-def times(batch: Batch) -> Array:
+def path_times(batch: Batch) -> Array:
     """Steps (N,) since the path of each row began."""
     ended = np.logical_or(batch.terminated, batch.truncated)
     rows = np.arange(len(ended))
@@ -56,7 +56,7 @@ def timed(
 ) -> tuple[Array, Array]:
     """The form of each step's s at t, and of s′ at t + 1."""
     batch = check_batch(batch)
-    t = times(batch)
+    t = path_times(batch)
     return form(batch.observations, t), form(batch.next_observations, t + 1.0)
 
 

@@ -6,7 +6,7 @@ A setting's name is the path to it, such as "agent.eta".
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from math import inf
 from typing import Any
@@ -18,6 +18,7 @@ import fast_ref
 from agents_ref import AgentSettings, check_fraction
 from bnn_ref import (
     Array,
+    check_choice,
     check_count,
     check_number,
     check_positive,
@@ -25,12 +26,12 @@ from bnn_ref import (
     sample_zeta,
     set_fields,
 )
-from vime_lab.baselines import VALUE_INPUTS
 from vime_ref import VimeSettings, check_hidden
 
 # ---------------------------------------------------------------- constants
 
 LEARNERS = ("trpo", "reinforce")
+INPUT_NAMES = ("state", "state and time", "original")
 FIXED = ("env_id", "axes")  # the fields that identify a task; all others are settings
 
 # ---------------------------------------------------------------- noise
@@ -138,9 +139,9 @@ class Task:
         if not isinstance(self.axes, tuple) or len(self.axes) != 2:
             raise ValueError(f"axes must be two texts, got {self.axes!r}")
         scale = check_positive("observation_scale", self.observation_scale, (None,))
-        check_choice("value_inputs", self.value_inputs, VALUE_INPUTS)
+        check_choice("value_inputs", self.value_inputs, INPUT_NAMES)
         check_choice("learner", self.learner, LEARNERS)
-        check_choice("noise", self.noise, NOISES)
+        check_choice("noise", self.noise, tuple(NOISES))
         set_fields(
             self,
             iterations=check_count("iterations", self.iterations),
@@ -229,11 +230,6 @@ def with_setting(settings: Any, name: str, value: Any) -> Any:
 
 
 # ---------------------------------------------------------------- argument checks
-
-
-def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 def checked_cells(cells: Any) -> Cells:

@@ -120,7 +120,7 @@ def comparison(curves: dict[str, list[Row]]) -> str:
         titles[len(table)] = title
         table += lines_of_task
 
-    return titled(aligned(table, (0, 5)), titles)
+    return with_titles(aligned(table, (0, 5)), titles)
 
 
 def comparison_lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -157,7 +157,7 @@ def bonuses(curves: dict[str, list[Row]]) -> str:
             table.append(
                 (curve_label(key), reward, mean_of_medians(mine), *gain_cells(mine))
             )
-    return titled(aligned(table, left=(0, 1)), titles)
+    return with_titles(aligned(table, left=(0, 1)), titles)
 
 
 def decided(curves: dict[str, list[Row]]) -> str:
@@ -180,7 +180,7 @@ def decided(curves: dict[str, list[Row]]) -> str:
     return "\n".join(aligned(list(zip(*columns)), left=(0,)))
 
 
-def titled(lines: Sequence[str], titles: dict[int, str]) -> str:
+def with_titles(lines: Sequence[str], titles: dict[int, str]) -> str:
     """The lines, with a blank one and a title before some, by place."""
     text = []
     for place, line in enumerate(lines):

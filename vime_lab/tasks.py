@@ -25,9 +25,9 @@ from numpy.random import Generator
 import fast_ref
 import vime_gym
 from agents_ref import AgentSettings, Streams, ValueFunction, policy_init, value_init
-from bnn_ref import check_count
+from bnn_ref import check_choice, check_count
 from vime_lab.baselines import VALUE_INPUTS
-from vime_lab.settings import NOISES, Task, TrpoSettings, check_choice, with_setting
+from vime_lab.settings import NOISES, Task, TrpoSettings, with_setting
 from vime_lecture.controls import NoiseBonus, PathError, PredictionError, SquaredZScore
 from vime_lecture.counts import VisitCounts
 from vime_lecture.densities import Grid
@@ -184,7 +184,7 @@ def jobs_of(
     """
     check_jobs(task_name, bonuses, changes)
     check_seeds(seeds)
-    check_choice("settings", settings, SETTINGS)
+    check_choice("settings", settings, tuple(SETTINGS))
     return [
         Job(task_name, bonus, setting, seed, task)
         for setting, task in swept(SETTINGS[settings][task_name], changes)
@@ -237,7 +237,7 @@ def model_init(
     noise: str = "weight",
 ) -> Vime:
     """The bonus's model, with the fast twins, for runs and studies."""
-    check_choice("noise", noise, NOISES)
+    check_choice("noise", noise, tuple(NOISES))
     return vime_init(num_observed, space, rng, replace(settings, **NOISES[noise]))
 
 
@@ -266,7 +266,7 @@ def grid_of(task: Task, num_observed: int) -> Grid:
     return Grid(tuple(edges), clip=True)
 
 
-def learning_step(task: Task) -> Callable[..., Any]:
+def policy_step_of(task: Task) -> Callable[..., Any]:
     """The policy's step, by the learner's name."""
     if task.learner == "reinforce":
         return partial(fast_ref.policy_gradient_step, **asdict(task.reinforce))
@@ -301,7 +301,7 @@ def start(job: Job) -> Start:
     # how they learn
     settings = replace(
         task.agent,
-        policy_step=learning_step(task),
+        policy_step=policy_step_of(task),
         value_step=seen.fit,
         value_inputs=seen.of,
         rollout=fast_ref.rollout,

@@ -9,10 +9,11 @@ from vime_lab.baselines import (
     VALUE_INPUTS,
     features,
     original_inputs,
+    path_times,
     ridge_fit,
     timed,
-    times,
 )
+from vime_lab.settings import INPUT_NAMES
 from vime_ref import Batch
 
 
@@ -31,9 +32,9 @@ def test_times_against_a_loop() -> None:
     for over in batch.terminated | batch.truncated:
         expected.append(float(t))
         t = 0 if over else t + 1
-    assert times(batch).tolist() == expected == [0, 1, 2, 0, 1, 0, 1]
-    assert times(make_batch([2], []))[4] == 1.0
-    assert times(make_batch([], [])).tolist() == [*range(7)]
+    assert path_times(batch).tolist() == expected == [0, 1, 2, 0, 1, 0, 1]
+    assert path_times(make_batch([2], []))[4] == 1.0
+    assert path_times(make_batch([], [])).tolist() == [*range(7)]
 
 
 def test_inputs_with_time_against_a_loop_by_row() -> None:
@@ -64,7 +65,9 @@ def test_inputs_with_time_against_a_loop_by_row() -> None:
     assert np.abs(batch.next_observations).max() > 10.0
     assert inputs.shape[1] == VALUE_INPUTS["original"].size(2) == 7
     assert plain[0].shape[1] == VALUE_INPUTS["state and time"].size(2) == 3
-    assert not np.array_equal(features(batch.observations, times(batch) + 1.0), inputs)
+    assert not np.array_equal(
+        features(batch.observations, path_times(batch) + 1.0), inputs
+    )
 
 
 def test_ridge_fit_against_the_augmented_least_squares() -> None:
@@ -94,3 +97,7 @@ def test_states_alone_are_what_the_agent_sees() -> None:
     assert own.of(batch)[0] is batch.observations
     assert own.of(batch)[1] is batch.next_observations
     assert own.size(2) == 2
+
+
+def test_every_name_of_a_setting_has_its_inputs() -> None:
+    assert tuple(VALUE_INPUTS) == INPUT_NAMES

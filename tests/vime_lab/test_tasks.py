@@ -244,5 +244,5 @@ def test_jobs_have_the_seeds_and_settings_that_were_named() -> None:
     for wrong in ([], [1, 1], [-1], [0.5], 3):
         with pytest.raises(ValueError, match=r"^seeds must be"):
             jobs_of("SparseMountainCar", ["none"], wrong)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"^settings must be one of ours, original"):
+    with pytest.raises(ValueError, match=r"^settings must be 'ours' or 'original'"):
         jobs_of("SparseMountainCar", ["none"], [0], settings="theirs")

@@ -412,9 +412,11 @@ def with_ends(
 
 
 def test_path_error_against_a_loop_over_paths() -> None:
-    """C7. Paths of 2, 1 and 3 rows, the last cut by the batch; from one sample of the weights.
+    """Paths of 2, 1 and 3 rows, the last cut by the batch; from one sample of the weights.
 
     Controls: errors per step, paths that end at terminations alone, and the mean of all samples.
+
+    C7
     """
     model = ready_bonus(num_samples=5).model
     batch = with_ends(make_batch(3, 6), [1], [2])
@@ -440,7 +442,7 @@ def test_path_error_against_a_loop_over_paths() -> None:
 
 
 def test_squared_z_score_against_statistics_by_hand() -> None:
-    """C8. Controls: one standard deviation for all, no square, the batch's own statistics."""
+    """Controls: one standard deviation for all, no square, the batch's own statistics. C8"""
     seen = make_batch(1, 8)
     batch = make_batch(3, 5)
     bonus = SquaredZScore(new_bonus().model).update(seen, np.random.default_rng(0))
