@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 import bnn_ref as bnn
 import fast_ref as fast
@@ -338,6 +337,8 @@ def measured(gains: Array, exact: Array, joint: float) -> dict[str, float]:
     rank: Spearman's rank correlation with the exact gain.
     sum: the sum of the gains over the joint gain.
     """
+    from scipy import stats  # slow to import, and only this study's runs need it
+
     low, ratio, high = np.quantile(gains / exact, [0.05, 0.5, 0.95])
     rank = stats.spearmanr(gains, exact).statistic
     values = (ratio, low, high, rank, np.sum(gains) / joint)

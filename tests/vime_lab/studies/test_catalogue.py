@@ -235,7 +235,7 @@ def test_a_study_that_breaks_off_is_resumed_without_computing_anything_twice(
         advice = "repeat the command with --resume to continue"
         assert last == f"vime-ref: interrupted; {advice}"
     else:
-        assert (code, first) == (1, 7)
+        assert (code, first) == (1, 9)
         assert before == "vime-ref: Bandit Boltzmann seed 0 failed: bad luck"
         again = "repeat the command with --resume to rerun the failed runs"
         assert last == f"vime-ref: {again}"
@@ -245,7 +245,7 @@ def test_a_study_that_breaks_off_is_resumed_without_computing_anything_twice(
     assert len(seen) == first
 
     assert command_line.main([*COMMAND, "--resume"]) == 0
-    assert len(seen) == len({(job.explorer, job.seed) for job in seen}) == 8
+    assert len(seen) == len({(job.explorer, job.seed) for job in seen}) == 10
     for file in ("study.csv", "study.png"):
         assert Path("out", file).read_bytes() == Path("whole", file).read_bytes()
     assert left_behind() == sorted(
@@ -359,7 +359,7 @@ def test_figure_refuses_a_file_that_is_no_study(monkeypatch, capsys) -> None:
             "rows missing: regret of explorer 'UCB-1', size 0, seed 0"
         ),
         whole() + whole().splitlines()[-1]: (
-            "rows of explorer 'UCB-1', size 0, seed 1 must appear once"
+            "rows of explorer 'dirichlet', size 0, seed 1 must appear once"
         ),
     }
     capsys.readouterr()
