@@ -1,8 +1,10 @@
 """Settings of all tests: reproducible examples, no silent overflow or NaN, and Ctrl-C as in a terminal."""
 
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +19,8 @@ settings.load_profile("reproducible")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# Coverage makes Python two to four times slower, so it watches only tests of what it measures. The long ones among them
-# are marked with `no_cover`, because shorter ones execute the same lines.
+# Coverage's tracer makes Python two to four times slower, so it watches only the tests of what it measures. The long
+# ones among them are marked with `unwatched`, because shorter ones execute the same lines.
 TESTS = Path(__file__).parent
 WATCHED = {
     *("test_bnn_ref.py", "test_fast_ref.py", "test_fast_policy.py"),
@@ -30,7 +32,20 @@ WATCHED = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.relative_to(TESTS).parts[0] not in WATCHED:
-            item.add_marker("no_cover")
+            item.add_marker("unwatched")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    tracer = sys.gettrace()
+    measures = type(tracer).__module__.startswith("coverage")  # a debugger stays
+    if measures and item.get_closest_marker("unwatched"):
+        sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        if measures:
+            sys.settrace(tracer)
 
 
 @pytest.fixture(autouse=True)

@@ -1455,7 +1455,7 @@ def run(
     )
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 def test_train_with_eta_0_equals_the_plain_agent_bit_for_bit():
     """Control: eta = 1 ends elsewhere, so gains have an effect."""
     env = gym.make("vime_ref/SparseMountainCar-v0")
@@ -1478,7 +1478,7 @@ def test_train_with_eta_0_equals_the_plain_agent_bit_for_bit():
     assert not np.array_equal(moved[-1].policy.theta, plain[-1].policy.theta)
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 def test_the_size_of_eta_changes_nothing_before_the_first_reward():
     """Powers of 2 scale advantages without rounding. Control: η = 0 leaves the policy where it was."""
     env = gym.make("vime_ref/SparseMountainCar-v0")
@@ -1774,7 +1774,7 @@ def test_train_refuses_other_than_a_whole_number_of_iterations(num_iterations):
         run(Bandit(0.0), vime.NoBonus(), AgentSettings(), num_iterations)
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 def test_train_with_trpo_learns_cart_pole():
     """From about 20 steps per episode to over 160 on six seeds; a policy that never learns stays below 60 (control)."""
     env = gym.make("CartPole-v1")

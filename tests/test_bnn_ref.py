@@ -1133,7 +1133,7 @@ def converge(model: Linear, local: bool, num_data: float) -> DiagNormal:
     return q
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 @pytest.mark.parametrize("local", [False, True])
 def test_fit_against_exact_posterior(local: bool) -> None:
     """Tolerance: minibatches and noise leave q wandering by some 0.04 σ at the last learning rate."""

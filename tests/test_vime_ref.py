@@ -1115,7 +1115,7 @@ def test_vime_pays_the_last_step_of_an_episode_for_its_own_next_observation() ->
     assert relative_gap(gains[3], gains[2]) > 1e-3, "CopiedLastGain"
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 def test_vime_gains_fall_on_a_system_it_has_learned() -> None:
     """s′ = 0.8 s + 0.5 a without noise: training on it reduces the mean gain by a factor over 100."""
     rng = np.random.default_rng(3)

@@ -122,7 +122,7 @@ def with_digest(content: bytes) -> bytes:
     return content + hashlib.sha256(content).digest()
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 def test_damaged_checkpoints_are_refused_and_left(kept, tmp_path, monkeypatch):
     """Flipped bits and truncation, at a few hundred places. Control: the complete file is read."""
     job, content = kept["none"]

@@ -98,7 +98,7 @@ def test_run_writes_five_files_and_shows_tables(capsys):
     )
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 @drawn
 def test_a_run_again_gives_the_same_rows_and_pictures():
     rows, again = (run("--seeds", "1", out=out) for out in ("a", "b"))
@@ -121,7 +121,7 @@ def test_a_run_is_a_function_of_its_seed():
     ]
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 @small
 def test_eta_0_gives_all_agents_the_same_states(monkeypatch):
     """Control: with eta = 1 they differ, once the second iteration's gains have been rewarded."""
@@ -187,7 +187,7 @@ def test_an_episode_longer_than_the_batch_is_cut(capsys):
     assert capsys.readouterr().out.count("never (0 of 1)") == 2
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 @small
 def test_a_sweep_against_runs_of_each_setting(capsys):
     """A line of the table for each; names and values as given, from one --set or several."""

@@ -67,7 +67,7 @@ def visits(shift: float = 0.0) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 @pytest.mark.parametrize(
     ("function", "arguments"),
     [

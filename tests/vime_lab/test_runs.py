@@ -48,7 +48,7 @@ def test_a_continued_run_against_one_never_stopped(bonus, stops, finished, tmp_p
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["run.csv", "run.npz"]
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 @pytest.mark.parametrize("task_name", TASKS)
 def test_a_continued_run_of_each_task_against_one_never_stopped(
     task_name, tmp_path, monkeypatch
@@ -278,7 +278,7 @@ def test_the_error_ratio_of_a_model_that_has_learned_against_its_prior(steps):
     assert ratios[2] == pytest.approx(1.0)
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 def test_diagnosis_against_the_mean_of_many(steps):
     """Within 5 standard errors of the ELBO on all rows with 4000 weight samples; twice the KL would be far off."""
     before, after, batch = steps[2]

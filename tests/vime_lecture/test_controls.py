@@ -313,7 +313,7 @@ def mean_pay(noisy: bool, **changes: Any) -> np.ndarray:
     return np.array([paid[0], paid[-1]]).T
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 def test_noise_keeps_paying_the_prediction_error_while_the_gain_falls() -> None:
     """The noisy screen: the error ends at the noise's variance, 1 within 4 standard errors √(2/200) of 200 squares.
 
@@ -354,7 +354,7 @@ def television_walks(seed: int, num_steps: int) -> tuple[vime.Batch, np.ndarray]
     return tabular.batch_of(steps, features), watched
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_watching_the_television_keeps_paying_the_prediction_error_while_the_gain_falls(
     seed: int,

@@ -259,7 +259,7 @@ def dirichlet_information_gain(a: float, total: float) -> float:
     return float(digamma(a + 1) - digamma(total + 1) - math.log(a / total))
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 @given(log_uniform(0.2, 20.0), log_uniform(0.2, 20.0))
 @settings(max_examples=20)
 def test_dirichlet_information_gain_against_integration(a: float, rest: float) -> None:
@@ -309,7 +309,7 @@ def make_batch(next_observations: Any) -> vime.Batch:
     )
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 @given(st.lists(st.lists(st.integers(0, 3), max_size=6), min_size=2, max_size=3))
 def test_bonuses_against_counts_one_after_another(batches: list[list[int]]) -> None:
     """Visit counts give β(N + 0.01)^−½, a Dirichlet β(N + α + 0.01)^−½; s′ may be an index, a column or a cell."""

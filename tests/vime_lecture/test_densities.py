@@ -95,7 +95,7 @@ def test_equal_sums_to_rounding_are_equal() -> None:
     assert math.isclose(model.log_prob([2, 0]), math.log(0.6 / 1.8 * 0.8 / 1.8))
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 def test_no_nan_in_large_images() -> None:
     """About −5000 nats, where the probabilities themselves are 0: finite counts, and bonuses that fall."""
     image = np.arange(49 * 49).reshape(49, 49) % 8
@@ -371,7 +371,7 @@ def log_weighted(bits: np.ndarray, contexts: np.ndarray) -> float:
     return float(np.logaddexp(own, below) - np.log(2))
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 def test_long_sequences_against_logarithms_of_beta_functions() -> None:
     """8000 bits, whose probability underflows: three of four repeat the pattern 0011, so the weights part for good."""
     rng = np.random.default_rng(0)

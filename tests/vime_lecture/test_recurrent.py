@@ -606,7 +606,7 @@ def learned(
     )
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 @pytest.mark.parametrize(
     ("memory", "best", "within"), [(True, 1.0, 0.05), (False, 0.5, 0.15)]
 )
@@ -938,7 +938,7 @@ def curious(
     return learned(settings, 4, vime(4 if view == "pixels" else settings.hidden))
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 @VIEWS
 def test_train_a2c_with_eta_0_against_the_plain_agent(
     view: recurrent.View, memory: bool

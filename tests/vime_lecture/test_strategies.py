@@ -422,7 +422,7 @@ def wide(q: list[float], counts: list[int]) -> list[float]:
     )
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 def test_ucb1_regret_against_its_proven_bound() -> None:
     """Mean of 20 runs and 3 standard errors of it, after every pull. Variants that explore forever break the bound."""
     noise, t = uniform_noise(20, 3000), np.arange(1, 3001)
@@ -442,7 +442,7 @@ def test_ucb1_regret_against_its_proven_bound() -> None:
         assert lower[-1] > regret_bound(t)[-1], wrong
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 def test_epsilon_greedy_regret_against_its_slope() -> None:
     """Once the best arm leads, every pull costs ε·mean(Δ) more, within 4 standard errors; UCB-1's next to nothing."""
     noise, epsilon, last = uniform_noise(20, 3000), 0.2, 2000

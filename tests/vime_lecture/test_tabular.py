@@ -110,7 +110,7 @@ def learned(
     return last
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 @settings(max_examples=20)
 @given(seeds, st.sampled_from([1, 3]), st.sampled_from([0, 7]))
 def test_q_learning_against_value_iteration_where_nothing_is_random(

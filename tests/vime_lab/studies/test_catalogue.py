@@ -43,7 +43,7 @@ def run(
     return list(csv.DictReader(Path(out, "study.csv").read_text().splitlines()))
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_writes_three_files_and_figure_draws_them_again(name, capsys) -> None:
     rows = run(name)
@@ -72,7 +72,7 @@ def test_a_study_writes_three_files_and_figure_draws_them_again(name, capsys) ->
     assert np.array_equal(matplotlib.image.imread("again.png"), picture)
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 def test_the_number_of_processes_changes_no_number(capsys) -> None:
     """Control: another seed does."""
     one = run("DeepSea")
@@ -89,7 +89,7 @@ def test_the_number_of_processes_changes_no_number(capsys) -> None:
     assert first != second
 
 
-@pytest.mark.no_cover
+@pytest.mark.unwatched
 def test_several_studies_have_a_folder_each() -> None:
     assert (
         command_line.main(
