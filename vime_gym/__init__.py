@@ -25,6 +25,7 @@ from gymnasium.utils import RecordConstructorArgs
 # Each task's module and time limit in steps. None: the task ends its episodes itself.
 ENTRIES = {
     "SparseMountainCar": ("tasks", 500),
+    "DenseMountainCar": ("tasks", 500),
     "SparseCartPoleSwingup": ("tasks", 500),
     "SparseHalfCheetah": ("robots", 500),
     "Walker2D": ("robots", 500),
@@ -37,7 +38,7 @@ ENTRIES = {
 }
 
 # Tasks that `vime_gym.vector_tasks` steps together.
-VECTORIZED = ("SparseMountainCar", "SparseCartPoleSwingup")
+VECTORIZED = ("SparseMountainCar", "DenseMountainCar", "SparseCartPoleSwingup")
 
 
 class EndEnforcing(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):

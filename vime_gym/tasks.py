@@ -126,7 +126,27 @@ class SparseMountainCar(Continuous_MountainCarEnv):
 
 def hill(position: Any) -> Any:
     """The height of the valley's ground at a position."""
-    return 0.45 * np.sin(3.0 * position) + 0.55
+    return height(np.sin(3.0 * position))
+
+
+def height(sine: Any) -> Any:
+    """The height of the valley's ground where sin 3x has this value, for numbers or arrays."""
+    return 0.45 * sine + 0.55
+
+
+class DenseMountainCar(SparseMountainCar):
+    """SparseMountainCar with the reward −1 + height, of the ground under the car after the step.
+
+    So a step's reward is from −0.9 in the valley to 0 at the top. The sooner the car reaches the goal, the better.
+    Everything else is SparseMountainCar's.
+    Source: rllab's mountain car, whose car, hill and goal are others.
+    """
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """SparseMountainCar's step with the reward replaced."""
+        observation, _, *others = super().step(action)
+        reward = height(math.sin(3.0 * float(observation[0]))) - 1.0
+        return observation, reward, *others
 
 
 # ---------------------------------------------------------------- cart and pole
@@ -353,7 +373,7 @@ def action_array(
 # ---------------------------------------------------------------- what `help` shows
 
 __all__ = [
-    "SparseMountainCar", "cart_pole_acceleration", "cart_pole_step",
+    "SparseMountainCar", "DenseMountainCar", "cart_pole_acceleration", "cart_pole_step",
     "SparseCartPoleSwingup",
 ]  # fmt: skip
 

@@ -27,10 +27,12 @@ from vime_gym.tasks import (
     MAX_FORCE,
     STEP_SECONDS,
     UPRIGHT_COSINE,
+    DenseMountainCar,
     SparseCartPoleSwingup,
     SparseMountainCar,
     accelerations,
     action_array,
+    height,
     runge_kutta_step,
 )
 
@@ -53,8 +55,8 @@ GOAL_POSITION = 0.45
 
 # ---------------------------------------------------------------- types
 
-# The observations (n, K), whether each reward is 1, and terminated, (n,) each.
-Moved = tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]
+# The observations (n, K), the rewards, and terminated, (n,) each.
+Moved = tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]
 
 
 class TaskVector(AnyVectorEnv):
@@ -203,6 +205,8 @@ class SparseMountainCarVector(TaskVector):
     The other arguments and the errors are those of the scalar task.
     """
 
+    scalar = SparseMountainCar
+
     def __init__(
         self,
         num_envs: int = 1,
@@ -211,7 +215,7 @@ class SparseMountainCarVector(TaskVector):
         goal_velocity: float = 0.0,
     ) -> None:
         def make() -> SparseMountainCar:
-            return SparseMountainCar(render_mode, goal_velocity)
+            return self.scalar(render_mode, goal_velocity)
 
         super().__init__(make, num_envs, max_episode_steps)
         self.goal_velocity = float(self.tasks[0].goal_velocity)
@@ -242,6 +246,18 @@ class SparseMountainCarVector(TaskVector):
             moved[rows], solved[rows] = first
             self.placed = False
         return moved, solved, solved
+
+
+class DenseMountainCarVector(SparseMountainCarVector):
+    """Several `vime_gym.tasks.DenseMountainCar`: reward −1 + height, as SparseMountainCarVector otherwise."""
+
+    scalar = DenseMountainCar
+
+    def _moved(self, pushes: NDArray[Any]) -> Moved:
+        observations, _, solved = super()._moved(pushes)
+        positions = observations[:, 0].astype(float)  # (n,)
+        rewards = height(sines(3.0 * positions)) - 1.0  # (n,)
+        return observations, rewards, solved
 
 
 def car_step(
@@ -375,7 +391,9 @@ def split_options(
 
 # ---------------------------------------------------------------- what `help` shows
 
-__all__ = ["SparseMountainCarVector", "SparseCartPoleSwingupVector"]
+__all__ = [
+    "SparseMountainCarVector", "DenseMountainCarVector", "SparseCartPoleSwingupVector",
+]  # fmt: skip
 
 
 if __name__ == "__main__":

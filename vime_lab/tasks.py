@@ -77,6 +77,7 @@ WALKER_SCALE = (3.0, 1.25, *BODY_SCALE[2:])
 MUJOCO_TASKS = ("SparseHalfCheetah", "Walker2D")
 # Cells of the control that counts: all that matters in a car or a pole on a cart; of a
 # body, only its position, height, tilt and speed, which we know to matter.
+CAR_CELLS = ((-1.2, 0.6, 20), (-0.07, 0.07, 20))
 CART_POLE_CELLS = (
     (-3.0, 3.0, 12),
     (-5.0, 5.0, 10),
@@ -92,8 +93,17 @@ TASKS = {
         env_id="vime_ref/SparseMountainCar-v0",
         axes=("position (the goal is at 0.45)", "velocity"),
         iterations=20,
-        cells=((-1.2, 0.6, 20), (-0.07, 0.07, 20)),
+        cells=CAR_CELLS,
         agent=AgentSettings(eta=1e-4),
+        vime=ORIGINAL,
+    ),
+    # The reward sizes η: a bonus of the size of a step's reward, which is about −0.7.
+    "DenseMountainCar": Task(
+        env_id="vime_ref/DenseMountainCar-v0",
+        axes=("position (the goal is at 0.45)", "velocity"),
+        iterations=30,
+        cells=CAR_CELLS,
+        agent=AgentSettings(eta=0.1),
         vime=ORIGINAL,
     ),
     "SparseCartPoleSwingup": Task(
@@ -151,6 +161,14 @@ ORIGINAL_TASKS = {
     )
     for name, task in TASKS.items()
 }
+# The script of the original's sweep over η has a network as its baseline, and no parts.
+ORIGINAL_TASKS["DenseMountainCar"] = replace(
+    ORIGINAL_TASKS["DenseMountainCar"],
+    trpo=TrpoSettings(max_kl=0.01, shrink=0.8),
+    vime=ORIGINAL,
+    value_sizes=(32,),
+    value_inputs="state",
+)
 SETTINGS = {"ours": TASKS, "original": ORIGINAL_TASKS}
 
 # ---------------------------------------------------------------- jobs
