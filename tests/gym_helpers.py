@@ -10,6 +10,9 @@ SPARSE, DENSE = "vime_ref/SparseMountainCar-v0", "MountainCarContinuous-v0"
 
 SWINGUP = "vime_ref/SparseCartPoleSwingup-v0"
 
+# The car with a reward in every step; DENSE is Gymnasium's own task.
+HILLY = "vime_ref/DenseMountainCar-v0"
+
 UP, RIGHT, DOWN, LEFT = range(4)
 WAYS = {UP: (-1, 0), RIGHT: (0, 1), DOWN: (1, 0), LEFT: (0, -1)}
 
@@ -36,7 +39,7 @@ ROBOTS = ("vime_ref/SparseHalfCheetah-v0", "vime_ref/Walker2D-v0")
 
 # Every registered task with the arguments that it needs.
 TASKS: dict[str, dict[str, Any]] = {
-    **SMALL, LABYRINTH: {}, SPARSE: {}, SWINGUP: {}, **{robot: {} for robot in ROBOTS},
+    **SMALL, LABYRINTH: {}, SPARSE: {}, HILLY: {}, SWINGUP: {}, **{robot: {} for robot in ROBOTS},
 }  # fmt: skip
 
 

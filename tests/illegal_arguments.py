@@ -1214,6 +1214,10 @@ TABLE: dict[str, dict[str, Given]] = {
         "action": array([0.5]),
         "goal_velocity": number(0.0),
     },
+    "vime_gym.tasks.DenseMountainCar": {
+        "action": array([0.5]),
+        "goal_velocity": number(0.0),
+    },
     "vime_gym.tasks.SparseCartPoleSwingup": {"action": array([0.5])},
     "vime_gym.vector_tasks": {
         "num_envs": count(2),

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from autograd import grad, hessian
-from gym_helpers import DENSE, SPARSE, SWINGUP, is_color
+from gym_helpers import DENSE, HILLY, SPARSE, SWINGUP, is_color
 from gymnasium.error import ResetNeeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +17,7 @@ from scipy.integrate import solve_ivp
 from strategies import finite, seeds
 
 from vime_gym import tasks
-from vime_gym.tasks import SparseCartPoleSwingup, SparseMountainCar
+from vime_gym.tasks import DenseMountainCar, SparseCartPoleSwingup, SparseMountainCar
 
 # ---------------------------------------------------------------- SparseMountainCar
 
@@ -106,6 +106,55 @@ def test_pushing_along_with_the_velocity_reaches_the_goal():
     assert terminated
     assert rewards == [0.0] * (len(rewards) - 1) + [1.0]
     assert observation[0] >= 0.45
+
+
+# ---------------------------------------------------------------- DenseMountainCar
+
+
+@given(
+    position=finite(-1.2, 0.6), velocity=finite(-0.07, 0.07), action=finite(-1.0, 1.0)
+)
+@settings(max_examples=60)
+def test_dense_reward_against_the_height_of_gymnasiums_ground(
+    position, velocity, action
+):
+    """Oracle: Gymnasium draws the ground at `_height`. Control: the height before the step differs."""
+    dense = step_from(position, velocity, action, HILLY)
+    sparse = step_from(position, velocity, action)
+    ground = gym.make(DENSE).unwrapped._height(float(dense[0][0]))
+    assert dense[1] == pytest.approx(ground - 1.0, abs=1e-15)
+    assert np.array_equal(dense[0], sparse[0])
+    assert dense[2:] == sparse[2:]
+
+
+def test_dense_reward_is_that_of_the_place_after_the_step():
+    """Control of the test above: a fast car has left the place before the step."""
+    _, reward, *_ = step_from(-0.5, 0.07, 1.0, HILLY)
+    before = 0.45 * math.sin(3 * -0.5) - 0.45
+    after = 0.45 * math.sin(3 * (-0.5 + 0.07)) - 0.45
+    assert reward == pytest.approx(after, abs=1e-7)
+    assert abs(reward - before) > 0.01
+
+
+def test_dense_return_grows_with_speed():
+    """A car at rest gets about −0.9 a step for 500 steps; one that swings reaches the goal with more."""
+    returns = []
+    for pushes in (0.0, 1.0):
+        env = gym.make(HILLY)
+        seen, _ = env.reset(seed=0)
+        total, ended = 0.0, False
+        while not ended:
+            push = pushes if seen[1] >= 0 else -pushes
+            seen, reward, terminated, truncated, _ = env.step(
+                np.array([push], np.float32)
+            )
+            total += reward
+            ended = terminated or truncated
+        returns.append((round(total), terminated))
+    (rest, never), (swing, solved) = returns
+    assert -450 <= rest < -430
+    assert swing > -100
+    assert (never, solved) == (False, True)
 
 
 # ---------------------------------------------------------------- SparseCartPoleSwingup: dynamics
@@ -449,7 +498,9 @@ def test_swingup_repeats_itself_bit_for_bit_with_the_seed(seed):
         ([1j], "action must"),
     ],
 )
-@pytest.mark.parametrize("task", [SparseCartPoleSwingup, SparseMountainCar])
+@pytest.mark.parametrize(
+    "task", [SparseCartPoleSwingup, SparseMountainCar, DenseMountainCar]
+)
 def test_bad_action_raises_and_changes_nothing(task, action, message):
     env = task()
     env.reset(seed=0)
