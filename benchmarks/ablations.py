@@ -20,19 +20,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from numpy.random import Generator
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
 
 import bnn_ref as bnn
 from vime_lab import tasks
 from vime_lab.checkpoints import identity
 from vime_lab.runs import run_job
 from vime_lab.settings import with_setting
+from vime_lab.statistics import (
+    final_returns,
+    improvement_interval,
+    probability_of_improvement,
+    quartiles,
+    runs,
+)
 from vime_lab.tasks import Job
 from vime_ref import Batch, Vime
 
 TASK = "SparseCartPoleSwingup"
-ITERATIONS = 40
+ITERATIONS = 30
 SEEDS = range(100, 110)
 COLUMNS = ("variant", "seed", "iteration", "return_mean", "gain_median", "bonus_share")
 CSV, CONFIG, PICTURE = "ablations.csv", "config.json", "ablations.png"
@@ -42,8 +53,6 @@ RECENT = 5000  # rows of the pool whose residuals count
 VARIANTS: dict[str, dict[str, Any]] = {
     "as the task has it": {},
     "exact gain": {"vime.method": "exact"},
-    "exact gain, λ = 0.1": {"vime.method": "exact", "vime.step_size": 0.1},
-    "λ = 0.1": {"vime.step_size": 0.1},
     "λ = 1": {"vime.step_size": 1.0},
     "noise per unit and row": {"noise": "unit"},
     "noise per unit, shared": {"noise": "shared"},
@@ -57,6 +66,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "σ re-estimated": {},
     "line search by 0.8": {"trpo.shrink": 0.8},
     "noise as bonus": {},
+    "exact gain, λ = 0.1": {"vime.method": "exact", "vime.step_size": 0.1},
 }
 BONUS_OF = {"σ re-estimated": "residual", "noise as bonus": "noise"}
 
@@ -91,8 +101,6 @@ def with_residual(model: Vime) -> Vime:
     return replace(model, settings=replace(model.settings, likelihood_sigma=sigma))
 
 
-tasks.CONTROLS["residual"] = ResidualSigma
-
 # ------------------------------------------------------------ runs
 
 
@@ -122,6 +130,7 @@ def run(
     folder: Path, variants: Sequence[str], seeds: Sequence[int], iterations: int
 ) -> None:
     """Add the runs that are missing, each when it ends."""
+    tasks.CONTROLS["residual"] = ResidualSigma
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / CSV
     known = {(row["variant"], row["seed"]) for row in read(path)}
@@ -147,6 +156,101 @@ def run(
     (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False))
 
 
+# ------------------------------------------------------------ what the runs show
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A variant's runs: each seed's first rewarded iteration, if any, and return at the end."""
+
+    firsts: list[int | None]
+    finals: bnn.Array
+
+    @property
+    def rewarded(self) -> list[int]:
+        return [first for first in self.firsts if first is not None]
+
+
+def outcomes(rows: list[dict[str, Any]]) -> dict[str, Outcome]:
+    """The outcome of each variant, in the order of `VARIANTS`."""
+    found = {}
+    for variant in VARIANTS:
+        mine = [
+            {**row, "bonus": "", "setting": variant}
+            for row in rows
+            if row["variant"] == variant
+        ]
+        if mine:
+            firsts = [
+                next((row["iteration"] for row in run if row["return_mean"] > 0), None)
+                for run in runs(mine).values()
+            ]
+            found[variant] = Outcome(firsts, final_returns(mine, "", variant))
+    return found
+
+
+def odds(ones: Outcome, others: Outcome) -> tuple[float, float, float]:
+    """P(one's return at the end > the other's), low, middle and high."""
+    low, high = improvement_interval(ones.finals, others.finals)
+    return low, probability_of_improvement(ones.finals, others.finals), high
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A line for each variant; the first is what the others are compared with."""
+    found = outcomes(rows)
+    base, *_ = found.values()
+    lines = [
+        "| variant | first reward | return at the end | P(higher than the task's) |",
+        "|---|---|---|---|",
+    ]
+    for variant, mine in found.items():
+        when = f"{np.median(mine.rewarded):g}" if mine.rewarded else "never"
+        first = f"{when} ({len(mine.rewarded)} of {len(mine.firsts)})"
+        low, middle, high = quartiles(mine.finals)
+        final = f"{middle:.1f} [{low:.1f}, {high:.1f}]"
+        least, p, most = odds(mine, base)
+        chance = "" if mine is base else f"{p:.2f} [{least:.2f}, {most:.2f}]"
+        lines.append(f"| {variant} | {first} | {final} | {chance} |")
+    return "\n".join(lines)
+
+
+def draw(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Dots are medians, bars quartiles, small dots seeds; at the right, P and its interval."""
+    found = outcomes(rows)
+    base, *_ = found.values()
+    places = np.arange(len(found))[::-1]
+    figure, panels = plt.subplots(
+        1, 3, figsize=(9.5, 5.2), sharey=True, layout="constrained"
+    )
+    bar: dict[str, Any] = {"fmt": "o", "color": "black", "ms": 5, "lw": 1.4}
+    seen: dict[str, Any] = {"color": "0.65", "s": 9, "linewidths": 0, "zorder": 1}
+    for place, mine in zip(places, found.values()):
+        for axes, values in zip(panels, (mine.rewarded, mine.finals)):
+            if len(values):
+                low, middle, high = quartiles(values)
+                axes.scatter(values, [place] * len(values), **seen)
+                axes.errorbar(
+                    middle, place, xerr=[[middle - low], [high - middle]], **bar
+                )
+        if mine is not base:
+            low, middle, high = odds(mine, base)
+            panels[2].errorbar(
+                middle, place, xerr=[[middle - low], [high - middle]], **bar
+            )
+    for axes, middle in zip(
+        panels, (np.median(base.rewarded), np.median(base.finals), 0.5)
+    ):
+        axes.axvline(middle, color="0.5", lw=0.8, ls="--", zorder=0)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set(
+        yticks=places, yticklabels=list(found), xlabel="iteration of the first reward"
+    )
+    panels[1].set(xlabel="return at the end")
+    panels[2].set(xlabel="P(higher than the task's)", xlim=(-0.03, 1.03))
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["run", "show", "draw"])
@@ -157,3 +261,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if given.what == "run":
         run(given.folder, given.variants, given.seeds, given.iterations)
+    elif given.what == "show":
+        print(table(read(given.folder / CSV)))
+    else:
+        draw(given.folder / PICTURE, read(given.folder / CSV))

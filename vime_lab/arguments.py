@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 # without importing them.
 TASK_DEFAULTS = {
     "SparseMountainCar": ("20", "0.0001"),
-    "DenseMountainCar": ("30", "0.1"),
+    "DenseMountainCar": ("20", "0.1"),
     "SparseCartPoleSwingup": ("300", "0.001"),
     "SparseHalfCheetah": ("600", "0.001"),
     "Walker2D": ("100", "0.001"),

@@ -55,7 +55,7 @@ def summary(rows: Sequence[Row]) -> str:
 
     Below the lines, the probability that VIME ends higher.
 
-    first reward: the first iteration with a positive return, as the median over the seeds
+    first reward: the first iteration with a return not 0, as the median over the seeds
     that have one. Left out if every seed is rewarded from its first iteration on.
     Other numbers: median and quartiles of `final_returns`, and `interquartile_mean` with
     its bootstrap interval, to three digits, over the seeds with a return at the end
@@ -283,9 +283,9 @@ def iterations(rows: Sequence[Row]) -> str:
 
 
 def first_rewards(rows: Sequence[Row]) -> list[int | None]:
-    """Each seed's first iteration with a positive return."""
+    """Each seed's first iteration with a return other than 0."""
     return [
-        next((row["iteration"] for row in run if row["return_max"] > 0.0), None)
+        next((row["iteration"] for row in run if abs(row["return_max"]) > 0.0), None)
         for run in runs(rows).values()
     ]
 
