@@ -92,9 +92,13 @@ class TrpoSettings:
 
 @dataclass(frozen=True)
 class ReinforceSettings:
-    """The keywords of `policy_gradient_step`; no source gives them for these tasks."""
+    """The keywords of `policy_gradient_step`.
 
-    learning_rate: float = 0.01
+    The rate is the best of 1, 3, 10, 30 and 100 on DenseMountainCar. No source has one:
+    rllab's REINFORCE steps by Adam.
+    """
+
+    learning_rate: float = 3.0
     entropy_weight: float = 0.0
 
     def __post_init__(self) -> None:
