@@ -15,6 +15,7 @@ import argparse
 import csv
 import json
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,7 +113,7 @@ def job_of(variant: str, seed: int, iterations: int) -> Job:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The rows; none if there is no file yet."""
+    """The rows; none before the first run."""
     if not path.exists():
         return []
     whole = ("seed", "iteration")
@@ -124,6 +125,20 @@ def read(path: Path) -> list[dict[str, Any]]:
             }
             for row in csv.DictReader(file)
         ]  # fmt: skip
+
+
+def rows_of(job: Job) -> list[dict[str, Any]]:
+    """The run's iterations; one row of nan if it ends in an error, such as a step that leaves the range of ρ."""
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            result = run_job(job, Path(place, "run.npz"))
+    except ValueError as error:
+        print(f"{job.setting} {job.seed}: {error}", flush=True)
+        return [
+            {"seed": job.seed, "iteration": 0, **dict.fromkeys(COLUMNS[3:], np.nan)}
+        ]
+    assert result is not None
+    return result.rows
 
 
 def run(
@@ -138,19 +153,17 @@ def run(
         for variant in variants:
             if (variant, seed) in known:
                 continue
-            job = job_of(variant, seed, iterations)
-            with tempfile.TemporaryDirectory() as place:
-                result = run_job(job, Path(place, "run.npz"))
-            assert result is not None
+            began = time.perf_counter()
+            made = rows_of(job_of(variant, seed, iterations))
             is_new = not path.exists()
             with path.open("a", newline="") as file:
                 writer = csv.DictWriter(file, COLUMNS)
                 if is_new:
                     writer.writeheader()
-                for row in result.rows:
+                for row in made:
                     numbers = {name: f"{row[name]:.6g}" for name in COLUMNS[1:]}
                     writer.writerow({"variant": variant, **numbers})
-            print(variant, seed, f"{result.rows[-1]['wall_s']:.0f} s", flush=True)
+            print(variant, seed, f"{time.perf_counter() - began:.0f} s", flush=True)
     base = identity(job_of(next(iter(VARIANTS)), seeds[0], iterations))
     config = {**base, "seed": list(seeds), "variants": VARIANTS, "bonuses": BONUS_OF}
     (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False))
@@ -161,10 +174,11 @@ def run(
 
 @dataclass(frozen=True)
 class Outcome:
-    """A variant's runs: each seed's first rewarded iteration, if any, and return at the end."""
+    """A variant's runs that did not end in an error: first rewarded iteration, if any, and return at the end."""
 
     firsts: list[int | None]
     finals: bnn.Array
+    failed: int = 0
 
     @property
     def rewarded(self) -> list[int]:
@@ -181,11 +195,15 @@ def outcomes(rows: list[dict[str, Any]]) -> dict[str, Outcome]:
             if row["variant"] == variant
         ]
         if mine:
+            finals = final_returns(mine, "", variant)
+            good = np.isfinite(finals)
             firsts = [
                 next((row["iteration"] for row in run if row["return_mean"] > 0), None)
-                for run in runs(mine).values()
+                for run, ended in zip(runs(mine).values(), good)
+                if ended
             ]
-            found[variant] = Outcome(firsts, final_returns(mine, "", variant))
+            failed = int(np.count_nonzero(~good))
+            found[variant] = Outcome(firsts, finals[good], failed)
     return found
 
 
@@ -206,6 +224,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     for variant, mine in found.items():
         when = f"{np.median(mine.rewarded):g}" if mine.rewarded else "never"
         first = f"{when} ({len(mine.rewarded)} of {len(mine.firsts)})"
+        first += f", {mine.failed} ended in an error" * bool(mine.failed)
         low, middle, high = quartiles(mine.finals)
         final = f"{middle:.1f} [{low:.1f}, {high:.1f}]"
         least, p, most = odds(mine, base)

@@ -2,7 +2,7 @@
 
     vime-ref run --task DenseMountainCar --settings original --agent trpo --bonus vime --seeds 100:110 \
         --set agent.eta=0,0.0001,0.0003,0.003,0.01,0.03,0.1,0.3,1.0,3.0,10.0 --out results/DenseMountainCar-trpo
-    (and the same with reinforce in place of trpo)
+    (and the same with reinforce instead of trpo)
     python benchmarks/sweep.py show results       # prints the table of docs/ablations.md
     python benchmarks/sweep.py draw results       # draws ablations/sweep.png
 
