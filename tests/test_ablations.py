@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,22 @@ def test_the_sweep_shows_ours_beside_the_originals(scripts, tmp_path):
     assert "-75 [-88, -62] | -99 [-113, -89] |" in tenth
     sweep.draw(tmp_path)
     assert (tmp_path / sweep.PICTURE).stat().st_size > 1000
+
+
+def test_the_originals_settings_of_its_sweep():
+    """Its script has a network as baseline, all rows in the curvature, and 1e-3; the rest is as in other tasks."""
+    task = tasks.ORIGINAL_TASKS["DenseMountainCar"]
+    assert (task.value_inputs, task.value_sizes) == ("state", (32,))
+    assert (task.trpo.max_kl, task.trpo.fisher_every, task.trpo.shrink) == (
+        0.01,
+        1,
+        0.8,
+    )
+    assert task.vime == VimeSettings()
+    assert (task.noise, task.agent.bootstrap) == ("shared", False)
+    assert not task.agent.curious_values
+    other = tasks.ORIGINAL_TASKS["SparseMountainCar"]
+    assert task.agent == replace(other.agent, eta=task.agent.eta)
 
 
 def test_the_originals_series_are_complete(scripts):
