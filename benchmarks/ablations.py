@@ -222,9 +222,12 @@ def table(rows: list[dict[str, Any]]) -> str:
         "|---|---|---|---|",
     ]
     for variant, mine in found.items():
-        when = f"{np.median(mine.rewarded):g}" if mine.rewarded else "never"
-        first = f"{when} ({len(mine.rewarded)} of {len(mine.firsts)})"
-        first += f", {mine.failed} ended in an error" * bool(mine.failed)
+        when = "never"
+        if mine.rewarded:
+            low, middle, high = quartiles(mine.rewarded)
+            when = f"{middle:g} [{low:g}, {high:g}]"
+        first = f"{when}, {len(mine.rewarded)} of {len(mine.firsts)}"
+        first += f"; {mine.failed} ended in an error" * bool(mine.failed)
         low, middle, high = quartiles(mine.finals)
         final = f"{middle:.1f} [{low:.1f}, {high:.1f}]"
         least, p, most = odds(mine, base)

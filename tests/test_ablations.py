@@ -119,7 +119,18 @@ def test_runs_that_are_missing_are_added(ablations, tmp_path, capsys):
     assert len(rows) == 3 * 3 * 2
     assert capsys.readouterr().out.count(" s\n") == 6
     assert '"num_data = 50"' in (folder / "config.json").read_text()
-    assert "| noise as bonus | never (0 of 2) |" in ablations.table(rows)
+    assert "| noise as bonus | never, 0 of 2 |" in ablations.table(rows)
+
+
+def test_a_run_that_raises_is_a_row_of_nan(ablations, monkeypatch, capsys):
+    def fails(*arguments: Any) -> None:
+        raise ValueError("rho must be >= -700")
+
+    monkeypatch.setattr(ablations, "run_job", fails)
+    (row,) = ablations.rows_of(ablations.job_of("σ = 5", 7, 3))
+    assert (row["seed"], row["iteration"]) == (7, 0)
+    assert np.isnan(row["return_mean"])
+    assert capsys.readouterr().out == "σ = 5 7: rho must be >= -700\n"
 
 
 def rewarded(variant: str, seed: int, first: int, size: float) -> list[dict[str, Any]]:
@@ -141,8 +152,17 @@ def test_the_table_counts_first_rewards_and_pairs(ablations, tmp_path):
         *(rewarded("as the task has it", 1, 9, 1.0)),
     ]
     _, _, base, other = ablations.table(rows).splitlines()
-    assert base == "| as the task has it | 3 (1 of 2) | 0.5 [0.2, 0.8] |  |"
-    assert other.startswith("| λ = 1 | 1.5 (2 of 2) | 3.0 [3.0, 3.0] | 1.00 [0.16, 1.")
+    assert base == "| as the task has it | 3 [3, 3], 1 of 2 | 0.5 [0.2, 0.8] |  |"
+    assert other.startswith(
+        "| λ = 1 | 1.5 [1.25, 1.75], 2 of 2 | 3.0 [3.0, 3.0] | 1.00 [0.16, 1."
+    )
+    failed = {"variant": "σ = 5", "seed": 0, "iteration": 0, "return_mean": np.nan}
+    *_, last = ablations.table(
+        [*rows, failed, *rewarded("σ = 5", 1, 0, 2.0)]
+    ).splitlines()
+    assert last.startswith(
+        "| σ = 5 | 0 [0, 0], 1 of 1; 1 ended in an error | 2.0 [2.0, 2.0] |"
+    )
     ablations.draw(tmp_path / "seen.png", rows)
     assert (tmp_path / "seen.png").stat().st_size > 1000
 
