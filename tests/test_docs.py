@@ -1,6 +1,7 @@
 """README and the pages of docs/: what they show is executed, what they name exists."""
 
 import contextlib
+import csv
 import inspect
 import io
 import itertools
@@ -24,6 +25,14 @@ import fast_ref
 import vime_ref
 from vime_check.programs import PROTOCOL_VERSION, Reference
 from vime_lab.command_line import main
+from vime_lab.rows import Row, read_curve
+from vime_lab.statistics import (
+    by_curve,
+    final_returns,
+    improvement_interval,
+    probability_of_improvement,
+)
+from vime_lab.tables import first_rewards, summary
 from vime_lab.tasks import TASKS
 
 PAGES = {path.name: path for path in pages().values()}
@@ -280,3 +289,91 @@ def test_the_page_of_speed_shows_what_the_benchmarks_printed() -> None:
         lines = [line.rstrip() for line in path.read_text().splitlines()]
         assert not [line for line in lines if line not in shown], path.name
     assert lines[-1].replace("0", "1") not in shown
+
+
+# ---------------------------------------------------------------- README's numbers
+
+RESULTS = ROOT / "results"
+
+
+def kept(task: str) -> dict[str, list[Row]]:
+    """The kept rows of a task by bonus."""
+    rows = read_curve(RESULTS / task / "learning_curve.csv")
+    return {bonus: mine for (_, bonus), mine in by_curve(rows).items()}
+
+
+def test_readmes_first_output_against_the_kept_run() -> None:
+    """Control: another seed's rows give another text."""
+    rows = read_curve(RESULTS / "first" / "learning_curve.csv")
+    shown = [text.rstrip("\n") for _, text in blocks("README.md")]
+    assert summary(rows) in shown
+    assert summary([row for row in rows if row["seed"] < 2]) not in shown
+
+
+@pytest.mark.parametrize("task", ["SparseMountainCar", "SparseCartPoleSwingup"])
+def test_readmes_probabilities_against_the_kept_runs(task: str) -> None:
+    """P and its interval, cell by cell, from the rows; ten seeds from 100 on."""
+    groups = kept(task)
+    line = next(
+        each for each in text_of("README.md").splitlines() if f"| {task} |" in each
+    )
+    finals = {bonus: final_returns(rows, bonus) for bonus, rows in groups.items()}
+    expected = []
+    for bonus in ("none", "noise", "zscore", "counts", "l2"):
+        pair = finals["vime"], finals[bonus]
+        low, high = improvement_interval(*pair)
+        share = probability_of_improvement(*pair)
+        expected.append(f"{share:.2f} [{low:.2f}, {high:.2f}]")
+    assert [cell.strip() for cell in line.split("|")[2:-1]] == expected
+    seeds = {row["seed"] for rows in groups.values() for row in rows}
+    assert seeds == {*range(100, 110)}
+
+
+def test_readmes_counts_of_rewarded_runs_against_the_kept_runs() -> None:
+    """VIME and the z-score met the reward in all 20 runs, no bonus in 1."""
+    met = Counter(
+        {
+            bonus: sum(
+                first is not None
+                for task in ("SparseMountainCar", "SparseCartPoleSwingup")
+                for first in first_rewards(kept(task)[bonus])
+            )
+            for bonus in ("vime", "zscore", "none")
+        }
+    )
+    assert met == {"vime": 20, "zscore": 20, "none": 1}
+    text = " ".join(text_of("README.md").split())
+    assert "VIME finds the sparse reward in all 20 runs" in text
+    assert "without a bonus 1 of 20 finds it" in text
+    assert (
+        "A z-score of the next state, which needs no network, finds it in all 20 runs"
+        in text
+    )
+
+
+def test_readmes_numbers_of_stable_baselines_against_the_kept_runs() -> None:
+    """Solved episodes in the last fifth of a run, over its episodes there."""
+    solved: dict[str, Counter[str]] = {"VIME": Counter(), "plain": Counter()}
+    episodes: dict[str, Counter[str]] = {"VIME": Counter(), "plain": Counter()}
+    with (RESULTS / "SB3" / "MountainCar.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    parts = 1 + max(int(row["part"]) for row in rows)
+    for row in rows:
+        if 5 * int(row["part"]) >= 4 * parts:
+            solved[row["agent"]][row["seed"]] += int(row["solved"])
+            episodes[row["agent"]][row["seed"]] += int(row["episodes"])
+    shares = {
+        agent: [solved[agent][seed] / count for seed, count in mine.items()]
+        for agent, mine in episodes.items()
+    }
+    text = " ".join(text_of("README.md").split())
+    found = re.search(
+        r"solved (\d+) % of the last fifth of a run's episodes "
+        r"\(median of (\d+) seeds, lowest (\d+) %\), without VIME none",
+        text,
+    )
+    assert found
+    median = round(100 * float(np.median(shares["VIME"])))
+    lowest = round(100 * min(shares["VIME"]))
+    assert [*map(int, found.groups())] == [median, len(shares["VIME"]), lowest]
+    assert max(shares["plain"]) == 0.0
