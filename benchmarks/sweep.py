@@ -19,8 +19,14 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from bnn_ref import Array
 from vime_lab.rows import read_curve
-from vime_lab.statistics import final_returns, quartiles
+from vime_lab.statistics import (
+    final_returns,
+    improvement_interval,
+    probability_of_improvement,
+    quartiles,
+)
 
 AGENTS = {"TRPO": "DenseMountainCar-trpo", "REINFORCE": "DenseMountainCar-reinforce"}
 ORIGINAL = Path("ablations", "original_sweep.csv")
@@ -30,16 +36,31 @@ SETTING = "agent.eta="
 Sweep = dict[float, tuple[float, float, float]]  # lower quartile, median, upper, by η
 
 
-def ours(folder: Path) -> Sweep:
-    """Returns at the end, by η; η = 0 is the agent without a bonus."""
+def finals(folder: Path) -> dict[float, Array]:
+    """Each seed's return at the end, by η; η = 0 is the agent without a bonus."""
     rows = read_curve(folder / "learning_curve.csv")
     settings = dict.fromkeys(row["setting"] for row in rows)
     return {
-        float(setting.removeprefix(SETTING)): quartiles(
-            final_returns(rows, "vime", setting)
-        )
+        float(setting.removeprefix(SETTING)): final_returns(rows, "vime", setting)
         for setting in settings
     }
+
+
+def ours(folder: Path) -> Sweep:
+    """Quartiles by η."""
+    return {eta: quartiles(values) for eta, values in finals(folder).items()}
+
+
+def odds(folder: Path) -> dict[float, str]:
+    """P(higher than with η = 0) and its interval, by η > 0."""
+    by_eta = finals(folder)
+    plain = by_eta.pop(0.0)
+    found = {}
+    for eta, values in by_eta.items():
+        low, high = improvement_interval(values, plain)
+        p = probability_of_improvement(values, plain)
+        found[eta] = f"{p:.2f} [{low:.2f}, {high:.2f}]"
+    return found
 
 
 def originals(results: Path) -> dict[str, Sweep]:
@@ -52,25 +73,26 @@ def originals(results: Path) -> dict[str, Sweep]:
     return found
 
 
-def cell(sweep: Sweep, eta: float) -> str:
-    if eta not in sweep:
-        return ""
-    low, middle, high = sweep[eta]
-    return f"{middle:.0f} [{low:.0f}, {high:.0f}]"
+def cells(sweep: Sweep) -> dict[float, str]:
+    return {
+        eta: f"{middle:.0f} [{low:.0f}, {high:.0f}]"
+        for eta, (low, middle, high) in sweep.items()
+    }
 
 
 def table(results: Path) -> str:
     """A line for each η: ours and the original's for each agent."""
     theirs = originals(results)
-    columns = {}
+    columns: dict[str, dict[float, str]] = {}
     for agent, folder in AGENTS.items():
-        columns[f"{agent}, ours"] = ours(results / folder)
-        columns[f"{agent}, original"] = theirs[agent]
-    columns["ERWR, original"] = theirs["ERWR"]
+        columns[f"{agent}, ours"] = cells(ours(results / folder))
+        columns[f"{agent}, P(higher)"] = odds(results / folder)
+        columns[f"{agent}, original"] = cells(theirs[agent])
+    columns["ERWR, original"] = cells(theirs["ERWR"])
     lines = ["| η | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
-    for eta in sorted({eta for sweep in columns.values() for eta in sweep}):
-        cells = (cell(sweep, eta) for sweep in columns.values())
-        lines.append(f"| {eta:g} | " + " | ".join(cells) + " |")
+    for eta in sorted({eta for column in columns.values() for eta in column}):
+        line = [f"{eta:g}", *(column.get(eta, "") for column in columns.values())]
+        lines.append("| " + " | ".join(line) + " |")
     return "\n".join(lines)
 
 
@@ -78,7 +100,7 @@ def draw(results: Path) -> None:
     """A panel for each agent: ours in black, the original's dashed; bands and bars are quartiles."""
     theirs = originals(results)
     figure, panels = plt.subplots(
-        1, len(AGENTS), figsize=(9.0, 3.6), sharey=True, layout="constrained"
+        1, len(AGENTS), figsize=(9.0, 3.9), sharey=True, layout="constrained"
     )
     for axes, (agent, folder) in zip(panels, AGENTS.items()):
         mine = ours(results / folder)
@@ -87,7 +109,8 @@ def draw(results: Path) -> None:
         axes.set(title=agent, xscale="log", xlabel="η")
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("return of an episode")
-    panels[0].legend(frameon=False, loc="lower left")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(results / PICTURE, dpi=120)
     plt.close(figure)
 

@@ -1,7 +1,9 @@
 """The scripts benchmarks/ablations.py and benchmarks/sweep.py: their variants, their σ, and the tables of the page."""
 
 import importlib
+import itertools
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -152,16 +154,16 @@ def test_the_table_counts_first_rewards_and_pairs(ablations, tmp_path):
         *(rewarded("as the task has it", 1, 9, 1.0)),
     ]
     _, _, base, other = ablations.table(rows).splitlines()
-    assert base == "| as the task has it | 3 [3, 3], 1 of 2 | 0.5 [0.2, 0.8] |  |"
+    assert base == "| as the task has it | 3 [3, 3], 1 of 2 |  | 0.5 [0.2, 0.8] |  |"
     assert other.startswith(
-        "| λ = 1 | 1.5 [1.25, 1.75], 2 of 2 | 3.0 [3.0, 3.0] | 1.00 [0.16, 1."
+        "| λ = 1 | 1.5 [1.25, 1.75], 2 of 2 | 1.00 [0.16, 1.00] | 3.0 [3.0, 3.0] | 1.00 [0.16, 1."
     )
     failed = {"variant": "σ = 5", "seed": 0, "iteration": 0, "return_mean": np.nan}
     *_, last = ablations.table(
         [*rows, failed, *rewarded("σ = 5", 1, 0, 2.0)]
     ).splitlines()
     assert last.startswith(
-        "| σ = 5 | 0 [0, 0], 1 of 1; 1 ended in an error | 2.0 [2.0, 2.0] |"
+        "| σ = 5 | 0 [0, 0], 1 of 1; 1 ended in an error | 1.00 [nan, nan] | 2.0 [2.0, 2.0] |"
     )
     ablations.draw(tmp_path / "seen.png", rows)
     assert (tmp_path / "seen.png").stat().st_size > 1000
@@ -183,9 +185,9 @@ def test_the_sweep_shows_ours_beside_the_originals(scripts, tmp_path):
         write_table(tmp_path / folder / "learning_curve.csv", rows)
     lines = sweep.table(tmp_path).splitlines()
     assert len(lines) == 2 + 11
-    assert lines[2] == "| 0 | -75 [-88, -62] |  | -75 [-88, -62] |  |  |"
+    assert lines[2] == "| 0 | -75 [-88, -62] |  |  | -75 [-88, -62] |  |  |  |"
     tenth = next(line for line in lines if line.startswith("| 0.1 |"))
-    assert "-75 [-88, -62] | -99 [-113, -89] |" in tenth
+    assert "-75 [-88, -62] | 0.50 [0.00, 1.00] | -99 [-113, -89] |" in tenth
     sweep.draw(tmp_path)
     assert (tmp_path / sweep.PICTURE).stat().st_size > 1000
 
@@ -218,13 +220,39 @@ def test_the_originals_series_are_complete(scripts):
 
 
 def test_the_page_shows_the_kept_numbers(scripts):
-    """Each variant has 10 seeds, 100 to 109, of 30 iterations."""
+    """Each variant has 10 seeds, 100 to 109, of 30 iterations; a run that ended in an error is one row."""
     ablations, sweep = scripts
     rows = ablations.read(RESULTS / "ablations" / "ablations.csv")
-    runs = {(row["variant"], row["seed"]) for row in rows}
-    assert runs == {
-        (each, seed) for each in ablations.VARIANTS for seed in ablations.SEEDS
+    lengths = Counter((row["variant"], row["seed"]) for row in rows)
+    assert {*lengths} == {*itertools.product(ablations.VARIANTS, ablations.SEEDS)}
+    failed = [run for run, length in lengths.items() if length != ablations.ITERATIONS]
+    assert Counter(variant for variant, _ in failed) == {
+        "exact gain": 1,
+        "exact gain, λ = 0.1": 5,
     }
-    assert len(rows) == len(runs) * ablations.ITERATIONS
     assert ablations.table(rows) in PAGE
     assert sweep.table(RESULTS) in PAGE
+
+
+def test_what_the_page_concludes(scripts):
+    """Which intervals exclude ½; how many runs of the sweep ended low."""
+    ablations, sweep = scripts
+    rows = ablations.read(RESULTS / "ablations" / "ablations.csv")
+    base, *others = ablations.outcomes(rows).items()
+    intervals = {
+        (variant, pair.__name__): pair(mine, base[1])
+        for variant, mine in others
+        if variant != "noise as bonus"
+        for pair in (ablations.sooner, ablations.higher)
+    }
+    assert len(intervals) == 28
+    apart = [
+        key for key, (low, _, high) in intervals.items() if low > 0.5 or high < 0.5
+    ]
+    assert apart == [("one sample", "sooner"), ("line search by 0.8", "sooner")]
+
+    finals = sweep.finals(RESULTS / "DenseMountainCar-trpo")
+    small = np.concatenate([each for eta, each in finals.items() if eta <= 0.01])
+    medium = np.concatenate([each for eta, each in finals.items() if 0.01 < eta < 1])
+    assert (np.count_nonzero(small < -250), len(small)) == (11, 50)
+    assert (np.min(medium) > -120, len(medium)) == (True, 30)
