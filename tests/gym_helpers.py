@@ -24,6 +24,7 @@ SMALL = {
     "vime_ref/DeepSea-v0": {"size": 4},
     "vime_ref/KeyDoorMaze-v0": {},
     "vime_ref/NoisyTV-v0": {},
+    "vime_ref/NoisyCorridor-v0": {"length": 3},
 }
 
 VIEWS = [

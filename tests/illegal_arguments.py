@@ -34,7 +34,7 @@ MODULES = (
     *("vime_lecture.strategies", "vime_lecture.tabular", "vime_lecture.counts"),
     *("vime_lecture.densities", "vime_lecture.controls", "vime_lecture.unreal"),
     *("vime_lecture.recurrent", "vime_gym.tasks", "vime_gym.rooms"),
-    "vime_gym.vector_tasks",
+    *("vime_gym.corridor", "vime_gym.vector_tasks"),
     *("vime_gym.vectors", "vime_gym.state_files", "vime_gym.curiosity"),
     *(
         "vime_gym.wrappers",
@@ -1210,6 +1210,7 @@ TABLE: dict[str, dict[str, Given]] = {
     "vime_gym.rooms.Chain": {"action": ONE_OF_TWO},
     "vime_gym.rooms.DeepSea": {"action": ONE_OF_TWO, "size": count(4, 2)},
     "vime_gym.rooms.KeyDoorMaze": {},
+    "vime_gym.corridor.NoisyCorridor": {"length": count(4, 1), "num_pictures": count(4, 2)},
     "vime_gym.tasks.SparseMountainCar": {
         "action": array([0.5]),
         "goal_velocity": number(0.0),

@@ -34,6 +34,7 @@ ENTRIES = {
     "DeepSea": ("rooms", None),
     "KeyDoorMaze": ("rooms", 200),
     "NoisyTV": ("rooms", 100),
+    "NoisyCorridor": ("corridor", 50),
     "Labyrinth": ("labyrinth", 300),
 }
 

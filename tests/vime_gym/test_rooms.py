@@ -61,8 +61,8 @@ def test_small_tasks_against_gymnasium_check_env(env_id, options):
 def test_small_tasks_repeat_themselves_with_the_seed_within_their_spaces(
     env_id, options, seed
 ):
-    """For the two random tasks, another seed gives another episode."""
-    runs, chance = [], "Bandit" in env_id or "NoisyTV" in env_id
+    """For the random tasks, another seed gives another episode."""
+    runs, chance = [], "Bandit" in env_id or "Noisy" in env_id
     for start in (seed, seed, seed + 1):
         env = gym.make(env_id, **options)
         seen = [env.reset(seed=start)]
