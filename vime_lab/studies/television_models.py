@@ -1,0 +1,199 @@
+"""Two bonuses of the television's studies: exact gain on a table, and VIME with a learned σ(s, a).
+
+Axes: N rows (transitions), B rows of a minibatch, D weights, K observation dimensions.
+Gains are in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import digamma, expit
+
+import bnn_ref as bnn
+import fast_ref as fast
+from bnn_ref import Array, DiagNormal
+from vime_ref import Batch, Vime, pool_statistics
+
+# ---------------------------------------------------------------- types
+
+Key = bytes  # of a state, or of a state and an action
+
+# ---------------------------------------------------------------- exact gain
+
+
+def dirichlet_gain(counts: ArrayLike, totals: ArrayLike, num_outcomes: int) -> Array:
+    """The gain (N,) in nats of outcomes that were seen `counts` times in `totals` tries.
+
+        log(α₀/α_i) + ψ(α_i + 1) − ψ(α₀ + 1), α_i = counts + 1/outcomes, α₀ = totals + 1
+
+    It is KL[new‖old] of a Dirichlet posterior over the probabilities of the outcomes. Its
+    prior is worth one observation.
+    """
+    own = np.asarray(counts, dtype=float) + 1.0 / num_outcomes  # (N,)
+    everything = np.asarray(totals, dtype=float) + 1.0  # (N,)
+    surprise = np.log(everything / own)
+    return surprise + digamma(own + 1.0) - digamma(everything + 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class TableGain:
+    """The bonus of a table's exact information gain: one Dirichlet posterior for each (s, a).
+
+    Each row's gain is from the same posterior, as VIME's.
+    """
+
+    num_outcomes: int  # states that may follow
+    counts: Mapping[tuple[Key, Key], int] = field(default_factory=dict)
+    totals: Mapping[Key, int] = field(default_factory=dict)
+
+    def reward(self, batch: Batch, rng: Generator) -> Array:
+        """Gains (N,)."""
+        keys = pair_keys(batch.observations, batch.actions)
+        outcomes = pair_keys(batch.next_observations)
+        counts = [self.counts.get(pair, 0) for pair in zip(keys, outcomes)]
+        totals = [self.totals.get(key, 0) for key in keys]
+        return dirichlet_gain(counts, totals, self.num_outcomes)
+
+    def update(self, batch: Batch, rng: Generator) -> TableGain:
+        """The bonus after counting the batch."""
+        counts = dict(self.counts)
+        totals = dict(self.totals)
+        outcomes = pair_keys(batch.next_observations)
+        for key, outcome in zip(pair_keys(batch.observations, batch.actions), outcomes):
+            counts[key, outcome] = counts.get((key, outcome), 0) + 1
+            totals[key] = totals.get(key, 0) + 1
+        return replace(self, counts=counts, totals=totals)
+
+
+def pair_keys(*columns: Array) -> list[Key]:
+    """A key for each row of the columns, (N, ...) each."""
+    table = np.column_stack(columns).astype(float)  # (N, ...)
+    return [row.tobytes() for row in table]
+
+
+# ---------------------------------------------------------------- VIME with a learned σ
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedSigma:
+    """VIME whose σ_l is a number for each (s, a) and each dimension of s′.
+
+        σ_k(s, a) = max(deviation of s′_k over the rows with (s, a), floor)
+
+    The floor is the σ_l of `model`. It is also σ of a pair that has no rows. Deviations are
+    those of the sample, with the divisor n, in units of the pool's deviation. The network
+    learns with the same σ.
+    """
+
+    model: Vime
+    # n, Σ s′ and Σ s′² of each (s, a), (1 + 2K,)
+    sums: Mapping[Key, Array] = field(default_factory=dict)
+
+    def sigmas(self, observations: Array, actions: Array) -> Array:
+        """σ (N, K) in units of the normalized s′; actions as the model sees them."""
+        model = self.model
+        num_observed = model.layer_sizes[-1]
+        nothing = np.zeros(1 + 2 * num_observed)
+        keys = pair_keys(observations, actions)
+        found = [self.sums.get(key, nothing) for key in keys]
+        table = np.reshape(found, (-1, len(nothing)))  # (N, 1 + 2K)
+
+        num_rows = np.maximum(table[:, :1], 1.0)  # (N, 1)
+        mean = table[:, 1 : num_observed + 1] / num_rows  # (N, K)
+        square = table[:, num_observed + 1 :] / num_rows  # (N, K)
+        deviation = np.sqrt(np.maximum(square - mean**2, 0.0))  # (N, K)
+        scaled = deviation / model.scale[:num_observed]
+        return np.maximum(scaled, model.settings.likelihood_sigma)
+
+    def reward(self, batch: Batch, rng: Generator) -> Array:
+        """Raw gains (N,) in nats, each row with the σ of its (s, a)."""
+        model = self.model
+        settings = model.settings
+        rows = model.model_rows(batch)
+        inputs, targets = model.normalized(*rows)
+        sigmas = self.sigmas(*rows[:2])
+        noise = settings.sample_noise(
+            rng, settings.num_samples, len(inputs), model.layer_sizes
+        )
+        # rows with the same σ together
+        gains = np.empty(len(inputs))
+        for sigma in np.unique(sigmas, axis=0):
+            mine = np.all(sigmas == sigma, axis=1)
+            gains[mine] = settings.gains(
+                model.q,
+                inputs[mine],
+                targets[mine],
+                noise,
+                layer_sizes=model.layer_sizes,
+                likelihood_sigma=sigma,
+                step_size=settings.step_size,
+                method=settings.method,
+            )
+        return gains
+
+    def update(self, batch: Batch, rng: Generator) -> LearnedSigma:
+        """The bonus with the batch in its pool and its sums, and fitted."""
+        model = self.model
+        observations, actions, targets = model.model_rows(batch)
+        pool = model.pool.extend(observations, actions, targets)
+        center, scale = pool_statistics(pool, model.action_space, model.one_hot)
+        new = replace(model, pool=pool, center=center, scale=scale)
+
+        # the sums
+        ones = np.ones((len(targets), 1))
+        terms = np.concatenate([ones, targets, targets**2], axis=1)  # (N, 1 + 2K)
+        sums = dict(self.sums)
+        for key, term in zip(pair_keys(observations, actions), terms):
+            sums[key] = sums.get(key, 0.0) + term
+        return LearnedSigma(new, sums).fitted(rng)
+
+    def fitted(self, rng: Generator) -> LearnedSigma:
+        """The bonus after `num_updates` Adam steps on minibatches from the pool."""
+        model = self.model
+        settings = model.settings
+        size = len(model.pool)
+        columns = model.pool.columns
+        sigmas = self.sigmas(*columns[:2])  # (n, K)
+        inputs, targets = model.normalized(*columns)
+
+        q = model.q
+        adam = model.adam
+        for rows in rng.integers(size, size=(settings.num_updates, settings.batch_size)):
+            noise = settings.sample_noise(
+                rng, settings.num_samples, len(rows), model.layer_sizes
+            )
+            slope = noisy_elbo_grad(
+                q,
+                model.prior,
+                (inputs[rows], targets[rows], sigmas[rows]),
+                noise,
+                model.layer_sizes,
+                settings.num_data or size,
+            )
+            q, adam = bnn.ascent_step(q, slope, adam, settings.learning_rate)
+        return replace(self, model=replace(model, q=q, adam=adam))
+
+
+def noisy_elbo_grad(
+    q: DiagNormal,
+    prior: DiagNormal,
+    rows: tuple[Array, Array, Array],
+    eps: Array,
+    layer_sizes: tuple[int, ...],
+    num_data: float,
+) -> tuple[Array, Array]:
+    """`bnn_ref.elbo_grad` with a σ_l (B, K) for each of the rows: inputs, targets, σ_l."""
+    inputs, targets, sigmas = rows
+    weight = fast.uphill_weight(num_data, sigmas, len(inputs), len(eps))  # (B, K)
+    data = fast.Rows(inputs, targets, layer_sizes, weight)
+    uphill = fast.slopes(q.mu, q.sigma, eps, data)
+    return fast.with_kl(uphill, q.mu, q.sigma, expit(q.rho), prior)
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")
