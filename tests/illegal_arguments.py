@@ -1210,7 +1210,10 @@ TABLE: dict[str, dict[str, Given]] = {
     "vime_gym.rooms.Chain": {"action": ONE_OF_TWO},
     "vime_gym.rooms.DeepSea": {"action": ONE_OF_TWO, "size": count(4, 2)},
     "vime_gym.rooms.KeyDoorMaze": {},
-    "vime_gym.corridor.NoisyCorridor": {"length": count(4, 1), "num_pictures": count(4, 2)},
+    "vime_gym.corridor.NoisyCorridor": {
+        "length": count(4, 1),
+        "num_pictures": count(4, 2),
+    },
     "vime_gym.tasks.SparseMountainCar": {
         "action": array([0.5]),
         "goal_velocity": number(0.0),

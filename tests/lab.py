@@ -226,6 +226,29 @@ SMALL = {
         "agent": UnrealSettings(encoded=4, hidden=4),
     },
     "Exactness": {"length": 60, "learned": (0, 3, 100)},
+    "Television": {
+        "length": 60,
+        "first": 20,
+        "points": 3,
+        "corridor": 2,
+        "num_pictures": 4,
+        "test_rows": 30,
+        "vime": VimeSettings(
+            hidden_sizes=(4,),
+            num_updates=3,
+            num_samples=1,
+            step_size=1.0,
+            min_rows=1,
+            num_data=None,
+        ),
+    },
+    "NoisyCorridor": {
+        "length": 3,
+        "points": 2,
+        "corridor": 2,
+        "num_pictures": 2,
+        "warmup_episodes": 1,
+    },
 }
 FULL = dict(STUDIES)  # as published
 

@@ -29,6 +29,7 @@ TASK_DEFAULTS = {
 STUDY_NAMES = (
     *("Bandit", "DeepSea", "KeyDoorMaze", "NoisyTV", "Labyrinth"),
     "Exactness",
+    *("Television", "NoisyCorridor"),
 )
 BATCH_STEPS = 5000  # per iteration
 DTYPE_NAMES = ("f64", "f32")

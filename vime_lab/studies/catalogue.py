@@ -26,6 +26,8 @@ from vime_lab.studies.exactness import EXACTNESS_STUDIES
 from vime_lab.studies.explorers import EXPLORER_STUDIES
 from vime_lab.studies.frame import Study, StudyJob, Value, explorers_in
 from vime_lab.studies.labyrinth import LABYRINTH_STUDIES
+from vime_lab.studies.noisy_corridor import CORRIDOR_STUDIES
+from vime_lab.studies.television import TELEVISION_STUDIES
 from vime_lab.tasks import ROOT_SEED
 
 # ---------------------------------------------------------------- constants
@@ -34,6 +36,8 @@ STUDIES: dict[str, Study] = {
     **EXPLORER_STUDIES,
     **LABYRINTH_STUDIES,
     **EXACTNESS_STUDIES,
+    **TELEVISION_STUDIES,
+    **CORRIDOR_STUDIES,
 }
 # Modules whose code computes the rows of every study.
 STUDY_MODULES = (

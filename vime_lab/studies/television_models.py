@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import digamma, expit
 
 import bnn_ref as bnn
@@ -163,7 +163,9 @@ class LearnedSigma:
 
         q = model.q
         adam = model.adam
-        for rows in rng.integers(size, size=(settings.num_updates, settings.batch_size)):
+        for rows in rng.integers(
+            size, size=(settings.num_updates, settings.batch_size)
+        ):
             noise = settings.sample_noise(
                 rng, settings.num_samples, len(rows), model.layer_sizes
             )

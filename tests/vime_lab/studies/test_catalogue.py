@@ -341,7 +341,8 @@ def test_figure_refuses_a_file_that_is_no_study(monkeypatch, capsys) -> None:
         damaged(0, "size", "width"): "columns missing: size",
         damaged(
             2, "Bandit", "DeepSea"
-        ): "must be of one study, Bandit, DeepSea, KeyDoorMaze, NoisyTV, Labyrinth, Exactness",
+        ): "must be of one study, Bandit, DeepSea, KeyDoorMaze, NoisyTV, Labyrinth, "
+        "Exactness, Television, NoisyCorridor",
         damaged(2, ",", ""): "row 3 must have 7 cells, got 6",
         damaged(2, ",0,0,", ",0,x,"): "row 3: seed must be a whole number up to",
         damaged(2, "random", "luck"): "explorer must be one of random, ",

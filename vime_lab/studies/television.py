@@ -1,0 +1,217 @@
+"""The television: which bonus loses interest in noise, by the rows that its model saw.
+
+One study, `Television`, without an agent: each model sees the same stream of transitions,
+some at a noisy screen and the rest learnable. Its bonus is measured at both.
+
+Sources: [TV] Burda et al. 2018, arXiv 1808.04355; [Lecture] "Intrinsic motivation in RL".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Discrete
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from bnn_ref import Array
+from vime_gym.corridor import LEFT, NUM_ACTIONS, NoisyCorridor
+from vime_lab.studies.explorers import EXPLORER_MODULES
+from vime_lab.studies.frame import Study, StudyJob, StudySettings, Value
+from vime_lab.studies.television_models import LearnedSigma, TableGain
+from vime_lab.studies.television_tables import (
+    TELEVISION_COLORS,
+    draw_television,
+    television_table,
+)
+from vime_lab.tasks import ROOT_SEED, model_init
+from vime_lecture.controls import PredictionError
+from vime_lecture.counts import VisitCounts
+from vime_ref import Batch, Bonus, NoBonus, VimeSettings, normalize_gains
+
+# ---------------------------------------------------------------- constants
+
+TELEVISION_MODULES = (
+    *EXPLORER_MODULES,
+    "vime_gym.corridor",
+    "vime_lab.studies.television_models",
+    "vime_lab.studies.television",
+)
+CODE_BITS = 16  # of a state, as a network sees it
+MODELS = ("Dirichlet", "counts", "L2 error", "VIME", "VIME 50", "VIME learned sigma")
+
+# λ = 1: the gain is then information to first order, in the nats of `TableGain`.
+TELEVISION_MODEL = VimeSettings(
+    hidden_sizes=(64,),
+    likelihood_sigma=0.5,
+    prior_sigma=0.1,
+    num_data=None,
+    step_size=1.0,
+    num_samples=1,
+    num_updates=600,
+    batch_size=32,
+    learning_rate=0.01,
+    min_rows=1,
+)
+# ---------------------------------------------------------------- types
+
+
+@dataclass(frozen=True)
+class TelevisionSettings(StudySettings):
+    """Settings of `Television`. `length` is the rows of the stream.
+
+    Values without a source are from trial runs.
+    """
+
+    corridor: int = 5  # N of the corridor whose transitions are the stream
+    num_pictures: int = 16
+    share: float = 0.25  # of the rows at the screen
+    first: int = 100  # rows at the first point
+    test_rows: int = 400  # fresh rows, on which a bonus is measured
+    vime: VimeSettings = TELEVISION_MODEL
+
+
+# ---------------------------------------------------------------- bonuses
+
+
+def bonus_of(
+    name: str, num_states: int, rng: Generator, settings: VimeSettings
+) -> tuple[Bonus, Array, float]:
+    """A bonus, the states' features that it sees, (states, K), and its weight.
+
+    Networks see random codes of signs, in which distance has no meaning. The weight of the
+    L2 error makes it a mean over the dimensions of s′; others have weight 1.
+    """
+    codes = rng.choice([-1.0, 1.0], (num_states, CODE_BITS))
+    numbers = np.arange(num_states, dtype=float)[:, None]  # (states, 1)
+    held = replace(settings, num_data=50.0)  # the original's
+    space: Discrete[Any] = Discrete(NUM_ACTIONS)
+    match name:
+        case "Dirichlet":
+            return TableGain(num_states), numbers, 1.0
+        case "counts":
+            return VisitCounts(), numbers, 1.0
+        case "L2 error":
+            model = model_init(CODE_BITS, space, rng, settings)
+            return PredictionError(model), codes, 1.0 / CODE_BITS
+        case "VIME":
+            return model_init(CODE_BITS, space, rng, settings), codes, 1.0
+        case "VIME 50":
+            return model_init(CODE_BITS, space, rng, held), codes, 1.0
+        case "VIME learned sigma":
+            model = model_init(CODE_BITS, space, rng, settings)
+            return LearnedSigma(model), codes, 1.0
+        case _:
+            return NoBonus(), numbers, 1.0
+
+
+# ---------------------------------------------------------------- a stream of transitions
+
+
+def points_of(settings: TelevisionSettings) -> list[int]:
+    """The rows at the points of a curve, in equal steps of their logarithm.
+
+    >>> points_of(TelevisionSettings(("counts",), 10_000, points=3))
+    [100, 1000, 10000]
+    """
+    points = np.geomspace(settings.first, settings.length, settings.points)
+    return [int(point) for point in np.unique(np.rint(points))]
+
+
+def stream(
+    task: NoisyCorridor, share: float, num_rows: int, rng: Generator
+) -> tuple[NDArray[np.int_], NDArray[np.bool_]]:
+    """Rows s, a, s′ (3, N), and whether each is at the screen (N,).
+
+    At the screen means from the start by action 0, which shows a picture: one pair (s, a)
+    with as many outcomes as pictures. The other rows are uniform over all pairs of the
+    stretch, and the outcome of each is certain.
+    """
+    pairs = [(s, a) for s in range(task.length) for a in range(NUM_ACTIONS)]
+    elsewhere = np.array([pair for pair in pairs if pair != (0, LEFT)])  # (pairs, 2)
+
+    at_screen = rng.random(num_rows) < share  # (N,)
+    drawn = elsewhere[rng.integers(len(elsewhere), size=num_rows)]  # (N, 2)
+    rows = np.where(at_screen[:, None], (0, LEFT), drawn)  # (N, 2)
+    states, actions = rows.T
+    following = [task.move(s, a)[0] for s, a in rows.tolist()]
+    return np.stack([states, actions, following]), at_screen  # (3, N), (N,)
+
+
+def batch_from(rows: NDArray[np.int_], features: Array) -> Batch:
+    """The rows s, a, s′ (3, N) as a bonus sees them."""
+    states, actions, following = rows
+    nothing = np.zeros(len(actions))
+    truncated = np.ones(len(actions), dtype=bool)  # no row follows another
+    return Batch(
+        features[states], actions, nothing, features[following], ~truncated, truncated
+    )
+
+
+def bonuses_at(
+    bonus: Bonus, rows: NDArray[np.int_], features: Array, rng: Generator
+) -> Array:
+    """The bonus of each row (N,), as if it came next.
+
+    Counts count the rows of a batch one after another, so they see one row at a time.
+    """
+    if isinstance(bonus, VisitCounts):
+        singles = np.split(rows, rows.shape[1], axis=1)  # (3, 1) each
+        found = [bonus.reward(batch_from(row, features), rng) for row in singles]
+        return np.concatenate(found)  # (N,)
+    return bonus.reward(batch_from(rows, features), rng)
+
+
+def run_television(job: StudyJob) -> Iterator[Value]:
+    """The bonus on fresh rows after n rows of the stream, by n.
+
+    screen, elsewhere: medians over the rows there. `mean` of each is the mean.
+    normalized: the median at the screen, divided by the median of all rows there and
+    elsewhere, which is `normalize_gains` without earlier batches.
+    """
+    settings: TelevisionSettings = job.settings
+    seeds = np.random.default_rng([ROOT_SEED, job.seed])
+    init, screen, drawn, learning = seeds.spawn(4)
+    task = NoisyCorridor(settings.corridor, num_pictures=settings.num_pictures)
+    task.reset(seed=int(screen.integers(2**31)))
+    num_states = int(task.observation_space.n)
+    bonus, features, _ = bonus_of(job.explorer, num_states, init, settings.vime)
+
+    seen = 0
+    for point in points_of(settings):
+        # learn
+        rows, _ = stream(task, settings.share, point - seen, drawn)
+        bonus = bonus.update(batch_from(rows, features), learning)
+        seen = point
+
+        # measure
+        rows, at_screen = stream(task, settings.share, settings.test_rows, drawn)
+        gains = bonuses_at(bonus, rows, features, learning)
+        normalized, _ = normalize_gains(gains, ())
+        for name, mine in {"screen": at_screen, "elsewhere": ~at_screen}.items():
+            yield name, point, float(np.median(gains[mine]))
+            yield f"{name} mean", point, float(np.mean(gains[mine]))
+        yield "normalized", point, float(np.median(normalized[at_screen]))
+
+
+# ---------------------------------------------------------------- the studies
+
+TELEVISION_STUDIES = {
+    "Television": Study(
+        TelevisionSettings(explorers=MODELS, length=50_000, points=8),
+        run_television,
+        television_table,
+        draw_television,
+        TELEVISION_COLORS,
+        ("screen", "elsewhere", "screen mean", "elsewhere mean", "normalized"),
+        TELEVISION_MODULES,
+        height=4.0,
+    ),
+}
+
+
+if __name__ == "__main__":
+    raise SystemExit("import this module; the command is vime-ref")
