@@ -1,0 +1,105 @@
+"""Agents in the noisy corridor: runs against their own steps, and the known answer at small size."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from lab import FULL, measured, study_job
+
+from vime_lab.studies import catalogue, noisy_corridor
+from vime_lab.studies.frame import StudyJob
+from vime_lab.studies.television import bonus_of
+from vime_ref import NoBonus
+
+Q_VALUES, VISITS = [0.0, 2.0, 1.0, 0.0], [1, 2, 9, 4]
+
+
+@pytest.mark.parametrize(
+    ("explorer", "expected"),
+    [
+        ("random", [0.25] * 4),
+        ("epsilon-greedy", [0.1, 0.7, 0.1, 0.1]),
+        ("Dirichlet", [0.0, 1.0, 0.0, 0.0]),
+        ("VIME, by median", [0.0, 1.0, 0.0, 0.0]),
+    ],
+)
+def test_strategies_on_a_table_by_hand(explorer, expected) -> None:
+    """Control: with a large α, UCB takes the action that was tried least."""
+    job = study_job("NoisyCorridor", explorer, epsilon=0.4)
+    strategy = noisy_corridor.strategy_for(job)
+    assert strategy(Q_VALUES, VISITS) == pytest.approx(expected)
+    curious = study_job("NoisyCorridor", explorer, epsilon=0.4, alpha=20.0)
+    other = noisy_corridor.strategy_for(curious)(Q_VALUES, VISITS)
+    if explorer not in ("random", "epsilon-greedy"):
+        assert other == pytest.approx([1.0, 0.0, 0.0, 0.0])
+
+
+def test_warming_up_learns_from_random_walks() -> None:
+    """Every step of the episodes. Control: no episodes leave the bonus."""
+    settings = replace(FULL["NoisyCorridor"].settings, corridor=9, warmup_episodes=3)
+    rng = np.random.default_rng(0)
+    cold, features, _ = bonus_of("Dirichlet", 18, rng, settings.vime)
+    warm = noisy_corridor.warmed(cold, features, settings, rng)
+    assert sum(warm.totals.values()) == 150
+    none = replace(settings, warmup_episodes=1)
+    assert sum(noisy_corridor.warmed(cold, features, none, rng).totals.values()) == 50
+    nothing = NoBonus()
+    assert noisy_corridor.warmed(nothing, features, settings, rng) is nothing
+
+
+@pytest.mark.parametrize("explorer", ["random", "counts", "Dirichlet, by median"])
+def test_corridor_against_its_own_steps(explorer) -> None:
+    job = study_job("NoisyCorridor", explorer, length=4, points=1, corridor=1)
+    rows = catalogue.study_rows(job)
+    episodes = list(noisy_corridor.corridor_episodes(job))
+    steps = [step for episode in episodes for step in episode.steps]
+    assert measured(rows, "watching") == [
+        np.mean([step.next_state > 1 for step in steps])
+    ]
+    ends = [episode.steps[-1].terminated for episode in episodes]
+    assert measured(rows, "return") == [np.mean(ends)]
+    assert measured(rows, "found") == [1.0 + ends.index(True)]
+
+
+def test_an_explorer_that_never_arrives_has_no_first_episode() -> None:
+    rows = catalogue.study_rows(study_job("NoisyCorridor", "random", corridor=30))
+    assert math.isnan(measured(rows, "found")[0])
+
+
+def test_gains_by_median_are_divided() -> None:
+    """The same raw gains at first, and other values. Control: the plain explorer."""
+    tables = []
+    for name in ("Dirichlet", "Dirichlet, by median"):
+        job = study_job("NoisyCorridor", name, corridor=30, length=1)
+        (episode,) = noisy_corridor.corridor_episodes(job)
+        tables.append(episode.table.q_values)
+        assert bool(episode.history) == (name != "Dirichlet")
+    assert tables[0] != tables[1]
+
+
+# ---------------------------------------------------------------- the known answer
+
+
+def found_by(explorer: str, seed: int) -> tuple[float, float]:
+    """The first episode with the reward, and the share of the last steps at the screen."""
+    settings = replace(
+        FULL["NoisyCorridor"].settings, length=60, points=6, corridor=5, num_pictures=6
+    )
+    job = StudyJob("NoisyCorridor", explorer, 0, seed, settings)
+    rows = catalogue.study_rows(job)
+    return measured(rows, "found")[0], measured(rows, "watching")[-1]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_exact_gain_finds_the_reward_and_prediction_error_stays_at_the_noise(
+    seed,
+) -> None:
+    """Control: exact gain divided by its median stays too."""
+    found, watching = found_by("Dirichlet", seed)
+    assert found < 60
+    assert watching < 0.1
+    for explorer in ("L2 error", "Dirichlet, by median"):
+        lost, watched = found_by(explorer, seed)
+        assert not lost < found
+        assert watched > 0.3

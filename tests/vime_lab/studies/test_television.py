@@ -1,0 +1,145 @@
+"""The television: its stream against the corridor's rules, and what becomes of each interest."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from lab import FULL, measured, study_job
+
+from vime_gym.corridor import LEFT, NoisyCorridor
+from vime_lab.studies import catalogue, television
+from vime_lab.studies.frame import StudyJob
+from vime_lab.studies.television import MODELS, TelevisionSettings
+from vime_lab.studies.television_models import LearnedSigma, TableGain, dirichlet_gain
+from vime_lab.studies.television_tables import INTERESTS, interest, powers, verdict
+from vime_lecture.controls import PredictionError
+from vime_lecture.counts import VisitCounts, count_bonus
+from vime_ref import NoBonus, Vime
+
+
+def test_stream_against_the_rules_of_the_corridor() -> None:
+    """A quarter of the rows at the screen, within five standard errors; the rest alike."""
+    task = NoisyCorridor(3, num_pictures=4)
+    task.reset(seed=0)
+    n = 8000
+    rows, at_screen = television.stream(task, 0.25, n, np.random.default_rng(0))
+    assert abs(at_screen.mean() - 0.25) < 5 * math.sqrt(0.25 * 0.75 / n)
+    for (s, a, after), screen in zip(rows.T.tolist(), at_screen):
+        assert screen == ((s, a) == (0, LEFT)) == (after > 3)
+        if not screen:
+            assert after == task.move(s, a)[0]
+
+    # each of the 11 other pairs, and each picture, alike
+    pairs = np.bincount(4 * rows[0, ~at_screen] + rows[1, ~at_screen], minlength=12)
+    pictures = np.bincount(rows[2, at_screen] - 4)
+    assert pairs[0] == 0
+    for counts in (pairs[1:], pictures):
+        mean = counts.mean()
+        assert np.all(np.abs(counts - mean) < 5 * np.sqrt(mean))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "weight"),
+    [
+        ("Dirichlet", TableGain, 1.0),
+        ("counts", VisitCounts, 1.0),
+        ("L2 error", PredictionError, 1.0 / 16),
+        ("VIME", Vime, 1.0),
+        ("VIME 50", Vime, 1.0),
+        ("VIME learned sigma", LearnedSigma, 1.0),
+        ("random", NoBonus, 1.0),
+    ],
+)
+def test_bonuses_against_their_settings(name, kind, weight) -> None:
+    rng = np.random.default_rng(0)
+    settings = FULL["Television"].settings.vime
+    bonus, features, given = television.bonus_of(name, 9, rng, settings)
+    assert (type(bonus), given) == (kind, weight)
+    network = name.startswith(("VIME", "L2"))
+    assert features.shape == ((9, 16) if network else (9, 1))
+    if network:
+        model = bonus if kind is Vime else bonus.model
+        assert model.settings.num_data == (50.0 if name == "VIME 50" else None)
+        assert model.settings.likelihood_sigma == settings.likelihood_sigma
+        assert set(features.ravel()) == {-1.0, 1.0}
+    else:
+        assert features[:, 0].tolist() == list(range(9))
+
+
+def test_a_bonus_is_measured_as_if_each_row_came_next() -> None:
+    """Two rows of a batch have the same count. Control: the bonus itself counts on."""
+    rng = np.random.default_rng(0)
+    features = np.arange(3.0)[:, None]
+    rows = np.array([[0, 0], [1, 1], [2, 2]])
+    counts = VisitCounts().update(television.batch_from(rows, features), rng)
+    found = television.bonuses_at(counts, rows, features, rng)
+    assert found.tolist() == [count_bonus(2, 0.05)] * 2
+    batch = television.batch_from(rows, features)
+    assert counts.reward(batch, rng).tolist() != found.tolist()
+
+
+def test_dirichlet_against_its_formula_at_the_last_point() -> None:
+    """Elsewhere, the gain of the only outcome of a pair whose visits are near the mean."""
+    rows = catalogue.study_rows(study_job("Television", "Dirichlet", length=4000))
+    screen, elsewhere = measured(rows, "screen")[-1], measured(rows, "elsewhere")[-1]
+    states = 2 + 1 + 4
+    assert screen == pytest.approx(dirichlet_gain(250, 1000, states), rel=0.2)
+    visits = 3000 / 7  # of each pair
+    assert elsewhere == pytest.approx(dirichlet_gain(visits, visits, states), rel=0.2)
+    normalized = measured(rows, "normalized")[-1]
+    assert normalized == pytest.approx(screen / elsewhere, rel=0.5)
+
+
+# ---------------------------------------------------------------- the claims of the page
+
+SMALL_STREAM = replace(
+    FULL["Television"].settings, length=6400, points=7, corridor=2, num_pictures=8
+)
+CLAIMS = {
+    "Dirichlet": ("falls", "rises", "rises"),
+    "counts": ("falls", "steady", "steady"),
+    "L2 error": ("steady", "rises", "rises"),
+    "VIME": ("falls", "rises", "rises"),
+    "VIME learned sigma": ("falls", "rises", "rises"),
+}
+
+
+def fitted(name: str, settings: TelevisionSettings = SMALL_STREAM) -> list[float]:
+    """The power of n of each interest at small size: the median of three seeds."""
+    rows = [
+        row
+        for seed in range(3)
+        for row in catalogue.study_rows(StudyJob("Television", name, 0, seed, settings))
+    ]
+    return [float(np.median(powers(*interest(rows, name, kind)))) for kind in INTERESTS]
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_which_interest_falls_at_small_size(name) -> None:
+    """The page's verdicts, with its numbers for the tables: −1, −½, and 0."""
+    found = fitted(name)
+    assert tuple(map(verdict, found)) == CLAIMS[name]
+    exact = {"Dirichlet": (-1.0, 1.0), "counts": (-0.5, 0.0)}
+    if name in exact:
+        assert found[:2] == pytest.approx(exact[name], abs=0.1)
+
+
+def test_vime_with_num_data_50_keeps_its_interest() -> None:
+    """Control: VIME with num_data n loses more than the square root of the rows."""
+    held, *_ = fitted("VIME 50")
+    absolute, *_ = fitted("VIME")
+    assert held > -0.5 > absolute
+
+
+def test_the_claims_are_about_the_models_of_the_study() -> None:
+    assert {*CLAIMS, "VIME 50"} == set(MODELS)
+
+
+def test_a_run_is_a_function_of_its_seed() -> None:
+    rows, again, other = (
+        catalogue.study_rows(study_job("Television", "VIME", seed=seed))
+        for seed in (0, 0, 1)
+    )
+    assert rows == again
+    assert rows != other

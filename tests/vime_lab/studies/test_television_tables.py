@@ -1,0 +1,155 @@
+"""Tables and pictures of the television's studies against hand-written rows."""
+
+import math
+
+import numpy as np
+import pytest
+from lab import drawn_study, study_row, words
+
+from vime_lab.studies.catalogue import STUDIES
+from vime_lab.studies.television_tables import (
+    LOOKS,
+    TELEVISION_COLORS,
+    change_cell,
+    interest,
+    powers,
+)
+
+POINTS = (100, 1000, 10_000, 100_000)
+LAWS = {
+    "screen": (4.0, -1.0),
+    "elsewhere": (2.0, -2.0),
+    "screen mean": (4.0, -1.0),
+    "elsewhere mean": (8.0, -1.0),
+    "normalized": (3.0, 0.5),
+}
+
+
+def television_rows(name: str = "Dirichlet") -> list[dict]:
+    """Each measure is a power of n, and twice as large for seed 1."""
+    return [
+        study_row(
+            "Television",
+            name,
+            measure,
+            factor * (seed + 1) * point**power,
+            seed=seed,
+            point=point,
+        )
+        for measure, (factor, power) in LAWS.items()
+        for point in POINTS
+        for seed in (0, 1)
+    ]
+
+
+def test_interests_and_powers_against_laws_by_hand() -> None:
+    rows = television_rows()
+    for kind, of, power in (
+        ("absolute", "", -1.0),
+        ("relative", "", 1.0),
+        ("normalized", "", 0.5),
+        ("relative", " mean", 0.0),
+    ):
+        points, values = interest(rows, "Dirichlet", kind, of)
+        assert points.tolist() == [*POINTS]
+        assert powers(points, values) == pytest.approx([power] * 2, abs=1e-9)
+    _, relative = interest(rows, "Dirichlet", "relative")
+    assert relative[:, 0] == pytest.approx([200.0, 200.0])
+
+
+def test_powers_are_those_of_the_last_half() -> None:
+    """Control: the first half has another power, and two points are enough."""
+    points = np.array([1.0, 10.0, 100.0, 1000.0])
+    values = np.array([[1.0, 1e5, 10.0, 1.0]])
+    assert powers(points, values) == pytest.approx([-1.0])
+    assert powers(points[:2], values[:, :2]) == pytest.approx([5.0])
+
+
+def test_change_cell_against_text_by_hand() -> None:
+    points = np.array([1.0, 100.0])
+    values = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
+    assert change_cell(points, values) == "2 to 20, rises"
+
+
+def test_television_table_against_lines_by_hand() -> None:
+    lines = STUDIES["Television"].table(television_rows()).splitlines()
+    title = "Television: interest in the screen after 100 and 100000 rows n, 2 seeds"
+    assert lines[0] == title
+    cells = "Dirichlet 0.06 to 6e-05, falls 2e+02 to 2e+05, rises 45 to 1.4e+03, rises"
+    assert words(lines[3]) == cells
+    assert "from 10000 rows on, of medians" in lines[5]
+    assert words(lines[8]) == "Dirichlet -1.00 1.00 0.50"
+    assert "of means" in lines[10]
+    assert words(lines[13]) == "Dirichlet -1.00 0.00"
+
+
+def test_television_picture_draws_logarithms_with_names_at_the_ends() -> None:
+    figure = drawn_study("Television", television_rows())
+    assert len(figure.axes) == 3
+    factors = {"absolute": (4.0, -1.0), "relative": (2.0, 1.0), "normalized": (3, 0.5)}
+    for axes, (kind, (factor, power)) in zip(figure.axes, factors.items()):
+        assert axes.get_title().startswith(f"{kind}: ")
+        (line,) = axes.lines
+        x, y = line.get_xdata(), line.get_ydata()
+        assert x == pytest.approx([2.0, 3.0, 4.0, 5.0])
+        scale = 1.0 if kind == "relative" else math.sqrt(2.0)
+        if kind != "relative":
+            middle = (np.log10(factor) + np.log10(2.0 * factor)) / 2.0
+            assert y == pytest.approx(middle + power * x, abs=1e-9)
+        else:
+            assert y == pytest.approx(np.log10(factor * scale) + power * x)
+        assert [text.get_text() for text in axes.texts] == ["Dirichlet"]
+        figure.canvas.draw()
+        labels = [each.get_text() for each in axes.get_yticklabels()]
+        assert all(label.startswith("$10^{") for label in labels)
+
+
+def corridor_rows() -> list[dict]:
+    """Exact gain finds the reward at 10 and 20; the L2 error never."""
+    found = {"Dirichlet": (10.0, 20.0), "L2 error": (math.nan, math.nan)}
+    curves = {
+        "Dirichlet": {"watching": (0.8, 0.0), "return": (0.0, 1.0)},
+        "L2 error": {"watching": (0.6, 0.8), "return": (0.0, 0.0)},
+    }
+    rows = [
+        study_row("NoisyCorridor", name, "found", value, seed=seed)
+        for name, values in found.items()
+        for seed, value in enumerate(values)
+    ]
+    return rows + [
+        study_row("NoisyCorridor", name, measure, value, seed=seed, point=point)
+        for name, measures in curves.items()
+        for measure, values in measures.items()
+        for point, value in zip((50, 100), values)
+        for seed in (0, 1)
+    ]
+
+
+def test_corridor_table_against_lines_by_hand() -> None:
+    lines = STUDIES["NoisyCorridor"].table(corridor_rows()).splitlines()
+    assert lines[0] == (
+        "NoisyCorridor: episode of the first reward of 100, "
+        "share of steps at the screen, return, 2 seeds"
+    )
+    assert [words(line) for line in lines[3:]] == [
+        "Dirichlet 15 0.40 0.00 1.00",
+        "L2 error never 0.70 0.80 0.00",
+    ]
+
+
+def test_corridor_picture_draws_medians() -> None:
+    watching, returns = drawn_study("NoisyCorridor", corridor_rows()).axes
+    curves = [line.get_xydata().tolist() for line in watching.lines]
+    assert curves == [[[50, 0.8], [100, 0.0]], [[50, 0.6], [100, 0.8]]]
+    curves = [line.get_xydata().tolist() for line in returns.lines]
+    assert curves == [[[50, 0.0], [100, 1.0]], [[50, 0.0], [100, 0.0]]]
+
+
+def test_every_explorer_has_a_look_of_its_own() -> None:
+    named = {
+        name
+        for study in ("Television", "NoisyCorridor")
+        for name in STUDIES[study].settings.explorers
+    }
+    assert named == set(LOOKS) == set(TELEVISION_COLORS)
+    assert len(set(LOOKS.values())) == len(LOOKS)
