@@ -78,9 +78,11 @@ def test_television_table_against_lines_by_hand() -> None:
     cells = "Dirichlet 0.06 to 6e-05, falls 2e+02 to 2e+05, rises 45 to 1.4e+03, rises"
     assert words(lines[3]) == cells
     assert "from 10000 rows on, of medians" in lines[5]
-    assert words(lines[8]) == "Dirichlet -1.00 1.00 0.50"
+    same = "Dirichlet -1.00 [-1.00, -1.00] 1.00 [1.00, 1.00] 0.50 [0.50, 0.50]"
+    assert words(lines[8]) == same
     assert "of means" in lines[10]
-    assert words(lines[13]) == "Dirichlet -1.00 0.00"
+    same = "Dirichlet -1.00 [-1.00, -1.00] 0.00 [0.00, 0.00]"
+    assert words(lines[13]) == same
 
 
 def test_television_picture_draws_logarithms_with_names_at_the_ends() -> None:
@@ -132,8 +134,8 @@ def test_corridor_table_against_lines_by_hand() -> None:
         "share of steps at the screen, return, 2 seeds"
     )
     assert [words(line) for line in lines[3:]] == [
-        "Dirichlet 15 0.40 0.00 1.00",
-        "L2 error never 0.70 0.80 0.00",
+        "Dirichlet 15 0.40 [0.40, 0.40] 0.00 [0.00, 0.00] 1.00 [1.00, 1.00]",
+        "L2 error never 0.70 [0.70, 0.70] 0.80 [0.80, 0.80] 0.00 [0.00, 0.00]",
     ]
 
 
