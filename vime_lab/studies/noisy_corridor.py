@@ -19,9 +19,8 @@ from numpy.random import Generator
 
 from agents_ref import Streams
 from bnn_ref import Array
-from vime_lab.studies.explorers import STEPWISE
 from vime_lab.studies.frame import Study, StudyJob, StudySettings, Value, parts_of
-from vime_lab.studies.television import (
+from vime_lab.studies.television_models import (
     MODELS,
     TELEVISION_MODEL,
     TELEVISION_MODULES,
@@ -41,6 +40,9 @@ from vime_ref import Bonus, NoBonus, VimeSettings
 
 CORRIDOR = "vime_ref/NoisyCorridor-v0"
 BY_MEDIAN = ", by median"  # the explorer's gains are divided by their running median
+
+# As in the rooms of the other studies.
+CORRIDOR_AGENT = TabularSettings(gamma=0.9, batch_steps=10)
 
 # An update every 10 steps, so fewer and larger Adam steps than in `Television`.
 CORRIDOR_MODEL = replace(
@@ -62,7 +64,7 @@ class CorridorSettings(StudySettings):
     alpha: float = 0.1  # α of UCB for explorers with a bonus
     epsilon: float = 0.1  # [SB] example 6.5, as in the other studies
     warmup_episodes: int = 10  # of random actions, from which each bonus learns first
-    agent: TabularSettings = STEPWISE
+    agent: TabularSettings = CORRIDOR_AGENT
     vime: VimeSettings = CORRIDOR_MODEL
 
 

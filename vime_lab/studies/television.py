@@ -9,53 +9,31 @@ Sources: [TV] Burda et al. 2018, arXiv 1808.04355; [Lecture] "Intrinsic motivati
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Discrete
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 from bnn_ref import Array
 from vime_gym.corridor import LEFT, NUM_ACTIONS, NoisyCorridor
-from vime_lab.studies.explorers import EXPLORER_MODULES
 from vime_lab.studies.frame import Study, StudyJob, StudySettings, Value
-from vime_lab.studies.television_models import LearnedSigma, TableGain
+from vime_lab.studies.television_models import (
+    MODELS,
+    TELEVISION_MODEL,
+    TELEVISION_MODULES,
+    bonus_of,
+)
 from vime_lab.studies.television_tables import (
     TELEVISION_COLORS,
     draw_television,
     television_table,
 )
-from vime_lab.tasks import ROOT_SEED, model_init
-from vime_lecture.controls import PredictionError
+from vime_lab.tasks import ROOT_SEED
 from vime_lecture.counts import VisitCounts
-from vime_ref import Batch, Bonus, NoBonus, VimeSettings, normalize_gains
+from vime_ref import Batch, Bonus, VimeSettings, normalize_gains
 
-# ---------------------------------------------------------------- constants
-
-TELEVISION_MODULES = (
-    *EXPLORER_MODULES,
-    "vime_gym.corridor",
-    "vime_lab.studies.television_models",
-    "vime_lab.studies.television",
-)
-CODE_BITS = 16  # of a state, as a network sees it
-MODELS = ("Dirichlet", "counts", "L2 error", "VIME", "VIME 50", "VIME learned sigma")
-
-# λ = 1: the gain is then information to first order, in the nats of `TableGain`.
-TELEVISION_MODEL = VimeSettings(
-    hidden_sizes=(64,),
-    likelihood_sigma=0.5,
-    prior_sigma=0.1,
-    num_data=None,
-    step_size=1.0,
-    num_samples=1,
-    num_updates=600,
-    batch_size=32,
-    learning_rate=0.01,
-    min_rows=1,
-)
 # ---------------------------------------------------------------- types
 
 
@@ -72,40 +50,6 @@ class TelevisionSettings(StudySettings):
     first: int = 100  # rows at the first point
     test_rows: int = 400  # fresh rows, on which a bonus is measured
     vime: VimeSettings = TELEVISION_MODEL
-
-
-# ---------------------------------------------------------------- bonuses
-
-
-def bonus_of(
-    name: str, num_states: int, rng: Generator, settings: VimeSettings
-) -> tuple[Bonus, Array, float]:
-    """A bonus, the states' features that it sees, (states, K), and its weight.
-
-    Networks see random codes of signs, in which distance has no meaning. The weight of the
-    L2 error makes it a mean over the dimensions of s′; others have weight 1.
-    """
-    codes = rng.choice([-1.0, 1.0], (num_states, CODE_BITS))
-    numbers = np.arange(num_states, dtype=float)[:, None]  # (states, 1)
-    held = replace(settings, num_data=50.0)  # the original's
-    space: Discrete[Any] = Discrete(NUM_ACTIONS)
-    match name:
-        case "Dirichlet":
-            return TableGain(num_states), numbers, 1.0
-        case "counts":
-            return VisitCounts(), numbers, 1.0
-        case "L2 error":
-            model = model_init(CODE_BITS, space, rng, settings)
-            return PredictionError(model), codes, 1.0 / CODE_BITS
-        case "VIME":
-            return model_init(CODE_BITS, space, rng, settings), codes, 1.0
-        case "VIME 50":
-            return model_init(CODE_BITS, space, rng, held), codes, 1.0
-        case "VIME learned sigma":
-            model = model_init(CODE_BITS, space, rng, settings)
-            return LearnedSigma(model), codes, 1.0
-        case _:
-            return NoBonus(), numbers, 1.0
 
 
 # ---------------------------------------------------------------- a stream of transitions
@@ -177,8 +121,8 @@ def run_television(job: StudyJob) -> Iterator[Value]:
     init, screen, drawn, learning = seeds.spawn(4)
     task = NoisyCorridor(settings.corridor, num_pictures=settings.num_pictures)
     task.reset(seed=int(screen.integers(2**31)))
-    num_states = int(task.observation_space.n)
-    bonus, features, _ = bonus_of(job.explorer, num_states, init, settings.vime)
+    space: Any = task.observation_space
+    bonus, features, _ = bonus_of(job.explorer, int(space.n), init, settings.vime)
 
     seen = 0
     for point in points_of(settings):
@@ -207,7 +151,7 @@ TELEVISION_STUDIES = {
         draw_television,
         TELEVISION_COLORS,
         ("screen", "elsewhere", "screen mean", "elsewhere mean", "normalized"),
-        TELEVISION_MODULES,
+        (*TELEVISION_MODULES, "vime_lab.studies.television"),
         height=4.0,
     ),
 }

@@ -1,4 +1,6 @@
-"""Two bonuses of the television's studies: exact gain on a table, and VIME with a learned σ(s, a).
+"""The bonuses of the television's studies; two are their own.
+
+`TableGain` is the exact gain on a table, and `LearnedSigma` is VIME with a learned σ(s, a).
 
 Axes: N rows (transitions), B rows of a minibatch, D weights, K observation dimensions.
 Gains are in nats.
@@ -8,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Discrete
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 from scipy.special import digamma, expit
@@ -17,11 +21,41 @@ from scipy.special import digamma, expit
 import bnn_ref as bnn
 import fast_ref as fast
 from bnn_ref import Array, DiagNormal
-from vime_ref import Batch, Vime, pool_statistics
+from vime_gym.corridor import NUM_ACTIONS
+from vime_lab.tasks import model_init
+from vime_lecture.controls import PredictionError
+from vime_lecture.counts import VisitCounts
+from vime_ref import Batch, Bonus, NoBonus, Vime, VimeSettings, pool_statistics
+
+# ---------------------------------------------------------------- constants
+
+TELEVISION_MODULES = (
+    *("bnn_ref", "fast_ref", "vime_ref", "agents_ref"),
+    *("vime_gym", "vime_gym.rooms", "vime_gym.corridor"),
+    *("vime_lecture.strategies", "vime_lecture.tabular"),
+    *("vime_lecture.counts", "vime_lecture.controls"),
+    "vime_lab.studies.television_models",
+)
+SIGNS_PER_CODE = 16  # of a state, as a network sees it
+MODELS = ("Dirichlet", "counts", "L2 error", "VIME", "VIME 50", "VIME learned sigma")
+
+# λ = 1: the gain is then information to first order, in the nats of `TableGain`.
+TELEVISION_MODEL = VimeSettings(
+    hidden_sizes=(64,),
+    likelihood_sigma=0.5,
+    prior_sigma=0.1,
+    num_data=None,
+    step_size=1.0,
+    num_samples=1,
+    num_updates=600,
+    batch_size=32,
+    learning_rate=0.01,
+    min_rows=1,
+)
 
 # ---------------------------------------------------------------- types
 
-Key = bytes  # of a state, or of a state and an action
+RowKey = bytes  # of a state, or of a state and an action
 
 # ---------------------------------------------------------------- exact gain
 
@@ -48,8 +82,8 @@ class TableGain:
     """
 
     num_outcomes: int  # states that may follow
-    counts: Mapping[tuple[Key, Key], int] = field(default_factory=dict)
-    totals: Mapping[Key, int] = field(default_factory=dict)
+    counts: Mapping[tuple[RowKey, RowKey], int] = field(default_factory=dict)
+    totals: Mapping[RowKey, int] = field(default_factory=dict)
 
     def reward(self, batch: Batch, rng: Generator) -> Array:
         """Gains (N,)."""
@@ -70,7 +104,7 @@ class TableGain:
         return replace(self, counts=counts, totals=totals)
 
 
-def pair_keys(*columns: Array) -> list[Key]:
+def pair_keys(*columns: Array) -> list[RowKey]:
     """A key for each row of the columns, (N, ...) each."""
     table = np.column_stack(columns).astype(float)  # (N, ...)
     return [row.tobytes() for row in table]
@@ -92,7 +126,7 @@ class LearnedSigma:
 
     model: Vime
     # n, Σ s′ and Σ s′² of each (s, a), (1 + 2K,)
-    sums: Mapping[Key, Array] = field(default_factory=dict)
+    sums: Mapping[RowKey, Array] = field(default_factory=dict)
 
     def sigmas(self, observations: Array, actions: Array) -> Array:
         """σ (N, K) in units of the normalized s′; actions as the model sees them."""
@@ -195,6 +229,40 @@ def noisy_elbo_grad(
     data = fast.Rows(inputs, targets, layer_sizes, weight)
     uphill = fast.slopes(q.mu, q.sigma, eps, data)
     return fast.with_kl(uphill, q.mu, q.sigma, expit(q.rho), prior)
+
+
+# ---------------------------------------------------------------- bonuses
+
+
+def bonus_of(
+    name: str, num_states: int, rng: Generator, settings: VimeSettings
+) -> tuple[Bonus, Array, float]:
+    """A bonus, the states' features that it sees, (states, K), and its weight.
+
+    Networks see random codes of signs, in which distance has no meaning. The weight of the
+    L2 error makes it a mean over the dimensions of s′; others have weight 1.
+    """
+    codes = rng.choice([-1.0, 1.0], (num_states, SIGNS_PER_CODE))
+    numbers = np.arange(num_states, dtype=float)[:, None]  # (states, 1)
+    held = replace(settings, num_data=50.0)  # the original's
+    space: Discrete[Any] = Discrete(NUM_ACTIONS)
+    match name:
+        case "Dirichlet":
+            return TableGain(num_states), numbers, 1.0
+        case "counts":
+            return VisitCounts(), numbers, 1.0
+        case "L2 error":
+            model = model_init(SIGNS_PER_CODE, space, rng, settings)
+            return PredictionError(model), codes, 1.0 / SIGNS_PER_CODE
+        case "VIME":
+            return model_init(SIGNS_PER_CODE, space, rng, settings), codes, 1.0
+        case "VIME 50":
+            return model_init(SIGNS_PER_CODE, space, rng, held), codes, 1.0
+        case "VIME learned sigma":
+            model = model_init(SIGNS_PER_CODE, space, rng, settings)
+            return LearnedSigma(model), codes, 1.0
+        case _:
+            return NoBonus(), numbers, 1.0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from lab import FULL, measured, study_job
 
 from vime_lab.studies import catalogue, noisy_corridor
 from vime_lab.studies.frame import StudyJob
-from vime_lab.studies.television import bonus_of
+from vime_lab.studies.television_models import bonus_of
 from vime_ref import NoBonus
 
 Q_VALUES, VISITS = [0.0, 2.0, 1.0, 0.0], [1, 2, 9, 4]

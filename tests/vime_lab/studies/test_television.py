@@ -10,12 +10,10 @@ from lab import FULL, measured, study_job
 from vime_gym.corridor import LEFT, NoisyCorridor
 from vime_lab.studies import catalogue, television
 from vime_lab.studies.frame import StudyJob
-from vime_lab.studies.television import MODELS, TelevisionSettings
-from vime_lab.studies.television_models import LearnedSigma, TableGain, dirichlet_gain
+from vime_lab.studies.television import TelevisionSettings
+from vime_lab.studies.television_models import MODELS, dirichlet_gain
 from vime_lab.studies.television_tables import INTERESTS, interest, powers, verdict
-from vime_lecture.controls import PredictionError
 from vime_lecture.counts import VisitCounts, count_bonus
-from vime_ref import NoBonus, Vime
 
 
 def test_stream_against_the_rules_of_the_corridor() -> None:
@@ -37,34 +35,6 @@ def test_stream_against_the_rules_of_the_corridor() -> None:
     for counts in (pairs[1:], pictures):
         mean = counts.mean()
         assert np.all(np.abs(counts - mean) < 5 * np.sqrt(mean))
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "weight"),
-    [
-        ("Dirichlet", TableGain, 1.0),
-        ("counts", VisitCounts, 1.0),
-        ("L2 error", PredictionError, 1.0 / 16),
-        ("VIME", Vime, 1.0),
-        ("VIME 50", Vime, 1.0),
-        ("VIME learned sigma", LearnedSigma, 1.0),
-        ("random", NoBonus, 1.0),
-    ],
-)
-def test_bonuses_against_their_settings(name, kind, weight) -> None:
-    rng = np.random.default_rng(0)
-    settings = FULL["Television"].settings.vime
-    bonus, features, given = television.bonus_of(name, 9, rng, settings)
-    assert (type(bonus), given) == (kind, weight)
-    network = name.startswith(("VIME", "L2"))
-    assert features.shape == ((9, 16) if network else (9, 1))
-    if network:
-        model = bonus if kind is Vime else bonus.model
-        assert model.settings.num_data == (50.0 if name == "VIME 50" else None)
-        assert model.settings.likelihood_sigma == settings.likelihood_sigma
-        assert set(features.ravel()) == {-1.0, 1.0}
-    else:
-        assert features[:, 0].tolist() == list(range(9))
 
 
 def test_a_bonus_is_measured_as_if_each_row_came_next() -> None:

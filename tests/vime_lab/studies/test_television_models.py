@@ -17,7 +17,9 @@ from vime_lab.studies.television_models import (
     noisy_elbo_grad,
 )
 from vime_lab.tasks import model_init
-from vime_ref import Batch, VimeSettings
+from vime_lecture.controls import PredictionError
+from vime_lecture.counts import VisitCounts
+from vime_ref import Batch, NoBonus, Vime, VimeSettings
 
 SETTINGS = VimeSettings(
     hidden_sizes=(3,),
@@ -171,3 +173,31 @@ def test_fitting_takes_adam_steps_with_the_sigma_of_each_row(monkeypatch):
     seen.clear()
     learned(1, num_data=50.0)
     assert seen == [((3, 2), 50.0)] * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "weight"),
+    [
+        ("Dirichlet", TableGain, 1.0),
+        ("counts", VisitCounts, 1.0),
+        ("L2 error", PredictionError, 1.0 / 16),
+        ("VIME", Vime, 1.0),
+        ("VIME 50", Vime, 1.0),
+        ("VIME learned sigma", LearnedSigma, 1.0),
+        ("random", NoBonus, 1.0),
+    ],
+)
+def test_bonuses_against_their_settings(name, kind, weight) -> None:
+    rng = np.random.default_rng(0)
+    settings = television_models.TELEVISION_MODEL
+    bonus, features, given = television_models.bonus_of(name, 9, rng, settings)
+    assert (type(bonus), given) == (kind, weight)
+    network = name.startswith(("VIME", "L2"))
+    assert features.shape == ((9, 16) if network else (9, 1))
+    if network:
+        model = bonus if kind is Vime else bonus.model
+        assert model.settings.num_data == (50.0 if name == "VIME 50" else None)
+        assert model.settings.likelihood_sigma == settings.likelihood_sigma
+        assert set(features.ravel()) == {-1.0, 1.0}
+    else:
+        assert features[:, 0].tolist() == list(range(9))
