@@ -16,14 +16,14 @@ import numpy as np
 from gymnasium.spaces import Discrete
 from numpy.random import Generator
 from numpy.typing import ArrayLike
-from scipy.special import digamma, expit
+from scipy.special import expit
 
 import bnn_ref as bnn
 import fast_ref as fast
 from bnn_ref import Array, DiagNormal
 from vime_gym.corridor import NUM_ACTIONS
 from vime_lab.tasks import model_init
-from vime_lecture.controls import PredictionError
+from vime_lecture.controls import PredictionError, dirichlet_gain
 from vime_lecture.counts import VisitCounts
 from vime_ref import Batch, Bonus, NoBonus, Vime, VimeSettings, pool_statistics
 
@@ -60,18 +60,13 @@ RowKey = bytes  # of a state, or of a state and an action
 # ---------------------------------------------------------------- exact gain
 
 
-def dirichlet_gain(counts: ArrayLike, totals: ArrayLike, num_outcomes: int) -> Array:
+def table_gain(counts: ArrayLike, totals: ArrayLike, num_outcomes: int) -> Array:
     """The gain (N,) in nats of outcomes that were seen `counts` times in `totals` tries.
 
-        log(α₀/α_i) + ψ(α_i + 1) − ψ(α₀ + 1), α_i = counts + 1/outcomes, α₀ = totals + 1
-
-    It is KL[new‖old] of a Dirichlet posterior over the probabilities of the outcomes. Its
-    prior is worth one observation.
+    It is `dirichlet_gain` with a prior that is worth one observation.
     """
     own = np.asarray(counts, dtype=float) + 1.0 / num_outcomes  # (N,)
-    everything = np.asarray(totals, dtype=float) + 1.0  # (N,)
-    surprise = np.log(everything / own)
-    return surprise + digamma(own + 1.0) - digamma(everything + 1.0)
+    return dirichlet_gain(own, np.asarray(totals, dtype=float) + 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +86,7 @@ class TableGain:
         outcomes = pair_keys(batch.next_observations)
         counts = [self.counts.get(pair, 0) for pair in zip(keys, outcomes)]
         totals = [self.totals.get(key, 0) for key in keys]
-        return dirichlet_gain(counts, totals, self.num_outcomes)
+        return table_gain(counts, totals, self.num_outcomes)
 
     def update(self, batch: Batch, rng: Generator) -> TableGain:
         """The bonus after counting the batch."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # ---------------------------------------------------------------- constants
 
-LOOKS = {
+LINES_OF = {
     "random": ("0.65", ":"),
     "epsilon-greedy": (COLORS["none"], ":"),
     "Dirichlet": ("black", "-"),
@@ -39,7 +39,7 @@ LOOKS = {
     "L2 error, by median": ("tab:brown", "--"),
     "VIME, by median": ("darkred", "--"),
 }
-TELEVISION_COLORS = {name: color for name, (color, _) in LOOKS.items()}
+TELEVISION_COLORS = {name: color for name, (color, _) in LINES_OF.items()}
 
 STEADY = 0.25  # the power of the rows up to which an interest neither falls nor rises
 INTERESTS = ("absolute", "relative", "normalized")
@@ -150,7 +150,7 @@ def draw_television(figure: Figure, rows: list[Row]) -> dict[str, Style]:
 
 def styles_of(rows: list[Row]) -> dict[str, Style]:
     """The style of each explorer, in the order of the rows."""
-    return {name: Style(name, *LOOKS[name]) for name in explorers_in(rows)}
+    return {name: Style(name, *LINES_OF[name]) for name in explorers_in(rows)}
 
 
 def draw_panel(

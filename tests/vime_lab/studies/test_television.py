@@ -11,7 +11,7 @@ from vime_gym.corridor import LEFT, NoisyCorridor
 from vime_lab.studies import catalogue, television
 from vime_lab.studies.frame import StudyJob
 from vime_lab.studies.television import TelevisionSettings
-from vime_lab.studies.television_models import MODELS, dirichlet_gain
+from vime_lab.studies.television_models import MODELS, table_gain
 from vime_lab.studies.television_tables import INTERESTS, interest, powers, verdict
 from vime_lecture.counts import VisitCounts, count_bonus
 
@@ -54,9 +54,9 @@ def test_dirichlet_against_its_formula_at_the_last_point() -> None:
     rows = catalogue.study_rows(study_job("Television", "Dirichlet", length=4000))
     screen, elsewhere = measured(rows, "screen")[-1], measured(rows, "elsewhere")[-1]
     states = 2 + 1 + 4
-    assert screen == pytest.approx(dirichlet_gain(250, 1000, states), rel=0.2)
+    assert screen == pytest.approx(table_gain(250, 1000, states), rel=0.2)
     visits = 3000 / 7  # of each pair
-    assert elsewhere == pytest.approx(dirichlet_gain(visits, visits, states), rel=0.2)
+    assert elsewhere == pytest.approx(table_gain(visits, visits, states), rel=0.2)
     normalized = measured(rows, "normalized")[-1]
     assert normalized == pytest.approx(screen / elsewhere, rel=0.5)
 

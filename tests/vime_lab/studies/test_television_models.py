@@ -13,8 +13,8 @@ from vime_lab.studies import television_models
 from vime_lab.studies.television_models import (
     LearnedSigma,
     TableGain,
-    dirichlet_gain,
     noisy_elbo_grad,
+    table_gain,
 )
 from vime_lab.tasks import model_init
 from vime_lecture.controls import PredictionError
@@ -43,20 +43,20 @@ def beta_kl(new: tuple[float, float], old: tuple[float, float]) -> float:
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 0), (1, 1), (0, 3), (5, 9)])
-def test_dirichlet_gain_of_two_outcomes_against_integration(count, total):
+def test_table_gain_of_two_outcomes_against_integration(count, total):
     """Control: the other outcome has another gain, except in the middle."""
     own, other = count + 0.5, total - count + 0.5
     kl = beta_kl((own + 1.0, other), (own, other))
-    assert dirichlet_gain(count, total, 2) == pytest.approx(kl, rel=1e-6)
+    assert table_gain(count, total, 2) == pytest.approx(kl, rel=1e-6)
     if own != other:
-        assert dirichlet_gain(total - count, total, 2) != pytest.approx(kl, rel=0.01)
+        assert table_gain(total - count, total, 2) != pytest.approx(kl, rel=0.01)
 
 
-def test_dirichlet_gain_falls_like_one_over_2n_and_like_one_over_2n_squared():
+def test_table_gain_falls_like_one_over_2n_and_like_one_over_2n_squared():
     """(K − 1)/2n for K outcomes alike, 1/2n² for a certain one. Control: each other's law."""
     n = 1e4
-    alike = dirichlet_gain(n / 16, n, 16)
-    certain = dirichlet_gain(n, n, 16)
+    alike = table_gain(n / 16, n, 16)
+    certain = table_gain(n, n, 16)
     assert alike == pytest.approx(15 / (2 * n), rel=0.01)
     assert certain == pytest.approx(15 / 16 / (2 * n**2), rel=0.01)
     assert alike != pytest.approx(certain, rel=100.0)
@@ -80,11 +80,11 @@ def test_table_gain_against_counts_by_hand():
     batch = batch_from([[0], [0], [1], [0]], [1, 1, 1, 0], [[2], [2], [2], [1]])
     new = TableGain(3)
     learned = new.update(batch, rng).update(batch, rng)
-    assert np.array_equal(new.reward(batch, rng), np.full(4, dirichlet_gain(0, 0, 3)))
-    expected = dirichlet_gain([4, 4, 2, 2], [4, 4, 2, 2], 3)
+    assert np.array_equal(new.reward(batch, rng), np.full(4, table_gain(0, 0, 3)))
+    expected = table_gain([4, 4, 2, 2], [4, 4, 2, 2], 3)
     assert np.array_equal(learned.reward(batch, rng), expected)
     other = batch_from([[0]], [1], [[1]])
-    assert learned.reward(other, rng) == dirichlet_gain([0], [4], 3)
+    assert learned.reward(other, rng) == table_gain([0], [4], 3)
 
 
 def random_batch(seed: int, num_rows: int = 12) -> Batch:
