@@ -24,7 +24,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 TESTS = Path(__file__).parent
 WATCHED = {
     *("test_bnn_ref.py", "test_fast_ref.py", "test_fast_policy.py"),
-    *("test_vime_ref.py", "test_agents_ref.py"),
+    *("test_vime_ref.py", "test_agents_ref.py", "test_illegal_calls.py"),
     *("vime_lecture", "vime_lab"),
 }
 

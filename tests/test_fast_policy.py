@@ -91,7 +91,6 @@ def step_error(found: Any, expected: Any, old: Any) -> float:
     return float(np.linalg.norm(found.theta - expected.theta) / moved)
 
 
-@pytest.mark.unwatched
 @both
 def test_trpo_step_by_hand_against_the_definition(kind: str) -> None:
     """Tolerance: at most five iterations of CG, with damping from 0.01, amplify 1e-16 to 1e-12.

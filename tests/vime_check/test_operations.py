@@ -11,7 +11,7 @@ from vime_check.cases import OPERATIONS, PROVED
 from vime_check.judge import check
 from vime_check.operations import (
     PLACES,
-    RESULTS,
+    REMEMBERED,
     Operation,
     Switch,
     bad,
@@ -145,11 +145,11 @@ def test_a_place_that_remembers_computes_once_for_each_mistake_and_input(
         calls.clear()
 
     # what is full is emptied, and stays correct
-    monkeypatch.setattr("vime_check.operations.MOST_RESULTS", 1)
+    monkeypatch.setattr("vime_check.operations.MOST_REMEMBERED", 1)
     PLACES["doubled"].remembers = True
     assert composed("doubled", ())(x=4.0, layer_sizes=(1,)) == 8.0
-    assert len(RESULTS) == 1
-    RESULTS.clear()
+    assert len(REMEMBERED) == 1
+    REMEMBERED.clear()
 
 
 def parts(operation: Operation) -> list[Any]:

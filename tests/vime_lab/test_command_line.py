@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from lab import left_behind, usage_error
 
+from vime_check import FuzzReport
 from vime_lab import command_line, commands
 from vime_lab.command_line import COMMANDS
 
@@ -253,6 +254,38 @@ def test_the_package_and_the_module_are_the_command(module, monkeypatch, capsys)
         runpy.run_module(module, run_name="__main__", alter_sys=False)
     assert exit_.value.code == 2
     assert "'fly'" in capsys.readouterr().err
+
+
+def test_the_package_is_no_command_if_it_is_imported(capsys):
+    """Control: the test above."""
+    runpy.run_module("vime_lab", run_name="vime_lab.imported", alter_sys=False)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_flags_reach_the_check_with_noise_of_its_own(monkeypatch, capsys):
+    """Control: without the flag, the cases have their noise."""
+    seen = []
+
+    def kept(impl: Any, **given: Any) -> Any:
+        seen.append((impl, given["num_samples"], given["only"]))
+        return FuzzReport("mine", ())
+
+    monkeypatch.setattr("vime_check.own_noise.check_own_noise", kept)
+    words = ["check", "mine", "--own-noise", "7", "--only", "elbo"]
+    assert command_line.main(words) == 0
+    assert seen == [("mine", 7, "elbo")]
+    assert command_line.main(["check", "--only", "softplus"]) == 0
+    assert len(seen) == 1
+
+
+def test_the_bundle_is_written_where_the_flag_says(capsys):
+    """Control: a folder with other files is left as it is."""
+    assert command_line.main(["vectors", "--out", "bundle"]) == 0
+    assert capsys.readouterr().out.startswith("wrote bundle/: LICENSE, ")
+    Path("mine").mkdir()
+    Path("mine", "mine.txt").touch()
+    error = usage_error(capsys, ["vectors", "--out", "mine"])
+    assert error.startswith("vime-ref vectors: error: argument --out")
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,11 @@ def test_a_checkpoint_from_another_cpu_is_refused_by_what_differs(
     read_checkpoint(Path("run.npz"), small_job("none"))
 
 
+def test_the_machine_is_the_same_when_it_is_asked_again() -> None:
+    """Control: an emulated one, above, differs."""
+    assert machine.machine_kind.__wrapped__() == machine.machine_kind()
+
+
 def test_the_kernel_is_the_one_of_numpys_library(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
