@@ -286,9 +286,11 @@ def test_all_means_every_task(monkeypatch):
         ),
         *(
             (flag, [value], f"must be a whole number >= 1, got {value}")
-            for flag in ("--iterations", "--seeds", "--jobs")
+            for flag in ("--iterations", "--jobs")
             for value in ("0", "-1", "1.5", "many")
         ),
+        ("--seeds", ["0"], "must be a number >= 1, or FIRST:STOP with FIRST < STOP"),
+        ("--seeds", ["9:3"], "with FIRST < STOP, got 9:3"),
         *(
             ("--set", values, reason)
             for values, reason in [
@@ -745,11 +747,14 @@ def test_figure_draws_what_runs_holds_or_the_folders_named(capsys):
     assert command_line.main(["figure"]) == 0
     shown = capsys.readouterr().out
     assert shown.endswith("\nwrote results.png\n")
+    # in two tables; the third has a line for each
     assert [line for line in shown.splitlines() if line in (NAME, "Twin")] == [
-        NAME,
-        "Twin",
+        *(NAME, "Twin"),
+        *(NAME, "Twin"),
     ]
-    assert shown.count("VIME  ") == 2
+    assert len(re.findall("^VIME  ", shown, re.M)) == 4
+    third = shown.partition("Probability that VIME ends higher")[2]
+    assert re.findall("^[A-Z]\\S+", third, re.M) == [NAME, "Twin"]
     assert command_line.main(["figure", "runs/Twin", "--out", "twin.png"]) == 0
     assert NAME not in capsys.readouterr().out
     both, one = (matplotlib.image.imread(name) for name in ("results.png", "twin.png"))
@@ -835,3 +840,19 @@ def test_figure_without_results_or_matplotlib_ends_with_one_line(monkeypatch, ca
     line = refusal(capsys, ["figure", "somewhere"])
     needs = "figure needs matplotlib: pip install 'matplotlib>=3.8.4'"
     assert line == f"vime-ref figure: error: {needs}\n"
+
+
+@pytest.mark.usefixtures("elsewhere", "small_task", "undrawn_pictures")
+def test_the_agent_and_the_settings_are_settings_of_the_run(capsys):
+    """Also without VIME: then nothing is decided. Control: TRPO's policy is another."""
+    plain = ["--seeds", "5:6", "--bonus", "noise"]
+    rows = run(*plain, "--agent", "reinforce")
+    config = json.loads(Path("out/config.json").read_text())
+    assert config["settings"]["learner"] == "reinforce"
+    assert config["seeds"] == "5:6"
+    assert {row["seed"] for row in rows} == {"5"}
+    other = run(*plain, out="trpo")
+    assert [row["steps"] for row in rows] == [row["steps"] for row in other]
+    capsys.readouterr()
+    assert command_line.main(["figure", "out"]) == 0
+    assert "Probability" not in capsys.readouterr().out

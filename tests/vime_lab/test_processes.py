@@ -848,7 +848,8 @@ def test_a_dead_worker_of_a_study_is_named_and_the_others_finish(whole_study, ca
         "vime-ref: Bandit Boltzmann seed 0 failed: its process was killed by signal 9 (Killed)",
         "vime-ref: repeat the command with --resume to rerun the failed runs",
     ]
-    assert kept_runs() == {"random-0", "epsilon-greedy-0", "UCB-1-0"}
+    others = {"random-0", "epsilon-greedy-0", "UCB-1-0", "dirichlet-0"}
+    assert kept_runs() == others
     assert command_line.main([*STUDY, "--resume"]) == 0
     assert Path("out/study.csv").read_bytes() == whole_study
 

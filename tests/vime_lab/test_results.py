@@ -67,7 +67,7 @@ def test_config_holds_every_setting_the_versions_and_the_root_seed():
         settings["value_sizes"],
         settings["iterations"],
     ) == ([4], [3], 1)
-    assert settings["trpo"] == {"max_kl": 0.01, "fisher_every": 1}
+    assert settings["trpo"] == {"max_kl": 0.01, "fisher_every": 1, "shrink": 0.5}
     agent = {
         "eta": 0.25,
         "batch_steps": 500,
@@ -77,8 +77,9 @@ def test_config_holds_every_setting_the_versions_and_the_root_seed():
     }
     assert settings["agent"] == {
         **agent,
-        "curious_values": True,
-    }  # the original has False
+        "curious_values": True,  # the original has False
+        "bootstrap": True,
+    }
     assert settings["vime"] == {
         "hidden_sizes": [4], "likelihood_sigma": 5.0, "prior_sigma": 0.5, "num_data": 50.0, "step_size": 0.01,
         "method": "taylor", "num_samples": 2, "num_updates": 5,

@@ -8,7 +8,7 @@ from lab import drawn_study, study_row, words
 
 from vime_lab.studies.catalogue import STUDIES
 from vime_lab.studies.television_tables import (
-    LOOKS,
+    LINES_OF,
     TELEVISION_COLORS,
     change_cell,
     interest,
@@ -153,5 +153,5 @@ def test_every_explorer_has_a_look_of_its_own() -> None:
         for study in ("Television", "NoisyCorridor")
         for name in STUDIES[study].settings.explorers
     }
-    assert named == set(LOOKS) == set(TELEVISION_COLORS)
-    assert len(set(LOOKS.values())) == len(LOOKS)
+    assert named == set(LINES_OF) == set(TELEVISION_COLORS)
+    assert len(set(LINES_OF.values())) == len(LINES_OF)
