@@ -164,7 +164,7 @@ def run_corridor(job: StudyJob) -> Iterator[Value]:
 
 # ---------------------------------------------------------------- the study
 
-NORMALIZED = tuple(f"{name}{BY_MEDIAN}" for name in ("Dirichlet", "L2 error", "VIME"))
+NORMALIZED = tuple(f"{name}{BY_MEDIAN}" for name in ("dirichlet", "L2 error", "VIME"))
 CORRIDOR_STUDIES = {
     "NoisyCorridor": Study(
         CorridorSettings(

@@ -1,6 +1,6 @@
-"""The bonuses of the television's studies; two are their own.
+"""The bonuses of the television's studies.
 
-`TableGain` is the exact gain on a table, and `LearnedSigma` is VIME with a learned σ(s, a).
+One is their own: `LearnedSigma`, which is VIME with a learned σ(s, a).
 
 Axes: N rows (transitions), B rows of a minibatch, D weights, K observation dimensions.
 Gains are in nats.
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Discrete
 from numpy.random import Generator
-from numpy.typing import ArrayLike
 from scipy.special import expit
 
 import bnn_ref as bnn
@@ -23,7 +22,7 @@ import fast_ref as fast
 from bnn_ref import Array, DiagNormal
 from vime_gym.corridor import NUM_ACTIONS
 from vime_lab.tasks import model_init
-from vime_lecture.controls import PredictionError, dirichlet_gain
+from vime_lecture.controls import DirichletGain, PredictionError
 from vime_lecture.counts import VisitCounts
 from vime_ref import Batch, Bonus, NoBonus, Vime, VimeSettings, pool_statistics
 
@@ -37,9 +36,9 @@ TELEVISION_MODULES = (
     "vime_lab.studies.television_models",
 )
 SIGNS_PER_CODE = 16  # of a state, as a network sees it
-MODELS = ("Dirichlet", "counts", "L2 error", "VIME", "VIME 50", "VIME learned sigma")
+MODELS = ("dirichlet", "counts", "L2 error", "VIME", "VIME 50", "VIME learned sigma")
 
-# λ = 1: the gain is then information to first order, in the nats of `TableGain`.
+# λ = 1: the gain is then information to first order, in the nats of `DirichletGain`.
 TELEVISION_MODEL = VimeSettings(
     hidden_sizes=(64,),
     likelihood_sigma=0.5,
@@ -56,54 +55,6 @@ TELEVISION_MODEL = VimeSettings(
 # ---------------------------------------------------------------- types
 
 RowKey = bytes  # of a state, or of a state and an action
-
-# ---------------------------------------------------------------- exact gain
-
-
-def table_gain(counts: ArrayLike, totals: ArrayLike, num_outcomes: int) -> Array:
-    """The gain (N,) in nats of outcomes that were seen `counts` times in `totals` tries.
-
-    It is `dirichlet_gain` with a prior that is worth one observation.
-    """
-    own = np.asarray(counts, dtype=float) + 1.0 / num_outcomes  # (N,)
-    return dirichlet_gain(own, np.asarray(totals, dtype=float) + 1.0)
-
-
-@dataclass(frozen=True, eq=False)
-class TableGain:
-    """The bonus of a table's exact information gain: one Dirichlet posterior for each (s, a).
-
-    Each row's gain is from the same posterior, as VIME's.
-    """
-
-    num_outcomes: int  # states that may follow
-    counts: Mapping[tuple[RowKey, RowKey], int] = field(default_factory=dict)
-    totals: Mapping[RowKey, int] = field(default_factory=dict)
-
-    def reward(self, batch: Batch, rng: Generator) -> Array:
-        """Gains (N,)."""
-        keys = pair_keys(batch.observations, batch.actions)
-        outcomes = pair_keys(batch.next_observations)
-        counts = [self.counts.get(pair, 0) for pair in zip(keys, outcomes)]
-        totals = [self.totals.get(key, 0) for key in keys]
-        return table_gain(counts, totals, self.num_outcomes)
-
-    def update(self, batch: Batch, rng: Generator) -> TableGain:
-        """The bonus after counting the batch."""
-        counts = dict(self.counts)
-        totals = dict(self.totals)
-        outcomes = pair_keys(batch.next_observations)
-        for key, outcome in zip(pair_keys(batch.observations, batch.actions), outcomes):
-            counts[key, outcome] = counts.get((key, outcome), 0) + 1
-            totals[key] = totals.get(key, 0) + 1
-        return replace(self, counts=counts, totals=totals)
-
-
-def pair_keys(*columns: Array) -> list[RowKey]:
-    """A key for each row of the columns, (N, ...) each."""
-    table = np.column_stack(columns).astype(float)  # (N, ...)
-    return [row.tobytes() for row in table]
-
 
 # ---------------------------------------------------------------- VIME with a learned σ
 
@@ -210,6 +161,12 @@ class LearnedSigma:
         return replace(self, model=replace(model, q=q, adam=adam))
 
 
+def pair_keys(*columns: Array) -> list[RowKey]:
+    """A key for each row of the columns, (N, ...) each."""
+    table = np.column_stack(columns).astype(float)  # (N, ...)
+    return [row.tobytes() for row in table]
+
+
 def noisy_elbo_grad(
     q: DiagNormal,
     prior: DiagNormal,
@@ -242,8 +199,9 @@ def bonus_of(
     held = replace(settings, num_data=50.0)  # the original's
     space: Discrete[Any] = Discrete(NUM_ACTIONS)
     match name:
-        case "Dirichlet":
-            return TableGain(num_states), numbers, 1.0
+        case "dirichlet":
+            # worth one observation
+            return DirichletGain(num_states, 1.0 / num_states), numbers, 1.0
         case "counts":
             return VisitCounts(), numbers, 1.0
         case "L2 error":

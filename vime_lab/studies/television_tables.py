@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 LINES_OF = {
     "random": ("0.65", ":"),
     "epsilon-greedy": (COLORS["none"], ":"),
-    "Dirichlet": ("black", "-"),
+    "dirichlet": ("black", "-"),
     "counts": ("tab:green", "-"),
     "L2 error": (COLORS["l2"], "-"),
     "VIME": (COLORS["vime"], "-"),
     "VIME 50": ("tab:pink", "-."),
     "VIME learned sigma": ("tab:purple", "-."),
-    "Dirichlet, by median": ("0.35", "--"),
+    "dirichlet, by median": ("0.35", "--"),
     "L2 error, by median": ("tab:brown", "--"),
     "VIME, by median": ("darkred", "--"),
 }

@@ -1,4 +1,4 @@
-"""Exact gain on a table against integrals, and VIME with a learned σ against VIME and autograd."""
+"""VIME with a learned σ against VIME and autograd; the bonuses against their settings."""
 
 from dataclasses import replace
 
@@ -6,18 +6,12 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 from gymnasium.spaces import Discrete
-from scipy import integrate, stats
 
 import bnn_ref as bnn
 from vime_lab.studies import television_models
-from vime_lab.studies.television_models import (
-    LearnedSigma,
-    TableGain,
-    noisy_elbo_grad,
-    table_gain,
-)
+from vime_lab.studies.television_models import LearnedSigma, noisy_elbo_grad
 from vime_lab.tasks import model_init
-from vime_lecture.controls import PredictionError
+from vime_lecture.controls import DirichletGain, PredictionError
 from vime_lecture.counts import VisitCounts
 from vime_ref import Batch, NoBonus, Vime, VimeSettings
 
@@ -32,36 +26,6 @@ SETTINGS = VimeSettings(
 )
 
 
-def beta_kl(new: tuple[float, float], old: tuple[float, float]) -> float:
-    """KL of two Beta densities, by integration."""
-    p, q = stats.beta(*new), stats.beta(*old)
-
-    def density(x: float) -> float:
-        return p.pdf(x) * (p.logpdf(x) - q.logpdf(x))
-
-    return integrate.quad(density, 0.0, 1.0)[0]
-
-
-@pytest.mark.parametrize(("count", "total"), [(0, 0), (1, 1), (0, 3), (5, 9)])
-def test_table_gain_of_two_outcomes_against_integration(count, total):
-    """Control: the other outcome has another gain, except in the middle."""
-    own, other = count + 0.5, total - count + 0.5
-    kl = beta_kl((own + 1.0, other), (own, other))
-    assert table_gain(count, total, 2) == pytest.approx(kl, rel=1e-6)
-    if own != other:
-        assert table_gain(total - count, total, 2) != pytest.approx(kl, rel=0.01)
-
-
-def test_table_gain_falls_like_one_over_2n_and_like_one_over_2n_squared():
-    """(K − 1)/2n for K outcomes alike, 1/2n² for a certain one. Control: each other's law."""
-    n = 1e4
-    alike = table_gain(n / 16, n, 16)
-    certain = table_gain(n, n, 16)
-    assert alike == pytest.approx(15 / (2 * n), rel=0.01)
-    assert certain == pytest.approx(15 / 16 / (2 * n**2), rel=0.01)
-    assert alike != pytest.approx(certain, rel=100.0)
-
-
 def batch_from(states, actions, following) -> Batch:
     ends = np.ones(len(actions), dtype=bool)
     return Batch(
@@ -72,19 +36,6 @@ def batch_from(states, actions, following) -> Batch:
         ~ends,
         ends,
     )
-
-
-def test_table_gain_against_counts_by_hand():
-    """The same posterior for each row of a batch; the old bonus does not change."""
-    rng = np.random.default_rng(0)
-    batch = batch_from([[0], [0], [1], [0]], [1, 1, 1, 0], [[2], [2], [2], [1]])
-    new = TableGain(3)
-    learned = new.update(batch, rng).update(batch, rng)
-    assert np.array_equal(new.reward(batch, rng), np.full(4, table_gain(0, 0, 3)))
-    expected = table_gain([4, 4, 2, 2], [4, 4, 2, 2], 3)
-    assert np.array_equal(learned.reward(batch, rng), expected)
-    other = batch_from([[0]], [1], [[1]])
-    assert learned.reward(other, rng) == table_gain([0], [4], 3)
 
 
 def random_batch(seed: int, num_rows: int = 12) -> Batch:
@@ -178,7 +129,7 @@ def test_fitting_takes_adam_steps_with_the_sigma_of_each_row(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "kind", "weight"),
     [
-        ("Dirichlet", TableGain, 1.0),
+        ("dirichlet", DirichletGain, 1.0),
         ("counts", VisitCounts, 1.0),
         ("L2 error", PredictionError, 1.0 / 16),
         ("VIME", Vime, 1.0),

@@ -25,7 +25,7 @@ LAWS = {
 }
 
 
-def television_rows(name: str = "Dirichlet") -> list[dict]:
+def television_rows(name: str = "dirichlet") -> list[dict]:
     """Each measure is a power of n, and twice as large for seed 1."""
     return [
         study_row(
@@ -50,10 +50,10 @@ def test_interests_and_powers_against_laws_by_hand() -> None:
         ("normalized", "", 0.5),
         ("relative", " mean", 0.0),
     ):
-        points, values = interest(rows, "Dirichlet", kind, of)
+        points, values = interest(rows, "dirichlet", kind, of)
         assert points.tolist() == [*POINTS]
         assert powers(points, values) == pytest.approx([power] * 2, abs=1e-9)
-    _, relative = interest(rows, "Dirichlet", "relative")
+    _, relative = interest(rows, "dirichlet", "relative")
     assert relative[:, 0] == pytest.approx([200.0, 200.0])
 
 
@@ -69,19 +69,21 @@ def test_change_cell_against_text_by_hand() -> None:
     points = np.array([1.0, 100.0])
     values = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
     assert change_cell(points, values) == "2 to 20, rises"
+    assert change_cell(points, 1.0 / values) == "0.5 to 0.05, falls"
+    assert change_cell(points, np.ones((3, 2))) == "1 to 1, steady"
 
 
 def test_television_table_against_lines_by_hand() -> None:
     lines = STUDIES["Television"].table(television_rows()).splitlines()
     title = "Television: interest in the screen after 100 and 100000 rows n, 2 seeds"
     assert lines[0] == title
-    cells = "Dirichlet 0.06 to 6e-05, falls 2e+02 to 2e+05, rises 45 to 1.4e+03, rises"
+    cells = "dirichlet 0.06 to 6e-05, falls 2e+02 to 2e+05, rises 45 to 1.4e+03, rises"
     assert words(lines[3]) == cells
     assert "from 10000 rows on, of medians" in lines[5]
-    same = "Dirichlet -1.00 [-1.00, -1.00] 1.00 [1.00, 1.00] 0.50 [0.50, 0.50]"
+    same = "dirichlet -1.00 [-1.00, -1.00] 1.00 [1.00, 1.00] 0.50 [0.50, 0.50]"
     assert words(lines[8]) == same
     assert "of means" in lines[10]
-    same = "Dirichlet -1.00 [-1.00, -1.00] 0.00 [0.00, 0.00]"
+    same = "dirichlet -1.00 [-1.00, -1.00] 0.00 [0.00, 0.00]"
     assert words(lines[13]) == same
 
 
@@ -100,7 +102,7 @@ def test_television_picture_draws_logarithms_with_names_at_the_ends() -> None:
             assert y == pytest.approx(middle + power * x, abs=1e-9)
         else:
             assert y == pytest.approx(np.log10(factor * scale) + power * x)
-        assert [text.get_text() for text in axes.texts] == ["Dirichlet"]
+        assert [text.get_text() for text in axes.texts] == ["dirichlet"]
         figure.canvas.draw()
         labels = [each.get_text() for each in axes.get_yticklabels()]
         assert all(label.startswith("$10^{") for label in labels)
@@ -108,9 +110,9 @@ def test_television_picture_draws_logarithms_with_names_at_the_ends() -> None:
 
 def corridor_rows() -> list[dict]:
     """Exact gain finds the reward at 10 and 20; the L2 error never."""
-    found = {"Dirichlet": (10.0, 20.0), "L2 error": (math.nan, math.nan)}
+    found = {"dirichlet": (10.0, 20.0), "L2 error": (math.nan, math.nan)}
     curves = {
-        "Dirichlet": {"watching": (0.8, 0.0), "return": (0.0, 1.0)},
+        "dirichlet": {"watching": (0.8, 0.0), "return": (0.0, 1.0)},
         "L2 error": {"watching": (0.6, 0.8), "return": (0.0, 0.0)},
     }
     rows = [
@@ -134,7 +136,7 @@ def test_corridor_table_against_lines_by_hand() -> None:
         "share of steps at the screen, return, 2 seeds"
     )
     assert [words(line) for line in lines[3:]] == [
-        "Dirichlet 15 0.40 [0.40, 0.40] 0.00 [0.00, 0.00] 1.00 [1.00, 1.00]",
+        "dirichlet 15 0.40 [0.40, 0.40] 0.00 [0.00, 0.00] 1.00 [1.00, 1.00]",
         "L2 error never 0.70 [0.70, 0.70] 0.80 [0.80, 0.80] 0.00 [0.00, 0.00]",
     ]
 
