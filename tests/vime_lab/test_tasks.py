@@ -20,6 +20,7 @@ from vime_lab.tasks import (
     ROOT_SEED,
     TASKS,
     Job,
+    Uninformed,
     envs_of,
     grid_of,
     jobs_of,
@@ -246,3 +247,24 @@ def test_jobs_have_the_seeds_and_settings_that_were_named() -> None:
             jobs_of("SparseMountainCar", ["none"], wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"^settings must be 'ours' or 'original'"):
         jobs_of("SparseMountainCar", ["none"], [0], settings="theirs")
+
+
+def test_an_uninformed_environment_gives_the_same_steps_without_infos() -> None:
+    """Control: the environment itself has infos."""
+
+    class Talking(gym.Wrapper[Any, Any, Any, Any]):
+        def reset(self, **keywords: Any) -> tuple[Any, dict[str, Any]]:
+            return self.env.reset(**keywords)[0], {"a": 1}
+
+        def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+            return *self.env.step(action)[:4], {"b": 2}
+
+    plain, quiet = (gym.make(TASK.env_id) for _ in range(2))
+    plain, quiet = Talking(plain), Uninformed(Talking(quiet))
+    first, second = plain.reset(seed=3), quiet.reset(seed=3)
+    assert np.array_equal(first[0], second[0])
+    assert (first[1], second[1]) == ({"a": 1}, {})
+    step, same = (env.step(np.array([0.5])) for env in (plain, quiet))
+    assert np.array_equal(step[0], same[0])
+    assert step[1:4] == same[1:4]
+    assert (step[4], same[4]) == ({"b": 2}, {})
