@@ -487,7 +487,7 @@ def trpo_step(
         damping=damping,
         iterations=cg_iterations,
     )
-    for fraction in fractions if step.any() else ():
+    for fraction in fractions:
         theta = policy.theta + fraction * step
         higher = surrogate(theta) > surrogate(policy.theta)
         if higher and mean_kl(theta) <= max_kl:

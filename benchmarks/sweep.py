@@ -21,12 +21,8 @@ from matplotlib.axes import Axes
 
 from bnn_ref import Array
 from vime_lab.rows import read_curve
-from vime_lab.statistics import (
-    final_returns,
-    improvement_interval,
-    probability_of_improvement,
-    quartiles,
-)
+from vime_lab.statistics import final_returns, quartiles
+from vime_lab.tables import improvement_cell
 
 AGENTS = {"TRPO": "DenseMountainCar-trpo", "REINFORCE": "DenseMountainCar-reinforce"}
 ORIGINAL = Path("ablations", "original_sweep.csv")
@@ -55,12 +51,7 @@ def odds(folder: Path) -> dict[float, str]:
     """P(higher than with η = 0) and its interval, by η > 0."""
     by_eta = finals(folder)
     plain = by_eta.pop(0.0)
-    found = {}
-    for eta, values in by_eta.items():
-        low, high = improvement_interval(values, plain)
-        p = probability_of_improvement(values, plain)
-        found[eta] = f"{p:.2f} [{low:.2f}, {high:.2f}]"
-    return found
+    return {eta: improvement_cell(values, plain) for eta, values in by_eta.items()}
 
 
 def originals(results: Path) -> dict[str, Sweep]:

@@ -41,14 +41,8 @@ from vime_lab.tasks import BONUSES, MUJOCO_TASKS, TASKS, Job, jobs_of
 # ---------------------------------------------------------------- constants
 
 CHECKPOINTS = "checkpoints"  # folder inside the results until a run is complete
-NOT_OF_STUDIES = (
-    "bonus",
-    "agent",
-    "settings",
-    "iterations",
-    "eta",
-    "set",
-)  # arguments of `run`
+# arguments of `run` that only training takes
+NOT_OF_STUDIES = ("bonus", "agent", "settings", "iterations", "eta", "set")
 TRY_AGAIN = "repeat the command with --resume to try again"
 
 # ---------------------------------------------------------------- run

@@ -23,6 +23,7 @@ from bnn_ref import Array
 from vime_lab.checkpoints import (
     Progress,
     beginning,
+    bonus_model,
     claimed,
     read_checkpoint,
     restored_rows,
@@ -31,7 +32,7 @@ from vime_lab.checkpoints import (
 )
 from vime_lab.rows import MODEL_COLUMNS, PHASES, RUN_COLUMNS, TRENDED, TRENDS, Row
 from vime_lab.tasks import ROOT_SEED, Job, Start, start
-from vime_lecture.controls import PathError, PredictionError
+from vime_lecture.controls import SquaredZScore
 from vime_ref import Batch, Bonus, Vime, normalize_gains
 
 # ---------------------------------------------------------------- constants
@@ -89,9 +90,7 @@ class Stopwatch:
 
 def trained_model(bonus: Bonus) -> Vime | None:
     """The bonus's Bayesian network, or None if it has none that learns."""
-    if isinstance(bonus, PredictionError | PathError):
-        return bonus.model
-    return bonus if isinstance(bonus, Vime) else None
+    return None if isinstance(bonus, SquaredZScore) else bonus_model(bonus)
 
 
 def diagnosis(

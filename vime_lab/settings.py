@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -36,20 +35,6 @@ FIXED = ("env_id", "axes")  # the fields that identify a task; all others are se
 
 # ---------------------------------------------------------------- noise
 
-# The functions of a model, by its noise; all except the noise are fast twins.
-PER_WEIGHT: dict[str, Any] = {
-    "sample_noise": sample_eps,
-    "gradient": fast_ref.elbo_grad,
-    "fit": fast_ref.fit,
-    "gains": fast_ref.information_gains,
-}
-LOCAL: dict[str, Any] = {
-    "sample_noise": sample_zeta,
-    "gradient": fast_ref.elbo_grad_local,
-    "fit": fast_ref.fit,
-    "gains": fast_ref.information_gains_local,
-}
-
 
 def shared_zeta(
     rng: Generator, num_samples: int, num_rows: int, layer_sizes: Sequence[int]
@@ -62,13 +47,23 @@ def shared_zeta(
     return [np.repeat(each, num_rows, axis=1) for each in drawn]  # (S, N, O)
 
 
-# The functions of a model by the name of its noise.
+LOCAL: dict[str, Any] = {
+    "sample_noise": sample_zeta,
+    "gradient": fast_ref.elbo_grad_local,
+    "fit": fast_ref.fit,
+    "gains": fast_ref.information_gains_local,
+}
+# The functions of a model by the name of its noise; all except the noise are fast twins.
 NOISES: dict[str, dict[str, Any]] = {
-    "weight": PER_WEIGHT,
+    "weight": {
+        "sample_noise": sample_eps,
+        "gradient": fast_ref.elbo_grad,
+        "fit": fast_ref.fit,
+        "gains": fast_ref.information_gains,
+    },
     "unit": LOCAL,
     "shared": LOCAL | {"sample_noise": shared_zeta},
 }
-
 
 # ---------------------------------------------------------------- types
 
@@ -271,23 +266,13 @@ def check_setting(name: str, value: Any, old: Any) -> None:
         if value is None:  # the same number of entries
             return
         old = 0.0
-    if of_kind(name, value, old):
+    if of_kind(value, old):
         return
-    kind = f"of the kind of {old!r}"
-    if isinstance(old, tuple):
-        numbers = "finite" if name == "observation_scale" else "whole"
-        kind = f"a list of {numbers} numbers > 0"
-    raise ValueError(f"{name} must be {kind}, got {value!r}")
+    raise ValueError(f"{name} must be of the kind of {old!r}, got {value!r}")
 
 
-def of_kind(name: str, value: Any, old: Any) -> bool:
-    if name == "cells":  # the task checks them
-        return True
-    if isinstance(old, tuple):  # sizes, or scales
-        kinds = (int, float) if name == "observation_scale" else (int,)
-        return isinstance(value, tuple) and all(
-            type(number) in kinds and 0 < number < inf for number in value
-        )
+def of_kind(value: Any, old: Any) -> bool:
+    """Whether the types agree; what a tuple holds, the settings check themselves."""
     if isinstance(old, float):
         return type(value) in (int, float)
     return type(value) is type(old)

@@ -113,9 +113,13 @@ def finals_of(groups: dict[Key, list[Row]]) -> dict[Key, Array]:
     return {key: final_returns(mine, key[1], key[0]) for key, mine in groups.items()}
 
 
+def last_tenth(run: Sequence[Row]) -> Sequence[Row]:
+    """The last max(1, n // 10) of a run's n rows."""
+    return run[-max(1, len(run) // 10) :]
+
+
 def final_return(run: Sequence[Row]) -> float:
-    last = run[-max(1, len(run) // 10) :]
-    returns = [row["return_mean"] for row in last]
+    returns = [row["return_mean"] for row in last_tenth(run)]
     ended = [value for value in returns if not math.isnan(value)]
     return float(np.mean(ended)) if ended else math.nan
 

@@ -18,6 +18,7 @@ from vime_lab.statistics import (
     by_curve,
     finals_of,
     improvement_interval,
+    last_tenth,
     probability_of_improvement,
     quartile_band,
     runs,
@@ -217,8 +218,8 @@ def gain_cells(rows: Sequence[Row]) -> list[str]:
 
 def last_share(run: Sequence[Row]) -> float:
     """Mean share of the bonus over the last tenth of a run's iterations with a reward."""
-    last = run[-max(1, len(run) // 10) :]
-    known = [row["bonus_share"] for row in last if np.isfinite(row["bonus_share"])]
+    shares = [row["bonus_share"] for row in last_tenth(run)]
+    known = [share for share in shares if np.isfinite(share)]
     return float(np.mean(known)) if known else float("nan")
 
 

@@ -76,7 +76,7 @@ WALKER_SCALE = (3.0, 1.25, *BODY_SCALE[2:])
 
 MUJOCO_TASKS = ("SparseHalfCheetah", "Walker2D")
 # Cells of the control that counts: all that matters in a car or a pole on a cart; of a
-# body, only its position, height, tilt and speed, which we know to matter.
+# body, only its position, height and tilt, which we know to matter.
 CAR_CELLS = ((-1.2, 0.6, 20), (-0.07, 0.07, 20))
 CART_POLE_CELLS = (
     (-3.0, 3.0, 12),

@@ -118,7 +118,7 @@ def kept_study_result(job: StudyJob, checkpoint: Path) -> Result:
     return Result(job, rows_of(job, values), np.zeros((0, 2)))
 
 
-def study_identity(name: str, seeds: Any) -> dict[str, Any]:
+def study_identity(name: str, seeds: int | str) -> dict[str, Any]:
     """The identity of a study's rows, in JSON types.
 
     Names are the same as in the configurations of runs.

@@ -38,7 +38,14 @@ from vime_lab.studies.explorer_tables import (
     maze_table,
     tv_table,
 )
-from vime_lab.studies.frame import Study, StudyJob, StudySettings, Value, parts_of
+from vime_lab.studies.frame import (
+    Study,
+    StudyJob,
+    StudySettings,
+    Value,
+    parts_of,
+    random_walk,
+)
 from vime_lab.studies.laws import ucb1_bound
 from vime_lab.tasks import ROOT_SEED, model_init
 from vime_lecture.controls import DirichletGain, PredictionError, dirichlet_gain
@@ -240,15 +247,7 @@ def warmed_up(
     if not settings.warmup_episodes:
         return model
 
-    # a random walk
-    walk = q_learning(
-        env,
-        epsilon_greedy_strategy(1.0),
-        NoBonus(),
-        Streams(*rng.spawn(4)),
-        settings.agent,
-        num_episodes=settings.warmup_episodes,
-    )
+    walk = random_walk(env, settings.agent, settings.warmup_episodes, rng)
     batch = batch_of([step for episode in walk for step in episode.steps], features)
 
     # its own number of updates

@@ -11,14 +11,20 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import ArrayLike
 
+from agents_ref import Streams
 from bnn_ref import Array, check_count
 from vime_lab.figures import Curve, Style, draw_bands
 from vime_lab.rows import Row
 from vime_lab.statistics import band, quartile_band, seed_table
 from vime_lab.tables import aligned, with_ends
+from vime_lecture.strategies import epsilon_greedy_strategy
+from vime_lecture.tabular import Episode, TabularSettings, q_learning
+from vime_ref import NoBonus
 
 # ---------------------------------------------------------------- types
 
@@ -65,6 +71,18 @@ class Study(NamedTuple):
     measures: tuple[str, ...]  # that each run has
     modules: tuple[str, ...]  # modules that compute its rows, besides the studies' own
     height: float = 4.2  # inches, of the picture without its legend
+
+
+# ---------------------------------------------------------------- agents
+
+
+def random_walk(
+    env: gym.Env[Any, Any], agent: TabularSettings, num_episodes: int, rng: Generator
+) -> Iterator[Episode]:
+    """Episodes of random actions."""
+    streams = Streams(*rng.spawn(4))
+    random = epsilon_greedy_strategy(1.0)
+    return q_learning(env, random, NoBonus(), streams, agent, num_episodes=num_episodes)
 
 
 # ---------------------------------------------------------------- runs

@@ -19,7 +19,14 @@ from numpy.random import Generator
 
 from agents_ref import Streams
 from bnn_ref import Array
-from vime_lab.studies.frame import Study, StudyJob, StudySettings, Value, parts_of
+from vime_lab.studies.frame import (
+    Study,
+    StudyJob,
+    StudySettings,
+    Value,
+    parts_of,
+    random_walk,
+)
 from vime_lab.studies.television_models import (
     MODELS,
     TELEVISION_MODEL,
@@ -34,7 +41,7 @@ from vime_lab.studies.television_tables import (
 from vime_lab.tasks import ROOT_SEED
 from vime_lecture.strategies import Strategy, epsilon_greedy_strategy, ucb_strategy
 from vime_lecture.tabular import Episode, TabularSettings, batch_of, q_learning
-from vime_ref import Bonus, NoBonus, VimeSettings
+from vime_ref import Bonus, VimeSettings
 
 # ---------------------------------------------------------------- constants
 
@@ -97,14 +104,8 @@ def warmed(
 
     Without them, a network's first errors and gains are large everywhere.
     """
-    walk = q_learning(
-        made_corridor(settings),
-        epsilon_greedy_strategy(1.0),
-        NoBonus(),
-        Streams(*rng.spawn(4)),
-        settings.agent,
-        num_episodes=settings.warmup_episodes,
-    )
+    env = made_corridor(settings)
+    walk = random_walk(env, settings.agent, settings.warmup_episodes, rng)
     size = settings.agent.batch_steps
     for episode in walk:
         for start in range(0, len(episode.steps), size):
@@ -177,7 +178,10 @@ CORRIDOR_STUDIES = {
         draw_corridor,
         TELEVISION_COLORS,
         ("watching", "return", "found"),
-        (*TELEVISION_MODULES, "vime_lab.studies.noisy_corridor"),
+        (
+            *TELEVISION_MODULES,
+            "vime_lab.studies.noisy_corridor",
+        ),
         height=4.0,
     ),
 }

@@ -24,7 +24,7 @@ from vime_gym.corridor import NUM_ACTIONS
 from vime_lab.tasks import model_init
 from vime_lecture.controls import DirichletGain, PredictionError
 from vime_lecture.counts import VisitCounts
-from vime_ref import Batch, Bonus, NoBonus, Vime, VimeSettings, pool_statistics
+from vime_ref import Batch, Bonus, NoBonus, Vime, VimeSettings
 
 # ---------------------------------------------------------------- constants
 
@@ -120,9 +120,6 @@ class LearnedSigma:
         """The bonus with the batch in its pool and its sums, and fitted."""
         model = self.model
         observations, actions, targets = model.model_rows(batch)
-        pool = model.pool.extend(observations, actions, targets)
-        center, scale = pool_statistics(pool, model.action_space, model.one_hot)
-        new = replace(model, pool=pool, center=center, scale=scale)
 
         # the sums
         ones = np.ones((len(targets), 1))
@@ -130,7 +127,7 @@ class LearnedSigma:
         sums = dict(self.sums)
         for key, term in zip(pair_keys(observations, actions), terms):
             sums[key] = sums.get(key, 0.0) + term
-        return LearnedSigma(new, sums).fitted(rng)
+        return LearnedSigma(model.remembering(batch), sums).fitted(rng)
 
     def fitted(self, rng: Generator) -> LearnedSigma:
         """The bonus after `num_updates` Adam steps on minibatches from the pool."""
