@@ -1415,7 +1415,7 @@ LEFT_OUT = {  # inner functions: their callers have checked
     *("vime_gym.tasks.SparseHalfCheetah", "vime_gym.tasks.Walker2D"),  # MuJoCo
     "vime_gym.tasks.mujoco_env",
     *("vime_check.Report", "vime_check.FuzzReport"),
-    "vime_lab.statistics.percentile_interval",
+    *("vime_lab.statistics.percentile_interval", "vime_lab.statistics.last_tenth"),
     *("vime_lab.rows.written_rows", "vime_lab.rows.cells", "vime_lab.rows.typed"),
     *("vime_lab.rows.table_bytes", "vime_lab.rows.cell_text"),
     *("vime_lab.settings.setting_names", "vime_lab.settings.settings_of"),

@@ -268,7 +268,10 @@ def check_setting(name: str, value: Any, old: Any) -> None:
         old = 0.0
     if of_kind(value, old):
         return
-    raise ValueError(f"{name} must be of the kind of {old!r}, got {value!r}")
+    kind = f"of the kind of {old!r}"
+    if isinstance(old, tuple):
+        kind = f"a list such as {json.dumps(old)}"
+    raise ValueError(f"{name} must be {kind}, got {value!r}")
 
 
 def of_kind(value: Any, old: Any) -> bool:

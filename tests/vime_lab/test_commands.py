@@ -308,7 +308,7 @@ def test_all_means_every_task(monkeypatch):
                 (["agent.eta=0,-1"], "eta must be >= 0"),
                 (
                     ["vime.hidden_sizes=4"],
-                    "hidden_sizes must be a list of whole numbers > 0, got 4",
+                    "hidden_sizes must be a list such as [32], got 4",
                 ),
                 (
                     ["vime.method=guess"],
