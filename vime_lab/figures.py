@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # ---------------------------------------------------------------- constants
 
-# Colors and line styles that can be told apart in gray too.
+# The color of each bonus, and its line style, which tells it apart in gray too.
 COLORS = {
     "vime": "#b2182b",
     "none": "#2166ac",
@@ -45,11 +45,13 @@ COLORS = {
     "l2_path": "#b58900",
 }
 BONUS_LINES = {
+    "vime": "-",
+    "none": (0, (12, 3)),
     "noise": ":",
-    "zscore": (0, (6, 2)),
+    "zscore": (0, (5, 2)),
     "counts": "-.",
-    "l2": (0, (3, 1)),
-    "l2_path": (0, (1, 1)),
+    "l2": (0, (2, 1)),
+    "l2_path": (0, (6, 1.5, 1, 1.5, 1, 1.5)),
 }
 OTHER_COLORS = (
     "tab:green",

@@ -119,6 +119,12 @@ def test_learning_curve_against_medians_and_interquartile_means(figure):
     assert drawn.get_suptitle() == "Hill, 4 seeds"
 
 
+def test_each_bonus_has_a_line_style_of_its_own() -> None:
+    """So that curves can be told apart in gray."""
+    looks = figures.styles([("", bonus) for bonus in figures.COLORS])
+    assert len({look.line for look in looks.values()}) == len(figures.COLORS) == 7
+
+
 def test_learning_curve_of_a_sweep_has_a_colour_for_each_setting(figure):
     rows = [
         {**each, "setting": setting}
