@@ -26,6 +26,7 @@ import vime_ref
 from vime_check.programs import PROTOCOL_VERSION, Reference
 from vime_lab.command_line import main
 from vime_lab.rows import Row, read_curve
+from vime_lab.settings import Task
 from vime_lab.statistics import (
     by_curve,
     final_returns,
@@ -33,7 +34,7 @@ from vime_lab.statistics import (
     probability_of_improvement,
 )
 from vime_lab.tables import first_rewards, summary
-from vime_lab.tasks import TASKS
+from vime_lab.tasks import ORIGINAL_TASKS, TASKS
 
 PAGES = {path.name: path for path in pages().values()}
 EXCERPTS = "reading.md"
@@ -203,13 +204,17 @@ def plain(result: Any) -> Any:
     return {name: np.ravel(each) for name, each in result.items()}
 
 
-def test_settings_of_the_page_are_those_of_the_tasks() -> None:
-    table = [
-        row for row in rows("experiments.md", "Settings") if row[0].startswith("`")
-    ]
-    assert len(table) >= 8
+@pytest.mark.parametrize(
+    ("heading", "tasks"),
+    [("Settings", TASKS), ("The original's settings", ORIGINAL_TASKS)],
+)
+def test_settings_of_the_page_are_those_of_the_tasks(
+    heading: str, tasks: dict[str, Task]
+) -> None:
+    table = [row for row in rows("experiments.md", heading) if row[0].startswith("`")]
+    assert len(table) >= 17
     for name, *cells, _source in table:
-        values = [operator.attrgetter(name.strip("`"))(task) for task in TASKS.values()]
+        values = [operator.attrgetter(name.strip("`"))(task) for task in tasks.values()]
         shown = [
             ", ".join(map(str, value)) or "none"
             if isinstance(value, tuple)
