@@ -12,12 +12,13 @@ import bnn_ref as bnn
 import fast_ref
 from agents_ref import rollout, trpo_step, value_fit
 from vime_lab.baselines import original_inputs, ridge_fit
-from vime_lab.settings import shared_zeta, with_setting
+from vime_lab.settings import ReinforceSettings, shared_zeta, with_setting
 from vime_lab.tasks import (
     BONUSES,
     MUJOCO_TASKS,
     ORIGINAL_TASKS,
     ROOT_SEED,
+    SETTINGS,
     TASKS,
     Job,
     Uninformed,
@@ -219,6 +220,14 @@ def test_learners_and_value_inputs_choose_their_functions() -> None:
     assert begun.settings.value_inputs is original_inputs
     assert begun.value.layer_sizes == (7, 1)
     begun.envs.close()
+
+
+def test_the_tuned_rate_of_reinforce_is_that_of_its_task_alone() -> None:
+    """With both columns of settings. Control: the others have the default."""
+    for tasks in SETTINGS.values():
+        rates = {name: task.reinforce.learning_rate for name, task in tasks.items()}
+        assert rates.pop("DenseMountainCar") == 3.0
+        assert {*rates.values()} == {ReinforceSettings().learning_rate} == {0.01}
 
 
 def test_cells_count_the_dimensions_that_have_some() -> None:
