@@ -1,6 +1,6 @@
 """SparseCartPoleSwingup with VIME, one setting changed at a time: first reward and return.
 
-    python benchmarks/ablations.py run results/ablations       # adds the runs that are missing, seed after seed
+    python benchmarks/ablations.py run runs/ablations          # adds the runs that are missing, seed after seed
     python benchmarks/ablations.py show results/ablations      # prints the table of docs/ablations.md
     python benchmarks/ablations.py draw results/ablations      # draws ablations.png
 
