@@ -148,7 +148,7 @@ def rows_of(job: Job) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as place:
             result = run_job(job, Path(place, "run.npz"))
     except ValueError as error:
-        if not str(error).startswith("rho must be"):
+        if not str(error).startswith(f"rho must be >= {bnn.MIN_RHO:g}"):
             raise
         print(f"{job.setting} {job.seed}: {error}", flush=True)
         nothing = dict.fromkeys(NUMBERS, np.nan)

@@ -148,8 +148,8 @@ def test_a_run_that_leaves_the_range_of_rho_is_a_row_of_nan(
     assert (row["seed"], row["iteration"], row["error"]) == (7, 0, message)
     assert np.isnan(row["return_mean"])
 
-    monkeypatch.setattr(ablations, "run_job", failing("mu must be finite"))
-    with pytest.raises(ValueError, match="mu must be finite"):
+    monkeypatch.setattr(ablations, "run_job", failing("rho must be finite"))
+    with pytest.raises(ValueError, match="rho must be finite"):
         ablations.run(tmp_path, ["σ = 5"], [8], 3)
 
 
