@@ -1,10 +1,11 @@
 """SparseCartPoleSwingup with VIME, one setting changed at a time: first reward and return.
 
-    python benchmarks/ablations.py run results/ablations       # adds the runs that are missing, seed after seed
+    python benchmarks/ablations.py run runs/ablations          # adds the runs that are missing, seed after seed
     python benchmarks/ablations.py show results/ablations      # prints the table of docs/ablations.md
     python benchmarks/ablations.py draw results/ablations      # draws ablations.png
 
-A row of `ablations.csv` is an iteration of a run. Needs the extra `run`.
+A row of `ablations.csv` is an iteration of a run; a run that ends in an error is one row with its message.
+`config.json` holds the settings, the code and the versions; `run` adds no runs with others. Needs the extra `run`.
 """
 
 import os
@@ -30,25 +31,28 @@ import matplotlib.pyplot as plt
 
 import bnn_ref as bnn
 from vime_lab import tasks
-from vime_lab.checkpoints import identity
+from vime_lab.checkpoints import RUN_MODULES, code_of, identity
+from vime_lab.rows import read_rows
 from vime_lab.runs import run_job
 from vime_lab.settings import with_setting
-from vime_lab.statistics import (
-    final_returns,
-    improvement_interval,
-    probability_of_improvement,
-    quartiles,
-    runs,
-)
+from vime_lab.statistics import final_returns, improvement_with_ends, quartiles, runs
+from vime_lab.tables import earliness, ends_cell, first_rewards, improvement_cell
 from vime_lab.tasks import Job
 from vime_ref import Batch, Vime
 
 TASK = "SparseCartPoleSwingup"
 ITERATIONS = 30
 SEEDS = range(100, 110)
-COLUMNS = ("variant", "seed", "iteration", "return_mean", "gain_median", "bonus_share")
+NUMBERS = ("seed", "iteration", "return_mean", "gain_median", "bonus_share")
+COLUMNS = ("variant", *NUMBERS, "error")
 CSV, CONFIG, PICTURE = "ablations.csv", "config.json", "ablations.png"
 RECENT = 5000  # rows of the pool whose residuals count
+OF_A_RUN = (
+    "format",
+    "bonus_name",
+    "setting",
+    "seed",
+)  # in an identity; not the same for all
 
 # The settings that differ from the task's.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -114,39 +118,57 @@ def job_of(variant: str, seed: int, iterations: int) -> Job:
 
 def read(path: Path) -> list[dict[str, Any]]:
     """The rows; none before the first run."""
-    if not path.exists():
-        return []
-    whole = ("seed", "iteration")
-    with path.open(newline="") as file:
-        return [
-            {
-                name: cell if name == "variant" else (int if name in whole else float)(cell)
-                for name, cell in row.items()
-            }
-            for row in csv.DictReader(file)
-        ]  # fmt: skip
+    return read_rows(path, ("variant", *NUMBERS)) if path.exists() else []
+
+
+def configuration(iterations: int) -> dict[str, Any]:
+    """All that determines the runs, in JSON types."""
+    job = job_of(next(iter(VARIANTS)), 0, iterations)
+    own = identity(job, code_of(*RUN_MODULES, "ablations"))
+    same = {name: own[name] for name in own if name not in OF_A_RUN}
+    text = json.dumps({**same, "variants": VARIANTS, "bonuses": BONUS_OF})
+    return dict(json.loads(text))
+
+
+def check_folder(folder: Path, config: dict[str, Any]) -> None:
+    """Raise ValueError if the folder holds runs of another configuration, or of an unknown one."""
+    path = folder / CONFIG
+    if not (folder / CSV).exists():
+        return
+    there = json.loads(path.read_text()) if path.exists() else {}
+    names = sorted({*there, *config})
+    differ = [name for name in names if there.get(name) != config.get(name)]
+    if differ:
+        raise ValueError(f"{folder} holds other runs: {', '.join(differ)} differ")
 
 
 def rows_of(job: Job) -> list[dict[str, Any]]:
-    """The run's iterations; one row of nan if it ends in an error, such as a step that leaves the range of ρ."""
+    """The run's iterations; one row of nan with the message if a step leaves the range of ρ."""
     try:
         with tempfile.TemporaryDirectory() as place:
             result = run_job(job, Path(place, "run.npz"))
     except ValueError as error:
+        if not str(error).startswith(f"rho must be >= {bnn.MIN_RHO:g}"):
+            raise
         print(f"{job.setting} {job.seed}: {error}", flush=True)
-        return [
-            {"seed": job.seed, "iteration": 0, **dict.fromkeys(COLUMNS[3:], np.nan)}
-        ]
+        nothing = dict.fromkeys(NUMBERS, np.nan)
+        return [nothing | {"seed": job.seed, "iteration": 0, "error": str(error)}]
     assert result is not None
-    return result.rows
+    return [{**row, "error": ""} for row in result.rows]
 
 
 def run(
     folder: Path, variants: Sequence[str], seeds: Sequence[int], iterations: int
 ) -> None:
-    """Add the runs that are missing, each when it ends."""
+    """Add the runs that are missing, each when it ends.
+
+    Raises ValueError if the folder holds runs with other settings, code or versions.
+    """
     tasks.CONTROLS["residual"] = ResidualSigma
+    config = configuration(iterations)
+    check_folder(folder, config)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False))
     path = folder / CSV
     known = {(row["variant"], row["seed"]) for row in read(path)}
     for seed in seeds:
@@ -161,12 +183,10 @@ def run(
                 if is_new:
                     writer.writeheader()
                 for row in made:
-                    numbers = {name: f"{row[name]:.6g}" for name in COLUMNS[1:]}
-                    writer.writerow({"variant": variant, **numbers})
+                    numbers = {name: f"{row[name]:.6g}" for name in NUMBERS}
+                    texts = {"variant": variant, "error": row["error"]}
+                    writer.writerow(texts | numbers)
             print(variant, seed, f"{time.perf_counter() - began:.0f} s", flush=True)
-    base = identity(job_of(next(iter(VARIANTS)), seeds[0], iterations))
-    config = {**base, "seed": list(seeds), "variants": VARIANTS, "bonuses": BONUS_OF}
-    (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False))
 
 
 # ------------------------------------------------------------ what the runs show
@@ -179,6 +199,10 @@ class Outcome:
     firsts: list[int | None]
     finals: bnn.Array
     failed: int = 0
+
+    @property
+    def earliness(self) -> bnn.Array:
+        return earliness(self.firsts)
 
     @property
     def rewarded(self) -> list[int]:
@@ -197,42 +221,20 @@ def outcomes(rows: list[dict[str, Any]]) -> dict[str, Outcome]:
         if mine:
             finals = final_returns(mine, "", variant)
             good = np.isfinite(finals)
-            firsts = [
-                next((row["iteration"] for row in run if row["return_mean"] > 0), None)
-                for run, ended in zip(runs(mine).values(), good)
-                if ended
+            ended = [
+                row
+                for run, is_good in zip(runs(mine).values(), good)
+                if is_good
+                for row in run
             ]
             failed = int(np.count_nonzero(~good))
-            found[variant] = Outcome(firsts, finals[good], failed)
+            found[variant] = Outcome(first_rewards(ended), finals[good], failed)
     return found
 
 
-Triple = tuple[float, float, float]  # low, middle, high
-
-
-def odds(ones: bnn.Array, others: bnn.Array) -> Triple:
-    """P(one > other) and its interval."""
-    low, high = improvement_interval(ones, others)
-    return low, probability_of_improvement(ones, others), high
-
-
-def sooner(ones: Outcome, others: Outcome) -> Triple:
-    """P(one's first reward comes sooner); never is later than any iteration."""
-    times = (
-        np.array([-1e6 if first is None else -first for first in mine.firsts], float)
-        for mine in (ones, others)
-    )
-    return odds(*times)
-
-
-def higher(ones: Outcome, others: Outcome) -> Triple:
-    """P(one's return at the end is higher)."""
-    return odds(ones.finals, others.finals)
-
-
-def interval(triple: Triple) -> str:
-    low, middle, high = triple
-    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+def compared(ones: Outcome, others: Outcome) -> list[tuple[bnn.Array, bnn.Array]]:
+    """What P(sooner) and P(higher) compare; never is later than any iteration."""
+    return [(ones.earliness, others.earliness), (ones.finals, others.finals)]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -246,15 +248,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     for variant, mine in found.items():
         when = "never"
         if mine.rewarded:
-            low, middle, high = quartiles(mine.rewarded)
-            when = f"{middle:g} [{low:g}, {high:g}]"
+            when = ends_cell(quartiles(mine.rewarded), "g")
         first = f"{when}, {len(mine.rewarded)} of {len(mine.firsts)}"
         first += f"; {mine.failed} ended in an error" * bool(mine.failed)
-        low, middle, high = quartiles(mine.finals)
-        final = f"{middle:.1f} [{low:.1f}, {high:.1f}]"
+        final = ends_cell(quartiles(mine.finals), ".1f")
         pairs = ["", ""]
         if mine is not base:
-            pairs = [interval(each(mine, base)) for each in (sooner, higher)]
+            pairs = [improvement_cell(*each) for each in compared(mine, base)]
         lines.append(f"| {variant} | {first} | {pairs[0]} | {final} | {pairs[1]} |")
     return "\n".join(lines)
 
@@ -278,8 +278,8 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
                     middle, place, xerr=[[middle - low], [high - middle]], **bar
                 )
         if mine is not base:
-            for axes, pair in zip(panels[2:], (sooner, higher)):
-                low, middle, high = pair(mine, base)
+            for axes, pair in zip(panels[2:], compared(mine, base)):
+                low, middle, high = improvement_with_ends(*pair)
                 xerr = [[middle - low], [high - middle]]
                 axes.errorbar(middle, place, xerr=xerr, **bar)
     for axes, middle in zip(

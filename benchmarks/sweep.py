@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 from bnn_ref import Array
 from vime_lab.rows import read_curve
 from vime_lab.statistics import final_returns, quartiles
-from vime_lab.tables import improvement_cell
+from vime_lab.tables import ends_cell, improvement_cell
 
 AGENTS = {"TRPO": "DenseMountainCar-trpo", "REINFORCE": "DenseMountainCar-reinforce"}
 ORIGINAL = Path("ablations", "original_sweep.csv")
@@ -47,7 +47,7 @@ def ours(folder: Path) -> Sweep:
     return {eta: quartiles(values) for eta, values in finals(folder).items()}
 
 
-def odds(folder: Path) -> dict[float, str]:
+def probability(folder: Path) -> dict[float, str]:
     """P(higher than with η = 0) and its interval, by η > 0."""
     by_eta = finals(folder)
     plain = by_eta.pop(0.0)
@@ -65,10 +65,7 @@ def originals(results: Path) -> dict[str, Sweep]:
 
 
 def cells(sweep: Sweep) -> dict[float, str]:
-    return {
-        eta: f"{middle:.0f} [{low:.0f}, {high:.0f}]"
-        for eta, (low, middle, high) in sweep.items()
-    }
+    return {eta: ends_cell(triple, ".0f") for eta, triple in sweep.items()}
 
 
 def table(results: Path) -> str:
@@ -77,7 +74,7 @@ def table(results: Path) -> str:
     columns: dict[str, dict[float, str]] = {}
     for agent, folder in AGENTS.items():
         columns[f"{agent}, ours"] = cells(ours(results / folder))
-        columns[f"{agent}, P(higher)"] = odds(results / folder)
+        columns[f"{agent}, P(higher)"] = probability(results / folder)
         columns[f"{agent}, original"] = cells(theirs[agent])
     columns["ERWR, original"] = cells(theirs["ERWR"])
     lines = ["| η | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]

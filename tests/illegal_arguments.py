@@ -1428,6 +1428,8 @@ LEFT_OUT = {  # inner functions: their callers have checked
     *(
         "vime_lab.tables.bonuses",
         "vime_lab.tables.decided",
+        "vime_lab.tables.sooner",
+        "vime_lab.tables.compared",
         "vime_lab.tables.with_titles",
     ),
     *("vime_lab.tables.mean_of_medians", "vime_lab.tables.gain_cells"),
@@ -1437,7 +1439,8 @@ LEFT_OUT = {  # inner functions: their callers have checked
     *("vime_lab.tables.improvement_cell", "vime_lab.tables.improvement"),
     *("vime_lab.tables.improvements", "vime_lab.tables.first_rewards"),
     *("vime_lab.tables.timing", "vime_lab.tables.times", "vime_lab.tables.with_ends"),
-    "vime_lab.tables.aligned",
+    *("vime_lab.tables.aligned", "vime_lab.tables.ends_cell"),
+    *("vime_lab.tables.any_late", "vime_lab.tables.earliness"),
 }
 INSTANCES: dict[str, Make] = {
     "vime_ref.Vime": model,

@@ -39,20 +39,22 @@ def path_times(batch: Batch) -> Array:
     return (rows - np.maximum.accumulate(np.where(begins, rows, 0))).astype(float)
 
 
-def features(observations: Array, at: Array) -> Array:
+def features(observations: Array, times: Array) -> Array:
     """s within ±10, s², t/100, (t/100)², (t/100)³, (N, 2K + 3)."""
     within = np.clip(observations, -LIMIT, LIMIT)  # (N, K)
-    t = at[:, None] / TIME_UNIT  # (N, 1)
+    t = times[:, None] / TIME_UNIT  # (N, 1)
     return np.concatenate([within, within**2, t, t**2, t**3], axis=1)  # (N, 2K + 3)
 
 
-def beside(observations: Array, at: Array) -> Array:
+def with_time(observations: Array, times: Array) -> Array:
     """s and t/100, (N, K + 1)."""
-    return np.concatenate([observations, at[:, None] / TIME_UNIT], axis=1)  # (N, K + 1)
+    return np.concatenate(
+        [observations, times[:, None] / TIME_UNIT], axis=1
+    )  # (N, K + 1)
 
 
-def timed(
-    batch: Batch, form: Callable[[Array, Array], Array] = beside
+def timed_inputs(
+    batch: Batch, form: Callable[[Array, Array], Array] = with_time
 ) -> tuple[Array, Array]:
     """The form of each step's s at t, and of s′ at t + 1."""
     batch = check_batch(batch)
@@ -62,7 +64,7 @@ def timed(
 
 def original_inputs(batch: Batch) -> tuple[Array, Array]:
     """The `features` of each step's s and s′, (N, 2K + 3) each."""
-    return timed(batch, features)
+    return timed_inputs(batch, features)
 
 
 # ---------------------------------------------------------------- fitting
@@ -100,7 +102,7 @@ class ValueInputs(NamedTuple):
 
 VALUE_INPUTS = {
     "state": ValueInputs(state_inputs, lambda k: k, fast_ref.value_fit),
-    "state and time": ValueInputs(timed, lambda k: k + 1, fast_ref.value_fit),
+    "state and time": ValueInputs(timed_inputs, lambda k: k + 1, fast_ref.value_fit),
     "original": ValueInputs(original_inputs, lambda k: 2 * k + 3, ridge_fit),
 }
 

@@ -35,7 +35,7 @@ from vime_lab.results import (
 from vime_lab.runs import Result
 from vime_lab.studies import catalogue
 from vime_lab.studies.catalogue import STUDIES
-from vime_lab.tables import bonuses, comparison, decided
+from vime_lab.tables import bonuses, comparison, decided, sooner
 from vime_lab.tasks import BONUSES, MUJOCO_TASKS, TASKS, Job, jobs_of
 
 # ---------------------------------------------------------------- constants
@@ -285,8 +285,12 @@ def figure(arguments: argparse.Namespace) -> int:
     def draw() -> str:
         figures.draw_results(arguments.out, curves)
         tables = [comparison(curves), bonuses(curves)]
-        if found := decided(curves):
-            tables.append(f"Probability that VIME ends higher\n\n{found}")
+        for what, found in {
+            "ends higher": decided(curves),
+            "finds a reward sooner": sooner(curves),
+        }.items():
+            if found:
+                tables.append(f"Probability that VIME {what}\n\n{found}")
         return "\n\n".join(tables)
 
     return show_figure(arguments, draw)

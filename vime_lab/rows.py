@@ -23,7 +23,7 @@ PLACES = ("seed", "iteration", "steps")
 # An iteration's results, and diagnostics of the bonus's model.
 SEEN = ("return_mean", "return_max", "position_max", "gain_median")
 # Mean raw gain, and the bonus's share of all rewards: Σ η·gain / Σ (|r| + η·gain).
-ADDED = ("gain_mean", "bonus_share")  # files of earlier versions lack them
+LATER_COLUMNS = ("gain_mean", "bonus_share")  # files of earlier versions lack them
 MODEL_COLUMNS = ("elbo", "kl_prior", "heldout_log_likelihood", "heldout_error_ratio")
 # Recent change per iteration.
 TRENDED = ("gain_median", *MODEL_COLUMNS)
@@ -32,11 +32,11 @@ TRENDS = tuple(f"{name.removesuffix('_median')}_trend" for name in TRENDED)
 PHASES = ("sampling_s", "gains_s", "policy_s", "model_s", "other_s")
 TIMES = (*PHASES, "wall_s")
 
-RUN_NUMBERS = (*PLACES, *SEEN, *ADDED, *MODEL_COLUMNS, *TRENDS, *TIMES)
+RUN_NUMBERS = (*PLACES, *SEEN, *LATER_COLUMNS, *MODEL_COLUMNS, *TRENDS, *TIMES)
 RUN_COLUMNS = (*TEXTS, *RUN_NUMBERS)
 STUDY_COLUMNS = ("study", "explorer", "size", "seed", "measure", "point", "value")
 COUNTS = (*PLACES, "size", "point")  # whole numbers
-REALS = (*SEEN, *ADDED, *MODEL_COLUMNS, *TRENDS, *TIMES, "value")
+REALS = (*SEEN, *LATER_COLUMNS, *MODEL_COLUMNS, *TRENDS, *TIMES, "value")
 LARGEST_COUNT = 2**53  # a float holds all whole numbers up to it
 LARGEST_REAL = 1e100  # squares and sums stay finite
 MAX_CELLS = (
@@ -84,9 +84,9 @@ def read_rows(path: Path | str, columns: Sequence[str]) -> list[Row]:
 
 def read_curve(path: Path | str) -> list[Row]:
     """The rows of a task's runs: its learning curves. Raises like `read_rows`."""
-    rows = read_rows(path, [name for name in RUN_COLUMNS if name not in ADDED])
+    rows = read_rows(path, [name for name in RUN_COLUMNS if name not in LATER_COLUMNS])
     for row in rows:
-        for name in ADDED:
+        for name in LATER_COLUMNS:
             row[name] = typed(name, row.get(name, "nan"), str(path))
     check_curve(rows, path)
     return rows

@@ -250,6 +250,12 @@ def improvement_interval(
     return float(lowest), float(highest)
 
 
+def improvement_with_ends(x: ArrayLike, y: ArrayLike) -> tuple[float, float, float]:
+    """Low end, `probability_of_improvement`, high end of the `improvement_interval`."""
+    low, high = improvement_interval(x, y)
+    return low, probability_of_improvement(x, y), high
+
+
 def band(values: Array, statistic: Callable[[Array], Any]) -> Array:
     """Low, middle and high (3, n) of each column, by `statistic`, (seeds, m) -> 3 rows (m,).
 

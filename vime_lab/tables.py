@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -17,9 +17,8 @@ from vime_lab.statistics import (
     band,
     by_curve,
     finals_of,
-    improvement_interval,
+    improvement_with_ends,
     last_tenth,
-    probability_of_improvement,
     quartile_band,
     runs,
     seed_table,
@@ -39,6 +38,7 @@ LABELS = {
     "l2_path": "L2 error of the path",
 }
 DEFAULTS = "as the task has it"  # the name of the setting ""
+NEVER = 2.0**54  # later than any iteration: a row's numbers end at 2^53
 
 # ---------------------------------------------------------------- tables
 
@@ -92,7 +92,7 @@ def summary(rows: Sequence[Row]) -> str:
 def summary_lines(groups: dict[Key, list[Row]], finals: dict[Key, Array]) -> list[str]:
     """The head of the summary's table, and a line for each curve."""
     firsts = [first_rewards(mine) for mine in groups.values()]
-    late = any(first != 0 for mine in firsts for first in mine)
+    late = any_late(firsts)
     rewards = [["first reward", *map(first_reward, firsts)]] if late else []
     columns = [
         ["", *(label(bonus) for _, bonus in groups)],
@@ -166,13 +166,34 @@ def decided(curves: dict[str, list[Row]]) -> str:
 
     Only of the task's own setting. Empty if no task has VIME and another bonus.
     """
-    finals = {title: finals_of(by_curve(rows)) for title, rows in curves.items()}
-    keys = [key for each in finals.values() for key in each if key[0] == ""]
+    return compared(
+        {title: finals_of(by_curve(rows)) for title, rows in curves.items()}
+    )
+
+
+def sooner(curves: dict[str, list[Row]]) -> str:
+    """The probability that VIME finds a reward sooner, a line for each task.
+
+    As `decided`, of `earliness`. A task is left out if every seed is rewarded from its
+    first iteration on.
+    """
+    early = {}
+    for title, rows in curves.items():
+        groups = by_curve(rows)
+        firsts = {key: first_rewards(mine) for key, mine in groups.items()}
+        if any_late(firsts.values()):
+            early[title] = {key: earliness(mine) for key, mine in firsts.items()}
+    return compared(early)
+
+
+def compared(numbers: dict[str, dict[Key, Array]]) -> str:
+    """VIME against each other bonus, by task and curve: the higher number is better."""
+    keys = [key for each in numbers.values() for key in each if key[0] == ""]
     others = [key for key in dict.fromkeys(keys) if key[1] != "vime"]
-    columns = [["", *finals]]
+    columns = [["", *numbers]]
     for key in others:
         cells = [
-            improvement(each, key) if key in each else "" for each in finals.values()
+            improvement(each, key) if key in each else "" for each in numbers.values()
         ]
         if any(cells):
             columns.append([label(key[1]), *cells])
@@ -244,8 +265,7 @@ def return_columns(finals: Collection[Array]) -> list[list[str]]:
 
 def improvement_cell(x: Array, y: Array) -> str:
     """The cell "0.97 [0.69, 1.00]": `probability_of_improvement` of x over y."""
-    low, high = improvement_interval(x, y)
-    (cell,) = with_ends([np.array([low, probability_of_improvement(x, y), high])])
+    (cell,) = with_ends([np.array(improvement_with_ends(x, y))])
     return cell
 
 
@@ -284,11 +304,21 @@ def iterations(rows: Sequence[Row]) -> str:
 
 
 def first_rewards(rows: Sequence[Row]) -> list[int | None]:
-    """Each seed's first iteration with a return other than 0."""
+    """Each seed's first iteration with a mean return other than 0."""
     return [
-        next((row["iteration"] for row in run if abs(row["return_max"]) > 0.0), None)
+        next((row["iteration"] for row in run if abs(row["return_mean"]) > 0.0), None)
         for run in runs(rows).values()
     ]
+
+
+def any_late(firsts: Iterable[Sequence[int | None]]) -> bool:
+    """Whether a first reward comes after the first iteration, or never."""
+    return any(first != 0 for mine in firsts for first in mine)
+
+
+def earliness(firsts: Sequence[int | None]) -> Array:
+    """Numbers (seeds,) that are higher if the first reward comes sooner, lowest if never."""
+    return np.array([-NEVER if first is None else -float(first) for first in firsts])
 
 
 def first_reward(firsts: Sequence[int | None]) -> str:
@@ -337,19 +367,23 @@ def with_ends(triples: Sequence[Array]) -> list[str]:
     any_ends = any(not np.isnan(low) for low, *_ in triples)
     blanks = " " * (2 * width + 5) if any_ends else ""
 
-    def shown(number: float) -> str:
-        return f"{number:z{width}.{digits}f}"
-
     # the cells
+    form = f"z{width}.{digits}f"
     cells = []
     for low, middle, high in triples:
         if np.isnan(middle):
             cells.append("none")
         elif np.isnan(low):
-            cells.append(shown(middle) + blanks)
+            cells.append(f"{middle:{form}}" + blanks)
         else:
-            cells.append(f"{shown(middle)} [{shown(low)}, {shown(high)}]")
+            cells.append(ends_cell((low, middle, high), form))
     return cells
+
+
+def ends_cell(triple: Sequence[float], form: str) -> str:
+    """The cell "middle [low, high]" of (low, middle, high), in a format such as ".1f"."""
+    low, middle, high = triple
+    return f"{middle:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def duration(seconds: float) -> str:

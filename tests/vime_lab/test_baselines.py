@@ -11,7 +11,7 @@ from vime_lab.baselines import (
     original_inputs,
     path_times,
     ridge_fit,
-    timed,
+    timed_inputs,
 )
 from vime_lab.settings import INPUT_NAMES
 from vime_ref import Batch
@@ -41,7 +41,7 @@ def test_inputs_with_time_against_a_loop_by_row() -> None:
     """s′ is one step later, also at an end. Controls: no clipping, and the same time."""
     batch = make_batch([2], [6])
     inputs, next_inputs = original_inputs(batch)
-    plain = timed(batch)
+    plain = timed_inputs(batch)
     for n, t in enumerate([0, 1, 2, 0, 1, 2, 3]):
         for found, row, at in (
             (inputs[n], batch.observations[n], t),
@@ -56,12 +56,12 @@ def test_inputs_with_time_against_a_loop_by_row() -> None:
                 (at / 100) ** 3,
             ]
             np.testing.assert_allclose(found, wanted, rtol=1e-15)
-        beside = (
+        expected = (
             [*batch.observations[n], t / 100],
             [*batch.next_observations[n], (t + 1) / 100],
         )
-        np.testing.assert_allclose(plain[0][n], beside[0], rtol=1e-15)
-        np.testing.assert_allclose(plain[1][n], beside[1], rtol=1e-15)
+        np.testing.assert_allclose(plain[0][n], expected[0], rtol=1e-15)
+        np.testing.assert_allclose(plain[1][n], expected[1], rtol=1e-15)
     assert np.abs(batch.next_observations).max() > 10.0
     assert inputs.shape[1] == VALUE_INPUTS["original"].size(2) == 7
     assert plain[0].shape[1] == VALUE_INPUTS["state and time"].size(2) == 3

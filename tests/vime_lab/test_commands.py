@@ -747,14 +747,17 @@ def test_figure_draws_what_runs_holds_or_the_folders_named(capsys):
     assert command_line.main(["figure"]) == 0
     shown = capsys.readouterr().out
     assert shown.endswith("\nwrote results.png\n")
-    # in two tables; the third has a line for each
+    # in two tables; the third and the fourth have a line for each
     assert [line for line in shown.splitlines() if line in (NAME, "Twin")] == [
         *(NAME, "Twin"),
         *(NAME, "Twin"),
     ]
     assert len(re.findall("^VIME  ", shown, re.M)) == 4
-    third = shown.partition("Probability that VIME ends higher")[2]
-    assert re.findall("^[A-Z]\\S+", third, re.M) == [NAME, "Twin"]
+    *_, third, fourth = shown.split("Probability that VIME ")
+    assert third.startswith("ends higher\n\n")
+    assert fourth.startswith("finds a reward sooner\n\n")
+    for table in (third, fourth):
+        assert re.findall("^[A-Z]\\S+", table, re.M) == [NAME, "Twin"]
     assert command_line.main(["figure", "runs/Twin", "--out", "twin.png"]) == 0
     assert NAME not in capsys.readouterr().out
     both, one = (matplotlib.image.imread(name) for name in ("results.png", "twin.png"))

@@ -206,6 +206,14 @@ def test_improvement_interval_of_agreeing_pairs_against_clopper_and_pearson():
         assert np.isnan(curves.improvement_interval(one, other)).all()
 
 
+def test_improvement_with_ends_against_its_parts():
+    x, y = np.arange(5.0), np.array([-1.0, 0.5, 1.0])
+    low, middle, high = curves.improvement_with_ends(x, y)
+    assert (low, high) == curves.improvement_interval(x, y)
+    assert middle == curves.probability_of_improvement(x, y)
+    assert low < middle < high
+
+
 def test_improvement_interval_where_few_pairs_disagree_against_that_where_none_does():
     """One more pair lost never raises the lower end. Control: by the bootstrap alone it does, from 0.69 to 0.9."""
     y = np.arange(10.0)

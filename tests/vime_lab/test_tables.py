@@ -6,6 +6,7 @@ import pytest
 from lab import NAN, curve_row, curve_rows
 
 from vime_lab import tables
+from vime_lab.rows import LARGEST_COUNT
 
 
 def test_summary_against_its_text():
@@ -163,11 +164,12 @@ def test_tables_fit_120_columns(size):
 
     def text(size: float) -> str:
         rows = [
-            {**each, "return_max": float(each["iteration"] > 1000 + each["seed"])}
+            curve_row(bonus, seed, iteration, mean, **seconds)
             for seed in range(10)
             for bonus in ("vime", "l2", "none")
-            for each in curve_rows(
-                bonus, seed, [size * (1.0 + seed / 11.0)] * 1012, **seconds
+            for iteration, mean in (
+                (0, 0.0),
+                (1001 + seed, size * (1.0 + seed / 11.0)),
             )
         ]
         return tables.summary(rows) + "\n" + tables.timing(rows)
@@ -246,3 +248,32 @@ def test_decided_against_its_text():
         ["Flat"],
     ]
     assert tables.decided({"Flat": flat}) == ""
+
+
+def test_sooner_against_its_text():
+    """Shares of pairs by hand: of VIME's firsts 0 and 2 over noise's 2 and never, 3½ of 4; never against never is ½.
+
+    Flat is left out: all its seeds are rewarded at once. Control: with one late seed it is there.
+    """
+    hill = curve_rows("vime", 0, [1.0]) + curve_rows("vime", 1, [0.0, 0.0, -1.0])
+    hill += curve_rows("noise", 0, [0.0, NAN, 9.0, 9.0]) + curve_rows("noise", 1, [0.0])
+    hill += curve_rows("l2", 0, [9.0], setting="eta=1")
+    lake = curve_rows("vime", 0, [0.0]) + curve_rows("counts", 0, [0.0])
+    flat = curve_rows("vime", 0, [1.0]) + curve_rows("noise", 0, [9.0])
+    text = tables.sooner({"Hill": hill, "Lake": lake, "Flat": flat})
+    assert [line.split() for line in text.splitlines()] == [
+        ["noise", "counts"],
+        ["Hill", "0.88", "[0.14,", "1.00]"],
+        ["Lake", "0.50"],
+    ]
+    assert tables.sooner({"Flat": flat}) == ""
+    late = [*flat, *curve_rows("noise", 1, [0.0, 9.0])]
+    assert tables.sooner({"Flat": late}).split() == ["noise", "Flat", "0.75"]
+
+
+def test_earliness_is_higher_for_sooner_and_lowest_for_never():
+    """Also than the last iteration that a file can hold. Control: a float does not hold one more."""
+    found = tables.earliness([0, 3, LARGEST_COUNT, None])
+    assert found.tolist() == sorted(found, reverse=True)
+    assert len(set(found)) == 4
+    assert float(LARGEST_COUNT + 1) == float(LARGEST_COUNT)

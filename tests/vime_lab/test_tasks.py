@@ -10,14 +10,15 @@ import pytest
 
 import bnn_ref as bnn
 import fast_ref
-from agents_ref import rollout, trpo_step, value_fit
+from agents_ref import curiosity, rollout, trpo_step, value_fit
 from vime_lab.baselines import original_inputs, ridge_fit
-from vime_lab.settings import shared_zeta, with_setting
+from vime_lab.settings import ReinforceSettings, shared_zeta, with_setting
 from vime_lab.tasks import (
     BONUSES,
     MUJOCO_TASKS,
     ORIGINAL_TASKS,
     ROOT_SEED,
+    SETTINGS,
     TASKS,
     Job,
     Uninformed,
@@ -29,7 +30,7 @@ from vime_lab.tasks import (
 )
 from vime_lecture.controls import NoiseBonus, PathError, PredictionError, SquaredZScore
 from vime_lecture.counts import VisitCounts
-from vime_ref import NoBonus, Vime
+from vime_ref import Batch, NoBonus, Vime
 
 TASK = TASKS["SparseMountainCar"]
 every_task = pytest.mark.parametrize("name", TASKS)
@@ -219,6 +220,70 @@ def test_learners_and_value_inputs_choose_their_functions() -> None:
     assert begun.settings.value_inputs is original_inputs
     assert begun.value.layer_sizes == (7, 1)
     begun.envs.close()
+
+
+def test_the_tuned_rate_of_reinforce_is_that_of_its_task_alone() -> None:
+    """With both columns of settings. Control: the others have the default."""
+    for tasks in SETTINGS.values():
+        rates = {name: task.reinforce.learning_rate for name, task in tasks.items()}
+        assert rates.pop("DenseMountainCar") == 3.0
+        assert {*rates.values()} == {ReinforceSettings().learning_rate} == {0.01}
+
+
+def test_tasks_differ_from_the_original_as_the_page_of_departures_says() -> None:
+    """Values of both columns, ours and the original's; the sweep's mountain car is an exception of both."""
+    longer = ("SparseCartPoleSwingup", "SparseHalfCheetah", "Walker2D")
+    ours = [TASKS[name] for name in longer]
+    theirs = [ORIGINAL_TASKS[name] for name in longer]
+    assert [task.trpo.max_kl for task in ours] == [0.05, 0.02, 0.05]
+    assert [task.trpo.fisher_every for task in ours] == [5, 5, 5]
+    assert [task.agent.lam for task in ours] == [0.97, 0.97, 0.97]
+    assert [task.agent.gamma for task in ours] == [0.99, 0.999, 0.99]
+    assert {(task.trpo.max_kl, task.trpo.fisher_every) for task in theirs} == {
+        (0.01, 10)
+    }
+    assert {(task.agent.lam, task.agent.gamma) for task in theirs} == {(1.0, 0.99)}
+
+    # the line search
+    assert {task.trpo.shrink for task in TASKS.values()} == {0.5}
+    assert {task.trpo.shrink for task in ORIGINAL_TASKS.values()} == {0.8}
+
+    # the value behind the end, and V's inputs
+    cheetah = TASKS["SparseHalfCheetah"]
+    assert [task for task in TASKS.values() if not task.agent.bootstrap] == [cheetah]
+    assert not any(task.agent.bootstrap for task in ORIGINAL_TASKS.values())
+    assert (cheetah.value_inputs, cheetah.value_sizes) == ("state and time", ())
+    assert (cheetah.iterations, cheetah.policy_sizes) == (600, (32,))
+    others = [task for task in TASKS.values() if task is not cheetah]
+    assert {task.value_inputs for task in others} == {"state"}
+    assert all(task.value_sizes for task in others)
+    assert {task.value_inputs for task in theirs} == {"original"}
+
+
+def test_counts_are_divided_by_their_running_median_in_runs() -> None:
+    """Rewards by hand: of five visits of one cell the third is the median; β cancels. Control: as it is, β counts."""
+    begun = start(Job("SparseMountainCar", "counts", "", 0, TASK))
+    begun.envs.close()
+    assert begun.settings.normalize
+    assert all(task.agent.normalize for task in TASKS.values())
+    nothing = np.zeros(5)
+    states = np.zeros((5, 2))
+    flags = nothing > 0.0
+    batch = Batch(states, np.zeros((5, 1)), nothing, states, flags, flags)
+
+    def rewards(beta: float, normalize: bool) -> Any:
+        bonus = replace(begun.bonus, beta=beta)  # type: ignore[type-var]
+        rng = np.random.default_rng(0)
+        return curiosity(bonus, batch, (), rng, eta=0.5, normalize=normalize)[0]
+
+    bonuses = (np.arange(5) + 0.01) ** -0.5
+    for beta in (0.05, 2.0):
+        np.testing.assert_allclose(
+            rewards(beta, True), 0.5 * bonuses / bonuses[2], rtol=1e-12
+        )
+        np.testing.assert_allclose(
+            rewards(beta, False), 0.5 * beta * bonuses, rtol=1e-12
+        )
 
 
 def test_cells_count_the_dimensions_that_have_some() -> None:

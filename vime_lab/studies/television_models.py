@@ -54,7 +54,7 @@ TELEVISION_MODEL = VimeSettings(
 
 # ---------------------------------------------------------------- types
 
-RowKey = bytes  # of a state, or of a state and an action
+RowKey = bytes  # of a row's state and action
 
 # ---------------------------------------------------------------- VIME with a learned σ
 
