@@ -1310,6 +1310,7 @@ TABLE: dict[str, dict[str, Given]] = {
         "values": array(grid(4, seed=91), "rows"),
         "level": number(0.75, low=0.0, high=1.0, beyond=[0.0, 1.0]),
         "statistic": function(np.mean),
+        "window": count(2),
         "seed": count(0, 0),
         "x": array(grid(4, seed=92), "rows"),
         "y": array(grid(4, seed=93), "rows"),
@@ -1326,6 +1327,11 @@ TABLE: dict[str, dict[str, Given]] = {
     },
     "vime_lab.statistics.bootstrap_interval": {
         "values": array(grid(4, seed=91), "rows", legal=("shape: one axis more",)),
+    },
+    "vime_lab.statistics.trailing_means": {
+        "values": array(
+            grid(4, 3, seed=91), "rows", legal=("nan", FEWER, "shape: transposed")
+        ),
     },
     "vime_lab.statistics.band": {
         "values": array(

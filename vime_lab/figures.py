@@ -25,6 +25,7 @@ from vime_lab.statistics import (
     quartile_band,
     runs,
     seed_table,
+    trailing_means,
 )
 from vime_lab.tables import DEFAULTS, label
 
@@ -73,6 +74,7 @@ DIAGNOSES = {
 LOGARITHMIC = ("gain_median", "heldout_error_ratio")
 WIDTH = 10.0  # inches, of a figure
 LEGEND_LINE = 0.21  # inches, the height of a line of the legend
+SMOOTHING = 20  # parts of a run; a running mean covers one
 LABEL_GAP = 0.085  # between names at the ends of curves, in heights of a panel
 DPI = 150  # 1500 pixels per figure, wider than a README, for high-resolution screens
 
@@ -162,12 +164,24 @@ def draw_bands(
 
 
 def draw_returns(
-    axes: Axes, groups: dict[Key, list[Row]], looks: dict[Key, Style], statistic: Any
+    axes: Axes,
+    groups: dict[Key, list[Row]],
+    looks: dict[Key, Style],
+    statistic: Any,
+    smooth: bool = False,
 ) -> dict[Key, Curve]:
-    """Draw the returns of each curve, and return the curves."""
+    """Draw the returns of each curve, and return the curves.
+
+    If smooth, a run's return is its mean over the last twentieth of the iterations so far.
+    """
     from matplotlib.ticker import EngFormatter
 
     curves = {key: seed_table(rows, "return_mean") for key, rows in groups.items()}
+    if smooth:
+        curves = {
+            key: (x, trailing_means(values, max(1, len(x) // SMOOTHING)))
+            for key, (x, values) in curves.items()
+        }
     draw_bands(axes, curves, looks, statistic, alpha=0.2 if len(looks) <= 3 else 0.1)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k, 1M
     finish(axes, "no episode ended")
@@ -311,7 +325,10 @@ def draw_learning_curve(path: Path | str, rows: Sequence[Row]) -> None:
 
 
 def draw_results(path: Path | str, curves: dict[str, list[Row]]) -> None:
-    """Draw all tasks, by name: medians and quartiles, each curve labelled at its end."""
+    """Draw all tasks, by name: medians and quartiles, each curve labelled at its end.
+
+    They are those of running means over a twentieth of the iterations.
+    """
     from matplotlib.figure import Figure
 
     looks = styles(key for rows in curves.values() for key in by_curve(rows))
@@ -324,7 +341,7 @@ def draw_results(path: Path | str, curves: dict[str, list[Row]]) -> None:
     # a panel for each task
     for axes, (task, rows) in zip(panels.flat, curves.items()):
         groups = by_curve(rows)
-        drawn = draw_returns(axes, groups, looks, quartile_band)
+        drawn = draw_returns(axes, groups, looks, quartile_band, smooth=True)
         label_ends(axes, drawn, looks)
         axes.set_title(f"{task}, {number_of_seeds(rows)}", fontsize="medium")
     for axes in panels.flat[len(curves) :]:

@@ -93,6 +93,25 @@ def seed_table(
     return positions, values
 
 
+def trailing_means(values: ArrayLike, window: int) -> Array:
+    """Each row's mean of the known values among the last `window`; nan if there is none.
+
+    values (seeds, n) -> (seeds, n). The first windows are shorter.
+
+    >>> trailing_means([[1.0, 3.0, np.nan, 5.0]], window=2)
+    array([[1., 2., 3., 5.]])
+    """
+    values = check_known(values)
+    width = check_count("window", window)
+    known = np.isfinite(values)
+    sums = np.cumsum(np.where(known, values, 0.0), axis=1)  # (seeds, n)
+    counts = np.cumsum(known, axis=1)  # (seeds, n)
+    for totals in (sums, counts):
+        totals[:, width:] -= totals[:, :-width].copy()
+    with np.errstate(invalid="ignore"):
+        return np.asarray(sums / counts)
+
+
 def final_returns(rows: Iterable[Row], bonus: str, setting: str = "") -> Array:
     """Each seed's mean of `return_mean` over the last max(1, n // 10) of n iterations.
 
@@ -329,8 +348,12 @@ def check_column(name: str, column: str, rows: Sequence[Row]) -> None:
 
 
 def check_band(values: Any, statistic: Any) -> Array:
-    """The values (seeds, m) as an array; nan is a missing number."""
     check_function("statistic", statistic)
+    return check_known(values)
+
+
+def check_known(values: Any) -> Array:
+    """The values (seeds, m) as an array; nan is a missing number."""
     given = any_array(values)
     if given.dtype.kind != "f":
         given = check_array("values", values)

@@ -217,6 +217,14 @@ def test_results_have_a_panel_for_each_task_and_labels_at_the_ends(figure):
     assert height < 7.0
 
 
+def test_results_are_running_means_over_a_twentieth(figure):
+    """Control: the returns themselves differ."""
+    returns = [0.0, 4.0] * 20
+    drawn = figure(figures.draw_results, {"Hill": curve_rows("vime", 0, returns)})
+    (line,) = drawn.axes[0].lines
+    assert line.get_ydata().tolist() == [0.0, *[2.0] * 39] != returns
+
+
 def test_labels_at_the_ends_lie_apart_in_the_order_of_the_curves():
     """Control: places that are apart stay. Too many labels start at 0 and leave the panel."""
     for places in ([0.5] * 4, [0.98, 0.99, 1.0], [0.0, 0.01, 0.9], [0.2] * 20):

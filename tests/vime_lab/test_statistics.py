@@ -33,6 +33,23 @@ def test_final_returns_against_hand_counted_tenths():
         curves.final_returns(rows, "l2")
 
 
+@pytest.mark.parametrize("window", [1, 3, 40])
+def test_trailing_means_against_one_window_at_a_time(window):
+    """Control: another window is another mean."""
+    rng = np.random.default_rng(0)
+    values = np.where(rng.random((3, 30)) < 0.3, NAN, rng.normal(size=(3, 30)))
+    values[0, :5] = NAN
+    expected = np.full_like(values, NAN)
+    for row, end in np.ndindex(*values.shape):
+        seen = values[row, max(0, end + 1 - window) : end + 1]
+        if np.isfinite(seen).any():
+            expected[row, end] = np.mean(seen[np.isfinite(seen)])
+    found = curves.trailing_means(values, window)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+    other = curves.trailing_means(values, window + 1)
+    assert window == 40 or not np.allclose(other, expected, equal_nan=True)
+
+
 samples = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=12)
 
 
