@@ -89,11 +89,10 @@ class TrpoSettings:
 class ReinforceSettings:
     """The keywords of `policy_gradient_step`.
 
-    The rate is the best of 1, 3, 10, 30 and 100 on DenseMountainCar. No source has one:
-    rllab's REINFORCE steps by Adam.
+    No source has a rate: rllab's REINFORCE steps by Adam. The default is not tuned.
     """
 
-    learning_rate: float = 3.0
+    learning_rate: float = 0.01
     entropy_weight: float = 0.0
 
     def __post_init__(self) -> None:
