@@ -21,7 +21,9 @@ Q_VALUES, VISITS = [0.0, 2.0, 1.0, 0.0], [1, 2, 9, 4]
     [
         ("random", [0.25] * 4),
         ("epsilon-greedy", [0.1, 0.7, 0.1, 0.1]),
+        ("UCB", [0.0, 1.0, 0.0, 0.0]),
         ("dirichlet", [0.0, 1.0, 0.0, 0.0]),
+        ("dirichlet x0.01", [0.0, 1.0, 0.0, 0.0]),
         ("VIME, by median", [0.0, 1.0, 0.0, 0.0]),
     ],
 )
@@ -81,6 +83,40 @@ def test_gains_by_median_are_divided() -> None:
         tables.append(episode.table.q_values)
         assert bool(episode.history) == (name != "dirichlet")
     assert tables[0] != tables[1]
+
+
+def test_weights_scale_the_bonus() -> None:
+    """The values of a first episode, in which UCB tries what is new: Q is linear in the weight.
+
+    Controls: gains by median have another scale, and without a bonus all values are 0.
+    """
+    tables = {}
+    for name in ("UCB", "dirichlet", "dirichlet x10", "dirichlet, by median"):
+        job = study_job("NoisyCorridor", name, corridor=30, length=1, alpha=1e6)
+        (episode,) = noisy_corridor.corridor_episodes(job)
+        tables[name] = np.array(episode.table.q_values)
+    assert np.any(tables["dirichlet"] > 0.0)
+    np.testing.assert_allclose(
+        tables["dirichlet x10"], 10.0 * tables["dirichlet"], rtol=1e-12
+    )
+    assert not np.allclose(tables["dirichlet, by median"], tables["dirichlet"])
+    assert not tables["UCB"].any()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"corridor": 0}, "corridor must be a whole number >= 1"),
+        ({"num_pictures": 1}, "num_pictures must be a whole number >= 2"),
+        ({"warmup_episodes": 0}, "warmup_episodes must be a whole number >= 1"),
+        ({"alpha": -0.1}, "alpha must be"),
+        ({"epsilon": 1.5}, "epsilon must be"),
+        ({"length": 0}, "length must be a whole number >= 1"),
+    ],
+)
+def test_settings_are_checked(change, reason) -> None:
+    with pytest.raises(ValueError, match=reason):
+        replace(FULL["NoisyCorridor"].settings, **change)
 
 
 # ---------------------------------------------------------------- the known answer

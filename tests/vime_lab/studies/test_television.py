@@ -79,7 +79,7 @@ CLAIMS = {
     "counts": ("falls", "steady", "steady"),
     "L2 error": ("steady", "rises", "rises"),
     "VIME": ("falls", "rises", "rises"),
-    "VIME learned sigma": ("falls", "rises", "rises"),
+    "VIME tabulated sigma": ("falls", "rises", "rises"),
 }
 
 
@@ -114,6 +114,23 @@ def test_vime_with_num_data_50_keeps_its_interest() -> None:
 
 def test_the_claims_are_about_the_models_of_the_study() -> None:
     assert {*CLAIMS, "VIME 50"} == set(MODELS)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"share": 1.1}, "share must be"),
+        ({"share": -0.1}, "share must be"),
+        ({"first": 0}, "first must be a whole number >= 1"),
+        ({"corridor": 0}, "corridor must be a whole number >= 1"),
+        ({"num_pictures": 1}, "num_pictures must be a whole number >= 2"),
+        ({"test_rows": 0}, "test_rows must be a whole number >= 1"),
+        ({"length": 0}, "length must be a whole number >= 1"),
+    ],
+)
+def test_settings_are_checked(change, reason) -> None:
+    with pytest.raises(ValueError, match=reason):
+        replace(PUBLISHED, **change)
 
 
 def test_a_run_is_a_function_of_its_seed() -> None:
