@@ -42,7 +42,7 @@ def check_phrases(name: str, phrases: Sequence[str]) -> None:
     """All phrases, which hold numbers, are on the page."""
     text = page(name)
     missing = [phrase for phrase in phrases if phrase not in text]
-    assert not missing
+    assert not missing, missing
 
 
 # ---------------------------------------------------------------- small runs

@@ -246,7 +246,7 @@ def explorers_table(rows: list[Row]) -> str:
 
 
 def draw_corridor(figure: Figure, rows: list[Row]) -> dict[str, Style]:
-    """Draw share of steps at the screen and return by episodes, and the share by weight."""
+    """Draw steps at the screen and return by episodes, and runs with a reward by weight."""
     looks = styles_of(at_weight_1(rows))
     titles = {"watching": "share of steps at the screen", "return": "return"}
     *panels, by_weight = figure.subplots(1, 3)
@@ -263,20 +263,25 @@ def draw_corridor(figure: Figure, rows: list[Row]) -> dict[str, Style]:
 
 
 def draw_weights(axes: Axes, rows: list[Row], looks: dict[str, Style]) -> None:
-    """Draw the late share of steps at the screen against the weight of the bonus."""
-    points: dict[str, list[tuple[float, Array]]] = {}
+    """Draw the share of runs that found the reward against the weight of the bonus."""
+    points: dict[str, list[tuple[float, float]]] = {}
     for (bonus, weight), name in weighted(rows).items():
-        share = last_quarter(rows, name, "watching")
-        points.setdefault(bonus, []).append((math.log10(weight), share))
+        share = (math.log10(weight), share_found(rows, name))
+        points.setdefault(bonus, []).append(share)
     curves = {}
     for bonus, found in points.items():
-        places, shares = zip(*found)
-        curves[bonus] = (np.array(places), np.stack(shares, axis=1))
+        places, shares = np.array(found).T  # (m,) each
+        curves[bonus] = (places, shares[None])
     axes.set_ylim(-0.03, 1.03)
     draw_panel(axes, curves, looks)
     axes.xaxis.set_major_formatter(decade)
-    axes.set_title("share in the last quarter of the episodes", fontsize="small")
+    axes.set_title("share of runs that found the reward", fontsize="small")
     axes.set_xlabel("weight of the bonus")
+
+
+def share_found(rows: list[Row], name: str) -> float:
+    """The share of an explorer's runs that found the reward."""
+    return float(np.isfinite(curve_of(rows, name, "found")[1]).mean())
 
 
 if __name__ == "__main__":

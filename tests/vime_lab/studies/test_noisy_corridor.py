@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from lab import FULL, measured, study_job
+from lab import FULL, check_phrases, kept_rows, measured, study_job
 
 from vime_lab.studies import catalogue, noisy_corridor
-from vime_lab.studies.frame import StudyJob
+from vime_lab.studies.frame import StudyJob, curve_of, explorers_in, last_quarter
 from vime_lab.studies.television_models import bonus_of
 from vime_lecture.controls import DirichletGain
 from vime_ref import NoBonus
@@ -137,11 +138,99 @@ def found_by(explorer: str, seed: int) -> tuple[float, float]:
 def test_exact_gain_finds_the_reward_and_prediction_error_stays_at_the_noise(
     seed,
 ) -> None:
-    """Control: exact gain divided by its median stays too."""
-    found, watching = found_by("dirichlet", seed)
-    assert found < 80
-    assert watching < 0.1
-    for explorer in ("L2 error", "dirichlet, by median"):
-        lost, watched = found_by(explorer, seed)
-        assert not lost < found
-        assert watched > 0.3
+    """Control: the weight decides, with and without division by the median."""
+    for explorer in ("dirichlet", "dirichlet, by median x0.001"):
+        found, watching = found_by(explorer, seed)
+        assert found < 80
+        assert watching < 0.1
+        for other in ("L2 error", "dirichlet x10", "dirichlet, by median"):
+            lost, watched = found_by(other, seed)
+            assert not lost < found
+            assert watched > 0.3
+
+
+# ---------------------------------------------------------------- the page
+
+
+class Outcome(NamedTuple):
+    """An explorer's runs, as the page has them."""
+
+    found: int
+    first: float
+    share: float
+    late: float
+    last_return: float
+
+
+def outcome_of(name: str, rows: list[dict[str, Any]]) -> Outcome:
+    found = curve_of(rows, name, "found")[1]
+    return Outcome(
+        int(np.isfinite(found).sum()),
+        float(np.median(found[np.isfinite(found)]))
+        if np.isfinite(found).any()
+        else math.nan,
+        float(np.median(curve_of(rows, name, "watching")[1].mean(axis=1))),
+        float(np.median(last_quarter(rows, name, "watching"))),
+        float(np.median(last_quarter(rows, name, "return"))),
+    )
+
+
+def test_numbers_of_the_page_are_those_of_the_kept_rows() -> None:
+    rows = kept_rows("NoisyCorridor")
+    of = {name: outcome_of(name, rows) for name in explorers_in(rows)}
+    exact, ucb, vime = of["dirichlet"], of["UCB"], of["VIME"]
+    table, error = of["VIME tabulated sigma"], of["L2 error"]
+    median = of["dirichlet, by median"]
+    hundredth = of["dirichlet, by median x0.01"]
+    smallest = of["dirichlet, by median x0.001"]
+    start = np.median(curve_of(rows, "dirichlet", "watching")[1][:, 0])
+    check_phrases(
+        "television.md",
+        (
+            f"finds the reward in {smallest.found} of 10 runs",
+            f"all ten runs, after {exact.first:g} episodes in the median",
+            f"spends {error.share:.2f} of its steps at the screen at weight 1",
+            f"without a bonus finds it in {ucb.found} of 10 runs",
+            f"first watches, {start:.1f} of the steps",
+            f"share in the last quarter is {exact.late:.2f}",
+            f"spends {ucb.share:.2f} of its steps at the screen, and met the reward in {ucb.found} of 10",
+            f"{vime.found} of 10 runs met the reward, and the median run ends with a share of {vime.late:.2f}",
+            f"{table.found} of 10 runs met the reward, and the median return at the end is {table.last_return:.2f}",
+            f"share at the end is {of['dirichlet x10'].late:.2f}. At weight 0.01",
+            f"At weight 1 the share at the end is {median.late:.2f}",
+            f"At weight 0.01, {hundredth.found} of 10 runs",
+            f"At weight 0.001 all did, after {smallest.first:g} episodes",
+        ),
+    )
+    assert exact.found == smallest.found == 10
+    assert exact.last_return == 1.0
+    assert of["random"].found == of["epsilon-greedy"].found == ucb.found
+    assert of["counts"].first < exact.first
+    assert smallest.first < exact.first
+
+
+def test_numbers_of_the_room_are_those_of_its_kept_rows() -> None:
+    """In the order of the share; the relative bonus has another order."""
+    rows = kept_rows("NoisyTV")
+    names = {"exact gain": "dirichlet", "counts": "counts", "VIME": "VIME"}
+    names["L2 error"] = "L2 error"
+    found = {
+        title: [
+            float(np.median(last_quarter(rows, name, measure)))
+            for measure in ("watching", "pays")
+        ]
+        for title, name in names.items()
+    }
+    ends = np.median(curve_of(rows, "VIME", "pays")[1], axis=0)
+    phrases = [f"| {title} | {a:.2f} | {b:.2f} |" for title, (a, b) in found.items()]
+    phrases += [
+        f"falls to {found['VIME'][1]:.2f}. Yet VIME watches more",
+        f"whose relative interest is {found['L2 error'][1]:.2f}",
+        f"falls from {ends[0]:.0f} to {ends[-1]:.2f} over the run",
+    ]
+    check_phrases("television.md", phrases)
+    shares, bonuses = zip(*found.values())
+    assert list(shares) == sorted(shares, reverse=True)
+    assert list(bonuses) != sorted(bonuses, reverse=True)
+    settings = FULL["NoisyTV"].settings.vime
+    assert (settings.step_size, settings.capacity) == (0.01, 1000)
