@@ -221,7 +221,7 @@ def test_numbers_of_the_room_are_those_of_its_kept_rows() -> None:
         ]
         for title, name in names.items()
     }
-    ends = np.median(curve_of(rows, "VIME", "pays")[1], axis=0)
+    ends = np.nanmedian(curve_of(rows, "VIME", "pays")[1], axis=0)
     phrases = [f"| {title} | {a:.2f} | {b:.2f} |" for title, (a, b) in found.items()]
     phrases += [
         f"falls to {found['VIME'][1]:.2f}. Yet VIME watches more",
