@@ -177,7 +177,7 @@ def draw_panel(
     label_ends(axes, curves, looks)
 
 
-def decade(power: float, position: int) -> str:
+def decade(power: float, position: float) -> str:
     """The text of a tick at a logarithm; its position is not used."""
     return f"$10^{{{power:g}}}$"
 
