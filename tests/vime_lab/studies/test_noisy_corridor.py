@@ -183,6 +183,10 @@ def test_numbers_of_the_page_are_those_of_the_kept_rows() -> None:
     median = of["dirichlet, by median"]
     hundredth = of["dirichlet, by median x0.01"]
     smallest = of["dirichlet, by median x0.001"]
+    vimes, errors = (
+        {weight: of[f"{name} {weight}"] for weight in ("x0.001", "x0.01")}
+        for name in ("VIME", "L2 error")
+    )
     start = np.median(curve_of(rows, "dirichlet", "watching")[1][:, 0])
     check_phrases(
         "television.md",
@@ -200,9 +204,22 @@ def test_numbers_of_the_page_are_those_of_the_kept_rows() -> None:
             f"At weight 1 the share at the end is {median.late:.2f}",
             f"At weight 0.01, {hundredth.found} of 10 runs",
             f"At weight 0.001 all did, after {smallest.first:g} episodes",
+            f"too small, and {of['dirichlet x0.01'].found} of 10 runs met",
+            f"At weight 0.01 the share at the end is {errors['x0.01'].late:.2f}",
+            f"At weight 0.001 it is {errors['x0.001'].late:.2f}, near",
+            f"At weight 0.01, {vimes['x0.01'].found} of 10 runs met the reward, and at "
+            f"weight 0.001 {vimes['x0.001'].found} of 10",
+            f"L2 error met the reward in {of['L2 error, by median'].found} of 10 runs, "
+            f"and VIME in {of['VIME, by median'].found}.",
+            f"The shares at the end are {vimes['x0.01'].late:.2f} and {vimes['x0.001'].late:.2f}",
+            f"at each weight the median return at the end is {vime.last_return:.2f}",
+            f"VIME finds it in {vime.found} to {vimes['x0.01'].found} of 10 runs",
         ),
     )
-    assert exact.found == smallest.found == 10
+    assert exact.found == of["dirichlet x0.1"].found == smallest.found == 10
+    assert {each.found for each in (error, *errors.values())} == {0}
+    assert {each.last_return for each in (vime, *vimes.values())} == {0.0}
+    assert of["dirichlet x10"].late > 0.5 > of["dirichlet x0.1"].late
     assert exact.last_return == 1.0
     assert of["random"].found == of["epsilon-greedy"].found == ucb.found
     assert of["counts"].first < exact.first
