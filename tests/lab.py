@@ -17,11 +17,33 @@ from vime_lab import checkpoints, command_line, figures, processes
 from vime_lab.checkpoints import Progress
 from vime_lab.rows import RUN_COLUMNS, RUN_NUMBERS, STUDY_COLUMNS, TIMES, Row
 from vime_lab.settings import with_setting
-from vime_lab.studies.catalogue import STUDIES
+from vime_lab.studies.catalogue import STUDIES, read_study
 from vime_lab.studies.frame import StudyJob
 from vime_lab.tasks import TASKS, Job
 from vime_lecture.recurrent import UnrealSettings
 from vime_ref import VimeSettings
+
+# ---------------------------------------------------------------- pages and kept rows
+
+ROOT = Path(__file__).parent.parent
+
+
+def page(name: str) -> str:
+    """The text of a page, with one space between words."""
+    return " ".join((ROOT / "docs" / name).read_text().split())
+
+
+def kept_rows(study: str) -> list[Row]:
+    """The rows of a study's kept results."""
+    return read_study(ROOT / "results" / study / "study.csv")
+
+
+def check_phrases(name: str, phrases: Sequence[str]) -> None:
+    """All phrases, which hold numbers, are on the page."""
+    text = page(name)
+    missing = [phrase for phrase in phrases if phrase not in text]
+    assert not missing, missing
+
 
 # ---------------------------------------------------------------- small runs
 

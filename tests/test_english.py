@@ -210,11 +210,6 @@ EXCEPTIONS = [
         r"^(Has to be refused: |Refused by the reference's own convention)",
         "the vectors contain these comments",
     ),
-    Exempt(
-        "vime_lab/studies/explorer_tables.py",
-        r"one pays in units of the others|^pays, others 1$|what it pays; ",
-        "tables and pictures of kept results print it",
-    ),
     Exempt("docs/mistakes.md", r"^\|", "generated from the notes in the vectors"),
     Exempt(
         "docs/operations.md",

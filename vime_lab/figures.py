@@ -76,6 +76,9 @@ WIDTH = 10.0  # inches, of a figure
 LEGEND_LINE = 0.21  # inches, the height of a line of the legend
 SMOOTHING = 20  # parts of a run; a running mean covers one
 LABEL_GAP = 0.085  # between names at the ends of curves, in heights of a panel
+LABEL_WIDTH = 24  # characters in a line of names that share an end
+SAME_END = 0.002  # of a panel's height: ends this near are one line on the screen
+SHARED_COLOR = "0.3"  # of the names of several curves
 DPI = 150  # 1500 pixels per figure, wider than a README, for high-resolution screens
 
 # ---------------------------------------------------------------- types
@@ -191,7 +194,10 @@ def draw_returns(
 def label_ends(
     axes: Axes, curves: Mapping[Any, Curve], looks: Mapping[Any, Style]
 ) -> None:
-    """Write each curve's name at the end of its median, without overlaps."""
+    """Write each curve's name at the end of its median, without overlaps.
+
+    Curves with the same end share one text.
+    """
     ends = {}
     for key, (x, values) in curves.items():
         middle = band(values, quartile_band)[1]
@@ -204,30 +210,61 @@ def label_ends(
     order = sorted(ends, key=lambda key: float(ends[key][1]))
     points = np.array([ends[key] for key in order]).reshape(-1, 2)  # (n, 2)
     wanted = (axes.transData - axes.transAxes).transform(points)[:, 1]  # (n,)
-    for key, place in zip(order, spaced(wanted)):
-        look = looks[key]
+    firsts = first_of_equals(wanted)
+    groups = [[order[i] for i in range(*each)] for each in firsts]
+    texts = [joined([looks[key].label for key in keys]) for keys in groups]
+    sizes = np.array([text.count("\n") + 1 for text in texts])
+    starts = [start for start, _ in firsts]
+    for keys, text, place in zip(groups, texts, spaced(wanted[starts], sizes)):
         axes.annotate(
-            look.label,
-            xy=ends[key],
+            text,
+            xy=ends[keys[0]],
             xytext=(1.04, place),
             textcoords="axes fraction",
-            color=look.color,
+            color=looks[keys[0]].color if len(keys) == 1 else SHARED_COLOR,
             fontsize="small",
             va="center",
             arrowprops={"arrowstyle": "-", "color": "0.8", "linewidth": 0.6},
         )
 
 
-def spaced(places: Array, gap: float = LABEL_GAP) -> Array:
-    """Increasing places (n,), moved to lie `gap` apart, in [0, 1] if they fit.
+def first_of_equals(places: Array) -> list[tuple[int, int]]:
+    """Where each group of equal ends starts and stops, of increasing places (n,).
+
+    >>> first_of_equals(np.array([0.0, 0.001, 0.5]))
+    [(0, 2), (2, 3)]
+    """
+    starts: list[int] = []
+    for i, place in enumerate(places):
+        if not starts or place - places[starts[-1]] > SAME_END:
+            starts.append(i)
+    return list(zip(starts, [*starts[1:], len(places)]))
+
+
+def joined(names: Sequence[str]) -> str:
+    """The names of curves with the same end, in lines of about `LABEL_WIDTH` characters."""
+    lines: list[str] = []
+    for name in names:
+        if lines and len(lines[-1]) + len(name) < LABEL_WIDTH:
+            lines[-1] += f"; {name}"
+        else:
+            lines.append(name)
+    return ";\n".join(lines)
+
+
+def spaced(places: Array, sizes: Array | None = None, gap: float = LABEL_GAP) -> Array:
+    """Increasing places (n,), moved so that names do not overlap, in [0, 1] if they fit.
+
+    The centers of two names of one line lie `gap` apart; sizes (n,) are numbers of lines.
 
     >>> spaced(np.array([0.0, 0.0, 1.0]), gap=0.25)
     array([0.  , 0.25, 1.  ])
     """
-    steps = gap * np.arange(len(places))
-    upwards = np.maximum.accumulate(places - steps) + steps
-    highest = max(1.0, gap * (len(places) - 1)) - steps[::-1]
-    return np.minimum(upwards, highest)
+    lines = np.ones(len(places)) if sizes is None else sizes
+    steps = gap * (np.cumsum(lines) - lines / 2.0 - 0.5)  # (n,)
+    upwards = np.maximum.accumulate(np.maximum(places - steps, 0.0)) + steps
+    last = gap * (np.sum(lines) - 1.0)
+    return np.minimum(upwards, steps + max(0.0, 1.0 - last))
 
 
 def draw_line(

@@ -1,7 +1,7 @@
 """Controls: the bonuses that VIME must beat.
 
 The L2 prediction error of VIME's own network, per step and per path; a squared z-score without a network; noise.
-And on tables of states the information gain itself, which is exact there.
+`DirichletGain` is the exact information gain of a table of states.
 
 Axes: N rows (transitions), S posterior samples, K observation dimensions.
 

@@ -236,6 +236,45 @@ def test_labels_at_the_ends_lie_apart_in_the_order_of_the_curves():
     np.testing.assert_array_equal(figures.spaced(apart, gap=0.1), apart)
 
 
+def test_labels_of_several_lines_lie_apart_and_in_the_panel() -> None:
+    """Centers are half the sum of both heights apart. Control: for one line each, a gap."""
+    sizes = np.array([3, 1, 2])
+    for places in ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.2, 0.25, 0.9]):
+        moved = figures.spaced(np.array(places), sizes, gap=0.1)
+        ends = np.stack([moved - 0.05 * sizes, moved + 0.05 * sizes])
+        assert np.all(ends[0, 1:] >= ends[1, :-1] - 1e-12), moved
+        assert ends[0, 0] >= -0.05 - 1e-12
+        assert ends[1, -1] <= 1.05 + 1e-12
+    alike = figures.spaced(np.zeros(3), np.ones(3), gap=0.1)
+    assert alike == pytest.approx([0.0, 0.1, 0.2])
+
+
+def test_curves_that_end_equal_share_one_label() -> None:
+    """In gray, and the others in their color. Control: a curve that ends 1 % higher has its own."""
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    ends = {
+        "first": 0.0,
+        "a second name": 0.0,
+        "the third name": 0.0,
+        "apart": 0.01,
+        "top": 1.0,
+    }
+    x = np.array([0.0, 1.0])
+    curves = {name: (x, np.array([[0.5, end]])) for name, end in ends.items()}
+    looks = {name: figures.Style(name, "red", "-") for name in ends}
+    axes.set_ylim(0.0, 1.0)
+    figures.label_ends(axes, curves, looks)
+    found = {text.get_text(): text.get_color() for text in axes.texts}
+    assert found == {
+        "first; a second name;\nthe third name": figures.SHARED_COLOR,
+        "apart": "red",
+        "top": "red",
+    }
+    assert [text.xy[1] for text in axes.texts] == [0.0, 0.01, 1.0]
+
+
 def test_diagnostics_against_medians_of_the_seeds(figure):
     """Seeds 0 to 3 have 1 + seed + iteration; a gain of 0 is not on a logarithmic scale. 1 is a useless error."""
     rows = [

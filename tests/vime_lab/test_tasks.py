@@ -333,3 +333,12 @@ def test_an_uninformed_environment_gives_the_same_steps_without_infos() -> None:
     assert np.array_equal(step[0], same[0])
     assert step[1:4] == same[1:4]
     assert (step[4], same[4]) == ({"b": 2}, {})
+
+
+def test_only_the_tuned_task_has_the_tuned_rate_of_reinforce() -> None:
+    """With both settings. The others have the default."""
+    for tasks in SETTINGS.values():
+        rates = {name: task.reinforce.learning_rate for name, task in tasks.items()}
+        assert rates.pop("DenseMountainCar") == 3.0
+        assert set(rates.values()) == {ReinforceSettings().learning_rate}
+    assert ReinforceSettings().learning_rate != 3.0

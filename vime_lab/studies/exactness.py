@@ -57,7 +57,11 @@ VIME_GAINS = {
     "VIME 0.01 at 50": (0.01, True),
 }
 GAINS = ("exact", "mean-field", *VIME_GAINS, "Gauss-Newton", "L2 error")
-MEASURES = ("ratio", "low", "high", "rank", "sum")  # of each gain
+MEASURES = ("ratio", "low", "high", "rank", "error rank", "sum")  # of each gain
+# Of the rows: medians, 5 % and 95 % of leverages and of L2 errors.
+SPREADS = tuple(
+    f"{what}{end}" for what in ("leverage", "error") for end in ("", " low", " high")
+)
 MODEL = "linear"  # the one model of the study
 LOOKS = {
     "exact": Style("exact", "black", "-"),
@@ -308,7 +312,8 @@ def gains_of(
 def run_exactness(job: StudyJob) -> Iterator[Value]:
     """All gains beside the exact one, by the number n of rows learned from.
 
-    Each gain has the measures of `measured`. leverage is the median of h.
+    Each gain has the measures of `measured`. leverage and error are medians of h and of
+    the L2 error; low and high are their 5 % and 95 %.
     """
     settings: ExactnessSettings = job.settings
     most = max(settings.learned)
@@ -318,30 +323,35 @@ def run_exactness(job: StudyJob) -> Iterator[Value]:
         # the gains
         old = LinearRows(rows.inputs[:n], rows.targets[:n])
         exact = gains_of("exact", new, old, settings)
+        errors = gains_of("L2 error", new, old, settings)
         joint = batch_gain(new, old, settings)
         for name in GAINS:
             gains = gains_of(name, new, old, settings)
-            for measure, value in measured(gains, exact, joint).items():
+            for measure, value in measured(gains, exact, errors, joint).items():
                 yield f"{name} {measure}", n, value
 
-        # the leverage
+        # how much the rows differ
         covariance = covariance_of(learned_from(old, n, settings))
         h = leverages(new.inputs, covariance, settings.likelihood_sigma)
-        yield "leverage", n, float(np.median(h))
+        spreads = np.quantile([h, errors], [0.5, 0.05, 0.95], axis=1)  # (3, 2)
+        for name, value in zip(SPREADS, spreads.T.ravel()):
+            yield name, n, float(value)
 
 
-def measured(gains: Array, exact: Array, joint: float) -> dict[str, float]:
-    """Gains (N,) beside the exact ones (N,) and the joint gain.
+def measured(
+    gains: Array, exact: Array, errors: Array, joint: float
+) -> dict[str, float]:
+    """Gains (N,) beside the exact ones (N,), the L2 errors (N,) and the joint gain.
 
     ratio, low, high: median, 5 % and 95 % of gain/exact gain.
-    rank: Spearman's rank correlation with the exact gain.
+    rank, error rank: Spearman's rank correlation with the exact gain, and with the error.
     sum: the sum of the gains over the joint gain.
     """
     from scipy import stats  # slow to import, and only this study's runs need it
 
     low, ratio, high = np.quantile(gains / exact, [0.05, 0.5, 0.95])
-    rank = stats.spearmanr(gains, exact).statistic
-    values = (ratio, low, high, rank, np.sum(gains) / joint)
+    ranks = [stats.spearmanr(gains, other).statistic for other in (exact, errors)]
+    values = (ratio, low, high, *ranks, np.sum(gains) / joint)
     return dict(zip(MEASURES, map(float, values)))
 
 
@@ -383,7 +393,7 @@ def exactness_table(rows: list[Row]) -> str:
         title,
         "",
         "size: median of gain/exact gain; rank: rank correlation with the exact gain;",
-        "sum: sum of the gains over the joint gain",
+        "L2 rank: rank correlation with the L2 error; sum: sum of gains over joint gain",
     ]
     points = {row["point"] for row in rows}
     learned = [n for n in SHOWN if n in points]
@@ -395,7 +405,7 @@ def exactness_table(rows: list[Row]) -> str:
 def size_table(rows: list[Row], size: int, learned: list[int]) -> list[str]:
     """The lines of one correlation: a row for each kind of gain, and the leverages."""
     blanks = [""] * (len(learned) - 1)
-    heads = {"ratio": "size", "rank": "rank", "sum": "sum"}
+    heads = {"ratio": "size", "rank": "rank", "error rank": "L2 rank", "sum": "sum"}
     groups = [cell for head in heads.values() for cell in (head, *blanks)]
     numbers = ["", *(str(n) for _ in heads for n in learned)]
     table = [[f"correlation {size / 100:g}", *groups], ["n", *numbers[1:]]]
@@ -412,13 +422,19 @@ def size_table(rows: list[Row], size: int, learned: list[int]) -> list[str]:
         return number_cell(median_at(rows, measure, size, n))
 
     leverage = [f"{cell('leverage', n)} at {n}" for n in learned]
-    spread = [
-        f"{cell('VIME 1 low', n)} to {cell('VIME 1 high', n)} at {n}" for n in learned
-    ]
+
+    def spread(name: str) -> str:
+        return ", ".join(
+            f"{cell(f'{name} low', n)} to {cell(f'{name} high', n)} at {n}"
+            for n in learned
+        )
+
     return [
         *aligned(table, left=(0,)),
         f"leverage h, median: {', '.join(leverage)}",
-        f"VIME 1, size of 90 % of the rows: {', '.join(spread)}",
+        f"leverage h of 90 % of the rows: {spread('leverage')}",
+        f"L2 error of 90 % of the rows: {spread('error')}",
+        f"VIME 1, size of 90 % of the rows: {spread('VIME 1')}",
     ]
 
 
@@ -464,7 +480,7 @@ EXACTNESS_STUDIES = {
         exactness_table,
         draw_exactness,
         {MODEL: "black"},
-        (*(f"{name} {measure}" for name in GAINS for measure in MEASURES), "leverage"),
+        (*(f"{name} {measure}" for name in GAINS for measure in MEASURES), *SPREADS),
         EXACTNESS_MODULES,
     )
 }

@@ -333,17 +333,17 @@ def tv_table(rows: list[Row]) -> str:
     names = explorers_in(rows)
     watching = [curve_of(rows, name, "watching")[1].mean(axis=1) for name in names]
     late = [last_quarter(rows, name, "watching") for name in names]
-    pays = [last_quarter(rows, name, "pays") for name in names]
+    bonuses = [last_quarter(rows, name, "pays") for name in names]
     columns = [
         ["", *names],
         ["watching", *spread_cells(watching)],
         ["in the last quarter", *spread_cells(late)],
-        ["pays, others 1", *spread_cells(pays)],
+        ["bonus, others 1", *spread_cells(bonuses)],
     ]
 
     title = (
         "NoisyTV: share of the steps before the screen, "
-        f"and what one pays in units of the others, {seeds_in(rows)}"
+        f"and their bonus in units of the others', {seeds_in(rows)}"
     )
     return titled(title, columns)
 
@@ -351,7 +351,7 @@ def tv_table(rows: list[Row]) -> str:
 def draw_tv(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     """Draw the share of watching and its bonus, by episodes."""
     looks = looks_of(rows, EXPLORER_COLORS)
-    watching, pays = figure.subplots(1, 2)
+    watching, bonus = figure.subplots(1, 2)
 
     # watching, in both panels by episodes
     draw_measure(watching, rows, "watching", looks)
@@ -359,16 +359,16 @@ def draw_tv(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     watching.set_ylim(-0.03, 1.03)
 
     # its bonus; 1 is the mean bonus of other steps
-    draw_measure(pays, rows, "pays", looks)
-    pays.set_ylabel("mean bonus of such a step, others 1")
-    pays.set_yscale("log")
-    pays.axhline(1.0, color="0.6", linewidth=0.8, zorder=0)
+    draw_measure(bonus, rows, "pays", looks)
+    bonus.set_ylabel("mean bonus of such a step, others 1")
+    bonus.set_yscale("log")
+    bonus.axhline(1.0, color="0.6", linewidth=0.8, zorder=0)
 
-    for axes in (watching, pays):
+    for axes in (watching, bonus):
         axes.set_xlabel("episodes")
         finish(axes, "no episodes")
     title = f"median and quartiles of {seeds_in(rows)}"
-    figure.suptitle(f"NoisyTV: watching noise, and what it pays; {title}")
+    figure.suptitle(f"NoisyTV: watching noise, and its bonus; {title}")
     return looks
 
 

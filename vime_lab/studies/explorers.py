@@ -161,7 +161,7 @@ def strategy_of(job: StudyJob) -> Strategy:
 def gain_strategy(eta: float, alpha: float) -> Strategy:
     """The strategy for Bernoulli arms that acts by the argmax of mean + η·expected gain.
 
-    It is the information gain about the arm's probability.
+    The gain is information about the arm's probability.
     """
 
     def shares(means: Sequence[float], counts: Sequence[int]) -> list[float]:
@@ -410,10 +410,10 @@ def silent(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
 
 def relative_bonus(gains: Array, watching: NDArray[np.bool_]) -> float:
     """The mean gain of steps in front of the screen, in units of the other steps' mean."""
-    paid = gains[watching]
+    watched = gains[watching]
     others = gains[~watching]
-    if len(paid) and others.any():
-        return float(np.mean(paid) / np.mean(others))
+    if len(watched) and others.any():
+        return float(np.mean(watched) / np.mean(others))
     return math.nan
 
 

@@ -17,8 +17,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.random import Generator
 
-from agents_ref import Streams
-from bnn_ref import Array
+from agents_ref import Streams, check_fraction
+from bnn_ref import Array, check_count, check_not_negative
 from vime_lab.studies.frame import (
     Study,
     StudyJob,
@@ -28,10 +28,13 @@ from vime_lab.studies.frame import (
     random_walk,
 )
 from vime_lab.studies.television_models import (
+    BY_MEDIAN,
     MODELS,
     TELEVISION_MODEL,
     TELEVISION_MODULES,
+    TIMES,
     bonus_of,
+    parts_of_name,
 )
 from vime_lab.studies.television_tables import (
     TELEVISION_COLORS,
@@ -46,7 +49,6 @@ from vime_ref import Bonus, VimeSettings
 # ---------------------------------------------------------------- constants
 
 CORRIDOR = "vime_ref/NoisyCorridor-v0"
-BY_MEDIAN = ", by median"  # the explorer's gains are divided by their running median
 
 # As in the rooms of the other studies.
 CORRIDOR_AGENT = TabularSettings(gamma=0.9, batch_steps=10)
@@ -74,12 +76,20 @@ class CorridorSettings(StudySettings):
     agent: TabularSettings = CORRIDOR_AGENT
     vime: VimeSettings = CORRIDOR_MODEL
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("corridor", "warmup_episodes"):
+            check_count(name, getattr(self, name))
+        check_count("num_pictures", self.num_pictures, 2)
+        check_fraction("epsilon", self.epsilon)
+        check_not_negative("alpha", self.alpha)
+
 
 # ---------------------------------------------------------------- agents
 
 
 def strategy_for(job: StudyJob) -> Strategy:
-    """UCB with a bonus; without one, random or ε-greedy."""
+    """UCB, with a bonus or without; random or ε-greedy, without one."""
     settings: CorridorSettings = job.settings
     strategies = {
         "random": epsilon_greedy_strategy(1.0),
@@ -121,9 +131,9 @@ def corridor_episodes(job: StudyJob) -> Iterator[Episode]:
     init, *streams = seeds.spawn(5)
     env = made_corridor(settings)
     space: Any = env.observation_space
-    name = job.explorer.removesuffix(BY_MEDIAN)
-    cold, features, weight = bonus_of(name, int(space.n), init, settings.vime)
-    agent = replace(settings.agent, eta=weight, normalize=name != job.explorer)
+    name, by_median, weight = parts_of_name(job.explorer)
+    cold, features, unit = bonus_of(name, int(space.n), init, settings.vime)
+    agent = replace(settings.agent, eta=weight * unit, normalize=by_median)
     return q_learning(
         env,
         strategy_for(job),
@@ -165,11 +175,21 @@ def run_corridor(job: StudyJob) -> Iterator[Value]:
 
 # ---------------------------------------------------------------- the study
 
+PLAIN = ("random", "epsilon-greedy", "UCB")  # without a bonus
 NORMALIZED = tuple(f"{name}{BY_MEDIAN}" for name in ("dirichlet", "L2 error", "VIME"))
+# Weights besides 1: all for exact gain, and for networks the two at which exact gain by
+# median leaves the screen, because their runs take ten times as long.
+WEIGHTS = (0.001, 0.01, 0.1, 10.0)
+WEIGHTED = (
+    *(f"dirichlet{TIMES}{weight:g}" for weight in WEIGHTS),
+    *(f"dirichlet{BY_MEDIAN}{TIMES}{weight:g}" for weight in WEIGHTS),
+    *(f"L2 error{TIMES}{weight:g}" for weight in WEIGHTS[:2]),
+    *(f"VIME{TIMES}{weight:g}" for weight in WEIGHTS[:2]),
+)
 CORRIDOR_STUDIES = {
     "NoisyCorridor": Study(
         CorridorSettings(
-            explorers=("random", "epsilon-greedy", *MODELS, *NORMALIZED),
+            explorers=(*PLAIN, *MODELS, *NORMALIZED, *WEIGHTED),
             length=200,
             points=20,
         ),

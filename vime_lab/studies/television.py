@@ -16,7 +16,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from bnn_ref import Array
+from agents_ref import check_fraction
+from bnn_ref import Array, check_count
 from vime_gym.corridor import LEFT, NUM_ACTIONS, NoisyCorridor
 from vime_lab.studies.frame import Study, StudyJob, StudySettings, Value
 from vime_lab.studies.television_models import (
@@ -50,6 +51,13 @@ class TelevisionSettings(StudySettings):
     first: int = 100  # rows at the first point
     test_rows: int = 400  # fresh rows, on which a bonus is measured
     vime: VimeSettings = TELEVISION_MODEL
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("corridor", "first", "test_rows"):
+            check_count(name, getattr(self, name))
+        check_count("num_pictures", self.num_pictures, 2)
+        check_fraction("share", self.share)
 
 
 # ---------------------------------------------------------------- a stream of transitions

@@ -1,6 +1,6 @@
 """The bonuses of the television's studies.
 
-One is their own: `LearnedSigma`, which is VIME with a learned σ(s, a).
+One is their own: `TabulatedSigma`, which is VIME with a table of σ(s, a).
 
 Axes: N rows (transitions), B rows of a minibatch, D weights, K observation dimensions.
 Gains are in nats.
@@ -35,8 +35,17 @@ TELEVISION_MODULES = (
     *("vime_lecture.counts", "vime_lecture.controls"),
     "vime_lab.studies.television_models",
 )
+BY_MEDIAN = ", by median"  # the explorer's gains are divided by their running median
+TIMES = " x"  # before the weight of an explorer's bonus, if it is not 1
 SIGNS_PER_CODE = 16  # of a state, as a network sees it
-MODELS = ("dirichlet", "counts", "L2 error", "VIME", "VIME 50", "VIME learned sigma")
+MODELS = (
+    "dirichlet",
+    "counts",
+    "L2 error",
+    "VIME",
+    "VIME 50",
+    "VIME tabulated sigma",
+)
 
 # λ = 1: the gain is then information to first order, in the nats of `DirichletGain`.
 TELEVISION_MODEL = VimeSettings(
@@ -54,13 +63,13 @@ TELEVISION_MODEL = VimeSettings(
 
 # ---------------------------------------------------------------- types
 
-RowKey = bytes  # of a row's state and action
+RowKey = bytes  # of a pair (s, a)
 
-# ---------------------------------------------------------------- VIME with a learned σ
+# ---------------------------------------------------------------- VIME with a table of σ
 
 
 @dataclass(frozen=True, eq=False)
-class LearnedSigma:
+class TabulatedSigma:
     """VIME whose σ_l is a number for each (s, a) and each dimension of s′.
 
         σ_k(s, a) = max(deviation of s′_k over the rows with (s, a), floor)
@@ -68,11 +77,19 @@ class LearnedSigma:
     The floor is the σ_l of `model`. It is also σ of a pair that has no rows. Deviations are
     those of the sample, with the divisor n, in units of the pool's deviation. The network
     learns with the same σ.
+
+    The table holds each pair's own rows, so it knows more than a network could: σ of one
+    pair says nothing about another. Rows share the noise of the weights.
+    Raises ValueError unless the noise is per weight.
     """
 
     model: Vime
     # n, Σ s′ and Σ s′² of each (s, a), (1 + 2K,)
     sums: Mapping[RowKey, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.model.settings.sample_noise is not bnn.sample_eps:
+            raise ValueError("sample_noise of model must be bnn_ref.sample_eps")
 
     def sigmas(self, observations: Array, actions: Array) -> Array:
         """σ (N, K) in units of the normalized s′; actions as the model sees them."""
@@ -91,9 +108,14 @@ class LearnedSigma:
         return np.maximum(scaled, model.settings.likelihood_sigma)
 
     def reward(self, batch: Batch, rng: Generator) -> Array:
-        """Raw gains (N,) in nats, each row with the σ of its (s, a)."""
+        """Raw gains (N,) in nats, each row with the σ of its (s, a).
+
+        They are 0 until the pool holds `min_rows`.
+        """
         model = self.model
         settings = model.settings
+        if len(model.pool) < settings.min_rows:
+            return np.zeros(len(batch.rewards))
         rows = model.model_rows(batch)
         inputs, targets = model.normalized(*rows)
         sigmas = self.sigmas(*rows[:2])
@@ -116,8 +138,11 @@ class LearnedSigma:
             )
         return gains
 
-    def update(self, batch: Batch, rng: Generator) -> LearnedSigma:
-        """The bonus with the batch in its pool and its sums, and fitted."""
+    def update(self, batch: Batch, rng: Generator) -> TabulatedSigma:
+        """The bonus with the batch in its pool and its sums.
+
+        It is fitted once the pool holds `min_rows`.
+        """
         model = self.model
         observations, actions, targets = model.model_rows(batch)
 
@@ -127,29 +152,29 @@ class LearnedSigma:
         sums = dict(self.sums)
         for key, term in zip(pair_keys(observations, actions), terms):
             sums[key] = sums.get(key, 0.0) + term
-        return LearnedSigma(model.remembering(batch), sums).fitted(rng)
+        new = TabulatedSigma(model.remembering(batch), sums)
+        enough = len(new.model.pool) >= model.settings.min_rows
+        return new.fitted(rng) if enough else new
 
-    def fitted(self, rng: Generator) -> LearnedSigma:
+    def fitted(self, rng: Generator) -> TabulatedSigma:
         """The bonus after `num_updates` Adam steps on minibatches from the pool."""
         model = self.model
         settings = model.settings
         size = len(model.pool)
-        columns = model.pool.columns
-        sigmas = self.sigmas(*columns[:2])  # (n, K)
-        inputs, targets = model.normalized(*columns)
+        drawn = rng.integers(size, size=(settings.num_updates, settings.batch_size))
 
         q = model.q
         adam = model.adam
-        for rows in rng.integers(
-            size, size=(settings.num_updates, settings.batch_size)
-        ):
+        for rows in drawn:  # (B,)
+            columns = [each[rows] for each in model.pool.columns]  # (B, ...) each
+            inputs, targets = model.normalized(*columns)
             noise = settings.sample_noise(
                 rng, settings.num_samples, len(rows), model.layer_sizes
             )
             slope = noisy_elbo_grad(
                 q,
                 model.prior,
-                (inputs[rows], targets[rows], sigmas[rows]),
+                (inputs, targets, self.sigmas(*columns[:2])),
                 noise,
                 model.layer_sizes,
                 settings.num_data or size,
@@ -183,6 +208,17 @@ def noisy_elbo_grad(
 # ---------------------------------------------------------------- bonuses
 
 
+def parts_of_name(explorer: str) -> tuple[str, bool, float]:
+    """The bonus, whether its gains are divided by their median, and its weight.
+
+    >>> parts_of_name("dirichlet, by median x0.1")
+    ('dirichlet', True, 0.1)
+    """
+    name, _, weight = explorer.partition(TIMES)
+    bonus = name.removesuffix(BY_MEDIAN)
+    return bonus, bonus != name, float(weight or 1.0)
+
+
 def bonus_of(
     name: str, num_states: int, rng: Generator, settings: VimeSettings
 ) -> tuple[Bonus, Array, float]:
@@ -208,9 +244,9 @@ def bonus_of(
             return model_init(SIGNS_PER_CODE, space, rng, settings), codes, 1.0
         case "VIME 50":
             return model_init(SIGNS_PER_CODE, space, rng, held), codes, 1.0
-        case "VIME learned sigma":
+        case "VIME tabulated sigma":
             model = model_init(SIGNS_PER_CODE, space, rng, settings)
-            return LearnedSigma(model), codes, 1.0
+            return TabulatedSigma(model), codes, 1.0
         case _:
             return NoBonus(), numbers, 1.0
 

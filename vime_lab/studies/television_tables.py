@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +21,10 @@ from vime_lab.studies.frame import (
     spread_cells,
     titled,
 )
+from vime_lab.studies.television_models import TIMES, parts_of_name
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # ---------------------------------------------------------------- constants
@@ -29,17 +32,23 @@ if TYPE_CHECKING:
 LINES_OF = {
     "random": ("0.65", ":"),
     "epsilon-greedy": (COLORS["none"], ":"),
+    "UCB": (COLORS["none"], "-."),
     "dirichlet": ("black", "-"),
     "counts": ("tab:green", "-"),
     "L2 error": (COLORS["l2"], "-"),
     "VIME": (COLORS["vime"], "-"),
     "VIME 50": ("tab:pink", "-."),
-    "VIME learned sigma": ("tab:purple", "-."),
+    "VIME tabulated sigma": ("tab:purple", "-."),
     "dirichlet, by median": ("0.35", "--"),
     "L2 error, by median": ("tab:brown", "--"),
     "VIME, by median": ("darkred", "--"),
 }
-TELEVISION_COLORS = {name: color for name, (color, _) in LINES_OF.items()}
+# Also of explorers whose bonus has another weight, which no curve shows.
+TELEVISION_COLORS = {name: color for name, (color, _) in LINES_OF.items()} | {
+    f"{name}{TIMES}{weight:g}": LINES_OF[name][0]
+    for name in ("dirichlet", "dirichlet, by median", "L2 error", "VIME")
+    for weight in (0.001, 0.01, 0.1, 10.0)
+}
 
 STEADY = 0.25  # the power of the rows up to which an interest neither falls nor rises
 INTERESTS = ("absolute", "relative", "normalized")
@@ -67,12 +76,17 @@ def interest(
     return points, screen / elsewhere if kind == "relative" else screen
 
 
+def late_points(points: Array) -> int:
+    """The number of points in the last half, at least two."""
+    return max(2, math.ceil(len(points) / 2))
+
+
 def powers(points: Array, values: Array) -> Array:
     """The power of n that fits each seed's curve over the last half of the points, (seeds,).
 
     It is the slope of a least-squares line through log values (seeds, m) by log n (m,).
     """
-    late = max(2, math.ceil(len(points) / 2))
+    late = late_points(points)
     x = np.log(points[-late:])  # (m,)
     y = np.log(values[:, -late:])  # (seeds, m)
     slopes, _ = np.polyfit(x, y.T, 1)  # (seeds,)
@@ -91,17 +105,21 @@ def verdict(power: float) -> str:
 
 
 def change_cell(points: Array, values: Array) -> str:
-    """The cell "0.39 to 0.0006, falls": medians over the seeds at both ends."""
-    first, *_, last = np.median(values, axis=0)
+    """The cell "0.39; 0.01 to 0.0006, falls": medians over the seeds.
+
+    They are at the first point, and at both ends of the last half, whose power it names.
+    """
+    middle = np.median(values, axis=0)
+    first, start, last = middle[[0, -late_points(points), -1]]
     power = float(np.median(powers(points, values)))
-    return f"{first:.2g} to {last:.2g}, {verdict(power)}"
+    return f"{first:.2g}; {start:.2g} to {last:.2g}, {verdict(power)}"
 
 
 def television_table(rows: list[Row]) -> str:
     """Television's tables: each interest at both ends, then its power of the rows."""
     names = explorers_in(rows)
     points, _ = interest(rows, names[0], "absolute")
-    late = points[-max(2, math.ceil(len(points) / 2))]
+    late = points[-late_points(points)]
 
     # what becomes of each interest
     changes = [["", *names]]
@@ -109,8 +127,8 @@ def television_table(rows: list[Row]) -> str:
         curves = [interest(rows, name, kind) for name in names]
         changes.append([kind, *(change_cell(*curve) for curve in curves)])
     title = (
-        f"Television: interest in the screen after {points[0]} and {points[-1]} rows n, "
-        f"{seeds_in(rows)}"
+        f"Television: interest in the screen after {points[0]} rows n; "
+        f"from {late} to {points[-1]}, and what becomes of it there, {seeds_in(rows)}"
     )
 
     # its power of the rows
@@ -128,10 +146,7 @@ def television_table(rows: list[Row]) -> str:
 
 def draw_television(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     """Draw each interest against the rows, both on logarithmic scales."""
-    from matplotlib.ticker import FuncFormatter
-
-    looks = styles_of(rows)
-    decades = FuncFormatter(lambda power, _: f"$10^{{{power:g}}}$")
+    looks = styles_of(explorers_in(rows))
     panels = figure.subplots(1, len(INTERESTS))
     for axes, kind in zip(panels, INTERESTS):
         curves = {}
@@ -139,8 +154,8 @@ def draw_television(figure: Figure, rows: list[Row]) -> dict[str, Style]:
             points, values = interest(rows, name, kind)
             curves[name] = (np.log10(points), np.log10(values))
         draw_panel(axes, curves, looks)
-        axes.xaxis.set_major_formatter(decades)
-        axes.yaxis.set_major_formatter(decades)
+        axes.xaxis.set_major_formatter(decade)
+        axes.yaxis.set_major_formatter(decade)
         axes.set_title(f"{kind}: {TITLES[kind]}", fontsize="small")
         axes.set_xlabel("rows seen")
     title = f"interest in the screen, median and quartiles of {seeds_in(rows)}"
@@ -148,9 +163,9 @@ def draw_television(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     return looks
 
 
-def styles_of(rows: list[Row]) -> dict[str, Style]:
-    """The style of each explorer, in the order of the rows."""
-    return {name: Style(name, *LINES_OF[name]) for name in explorers_in(rows)}
+def styles_of(names: list[str]) -> dict[str, Style]:
+    """The style of each explorer."""
+    return {name: Style(name, *LINES_OF[name]) for name in names}
 
 
 def draw_panel(
@@ -162,12 +177,55 @@ def draw_panel(
     label_ends(axes, curves, looks)
 
 
+def decade(power: float, position: float) -> str:
+    """The text of a tick at a logarithm; its position is not used."""
+    return f"$10^{{{power:g}}}$"
+
+
 # ---------------------------------------------------------------- NoisyCorridor
 
 
+def weighted(rows: list[Row]) -> dict[tuple[str, float], str]:
+    """The explorers whose bonus has several weights, by bonus and weight, in order."""
+    names: dict[tuple[str, float], str] = {}
+    for explorer in explorers_in(rows):
+        _, _, weight = parts_of_name(explorer)
+        names[explorer.partition(TIMES)[0], weight] = explorer
+    found = Counter(bonus for bonus, _ in names)
+    return {key: names[key] for key in sorted(names) if found[key[0]] > 1}
+
+
+def at_weight_1(rows: list[Row]) -> list[str]:
+    """The other explorers, and those with several weights at weight 1."""
+    return [name for name in explorers_in(rows) if TIMES not in name]
+
+
 def corridor_table(rows: list[Row]) -> str:
-    """The corridor's table: first reward, share of steps at the screen, return at the end."""
-    names = explorers_in(rows)
+    """The corridor's tables: all explorers at weight 1, and the weights of some bonuses."""
+    blocks = [explorers_table(rows)]
+    if weights := weighted(rows):
+        blocks.append(weights_table(rows, weights))
+    return "\n\n".join(blocks)
+
+
+def weights_table(rows: list[Row], weights: dict[tuple[str, float], str]) -> str:
+    """First reward, and the late share and return, by bonus and weight."""
+    found = [curve_of(rows, name, "found")[1][:, 0] for name in weights.values()]
+    late = [last_quarter(rows, name, "watching") for name in weights.values()]
+    returns = [last_quarter(rows, name, "return") for name in weights.values()]
+    columns = [
+        ["", *(bonus for bonus, _ in weights)],
+        ["weight", *(f"{weight:g}" for _, weight in weights)],
+        ["first reward", *map(first_cell, found)],
+        ["at the screen", *spread_cells(late)],
+        ["return", *spread_cells(returns)],
+    ]
+    return titled("weights of the bonus; share and return in the last quarter", columns)
+
+
+def explorers_table(rows: list[Row]) -> str:
+    """First reward, share of steps at the screen, return at the end, at weight 1."""
+    names = at_weight_1(rows)
     found = [curve_of(rows, name, "found")[1][:, 0] for name in names]
     watching = [curve_of(rows, name, "watching")[1].mean(axis=1) for name in names]
     late = [last_quarter(rows, name, "watching") for name in names]
@@ -188,19 +246,42 @@ def corridor_table(rows: list[Row]) -> str:
 
 
 def draw_corridor(figure: Figure, rows: list[Row]) -> dict[str, Style]:
-    """Draw the share of steps at the screen and the return, by episodes."""
-    looks = styles_of(rows)
+    """Draw steps at the screen and return by episodes, and runs with a reward by weight."""
+    looks = styles_of(at_weight_1(rows))
     titles = {"watching": "share of steps at the screen", "return": "return"}
-    panels = figure.subplots(1, 2)
+    *panels, by_weight = figure.subplots(1, 3)
     for axes, (measure, title) in zip(panels, titles.items()):
         curves = {name: curve_of(rows, name, measure) for name in looks}
         axes.set_ylim(-0.03, 1.03)
         draw_panel(axes, curves, looks)
-        axes.set_title(title, fontsize="medium")
+        axes.set_title(f"{title}, weight 1", fontsize="small")
         axes.set_xlabel("episodes")
+    draw_weights(by_weight, rows, looks)
     title = f"median and quartiles of {seeds_in(rows)}"
     figure.suptitle(f"NoisyCorridor: {title}", fontsize="medium")
     return looks
+
+
+def draw_weights(axes: Axes, rows: list[Row], looks: dict[str, Style]) -> None:
+    """Draw the share of runs that found the reward against the weight of the bonus."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for (bonus, weight), name in weighted(rows).items():
+        share = (math.log10(weight), share_found(rows, name))
+        points.setdefault(bonus, []).append(share)
+    curves = {}
+    for bonus, found in points.items():
+        places, shares = np.array(found).T  # (m,) each
+        curves[bonus] = (places, shares[None])
+    axes.set_ylim(-0.03, 1.03)
+    draw_panel(axes, curves, looks)
+    axes.xaxis.set_major_formatter(decade)
+    axes.set_title("share of runs that found the reward", fontsize="small")
+    axes.set_xlabel("weight of the bonus")
+
+
+def share_found(rows: list[Row], name: str) -> float:
+    """The share of an explorer's runs that found the reward."""
+    return float(np.isfinite(curve_of(rows, name, "found")[1]).mean())
 
 
 if __name__ == "__main__":

@@ -1,15 +1,23 @@
 """Exactness: the gains against 50 digits, cubature and Bayes' rule; runs, table and picture against rows."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import mpmath as mp
 import numpy as np
 import pytest
-from lab import FULL, drawn_study, measured, study_job, study_row, words
+from lab import (
+    FULL,
+    check_phrases,
+    drawn_study,
+    kept_rows,
+    measured,
+    study_job,
+    study_row,
+    words,
+)
 from scipy.stats import multivariate_normal
 
 import bnn_ref as bnn
@@ -18,7 +26,6 @@ from vime_lab.figures import LABEL_GAP
 from vime_lab.studies import catalogue, exactness
 from vime_lab.studies.exactness import ExactnessSettings, LinearRows, Posterior
 
-ROOT = Path(__file__).parent.parent.parent.parent
 SETTINGS: ExactnessSettings = replace(
     FULL["Exactness"].settings, num_inputs=2, likelihood_sigma=0.7, prior_sigma=1.3
 )
@@ -293,6 +300,16 @@ def test_a_run_against_gains_by_hand() -> None:
         places = [np.argsort(np.argsort(each)) for each in (gains, exact)]
         rank = np.corrcoef(places)[0, 1]
         assert found["L2 error rank", n] == pytest.approx(rank, rel=1e-12)
+        assert found["exact error rank", n] == pytest.approx(rank, rel=1e-12)
+        assert found["L2 error error rank", n] == pytest.approx(1.0, rel=1e-12)
+        assert found["error", n] == np.median(gains)
+        covariance = exactness.covariance_of(
+            exactness.learned_from(old, len(old.targets), settings)
+        )
+        h = np.sort(exactness.leverages(new.inputs, covariance, 0.5))
+        assert found["leverage", n] == np.median(h)
+        assert h[2] <= found["leverage low", n] <= h[3]
+        assert h[56] <= found["leverage high", n] <= h[57]
         joint = exactness.batch_gain(new, old, settings)
         expected = pytest.approx(np.sum(gains) / joint, rel=1e-12)
         assert found["L2 error sum", n] == expected
@@ -371,9 +388,12 @@ def many_rows() -> list[dict[str, Any]]:
         for place, name in enumerate(("exact", "VIME 1", "L2 error"), 1)
         for measure, scale in (
             ("ratio", place), ("low", 0.1 * place), ("high", 9.0 * place), ("rank", 0.001 * place),
+            ("error rank", 0.002 * place),
             ("sum", 100.0 * place),
         )
     }  # fmt: skip
+    spreads = {"leverage": 5.0, "leverage low": 2.0, "leverage high": 8.0}
+    errors = {"error": 3.0, "error low": 1.0, "error high": 6.0}
     return [
         study_row(
             "Exactness",
@@ -386,7 +406,7 @@ def many_rows() -> list[dict[str, Any]]:
         )
         for size in (0, 50)
         for seed in (0, 1)
-        for measure, scale in {**scales, "leverage": 5.0}.items()
+        for measure, scale in {**scales, **spreads, **errors}.items()
         for n in (0, 100, 7)
     ]
 
@@ -396,17 +416,21 @@ def test_exactness_table_against_rows_by_hand() -> None:
     lines = FULL["Exactness"].table(many_rows()).splitlines()
     assert lines[0].endswith("medians of 2 seeds")
     assert [words(line) for line in lines[4:]] == [
-        *["", "correlation 0 size rank sum", "n 0 100 0 100 0 100"],
-        "exact 2 202 0.002 0.202 200 20200",
-        "VIME 1 4 404 0.004 0.404 400 40400",
-        "L2 error 6 606 0.006 0.606 600 60600",
+        *["", "correlation 0 size rank L2 rank sum", "n 0 100 0 100 0 100 0 100"],
+        "exact 2 202 0.002 0.202 0.004 0.404 200 20200",
+        "VIME 1 4 404 0.004 0.404 0.008 0.808 400 40400",
+        "L2 error 6 606 0.006 0.606 0.012 1.21 600 60600",
         "leverage h, median: 10 at 0, 1010 at 100",
+        "leverage h of 90 % of the rows: 4 to 16 at 0, 404 to 1616 at 100",
+        "L2 error of 90 % of the rows: 2 to 12 at 0, 202 to 1212 at 100",
         "VIME 1, size of 90 % of the rows: 0.4 to 36 at 0, 40.4 to 3636 at 100",
-        *["", "correlation 0.5 size rank sum", "n 0 100 0 100 0 100"],
-        "exact 102 10302 100 10100 300 30300",
-        "VIME 1 104 10504 100 10100 500 50500",
-        "L2 error 106 10706 100 10101 700 70700",
+        *["", "correlation 0.5 size rank L2 rank sum", "n 0 100 0 100 0 100 0 100"],
+        "exact 102 10302 100 10100 100 10100 300 30300",
+        "VIME 1 104 10504 100 10100 100 10101 500 50500",
+        "L2 error 106 10706 100 10101 100 10101 700 70700",
         "leverage h, median: 110 at 0, 11110 at 100",
+        "leverage h of 90 % of the rows: 104 to 116 at 0, 10504 to 11716 at 100",
+        "L2 error of 90 % of the rows: 102 to 112 at 0, 10302 to 11312 at 100",
         "VIME 1, size of 90 % of the rows: 100 to 136 at 0, 10140 to 13736 at 100",
     ]
 
@@ -435,12 +459,19 @@ def test_exactness_picture_draws_medians_and_names_each_curve_at_its_end() -> No
 
 def kept() -> Callable[..., float]:
     """The median over the seeds of a kept measure."""
-    rows = catalogue.read_study(ROOT / "results" / "Exactness" / "study.csv")
+    rows = kept_rows("Exactness")
     return lambda measure, n, size=0: exactness.median_at(rows, measure, size, n)
 
 
-def page(name: str) -> str:
-    return " ".join((ROOT / "docs" / name).read_text().split())
+def lowest_seed(names: Iterable[str], points: Sequence[int]) -> float:
+    """The lowest rank correlation of any seed."""
+    rows = kept_rows("Exactness")
+    wanted = {f"{name} rank" for name in names}
+    return min(
+        float(row["value"])
+        for row in rows
+        if row["measure"] in wanted and row["point"] in points
+    )
 
 
 def test_numbers_of_the_page_are_those_of_the_kept_rows() -> None:
@@ -456,13 +487,29 @@ def test_numbers_of_the_page_are_those_of_the_kept_rows() -> None:
     errors = [of("L2 error rank", n, size) for n in many for size in (0, 50)]
     total = of("VIME 1 sum", 100) / of("exact sum", 100)
     frozen = [of(f"{name} rank", 3000, 50) for name in ("VIME 1 at 50", "L2 error")]
-    text = page("exactness.md")
-    for phrase in (
+    lowest = [
+        lowest_seed(names, many) for names in (exactness.VIME_GAINS, ["L2 error"])
+    ]
+    like = [
+        f"{of(f'{name} error rank', 3000):.3f}"
+        for name in ("exact", "VIME 1", "VIME 1 at 50")
+    ]
+    spans = [
+        of(f"{what} high", 3000) / of(f"{what} low", 3000)
+        for what in ("error", "leverage")
+    ]
+    phrases = (
         f"After 3000 rows it is {of('VIME 1 at 50 ratio', 3000):.0f} times",
         f"λ = 1 it is {cell(of('VIME 1 ratio', 0))} times the exact gain, and more",
         f"stays at {of('VIME 1 ratio', 3000, 50):.1f} times the exact gain",
         f"to {min(vimes):.3f} or better",
         f"to {min(errors):.3f} or better",
+        f"the lowest seeds have {lowest[0]:.3f} and {lowest[1]:.3f}",
+        f"their rank correlation is {like[0]}. VIME's with the L2 error is {like[1]}, and {like[2]} with",
+        f"span a factor of {cell(spans[0])}, and their leverages span {cell(spans[1])}",
+        f"With 3 rows mean-field ranks to {of('mean-field rank', 3):.3f}",
+        f"VIME with `num_data` 50 ranks to {of('VIME 1 at 50 rank', 10, 50):.3f}",
+        f"lie between {cell(of('VIME 1 low', 3000, 50))} and {cell(of('VIME 1 high', 3000, 50))} times",
         f"L2 error: {frozen[0]:.3f} against {frozen[1]:.3f} at n = 3000",
         f"median leverage is {cell(of('leverage', 100))}.",
         f"median leverage is {cell(of('leverage', 0))}.",
@@ -471,8 +518,8 @@ def test_numbers_of_the_page_are_those_of_the_kept_rows() -> None:
         f"that is {50 / math.log(51):.1f} at n = 100",
         f"finds {cell(of('exact sum', 100))} there, and {cell(of('exact sum', 0))} at n = 0",
         f"it is {cell(of('mean-field ratio', 3000, 50))} times the exact gain at n = 3000",
-    ):
-        assert phrase in text, phrase
+    )
+    check_phrases("exactness.md", phrases)
     assert of("VIME 1 high", 0) > 900
     assert of("VIME 1 at 50 ratio", 10_000) == pytest.approx(200, rel=0.1)
     assert (1 + of("leverage", 0)) ** 2 == pytest.approx(900, rel=0.05)
@@ -482,14 +529,13 @@ def test_numbers_in_the_experiments_are_those_of_the_kept_rows() -> None:
     of = kept()
     cell = exactness.number_cell
     sums = [cell(of("exact sum", n)) for n in (0, 100, 3000)]
-    text = page("experiments.md")
-    for phrase in (
+    phrases = (
         f"they are {of('VIME 1 at 50 ratio', 3000):.0f} times too large at n = 3000",
         f"is {sums[0]} times the joint gain at n = 0",
         f"is {sums[1]} at n = 100 and {sums[2]} at n = 3000",
         f"Taylor gain is {cell(of('VIME 1 ratio', 0))} times too large",
-    ):
-        assert phrase in text, phrase
+    )
+    check_phrases("experiments.md", phrases)
 
 
 def test_claims_of_the_page_at_small_size() -> None:

@@ -1,4 +1,4 @@
-"""VIME with a learned σ against VIME and autograd; the bonuses against their settings."""
+"""VIME with a table of σ against VIME and autograd; the bonuses against their settings."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from gymnasium.spaces import Discrete
 
 import bnn_ref as bnn
 from vime_lab.studies import television_models
-from vime_lab.studies.television_models import LearnedSigma, noisy_elbo_grad
+from vime_lab.studies.television_models import TabulatedSigma, noisy_elbo_grad
 from vime_lab.tasks import model_init
 from vime_lecture.controls import DirichletGain, PredictionError
 from vime_lecture.counts import VisitCounts
@@ -48,10 +48,10 @@ def random_batch(seed: int, num_rows: int = 12) -> Batch:
     return batch_from(states, actions, following)
 
 
-def learned(num_batches: int = 1, **changes: object) -> LearnedSigma:
+def learned(num_batches: int = 1, **changes: object) -> TabulatedSigma:
     rng = np.random.default_rng(1)
     settings = replace(SETTINGS, **changes)
-    bonus = LearnedSigma(model_init(2, Discrete(2), rng, settings))
+    bonus = TabulatedSigma(model_init(2, Discrete(2), rng, settings))
     for seed in range(num_batches):
         bonus = bonus.update(random_batch(seed), rng)
     return bonus
@@ -126,6 +126,38 @@ def test_fitting_takes_adam_steps_with_the_sigma_of_each_row(monkeypatch):
     assert seen == [((3, 2), 50.0)] * 4
 
 
+def test_noise_other_than_per_weight_is_rejected() -> None:
+    """One noise serves all rows of a batch, so noise of single rows would not fit."""
+    model = model_init(2, Discrete(2), np.random.default_rng(0), SETTINGS, noise="unit")
+    with pytest.raises(ValueError, match="sample_noise of model must be"):
+        TabulatedSigma(model)
+
+
+def test_nothing_is_learned_or_given_before_min_rows() -> None:
+    """As VIME. Control: with one batch more, the posterior moves and gains are positive."""
+    rng = np.random.default_rng(3)
+    few, more = learned(1, min_rows=13), learned(2, min_rows=13)
+    assert len(few.model.pool) == 12
+    assert few.model.adam.num_steps == 0
+    assert few.reward(random_batch(5), rng).tolist() == [0.0] * 12
+    assert few.model.reward(random_batch(5), rng).tolist() == [0.0] * 12
+    assert more.model.adam.num_steps == 4
+    assert np.all(more.reward(random_batch(5), rng) > 0.0)
+
+
+@pytest.mark.parametrize(
+    ("explorer", "expected"),
+    [
+        ("dirichlet", ("dirichlet", False, 1.0)),
+        ("L2 error, by median", ("L2 error", True, 1.0)),
+        ("VIME x10", ("VIME", False, 10.0)),
+        ("dirichlet, by median x0.001", ("dirichlet", True, 0.001)),
+    ],
+)
+def test_parts_of_names_by_hand(explorer, expected) -> None:
+    assert television_models.parts_of_name(explorer) == expected
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "weight"),
     [
@@ -134,7 +166,7 @@ def test_fitting_takes_adam_steps_with_the_sigma_of_each_row(monkeypatch):
         ("L2 error", PredictionError, 1.0 / 16),
         ("VIME", Vime, 1.0),
         ("VIME 50", Vime, 1.0),
-        ("VIME learned sigma", LearnedSigma, 1.0),
+        ("VIME tabulated sigma", TabulatedSigma, 1.0),
         ("random", NoBonus, 1.0),
     ],
 )
