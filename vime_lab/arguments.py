@@ -43,8 +43,7 @@ class Parser(argparse.ArgumentParser):
     """argparse's parser, with errors that point to --help."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit because of a usage error."""
-        self.print_usage(sys.stderr)
+        """Exit because of a usage error. The message stands alone, without the long usage."""
         pointer = f"try '{self.prog} --help'"
         self.exit(2, f"{self.prog}: error: {message}\n{pointer}\n")
 

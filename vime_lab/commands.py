@@ -116,6 +116,7 @@ def show_task(
 
     # files and tables
     files = STUDY_FILES if studied else RUN_FILES
+    sys.stderr.write(f"vime-ref: drawing pictures of {name}\n")  # for up to 30 s
     try:
         if studied:
             rows = [row for result in finished for row in result.rows]

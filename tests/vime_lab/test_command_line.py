@@ -100,11 +100,10 @@ def test_manners_of_every_command(
     assert helped.stdout.endswith("loaded: []\n")
     assert helped.stderr == ""
 
-    # a wrong flag prints the usage and loads nothing slow
+    # a wrong flag prints where the help is and loads nothing slow
     wrong = told(command, "--speed=9")
-    *usage, error, pointer = wrong.stderr.splitlines()
+    error, pointer = wrong.stderr.splitlines()
     assert wrong.returncode == 2
-    assert usage[0].startswith(f"usage: vime-ref {command} ")
     assert error == f"vime-ref {command}: error: unrecognized arguments: --speed=9"
     assert pointer == f"try 'vime-ref {command} --help'"
     assert wrong.stdout == "loaded: []\n"
@@ -235,7 +234,7 @@ def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @pytest.mark.usefixtures("_no_work")
-def test_a_bad_command_ends_with_the_usage(given, reason, capsys):
+def test_a_bad_command_ends_with_two_lines(given, reason, capsys):
     assert reason in usage_error(capsys, given)
     assert left_behind() == []
 
