@@ -190,8 +190,8 @@ def add_place(run: Parser) -> None:
         "--jobs",
         type=count,
         metavar="N",
-        help="number of parallel processes (default: joblib's configuration, else the number of "
-        f"cores, {os.cpu_count()})",
+        help="number of parallel processes (default: joblib's configuration, else one for each "
+        "core that this command may use)",
     )
     run.add_argument(
         "--resume",

@@ -32,7 +32,8 @@ def test_help_names_every_flag_with_its_default(capsys):
     expected = {
         "--task": NAME, "--bonus": "vime none", "--agent": "trpo", "--seeds": "3",
         "--settings": "ours", "--iterations": "the task's, 20, ",
-        "--eta": "the task's, 0.0001, ", "--set": "the task's", "--jobs": "joblib's configuration, else the number of ",
+        "--eta": "the task's, 0.0001, ", "--set": "the task's",
+        "--jobs": "joblib's configuration, else one for each core that ",
         "--resume": "exit without", "--out": "runs/TASK",
     }  # fmt: skip
     named = flags_of(capsys, "run")
