@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import re
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,6 +34,7 @@ BATCH_STEPS = 5000  # per iteration
 DTYPE_NAMES = ("f64", "f32")
 LEARNER_NAMES = ("trpo", "reinforce")
 SETTING_NAMES = ("ours", "original")
+BETWEEN = r",(?![^\[]*\])"  # a comma between values, not in a list
 
 # ---------------------------------------------------------------- parsers
 
@@ -391,7 +391,8 @@ def seconds(text: str) -> float:
 def change(text: str) -> tuple[str, list[Any]]:
     """A setting's name and the values to try.
 
-    "agent.eta=0.1,1" is ("agent.eta", [0.1, 1]).
+    "agent.eta=0.1,1" is ("agent.eta", [0.1, 1]), and "agent.eta=0.1,x" is
+    ("agent.eta", [0.1, "x"]).
     """
     name, _, values = text.partition("=")
     if not values:
@@ -399,8 +400,15 @@ def change(text: str) -> tuple[str, list[Any]]:
         raise argparse.ArgumentTypeError(f"{wanted}, got {text}")
     try:
         return name, json.loads(f"[{values}]")
+    except json.JSONDecodeError:  # because of some of them; commas inside lists stay
+        return name, [json_or_text(each) for each in re.split(BETWEEN, values)]
+
+
+def json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
     except json.JSONDecodeError:
-        return name, values.split(",")
+        return text
 
 
 if __name__ == "__main__":

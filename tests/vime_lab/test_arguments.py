@@ -73,6 +73,34 @@ def test_seeds_are_a_number_or_a_range():
             arguments.seeds(text)
 
 
+def test_help_is_the_same_on_fewer_cores(monkeypatch, capsys):
+    """No number that the run would not use. Control: the run's is joblib's."""
+    before = flags_of(capsys, "run")["--jobs"]
+    monkeypatch.setattr("os.cpu_count", lambda: 77)
+    assert flags_of(capsys, "run")["--jobs"] == before
+    assert not re.search(r"\d", before)
+
+
+def test_each_value_of_a_setting_is_read_alone():
+    """A bad value leaves the others as they are. Commas in a list separate no values."""
+    for text, values in {
+        "0.1": [0.1],
+        "0.1,1": [0.1, 1],
+        "0.1,x": [0.1, "x"],
+        "x,true,null": ["x", True, None],
+        "exact,taylor": ["exact", "taylor"],
+        "[32,32],[64]": [[32, 32], [64]],
+        "[32,32],x": [[32, 32], "x"],
+        "x,[32,32]": ["x", [32, 32]],
+        "0.1,": [0.1, ""],
+        "[32,x]": ["[32,x]"],
+    }.items():
+        assert arguments.change(f"vime.it={text}") == ("vime.it", values)
+    for text in ("vime.it", "vime.it="):
+        with pytest.raises(argparse.ArgumentTypeError, match=r"^must be NAME=VALUE"):
+            arguments.change(text)
+
+
 def test_pip_install_against_the_installed_metadata(monkeypatch):
     """Control: without metadata, as in a copy, it names the needed packages."""
     wanted = "pip install 'tqdm>=4.66' 'matplotlib>=3.8.4' 'joblib>=1.3' 'threadpoolctl>=3.5'"

@@ -304,15 +304,22 @@ def test_all_means_every_task(monkeypatch):
                 ),
                 (["=1"], "setting must be one of iterations, "),
                 (["agent.speed=1"], "setting must be one of eta, "),
-                (["agent.eta=much"], "eta must be of the kind of 0.0001, got 'much'"),
-                (["agent.eta=0,-1"], "eta must be >= 0"),
+                (
+                    ["agent.eta=much"],
+                    "agent.eta must be a number such as 0.0001, got 'much'",
+                ),
+                (["agent.eta=0,-1"], "agent.eta must be >= 0"),
+                (
+                    ["agent.eta=0.1,x"],
+                    "agent.eta must be a number such as 0.0001, got 'x'",
+                ),
                 (
                     ["vime.hidden_sizes=4"],
-                    "hidden_sizes must be a list such as [32], got 4",
+                    "vime.hidden_sizes must be a list such as [32], got 4",
                 ),
                 (
                     ["vime.method=guess"],
-                    "method must be 'taylor' or 'exact', got 'guess'",
+                    "vime.method must be 'taylor' or 'exact', got 'guess'",
                 ),
                 (["agent.lam=1", "agent.lam=0.5"], "agent.lam is set more than once"),
                 (
