@@ -30,7 +30,10 @@ from vime_lab.results import (
     RUN_FILES,
     STUDY,
     STUDY_FILES,
-    holds_other_results,
+    holds_results,
+    is_complete,
+    other_origin,
+    other_settings,
 )
 from vime_lab.runs import Result
 from vime_lab.studies import catalogue
@@ -69,6 +72,8 @@ def run_tasks(arguments: argparse.Namespace) -> int:
     """Run, write, print; return 1 if a run failed or results could not be written."""
     began = time.perf_counter()
     planned = plan(arguments)
+    if not planned:
+        return 0
     jobs = list(planned)
     paths = list(planned.values())
     with progress_bar(jobs, paths):
@@ -116,7 +121,7 @@ def show_task(
 
     # files and tables
     files = STUDY_FILES if studied else RUN_FILES
-    sys.stderr.write(f"vime-ref: drawing pictures of {name}\n")  # for up to 30 s
+    sys.stderr.write(f"drawing the pictures of {name}\n")  # for up to 30 s
     try:
         if studied:
             rows = [row for result in finished for row in result.rows]
@@ -197,18 +202,46 @@ def remove_temporaries(folder: Path) -> None:
 def plan(arguments: argparse.Namespace) -> dict[AnyJob, Path]:
     """The jobs of all tasks or studies, with their checkpoints.
 
+    With --resume, complete results are left as they are, and without jobs.
     Exits with one line if the folder holds results or checkpoints of other runs.
     """
     planned: dict[AnyJob, Path] = {}
+    replaced = []
     for name in arguments.task:
+        # results of other settings
         folder = folder_of(name, arguments)
         jobs = chosen_jobs(name, arguments)
-        check_folder(folder, configuration(name, arguments, jobs), arguments)
-        planned.update({job: checkpoint_of(folder, job) for job in jobs})
+        config = configuration(name, arguments, jobs)
+        check_folder(folder, config, arguments)
+
+        # results of these settings
+        mine = {job: checkpoint_of(folder, job) for job in jobs}
+        begun = any(path.exists() for path in mine.values())
+        if holds_results(folder) and not begun:
+            if arguments.resume and is_complete(folder):
+                check_origin(folder, config, arguments)
+                print(f"{folder}/ holds the results of this run: nothing to do")
+                continue
+            replaced.append(folder)
+        planned.update(mine)
+
+    # checkpoints
     check_checkpoints(planned, arguments)
+    for folder in replaced:
+        sys.stderr.write(f"vime-ref: {replacing(folder, arguments.resume)}\n")
     for path in planned.values():
         make_folder(path.parent)
     return planned
+
+
+def replacing(folder: Path, resumed: bool) -> str:
+    """What happens to results of the same settings, whose checkpoints are gone."""
+    if resumed:
+        return (
+            f"{folder} holds incomplete results: this run starts anew and replaces them"
+        )
+    held = f"{folder} holds results of these settings: this run replaces them"
+    return f"{held}; --resume would keep them"
 
 
 def chosen_jobs(name: str, arguments: argparse.Namespace) -> Sequence[AnyJob]:
@@ -394,9 +427,18 @@ def check_packages(
 def check_folder(
     folder: Path, config: dict[str, Any], arguments: argparse.Namespace
 ) -> None:
-    if holds_other_results(folder, config):
-        found = f"{folder} holds results of other settings"
+    if differs := other_settings(folder, config):
+        found = f"{folder} holds results of other settings ({differs})"
         arguments.parser.reject(f"{found}: choose another --out, or remove it")
+
+
+def check_origin(
+    folder: Path, config: dict[str, Any], arguments: argparse.Namespace
+) -> None:
+    if differs := other_origin(folder, config):
+        found = f"{folder} holds results of other code or another machine ({differs})"
+        again = "leave out --resume to replace them, or choose another --out"
+        arguments.parser.reject(f"{found}: {again}")
 
 
 def check_checkpoints(
