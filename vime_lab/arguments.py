@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -67,23 +65,6 @@ def installed_version() -> str:
         return version("vime-ref")
     except PackageNotFoundError:
         return "unknown (not installed)"
-
-
-def pip_install(extra: str, needed: Sequence[str]) -> str:
-    """The pip command that installs needed packages of an extra, independent of vime-ref's origin."""
-    from importlib.metadata import PackageNotFoundError, requires
-
-    try:
-        stated = requires("vime-ref") or []
-    except PackageNotFoundError:
-        stated = []
-    of_extra = [
-        requirement.partition(";")[0].strip()
-        for requirement in stated
-        if requirement.endswith(f'extra == "{extra}"')
-    ]
-    wanted = [each for each in of_extra if any(name in each for name in needed)]
-    return shlex.join(["pip", "install", *(wanted or needed)])
 
 
 def command_line() -> Parser:
@@ -196,7 +177,8 @@ def add_place(run: Parser) -> None:
     run.add_argument(
         "--resume",
         action="store_true",
-        help="continue an interrupted run (default: exit without overwriting it)",
+        help="continue an interrupted run, and keep complete results "
+        "(default: exit without overwriting the former; replace the latter)",
     )
     run.add_argument(
         "--out",

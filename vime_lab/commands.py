@@ -19,8 +19,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from vime_gym.extras import lacking
 from vime_lab import figures, results
-from vime_lab.arguments import Parser, pip_install
+from vime_lab.arguments import Parser
 from vime_lab.checkpoints import CheckpointError, locked
 from vime_lab.files import TEMPORARY, make_folder
 from vime_lab.processes import AnyJob, WorkerError, kept, progress_bar, run_jobs
@@ -302,6 +303,8 @@ def remove_checkpoints(paths: Sequence[Path]) -> None:
 
 def figure(arguments: argparse.Namespace) -> int:
     """Show the results of several folders side by side, and print their tables."""
+    check_packages("figure", ["matplotlib"], "run", arguments)
+
     # find the results
     found = sorted(path.parent for path in Path("runs").glob(f"*/{CURVE}"))
     folders = arguments.folders or found
@@ -359,6 +362,8 @@ def show_figure(arguments: argparse.Namespace, draw: Callable[[], str]) -> int:
 
 def check_run(arguments: argparse.Namespace) -> None:
     """Fill in defaults; exit with one line if a run could not succeed."""
+    check_packages("run", RUN_EXTRA, "run", arguments)
+
     # tasks and bonuses, each once
     check_choices("task", arguments.task, [*TASKS, "all", *STUDIES], arguments)
     tasks = TASKS if "all" in arguments.task else arguments.task
@@ -367,14 +372,11 @@ def check_run(arguments: argparse.Namespace) -> None:
     check_choices("bonus", arguments.bonus or [], BONUSES, arguments)
     arguments.bonus = list(dict.fromkeys(arguments.bonus or ("vime", "none")))
 
-    # packages, and the locks of folders and checkpoints
-    check_packages("run", RUN_EXTRA, "run", arguments)
+    # the locks of folders and checkpoints, and robots
     if importlib.util.find_spec("fcntl") is None:
         lacks = "run needs fcntl to lock its folder, which this system lacks"
         arguments.parser.reject(f"{lacks}: use Linux or macOS")
-    needing = [name for name in arguments.task if name in MUJOCO_TASKS]
-    if needing:
-        check_packages(needing[0], ["mujoco"], "mujoco", arguments)
+    check_robots(arguments)
 
     # the folder
     if arguments.out is None:
@@ -418,10 +420,19 @@ def check_studies(arguments: argparse.Namespace) -> None:
 def check_packages(
     what: str, names: Sequence[str], extra: str, arguments: argparse.Namespace
 ) -> None:
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
-    if missing:
-        needs = f"{what} needs {', '.join(missing)}"
-        arguments.parser.reject(f"{needs}: {pip_install(extra, names)}")
+    if line := lacking(what, names, extra):
+        arguments.parser.reject(line)
+
+
+def check_robots(arguments: argparse.Namespace) -> None:
+    """Exit if a task needs MuJoCo, which is missing; say which tasks are left without it."""
+    needing = [name for name in arguments.task if name in MUJOCO_TASKS]
+    line = lacking(" and ".join(needing), ["mujoco"], "mujoco") if needing else ""
+    others = [name for name in arguments.task if name not in needing]
+    if line and others:
+        line = f"{line}; or leave them out: --task {' '.join(others)}"
+    if line:
+        arguments.parser.reject(line)
 
 
 def check_folder(
@@ -469,8 +480,7 @@ def check_folders(folders: Sequence[Path], arguments: argparse.Namespace) -> Non
 
 
 def check_picture(arguments: argparse.Namespace) -> None:
-    """Exit if the picture's file can't be one, or if there is nothing that draws."""
-    check_packages("figure", ["matplotlib"], "run", arguments)
+    """Exit if the picture's file can't be one."""
     from matplotlib.backend_bases import FigureCanvasBase
 
     path: Path = arguments.out

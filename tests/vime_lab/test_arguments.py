@@ -1,7 +1,6 @@
-"""The arguments of the command line: help texts, values, packages."""
+"""The arguments of the command line: help texts, values."""
 
 import argparse
-import importlib.metadata
 import re
 
 import pytest
@@ -10,7 +9,6 @@ from lab import NAME
 from agents_ref import AgentSettings
 from vime_check.wire import DTYPES
 from vime_lab import arguments, command_line
-from vime_lab.results import RUN_EXTRA
 from vime_lab.settings import LEARNERS
 from vime_lab.studies.catalogue import STUDIES
 from vime_lab.tasks import BONUSES, SETTINGS, TASKS
@@ -99,21 +97,3 @@ def test_each_value_of_a_setting_is_read_alone():
     for text in ("vime.it", "vime.it="):
         with pytest.raises(argparse.ArgumentTypeError, match=r"^must be NAME=VALUE"):
             arguments.change(text)
-
-
-def test_pip_install_against_the_installed_metadata(monkeypatch):
-    """Control: without metadata, as in a copy, it names the needed packages."""
-    wanted = "pip install 'tqdm>=4.66' 'matplotlib>=3.8.4' 'joblib>=1.3' 'threadpoolctl>=3.5'"
-    assert arguments.pip_install("run", RUN_EXTRA) == wanted
-    figure = arguments.pip_install("run", ["matplotlib"])
-    assert figure == "pip install 'matplotlib>=3.8.4'"
-    mujoco = arguments.pip_install("mujoco", ["mujoco"])
-    assert mujoco == "pip install 'gymnasium[mujoco]>=1.1' 'mujoco>=2.3.3'"
-
-    def missing(name: str) -> list[str]:
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "requires", missing)
-    assert arguments.pip_install("run", ["tqdm"]) == "pip install tqdm"
-    monkeypatch.setattr(importlib.metadata, "requires", lambda name: None)
-    assert arguments.pip_install("run", ["tqdm"]) == "pip install tqdm"

@@ -75,7 +75,7 @@ MISSING = {
         "pip install 'tqdm>=4.66' 'matplotlib>=3.8.4' 'joblib>=1.3' 'threadpoolctl>=3.5'",
     ),
     "figure": ("matplotlib", "pip install 'matplotlib>=3.8.4'"),
-    "fuzz": ("hypothesis", "pip install hypothesis"),
+    "fuzz": ("hypothesis", "pip install 'hypothesis>=6.100'"),
 }
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -127,7 +127,9 @@ def test_manners_of_every_command(
         with pytest.raises(SystemExit) as exit_:
             command_line.main([command, *given])
         assert exit_.value.code == 2
-        line = f"vime-ref {command}: error: {command} needs {name}: {install}"
+        extra = "test" if command == "fuzz" else "run"
+        needs = f'{command} needs {name} (extra "{extra}"): {install}'
+        line = f"vime-ref {command}: error: {needs}"
         assert line in capsys.readouterr().err.splitlines()
 
 
