@@ -1,9 +1,19 @@
-"""Helpers for the tests of the tasks: ids, ways to walk, a task in a given state."""
+"""Helpers for the tests of the tasks: ids, ways to walk, a task in a given state, the table of the page.
 
+`PYTHONPATH=tests python -m gym_helpers` renews the table in docs/tasks.md.
+"""
+
+import re
+from inspect import Parameter, signature
 from typing import Any
 
+import gymnasium
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
+from gymnasium.spaces import Discrete, Space
+from measures import ROOT
 
+from vime_gym import DEFAULTS, ENTRIES
 from vime_gym.rooms import NumberedTask
 
 SPARSE, DENSE = "vime_ref/SparseMountainCar-v0", "MountainCarContinuous-v0"
@@ -54,3 +64,54 @@ def at(task: NumberedTask, state: int) -> NumberedTask:
 def is_color(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
     """Where the picture (H, W, 3) has this color, (H, W)."""
     return np.all(picture == color, axis=-1)
+
+
+# ------------------------------------------------------------ the table of docs/tasks.md
+
+HEADINGS = ("id", "observation", "action", "steps", "arguments", "extra", "pictures")
+TABLE = re.compile(r"^\| id \|.*\n(?:\|.*\n)*", re.M)
+
+
+def task_table() -> str:
+    """A row for each registered task, from the registry, its class and an environment of it."""
+    lines = [HEADINGS, ("---",) * len(HEADINGS), *map(task_row, ENTRIES)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def task_row(name: str) -> tuple[str, ...]:
+    module, max_steps = ENTRIES[name]
+    env = gymnasium.make(f"vime_ref/{name}-v0")
+    return (
+        f"`vime_ref/{name}-v0`",
+        space_text(env.observation_space),
+        space_text(env.action_space),
+        str(max_steps or "its own"),
+        arguments_text(name, load_env_creator(env.spec.entry_point)),
+        "`mujoco`" if module == "robots" else "",
+        ", ".join(f"`{mode}`" for mode in env.metadata["render_modes"]),
+    )
+
+
+def space_text(space: Space[Any]) -> str:
+    if isinstance(space, Discrete):
+        return f"Discrete({space.n})"
+    return f"Box {space.shape} {space.dtype}"
+
+
+def arguments_text(name: str, made: Any) -> str:
+    """Each argument with its default, that of the id before that of the class."""
+    given = signature(made).parameters.values()
+    shown = [
+        f"`{each.name}={DEFAULTS.get(name, {}).get(each.name, each.default)!r}`"
+        for each in given
+        if each.name != "render_mode" and each.kind is not Parameter.VAR_KEYWORD
+    ]
+    inherited = any(each.kind is Parameter.VAR_KEYWORD for each in given)
+    theirs = [f"those of `{made.__mro__[1].__name__}`"] if inherited else []
+    return ", ".join(shown + theirs)
+
+
+if __name__ == "__main__":
+    page = ROOT / "docs" / "tasks.md"
+    text = page.read_text()
+    page.write_text(TABLE.sub(lambda _: task_table(), text))

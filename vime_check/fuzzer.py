@@ -6,7 +6,6 @@ disagreement to a case that can be copied into a vector file.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -35,6 +34,7 @@ from vime_check.programs import Peer, ProtocolError, checked_whole, peer_of
 from vime_check.report import NOT_TRIED, Outcome, outcome_text
 from vime_check.serving import Answer
 from vime_check.wire import Arrays, Inputs, UsageError, decode_inputs, encode, shown
+from vime_gym.extras import lacking
 
 # ---------------------------------------------------------------- constants
 
@@ -322,10 +322,10 @@ def fuzz(
     The other arguments are those of `check`, except that `only` holds families and operations.
     Raises UsageError if Hypothesis is missing or an argument is invalid.
     """
+    if line := lacking("fuzz", ["hypothesis"], "test"):
+        raise UsageError(line)
     examples = checked_whole("examples", examples, 1)
     seed = checked_whole("seed", seed, 0)
-    if importlib.util.find_spec("hypothesis") is None:
-        raise UsageError("fuzz needs hypothesis: pip install hypothesis")
     chosen = selected(load_vectors(vectors, dtype), only)
     traces = dict.fromkeys(each.operation for each in chosen if each.line)
     if traces and only is not None and all(each.line for each in chosen):

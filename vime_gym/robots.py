@@ -14,15 +14,15 @@ from gymnasium.error import DependencyNotInstalled
 from gymnasium.utils import EzPickle
 
 from bnn_ref import check_choice, check_number
+from vime_gym.extras import lacking
 from vime_gym.tasks import action_array
 
 try:
     from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
     from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 except (ImportError, DependencyNotInstalled) as error:
-    raise DependencyNotInstalled(
-        "SparseHalfCheetah and Walker2D need mujoco: pip install 'gymnasium[mujoco]'"
-    ) from error
+    line = lacking("SparseHalfCheetah and Walker2D", ["mujoco"], "mujoco")
+    raise DependencyNotInstalled(line or str(error)) from error
 
 # ---------------------------------------------------------------- constants
 

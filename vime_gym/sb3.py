@@ -7,6 +7,7 @@ The callback rewards a rollout as the lecture's algorithm does: one posterior gi
 gains, the divisor includes them, and the bonus learns afterwards. The wrapper needs each
 reward at once, so its divisor is that of the batches completed before.
 
+Without Stable-Baselines3 the import raises ImportError, with the command that installs it.
 Axes: T steps of a rollout, n environments.
 """
 
@@ -18,10 +19,21 @@ from typing import Any
 
 import numpy as np
 from gymnasium.error import ResetNeeded
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, unwrap_vec_normalize
+
+try:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.buffers import RolloutBuffer
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.vec_env import (
+        VecEnv,
+        VecEnvWrapper,
+        unwrap_vec_normalize,
+    )
+except ImportError as error:
+    from vime_gym.extras import lacking
+
+    line = lacking("vime_gym.sb3", ["stable_baselines3"], "sb3")
+    raise ImportError(line or str(error), name="stable_baselines3") from error
 
 from bnn_ref import check_kind
 from vime_gym.curiosity import Curiosity, Curious

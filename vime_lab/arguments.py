@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shlex
-import sys
-from collections.abc import Sequence
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,6 +32,7 @@ BATCH_STEPS = 5000  # per iteration
 DTYPE_NAMES = ("f64", "f32")
 LEARNER_NAMES = ("trpo", "reinforce")
 SETTING_NAMES = ("ours", "original")
+BETWEEN = r",(?![^\[]*\])"  # a comma between values, not in a list
 
 # ---------------------------------------------------------------- parsers
 
@@ -43,8 +41,7 @@ class Parser(argparse.ArgumentParser):
     """argparse's parser, with errors that point to --help."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit because of a usage error."""
-        self.print_usage(sys.stderr)
+        """Exit because of a usage error. The message stands alone, without the long usage."""
         pointer = f"try '{self.prog} --help'"
         self.exit(2, f"{self.prog}: error: {message}\n{pointer}\n")
 
@@ -68,23 +65,6 @@ def installed_version() -> str:
         return version("vime-ref")
     except PackageNotFoundError:
         return "unknown (not installed)"
-
-
-def pip_install(extra: str, needed: Sequence[str]) -> str:
-    """The pip command that installs needed packages of an extra, independent of vime-ref's origin."""
-    from importlib.metadata import PackageNotFoundError, requires
-
-    try:
-        stated = requires("vime-ref") or []
-    except PackageNotFoundError:
-        stated = []
-    of_extra = [
-        requirement.partition(";")[0].strip()
-        for requirement in stated
-        if requirement.endswith(f'extra == "{extra}"')
-    ]
-    wanted = [each for each in of_extra if any(name in each for name in needed)]
-    return shlex.join(["pip", "install", *(wanted or needed)])
 
 
 def command_line() -> Parser:
@@ -191,13 +171,14 @@ def add_place(run: Parser) -> None:
         "--jobs",
         type=count,
         metavar="N",
-        help="number of parallel processes (default: joblib's configuration, else the number of "
-        f"cores, {os.cpu_count()})",
+        help="number of parallel processes (default: joblib's configuration, else one for each "
+        "core that this command may use)",
     )
     run.add_argument(
         "--resume",
         action="store_true",
-        help="continue an interrupted run (default: exit without overwriting it)",
+        help="continue an interrupted run, and keep complete results "
+        "(default: exit without overwriting the former; replace the latter)",
     )
     run.add_argument(
         "--out",
@@ -392,7 +373,8 @@ def seconds(text: str) -> float:
 def change(text: str) -> tuple[str, list[Any]]:
     """A setting's name and the values to try.
 
-    "agent.eta=0.1,1" is ("agent.eta", [0.1, 1]).
+    "agent.eta=0.1,1" is ("agent.eta", [0.1, 1]), and "agent.eta=0.1,x" is
+    ("agent.eta", [0.1, "x"]).
     """
     name, _, values = text.partition("=")
     if not values:
@@ -400,8 +382,15 @@ def change(text: str) -> tuple[str, list[Any]]:
         raise argparse.ArgumentTypeError(f"{wanted}, got {text}")
     try:
         return name, json.loads(f"[{values}]")
+    except json.JSONDecodeError:  # because of some of them; commas inside lists stay
+        return name, [json_or_text(each) for each in re.split(BETWEEN, values)]
+
+
+def json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
     except json.JSONDecodeError:
-        return name, values.split(",")
+        return text
 
 
 if __name__ == "__main__":

@@ -507,14 +507,18 @@ def shortened(text: str) -> str:
     return text if len(text) <= 300 else f"{text[:300]}..."
 
 
-def check_identity(path: Path, others: dict[str, Any], own: dict[str, Any]) -> None:
-    for place, mine in flat(json.loads(json.dumps(own))).items():
+def difference(others: dict[str, Any], own: dict[str, Any]) -> str:
+    """The first place where others' values differ from our own, with both; "" if none does."""
+    for place, mine in own.items():
         theirs = others.get(place)
         if theirs != mine:
-            differs = f"its {place} is {shortened(repr(theirs))}, here {mine!r}"
-            raise CheckpointError(
-                f"checkpoint {path} belongs to another run: {differs}"
-            )
+            return f"its {place} is {shortened(repr(theirs))}, here {mine!r}"
+    return ""
+
+
+def check_identity(path: Path, others: dict[str, Any], own: dict[str, Any]) -> None:
+    if differs := difference(others, flat(json.loads(json.dumps(own)))):
+        raise CheckpointError(f"checkpoint {path} belongs to another run: {differs}")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ def run_lab(arguments: argparse.Namespace) -> int:
 
 def run_crosscheck(arguments: argparse.Namespace) -> int:
     """Execute `check` or `fuzz` and print the report; return the exit code."""
+    check_fuzz(arguments)
     check_implementation(arguments)
     from vime_check.wire import UsageError
 
@@ -161,6 +162,15 @@ def print_any_text() -> None:
 
 
 # ---------------------------------------------------------------- argument checks
+
+
+def check_fuzz(arguments: argparse.Namespace) -> None:
+    """Exit with one line if nothing can draw inputs."""
+    if arguments.action == "fuzz":
+        from vime_gym.extras import lacking
+
+        if line := lacking("fuzz", ["hypothesis"], "test"):
+            arguments.parser.reject(line)
 
 
 def check_implementation(arguments: argparse.Namespace) -> None:

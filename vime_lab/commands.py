@@ -19,8 +19,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from vime_gym.extras import lacking
 from vime_lab import figures, results
-from vime_lab.arguments import Parser, pip_install
+from vime_lab.arguments import Parser
 from vime_lab.checkpoints import CheckpointError, locked
 from vime_lab.files import TEMPORARY, make_folder
 from vime_lab.processes import AnyJob, WorkerError, kept, progress_bar, run_jobs
@@ -30,7 +31,10 @@ from vime_lab.results import (
     RUN_FILES,
     STUDY,
     STUDY_FILES,
-    holds_other_results,
+    holds_results,
+    is_complete,
+    other_origin,
+    other_settings,
 )
 from vime_lab.runs import Result
 from vime_lab.studies import catalogue
@@ -69,6 +73,8 @@ def run_tasks(arguments: argparse.Namespace) -> int:
     """Run, write, print; return 1 if a run failed or results could not be written."""
     began = time.perf_counter()
     planned = plan(arguments)
+    if not planned:
+        return 0
     jobs = list(planned)
     paths = list(planned.values())
     with progress_bar(jobs, paths):
@@ -116,6 +122,7 @@ def show_task(
 
     # files and tables
     files = STUDY_FILES if studied else RUN_FILES
+    sys.stderr.write(f"drawing the pictures of {name}\n")  # for up to 30 s
     try:
         if studied:
             rows = [row for result in finished for row in result.rows]
@@ -196,18 +203,46 @@ def remove_temporaries(folder: Path) -> None:
 def plan(arguments: argparse.Namespace) -> dict[AnyJob, Path]:
     """The jobs of all tasks or studies, with their checkpoints.
 
+    With --resume, complete results are left as they are, and without jobs.
     Exits with one line if the folder holds results or checkpoints of other runs.
     """
     planned: dict[AnyJob, Path] = {}
+    replaced = []
     for name in arguments.task:
+        # results of other settings
         folder = folder_of(name, arguments)
         jobs = chosen_jobs(name, arguments)
-        check_folder(folder, configuration(name, arguments, jobs), arguments)
-        planned.update({job: checkpoint_of(folder, job) for job in jobs})
+        config = configuration(name, arguments, jobs)
+        check_folder(folder, config, arguments)
+
+        # results of these settings
+        mine = {job: checkpoint_of(folder, job) for job in jobs}
+        begun = any(path.exists() for path in mine.values())
+        if holds_results(folder) and not begun:
+            if arguments.resume and is_complete(folder):
+                check_origin(folder, config, arguments)
+                print(f"{folder}/ holds the results of this run: nothing to do")
+                continue
+            replaced.append(folder)
+        planned.update(mine)
+
+    # checkpoints
     check_checkpoints(planned, arguments)
+    for folder in replaced:
+        sys.stderr.write(f"vime-ref: {replacing(folder, arguments.resume)}\n")
     for path in planned.values():
         make_folder(path.parent)
     return planned
+
+
+def replacing(folder: Path, resumed: bool) -> str:
+    """What happens to results of the same settings, whose checkpoints are gone."""
+    if resumed:
+        return (
+            f"{folder} holds incomplete results: this run starts anew and replaces them"
+        )
+    held = f"{folder} holds results of these settings: this run replaces them"
+    return f"{held}; --resume would keep them"
 
 
 def chosen_jobs(name: str, arguments: argparse.Namespace) -> Sequence[AnyJob]:
@@ -268,6 +303,8 @@ def remove_checkpoints(paths: Sequence[Path]) -> None:
 
 def figure(arguments: argparse.Namespace) -> int:
     """Show the results of several folders side by side, and print their tables."""
+    check_packages("figure", ["matplotlib"], "run", arguments)
+
     # find the results
     found = sorted(path.parent for path in Path("runs").glob(f"*/{CURVE}"))
     folders = arguments.folders or found
@@ -329,6 +366,8 @@ def show_figure(arguments: argparse.Namespace, draw: Callable[[], str]) -> int:
 
 def check_run(arguments: argparse.Namespace) -> None:
     """Fill in defaults; exit with one line if a run could not succeed."""
+    check_packages("run", RUN_EXTRA, "run", arguments)
+
     # tasks and bonuses, each once
     check_choices("task", arguments.task, [*TASKS, "all", *STUDIES], arguments)
     tasks = TASKS if "all" in arguments.task else arguments.task
@@ -337,14 +376,11 @@ def check_run(arguments: argparse.Namespace) -> None:
     check_choices("bonus", arguments.bonus or [], BONUSES, arguments)
     arguments.bonus = list(dict.fromkeys(arguments.bonus or ("vime", "none")))
 
-    # packages, and the locks of folders and checkpoints
-    check_packages("run", RUN_EXTRA, "run", arguments)
+    # the locks of folders and checkpoints, and robots
     if importlib.util.find_spec("fcntl") is None:
         lacks = "run needs fcntl to lock its folder, which this system lacks"
         arguments.parser.reject(f"{lacks}: use Linux or macOS")
-    needing = [name for name in arguments.task if name in MUJOCO_TASKS]
-    if needing:
-        check_packages(needing[0], ["mujoco"], "mujoco", arguments)
+    check_robots(arguments)
 
     # the folder
     if arguments.out is None:
@@ -388,18 +424,36 @@ def check_studies(arguments: argparse.Namespace) -> None:
 def check_packages(
     what: str, names: Sequence[str], extra: str, arguments: argparse.Namespace
 ) -> None:
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
-    if missing:
-        needs = f"{what} needs {', '.join(missing)}"
-        arguments.parser.reject(f"{needs}: {pip_install(extra, names)}")
+    if line := lacking(what, names, extra):
+        arguments.parser.reject(line)
+
+
+def check_robots(arguments: argparse.Namespace) -> None:
+    """Exit if a task needs MuJoCo, which is missing; say which tasks are left without it."""
+    needing = [name for name in arguments.task if name in MUJOCO_TASKS]
+    line = lacking(" and ".join(needing), ["mujoco"], "mujoco") if needing else ""
+    others = [name for name in arguments.task if name not in needing]
+    if line and others:
+        line = f"{line}; or leave them out: --task {' '.join(others)}"
+    if line:
+        arguments.parser.reject(line)
 
 
 def check_folder(
     folder: Path, config: dict[str, Any], arguments: argparse.Namespace
 ) -> None:
-    if holds_other_results(folder, config):
-        found = f"{folder} holds results of other settings"
+    if differs := other_settings(folder, config):
+        found = f"{folder} holds results of other settings ({differs})"
         arguments.parser.reject(f"{found}: choose another --out, or remove it")
+
+
+def check_origin(
+    folder: Path, config: dict[str, Any], arguments: argparse.Namespace
+) -> None:
+    if differs := other_origin(folder, config):
+        found = f"{folder} holds results of other code or another machine ({differs})"
+        again = "leave out --resume to replace them, or choose another --out"
+        arguments.parser.reject(f"{found}: {again}")
 
 
 def check_checkpoints(
@@ -430,8 +484,7 @@ def check_folders(folders: Sequence[Path], arguments: argparse.Namespace) -> Non
 
 
 def check_picture(arguments: argparse.Namespace) -> None:
-    """Exit if the picture's file can't be one, or if there is nothing that draws."""
-    check_packages("figure", ["matplotlib"], "run", arguments)
+    """Exit if the picture's file can't be one."""
     from matplotlib.backend_bases import FigureCanvasBase
 
     path: Path = arguments.out

@@ -19,7 +19,7 @@ import numpy as np
 
 from bnn_ref import Array
 from vime_lab import figures
-from vime_lab.checkpoints import identity
+from vime_lab.checkpoints import difference, flat, identity
 from vime_lab.files import read_file, write_files
 from vime_lab.rows import RUN_COLUMNS, STUDY_COLUMNS, Row, read_curve, table_bytes
 from vime_lab.runs import Result
@@ -40,6 +40,8 @@ STUDY_FILES = (STUDY, CONFIG, STUDY_PICTURE)
 RUN_EXTRA = ("tqdm", "matplotlib", "joblib", "threadpoolctl")
 # Entries of config.json that determine the results.
 MADE_WITH = ("task_name", "bonuses", "seeds", "settings", "swept")
+# Entries that may change the last bits: the same settings, computed by something else.
+BITS = ("root_seed", "code", "versions", "machine")
 
 # ---------------------------------------------------------------- configurations
 
@@ -85,18 +87,68 @@ def drawn_with() -> dict[str, str]:
     return {name: version(name) for name in RUN_EXTRA}
 
 
-def holds_other_results(folder: Path, config: dict[str, Any]) -> bool:
-    """Whether the folder holds results that this run would not reproduce.
+# ---------------------------------------------------------------- results of before
 
-    Also true if nothing is known about them.
+
+def holds_results(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (CURVE, STUDY))
+
+
+def other_settings(folder: Path, config: Mapping[str, Any]) -> str:
+    """How the folder's results differ from what this run would compute, or "".
+
+    If nothing is known about them, they differ.
     """
-    if not any((folder / name).exists() for name in (CURVE, STUDY)):
-        return False
+    if not holds_results(folder):
+        return ""
+    there = kept_configuration(folder)
+    if not there:
+        return f"its {CONFIG} is missing or damaged"
+    return first_difference(there, config, MADE_WITH)
+
+
+def other_origin(folder: Path, config: Mapping[str, Any]) -> str:
+    """How code, versions or machine of the folder's results differ from this run's, or ""."""
+    return first_difference(kept_configuration(folder), config, BITS)
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the folder holds all files of runs of which none failed."""
+    alone = (folder / STUDY).exists()
+    wanted = (STUDY, STUDY_PICTURE) if alone else (CURVE, *RUN_PICTURES)
+    there = kept_configuration(folder)
+    drawn = all((folder / name).exists() for name in wanted)
+    return drawn and bool(there) and not there.get("failed")
+
+
+def kept_configuration(folder: Path) -> dict[str, Any]:
+    """The configuration of a folder's results; an empty one if it can't be read."""
     try:
         there = json.loads(read_file(folder / CONFIG).decode("utf-8-sig"))
-        return any(there[name] != config[name] for name in MADE_WITH)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return True
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return there if isinstance(there, dict) else {}
+
+
+def first_difference(
+    there: Mapping[str, Any], config: Mapping[str, Any], names: Sequence[str]
+) -> str:
+    """The first difference between the entries of these names, or "".
+
+    Versions of what only draws or shows progress don't count.
+    """
+    texts = json.loads(json.dumps(config))
+    mine, theirs = (flat(entries_of(each, names)) for each in (texts, there))
+    return difference(theirs, dict.fromkeys(theirs) | mine)
+
+
+def entries_of(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    entries = {name: config.get(name) for name in names}
+    used = entries.get("versions")
+    if isinstance(used, dict):
+        kept = {name: used[name] for name in used if name not in RUN_EXTRA}
+        entries["versions"] = kept
+    return entries
 
 
 # ---------------------------------------------------------------- writing

@@ -6,7 +6,8 @@ A setting's name is the path to it, such as "agent.eta".
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
@@ -220,7 +221,9 @@ def with_setting(settings: Any, name: str, value: Any) -> Any:
 
     # a nested setting, such as one of agent or vime
     if rest:
-        return replace(settings, **{head: with_setting(old, rest, value)})
+        with full_name(head, rest):
+            value = with_setting(old, rest, value)
+        return replace(settings, **{head: value})
 
     # a setting of this dataclass
     value = with_tuples(value)
@@ -229,6 +232,17 @@ def with_setting(settings: Any, name: str, value: Any) -> Any:
 
 
 # ---------------------------------------------------------------- argument checks
+
+
+@contextmanager
+def full_name(head: str, rest: str) -> Iterator[None]:
+    """Let an error that names the setting "eta" of "agent" name it "agent.eta"."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)
+        start = f"{head}." if text.startswith(f"{rest} ") else ""
+        raise ValueError(f"{start}{text}") from error
 
 
 def checked_cells(cells: Any) -> Cells:
@@ -265,12 +279,13 @@ def check_setting(name: str, value: Any, old: Any) -> None:
     if name == "num_data":
         if value is None:  # the same number of entries
             return
-        old = 0.0
+        old = 1.0
     if of_kind(value, old):
         return
-    kind = f"of the kind of {old!r}"
-    if isinstance(old, tuple):
-        kind = f"a list such as {json.dumps(old)}"
+    kinds = {int: "a whole number", float: "a number", str: "a text", tuple: "a list"}
+    kind = f"{kinds.get(type(old), 'a value')} such as {json.dumps(old)}"
+    if isinstance(old, bool):
+        kind = "true or false"
     raise ValueError(f"{name} must be {kind}, got {value!r}")
 
 

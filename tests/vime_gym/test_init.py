@@ -14,14 +14,24 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gym_helpers import ROBOTS, TASKS
+from gym_helpers import ROBOTS, SMALL, TABLE, TASKS, task_table
 from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Discrete
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import RecordVideo
+from measures import ROOT
 
-from vime_gym import ENFORCED, ENTRIES, VECTORIZED, EndEnforcing, register_tasks
+from vime_gym import (
+    DEFAULTS,
+    ENFORCED,
+    ENTRIES,
+    VECTORIZED,
+    EndEnforcing,
+    register_tasks,
+)
 from vime_gym.labyrinth import LABYRINTH_STEPS
+
+every_id = pytest.mark.parametrize("name", ENTRIES)
 
 MAKE = 'env = gymnasium.make("{}vime_ref/SparseMountainCar-v0")'
 
@@ -81,7 +91,7 @@ def test_registering_again_changes_nothing() -> None:
     assert gym.registry == before
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@every_id
 def test_entries_name_classes_and_horizons(name: str) -> None:
     module, max_episode_steps = ENTRIES[name]
     spec = gym.spec(f"vime_ref/{name}-v0")
@@ -112,6 +122,33 @@ def test_wrappers_of_one_task_are_none_of_a_vector(name):
     assert isinstance(gym.make(spec), EndEnforcing)
     with pytest.raises(gym.error.Error, match="additional_wrappers"):
         gym.make_vec(spec, 2)
+
+
+@every_id
+def test_every_id_makes_a_task_without_arguments(name: str) -> None:
+    """It takes steps. Controls: arguments replace the defaults of an id, and classes have none."""
+    env = gym.make(f"vime_ref/{name}-v0")
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+    for argument in DEFAULTS.get(name, {}):
+        env_id = f"vime_ref/{name}-v0"
+        given = SMALL[env_id]
+        assert [*given] == [argument]
+        small = gym.make(env_id, **given)
+        sizes = [each.unwrapped.observation_space for each in (env, small)]
+        assert sizes[0] != sizes[1] or env.action_space != small.action_space
+        with pytest.raises(TypeError, match="required positional argument"):
+            type(env.unwrapped)()
+
+
+def test_the_page_of_tasks_against_the_registry() -> None:
+    """`PYTHONPATH=tests python -m gym_helpers` renews it. Control: another default."""
+    pytest.importorskip("mujoco")
+    [table] = TABLE.findall((ROOT / "docs" / "tasks.md").read_text())
+    assert table == task_table()
+    assert table.count("\n") == len(ENTRIES) + 2
+    assert "`size=10`" in table
+    assert table.replace("`size=10`", "`size=9`") != task_table()
 
 
 def test_the_tests_know_every_task():

@@ -175,7 +175,8 @@ for task in ("SparseMountainCar", "SparseCartPoleSwingup", "SparseHalfCheetah", 
         check=True,
     )
     robots = (
-        "SparseHalfCheetah and Walker2D need mujoco: pip install 'gymnasium[mujoco]'"
+        'SparseHalfCheetah and Walker2D need mujoco (extra "mujoco"): '
+        "pip install 'gymnasium[mujoco]>=1.1' 'mujoco>=2.3.3'"
     )
     assert done.stdout.splitlines() == [
         "SparseMountainCar made",

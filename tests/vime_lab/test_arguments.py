@@ -1,7 +1,6 @@
-"""The arguments of the command line: help texts, values, packages."""
+"""The arguments of the command line: help texts, values."""
 
 import argparse
-import importlib.metadata
 import re
 
 import pytest
@@ -10,7 +9,6 @@ from lab import NAME
 from agents_ref import AgentSettings
 from vime_check.wire import DTYPES
 from vime_lab import arguments, command_line
-from vime_lab.results import RUN_EXTRA
 from vime_lab.settings import LEARNERS
 from vime_lab.studies.catalogue import STUDIES
 from vime_lab.tasks import BONUSES, SETTINGS, TASKS
@@ -32,7 +30,8 @@ def test_help_names_every_flag_with_its_default(capsys):
     expected = {
         "--task": NAME, "--bonus": "vime none", "--agent": "trpo", "--seeds": "3",
         "--settings": "ours", "--iterations": "the task's, 20, ",
-        "--eta": "the task's, 0.0001, ", "--set": "the task's", "--jobs": "joblib's configuration, else the number of ",
+        "--eta": "the task's, 0.0001, ", "--set": "the task's",
+        "--jobs": "joblib's configuration, else one for each core that ",
         "--resume": "exit without", "--out": "runs/TASK",
     }  # fmt: skip
     named = flags_of(capsys, "run")
@@ -72,19 +71,29 @@ def test_seeds_are_a_number_or_a_range():
             arguments.seeds(text)
 
 
-def test_pip_install_against_the_installed_metadata(monkeypatch):
-    """Control: without metadata, as in a copy, it names the needed packages."""
-    wanted = "pip install 'tqdm>=4.66' 'matplotlib>=3.8.4' 'joblib>=1.3' 'threadpoolctl>=3.5'"
-    assert arguments.pip_install("run", RUN_EXTRA) == wanted
-    figure = arguments.pip_install("run", ["matplotlib"])
-    assert figure == "pip install 'matplotlib>=3.8.4'"
-    mujoco = arguments.pip_install("mujoco", ["mujoco"])
-    assert mujoco == "pip install 'gymnasium[mujoco]>=1.1' 'mujoco>=2.3.3'"
+def test_help_is_the_same_on_fewer_cores(monkeypatch, capsys):
+    """No number that the run would not use. Control: the run's is joblib's."""
+    before = flags_of(capsys, "run")["--jobs"]
+    monkeypatch.setattr("os.cpu_count", lambda: 77)
+    assert flags_of(capsys, "run")["--jobs"] == before
+    assert not re.search(r"\d", before)
 
-    def missing(name: str) -> list[str]:
-        raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(importlib.metadata, "requires", missing)
-    assert arguments.pip_install("run", ["tqdm"]) == "pip install tqdm"
-    monkeypatch.setattr(importlib.metadata, "requires", lambda name: None)
-    assert arguments.pip_install("run", ["tqdm"]) == "pip install tqdm"
+def test_each_value_of_a_setting_is_read_alone():
+    """A bad value leaves the others as they are. Commas in a list separate no values."""
+    for text, values in {
+        "0.1": [0.1],
+        "0.1,1": [0.1, 1],
+        "0.1,x": [0.1, "x"],
+        "x,true,null": ["x", True, None],
+        "exact,taylor": ["exact", "taylor"],
+        "[32,32],[64]": [[32, 32], [64]],
+        "[32,32],x": [[32, 32], "x"],
+        "x,[32,32]": ["x", [32, 32]],
+        "0.1,": [0.1, ""],
+        "[32,x]": ["[32,x]"],
+    }.items():
+        assert arguments.change(f"vime.it={text}") == ("vime.it", values)
+    for text in ("vime.it", "vime.it="):
+        with pytest.raises(argparse.ArgumentTypeError, match=r"^must be NAME=VALUE"):
+            arguments.change(text)

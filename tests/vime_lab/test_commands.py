@@ -304,15 +304,22 @@ def test_all_means_every_task(monkeypatch):
                 ),
                 (["=1"], "setting must be one of iterations, "),
                 (["agent.speed=1"], "setting must be one of eta, "),
-                (["agent.eta=much"], "eta must be of the kind of 0.0001, got 'much'"),
-                (["agent.eta=0,-1"], "eta must be >= 0"),
+                (
+                    ["agent.eta=much"],
+                    "agent.eta must be a number such as 0.0001, got 'much'",
+                ),
+                (["agent.eta=0,-1"], "agent.eta must be >= 0"),
+                (
+                    ["agent.eta=0.1,x"],
+                    "agent.eta must be a number such as 0.0001, got 'x'",
+                ),
                 (
                     ["vime.hidden_sizes=4"],
-                    "hidden_sizes must be a list such as [32], got 4",
+                    "vime.hidden_sizes must be a list such as [32], got 4",
                 ),
                 (
                     ["vime.method=guess"],
-                    "method must be 'taylor' or 'exact', got 'guess'",
+                    "vime.method must be 'taylor' or 'exact', got 'guess'",
                 ),
                 (["agent.lam=1", "agent.lam=0.5"], "agent.lam is set more than once"),
                 (
@@ -368,22 +375,27 @@ def test_a_missing_extra_ends_with_one_line_that_names_it(missing, monkeypatch, 
         "find_spec",
         lambda name, *rest: None if name in missing else find(name, *rest),
     )
-    named = f"run needs {', '.join(missing)}: pip install "
-    assert f"error: {named}{RUN_PACKAGES}\n" in refusal(capsys, ["run"])
+    named = f'run needs {", ".join(missing)} (extra "run"): pip install '
+    for given in ([], ["--task", "nowhere"]):  # before anything else
+        assert f"error: {named}{RUN_PACKAGES}\n" in refusal(capsys, ["run", *given])
     assert left_behind() == []
 
 
 @pytest.mark.usefixtures("_no_work")
 @pytest.mark.parametrize(
-    ("tasks", "named"),
+    ("tasks", "named", "others"),
     [
-        (["SparseHalfCheetah"], "SparseHalfCheetah"),
-        ([NAME, "Walker2D"], "Walker2D"),
-        (["all"], "SparseHalfCheetah"),
+        (["SparseHalfCheetah"], "SparseHalfCheetah needs", ""),
+        ([NAME, "Walker2D"], "Walker2D needs", NAME),
+        (
+            ["all"],
+            "SparseHalfCheetah and Walker2D need",
+            f"{NAME} DenseMountainCar SparseCartPoleSwingup",
+        ),
     ],
 )
-def test_missing_mujoco_ends_with_one_line(tasks, named, monkeypatch, capsys):
-    """Control: a task that does not need it starts."""
+def test_missing_mujoco_ends_with_one_line(tasks, named, others, monkeypatch, capsys):
+    """It names the tasks that need none. Control: a task that does not need it starts."""
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util,
@@ -392,7 +404,8 @@ def test_missing_mujoco_ends_with_one_line(tasks, named, monkeypatch, capsys):
     )
     line = refusal(capsys, ["run", "--task", *tasks])
     needs = "pip install 'gymnasium[mujoco]>=1.1' 'mujoco>=2.3.3'"
-    assert f"error: {named} needs mujoco: {needs}\n" in line
+    left = f"; or leave them out: --task {others}" if others else ""
+    assert f'error: {named} mujoco (extra "mujoco"): {needs}{left}\n' in line
     assert left_behind() == []
     with pytest.raises(AssertionError, match="a run has started"):
         command_line.main(["run", "--task", NAME])
@@ -833,16 +846,17 @@ def test_figure_rejects_a_file_that_is_no_picture_before_drawing(
 
 
 def test_figure_without_results_or_matplotlib_ends_with_one_line(monkeypatch, capsys):
+    """The missing package comes first."""
     line = usage_error(capsys, ["figure"])
     assert (
         line
         == "vime-ref figure: error: no results: name folders that contain a learning_curve.csv\n"
     )
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(results, "read_curves", lambda folders: {})
-    line = refusal(capsys, ["figure", "somewhere"])
-    needs = "figure needs matplotlib: pip install 'matplotlib>=3.8.4'"
-    assert line == f"vime-ref figure: error: {needs}\n"
+    needs = "figure needs matplotlib (extra \"run\"): pip install 'matplotlib>=3.8.4'"
+    for given in ([], ["somewhere"]):
+        line = refusal(capsys, ["figure", *given])
+        assert line == f"vime-ref figure: error: {needs}\n"
 
 
 @pytest.mark.usefixtures("elsewhere", "small_task", "undrawn_pictures")

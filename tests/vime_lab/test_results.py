@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from lab import NAME, left_behind, refusal, run
 
-from vime_lab import command_line, figures, files, runs
+from vime_lab import command_line, commands, figures, files, runs
 from vime_lab.machine import machine_kind
 from vime_lab.results import RUN_FILES
 from vime_lab.tasks import TASKS
@@ -118,12 +118,23 @@ def test_the_visits_of_a_sweep_are_those_of_its_first_setting(monkeypatch):
 
 
 MADE = ["--seeds", "2", "--bonus", "none", "--set", "agent.lam=0.5,1"]
+ONE = ["--seeds", "2", "--bonus", "none"]
 OTHERS = {
-    "seeds": [*MADE, "--seeds", "1"],
-    "bonuses": [*MADE, "--bonus", "none", "vime"],
-    "settings": [*MADE, "--eta", "0.5"],
-    "swept": ["--seeds", "2", "--bonus", "none", "--set", "agent.lam=0.5,0.75"],
+    "seeds is 2, here 1": [*MADE, "--seeds", "1"],
+    "bonuses is ['none'], here ['none', 'vime']": [*MADE, "--bonus", "none", "vime"],
+    "settings.agent.eta is 0.0001, here 0.5": [*MADE, "--eta", "0.5"],
+    "swept.agent.lam is [0.5, 1], here [0.5, 0.75]": [
+        *ONE,
+        "--set",
+        "agent.lam=0.5,0.75",
+    ],
+    "swept.agent.lam is [0.5, 1], here None": [*ONE, "--set", "agent.lam=0.5"],
 }
+
+
+def rejected(differs: str) -> str:
+    found = f"out holds results of other settings ({differs})"
+    return f"vime-ref run: error: {found}: choose another --out, or remove it\n"
 
 
 @small
@@ -131,18 +142,23 @@ def test_results_of_other_settings_are_refused_and_left(monkeypatch, capsys):
     """Unknown results are rejected too. Control: the same settings may run again, by another command."""
     run(*MADE)
     before = {path: path.read_bytes() for path in Path("out").iterdir()}
-    line = "vime-ref run: error: out holds results of other settings: choose another --out, or remove it\n"
     capsys.readouterr()
-    for arguments in OTHERS.values():
+    for differs, arguments in OTHERS.items():
+        line = rejected(f"its {differs}")
         assert refusal(capsys, ["run", "--out", "out", *arguments]) == line
         assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
     monkeypatch.setitem(TASKS, "Twin", TASKS[NAME])
+    line = rejected(f"its task_name is {NAME!r}, here 'Twin'")
     assert refusal(capsys, ["run", "--out", "out", *MADE, "--task", "Twin"]) == line
-    for content in ("{}", "[]", "no settings"):
+    unknown = {
+        '{"settings": 3}': f"its task_name is None, here {NAME!r}",
+        **dict.fromkeys(("{}", "[]", "no"), "its config.json is missing or damaged"),
+    }
+    for content, differs in unknown.items():
         Path("out/config.json").write_text(content)
-        assert refusal(capsys, ["run", "--out", "out", *MADE]) == line
+        assert refusal(capsys, ["run", "--out", "out", *MADE]) == rejected(differs)
     Path("out/config.json").unlink()
-    assert refusal(capsys, ["run", "--out", "out", *MADE]) == line
+    assert refusal(capsys, ["run", "--out", "out", *MADE]) == rejected(differs)
     Path("out/config.json").write_bytes(before[Path("out/config.json")])
     again = run("--jobs", "2", *MADE)
     Path("out/learning_curve.csv").unlink()
@@ -151,6 +167,88 @@ def test_results_of_other_settings_are_refused_and_left(monkeypatch, capsys):
         for row in again
         if (row["seed"], row["setting"]) == ("0", "agent.lam=1")
     ]
+
+
+HELD = "holds results of these settings: this run replaces them"
+REPLACED = f"vime-ref: out {HELD}; --resume would keep them\n"
+PARTS = (
+    "vime-ref: out holds incomplete results: this run starts anew and replaces them\n"
+)
+
+
+@small
+def test_complete_results_are_kept_with_resume_and_replaced_with_a_word(
+    monkeypatch, capsys
+):
+    """Controls: the first run says nothing; results without a picture, or of a failed run, are made anew."""
+    trained: list[int] = []
+    run_jobs = commands.run_jobs
+
+    def counted(jobs: Any, *arguments: Any) -> Any:
+        trained.append(len(jobs))
+        return run_jobs(jobs, *arguments)
+
+    monkeypatch.setattr(commands, "run_jobs", counted)
+    run(*ONE)
+    assert "holds" not in capsys.readouterr().err
+    before = {path: path.read_bytes() for path in Path("out").iterdir()}
+
+    # kept
+    assert run(*ONE, "--resume")
+    assert (
+        capsys.readouterr().out == "out/ holds the results of this run: nothing to do\n"
+    )
+    assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
+    assert trained == [2]
+
+    # replaced
+    run(*ONE)
+    assert capsys.readouterr().err.startswith(REPLACED)
+    assert trained == [2, 2]
+
+    # incomplete
+    Path("out/state_visits.png").unlink()
+    run(*ONE, "--resume")
+    assert capsys.readouterr().err.startswith(PARTS)
+    config = json.loads(Path("out/config.json").read_text())
+    Path("out/config.json").write_text(json.dumps(config | {"failed": ["one"]}))
+    run(*ONE, "--resume")
+    assert capsys.readouterr().err.startswith(PARTS)
+    assert trained == [2, 2, 2, 2]
+
+
+@small
+@pytest.mark.parametrize("name", ["code", "versions", "machine"])
+def test_complete_results_of_another_origin_are_not_taken_for_these(name, capsys):
+    """Control: another version of what only draws changes no number."""
+    run(*ONE)
+    path = Path("out/config.json")
+    config = json.loads(path.read_text())
+    config["versions"]["matplotlib"] = "1.0"
+    path.write_text(json.dumps(config))
+    run(*ONE, "--resume")
+    changed = "0" if name == "code" else dict.fromkeys(config[name], "0")
+    path.write_text(json.dumps(config | {name: changed}))
+    capsys.readouterr()
+    line = refusal(capsys, ["run", "--out", "out", *ONE, "--resume"])
+    start = "vime-ref run: error: out holds results of other code or another machine"
+    assert line.startswith(f"{start} (its {name}")
+    assert line.endswith(
+        "leave out --resume to replace them, or choose another --out\n"
+    )
+    assert run(*ONE)
+
+
+@small
+def test_a_finished_task_among_several_is_left_as_it_is(monkeypatch, capsys):
+    monkeypatch.setitem(TASKS, "Twin", TASKS[NAME])
+    assert run(*ONE, out=f"out/{NAME}")
+    before = Path(f"out/{NAME}/learning_curve.csv").read_bytes()
+    both = ["run", "--jobs", "1", "--out", "out", *ONE, "--task", NAME, "Twin"]
+    assert command_line.main([*both, "--resume"]) == 0
+    assert f"out/{NAME}/ holds the results of this run" in capsys.readouterr().out
+    assert Path(f"out/{NAME}/learning_curve.csv").read_bytes() == before
+    assert Path("out/Twin/learning_curve.csv").exists()
 
 
 def files_of_out() -> dict[str, bytes]:
@@ -173,12 +271,14 @@ def test_numbers_that_cannot_be_written_leave_those_before_and_the_checkpoints(
 
     run("--seeds", "1", "--bonus", "none")
     before = files_of_out()
+    capsys.readouterr()
     with monkeypatch.context() as patch:
         patch.setattr(files, "write_temporary", full)
         assert command_line.main([*PLAIN, "none"]) == 1
     line = "vime-ref: can't write to out: No space left on device; repeat the command with --resume to try again"
     shown = capsys.readouterr().err.splitlines()
-    assert [text for text in shown if text.startswith("vime-ref")] == [line]
+    told = [text for text in shown if text.startswith("vime-ref")]
+    assert told == [REPLACED.rstrip(), line]
     assert files_of_out() == before
     assert Path("out/checkpoints/none-0.npz").exists()
     nothing_is_repeated(monkeypatch)
@@ -220,7 +320,8 @@ def test_a_picture_that_cannot_be_drawn_is_one_line_and_the_numbers_stay(
         assert command_line.main([*PLAIN, "none"]) == 1
     shown, errors = capsys.readouterr()
     line = f"vime-ref: can't draw out/state_visits.png: {reason}; repeat the command with --resume to try again"
-    assert [text for text in errors.splitlines() if "vime-ref" in text] == [line]
+    told = [text for text in errors.splitlines() if "vime-ref" in text]
+    assert told == [REPLACED.rstrip(), line]
     made = ", ".join(name for name in RUN_FILES if name != "state_visits.png")
     assert shown.endswith(f" s: {made}\n")
     assert files_of_out().keys() == before.keys() - {"state_visits.png"}

@@ -141,21 +141,31 @@ def test_other_results_are_refused_and_left(capsys) -> None:
     """Results of another study, of another number of seeds, and of training; the same study may run again."""
     first = run("Bandit")
     before = {path: path.read_bytes() for path in Path("out").iterdir()}
-    line = "vime-ref run: error: out holds results of other settings: choose another --out, or remove it\n"
+    begin = "vime-ref run: error: out holds results of other settings (its "
+    end = "): choose another --out, or remove it\n"
+    other = "task_name is 'Bandit', here"
     capsys.readouterr()
-    for given in (
-        "--task Bandit --seeds 1",
-        "--task DeepSea --seeds 2",
-        "--task SparseMountainCar --seeds 2",
-    ):
+    for given, differs in {
+        "--task Bandit --seeds 1": "seeds is 2, here 1",
+        "--task DeepSea --seeds 2": f"{other} 'DeepSea'",
+        "--task SparseMountainCar --seeds 2": f"{other} 'SparseMountainCar'",
+    }.items():
+        line = f"{begin}{differs}{end}"
         assert refusal(capsys, ["run", *given.split(), "--out", "out"]) == line
     assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
     assert run("Bandit") == first
+
+    # complete results are kept
+    capsys.readouterr()
+    kept = Path("out/study.csv").stat()
+    assert run("Bandit", "--resume") == first
+    assert capsys.readouterr().out.startswith("out/ holds the results of this run")
+    assert Path("out/study.csv").stat() == kept
     Path("out/study.csv").rename("out/learning_curve.csv")
     capsys.readouterr()
     assert (
         refusal(capsys, ["run", "--task", "DeepSea", "--seeds", "2", "--out", "out"])
-        == line
+        == f"{begin}{other} 'DeepSea'{end}"
     )
 
 
