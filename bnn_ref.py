@@ -9,6 +9,9 @@
 
 This module knows no reinforcement learning. Argument checks stand last.
 
+`vime-ref run` calls the twins in `fast_ref`, or with `--set plain=true` the functions
+here: docs/reading.md, "Change the algorithm".
+
 Axes: N rows, S posterior samples, D weights (biases included), I and O the inputs and
 outputs of a layer. Information is in nats; every sigma is a standard deviation; arrays
 are float64. Noise is an argument: only `sample_eps`, `sample_zeta` and `fit` draw it.

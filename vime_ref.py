@@ -10,6 +10,9 @@ The gain of a transition is KL[q(θ; φ′) ‖ q(θ; φ)], where φ′ is φ af
 taken the transition in. This module knows transitions, but neither environment nor
 policy. Argument checks stand last.
 
+`vime-ref run` calls the twins in `fast_ref`, or with `--set plain=true` the functions
+here: docs/reading.md, "Change the algorithm".
+
 Axes: N rows (transitions), S posterior samples, D weights, K observation dimensions.
 Gains are in nats. `step_size` is λ, `eta` is η.
 

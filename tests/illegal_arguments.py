@@ -1356,6 +1356,7 @@ TABLE: dict[str, dict[str, Given]] = {
         "value_inputs": choice("state"),
         "learner": choice("trpo"),
         "noise": choice("weight"),
+        "plain": flag(False),
         "shrink": fraction(0.5),
         "learning_rate": above_zero(0.5),
         "entropy_weight": number(0.5),
@@ -1424,6 +1425,7 @@ LEFT_OUT = {  # inner functions: their callers have checked
     *("vime_lab.settings.of_kind", "vime_lab.tasks.swept", "vime_lab.tasks.observed"),
     *("vime_lab.tasks.model_init", "vime_lab.tasks.envs_of", "vime_lab.tasks.grid_of"),
     *("vime_lab.tasks.bonus_init", "vime_lab.tasks.policy_step_of"),
+    "vime_lab.tasks.value_step_of",
     "vime_lab.tasks.Uninformed",
     *(
         "vime_lab.tables.bonuses",

@@ -6,19 +6,22 @@ A setting's name is the path to it, such as "agent.eta".
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
+import bnn_ref
 import fast_ref
+import vime_ref
 from agents_ref import AgentSettings, check_fraction
 from bnn_ref import (
     Array,
     check_choice,
     check_count,
+    check_flag,
     check_number,
     check_positive,
     sample_eps,
@@ -47,23 +50,28 @@ def shared_zeta(
     return [np.repeat(each, num_rows, axis=1) for each in drawn]  # (S, N, O)
 
 
-LOCAL: dict[str, Any] = {
-    "sample_noise": sample_zeta,
-    "gradient": fast_ref.elbo_grad_local,
-    "fit": fast_ref.fit,
-    "gains": fast_ref.information_gains_local,
+# How a model's noise is drawn, by name.
+NOISES: dict[str, Callable[..., Any]] = {
+    "weight": sample_eps,
+    "unit": sample_zeta,
+    "shared": shared_zeta,
 }
-# The functions of a model by the name of its noise; all except the noise are fast twins.
-NOISES: dict[str, dict[str, Any]] = {
-    "weight": {
-        "sample_noise": sample_eps,
-        "gradient": fast_ref.elbo_grad,
-        "fit": fast_ref.fit,
-        "gains": fast_ref.information_gains,
-    },
-    "unit": LOCAL,
-    "shared": LOCAL | {"sample_noise": shared_zeta},
-}
+
+
+def model_functions(noise: str, *, plain: bool = False) -> dict[str, Any]:
+    """The functions of a model with this noise: the fast twins, or the plain definitions."""
+    check_choice("noise", noise, tuple(NOISES))
+    plain = check_flag("plain", plain)
+    local = "" if noise == "weight" else "_local"
+    fitting = bnn_ref if plain else fast_ref
+    gaining = vime_ref if plain else fast_ref
+    return {
+        "sample_noise": NOISES[noise],
+        "gradient": getattr(fitting, f"elbo_grad{local}"),
+        "fit": fitting.fit,
+        "gains": getattr(gaining, f"information_gains{local}"),
+    }
+
 
 # ---------------------------------------------------------------- types
 
@@ -131,6 +139,8 @@ class Task:
     vime: VimeSettings = field(default_factory=VimeSettings)
     # of the model: per "weight"; per "unit" and row; per unit, "shared" by the rows
     noise: str = "weight"
+    # True: the definitions instead of their fast twins, so that an edit takes effect
+    plain: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.env_id, str):
@@ -148,6 +158,7 @@ class Task:
             value_sizes=check_hidden(self.value_sizes, "value_sizes"),
             observation_scale=tuple(scale.tolist()),
             cells=checked_cells(self.cells),
+            plain=check_flag("plain", self.plain),
         )
 
         # nested settings check themselves
@@ -269,6 +280,8 @@ def check_setting(name: str, value: Any, old: Any) -> None:
     if of_kind(value, old):
         return
     kind = f"of the kind of {old!r}"
+    if isinstance(old, bool):
+        kind = "true or false"
     if isinstance(old, tuple):
         kind = f"a list such as {json.dumps(old)}"
     raise ValueError(f"{name} must be {kind}, got {value!r}")

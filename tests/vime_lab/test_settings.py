@@ -162,6 +162,7 @@ def test_with_setting_refuses_values_of_another_kind(name, value):
         ("learner", "erwr", "learner must be 'trpo' or 'reinforce',"),
         ("learner", 1, "learner must be of the kind of 'trpo', got 1"),
         ("noise", "layer", "noise must be 'weight' or 'unit' or 'shared',"),
+        ("plain", "True", "plain must be true or false, got 'True'"),
         ("cells", 3, "cells must be"),
         ("cells", [[0.0, 1.0]], "cells must be"),
         ("cells", [[1.0, 1.0, 2]], "highest − lowest of cells must be > 0"),
