@@ -270,7 +270,7 @@ def information_gains(
     "exact" is `information_gain(posterior_step(row), q)`; "taylor" is its second-order
     form. With S samples the Taylor gain is biased upward by ½λ² tr(H⁻¹ Cov ĝ), where ĝ
     is the S-sample mean gradient. `fast_ref` has the same for many rows at once.
-    Derivation: docs/derivations.md, 6.
+    Derivations: docs/derivations.md, 6, and docs/derivations.md, 7.
     """
     bnn.check_choice("method", method, METHODS)
     data = bnn.check_data(q, inputs, targets, layer_sizes, likelihood_sigma)
