@@ -1422,6 +1422,7 @@ LEFT_OUT = {  # inner functions: their callers have checked
     *("vime_lab.settings.setting_names", "vime_lab.settings.settings_of"),
     *("vime_lab.settings.task_from", "vime_lab.settings.settings_from"),
     *("vime_lab.settings.with_tuples", "vime_lab.settings.shared_zeta"),
+    *("vime_lab.settings.full_names", "vime_lab.settings.suggestion"),
     *("vime_lab.settings.of_kind", "vime_lab.tasks.swept", "vime_lab.tasks.observed"),
     *("vime_lab.tasks.model_init", "vime_lab.tasks.envs_of", "vime_lab.tasks.grid_of"),
     *("vime_lab.tasks.bonus_init", "vime_lab.tasks.policy_step_of"),

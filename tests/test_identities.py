@@ -682,7 +682,7 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
 @gains_by
 @pytest.mark.parametrize("seed", range(3))
 def test_gain_of_a_network_against_squared_error_times_leverage(gains, seed) -> None:
-    """½λ² Σσ²(Jᵀe)²/σ_l⁴. Controls: |e|, σ and σ_l² in place of e², σ² and σ_l⁴; no ½.
+    """½λ² Σσ²(Jᵀe)²/σ_l⁴. Controls: |e|, σ and σ_l² instead of e², σ² and σ_l⁴; no ½.
 
     Derivation: docs/derivations.md, 7.
     """

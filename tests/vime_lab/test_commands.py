@@ -303,6 +303,7 @@ def test_all_means_every_task(monkeypatch):
                     "must be NAME=VALUE or NAME=VALUE,VALUE, got agent.eta=",
                 ),
                 (["=1"], "setting must be one of iterations, "),
+                (["step_size=1"], "got 'step_size'; did you mean vime.step_size?"),
                 (["agent.speed=1"], "setting must be one of eta, "),
                 (["agent.eta=much"], "eta must be of the kind of 0.0001, got 'much'"),
                 (["agent.eta=0,-1"], "eta must be >= 0"),
