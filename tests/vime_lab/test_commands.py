@@ -16,7 +16,17 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
-from lab import NAME, column, full, left_behind, refusal, rows_of, run, usage_error
+from lab import (
+    NAME,
+    column,
+    full,
+    left_behind,
+    refusal,
+    rows_of,
+    run,
+    terminal,
+    usage_error,
+)
 
 from vime_lab import command_line, commands, figures, processes, results, runs
 from vime_lab.checkpoints import locked
@@ -45,7 +55,8 @@ PLAIN = ["run", "--jobs", "1", "--out", "out", "--seeds", "1", "--bonus"]
 
 
 @drawn
-def test_run_writes_five_files_and_shows_tables(capsys):
+def test_run_writes_five_files_and_shows_tables(monkeypatch, capsys):
+    terminal(monkeypatch)
     rows = run("--iterations", "3", "--seeds", "2")
     assert left_behind() == ["out", *(f"out/{name}" for name in FILES)]
     assert Path("out/learning_curve.csv").read_text().splitlines()[0] == ",".join(
