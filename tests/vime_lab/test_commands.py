@@ -35,6 +35,7 @@ from vime_lab.rows import RUN_COLUMNS
 from vime_lab.runs import Result
 from vime_lab.tasks import TASKS, Job
 
+ROOT = Path(__file__).parent.parent.parent
 FILES = sorted(RUN_FILES)
 PICTURES = [name for name in FILES if name.endswith("png")]
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -102,11 +103,24 @@ def test_run_writes_five_files_and_shows_tables(monkeypatch, capsys):
     ):
         assert text in shown.out
     assert "wrote out/ after " in shown.out
+    assert shown.out.endswith(f"\nhow to read the files: {commands.RUN_PAGE}\n")
     assert "12/12" in shown.err
     assert re.search(
         rf"{NAME} (vime|none) seed [01]: .*iteration 2, return \d\.\d\d, gain \d\.\de",
         shown.err,
     )
+
+
+def test_the_pages_that_a_run_names_exist():
+    """Each once, whatever the tasks. Control: a section that is none."""
+    assert commands.pages_of([NAME, "Walker2D"]) == commands.RUN_PAGE
+    both = f"{commands.RUN_PAGE} and {commands.STUDY_PAGE}"
+    assert commands.pages_of([NAME, "Bandit", "DeepSea"]) == both
+    page, section, _ = commands.RUN_PAGE.split('"')
+    headings = (ROOT / page.rstrip(", ")).read_text().splitlines()
+    assert f"## {section}" in headings
+    assert "## What looks wrong" not in headings
+    assert (ROOT / commands.STUDY_PAGE).is_file()
 
 
 @pytest.mark.unwatched
