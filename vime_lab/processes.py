@@ -57,7 +57,7 @@ AS_MODULE = (
 )
 
 # A bar fits the terminal; tqdm's None disables it if stderr is none.
-BAR: dict[str, Any] = {"dynamic_ncols": True, "disable": None}
+BAR_SETTINGS: dict[str, Any] = {"dynamic_ncols": True, "disable": None}
 
 # Set by Ctrl-C: this process then tells its child processes to stop.
 stopping = threading.Event()
@@ -343,7 +343,7 @@ def show_runs(checkpoints: Sequence[Path], finished: threading.Event) -> None:
     """Update the bar with the number of checkpoints, each of a whole run of a study."""
     from tqdm import tqdm
 
-    with tqdm(total=len(checkpoints), unit="run", **BAR) as bar:
+    with tqdm(total=len(checkpoints), unit="run", **BAR_SETTINGS) as bar:
         done = False
         while not done:
             done = finished.wait(POLL_SECONDS)
@@ -359,7 +359,7 @@ def show_progress(
     counts = dict.fromkeys(files, 0)
     sizes = dict.fromkeys(files, 0)
     total = sum(job.task.iterations for job in jobs)
-    with tqdm(total=total, unit="iteration", **BAR) as bar:
+    with tqdm(total=total, unit="iteration", **BAR_SETTINGS) as bar:
         done = False
         while not done:
             done = finished.wait(POLL_SECONDS)
