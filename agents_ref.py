@@ -4,6 +4,9 @@ In order: policies, returns and advantages, the value function, REINFORCE and TR
 and `train`, the lecture's algorithm: interact; reward curiosity; train the agent; train
 the model. `train` takes any bonus with `reward` and `update`.
 
+`vime-ref run` calls the twins in `fast_ref`, or with `--set plain=true` the functions
+here: docs/reading.md, "Change the algorithm".
+
 Axes: T or N time steps, K observation dimensions, A action dimensions or number of
 actions, D network weights, P parameters.
 

@@ -7,7 +7,7 @@
     adam_step, fit                                    training
     predict, predictive_log_density                   prediction
 
-This module knows no reinforcement learning. Argument checks stand last.
+This module knows no reinforcement learning. Runs call its twins: docs/reading.md.
 
 Axes: N rows, S posterior samples, D weights (biases included), I and O the inputs and
 outputs of a layer. Information is in nats; every sigma is a standard deviation; arrays

@@ -10,6 +10,9 @@ The gain of a transition is KL[q(θ; φ′) ‖ q(θ; φ)], where φ′ is φ af
 taken the transition in. This module knows transitions, but neither environment nor
 policy. Argument checks stand last.
 
+`vime-ref run` calls the twins in `fast_ref`, or with `--set plain=true` the functions
+here: docs/reading.md, "Change the algorithm".
+
 Axes: N rows (transitions), S posterior samples, D weights, K observation dimensions.
 Gains are in nats. `step_size` is λ, `eta` is η.
 
@@ -267,7 +270,7 @@ def information_gains(
     "exact" is `information_gain(posterior_step(row), q)`; "taylor" is its second-order
     form. With S samples the Taylor gain is biased upward by ½λ² tr(H⁻¹ Cov ĝ), where ĝ
     is the S-sample mean gradient. `fast_ref` has the same for many rows at once.
-    Derivation: docs/derivations.md, 6.
+    Derivations: docs/derivations.md, 6, and docs/derivations.md, 7.
     """
     bnn.check_choice("method", method, METHODS)
     data = bnn.check_data(q, inputs, targets, layer_sizes, likelihood_sigma)

@@ -4,6 +4,7 @@ import csv
 import itertools
 import math
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -142,6 +143,11 @@ def rows_of(folder: str) -> list[dict[str, str]]:
 def run(*arguments: str, out: str = "out") -> list[dict[str, str]]:
     assert command_line.main(["run", "--jobs", "1", "--out", out, *arguments]) == 0
     return rows_of(out)
+
+
+def terminal(patch: pytest.MonkeyPatch) -> None:
+    """Make stderr say that it is a terminal."""
+    patch.setattr(sys.stderr, "isatty", lambda: True)
 
 
 def left_behind() -> list[str]:

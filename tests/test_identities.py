@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from autograd import jacobian
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad, trapezoid
@@ -18,6 +19,7 @@ from scipy.stats import multivariate_normal, norm
 from strategies import Case, cases, finite, log_uniform, make_case
 
 import bnn_ref as bnn
+import fast_ref
 import vime_ref as vime
 from bnn_ref import DiagNormal
 
@@ -633,3 +635,124 @@ def test_expected_likelihood_has_another_maximiser_than_the_elbo(
     assert expected_likelihood(point) > expected_likelihood(posterior)
     assert problem.elbo(point) < problem.elbo(posterior)
     assert problem.elbo(posterior) == pytest.approx(problem.log_evidence(), abs=1e-10)
+
+
+# ---------------------------------------------------------------- the gain of a network
+
+RELU = (3, 8, 2)
+WEIGHTS = bnn.num_weights(RELU)
+# Noise with mean 0 and covariance I: a row for each weight and sign.
+AXES = np.sqrt(WEIGHTS) * np.concatenate([np.eye(WEIGHTS), -np.eye(WEIGHTS)])
+gains_by = pytest.mark.parametrize(
+    "gains", [vime.information_gains, fast_ref.information_gains], ids=["rows", "fast"]
+)
+
+
+class Network(NamedTuple):
+    """A ReLU network at μ, with its Jacobian J by autograd."""
+
+    mu: np.ndarray
+    inputs: np.ndarray  # (N, I)
+    outputs: np.ndarray  # (N, O)
+    jacobian: np.ndarray  # (N, O, D)
+
+
+def network(seed: int) -> Network:
+    rng = np.random.default_rng(seed)
+    mu = rng.normal(size=WEIGHTS)
+    inputs = rng.normal(size=(6, RELU[0]))
+
+    def outputs(theta):
+        return bnn.mlp(theta[None], inputs, RELU)[0]
+
+    return Network(mu, inputs, outputs(mu), jacobian(outputs)(mu))
+
+
+def narrow(mu: np.ndarray, sigma: float, seed: int) -> DiagNormal:
+    """A posterior of widths around σ, different for each weight."""
+    scale = np.random.default_rng(seed).uniform(0.5, 2.0, len(mu))
+    return DiagNormal(mu, bnn.softplus_inverse(sigma * scale))
+
+
+def relative(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest relative difference; numbers here are far below 1."""
+    return float(np.max(np.abs(found / expected - 1.0)))
+
+
+@gains_by
+@pytest.mark.parametrize("seed", range(3))
+def test_gain_of_a_network_against_squared_error_times_leverage(gains, seed) -> None:
+    """½λ² Σσ²(Jᵀe)²/σ_l⁴. Controls: |e|, σ and σ_l² instead of e², σ² and σ_l⁴; no ½.
+
+    Derivation: docs/derivations.md, 7.
+    """
+    given = network(seed)
+    errors = np.random.default_rng(seed).normal(size=given.outputs.shape)
+    q = narrow(given.mu, 1e-4, seed)
+    model = {"layer_sizes": RELU, "likelihood_sigma": 0.7, "step_size": 0.3}
+    found = gains(q, given.inputs, given.outputs + errors, AXES, **model)
+
+    def formula(half=0.5, width=2, error=2, noise=4):
+        slope = np.einsum("noi,no->ni", given.jacobian, errors)  # (N, D)
+        form = q.sigma**width * np.abs(slope) ** error  # (N, D)
+        return half * 0.3**2 * form.sum(axis=1) / 0.7**noise
+
+    assert relative(found, formula()) < 1e-4
+    for wrong in ({"half": 1.0}, {"width": 1}, {"error": 1}, {"noise": 2}):
+        assert relative(found, formula(**wrong)) > 0.2, wrong
+
+    # The same as the squared error times the leverage in its direction.
+    squared = np.sum(errors**2, axis=1)  # (N,)
+    unit = errors / np.sqrt(squared)[:, None]  # (N, O)
+    along = np.einsum("noi,no->ni", given.jacobian, unit)  # (N, D)
+    leverage = np.sum((q.sigma * along) ** 2, axis=1) / 0.7**2  # (N,)
+    assert relative(found, 0.5 * 0.3**2 * squared / 0.7**2 * leverage) < 1e-4
+
+
+def leverages(given: Network, sigma: np.ndarray, likelihood_sigma: float) -> np.ndarray:
+    """h of each weight alone, (N, D)."""
+    return np.sum((sigma * given.jacobian / likelihood_sigma) ** 2, axis=1)
+
+
+@gains_by
+@pytest.mark.parametrize("seed", range(3))
+def test_gain_of_a_predicted_transition_against_the_squared_leverages(
+    gains, seed
+) -> None:
+    """½λ² Σ½h². Controls: no second ½; the square of the sum.
+
+    Derivation: docs/derivations.md, 7.
+    """
+    given = network(seed)
+    q = narrow(given.mu, 1e-4, seed)
+    model = {"layer_sizes": RELU, "likelihood_sigma": 0.7, "step_size": 0.3}
+    found = gains(q, given.inputs, given.outputs, AXES, **model)
+    h = leverages(given, q.sigma, 0.7)
+    assert relative(found, 0.25 * 0.3**2 * np.sum(h**2, axis=1)) < 1e-3
+    for wrong in (2.0 * np.sum(h**2, axis=1), np.sum(h, axis=1) ** 2):
+        assert relative(found, 0.25 * 0.3**2 * wrong) > 0.2
+
+
+@pytest.mark.parametrize("num_data", [1e6, 1e8])
+def test_num_data_bounds_the_leverage_of_a_network(num_data) -> None:
+    """∂ELBO/∂ρ = 0 at 1/σ² = 1/σ_p² + n·mean J²/σ_l². Controls: half and twice n.
+
+    Each weight's leverage, averaged over the rows, is then below 1/n.
+    Derivation: docs/derivations.md, 7.
+    """
+    given = network(0)
+    prior = DiagNormal(np.zeros(WEIGHTS), bnn.softplus_inverse(np.full(WEIGHTS, 0.5)))
+    curvature = leverages(given, np.ones(WEIGHTS), 0.7).mean(axis=0)  # (D,)
+
+    def slope(n: float) -> np.ndarray:
+        sigma = (1.0 / 0.5**2 + n * curvature) ** -0.5
+        assert np.all(leverages(given, sigma, 0.7).mean(axis=0) < 1.0 / n)
+        q = DiagNormal(given.mu, bnn.softplus_inverse(sigma))
+        data = (q, prior, given.inputs, given.outputs, AXES)
+        model = {"layer_sizes": RELU, "likelihood_sigma": 0.7}
+        return fast_ref.elbo_grad(*data, num_data=num_data, **model)[1]
+
+    seen = curvature > 1e-6  # a weight that no row sees keeps the prior's width
+    assert np.max(np.abs(slope(num_data)[seen])) < 0.02
+    assert np.min(np.abs(slope(0.5 * num_data)[seen])) > 0.4
+    assert np.min(np.abs(slope(2.0 * num_data)[seen])) > 0.4

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import fast_ref
 from agents_ref import ValueFunction, state_inputs
 from bnn_ref import Array, check_kind
 from vime_ref import Batch, check_batch
@@ -93,16 +92,19 @@ def ridge_fit(value: ValueFunction, inputs: Array, returns: Array) -> ValueFunct
 
 
 class ValueInputs(NamedTuple):
-    """V's inputs of a batch, their number for K observed ones, and the fit to them."""
+    """V's inputs of a batch, their number for K observed ones, and the fit to them.
+
+    Without a fit of their own it is `value_fit`.
+    """
 
     of: Callable[[Batch], tuple[Array, Array]]
     size: Callable[[int], int]
-    fit: Callable[..., Any]
+    fit: Callable[..., Any] | None = None
 
 
 VALUE_INPUTS = {
-    "state": ValueInputs(state_inputs, lambda k: k, fast_ref.value_fit),
-    "state and time": ValueInputs(timed_inputs, lambda k: k + 1, fast_ref.value_fit),
+    "state": ValueInputs(state_inputs, lambda k: k),
+    "state and time": ValueInputs(timed_inputs, lambda k: k + 1),
     "original": ValueInputs(original_inputs, lambda k: 2 * k + 3, ridge_fit),
 }
 

@@ -47,6 +47,9 @@ from vime_lab.tasks import BONUSES, MUJOCO_TASKS, TASKS, Job, jobs_of
 CHECKPOINTS = "checkpoints"  # folder inside the results until a run is complete
 # arguments of `run` that only training takes
 NOT_OF_STUDIES = ("bonus", "agent", "settings", "iterations", "eta", "set")
+# the pages that explain the results
+STUDY_PAGE = "docs/studies.md"
+RUN_PAGE = 'docs/experiments.md, "What looks wrong and is not"'
 TRY_AGAIN = "repeat the command with --resume to try again"
 
 # ---------------------------------------------------------------- run
@@ -97,6 +100,7 @@ def run_tasks(arguments: argparse.Namespace) -> int:
     if failed or not written:
         return 1
     remove_checkpoints(paths)
+    print(f"how to read the files: {pages_of(arguments.task)}")
     return 0
 
 
@@ -144,6 +148,12 @@ def configuration(
     if name in STUDIES:
         return results.study_configuration(name, arguments)
     return results.run_configuration(name, arguments, jobs)
+
+
+def pages_of(names: Sequence[str]) -> str:
+    """The pages that explain the results of these tasks and studies."""
+    pages = [STUDY_PAGE if name in STUDIES else RUN_PAGE for name in names]
+    return " and ".join(dict.fromkeys(pages))
 
 
 def folder_of(name: str, arguments: argparse.Namespace) -> Path:

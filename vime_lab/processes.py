@@ -56,6 +56,9 @@ AS_MODULE = (
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
 
+# A bar fits the terminal; tqdm's None disables it if stderr is none.
+BAR_SETTINGS: dict[str, Any] = {"dynamic_ncols": True, "disable": None}
+
 # Set by Ctrl-C: this process then tells its child processes to stop.
 stopping = threading.Event()
 
@@ -318,7 +321,8 @@ def run_jobs(
 def progress_bar(jobs: Sequence[AnyJob], checkpoints: Sequence[Path]) -> Iterator[None]:
     """Show a progress bar over the iterations of all jobs while the block runs.
 
-    For a study, it is over the runs.
+    For a study, it is over the runs. Without a terminal on stderr there is no bar, because
+    a file would hold each of its updates.
     """
     finished = threading.Event()
     if isinstance(jobs[0], StudyJob):
@@ -339,7 +343,7 @@ def show_runs(checkpoints: Sequence[Path], finished: threading.Event) -> None:
     """Update the bar with the number of checkpoints, each of a whole run of a study."""
     from tqdm import tqdm
 
-    with tqdm(total=len(checkpoints), unit="run", dynamic_ncols=True) as bar:
+    with tqdm(total=len(checkpoints), unit="run", **BAR_SETTINGS) as bar:
         done = False
         while not done:
             done = finished.wait(POLL_SECONDS)
@@ -355,7 +359,7 @@ def show_progress(
     counts = dict.fromkeys(files, 0)
     sizes = dict.fromkeys(files, 0)
     total = sum(job.task.iterations for job in jobs)
-    with tqdm(total=total, unit="iteration", dynamic_ncols=True) as bar:
+    with tqdm(total=total, unit="iteration", **BAR_SETTINGS) as bar:
         done = False
         while not done:
             done = finished.wait(POLL_SECONDS)

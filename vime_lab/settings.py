@@ -5,8 +5,9 @@ A setting's name is the path to it, such as "agent.eta".
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
@@ -14,12 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
+import bnn_ref
 import fast_ref
+import vime_ref
 from agents_ref import AgentSettings, check_fraction
 from bnn_ref import (
     Array,
     check_choice,
     check_count,
+    check_flag,
     check_number,
     check_positive,
     sample_eps,
@@ -33,6 +37,8 @@ from vime_ref import VimeSettings, check_hidden
 LEARNERS = ("trpo", "reinforce")
 INPUT_NAMES = ("state", "state and time", "original")
 FIXED = ("env_id", "axes")  # the fields that identify a task; all others are settings
+LAMBDAS = ("lam", "lambda", "λ")  # a letter with two meanings
+TWO_LAMBDAS = {"vime.step_size": "λ of the gain", "agent.lam": "λ of GAE"}
 
 # ---------------------------------------------------------------- noise
 
@@ -48,23 +54,28 @@ def shared_zeta(
     return [np.repeat(each, num_rows, axis=1) for each in drawn]  # (S, N, O)
 
 
-LOCAL: dict[str, Any] = {
-    "sample_noise": sample_zeta,
-    "gradient": fast_ref.elbo_grad_local,
-    "fit": fast_ref.fit,
-    "gains": fast_ref.information_gains_local,
+# How a model's noise is drawn, by name.
+NOISES: dict[str, Callable[..., Any]] = {
+    "weight": sample_eps,
+    "unit": sample_zeta,
+    "shared": shared_zeta,
 }
-# The functions of a model by the name of its noise; all except the noise are fast twins.
-NOISES: dict[str, dict[str, Any]] = {
-    "weight": {
-        "sample_noise": sample_eps,
-        "gradient": fast_ref.elbo_grad,
-        "fit": fast_ref.fit,
-        "gains": fast_ref.information_gains,
-    },
-    "unit": LOCAL,
-    "shared": LOCAL | {"sample_noise": shared_zeta},
-}
+
+
+def model_functions(noise: str, *, plain: bool = False) -> dict[str, Any]:
+    """The functions of a model with this noise: the fast twins, or the plain definitions."""
+    check_choice("noise", noise, tuple(NOISES))
+    plain = check_flag("plain", plain)
+    local = "" if noise == "weight" else "_local"
+    fitting = bnn_ref if plain else fast_ref
+    gaining = vime_ref if plain else fast_ref
+    return {
+        "sample_noise": NOISES[noise],
+        "gradient": getattr(fitting, f"elbo_grad{local}"),
+        "fit": fitting.fit,
+        "gains": getattr(gaining, f"information_gains{local}"),
+    }
+
 
 # ---------------------------------------------------------------- types
 
@@ -132,6 +143,8 @@ class Task:
     vime: VimeSettings = field(default_factory=VimeSettings)
     # of the model: per "weight"; per "unit" and row; per unit, "shared" by the rows
     noise: str = "weight"
+    # True: the definitions instead of their fast twins, so that an edit takes effect
+    plain: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.env_id, str):
@@ -149,6 +162,7 @@ class Task:
             value_sizes=check_hidden(self.value_sizes, "value_sizes"),
             observation_scale=tuple(scale.tolist()),
             cells=checked_cells(self.cells),
+            plain=check_flag("plain", self.plain),
         )
 
         # nested settings check themselves
@@ -215,8 +229,8 @@ def with_setting(settings: Any, name: str, value: Any) -> Any:
         raise ValueError(f"settings must be of a task, got {settings!r}")
     if not isinstance(name, str):
         raise ValueError(f"name must be the name of a setting, got {name!r}")
+    check_name(settings, name)
     head, _, rest = name.partition(".")
-    check_name(settings, head, bool(rest), name)
     old = getattr(settings, head)
 
     # a nested setting, such as one of agent or vime
@@ -269,10 +283,44 @@ def check_functions(settings: Any) -> None:
             raise ValueError(f"{each.name} must be its default, got {value!r}")
 
 
-def check_name(settings: Any, head: str, has_rest: bool, name: str) -> None:
-    known = [each for each in setting_names(settings) if each not in FIXED]
-    if head not in known or is_dataclass(getattr(settings, head)) != has_rest:
-        raise ValueError(f"setting must be one of {', '.join(known)}, got {name!r}")
+def check_name(settings: Any, name: str) -> None:
+    """Raise ValueError unless the name leads to one setting; suggest similar names."""
+    here = settings
+    *heads, last = name.split(".")
+    for part, nested in [*((head, True) for head in heads), (last, False)]:
+        known = {
+            each: is_dataclass(getattr(here, each))
+            for each in setting_names(here)
+            if each not in FIXED
+        }
+        if known.get(part) is not nested:
+            wanted = ", ".join(f"{each}.*" if known[each] else each for each in known)
+            meant = suggestion(settings, last)
+            raise ValueError(f"setting must be one of {wanted}, got {name!r}{meant}")
+        here = getattr(here, part)
+
+
+def suggestion(settings: Any, last: str) -> str:
+    """The full names of settings that are called so, or nearly so, as a question."""
+    found = [each for each in full_names(settings) if each not in FIXED]
+    tails = [each.rpartition(".")[2] for each in found]
+    close = [last] if last in tails else [tail for tail in tails if last in tail]
+    if not last or not close:
+        close = difflib.get_close_matches(last, tails)
+    near = [each for each, tail in zip(found, tails) if tail in close]
+    if last in LAMBDAS:
+        near = [f"{name} ({meaning})" for name, meaning in TWO_LAMBDAS.items()]
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def full_names(settings: Any) -> list[str]:
+    """The names of all settings, such as "agent.eta"."""
+    names = []
+    for name in setting_names(settings):
+        value = getattr(settings, name)
+        inner = full_names(value) if is_dataclass(value) else []
+        names += [f"{name}.{each}" for each in inner] or [name]
+    return names
 
 
 def check_setting(name: str, value: Any, old: Any) -> None:

@@ -22,16 +22,17 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.random import Generator
 
+import agents_ref
 import fast_ref
 import vime_gym
 from agents_ref import AgentSettings, Streams, ValueFunction, policy_init, value_init
 from bnn_ref import check_choice, check_count
 from vime_lab.baselines import VALUE_INPUTS
 from vime_lab.settings import (
-    NOISES,
     ReinforceSettings,
     Task,
     TrpoSettings,
+    model_functions,
     with_setting,
 )
 from vime_lecture.controls import NoiseBonus, PathError, PredictionError, SquaredZScore
@@ -265,10 +266,11 @@ def model_init(
     settings: VimeSettings,
     *,
     noise: str = "weight",
+    plain: bool = False,
 ) -> Vime:
-    """The bonus's model, with the fast twins, for runs and studies."""
-    check_choice("noise", noise, tuple(NOISES))
-    return vime_init(num_observed, space, rng, replace(settings, **NOISES[noise]))
+    """The bonus's model for runs and studies, with the fast twins unless it is plain."""
+    functions = model_functions(noise, plain=plain)
+    return vime_init(num_observed, space, rng, replace(settings, **functions))
 
 
 def bonus_init(
@@ -282,7 +284,9 @@ def bonus_init(
     if name == "counts":
         return VisitCounts(grid=grid_of(task, observed(envs)))
     space = envs.single_action_space
-    model = model_init(observed(envs), space, rng, task.vime, noise=task.noise)
+    model = model_init(
+        observed(envs), space, rng, task.vime, noise=task.noise, plain=task.plain
+    )
     return model if name == "vime" else CONTROLS[name](model)
 
 
@@ -298,9 +302,16 @@ def grid_of(task: Task, num_observed: int) -> Grid:
 
 def policy_step_of(task: Task) -> Callable[..., Any]:
     """The policy's step, by the learner's name."""
+    module = agents_ref if task.plain else fast_ref
     if task.learner == "reinforce":
-        return partial(fast_ref.policy_gradient_step, **asdict(task.reinforce))
-    return partial(fast_ref.trpo_step, **asdict(task.trpo))
+        return partial(module.policy_gradient_step, **asdict(task.reinforce))
+    return partial(module.trpo_step, **asdict(task.trpo))
+
+
+def value_step_of(task: Task) -> Callable[..., Any]:
+    """The fit of V, by the name of its inputs."""
+    module = agents_ref if task.plain else fast_ref
+    return VALUE_INPUTS[task.value_inputs].fit or module.value_fit
 
 
 class Start(NamedTuple):
@@ -332,9 +343,9 @@ def start(job: Job) -> Start:
     settings = replace(
         task.agent,
         policy_step=policy_step_of(task),
-        value_step=seen.fit,
+        value_step=value_step_of(task),
         value_inputs=seen.of,
-        rollout=fast_ref.rollout,
+        rollout=(agents_ref if task.plain else fast_ref).rollout,
     )
     return Start(envs, policy, bonus, value, Streams(*streams), settings)
 

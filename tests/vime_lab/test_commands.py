@@ -16,7 +16,17 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
-from lab import NAME, column, full, left_behind, refusal, rows_of, run, usage_error
+from lab import (
+    NAME,
+    column,
+    full,
+    left_behind,
+    refusal,
+    rows_of,
+    run,
+    terminal,
+    usage_error,
+)
 
 from vime_lab import command_line, commands, figures, processes, results, runs
 from vime_lab.checkpoints import locked
@@ -25,6 +35,7 @@ from vime_lab.rows import RUN_COLUMNS
 from vime_lab.runs import Result
 from vime_lab.tasks import TASKS, Job
 
+ROOT = Path(__file__).parent.parent.parent
 FILES = sorted(RUN_FILES)
 PICTURES = [name for name in FILES if name.endswith("png")]
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -45,7 +56,8 @@ PLAIN = ["run", "--jobs", "1", "--out", "out", "--seeds", "1", "--bonus"]
 
 
 @drawn
-def test_run_writes_five_files_and_shows_tables(capsys):
+def test_run_writes_five_files_and_shows_tables(monkeypatch, capsys):
+    terminal(monkeypatch)
     rows = run("--iterations", "3", "--seeds", "2")
     assert left_behind() == ["out", *(f"out/{name}" for name in FILES)]
     assert Path("out/learning_curve.csv").read_text().splitlines()[0] == ",".join(
@@ -91,11 +103,24 @@ def test_run_writes_five_files_and_shows_tables(capsys):
     ):
         assert text in shown.out
     assert "wrote out/ after " in shown.out
+    assert shown.out.endswith(f"\nhow to read the files: {commands.RUN_PAGE}\n")
     assert "12/12" in shown.err
     assert re.search(
         rf"{NAME} (vime|none) seed [01]: .*iteration 2, return \d\.\d\d, gain \d\.\de",
         shown.err,
     )
+
+
+def test_the_pages_that_a_run_names_exist():
+    """Each once, whatever the tasks. Control: a section that is none."""
+    assert commands.pages_of([NAME, "Walker2D"]) == commands.RUN_PAGE
+    both = f"{commands.RUN_PAGE} and {commands.STUDY_PAGE}"
+    assert commands.pages_of([NAME, "Bandit", "DeepSea"]) == both
+    page, section, _ = commands.RUN_PAGE.split('"')
+    headings = (ROOT / page.rstrip(", ")).read_text().splitlines()
+    assert f"## {section}" in headings
+    assert "## What looks wrong" not in headings
+    assert (ROOT / commands.STUDY_PAGE).is_file()
 
 
 @pytest.mark.unwatched
@@ -303,6 +328,7 @@ def test_all_means_every_task(monkeypatch):
                     "must be NAME=VALUE or NAME=VALUE,VALUE, got agent.eta=",
                 ),
                 (["=1"], "setting must be one of iterations, "),
+                (["step_size=1"], "got 'step_size'; did you mean vime.step_size?"),
                 (["agent.speed=1"], "setting must be one of eta, "),
                 (
                     ["agent.eta=much"],

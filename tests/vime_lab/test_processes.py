@@ -23,7 +23,17 @@ import kills
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster, get_task_stream
-from lab import NAME, SIZES, full, in_this_process, same, small_job, study_job, undrawn
+from lab import (
+    NAME,
+    SIZES,
+    full,
+    in_this_process,
+    same,
+    small_job,
+    study_job,
+    terminal,
+    undrawn,
+)
 
 from vime_lab import checkpoints, command_line, commands, processes, runs, signals
 from vime_lab.checkpoints import CheckpointError
@@ -718,6 +728,7 @@ def test_a_sweep_on_two_dask_workers_against_this_process(tmp_path):
 @pytest.mark.usefixtures("small_task", "elsewhere")
 def test_the_bar_survives_a_file_that_vanishes_while_it_is_read(monkeypatch, capsys):
     """Also a file without a complete row; the bar shows the other file."""
+    terminal(monkeypatch)
     row = {**dict.fromkeys(RUN_COLUMNS, "1"), "task": "Elsewhere"}
 
     def read(path: Path) -> list[dict[str, str]]:
@@ -741,6 +752,22 @@ def test_the_bar_survives_a_file_that_vanishes_while_it_is_read(monkeypatch, cap
     monkeypatch.setattr(processes, "written_rows", lambda path: [row][1])
     with pytest.raises(IndexError):
         processes.show_progress(jobs, files, finished)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_bar_needs_a_terminal(seen, monkeypatch, capsys, tmp_path):
+    """Of runs and of studies: a log file of a bar would be one long line."""
+    if seen:
+        terminal(monkeypatch)
+    finished = Event()
+    finished.set()
+    path = tmp_path / "run.npz"
+    path.touch()
+    processes.show_runs([path], finished)
+    assert ("1/1" in capsys.readouterr().err) == seen
+    job = Job(NAME, "none", "", 0, TASKS[NAME])
+    processes.show_progress([job], [path.with_suffix(".csv")], finished)
+    assert bool(capsys.readouterr().err) == seen
 
 
 # ---------------------------------------------------------------- studies

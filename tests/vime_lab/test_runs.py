@@ -1,8 +1,10 @@
 """One run: its measurements, and that a resumed run is bit-identical."""
 
+import inspect
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,10 +19,19 @@ from scipy.stats import norm
 from strategies import finite
 
 import bnn_ref as bnn
+import fast_ref
+import vime_ref
 from agents_ref import Iteration, train
 from vime_lab import checkpoints, runs
 from vime_lab.checkpoints import Progress
-from vime_lab.rows import MODEL_COLUMNS, PHASES, RUN_COLUMNS, TIMES, written_rows
+from vime_lab.rows import (
+    MODEL_COLUMNS,
+    PHASES,
+    RUN_COLUMNS,
+    RUN_NUMBERS,
+    TIMES,
+    written_rows,
+)
 from vime_lab.tasks import BONUSES, TASKS, start
 from vime_lecture.controls import PredictionError
 from vime_ref import Batch, NoBonus
@@ -80,6 +91,68 @@ def test_a_continued_run_with_local_noise_against_one_never_stopped(
     plain, _, rows = finished[bonus]
     assert plain.task == replace(job.task, noise="weight")
     assert same(rows)[-1]["elbo"] != same(whole.rows)[-1]["elbo"]
+
+
+def numbers_of(rows: list[Any]) -> list[Any]:
+    """All numbers except the seed and times."""
+    names = [name for name in RUN_NUMBERS if name not in ("seed", *TIMES)]
+    return [{name: row[name] for name in names} for row in rows]
+
+
+def close_to(rows: list[Any]) -> list[Any]:
+    approx = partial(pytest.approx, rel=1e-6, nan_ok=True)
+    return [approx(each) for each in numbers_of(rows)]
+
+
+@pytest.mark.parametrize("changes", [{}, {"learner": "reinforce", "noise": "unit"}])
+def test_a_plain_run_against_the_fast_one_and_without_any_fast_twin(
+    changes, tmp_path, monkeypatch
+):
+    """To rounding, which the policy's step amplifies. Controls: another seed; no twins."""
+    fast = small_job(iterations=3, **changes)
+    rows = runs.run_job(fast, tmp_path / "fast.npz").rows
+    other = runs.run_job(fast._replace(seed=1), tmp_path / "other.npz").rows
+    job = small_job(iterations=3, plain=True, **changes)
+    for name in functions_of(fast_ref):
+        monkeypatch.setattr(fast_ref, name, forbidden)
+    plain = runs.run_job(job, tmp_path / "plain.npz").rows
+    assert plain[-1]["gain_median"] > 0.0
+    assert numbers_of(plain) == close_to(rows)
+    assert numbers_of(plain) != close_to(other)
+    with pytest.raises(AssertionError, match="a fast twin"):
+        runs.run_job(fast, tmp_path / "again.npz")
+
+
+def functions_of(module: Any) -> list[str]:
+    found = inspect.getmembers(module, inspect.isfunction)
+    return [name for name, each in found if each.__module__ == module.__name__]
+
+
+def forbidden(*arguments: Any, **keywords: Any) -> None:
+    raise AssertionError("a fast twin was called")
+
+
+def test_an_edit_of_the_gain_takes_effect_in_a_plain_run_only(tmp_path, monkeypatch):
+    """Twice V5: gains double, the median takes the factor out of all that follows."""
+
+    def run(name: str, plain: bool) -> list[Any]:
+        job = small_job(iterations=3, plain=plain)
+        return same(runs.run_job(job, tmp_path / f"{name}.npz").rows)
+
+    before = {plain: run(f"before {plain}", plain) for plain in (False, True)}
+    taylor = vime_ref.information_gain_taylor
+    monkeypatch.setattr(
+        vime_ref, "information_gain_taylor", lambda *a, **k: 2.0 * taylor(*a, **k)
+    )
+    assert run("after", False) == before[False]
+    after = run("plain", True)
+    scaled = ("gain_median", "gain_mean", "gain_trend")
+    twice = [
+        row | {name: str(2.0 * float(row[name])) for name in scaled}
+        for row in before[True]
+    ]
+    assert after == twice
+    assert float(after[-1]["gain_median"]) > 0.0
 
 
 def test_the_rows_file_holds_the_rows(finished, tmp_path):

@@ -11,7 +11,17 @@ import pytest
 
 import bnn_ref as bnn
 import fast_ref
-from vime_lab.settings import Task, settings_of, shared_zeta, task_from, with_setting
+import vime_ref
+from vime_lab.settings import (
+    FIXED,
+    Task,
+    full_names,
+    model_functions,
+    settings_of,
+    shared_zeta,
+    task_from,
+    with_setting,
+)
 from vime_lab.tasks import ORIGINAL_TASKS, TASKS
 
 TASK = TASKS["SparseMountainCar"]
@@ -123,6 +133,41 @@ def test_with_setting_refuses_unknown_names(name):
         with_setting(TASK, name, 1)
 
 
+TWO_LAMBDAS = "vime.step_size (λ of the gain) or agent.lam (λ of GAE)"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("step_size", "vime.step_size"),
+        ("agent.step_size", "vime.step_size"),
+        ("stepsize", "vime.step_size"),
+        ("sigma", "vime.likelihood_sigma or vime.prior_sigma"),
+        ("eta", "agent.eta"),
+        ("agent.iterations", "iterations"),
+        ("vime.vime.method", "vime.method"),
+        ("learning_rate", "reinforce.learning_rate or vime.learning_rate"),
+        *product(["lam", "lambda", "vime.lam", "λ"], [TWO_LAMBDAS]),
+    ],
+)
+def test_an_unknown_setting_suggests_full_names(name, meant):
+    """Control: a name that is like none suggests none."""
+    with pytest.raises(ValueError, match=re.escape(f"; did you mean {meant}?") + "$"):
+        with_setting(TASK, name, 1)
+    with pytest.raises(ValueError, match=r"got 'quux'$"):
+        with_setting(TASK, "quux", 1)
+
+
+def test_a_group_of_settings_is_shown_as_one():
+    with pytest.raises(ValueError, match=r"agent\.\*, .* vime\.\*, noise, plain, got"):
+        with_setting(TASK, "agent", 1)
+
+
+def test_full_names_against_the_settings():
+    assert [each for each in full_names(TASK) if each not in FIXED] == setting_names()
+    assert {"agent.eta", "vime.step_size", "noise"} <= {*full_names(TASK)}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -163,6 +208,7 @@ def test_with_setting_refuses_values_of_another_kind(name, value):
         ("learner", "erwr", "learner must be 'trpo' or 'reinforce',"),
         ("learner", 1, 'learner must be a text such as "trpo", got 1'),
         ("noise", "layer", "noise must be 'weight' or 'unit' or 'shared',"),
+        ("plain", "True", "plain must be true or false, got 'True'"),
         ("cells", 3, "cells must be"),
         ("cells", [[0.0, 1.0]], "cells must be"),
         ("cells", [[1.0, 1.0, 2]], "highest − lowest of cells must be > 0"),
@@ -188,6 +234,19 @@ def test_shared_noise_is_the_same_for_all_rows_and_differs_by_unit_and_sample():
         assert len(np.unique(each[:, 0])) == each[:, 0].size
     drawn = bnn.sample_zeta(np.random.default_rng(0), 3, 1, (4, 2, 1))
     np.testing.assert_array_equal(shared[0][:, :1], drawn[0])
+
+
+@pytest.mark.parametrize("noise", ["weight", "unit", "shared"])
+def test_functions_of_a_model_are_of_the_module_that_is_named(noise):
+    """Fast twins or definitions, of the same names."""
+    local = "" if noise == "weight" else "_local"
+    for plain, modules in ((False, [fast_ref] * 3), (True, [bnn, bnn, vime_ref])):
+        found = model_functions(noise, plain=plain)
+        names = (f"elbo_grad{local}", "fit", f"information_gains{local}")
+        wanted = [getattr(module, name) for module, name in zip(modules, names)]
+        assert [found[each] for each in ("gradient", "fit", "gains")] == wanted
+    draws = {"weight": bnn.sample_eps, "unit": bnn.sample_zeta, "shared": shared_zeta}
+    assert found["sample_noise"] is draws[noise]
 
 
 @pytest.mark.parametrize("name", [each for each in TASKS if each != "DenseMountainCar"])

@@ -10,7 +10,8 @@ import pytest
 
 import bnn_ref as bnn
 import fast_ref
-from agents_ref import curiosity, rollout, trpo_step, value_fit
+import vime_ref
+from agents_ref import curiosity, policy_gradient_step, rollout, trpo_step, value_fit
 from vime_lab.baselines import original_inputs, ridge_fit
 from vime_lab.settings import ReinforceSettings, shared_zeta, with_setting
 from vime_lab.tasks import (
@@ -25,8 +26,10 @@ from vime_lab.tasks import (
     envs_of,
     grid_of,
     jobs_of,
+    policy_step_of,
     start,
     swept,
+    value_step_of,
 )
 from vime_lecture.controls import NoiseBonus, PathError, PredictionError, SquaredZScore
 from vime_lecture.counts import VisitCounts
@@ -174,6 +177,35 @@ def test_the_noise_of_a_task_chooses_all_four_functions(bonus, noise, functions)
     own = {name: getattr(task.vime, name) for name in names}
     assert replace(chosen, **own) == task.vime
     begun.envs.close()
+
+
+@pytest.mark.parametrize(
+    ("noise", "gradient", "gains"),
+    [
+        ("weight", bnn.elbo_grad, vime_ref.information_gains),
+        ("unit", bnn.elbo_grad_local, vime_ref.information_gains_local),
+        ("shared", bnn.elbo_grad_local, vime_ref.information_gains_local),
+    ],
+)
+def test_a_plain_task_takes_the_definitions(noise, gradient, gains):
+    """The same as the defaults of `VimeSettings` and `AgentSettings`, except by noise."""
+    task = replace(TASK, plain=True, noise=noise)
+    begun = start(Job("SparseMountainCar", "vime", "", 0, task))
+    chosen: Any = begun.bonus
+    assert chosen.settings.gradient is gradient
+    assert chosen.settings.gains is gains
+    assert chosen.settings.fit is bnn.fit
+    assert begun.settings.rollout is rollout
+    assert begun.settings.value_step is value_fit
+    assert begun.settings.policy_step.func is trpo_step
+    begun.envs.close()
+
+
+def test_a_plain_task_keeps_its_learner_and_its_own_fit():
+    task = replace(TASK, plain=True, learner="reinforce", value_inputs="original")
+    assert policy_step_of(task).func is policy_gradient_step
+    assert value_step_of(task) is ridge_fit
+    assert value_step_of(replace(task, value_inputs="state and time")) is value_fit
 
 
 def test_starts_of_equal_seeds_are_equal_in_policy_and_streams_whatever_the_bonus():

@@ -180,7 +180,7 @@ def test_results_that_cannot_be_written_leave_those_before(monkeypatch, capsys) 
         assert command_line.main([*TWO, "--out", "out"]) == 1
     again = "repeat the command with --resume to try again"
     assert capsys.readouterr().err.endswith(
-        f"\nvime-ref: can't write to out: No space left on device; {again}\n"
+        f"vime-ref: can't write to out: No space left on device; {again}\n"
     )
     assert {path: path.read_bytes() for path in before} == before
     assert command_line.main([*TWO, "--out", "out", "--resume"]) == 0
