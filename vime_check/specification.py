@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from vime_check.cases import OPERATIONS
 from vime_check.cases.traces import TRACES, Trace
 from vime_check.mistakes import NOTES, operations_of_mistakes
-from vime_check.operations import BOTH, CONVENTION, Operation, tolerance
+from vime_check.operations import BOTH, Operation, tolerance
 from vime_check.wire import SCHEMA, VECTORS, VECTORS_DATE, VECTORS_VERSION
 
 # ---------------------------------------------------------------- constants
@@ -273,9 +273,11 @@ RULES = (
 )
 VECTOR_FORMAT = (
     "There is one file for each family of operations. `schema.json` is its JSON schema.",
+    "`schema.json`, `operations.json` and `manifest.json` are not families: they have no `cases`.",
     "`cases` lists the cases. Each has an `id`, its `operation`, a `comment` and all `inputs` by name.",
     '`result` is `"valid"` or `"invalid"`. A valid case has an `output`.',
     "An invalid case must be rejected; `why` gives the reason.",
+    'Its `by` is `"law"`, or `"convention"` if the rejection binds the reference alone.',
     "`dtypes` names the precisions in which the case is used. `tolerance` replaces the operation's tolerance.",
     "`profiles` names the restrictions that the inputs satisfy, so that a code with them can choose its cases.",
     "`zero-mean-prior`: all prior means are 0, and all its ρ are equal, or there is no prior.",
@@ -445,8 +447,7 @@ def rejections(operation: Operation) -> Iterator[dict[str, str]]:
     """The cases that must be rejected: reason, and whether by law or by convention."""
     for case in operation.cases():
         if case.why:
-            by = "convention" if case.comment.startswith(CONVENTION) else "law"
-            yield {"case": case.probe, "why": case.why, "by": by}
+            yield {"case": case.probe, "why": case.why, "by": case.by}
 
 
 # ---------------------------------------------------------------- the page

@@ -119,8 +119,8 @@ def test_rejections_are_those_of_the_vectors(name: str) -> None:
         if case["operation"] == name and case["result"] == "invalid"
     }
     found = {each["case"]: each for each in rejections(OPERATIONS[name])}
-    assert {key: each["why"] for key, each in found.items()} == {
-        key: case["why"] for key, case in stored.items()
+    assert {key: (each["why"], each["by"]) for key, each in found.items()} == {
+        key: (case["why"], case["by"]) for key, case in stored.items()
     }
     by_convention = {key for key, each in found.items() if each["by"] == "convention"}
     assert by_convention == {
