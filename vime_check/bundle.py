@@ -15,14 +15,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vime_check.files import read_json
+from vime_check.files import read_json, vectors_of_file
 from vime_check.wire import (
+    DTYPES,
     NO_VECTORS,
     SCHEMA,
     VECTORS,
     VECTORS_DATE,
     VECTORS_VERSION,
     UsageError,
+    encode,
     shown,
 )
 
@@ -66,6 +68,30 @@ def counts(folder: Path = VECTORS) -> dict[str, Any]:
             for name in operations
         },
     }
+
+
+# ---------------------------------------------------------------- what decides
+
+
+def verdicts(folder: Path = VECTORS) -> dict[str, dict[str, Any]]:
+    """For each case, by id and precision, everything that decides which implementations pass.
+
+    Raises UsageError if a part is missing.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path in vector_files(folder):
+        for dtype in DTYPES:
+            for case in vectors_of_file(path, dtype):
+                given = (case.operation, case.line, case.state, case.inputs)
+                wanted = (not case.why, case.output, case.error, case.tolerance)
+                found.setdefault(case.id, {})[dtype] = encode([*given, *wanted])
+    return found
+
+
+def digest(folder: Path = VECTORS) -> str:
+    """The SHA-256 of these, which each version in `CHANGELOG.md` states."""
+    text = json.dumps(verdicts(folder), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 # ---------------------------------------------------------------- the bundle

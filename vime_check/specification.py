@@ -367,10 +367,14 @@ TRACE_RULES = {
 }
 VERSIONS = (
     "The vectors have a version of three numbers, which is not the package's. Each file carries it with its date.",
-    "A patch corrects texts, notes, comments and measured errors. Inputs, outputs and tolerances stay the same.",
+    "A patch corrects texts, notes, comments and measured errors, and the last digits of outputs.",
+    "Inputs and tolerances stay the same, and each output stays within its tolerance.",
     "A minor version adds operations, cases, known mistakes, profiles or keys. A case that passed still passes.",
-    "A major version may change or remove outputs, inputs, keys or the protocol. The changelog lists each change.",
-    "A case keeps its id as long as its inputs and output stay the same. No other case gets that id later.",
+    "A major version may change or remove outputs, inputs, keys or the protocol.",
+    "`CHANGELOG.md` beside the vectors lists the changes of each version, and its digest.",
+    "The digest changes with any case's id, precisions, inputs, result, output or tolerance.",
+    "A case keeps its id as long as its inputs stay the same, and its output within its tolerance.",
+    "No other case gets that id later.",
 )
 
 

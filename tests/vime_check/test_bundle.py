@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import math
+import re
+import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -11,7 +14,7 @@ import pytest
 from check_helpers import FILES, ROOT, STORED, command_line
 
 from vime_check import bundle, check
-from vime_check.bundle import counts, write_bundle
+from vime_check.bundle import counts, digest, write_bundle
 from vime_check.wire import SCHEMA, VECTORS, VECTORS_DATE, VECTORS_VERSION, UsageError
 
 WANTED = "out must be a new folder, an empty one, or one with an earlier bundle"
@@ -80,6 +83,63 @@ def test_counts_against_the_stored_cases() -> None:
 def test_kit_checks_with_the_bundle(written: Path) -> None:
     """`check` reads the family files and leaves the others alone."""
     assert check(only="softplus", vectors=written).ok
+
+
+# ---------------------------------------------------------------- versions
+
+
+def test_digest_is_the_one_of_this_version() -> None:
+    """If this fails, the vectors changed: raise their version and date, and write what changed into CHANGELOG.md.
+
+    `operations.md` says which number to raise. Leave the digests of earlier versions as they are.
+    """
+    text = (VECTORS / "CHANGELOG.md").read_text("utf-8")
+    pattern = r"^## ([\d.]+), ([\d-]+)\n\nDigest: `(\w{64})`\n\n- "
+    editions = re.findall(pattern, text, re.MULTILINE)
+    assert editions[0] == (VECTORS_VERSION, VECTORS_DATE, digest())
+
+    # Each version has another number, a date and a digest of its own.
+    numbers = [[int(each) for each in version.split(".")] for version, *_ in editions]
+    assert sorted(numbers, reverse=True) == numbers
+    dates = [date for _, date, _ in editions]
+    assert sorted(dates, reverse=True) == dates
+    assert len({version for version, *_ in editions}) == len(editions)
+    assert editions[-1][0] == "2.0.0"
+
+
+def changed_copy(folder: Path, part: str, value: Any) -> Path:
+    """A copy of the vectors in which this part of a case of softplus has another value."""
+    shutil.copytree(VECTORS, folder)
+    path = folder / "softplus.json"
+    content = json.loads(path.read_text("utf-8"))
+    case = next(each for each in content["cases"] if each["result"] == "valid")
+    assert case.get(part) != value
+    case[part] = value
+    path.write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("id", "softplus/new"),
+        ("dtypes", ["f64"]),
+        ("inputs", {"rho": [1e-9]}),
+        ("output", [math.nextafter(math.log(2.0), 1.0)]),
+        ("tolerance", {"f64": 1e-12}),
+        ("why", "rho must be finite"),
+    ],
+)
+def test_digest_sees_what_decides(part: str, value: Any, tmp_path: Path) -> None:
+    assert digest(changed_copy(tmp_path / "copy", part, value)) != digest()
+
+
+@pytest.mark.parametrize(("part", "value"), [("comment", "Another."), ("wrong", {})])
+def test_digest_leaves_texts_and_mistakes_out(
+    part: str, value: Any, tmp_path: Path
+) -> None:
+    """Control of the test above: so it is not the digest of the files."""
+    assert digest(changed_copy(tmp_path / "copy", part, value)) == digest()
 
 
 # ---------------------------------------------------------------- folders
