@@ -1,6 +1,8 @@
 """The bundle of the vectors: its files, counts and sums, and the folders that it rejects."""
 
+import configparser
 import hashlib
+import importlib.metadata
 import json
 import math
 import re
@@ -37,9 +39,10 @@ def manifest_of(folder: Path) -> dict[str, Any]:
 
 def test_files_are_the_vectors_the_specification_and_the_license(written: Path) -> None:
     families = {f"{family}.json" for family in FILES}
-    others = {"schema.json", "operations.json", "operations.md", "manifest.json"}
-    assert {path.name for path in written.iterdir()} == {*families, *others, "LICENSE"}
-    for name in [*families, "schema.json", "operations.json"]:
+    kept = {*families, "schema.json", "operations.json", "CHANGELOG.md"}
+    others = {"LICENSE", "operations.md", "manifest.json"}
+    assert {path.name for path in written.iterdir()} == kept | others
+    for name in kept:
         assert (written / name).read_bytes() == (VECTORS / name).read_bytes()
     page = ROOT / "docs" / "operations.md"
     assert (written / "operations.md").read_bytes() == page.read_bytes()
@@ -67,6 +70,24 @@ def test_manifest_states_the_edition_and_the_cases(written: Path) -> None:
     assert content["cases"] == counts()
 
 
+def test_origin_against_the_packages_metadata(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control: a copy that is not installed has no version."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    stated = parser["metadata"]
+    origin = {name: stated[name] for name in ("name", "license")}
+    version = importlib.metadata.version("vime-ref")
+    assert manifest_of(written)["origin"] == origin | {"version": version}
+
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(bundle, "version", missing)
+    assert bundle.manifest({})["origin"]["version"] == "unknown (not installed)"
+
+
 def test_counts_against_the_stored_cases() -> None:
     found = counts()
     results = Counter(case["result"] for case in STORED)
@@ -75,6 +96,10 @@ def test_counts_against_the_stored_cases() -> None:
     for part in ("families", "operations"):
         for kind, number in total.items():
             assert sum(each[kind] for each in found[part].values()) == number
+    for dtype, given in found["precisions"].items():
+        used = Counter(case["result"] for case in STORED if dtype in case["dtypes"])
+        assert given == {"numeric": used["valid"], "rejections": used["invalid"]}
+    assert found["precisions"]["f32"] != found["precisions"]["f64"] != total
     softplus = [case for case in STORED if case["operation"] == "softplus"]
     assert sum(found["operations"]["softplus"].values()) == len(softplus)
     assert set(found["families"]) == set(FILES)
@@ -146,14 +171,38 @@ def test_digest_leaves_texts_and_mistakes_out(
 
 
 def test_earlier_bundle_is_replaced(tmp_path: Path) -> None:
-    names = write_bundle(tmp_path)
+    names, replaced = write_bundle(tmp_path)
+    assert not replaced
     content = manifest_of(tmp_path)
     content["sha256"]["gone.json"] = "0"
     (tmp_path / "manifest.json").write_text(json.dumps(content))
     (tmp_path / "gone.json").write_text("of the earlier bundle")
     (tmp_path / "kl.json").unlink()
-    assert write_bundle(str(tmp_path)) == names
+    again, replaced = write_bundle(str(tmp_path))
+    assert again == names
     assert {path.name for path in tmp_path.iterdir()} == set(names)
+    assert "; its cases can't be compared: vectors: " in replaced
+    assert "gone.json must be JSON" in replaced
+
+
+def test_replacement_counts_the_cases_that_differ(tmp_path: Path) -> None:
+    """An earlier bundle without two cases, with one of its own, and with another output."""
+    write_bundle(tmp_path)
+    same = f"replaced {VECTORS_VERSION} by {VECTORS_VERSION}; cases: "
+    assert write_bundle(tmp_path).replaced == f"{same}0 new, 0 changed, 0 removed"
+
+    # An earlier edition.
+    content = manifest_of(tmp_path)
+    content["version"] = "1.9.0"
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    family = json.loads((tmp_path / "softplus.json").read_text("utf-8"))
+    family["cases"] = family["cases"][2:]
+    valid = [case for case in family["cases"] if case["result"] == "valid"]
+    valid[0]["output"] = valid[1]["output"]
+    family["cases"].append({**valid[0], "id": "softplus/gone"})
+    (tmp_path / "softplus.json").write_text(json.dumps(family))
+    wanted = f"replaced 1.9.0 by {VECTORS_VERSION}; cases: 2 new, 1 changed, 1 removed"
+    assert write_bundle(tmp_path).replaced == wanted
 
 
 @pytest.mark.parametrize(
@@ -243,8 +292,12 @@ def test_command_prints_what_it_wrote(
     folder = tmp_path / "bundle"
     assert command_line("vectors", "--out", str(folder)) == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"wrote {folder}/: LICENSE, counts.json, ")
+    assert out.startswith(f"wrote {folder}/: CHANGELOG.md, LICENSE, counts.json, ")
     assert out.endswith("operations.md, manifest.json\n")
+    assert command_line("vectors", "--out", str(folder)) == 0
+    again, replaced = capsys.readouterr().out.splitlines()
+    assert again == out.rstrip()
+    assert replaced.startswith(f"replaced {VECTORS_VERSION} by {VECTORS_VERSION}; ")
 
 
 def test_command_rejects_a_folder_in_one_line(
