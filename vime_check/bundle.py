@@ -1,7 +1,7 @@
 """The release of the vectors: one folder with everything that an implementation needs, and a manifest.
 
-The folder holds the vectors, `schema.json`, `operations.json`, `operations.md` (the specification), `LICENSE` and
-`manifest.json`: version, date, numbers of cases, and the SHA-256 of every other file.
+The folder holds the vectors, `schema.json`, `operations.json`, `operations.md` (the specification), `CHANGELOG.md`,
+`LICENSE` and `manifest.json`: origin, version, date, numbers of cases, and the SHA-256 of every other file.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from vime_check.files import read_json
+from vime_check.files import read_json, vectors_of_file
 from vime_check.wire import (
+    DTYPES,
     NO_VECTORS,
     SCHEMA,
     VECTORS,
     VECTORS_DATE,
     VECTORS_VERSION,
     UsageError,
+    encode,
     shown,
 )
 
@@ -33,6 +36,18 @@ MANIFEST = "manifest.json"
 SPECIFICATION = "operations.md"
 # Kinds of cases, in the words of the manifest.
 RESULTS = {"valid": "numeric", "invalid": "rejections"}
+PACKAGE = "vime-ref"
+LICENSE = "MIT"  # of the package and the vectors
+
+# ---------------------------------------------------------------- types
+
+
+class Written(NamedTuple):
+    """What a bundle's writer did."""
+
+    names: list[str]  # of its files
+    replaced: str  # the earlier bundle in one line; empty if there was none
+
 
 # ---------------------------------------------------------------- counts
 
@@ -51,7 +66,7 @@ def counts_of(cases: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def counts(folder: Path = VECTORS) -> dict[str, Any]:
-    """The numbers of cases: of all, by family, and by operation."""
+    """The numbers of cases: of all, by precision, by family, and by operation."""
     families = {
         content["family"]: content["cases"]
         for content in map(read_json, vector_files(folder))
@@ -60,12 +75,40 @@ def counts(folder: Path = VECTORS) -> dict[str, Any]:
     operations = dict.fromkeys(case["operation"] for case in cases)
     return {
         "all": counts_of(cases),
+        "precisions": {
+            dtype: counts_of(case for case in cases if dtype in case["dtypes"])
+            for dtype in DTYPES
+        },
         "families": {name: counts_of(each) for name, each in families.items()},
         "operations": {
             name: counts_of(case for case in cases if case["operation"] == name)
             for name in operations
         },
     }
+
+
+# ---------------------------------------------------------------- what decides
+
+
+def verdicts(folder: Path = VECTORS) -> dict[str, dict[str, Any]]:
+    """For each case, by id and precision, everything that decides which implementations pass.
+
+    Raises UsageError if a part is missing.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path in vector_files(folder):
+        for dtype in DTYPES:
+            for case in vectors_of_file(path, dtype):
+                given = (case.operation, case.line, case.state, case.inputs)
+                wanted = (not case.why, case.output, case.error, case.tolerance)
+                found.setdefault(case.id, {})[dtype] = encode([*given, *wanted])
+    return found
+
+
+def digest(folder: Path = VECTORS) -> str:
+    """The SHA-256 of these, which each version in `CHANGELOG.md` states."""
+    text = json.dumps(verdicts(folder), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 # ---------------------------------------------------------------- the bundle
@@ -75,7 +118,7 @@ def contents() -> dict[str, bytes]:
     """The bundle's files by name, without its manifest."""
     from vime_check.specification import specification_page  # needs the reference
 
-    paths = [*VECTORS.glob("*.json"), VECTORS / "LICENSE"]
+    paths = [*VECTORS.glob("*.json"), VECTORS / "CHANGELOG.md", VECTORS / "LICENSE"]
     files = {path.name: path.read_bytes() for path in sorted(paths)}
     text = specification_page(read_json(VECTORS / "operations.json"))
     return {**files, SPECIFICATION: text.encode()}
@@ -86,6 +129,7 @@ def manifest(files: Mapping[str, bytes]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "generator": MAKER,
+        "origin": {"name": PACKAGE, "version": package_version(), "license": LICENSE},
         "version": VECTORS_VERSION,
         "date": VECTORS_DATE,
         "cases": counts(),
@@ -96,8 +140,15 @@ def manifest(files: Mapping[str, bytes]) -> dict[str, Any]:
     }
 
 
-def write_bundle(out: Path | str) -> list[str]:
-    """Write the bundle into a folder, which is made; return the names of its files.
+def package_version() -> str:
+    try:
+        return version(PACKAGE)
+    except PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+def write_bundle(out: Path | str) -> Written:
+    """Write the bundle into a folder, which is made.
 
     A folder that holds an earlier bundle is replaced: the files that its manifest names are removed. Raises UsageError
     if the folder holds anything else, or cannot be written.
@@ -115,13 +166,28 @@ def write_bundle(out: Path | str) -> list[str]:
         new.mkdir(parents=True)
         for name, content in {**files, MANIFEST: text.encode()}.items():
             (new / name).write_bytes(content)
+        replaced = replacement(folder) if old else ""
         replace_folder(folder, new, old)
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(shown(f"out: can't write to {out}: {reason}")) from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    return [*files, MANIFEST]
+    return Written([*files, MANIFEST], replaced)
+
+
+def replacement(folder: Path) -> str:
+    """How the earlier bundle in a folder differs from the new one, in one line."""
+    earlier = shown(read_json(folder / MANIFEST).get("version"), 20)
+    line = f"replaced {earlier} by {VECTORS_VERSION}"
+    try:
+        old = verdicts(folder)
+    except UsageError as error:
+        return f"{line}; its cases can't be compared: {error}"
+    new = verdicts()
+    changed = sum(old[case] != new[case] for case in {*old} & {*new})
+    added, removed = len({*new} - {*old}), len({*old} - {*new})
+    return f"{line}; cases: {added} new, {changed} changed, {removed} removed"
 
 
 def replace_folder(folder: Path, new: Path, names: Iterable[str]) -> None:

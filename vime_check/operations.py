@@ -59,6 +59,11 @@ class Case(NamedTuple):
     needs: frozenset[str] = frozenset()  # inputs without which the case has no meaning
     line: int = 0  # of a trace, from 1
 
+    @property
+    def by(self) -> str:
+        """What demands the rejection: a law, or the reference's convention."""
+        return "convention" if self.comment.startswith(CONVENTION) else "law"
+
 
 class About(NamedTuple):
     """What an implementer must know about an operation, besides its inputs' usual descriptions.

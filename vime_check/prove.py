@@ -64,7 +64,7 @@ def proved(operation: Operation, case: Case) -> dict[str, Any]:
     }
     if case.why:
         prove_refusal(operation, case)
-        return entry | {"result": "invalid", "why": case.why}
+        return entry | {"result": "invalid", "why": case.why, "by": case.by}
 
     # The correct output.
     output = operation.function(**case.inputs)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from vime_check.cases import OPERATIONS
 from vime_check.cases.traces import TRACES, Trace
 from vime_check.mistakes import NOTES, operations_of_mistakes
-from vime_check.operations import BOTH, CONVENTION, Operation, tolerance
+from vime_check.operations import BOTH, Operation, tolerance
 from vime_check.wire import SCHEMA, VECTORS, VECTORS_DATE, VECTORS_VERSION
 
 # ---------------------------------------------------------------- constants
@@ -157,6 +157,66 @@ USUAL_INPUTS = {
     "weights": Input("(H, 4H)", "numbers", "none", "", "weights from the hidden state to the gates"),
 }  # fmt: skip
 
+# The inputs of each trace that are not those above.
+POOL_INPUTS = {
+    "pool_observations": Input("(M, K)", "numbers", "units of the observations", "", "s of the pool, oldest row first"),
+    "pool_actions": Input("(M, A)", "numbers", "action", "", "a of the pool"),
+    "pool_next_observations": Input("(M, K)", "numbers", "units of the observations", "", "s′ of the pool"),
+}  # fmt: skip
+TRACE_INPUTS = {
+    "vime_iterations": {
+        **POOL_INPUTS,
+        "layer_sizes": Input("(L + 1,)", "whole numbers", "units", "two or more, each ≥ 1; K + A first, K last",
+                             "numbers of units from the inputs to the outputs"),
+        "likelihood_sigma": Input("()", "number", "units of the targets", "> 0",
+                                  "standard deviation σ_l of the targets, not a variance"),
+        "adam_mean": Input("(2D,)", "numbers", "none", "", "m of μ, then of ρ"),
+        "adam_square": Input("(2D,)", "numbers", "none", "≥ 0", "v of μ, then of ρ"),
+        "adam_steps": Input("()", "whole number", "steps", "≥ 0", "k, steps of Adam so far"),
+        "center": Input("(I,)", "numbers", "units of (s, a)", "I = K + A", "what is subtracted from (s, a)"),
+        "scale": Input("(I,)", "numbers", "units of (s, a)", "> 0", "what (s, a) is then divided by"),
+        "observations": Input("(T, K)", "numbers", "units of the observations", "T ≥ 1", "s of the batch"),
+        "actions": Input("(T, A)", "numbers", "action", "", "a of the batch"),
+        "next_observations": Input("(T, K)", "numbers", "units of the observations", "", "s′ of the batch"),
+        "rows": Input("(U, B)", "whole numbers", "index", "from 0 to M + T − 1; U and B ≥ 1",
+                      "rows of each minibatch, counted from the oldest of the pool with the batch"),
+        "fit_eps": Input("(U, S, D)", "numbers", "none", "S ≥ 1, need not be that of eps",
+                         "standard normal noise of each minibatch"),
+    },
+    "replay_pool": {
+        **POOL_INPUTS,
+        "capacity": Input("()", "whole number", "rows", "≥ 1", "maximum number of rows in the pool"),
+        "observations": Input("(N, K)", "numbers", "units of the observations", "", "s of the new rows"),
+        "actions": Input("(N, A)", "numbers", "action", "", "a of the new rows"),
+        "next_observations": Input("(N, K)", "numbers", "units of the observations", "", "s′ of the new rows"),
+        "rows": Input("(B,)", "whole numbers", "index", "≥ 0, below the number of rows that the pool then holds",
+                      "rows to return, counted from the oldest"),
+    },
+    "autoreset_transitions": {
+        "mode": Input("()", "text", "none", '"next_step" or "same_step"', "which step resets an environment"),
+        "last_observations": Input("(E, K)", "numbers", "units of the observations", "", "s before the step"),
+        "ended": Input("(E,)", "flags", "none", "", "the step before ended the environment's episode"),
+        "actions": Input("(E, A)", "numbers", "action", "", "actions of the step"),
+        "observations": Input("(E, K)", "numbers", "units of the observations", "", "s that the step returned"),
+        "final_observations": Input("(E, K)", "numbers", "units of the observations", "",
+                                    "last observations of episodes that end with the step; other rows do not matter"),
+        "terminated": Input("(E,)", "flags", "none", "", "the step ended in a terminal state"),
+        "truncated": Input("(E,)", "flags", "none", "", "a time limit cut the episode"),
+    },
+    "running_normalizer": {
+        "mean": Input("(K,)", "numbers", "any", "", "means of the rows so far"),
+        "variance": Input("(K,)", "numbers", "any²", "> 0", "variances of the rows so far"),
+        "count": Input("()", "number", "rows", "≥ 0; need not be whole", "number of rows so far"),
+    },
+    "filtered_rewards": {
+        "sums": Input("(E,)", "numbers", "reward", "", "u of each environment before the batch"),
+        "mean": Input("()", "number", "reward", "", "mean of all u so far"),
+        "variance": Input("()", "number", "reward²", "> 0", "variance of all u so far"),
+        "count": Input("()", "number", "sums", "≥ 0; need not be whole", "number of all u so far"),
+        "rewards": Input("(T, E)", "numbers", "reward", "T and E ≥ 1", "reward of each step"),
+    },
+}  # fmt: skip
+
 # ---------------------------------------------------------------- texts for all operations
 
 AXES = {
@@ -273,9 +333,11 @@ RULES = (
 )
 VECTOR_FORMAT = (
     "There is one file for each family of operations. `schema.json` is its JSON schema.",
+    "`schema.json`, `operations.json` and `manifest.json` are not families: they have no `cases`.",
     "`cases` lists the cases. Each has an `id`, its `operation`, a `comment` and all `inputs` by name.",
     '`result` is `"valid"` or `"invalid"`. A valid case has an `output`.',
     "An invalid case must be rejected; `why` gives the reason.",
+    'Its `by` is `"law"`, or `"convention"` if the rejection binds the reference alone.',
     "`dtypes` names the precisions in which the case is used. `tolerance` replaces the operation's tolerance.",
     "`profiles` names the restrictions that the inputs satisfy, so that a code with them can choose its cases.",
     "`zero-mean-prior`: all prior means are 0, and all its ρ are equal, or there is no prior.",
@@ -322,7 +384,8 @@ TRACE_RULES = {
         "It keeps one state for each trace.",
         'Its lines are like those of a case, with `"cmd": "reset"` or `"cmd": "step"`. Any `result` answers a reset.',
         "Each line is a case: `line` is its number, `state` what `reset` gets if the checker begins there.",
-        "Shapes are those of the vectors; E is the number of environments, and U that of updates.",
+        "E is the number of environments, U that of updates, and M that of the pool's rows before the batch.",
+        "Shapes of outputs are those of the vectors.",
     ),
     "vime_iterations": (
         "One iteration of the lecture's algorithm, in this order.",
@@ -334,10 +397,8 @@ TRACE_RULES = {
         "Statistics: append the batch to the pool.",
         "`center` and `scale` are mean and population standard deviation of the pool's (s, a).",
         "Model: normalize the pool by them. For each minibatch, take a step of Adam up the `elbo` with `num_data`.",
-        "`rows` (U, B) are indices of the pool from the oldest row, `fit_eps` (U, S, D) is the noise.",
         "Adam descends −ELBO: m ← 0.9·m + 0.1·g, v ← 0.999·v + 0.001·g², k ← k + 1, "
         "φ ← φ − learning_rate·(m/(1 − 0.9^k))/(√(v/(1 − 0.999^k)) + 1e-8); its state goes on across iterations.",
-        "`adam_mean` and `adam_square` (2D,) are m and v for μ and then ρ; `adam_steps` is k.",
     ),
     "replay_pool": (
         "Append the rows, and drop the oldest beyond `capacity`.",
@@ -347,7 +408,6 @@ TRACE_RULES = {
         'mode "next_step": the step after an end only resets its environment, so it is no transition.',
         'mode "same_step": a step that ends an episode returns the next one\'s first observation; '
         "the true one is in `final_observations`.",
-        "`ended` (E,) says which environments ended in the step before.",
         "`learned` (E,) is 1 if the step is a transition.",
         "The other results hold the rows of these environments only.",
     ),
@@ -365,10 +425,14 @@ TRACE_RULES = {
 }
 VERSIONS = (
     "The vectors have a version of three numbers, which is not the package's. Each file carries it with its date.",
-    "A patch corrects texts, notes, comments and measured errors. Inputs, outputs and tolerances stay the same.",
+    "A patch corrects texts, notes, comments and measured errors, and the last digits of outputs.",
+    "Inputs and tolerances stay the same, and each output stays within its tolerance.",
     "A minor version adds operations, cases, known mistakes, profiles or keys. A case that passed still passes.",
-    "A major version may change or remove outputs, inputs, keys or the protocol. The changelog lists each change.",
-    "A case keeps its id as long as its inputs and output stay the same. No other case gets that id later.",
+    "A major version may change or remove outputs, inputs, keys or the protocol.",
+    "`CHANGELOG.md` beside the vectors lists the changes of each version, and its digest.",
+    "The digest changes with any case's id, precisions, inputs, result, output or tolerance.",
+    "A case keeps its id as long as its inputs stay the same, and its output within its tolerance.",
+    "No other case gets that id later.",
 )
 
 
@@ -406,6 +470,10 @@ def described_trace(trace: Trace) -> dict[str, Any]:
     return {
         "reset": reset,
         "step": [name for name in first.inputs if name not in reset],
+        "inputs": {
+            name: in_words({**USUAL_INPUTS, **TRACE_INPUTS[trace.name]}[name])
+            for name in trace.operation.names
+        },
         "outputs": [*trace.operation.function(**first.inputs)],
         "rules": TRACE_RULES[trace.name],
     }
@@ -416,7 +484,10 @@ def described(operation: Operation) -> dict[str, Any]:
     about = operation.about
     return {
         "family": operation.family,
-        "inputs": {name: described_input(operation, name) for name in operation.names},
+        "inputs": {
+            name: in_words(USUAL_INPUTS[name], about.inputs.get(name, {}))
+            for name in operation.names
+        },
         "outputs": {
             name: {"shape": shape, "unit": unit}
             for name, (shape, unit) in about.outputs.items()
@@ -434,10 +505,9 @@ def described(operation: Operation) -> dict[str, Any]:
     }
 
 
-def described_input(operation: Operation, name: str) -> dict[str, str]:
-    """An input's usual description, with what differs in this operation."""
-    usual = USUAL_INPUTS[name]._asdict()
-    own = {**usual, **operation.about.inputs.get(name, {})}
+def in_words(usual: Input, differs: Mapping[str, str] = {}) -> dict[str, str]:
+    """An input's description, with what differs in an operation."""
+    own = {**usual._asdict(), **differs}
     return {**own, "domain": own["domain"] or DOMAINS.get(own["kind"], "finite")}
 
 
@@ -445,8 +515,7 @@ def rejections(operation: Operation) -> Iterator[dict[str, str]]:
     """The cases that must be rejected: reason, and whether by law or by convention."""
     for case in operation.cases():
         if case.why:
-            by = "convention" if case.comment.startswith(CONVENTION) else "law"
-            yield {"case": case.probe, "why": case.why, "by": by}
+            yield {"case": case.probe, "why": case.why, "by": case.by}
 
 
 # ---------------------------------------------------------------- the page
@@ -501,7 +570,6 @@ def section(name: str, about: Mapping[str, Any]) -> str:
     named = [key for key in about["outputs"] if key]
     arrow = f" -> {', '.join(named)}" if named else ""
     signature = f"{name}({', '.join(about['inputs'])}){arrow}"
-    inputs = [(f"`{key}`", *each.values()) for key, each in about["inputs"].items()]
     outputs = [
         (f"`{key}`" if key else "no name", each["shape"], each["unit"])
         for key, each in about["outputs"].items()
@@ -510,7 +578,7 @@ def section(name: str, about: Mapping[str, Any]) -> str:
         [
             f"### {name}\n",
             code([signature, "", *about["formula"]]),
-            table(("input", "shape", "kind", "unit", "domain", "meaning"), inputs),
+            table_of_inputs(about["inputs"]),
             table(("output", "shape", "unit"), outputs),
             bullets([*about["rules"], *(text for text in facts(about) if text)]),
         ]
@@ -525,7 +593,13 @@ def trace_section(name: str, about: Mapping[str, Any]) -> str:
         f"  step {', '.join(about['step'])}",
         f"  -> {', '.join(about['outputs'])}",
     ]
-    return "\n".join([f"### {name}\n", code(lines), bullets(about["rules"])])
+    inputs = table_of_inputs(about["inputs"])
+    return "\n".join([f"### {name}\n", code(lines), inputs, bullets(about["rules"])])
+
+
+def table_of_inputs(inputs: Mapping[str, Mapping[str, str]]) -> str:
+    rows = [(f"`{name}`", *each.values()) for name, each in inputs.items()]
+    return table(("input", "shape", "kind", "unit", "domain", "meaning"), rows)
 
 
 def facts(about: Mapping[str, Any]) -> Iterator[str]:

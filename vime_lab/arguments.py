@@ -274,7 +274,7 @@ def add_vectors(commands: Any) -> None:
         "vectors",
         help="write the test vectors and their specification into a folder",
         description="Write the test vectors, their schema, the specification of the operations, "
-        "a manifest with SHA-256 sums and the license into a folder.",
+        "their changelog, a manifest with SHA-256 sums and the license into a folder.",
     )
     parser.add_argument(
         "--out",

@@ -92,10 +92,12 @@ def run_vectors(arguments: argparse.Namespace) -> int:
     from vime_check.wire import UsageError
 
     try:
-        names = write_bundle(arguments.out)
+        written = write_bundle(arguments.out)
     except UsageError as error:
         arguments.parser.error(f"argument --{error}")
-    print(f"wrote {arguments.out}/: {', '.join(names)}")
+    print(f"wrote {arguments.out}/: {', '.join(written.names)}")
+    if written.replaced:
+        print(written.replaced)
     return 0
 
 

@@ -1,7 +1,12 @@
 """The bundle of the vectors: its files, counts and sums, and the folders that it rejects."""
 
+import configparser
 import hashlib
+import importlib.metadata
 import json
+import math
+import re
+import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -11,7 +16,7 @@ import pytest
 from check_helpers import FILES, ROOT, STORED, command_line
 
 from vime_check import bundle, check
-from vime_check.bundle import counts, write_bundle
+from vime_check.bundle import counts, digest, write_bundle
 from vime_check.wire import SCHEMA, VECTORS, VECTORS_DATE, VECTORS_VERSION, UsageError
 
 WANTED = "out must be a new folder, an empty one, or one with an earlier bundle"
@@ -34,9 +39,10 @@ def manifest_of(folder: Path) -> dict[str, Any]:
 
 def test_files_are_the_vectors_the_specification_and_the_license(written: Path) -> None:
     families = {f"{family}.json" for family in FILES}
-    others = {"schema.json", "operations.json", "operations.md", "manifest.json"}
-    assert {path.name for path in written.iterdir()} == {*families, *others, "LICENSE"}
-    for name in [*families, "schema.json", "operations.json"]:
+    kept = {*families, "schema.json", "operations.json", "CHANGELOG.md"}
+    others = {"LICENSE", "operations.md", "manifest.json"}
+    assert {path.name for path in written.iterdir()} == kept | others
+    for name in kept:
         assert (written / name).read_bytes() == (VECTORS / name).read_bytes()
     page = ROOT / "docs" / "operations.md"
     assert (written / "operations.md").read_bytes() == page.read_bytes()
@@ -64,6 +70,24 @@ def test_manifest_states_the_edition_and_the_cases(written: Path) -> None:
     assert content["cases"] == counts()
 
 
+def test_origin_against_the_packages_metadata(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control: a copy that is not installed has no version."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    stated = parser["metadata"]
+    origin = {name: stated[name] for name in ("name", "license")}
+    version = importlib.metadata.version("vime-ref")
+    assert manifest_of(written)["origin"] == origin | {"version": version}
+
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(bundle, "version", missing)
+    assert bundle.manifest({})["origin"]["version"] == "unknown (not installed)"
+
+
 def test_counts_against_the_stored_cases() -> None:
     found = counts()
     results = Counter(case["result"] for case in STORED)
@@ -72,6 +96,10 @@ def test_counts_against_the_stored_cases() -> None:
     for part in ("families", "operations"):
         for kind, number in total.items():
             assert sum(each[kind] for each in found[part].values()) == number
+    for dtype, given in found["precisions"].items():
+        used = Counter(case["result"] for case in STORED if dtype in case["dtypes"])
+        assert given == {"numeric": used["valid"], "rejections": used["invalid"]}
+    assert found["precisions"]["f32"] != found["precisions"]["f64"] != total
     softplus = [case for case in STORED if case["operation"] == "softplus"]
     assert sum(found["operations"]["softplus"].values()) == len(softplus)
     assert set(found["families"]) == set(FILES)
@@ -82,18 +110,99 @@ def test_kit_checks_with_the_bundle(written: Path) -> None:
     assert check(only="softplus", vectors=written).ok
 
 
+# ---------------------------------------------------------------- versions
+
+
+def test_digest_is_the_one_of_this_version() -> None:
+    """If this fails, the vectors changed: raise their version and date, and write what changed into CHANGELOG.md.
+
+    `operations.md` says which number to raise. Leave the digests of earlier versions as they are.
+    """
+    text = (VECTORS / "CHANGELOG.md").read_text("utf-8")
+    pattern = r"^## ([\d.]+), ([\d-]+)\n\nDigest: `(\w{64})`\n\n- "
+    editions = re.findall(pattern, text, re.MULTILINE)
+    assert editions[0] == (VECTORS_VERSION, VECTORS_DATE, digest())
+
+    # Each version has another number, a date and a digest of its own.
+    numbers = [[int(each) for each in version.split(".")] for version, *_ in editions]
+    assert sorted(numbers, reverse=True) == numbers
+    dates = [date for _, date, _ in editions]
+    assert sorted(dates, reverse=True) == dates
+    assert len({version for version, *_ in editions}) == len(editions)
+    assert editions[-1][0] == "2.0.0"
+
+
+def changed_copy(folder: Path, part: str, value: Any) -> Path:
+    """A copy of the vectors in which this part of a case of softplus has another value."""
+    shutil.copytree(VECTORS, folder)
+    path = folder / "softplus.json"
+    content = json.loads(path.read_text("utf-8"))
+    case = next(each for each in content["cases"] if each["result"] == "valid")
+    assert case.get(part) != value
+    case[part] = value
+    path.write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("id", "softplus/new"),
+        ("dtypes", ["f64"]),
+        ("inputs", {"rho": [1e-9]}),
+        ("output", [math.nextafter(math.log(2.0), 1.0)]),
+        ("tolerance", {"f64": 1e-12}),
+        ("why", "rho must be finite"),
+    ],
+)
+def test_digest_sees_what_decides(part: str, value: Any, tmp_path: Path) -> None:
+    assert digest(changed_copy(tmp_path / "copy", part, value)) != digest()
+
+
+@pytest.mark.parametrize(("part", "value"), [("comment", "Another."), ("wrong", {})])
+def test_digest_leaves_texts_and_mistakes_out(
+    part: str, value: Any, tmp_path: Path
+) -> None:
+    """Control of the test above: so it is not the digest of the files."""
+    assert digest(changed_copy(tmp_path / "copy", part, value)) == digest()
+
+
 # ---------------------------------------------------------------- folders
 
 
 def test_earlier_bundle_is_replaced(tmp_path: Path) -> None:
-    names = write_bundle(tmp_path)
+    names, replaced = write_bundle(tmp_path)
+    assert not replaced
     content = manifest_of(tmp_path)
     content["sha256"]["gone.json"] = "0"
     (tmp_path / "manifest.json").write_text(json.dumps(content))
     (tmp_path / "gone.json").write_text("of the earlier bundle")
     (tmp_path / "kl.json").unlink()
-    assert write_bundle(str(tmp_path)) == names
+    again, replaced = write_bundle(str(tmp_path))
+    assert again == names
     assert {path.name for path in tmp_path.iterdir()} == set(names)
+    assert "; its cases can't be compared: vectors: " in replaced
+    assert "gone.json must be JSON" in replaced
+
+
+def test_replacement_counts_the_cases_that_differ(tmp_path: Path) -> None:
+    """An earlier bundle without two cases, with one of its own, and with another output."""
+    write_bundle(tmp_path)
+    same = f"replaced {VECTORS_VERSION} by {VECTORS_VERSION}; cases: "
+    assert write_bundle(tmp_path).replaced == f"{same}0 new, 0 changed, 0 removed"
+
+    # An earlier edition.
+    content = manifest_of(tmp_path)
+    content["version"] = "1.9.0"
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    family = json.loads((tmp_path / "softplus.json").read_text("utf-8"))
+    family["cases"] = family["cases"][2:]
+    valid = [case for case in family["cases"] if case["result"] == "valid"]
+    valid[0]["output"] = valid[1]["output"]
+    family["cases"].append({**valid[0], "id": "softplus/gone"})
+    (tmp_path / "softplus.json").write_text(json.dumps(family))
+    wanted = f"replaced 1.9.0 by {VECTORS_VERSION}; cases: 2 new, 1 changed, 1 removed"
+    assert write_bundle(tmp_path).replaced == wanted
 
 
 @pytest.mark.parametrize(
@@ -183,8 +292,12 @@ def test_command_prints_what_it_wrote(
     folder = tmp_path / "bundle"
     assert command_line("vectors", "--out", str(folder)) == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"wrote {folder}/: LICENSE, counts.json, ")
+    assert out.startswith(f"wrote {folder}/: CHANGELOG.md, LICENSE, counts.json, ")
     assert out.endswith("operations.md, manifest.json\n")
+    assert command_line("vectors", "--out", str(folder)) == 0
+    again, replaced = capsys.readouterr().out.splitlines()
+    assert again == out.rstrip()
+    assert replaced.startswith(f"replaced {VECTORS_VERSION} by {VECTORS_VERSION}; ")
 
 
 def test_command_rejects_a_folder_in_one_line(

@@ -9,11 +9,12 @@ import pytest
 from check_helpers import ROOT, STORED
 
 from vime_check import specification
-from vime_check.cases import OPERATIONS, TRACES
+from vime_check.cases import OPERATIONS, PROVED, TRACES
 from vime_check.files import read_json
 from vime_check.mistakes import NOTES
 from vime_check.specification import (
     INPUT_KINDS,
+    TRACE_INPUTS,
     USUAL_INPUTS,
     content,
     rejections,
@@ -22,7 +23,9 @@ from vime_check.specification import (
 from vime_check.wire import VECTORS, VECTORS_DATE, VECTORS_VERSION
 
 ABOUT = content()["operations"]
+ABOUT_TRACES = content()["traces"]
 every_operation = pytest.mark.parametrize("name", OPERATIONS)
+every_trace = pytest.mark.parametrize("name", TRACES)
 
 # ---------------------------------------------------------------- the files
 
@@ -88,9 +91,20 @@ def test_operation_is_described(name: str) -> None:
     assert set(OPERATIONS[name].about.inputs) <= set(about["inputs"])
 
 
+@every_trace
+def test_trace_is_described(name: str) -> None:
+    about = ABOUT_TRACES[name]
+    assert list(about["inputs"]) == [*about["reset"], *about["step"]]
+    assert all(each["kind"] in INPUT_KINDS for each in about["inputs"].values())
+    assert all(all(each.values()) for each in about["inputs"].values())
+
+
 def test_every_description_of_an_input_is_used() -> None:
     used = {name for each in ABOUT.values() for name in each["inputs"]}
     assert used == set(USUAL_INPUTS)
+    for trace, own in TRACE_INPUTS.items():
+        assert set(own) <= set(ABOUT_TRACES[trace]["inputs"])
+        assert not own.items() & USUAL_INPUTS.items()
 
 
 DECLARED = {
@@ -101,14 +115,15 @@ DECLARED = {
 }
 
 
-@every_operation
+@pytest.mark.parametrize("name", PROVED)
 def test_kinds_are_those_that_decoding_uses(name: str) -> None:
+    about = {**ABOUT, **ABOUT_TRACES}[name]
     stated = {
         key: DECLARED[each["kind"]]
-        for key, each in ABOUT[name]["inputs"].items()
+        for key, each in about["inputs"].items()
         if each["kind"] in DECLARED
     }
-    assert stated == OPERATIONS[name].kinds
+    assert stated == PROVED[name].kinds
 
 
 @every_operation
@@ -119,8 +134,8 @@ def test_rejections_are_those_of_the_vectors(name: str) -> None:
         if case["operation"] == name and case["result"] == "invalid"
     }
     found = {each["case"]: each for each in rejections(OPERATIONS[name])}
-    assert {key: each["why"] for key, each in found.items()} == {
-        key: case["why"] for key, case in stored.items()
+    assert {key: (each["why"], each["by"]) for key, each in found.items()} == {
+        key: (case["why"], case["by"]) for key, case in stored.items()
     }
     by_convention = {key for key, each in found.items() if each["by"] == "convention"}
     assert by_convention == {
@@ -197,6 +212,21 @@ def contradictions(about: dict[str, Any], case: dict[str, Any]) -> list[str]:
     ]
     pairs += [(about["outputs"][key]["shape"], named[key]) for key in named]
     return [text for pair in pairs if (text := contradiction(bound, *pair))]
+
+
+@every_trace
+def test_shapes_hold_in_every_line(name: str) -> None:
+    lines = [
+        case
+        for case in STORED
+        if case["operation"] == name and case["result"] == "valid"
+    ]
+    assert len(lines) >= 3
+    for case in lines:
+        bound: dict[str, int] = {}
+        for key, value in {**case["state"], **case["inputs"]}.items():
+            shape = ABOUT_TRACES[name]["inputs"][key]["shape"]
+            assert contradiction(bound, shape, value) == "", (case["id"], key)
 
 
 @every_operation

@@ -282,7 +282,7 @@ def test_flags_reach_the_check_with_noise_of_its_own(monkeypatch, capsys):
 def test_the_bundle_is_written_where_the_flag_says(capsys):
     """Control: a folder with other files is left as it is."""
     assert command_line.main(["vectors", "--out", "bundle"]) == 0
-    assert capsys.readouterr().out.startswith("wrote bundle/: LICENSE, ")
+    assert capsys.readouterr().out.startswith("wrote bundle/: CHANGELOG.md, ")
     Path("mine").mkdir()
     Path("mine", "mine.txt").touch()
     error = usage_error(capsys, ["vectors", "--out", "mine"])

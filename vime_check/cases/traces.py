@@ -28,6 +28,7 @@ import vime_ref as vime
 from bnn_ref import Array, DiagNormal
 from vime_check.operations import (
     BOTH,
+    ENDS,
     PLACES,
     Case,
     Operation,
@@ -167,7 +168,7 @@ def cases_of_script(
 def vime_iterations(
     made: Made,
     *,
-    layer_sizes: Array,
+    layer_sizes: bnn.Sizes,
     likelihood_sigma: float,
     prior_mu: Array,
     prior_rho: Array,
@@ -206,14 +207,15 @@ def vime_iterations(
     The statistics are refreshed before the training, and serve the gains of the next line.
     """
     # The model before the batch.
+    sizes = bnn.check_sizes(layer_sizes)
     size = len(pool_observations) + len(observations)
     pool = vime.ReplayPool(
         size, pool_observations, pool_actions, pool_next_observations
     )
-    adam = bnn.AdamState(adam_mean, adam_square, int(adam_steps))
+    adam = bnn.AdamState(adam_mean, adam_square, adam_steps)
     space = Box(-np.inf, np.inf, (pool_actions.shape[1],), np.float64)
     settings = vime.VimeSettings(
-        hidden_sizes=tuple(int(units) for units in layer_sizes[1:-1]),
+        hidden_sizes=sizes[1:-1],
         likelihood_sigma=likelihood_sigma,
         num_data=num_data,
         step_size=step_size,
@@ -223,6 +225,7 @@ def vime_iterations(
         method="exact",
     )
     q, prior = DiagNormal(mu, rho), DiagNormal(prior_mu, prior_rho)
+    bnn.check_posterior("q", q, sizes)
     before = vime.Vime(settings, space, q, prior, adam, pool, center, scale)
     batch = (observations, actions, next_observations)
     noise = (rows, fit_eps)
@@ -234,7 +237,7 @@ def vime_iterations(
         rewarded = refreshed(before, batch)
     gains, left = batch_gains(made, rewarded, batch, eps)
     normalized, new_history = vime.normalize_gains(
-        gains, history.tolist(), window=int(window)
+        gains, history.tolist(), window=window
     )
     curious = vime.curious_rewards(rewards, normalized, eta)
 
@@ -449,7 +452,7 @@ register_trace(
         "AliasedOld": ("AliasedOld",),
     },
     measured=(1.1e-15, 5.1e-07),
-    kinds={"layer_sizes": "wholes", "rows": "wholes"},
+    kinds={"layer_sizes": "wholes", "rows": "wholes", **ENDS},
 )
 
 # ---------------------------------------------------------------- the pool
@@ -469,7 +472,7 @@ def replay_pool(
 ) -> tuple[Named, Named]:
     """The rows (B,) of the pool after the batch, counted from the oldest, and the pool's statistics."""
     start = (pool_observations, pool_actions, pool_next_observations)
-    pool = vime.ReplayPool(int(capacity), *start)
+    pool = vime.ReplayPool(capacity, *start)
     pool = pool.extend(observations, actions, next_observations)
     state = {f"pool_{name}": getattr(pool, name) for name in vime.COLUMNS}
 
@@ -626,7 +629,7 @@ register_trace(
         "CrossEpisode": ("CrossEpisode",),
     },
     measured=(0.0, 0.0),
-    kinds={"ended": "flags", "terminated": "flags", "truncated": "flags"},
+    kinds={"ended": "flags", **ENDS},
 )
 
 # ---------------------------------------------------------------- running statistics

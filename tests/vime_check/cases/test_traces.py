@@ -75,6 +75,27 @@ def test_reference_is_right_in_every_line() -> None:
         assert found - {"refused", "rejected"} <= {*RIGHT}, trace.name
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("vime_iterations", {"window": 1.5}, "window must be a whole number"),
+        ("vime_iterations", {"adam_steps": np.inf}, "num_steps must be a whole number"),
+        ("vime_iterations", {"layer_sizes": [4, 4, 2]}, "q.mu must have shape"),
+        ("vime_iterations", {"layer_sizes": [3, 4.5, 2]}, "layer_sizes must be"),
+        ("replay_pool", {"capacity": 5.5}, "capacity must be a whole number"),
+    ],
+)
+def test_reset_outside_of_its_domain_is_rejected(
+    name: str, wrong: dict[str, Any], message: str
+) -> None:
+    trace = TRACES[name]
+    script = next(trace.scripts())
+    running = trace.start()
+    running.reset(**arrays(script.reset | wrong))
+    with pytest.raises(ValueError, match=message):
+        running.step(**arrays(script.steps[0]))
+
+
 @pytest.mark.parametrize(("name", "flag", "variant"), VARIANTS)
 def test_mistake_is_named_at_each_line_that_shows_it(
     name: str, flag: str, variant: int
