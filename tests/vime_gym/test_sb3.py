@@ -423,7 +423,7 @@ def test_the_defaults_follow_the_algorithm() -> None:
     made = given.curiosity
     assert (made.gamma, made.update_every) == (0.25, 7)
     with pytest.raises(ValueError, match="update_every must"):
-        CuriosityCallback(eta=0.5, update_every=0).init_callback(model)
+        CuriosityCallback(eta=0.5, update_every=0)
 
 
 class Stop(BaseCallback):
@@ -484,8 +484,38 @@ def test_callback_rejects_what_it_cannot_serve() -> None:
     dqn = DQN("MlpPolicy", walk(), device="cpu")
     with pytest.raises(ValueError, match=r"rollout_buffer.*DQN.*VecCuriosityReward"):
         dqn.learn(10, callback=curious)
-    with pytest.raises(ValueError, match="eta"):
-        agent(vector()).learn(10, callback=CuriosityCallback())
+
+
+def test_callback_rejects_its_numbers_at_once() -> None:
+    """Before it sees a model; also the share with γ = 1."""
+    with pytest.raises(ValueError, match="one of eta and share"):
+        CuriosityCallback()
+    with pytest.raises(ValueError, match="one of eta and share"):
+        CuriosityCallback(eta=1.0, share=1.0)
+    with pytest.raises(ValueError, match="gamma must be < 1 with share"):
+        CuriosityCallback(share=1.0, gamma=1.0)
+    CuriosityCallback(eta=1.0, gamma=1.0)
+
+
+def test_resuming_without_the_saved_bonus_warns(tmp_path: Path) -> None:
+    """Controls: with the file, with the same callback, with a full bonus or another kind, and from step 0."""
+    env = vector()
+    bonus = vime_for(env, settings=SMALL, seed=3)
+    curious = CuriosityCallback(bonus, eta=0.5)
+    model = agent(env)
+    model.learn(STEPS, callback=curious)  # from step 0
+    model.learn(STEPS, callback=curious, reset_num_timesteps=False)
+    curious.save(tmp_path / "bonus.npz")
+
+    again = CuriosityCallback(bonus, eta=0.5)
+    again.init_callback(model)
+    again.load(tmp_path / "bonus.npz")
+    full = CuriosityCallback(curious.bonus, eta=0.5)
+    for fine in (again, full, CuriosityCallback(Recorder(), eta=0.5)):
+        model.learn(STEPS, callback=fine, reset_num_timesteps=False)
+    empty = CuriosityCallback(bonus, eta=0.5)
+    with pytest.warns(UserWarning, match=r"seen \d+ steps and the bonus none.*load"):
+        model.learn(STEPS, callback=empty, reset_num_timesteps=False)
 
 
 # ------------------------------------------------------------ the wrapper
@@ -578,8 +608,10 @@ def test_wrapper_rejects_what_it_cannot_serve() -> None:
     with pytest.raises(ResetNeeded):
         made.step(np.zeros(NUM_ENVS, int))
     assert not sent
-    with pytest.raises(ValueError, match="venv must be a VecEnv"):
+    with pytest.raises(ValueError, match=r"venv must be a VecEnv.*make_vec_env"):
         VecCuriosityReward(walk(), eta=0.5, update_every=10)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"update_every must be given.*500 off-policy"):
+        VecCuriosityReward(inner, eta=0.5)
     clipped = DummyVecEnv(
         [lambda: ClipAction(gymnasium.make("MountainCarContinuous-v0"))]
     )
