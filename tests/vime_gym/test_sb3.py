@@ -462,6 +462,39 @@ def test_dictionaries_need_an_encoder() -> None:
     np.testing.assert_array_equal(batch.next_observations[:, 1], later)
 
 
+class Camera(Walk):
+    """The walk, seen as an image (H, W, C)."""
+
+    observation_space = Box(0, 255, (4, 5, 3), np.uint8)
+
+    def seen(self) -> Any:
+        return np.full((4, 5, 3), self.place + 100, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [("callback", (3, 4, 5)), ("normalized", (4, 5, 3)), ("wrapper", (4, 5, 3))],
+)
+def test_what_encode_sees_of_images(kind: str, shape: tuple[int, ...]) -> None:
+    """The callback sees images behind VecTransposeImage, unless VecNormalize is there; the wrapper as they are."""
+    shapes = set()
+
+    def encode(image: Any) -> Any:
+        shapes.add(np.shape(image))
+        return np.ravel(image)[:1] / 255.0
+
+    env: Any = vector(lambda: walk(kind=Camera))
+    settings: Any = {"eta": 1.0, "update_every": 9, "encode": encode}
+    if kind == "wrapper":
+        env = VecCuriosityReward(env, vime.NoBonus(), **settings)
+        agent(env).learn(2 * NUM_ENVS * STEPS)
+    else:
+        env = VecNormalize(env, norm_obs=False) if kind == "normalized" else env
+        curious = CuriosityCallback(vime.NoBonus(), **settings)
+        agent(env).learn(2 * NUM_ENVS * STEPS, callback=curious)
+    assert shapes == {shape}
+
+
 def test_ppo_learns_with_the_default_bonus() -> None:
     """The log holds the means; the model sees actions within the bounds."""
     env = DummyVecEnv([lambda: gymnasium.make("MountainCarContinuous-v0")] * 2)
