@@ -177,7 +177,14 @@ def metric(flags: Flags, rho: Array) -> Phi:
         h_rho = h_rho / 4.0
     if "WrongMetric_two" in flags:
         h_rho = h_rho / 2.0
-    return 1.0 / (sigma**2 + fudge), h_rho
+
+    # Divided by σ, not by σ².
+    h_mu = 1.0 / (sigma**2 + fudge)
+    if {"VarianceAsSigma_hmu", "VarianceAsSigma_hmurho"} & flags:
+        h_mu = h_mu * sigma
+    if {"VarianceAsSigma_hrho", "VarianceAsSigma_hmurho"} & flags:
+        h_rho = h_rho * sigma
+    return h_mu, h_rho
 
 
 def kl_hessian_diag(flags: Flags, mu: Array, rho: Array) -> Inputs:

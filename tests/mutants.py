@@ -46,6 +46,7 @@ FLAGS = (
     *("VarianceAsSigma_root", "VarianceAsSigma_roots"),
     *("VarianceAsSigma_likelihood", "VarianceAsSigma_likelihoodroot"),
     *("VarianceAsSigma_policy", "VarianceAsSigma_policyroot"),
+    *("VarianceAsSigma_hmu", "VarianceAsSigma_hrho", "VarianceAsSigma_hmurho"),
     *("UnnormalisedLogDensity", "UnnormalisedLogDensity_log", "ExtraConstant"),
     *("OutputReLU", "SharedRowNoise", "SameLayerNoise"),
     *("NoKLScale", "PerBatchKL", "PriorFloor", "AveragedPrediction"),

@@ -126,6 +126,30 @@ def test_the_lines_for_stable_baselines_learn() -> None:
     assert len(names["made"].bonus.pool) == 64
 
 
+# An install of this project by its name, which no registry knows, or of a checkout in another form.
+UNKNOWN = re.compile(r"""pip install (?!-e '\.)[^`\n]*?(vime[-_]ref\b|["']?\.\[)""")
+
+
+def test_the_project_is_installed_from_a_checkout_everywhere() -> None:
+    """In pages, docstrings and messages, as `pip install -e '.[sb3]'`. Controls: other forms, and other packages."""
+    sources = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("*.py")]
+    for folder in ("vime_*", "examples", "benchmarks"):
+        sources += ROOT.glob(f"{folder}/**/*.py")
+    texts = {path: path.read_text() for path in sources}
+    found = {path.name: UNKNOWN.findall(text) for path, text in texts.items()}
+    assert {name: each for name, each in found.items() if each} == {}
+    assert sum(text.count("pip install -e '.[") for text in texts.values()) >= 5
+    for form in ("'vime-ref[sb3]'", "vime_ref", "-e .[run]", "'.[test]'"):
+        assert UNKNOWN.search(f"`pip install {form}`")
+    for form in (
+        "-e '.[sb3]'",
+        "mutmut",
+        "'gymnasium[mujoco]'",
+        "-e '.[run]' && vime-ref run",
+    ):
+        assert not UNKNOWN.search(f"`pip install {form}`")
+
+
 def test_excerpts_are_the_code() -> None:
     """Control: a changed excerpt is none."""
     sources = [(ROOT / f"{name}.py").read_text() for name in CORE]

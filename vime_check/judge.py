@@ -131,7 +131,7 @@ def grade_result(
     if mutated:
         outcome = outcome._replace(message=f"inputs changed by the call: {mutated}")
         found = [
-            Explanation(("InputMutation", *each.mistakes), each.error)
+            each._replace(mistakes=("InputMutation", *each.mistakes))
             for each in found or [Explanation((), 0.0)]
         ]
     status = "wrong" if mutated else grade(vector, error, found, digits)
@@ -340,7 +340,19 @@ def check(
         naming = Naming()
         graded = with_rejections([*run_cases(peer, cases, digits, naming)])
         outcomes = with_names(with_pairs(cases, graded, naming))
-        return Report(peer.name, dtype, strict, outcomes, all_notes(cases))
+        parts = parts_of(ordered(each.operation for each in outcomes))
+        return Report(peer.name, dtype, strict, outcomes, all_notes(cases), parts)
+
+
+def parts_of(operations: Iterable[str]) -> dict[str, list[str]]:
+    """For each operation that is made of others, these; none without the reference."""
+    try:
+        from vime_check.cases import OPERATIONS
+    except ImportError:
+        return {}
+    from vime_check.operations import parts_to_check
+
+    return {each: parts_to_check(each) for each in operations if each in OPERATIONS}
 
 
 def checked_digits(digits: int | None) -> int | None:

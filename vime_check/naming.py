@@ -10,7 +10,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +39,7 @@ class Explanation(NamedTuple):
 
     mistakes: Mistakes
     error: float
+    places: frozenset[tuple[str, str]] = frozenset()  # a mistake, and where it was made
 
 
 # ---------------------------------------------------------------- naming
@@ -65,6 +66,7 @@ class Naming:
             if not found:
                 self.searches[operation] += 1
         known.update(each.mistakes for each in found if len(each.mistakes) > 1)
+        found = [with_places(vector, output, each) for each in found]
         if found:
             self.outputs[vector.id] = output
         return found
@@ -79,7 +81,7 @@ class Naming:
             return tuple(found)
         output = self.outputs[vector.id]
         both = matching(vector, output, computed(vector, two_of(vector, wanted)))
-        return (*found, *both)
+        return (*found, *(with_places(vector, output, each) for each in both))
 
 
 def explanations(
@@ -116,6 +118,30 @@ def found_with_another(
     names = {name for each in found for name in each.mistakes}
     pairs = two_of(vector, with_one=names)
     return matching(vector, output, computed(vector, pairs)) or [*found]
+
+
+def with_places(
+    vector: Vector, output: Arrays, explanation: Explanation
+) -> Explanation:
+    """The explanation with the places whose mistakes give this output, if they are registered with one."""
+    if not is_proved(vector):
+        return explanation
+    from vime_check.operations import switches_of
+
+    switches = switches_of(vector.operation)
+    variants = [
+        [s for s in switches if s.flag == name] for name in explanation.mistakes
+    ]
+    if not any(switch.at for several in variants for switch in several):
+        return explanation
+    places = {
+        (switch.flag, switch.at)
+        for chosen in product(*variants)
+        if matching(vector, output, computed(vector, [chosen]))
+        for switch in chosen
+        if switch.at
+    }
+    return explanation._replace(places=frozenset(places))
 
 
 def matching(

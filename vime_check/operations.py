@@ -129,6 +129,7 @@ class Switch(NamedTuple):
     flag: str
     variant: str = ""
     needs: str = ""  # an input without which it can't occur
+    at: str = ""  # where it is made, if the note does not say
 
 
 @dataclass
@@ -140,6 +141,7 @@ class Place:
     parts: tuple[str, ...] = ()  # the places in the formula
     mistakes: dict[Switch, Function] = field(default_factory=dict)
     remembers: bool = False  # its results, because most mistakes leave them as they are
+    like: tuple[str, ...] = ()  # operations that check it, if it is none itself
 
 
 PLACES: dict[str, Place] = {}
@@ -207,9 +209,11 @@ def operation(
     return decorate
 
 
-def part(function: Function, remembers: bool = False) -> Function:
-    """Register a part of operations, which is no operation itself."""
-    PLACES[function.__name__] = Place(function, remembers=remembers)
+def part(
+    function: Function, remembers: bool = False, like: tuple[str, ...] = ()
+) -> Function:
+    """Register a part of operations, which is no operation itself; `like` are operations that check it."""
+    PLACES[function.__name__] = Place(function, remembers=remembers, like=like)
     return function
 
 
@@ -226,12 +230,13 @@ def formula(*names: str, parts: Sequence[str]) -> Callable[[Function], Function]
 
 
 def mistake(
-    flag: str, *names: str, variant: str = "", needs: str = ""
+    flag: str, *names: str, variant: str = "", needs: str = "", at: str = ""
 ) -> Callable[[Function], Function]:
     """Register wrong(right, given) as a mistake at these places; right is the function without it.
 
     A variant is the same mistake written in another way. Variants of one name at several places are made together.
     needs: an input without which an operation can't have the mistake.
+    at: where the mistake is made, which the report prints behind the note.
     """
 
     def decorate(wrong: Function) -> Function:
@@ -239,7 +244,7 @@ def mistake(
             mistakes = PLACES[name].mistakes
             before = sum(switch.flag == flag for switch in mistakes)
             label = variant or (str(before) if before else "")
-            mistakes[Switch(flag, label, needs)] = wrong
+            mistakes[Switch(flag, label, needs, at)] = wrong
         return wrong
 
     return decorate
@@ -310,6 +315,25 @@ def places_of(name: str) -> Iterator[Place]:
     yield PLACES[name]
     for each in PLACES[name].parts:
         yield from places_of(each)
+
+
+def parts_to_check(name: str) -> list[str]:
+    """The nearest operations that an operation is made of, with the same kind of noise."""
+    local = "zeta" in OPERATIONS[name].names
+    others = {"eps", "theta"} if local else {"zeta"}
+    found = dict.fromkeys(nearest_below(name))
+    return [each for each in found if not others & {*OPERATIONS[each].names}]
+
+
+def nearest_below(name: str) -> Iterator[str]:
+    """The nearest operations below a place, with any noise."""
+    for each in PLACES[name].parts:
+        if each in OPERATIONS:
+            yield each
+        elif PLACES[each].like:
+            yield from PLACES[each].like
+        else:
+            yield from nearest_below(each)
 
 
 # ---------------------------------------------------------------- registering other parts of an operation

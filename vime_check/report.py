@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -79,6 +79,7 @@ class Cause(NamedTuple):
     outcomes: tuple[Outcome, ...]
     explanations: tuple[tuple[str, ...], ...] = ()
     hint: str = ""
+    places: tuple[tuple[str, str], ...] = ()  # mistakes, and where they were made
 
 
 # ---------------------------------------------------------------- causes
@@ -134,8 +135,22 @@ def explained(outcomes: Sequence[Outcome]) -> Iterator[Cause]:
             and errors[m] <= AS_NEAR * errors[best]
         ]
         group = tuple(each for each in left if each.id in cases[best])
-        yield Cause(group, tuple(names[mistakes] for mistakes in alike))
+        stated = tuple(names[mistakes] for mistakes in alike)
+        yield Cause(group, stated, places=common_places(group, alike))
         left = [each for each in left if each not in group]
+
+
+def common_places(
+    group: Iterable[Outcome], alike: Sequence[frozenset[str]]
+) -> tuple[tuple[str, str], ...]:
+    """The places that all cases of a cause have in common, of any of its explanations."""
+    found: dict[frozenset[str], frozenset[tuple[str, str]]] = {}
+    for outcome in group:
+        for each in outcome.candidates:
+            mistakes = frozenset(each.mistakes)
+            if mistakes in alike:
+                found[mistakes] = found.get(mistakes, each.places) & each.places
+    return tuple(sorted({place for places in found.values() for place in places}))
 
 
 def unexplained(outcomes: Sequence[Outcome]) -> Iterator[Cause]:
@@ -179,6 +194,12 @@ def merged_hints(alike: Iterable[Hint]) -> str:
     return AGREED_DIGITS.sub(f"{least} to {most} digits", hints[0].text)
 
 
+def is_unclear(outcome: Outcome) -> bool:
+    """Whether a result is wrong, and no mistake and no clear hint says why."""
+    clear = any(not each.vague and not each.weak for each in outcome.hints)
+    return outcome.status == "wrong" and not outcome.candidates and not clear
+
+
 # ---------------------------------------------------------------- the report
 
 
@@ -191,6 +212,7 @@ class Report:
     strict: bool
     outcomes: tuple[Outcome, ...]
     notes: Notes = field(default_factory=dict)  # of the mistakes
+    parts: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of operations
 
     @property
     def ok(self) -> bool:
@@ -253,6 +275,7 @@ class Report:
             *first,
             *(self.accepted() if self.strict else []),
             *last,
+            *self.next_steps(),
             *self.unknown(),
         ]
 
@@ -264,6 +287,33 @@ class Report:
             if status == wanted:
                 for cause in (*explained(outcomes), *unexplained(outcomes)):
                     yield cause_line(cause, len(outcomes), self.notes)
+
+    def next_steps(self) -> Iterator[str]:
+        """A line for each operation with a result that nothing explains: what to check next."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for each in self.outcomes:
+            found[each.operation].add(each.status)
+        for name in dict.fromkeys(o.operation for o in self.outcomes if is_unclear(o)):
+            parts = self.parts.get(name, ())
+            wrong = [each for each in parts if found[each] & {"wrong", "errored"}]
+            unknown = [each for each in parts if not found[each] & {*NUMERIC}]
+            if wrong:
+                yield f"{name}: begin with its parts that are wrong: {', '.join(wrong)}"
+            elif unknown:
+                yield f"{name}: check its parts: --only {','.join(unknown)}"
+            elif parts:
+                yield f"{name}: its parts are right: {', '.join(parts)}"
+
+    def skips(self) -> Iterator[str]:
+        """A line for each reason for which cases of offered operations were skipped."""
+        missing = self.not_offered()
+        same: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+        for each in self.outcomes:
+            told = each.message and each.message != NO_VALID
+            if each.status == "skipped" and told and each.operation not in missing:
+                same[each.operation, each.message].append(each)
+        for outcomes in same.values():
+            yield f"{heading(outcomes)}: skipped: {outcomes[0].message}"
 
     def errors(self) -> Iterator[str]:
         """A line for each message of errored cases; one exception on valid and on bad input is one message."""
@@ -324,6 +374,7 @@ class Report:
         missing = [] if self.offers_nothing else self.not_offered()
         above = [] if self.never_started else [self.table()]
         above += [f"not offered: {listed(missing)}"] if missing else []
+        above += self.skips()
         return "\n".join([f"{self.implementation} ({mode})", *above, *self.lines()])
 
     def __repr__(self) -> str:
@@ -433,16 +484,22 @@ def explanation_text(cause: Cause, failed: int, notes: Notes) -> str:
         convention = status == "convention"
         claim = f"another convention, {names}" if convention else f"is {names}"
     mistakes = dict.fromkeys(name for each in cause.explanations for name in each)
-    texts = [note_text(name, notes, len(mistakes) == 1) for name in mistakes]
+    alone = len(mistakes) == 1
+    texts = [note_text(name, notes, alone, cause.places) for name in mistakes]
     return ": ".join(filter(None, [claim, "; ".join(filter(None, texts))]))
 
 
-def note_text(name: str, notes: Notes, alone: bool) -> str:
-    """What a mistake is; if it stands alone, also where it was seen."""
+def note_text(
+    name: str, notes: Notes, alone: bool, places: Sequence[tuple[str, str]] = ()
+) -> str:
+    """What a mistake is, and where it was made; if that is unknown, and it stands alone, also where it was seen."""
     note = notes.get(name)
     if note is None:
         return IN_PLACE if name == "InputMutation" else ""
     what = note["what"].rstrip(".")
+    made = [at for flag, at in places if flag == name]
+    if made:
+        return f"{what}: {' or '.join(made)}"
     return f"{what}; seen in {note['seen_in']}" if alone else what
 
 

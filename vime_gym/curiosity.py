@@ -109,7 +109,7 @@ class Curiosity:
         eta: float | None = None,
         share: float | None = None,
         gamma: float = 0.99,
-        update_every: int,
+        update_every: int | None = None,
         normalize: bool = True,
         encode: Encode | None = None,
         seed: int | None = None,
@@ -119,7 +119,7 @@ class Curiosity:
         self.eta = eta
         self.share = share
         self.gamma = gamma
-        self.update_every = check_count("update_every", update_every)
+        self.update_every = check_update_every(update_every)
         self.normalize = check_flag("normalize", normalize)
 
         # What the bonus sees.
@@ -494,6 +494,16 @@ def check_weights(eta: Any, share: Any, gamma: Any) -> None:
     check_not_negative("share", share)
     if gamma == 1.0:
         raise ValueError(f"gamma must be < 1 with share, got {gamma}")
+
+
+def check_update_every(update_every: int | None) -> int:
+    """A number of transitions, which must be given."""
+    if update_every is None:
+        numbers = (
+            "a rollout (n_steps × number of environments) on-policy, 500 off-policy"
+        )
+        raise ValueError(f"update_every must be given, in transitions: {numbers}")
+    return check_count("update_every", update_every)
 
 
 def check_fits(bonus: Any, observation_size: int, action_space: Any) -> Bonus:

@@ -1,4 +1,4 @@
-"""Curious rewards under Stable-Baselines3, for any bonus. Needs the extra `sb3`.
+"""Curious rewards under Stable-Baselines3, for any bonus. Needs pip install -e '.[sb3]'.
 
     CuriosityCallback     for PPO, A2C and others that learn from whole rollouts
     VecCuriosityReward    for any algorithm: it learns from r̃ as if it were the task's
@@ -13,6 +13,7 @@ Axes: T steps of a rollout, n environments.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -35,13 +36,17 @@ except ImportError as error:
     line = lacking("vime_gym.sb3", ["stable_baselines3"], "sb3")
     raise ImportError(line or str(error), name="stable_baselines3") from error
 
-from bnn_ref import check_kind
-from vime_gym.curiosity import Curiosity, Curious
+from bnn_ref import check_count
+from vime_gym.curiosity import Curiosity, Curious, check_weights
 from vime_gym.vectors import Encode
 from vime_gym.wrappers import told_of
-from vime_ref import Bonus
+from vime_ref import Bonus, Vime
 
 TRUE_END = "vime_gym.terminal_observation"
+EMPTY = (
+    "the model has seen {} steps and the bonus none: to resume, call "
+    "init_callback(model) and load the file that the callback saved"
+)
 
 # ---------------------------------------------------------------- on-policy algorithms
 
@@ -72,6 +77,9 @@ class CuriosityCallback(Curious, BaseCallback):
         verbose: int = 0,
     ) -> None:
         super().__init__(verbose)
+        check_weights(eta, share, 0.0 if gamma is None else gamma)
+        if update_every is not None:
+            check_count("update_every", update_every)
         self.settings: dict[str, Any] = {
             "bonus": bonus,
             "eta": eta,
@@ -105,7 +113,13 @@ class CuriosityCallback(Curious, BaseCallback):
         self.made.update_every = settings["update_every"]
 
     def _on_training_start(self) -> None:
-        """Start episodes, unless those that this callback has seen go on."""
+        """Start episodes, unless those that this callback has seen go on.
+
+        Warns if a model that was trained before goes on with an empty bonus.
+        """
+        seen = self.model.num_timesteps
+        if seen > 0 and self.curiosity.steps == 0 and is_empty(self.bonus):
+            warnings.warn(EMPTY.format(seen), stacklevel=2)
         first = self.model._last_obs
         if self.normalizer is not None:
             first = self.normalizer.get_original_obs()
@@ -145,6 +159,11 @@ class CuriosityCallback(Curious, BaseCallback):
         self.logger.record("rollout/intrinsic_reward", float(intrinsic.mean()))
 
 
+def is_empty(bonus: Bonus) -> bool:
+    """Whether it is a `Vime` that has seen no transition."""
+    return isinstance(bonus, Vime) and not len(bonus.pool)
+
+
 def rollout_of(model: BaseAlgorithm) -> RolloutBuffer:
     """The rollout of an algorithm. Raises ValueError if it has none."""
     buffer = getattr(model, "rollout_buffer", None)
@@ -174,15 +193,12 @@ class VecCuriosityReward(Curious, VecEnvWrapper):
         eta: float | None = None,
         share: float | None = None,
         gamma: float = 0.99,
-        update_every: int,
+        update_every: int | None = None,
         normalize: bool = True,
         encode: Encode | None = None,
         seed: int | None = None,
     ) -> None:
-        check_kind("venv", venv, VecEnv)
-        if unwrap_vec_normalize(venv) is not None:
-            wanted = "venv must not hold VecNormalize, whose scale drifts"
-            raise ValueError(f"{wanted}, got {venv}: wrap VecNormalize around this one")
+        check_venv(venv)
         super().__init__(venv)
         self.made = Curiosity(
             venv,
@@ -269,6 +285,19 @@ def with_true_ends(step_wait: Callable[[], Any]) -> Any:
     for i in np.flatnonzero(dones):
         infos[i][TRUE_END] = last_of(infos[i])
     return observations, rewards, dones, infos
+
+
+# ---------------------------------------------------------------- argument checks
+
+
+def check_venv(venv: Any) -> None:
+    """Raise ValueError unless venv is a VecEnv without VecNormalize."""
+    if not isinstance(venv, VecEnv):
+        got = type(venv).__name__
+        raise ValueError(f"venv must be a VecEnv, got {got}: make_vec_env makes one")
+    if unwrap_vec_normalize(venv) is not None:
+        wanted = "venv must not hold VecNormalize, whose scale drifts"
+        raise ValueError(f"{wanted}, got {venv}: wrap VecNormalize around this one")
 
 
 # ---------------------------------------------------------------- what `help` shows

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from check_helpers import STORED
 
+import vime_ref as vime
+from bnn_ref import DiagNormal
 from vime_check import naming
 from vime_check.cases import OPERATIONS
 from vime_check.errors import by_name
@@ -92,6 +94,57 @@ def test_pairs_are_tried_only_if_no_single_mistake_explains_the_output() -> None
     (wrong,) = [each for each in HALF.wrong if each.name == "MissingHalf"]
     found = explanations(HALF, wrong.output)
     assert sets_of(found) == {("MissingHalf",)}
+
+
+def gain_of_powers(power_mu: float, power_rho: float, factor: float) -> Any:
+    """½λ²(Σ g_mu² σ^p + Σ g_rho² σ^p/(2s²)) of one row and sample, by hand; both powers are 2 if it is right."""
+    given = inputs_of(HALF)
+    q = DiagNormal(given["mu"], given["rho"])
+    model = {
+        "layer_sizes": tuple(map(int, given["layer_sizes"])),
+        "likelihood_sigma": given["likelihood_sigma"],
+    }
+    rows = given["inputs"], given["targets"], given["eps"]
+    grad_mu, grad_rho = vime.transition_loss_grad(q, q, *rows, **model)  # type: ignore[arg-type]
+    sigma = np.log1p(np.exp(q.rho))
+    slope = 1.0 / (1.0 + np.exp(-q.rho))
+    in_mu = np.sum(grad_mu**2 * sigma**power_mu)
+    in_rho = np.sum(grad_rho**2 * sigma**power_rho / (2.0 * slope**2))
+    return {"": np.array([factor * given["step_size"] ** 2 * (in_mu + in_rho)])}
+
+
+POWERS = {
+    (1.0, 2.0): "σ for σ² in h_mu",
+    (2.0, 1.0): "σ for σ² in h_rho",
+    (1.0, 1.0): "σ for σ² in h_mu and h_rho",
+}
+
+
+@pytest.mark.parametrize("powers", POWERS)
+def test_sigma_for_its_square_in_the_metric_against_gains_by_hand(
+    powers: tuple[float, float],
+) -> None:
+    """Alone and without the ½, with the place. Controls: the right powers, and σ³."""
+    wanted = frozenset({("VarianceAsSigma", POWERS[powers])})
+    (alone,) = naming.Naming().explanations(HALF, gain_of_powers(*powers, 0.5))
+    assert (alone.mistakes, alone.places) == (("VarianceAsSigma",), wanted)
+    (twice,) = naming.Naming().explanations(HALF, gain_of_powers(*powers, 1.0))
+    assert twice.mistakes == ("MissingHalf", "VarianceAsSigma")
+    assert twice.places == wanted
+    right = gain_of_powers(2.0, 2.0, 0.5)
+    np.testing.assert_allclose(right[""], HALF.output[""], 1e-12)
+    assert explanations(HALF, gain_of_powers(3.0, 2.0, 0.5), most=1) == []
+
+
+def test_no_place_is_known_without_the_reference_or_of_other_mistakes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (half,) = naming.Naming().explanations(HALF, gain_of_powers(2.0, 2.0, 1.0))
+    assert (half.mistakes, half.places) == (("MissingHalf",), frozenset())
+    monkeypatch.setitem(sys.modules, "vime_check.cases", None)
+    found = naming.Naming().explanations(HALF, gain_of_powers(1.0, 2.0, 0.5))
+    assert [each.mistakes for each in found] == [("VarianceAsSigma",)]
+    assert found[0].places == frozenset()
 
 
 def test_without_the_reference_only_stored_mistakes_are_named(

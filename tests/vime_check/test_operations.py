@@ -24,6 +24,7 @@ from vime_check.operations import (
     intermediates_of,
     mistake,
     numbers,
+    parts_to_check,
     register,
     rounded,
     tolerance,
@@ -150,6 +151,25 @@ def test_a_place_that_remembers_computes_once_for_each_mistake_and_input(
     assert composed("doubled", ())(x=4.0, layer_sizes=(1,)) == 8.0
     assert len(REMEMBERED) == 1
     REMEMBERED.clear()
+
+
+WEIGHTS, LOCAL = ["sample_weights", "mlp"], ["mlp_local"]
+METRIC = ["kl_hessian_diag", "kl_taylor", "information_gain"]
+NEAREST = {
+    "information_gains": ["elbo_grad", *METRIC],
+    "information_gains_local": ["elbo_grad_local", *METRIC],
+    "posterior_updates": ["elbo_grad"],
+    "elbo": [*WEIGHTS, "normal_log_density", "softplus", "kl_diag_normal"],
+    "elbo_local": [*LOCAL, "normal_log_density", "softplus", "kl_diag_normal"],
+    "predictive_log_density": [*WEIGHTS, "log_likelihood"],
+    "softplus": [],
+}
+
+
+@pytest.mark.parametrize("name", NEAREST)
+def test_the_operations_to_check_before_an_operation_by_hand(name: str) -> None:
+    """The nearest ones with the same noise; a gradient inside counts as that of the bound."""
+    assert parts_to_check(name) == NEAREST[name]
 
 
 def parts(operation: Operation) -> list[Any]:

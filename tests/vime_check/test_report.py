@@ -8,7 +8,7 @@ import pytest
 from vime_check.errors import Element
 from vime_check.hints import Hint
 from vime_check.naming import Explanation
-from vime_check.report import Outcome, Report, outcome_text, with_names
+from vime_check.report import NO_VALID, Outcome, Report, outcome_text, with_names
 
 NOTES = {
     "Half": {"what": "no ½.", "seen_in": "one"},
@@ -78,8 +78,67 @@ def test_explanations_that_are_as_good_are_stated_together() -> None:
     assert line.endswith("is Half: no ½; seen in one")
 
 
+def at(*places: str) -> Explanation:
+    return Explanation(("Swap",), 0.0, frozenset(("Swap", place) for place in places))
+
+
+def placed(number: int, *found: Explanation) -> Outcome:
+    return wrong(number)._replace(candidates=found)
+
+
+def test_a_mistake_has_the_place_that_its_cases_have_in_common() -> None:
+    """It is then not said where else the mistake was seen. Control: nothing in common."""
+    (line,) = lines(placed(0, at("left", "right")), placed(1, at("right")))
+    assert line.endswith("is Swap: swapped: right")
+    (line,) = lines(placed(0, at("left", "right")))
+    assert line.endswith("is Swap: swapped: left or right")
+    (line,) = lines(placed(0, at("left")), placed(1, at("right")))
+    assert line.endswith("is Swap: swapped; seen in three")
+    half = Explanation(("Half",), 0.0)
+    (line,) = lines(placed(0, at("left"), half), placed(1, half, at("left")))
+    assert line.endswith("is Swap or Half: swapped: left; no ½")
+
+
 TWICE, THRICE, SOME = Hint("2 times"), Hint("3 times"), Hint("some")
 WEAK, VAGUE = Hint("1.3 times", weak=True), Hint("vague", vague=True)
+
+
+PARTS = {"o": ["p", "q"]}
+
+
+def steps(*outcomes: Outcome, parts: Any = PARTS) -> list[str]:
+    report = Report("mine", "f64", False, with_names(outcomes), NOTES, parts)
+    return [line for line in report.lines() if "part" in line]
+
+
+def test_the_next_step_after_a_result_that_nothing_explains() -> None:
+    """Parts that were not checked, then wrong ones, then right ones. Controls: a name, a hint, no parts."""
+    right = {name: Outcome(f"{name}/0", name, "exact") for name in "pq"}
+    skipped = Outcome("q/0", "q", "skipped")
+    assert steps(wrong(0)) == ["o: check its parts: --only p,q"]
+    assert steps(wrong(0), right["p"], skipped) == ["o: check its parts: --only q"]
+    bad = right["q"]._replace(status="errored")
+    begin = "o: begin with its parts that are wrong: q"
+    assert steps(wrong(0), wrong(1), bad) == [begin]
+    assert steps(wrong(0), *right.values()) == ["o: its parts are right: p, q"]
+    assert steps(wrong(0, hints=(VAGUE, WEAK))) == ["o: check its parts: --only p,q"]
+    assert steps(wrong(0, ("Half",))) == steps(wrong(0, hints=(TWICE,))) == []
+    assert steps(wrong(0), parts={}) == []
+
+
+def test_reasons_for_skipped_cases_are_lines_above_the_causes() -> None:
+    """Controls: without a reason, of an operation that is not offered, and of rejections without a valid case."""
+    skip = Outcome("o/0", "o", "skipped", message="Taylor only")
+    others = [skip._replace(id=f"o/{n}") for n in (1, 2)]
+    silent = skip._replace(id="o/3", message="")
+    missing = Outcome("p/0", "p", "skipped", message="lacks p")
+    no_valid = Outcome("q/0", "q", "skipped", valid=False, message=NO_VALID)
+    found = (wrong(4), skip, *others, silent, missing, no_valid)
+    text = str(Report("mine", "f64", False, found, NOTES)).splitlines()
+    assert "not offered: p" in text
+    above = text.index("o/0 and 2 more: skipped: Taylor only")
+    assert above < text.index("o/4: [0] got 2, expected 1")
+    assert sum("skipped:" in line for line in text) == 1
 
 
 def agrees(digits: int) -> Hint:

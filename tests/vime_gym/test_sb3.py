@@ -423,7 +423,7 @@ def test_the_defaults_follow_the_algorithm() -> None:
     made = given.curiosity
     assert (made.gamma, made.update_every) == (0.25, 7)
     with pytest.raises(ValueError, match="update_every must"):
-        CuriosityCallback(eta=0.5, update_every=0).init_callback(model)
+        CuriosityCallback(eta=0.5, update_every=0)
 
 
 class Stop(BaseCallback):
@@ -462,6 +462,39 @@ def test_dictionaries_need_an_encoder() -> None:
     np.testing.assert_array_equal(batch.next_observations[:, 1], later)
 
 
+class Camera(Walk):
+    """The walk, seen as an image (H, W, C)."""
+
+    observation_space = Box(0, 255, (4, 5, 3), np.uint8)
+
+    def seen(self) -> Any:
+        return np.full((4, 5, 3), self.place + 100, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [("callback", (3, 4, 5)), ("normalized", (4, 5, 3)), ("wrapper", (4, 5, 3))],
+)
+def test_what_encode_sees_of_images(kind: str, shape: tuple[int, ...]) -> None:
+    """The callback sees images behind VecTransposeImage, unless VecNormalize is there; the wrapper as they are."""
+    shapes = set()
+
+    def encode(image: Any) -> Any:
+        shapes.add(np.shape(image))
+        return np.ravel(image)[:1] / 255.0
+
+    env: Any = vector(lambda: walk(kind=Camera))
+    settings: Any = {"eta": 1.0, "update_every": 9, "encode": encode}
+    if kind == "wrapper":
+        env = VecCuriosityReward(env, vime.NoBonus(), **settings)
+        agent(env).learn(2 * NUM_ENVS * STEPS)
+    else:
+        env = VecNormalize(env, norm_obs=False) if kind == "normalized" else env
+        curious = CuriosityCallback(vime.NoBonus(), **settings)
+        agent(env).learn(2 * NUM_ENVS * STEPS, callback=curious)
+    assert shapes == {shape}
+
+
 def test_ppo_learns_with_the_default_bonus() -> None:
     """The log holds the means; the model sees actions within the bounds."""
     env = DummyVecEnv([lambda: gymnasium.make("MountainCarContinuous-v0")] * 2)
@@ -484,8 +517,38 @@ def test_callback_rejects_what_it_cannot_serve() -> None:
     dqn = DQN("MlpPolicy", walk(), device="cpu")
     with pytest.raises(ValueError, match=r"rollout_buffer.*DQN.*VecCuriosityReward"):
         dqn.learn(10, callback=curious)
-    with pytest.raises(ValueError, match="eta"):
-        agent(vector()).learn(10, callback=CuriosityCallback())
+
+
+def test_callback_rejects_its_numbers_at_once() -> None:
+    """Before it sees a model; also the share with γ = 1."""
+    with pytest.raises(ValueError, match="one of eta and share"):
+        CuriosityCallback()
+    with pytest.raises(ValueError, match="one of eta and share"):
+        CuriosityCallback(eta=1.0, share=1.0)
+    with pytest.raises(ValueError, match="gamma must be < 1 with share"):
+        CuriosityCallback(share=1.0, gamma=1.0)
+    CuriosityCallback(eta=1.0, gamma=1.0)
+
+
+def test_resuming_without_the_saved_bonus_warns(tmp_path: Path) -> None:
+    """Controls: with the file, with the same callback, with a full bonus or another kind, and from step 0."""
+    env = vector()
+    bonus = vime_for(env, settings=SMALL, seed=3)
+    curious = CuriosityCallback(bonus, eta=0.5)
+    model = agent(env)
+    model.learn(STEPS, callback=curious)  # from step 0
+    model.learn(STEPS, callback=curious, reset_num_timesteps=False)
+    curious.save(tmp_path / "bonus.npz")
+
+    again = CuriosityCallback(bonus, eta=0.5)
+    again.init_callback(model)
+    again.load(tmp_path / "bonus.npz")
+    full = CuriosityCallback(curious.bonus, eta=0.5)
+    for fine in (again, full, CuriosityCallback(Recorder(), eta=0.5)):
+        model.learn(STEPS, callback=fine, reset_num_timesteps=False)
+    empty = CuriosityCallback(bonus, eta=0.5)
+    with pytest.warns(UserWarning, match=r"seen \d+ steps and the bonus none.*load"):
+        model.learn(STEPS, callback=empty, reset_num_timesteps=False)
 
 
 # ------------------------------------------------------------ the wrapper
@@ -578,8 +641,10 @@ def test_wrapper_rejects_what_it_cannot_serve() -> None:
     with pytest.raises(ResetNeeded):
         made.step(np.zeros(NUM_ENVS, int))
     assert not sent
-    with pytest.raises(ValueError, match="venv must be a VecEnv"):
+    with pytest.raises(ValueError, match=r"venv must be a VecEnv.*make_vec_env"):
         VecCuriosityReward(walk(), eta=0.5, update_every=10)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"update_every must be given.*500 off-policy"):
+        VecCuriosityReward(inner, eta=0.5)
     clipped = DummyVecEnv(
         [lambda: ClipAction(gymnasium.make("MountainCarContinuous-v0"))]
     )

@@ -675,9 +675,10 @@ def with_log_std(
 
 
 GAUSSIAN = "gaussian_log_prob", "gaussian_entropy", "gaussian_kl"
-for factor in (2.0, 0.5):
-    scaled = partial(np.multiply, factor)
-    mistake("VarianceAsSigma", *GAUSSIAN)(partial(with_log_std, scaled))
+SIGMAS_FOR_SIGMA = {2.0: "σ² for σ", 0.5: "√σ for σ"}  # by the factor of log σ
+for factor, at in SIGMAS_FOR_SIGMA.items():
+    scaled = partial(with_log_std, partial(np.multiply, factor))
+    mistake("VarianceAsSigma", *GAUSSIAN, at=f"{at} of the policy")(scaled)
 
 
 def kl_with_new_log_std(factor: float, right: Function, given: Inputs) -> Array:
@@ -685,8 +686,9 @@ def kl_with_new_log_std(factor: float, right: Function, given: Inputs) -> Array:
     return right(**given | {"log_std_new": factor * given["log_std_new"]})
 
 
-for factor in (2.0, 0.5):
-    mistake("VarianceAsSigma", "gaussian_kl")(partial(kl_with_new_log_std, factor))
+for factor, at in SIGMAS_FOR_SIGMA.items():
+    new = partial(kl_with_new_log_std, factor)
+    mistake("VarianceAsSigma", "gaussian_kl", at=f"{at} of the new policy")(new)
 
 
 @mistake("UnnormalisedLogDensity", "gaussian_log_prob")

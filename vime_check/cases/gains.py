@@ -577,7 +577,7 @@ def data_of(given: Inputs) -> Iterator[Inputs]:
         yield {"inputs": inputs, "targets": targets, noise_name: noise, **model}
 
 
-@partial(part, remembers=True)
+@partial(part, remembers=True, like=("elbo_grad", "elbo_grad_local"))
 def transition_gradient(mu: Array, rho: Array, **given: Any) -> tuple[Array, Array]:
     """∇ℓ at φ = (mu, rho)."""
     of_phi = grad(lambda phi: transition_loss(phi[0], phi[1], **given))

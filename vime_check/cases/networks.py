@@ -6,7 +6,7 @@ Axes and units as in `bnn_ref`, which computes the results.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import autograd.numpy as anp  # a mistake in a part may be in a gradient
@@ -409,14 +409,35 @@ def kl_with(names: Iterable[str], power: float) -> Function:
     return wrong
 
 
-SIGMA_POWERS: dict[str, tuple[tuple[str, ...], float]] = {
-    "prior": (("sigma_p",), 2.0),
-    "both": (("sigma_q", "sigma_p"), 2.0),
-    "prior-root": (("sigma_p",), 0.5),
-    "both-roots": (("sigma_q", "sigma_p"), 0.5),
+SIGMA_POWERS: dict[str, tuple[tuple[str, ...], float, str]] = {
+    "prior": (("sigma_p",), 2.0, "σ_p² for σ_p in the KL"),
+    "both": (("sigma_q", "sigma_p"), 2.0, "σ² for σ of both in the KL"),
+    "prior-root": (("sigma_p",), 0.5, "√σ_p for σ_p in the KL"),
+    "both-roots": (("sigma_q", "sigma_p"), 0.5, "√σ for σ of both in the KL"),
 }
-for label, (names, power) in SIGMA_POWERS.items():
-    mistake("VarianceAsSigma", "kl_diag_normal", variant=label)(kl_with(names, power))
+for label, (names, power, at) in SIGMA_POWERS.items():
+    named = mistake("VarianceAsSigma", "kl_diag_normal", variant=label, at=at)
+    named(kl_with(names, power))
+
+
+def metric_of_sigma(names: Sequence[str]) -> Function:
+    """The mistake of dividing by σ, not by σ², in these parts of the metric."""
+
+    def wrong(right: Function, given: Inputs) -> Arrays:
+        h = right(**given)
+        sigma = h["h_mu"] ** -0.5
+        return {name: h[name] * (sigma if name in names else 1.0) for name in h}
+
+    return wrong
+
+
+for parts in ("h_mu",), ("h_rho",), ("h_mu", "h_rho"):
+    mistake(
+        "VarianceAsSigma",
+        "kl_hessian_diag",
+        variant="-".join(parts),
+        at=f"σ for σ² in {' and '.join(parts)}",
+    )(metric_of_sigma(parts))
 
 
 @mistake("WrongMetric", "kl_hessian_diag", variant="quarter")
@@ -850,12 +871,22 @@ def predictive_by_parts(
     return logsumexp(log_p, axis=0) - np.log(len(log_p))  # (N,)
 
 
-@mistake("VarianceAsSigma", "normal_log_density", variant="likelihood")
+@mistake(
+    "VarianceAsSigma",
+    "normal_log_density",
+    variant="likelihood",
+    at="σ² for σ in the log density",
+)
 def squared_sigma(right: Function, given: Inputs) -> Array:
     return right(**given | {"sigma": np.square(given["sigma"])})
 
 
-@mistake("VarianceAsSigma", "normal_log_density", variant="likelihood-root")
+@mistake(
+    "VarianceAsSigma",
+    "normal_log_density",
+    variant="likelihood-root",
+    at="√σ for σ in the log density",
+)
 def root_of_sigma(right: Function, given: Inputs) -> Array:
     return right(**given | {"sigma": np.sqrt(given["sigma"])})
 
