@@ -30,6 +30,7 @@ STUDY_NAMES = (
     *("Bandit", "DeepSea", "KeyDoorMaze", "NoisyTV", "Labyrinth"),
     "Exactness",
     *("Television", "NoisyCorridor"),
+    *("Film", "Regression"),
 )
 BATCH_STEPS = 5000  # per iteration
 DTYPE_NAMES = ("f64", "f32")

@@ -71,6 +71,8 @@ class Study(NamedTuple):
     measures: tuple[str, ...]  # that each run has
     modules: tuple[str, ...]  # modules that compute its rows, besides the studies' own
     height: float = 4.2  # inches, of the picture without its legend
+    # into a figure, frame by frame: the seconds of each
+    film: Callable[[Any, list[Row]], Iterator[float]] | None = None
 
 
 # ---------------------------------------------------------------- agents
