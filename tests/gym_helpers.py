@@ -1,8 +1,13 @@
 """Helpers for the tests of the tasks: ids, ways to walk, a task in a given state."""
 
+import types
+from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
+from gymnasium.wrappers import RecordVideo
 
 from vime_gym.rooms import NumberedTask
 
@@ -54,3 +59,43 @@ def at(task: NumberedTask, state: int) -> NumberedTask:
 def is_color(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
     """Where the picture (H, W, 3) has this color, (H, W)."""
     return np.all(picture == color, axis=-1)
+
+
+def record(env: gym.Env, folder: Path, num_steps: int = 3) -> gym.Env:
+    """Record a video from the first step on, over ends of episodes; the environment is then closed."""
+    recorder = RecordVideo(
+        env,
+        str(folder),
+        step_trigger=lambda step: step == 0,
+        video_length=num_steps,
+        disable_logger=True,
+    )
+    recorder.reset(seed=0)
+    recorder.action_space.seed(0)
+    for _ in range(num_steps + 1):
+        if any(recorder.step(recorder.action_space.sample())[2:4]):
+            recorder.reset()
+    recorder.close()
+    return recorder
+
+
+def instead_of_moviepy(
+    modules: MutableMapping[str, Any],
+) -> list[tuple[np.ndarray, float]]:
+    """Put a stand-in for moviepy into these modules, which the project does not require.
+
+    Returns the frames and the frames per second of what is recorded from now on.
+    """
+    clips: list[tuple[np.ndarray, float]] = []
+
+    class Clip:
+        def __init__(self, frames: list[np.ndarray], fps: float) -> None:
+            clips.append((np.array(frames), fps))
+
+        def write_videofile(self, path: str, **_: Any) -> None: ...
+
+    last = "moviepy.video.io.ImageSequenceClip"
+    for name in ("moviepy", "moviepy.video", "moviepy.video.io", last):
+        modules[name] = types.ModuleType(name)
+    modules[last].ImageSequenceClip = Clip
+    return clips

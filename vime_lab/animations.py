@@ -6,7 +6,7 @@ Pillow writes them; matplotlib depends on it.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 FRAME_DPI = 90  # 900 pixels per figure, the width of a page
 NUM_COLORS = 128  # of all frames together; more make larger files
-HOLD = 3.0  # seconds of the first and the last frame
-STEP = 0.5  # seconds of a frame between them
+HOLD = 2.0  # seconds of the first and the last picture
+STEP = 0.5  # seconds of a picture between them
+WHITE = [255, 255, 255]
 
 # ---------------------------------------------------------------- animations
 
@@ -31,24 +32,17 @@ def is_animation(path: Path | str) -> bool:
     return Path(path).suffix.lower() == ".gif"
 
 
-def seconds_of(place: int, num_frames: int) -> float:
-    """How long a frame is shown, by its place from 0.
-
-    >>> [seconds_of(place, 3) for place in range(3)]
-    [3.0, 0.5, 3.0]
-    """
-    return HOLD if place in (0, num_frames - 1) else STEP
-
-
-def poster_first(num_frames: int) -> list[int]:
-    """The order of the frames: the last one, and then all.
+def poster_first(count: int) -> Iterator[tuple[int, float]]:
+    """The numbers of the pictures and their seconds: the last one, and then all.
 
     A viewer that does not play an animation shows its first frame.
 
-    >>> poster_first(3)
-    [2, 0, 1, 2]
+    >>> list(poster_first(3))
+    [(2, 2.0), (0, 2.0), (1, 0.5), (2, 2.0)]
     """
-    return [num_frames - 1, *range(num_frames)]
+    last = count - 1
+    for number in (last, *range(count)):
+        yield number, HOLD if number in (0, last) else STEP
 
 
 def save_animation(path: Path | str, figure: Figure, frames: Iterable[float]) -> None:
@@ -74,9 +68,15 @@ def picture_of(figure: Figure) -> Image:
 
 
 def gif_bytes(pictures: list[Image], milliseconds: list[int]) -> bytes:
-    """Pictures of one size as a GIF, in the colors of the first."""
+    """Pictures of one size as a GIF, in the colors of the first, and white."""
+    from PIL.Image import Dither
+
     palette = pictures[0].quantize(NUM_COLORS)
-    first, *others = [each.quantize(palette=palette, dither=0) for each in pictures]
+    colors = palette.getpalette() or []
+    palette.putpalette([*colors[: 3 * NUM_COLORS], *WHITE])
+    first, *others = [
+        each.quantize(palette=palette, dither=Dither.NONE) for each in pictures
+    ]
     content = io.BytesIO()
     first.save(
         content,

@@ -17,7 +17,7 @@ import numpy as np
 
 from bnn_ref import Array
 from vime_gym.tasks import SparseMountainCar
-from vime_lab.animations import poster_first, seconds_of
+from vime_lab.animations import poster_first
 from vime_lab.checkpoints import RUN_MODULES, beginning
 from vime_lab.figures import COLORS, Style
 from vime_lab.rows import Row
@@ -42,7 +42,7 @@ MAP_SEED = 2
 COLUMNS = 6  # iterations in the still picture
 DIGITS = 3  # of the rows' numbers
 CMAPS = {"gain": "magma_r", "steps": "viridis_r"}  # in gray: the more, the darker
-LABELS = {"gain": "gain of the next transition (nats)", "steps": "steps so far"}
+LABELS = {"gain": "gain of the next\ntransition (nats)", "steps": "steps so far"}
 
 # ---------------------------------------------------------------- types
 
@@ -236,15 +236,14 @@ def play_film(figure: Figure, rows: list[Row]) -> Iterator[float]:
     figure.colorbar(meshes[0], ax=panels, label=LABELS["steps"], pad=0.01)
 
     count = len(runs[PLAIN].returns)
-    order = poster_first(count)
-    for place, t in enumerate(order):
+    for t, seconds in poster_first(count):
         for axes, mesh, (name, maps) in zip(panels, meshes, runs.items()):
             mesh.set_array(np.ma.masked_less_equal(maps.steps[t].T, 0.0))
             title = f"TRPO, {name}: return {maps.returns[t]:.2f}"
             axes.set_title(title, color=COLORS[BONUS_OF[name]])
         where = f"{TASK}, seed {first_seed(rows)}"
         figure.suptitle(f"{where}: iteration {t + 1} of {count}")
-        yield seconds_of(place, len(order))
+        yield seconds
 
 
 # ---------------------------------------------------------------- the study

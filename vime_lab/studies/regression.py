@@ -23,8 +23,8 @@ import numpy as np
 import bnn_ref as bnn
 import fast_ref as fast
 from bnn_ref import Array, DiagNormal
-from vime_lab.animations import poster_first, seconds_of
-from vime_lab.figures import COLORS, Style, draw_line, finish
+from vime_lab.animations import poster_first
+from vime_lab.figures import COLORS, Style, add_legend, draw_line, finish
 from vime_lab.rows import Row
 from vime_lab.settings import LOCAL
 from vime_lab.studies.exactness import (
@@ -60,7 +60,7 @@ LOOKS = {
     "features": Style("VIME, linear model", COLORS["l2"], "--"),
     "exact": Style("exact, linear model", "black", "-"),
 }
-PANELS = {"network": ("network",), "linear model": ("exact", "features")}
+PANELS = {"network": ("network",), "linear": ("exact", "features")}
 BANDS = (-3.0, 3.0)  # limits of y
 
 # ---------------------------------------------------------------- types
@@ -88,6 +88,15 @@ class Outlook(NamedTuple):
     mean: Array  # (P,)
     deviation: Array  # (P,), of y, with its noise
     gain: Array  # (P,)
+
+
+class Story(NamedTuple):
+    """What the pictures show."""
+
+    seed: int
+    x: Array  # (N,)
+    y: Array  # (N,)
+    outlooks: dict[str, list[Outlook]]  # of each explorer, after 0 to N rows
 
 
 # ---------------------------------------------------------------- data
@@ -146,9 +155,7 @@ def linear_outlook(
     return Outlook(mean, deviation, expected_gain(gains, mean, deviation))
 
 
-def network_outlook(
-    q: DiagNormal, eps: Array, settings: RegressionSettings
-) -> Outlook:
+def network_outlook(q: DiagNormal, eps: Array, settings: RegressionSettings) -> Outlook:
     """The network with posterior q."""
     inputs = POSITIONS[:, None]  # (P, 1)
     model = network_of(settings)
@@ -235,24 +242,21 @@ def run_regression(job: StudyJob) -> Iterator[Value]:
 # ---------------------------------------------------------------- rows
 
 
-def first_rows(rows: list[Row]) -> list[Row]:
-    """The rows of the first seed, which the pictures and the table show."""
+def story_in(rows: list[Row]) -> Story:
+    """The first seed's data and outlooks."""
     seed = min(row["seed"] for row in rows)
-    return [row for row in rows if row["seed"] == seed]
+    mine = [row for row in rows if row["seed"] == seed]
 
+    def values(explorer: str, measure: str) -> Array:
+        return curve_of(mine, explorer, measure)[1].ravel()
 
-def outlooks_in(rows: list[Row], explorer: str) -> list[Outlook]:
-    """The outlook before the data, and after each row."""
-    values = [
-        curve_of(rows, explorer, measure)[1].reshape(-1, len(POSITIONS))
-        for measure in MEASURES
-    ]  # (N + 1, P) each
-    return [Outlook(*each) for each in zip(*values)]
-
-
-def data_in(rows: list[Row]) -> tuple[Array, Array]:
-    x, y = (curve_of(rows, "exact", name)[1].ravel() for name in ("x", "y"))
-    return x, y
+    outlooks = {}
+    for name in LOOKS:
+        by_rows = [
+            values(name, measure).reshape(-1, len(POSITIONS)) for measure in MEASURES
+        ]  # (N + 1, P) each
+        outlooks[name] = [Outlook(*each) for each in zip(*by_rows)]
+    return Story(seed, values("exact", "x"), values("exact", "y"), outlooks)
 
 
 # ---------------------------------------------------------------- table
@@ -260,23 +264,26 @@ def data_in(rows: list[Row]) -> tuple[Array, Array]:
 
 def regression_table(rows: list[Row]) -> str:
     """The expected gain at some positions, before, between and after the data."""
-    rows = first_rows(rows)
-    count = len(data_in(rows)[0])
+    story = story_in(rows)
     places = [int(np.argmin(abs(POSITIONS - x))) for x in TABLED]
     table = [["", "rows", *(f"x = {x:g}" for x in TABLED)]]
-    for explorer, look in LOOKS.items():
-        found = outlooks_in(rows, explorer)
-        for n in shown_in(count):
+    for name, found in story.outlooks.items():
+        for n in shown_in(story):
             gains = [number_cell(found[n].gain[place]) for place in places]
-            table.append([look.label, str(n), *gains])
-    seed = rows[0]["seed"]
-    title = f"Regression: expected gain at x in nats, before and after the data, seed {seed}"
-    names = ", ".join(f"{name}: {look.label}" for name, look in LOOKS.items())
-    return "\n".join([title, names, "", *aligned(table, left=(0,))])
+            table.append([name, str(n), *gains])
+    lines = [
+        f"Regression: expected gain of an observation at x, in nats; seed {story.seed}",
+        "",
+        "network: VIME's gain at λ = 1; features: the same in a linear model;",
+        "exact: the information gain in that linear model",
+        "",
+    ]
+    return "\n".join([*lines, *aligned(table, left=(0,))])
 
 
-def shown_in(count: int) -> tuple[int, int, int]:
+def shown_in(story: Story) -> tuple[int, int, int]:
     """The numbers of rows before, between and after both halves of the data."""
+    count = len(story.x)
     return 0, count // 2, count
 
 
@@ -284,48 +291,31 @@ def shown_in(count: int) -> tuple[int, int, int]:
 
 
 def draw_outlook(
-    above: Any, below: Any, rows: list[Row], names: tuple[str, ...], n: int
+    above: Any, below: Any, story: Story, names: tuple[str, ...], n: int
 ) -> None:
     """Draw data and bands above, expected gains below, after n rows."""
     for name in names:
         look = LOOKS[name]
-        found = outlooks_in(rows, name)[n]
+        found = story.outlooks[name][n]
         low, high = (found.mean + k * found.deviation for k in (-2.0, 2.0))
         draw_line(above, POSITIONS, found.mean, look, 1.4)
-        above.fill_between(
-            POSITIONS, low, high, color=look.color, alpha=0.18, linewidth=0
-        )
         draw_line(below, POSITIONS, found.gain, look, 1.6)
+        shade: Any = {"color": look.color, "alpha": 0.18, "linewidth": 0}
+        above.fill_between(POSITIONS, low, high, **shade)
 
-    x, y = data_in(rows)
-    above.plot(x[:n], y[:n], "o", color="black", markersize=3.5)
+    above.plot(story.x[:n], story.y[:n], "o", color="black", markersize=3.5)
     above.set_ylim(*BANDS)
     below.set_yscale("log")
-    below.set_ylim(*gain_limits(rows))
+    below.set_ylim(*gain_limits(story))
     below.set_xlabel("x")
     for axes in (above, below):
         finish(axes, "nothing")
 
 
-def gain_limits(rows: list[Row]) -> tuple[float, float]:
+def gain_limits(story: Story) -> tuple[float, float]:
     """The limits of the gains in all frames."""
-    gains = [row["value"] for row in rows if row["measure"] == "gain"]
-    return 0.7 * min(gains), 1.5 * max(gains)
-
-
-def draw_regression(figure: Figure, rows: list[Row]) -> dict[str, Style]:
-    """Draw both models before, between and after the data."""
-    rows = first_rows(rows)
-    shown = shown_in(len(data_in(rows)[0]))
-    width = len(PANELS) * len(shown)
-    panels = figure.subplots(2, width, sharex=True, sharey="row")
-    columns = [(title, names, n) for title, names in PANELS.items() for n in shown]
-    for (above, below), (title, names, n) in zip(panels.T, columns):
-        draw_outlook(above, below, rows, names, n)
-        above.set_title(f"{title}, n = {n}", fontsize="medium")
-    name_axes(panels)
-    figure.suptitle("What a model knows after n rows, and where the next would teach most")
-    return LOOKS
+    gains = [each.gain for found in story.outlooks.values() for each in found]
+    return 0.7 * float(np.min(gains)), 1.5 * float(np.max(gains))
 
 
 def name_axes(panels: Any) -> None:
@@ -333,28 +323,39 @@ def name_axes(panels: Any) -> None:
     panels[1, 0].set_ylabel("expected gain at x (nats)")
 
 
+def draw_regression(figure: Figure, rows: list[Row]) -> dict[str, Style]:
+    """Draw both models before, between and after the data."""
+    story = story_in(rows)
+    columns = [
+        (title, names, n) for title, names in PANELS.items() for n in shown_in(story)
+    ]
+    panels = figure.subplots(2, len(columns), sharex=True, sharey="row")
+    for (above, below), (title, names, n) in zip(panels.T, columns):
+        draw_outlook(above, below, story, names, n)
+        above.set_title(f"{title}, n = {n}", fontsize="medium")
+    name_axes(panels)
+    what = "what a model knows after n rows, and where the next would teach most"
+    figure.suptitle(f"Regression: {what}")
+    return LOOKS
+
+
 def play_regression(figure: Figure, rows: list[Row]) -> Iterator[float]:
     """Draw both models while the data arrive."""
-    from matplotlib.lines import Line2D
-
-    rows = first_rows(rows)
+    story = story_in(rows)
+    add_legend(figure, LOOKS.values())
     panels = figure.subplots(2, len(PANELS), sharex=True, sharey="row")
-    handles = [
-        Line2D([], [], color=look.color, linestyle=look.line, label=look.label)
-        for look in LOOKS.values()
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
-    count = len(data_in(rows)[0])
-    order = poster_first(count + 1)
-    for place, n in enumerate(order):
+    count = len(story.x)
+    for n, seconds in poster_first(count + 1):
         for (above, below), (title, names) in zip(panels.T, PANELS.items()):
             above.clear()
             below.clear()
-            draw_outlook(above, below, rows, names, n)
+            draw_outlook(above, below, story, names, n)
             above.set_title(title, fontsize="medium")
         name_axes(panels)
-        figure.suptitle(f"after {n} of {count} rows")
-        yield seconds_of(place, len(order))
+        figure.suptitle(
+            f"Regression: predictions and expected gains after {n} of {count} rows"
+        )
+        yield seconds
 
 
 # ---------------------------------------------------------------- the study
