@@ -22,7 +22,7 @@ FRAME_DPI = 90  # 900 pixels per figure, the width of a page
 NUM_COLORS = 128  # of all frames together; more make larger files
 HOLD = 2.0  # seconds of the first and the last picture
 STEP = 0.5  # seconds of a picture between them
-WHITE = [255, 255, 255]
+NEARLY_WHITE = 250  # of 255
 
 # ---------------------------------------------------------------- animations
 
@@ -68,12 +68,12 @@ def picture_of(figure: Figure) -> Image:
 
 
 def gif_bytes(pictures: list[Image], milliseconds: list[int]) -> bytes:
-    """Pictures of one size as a GIF, in the colors of the first, and white."""
+    """Pictures of one size as a GIF, in the colors of the first; nearly white is white."""
     from PIL.Image import Dither
 
     palette = pictures[0].quantize(NUM_COLORS)
-    colors = palette.getpalette() or []
-    palette.putpalette([*colors[: 3 * NUM_COLORS], *WHITE])
+    shades = palette.getpalette() or []
+    palette.putpalette([255 if shade >= NEARLY_WHITE else shade for shade in shades])
     first, *others = [
         each.quantize(palette=palette, dither=Dither.NONE) for each in pictures
     ]

@@ -173,7 +173,7 @@ def study_pictures(rows: list[Row], still: str, moving: str) -> list[str]:
 
 
 def draw_study(path: Path | str, rows: list[Row]) -> None:
-    """The picture of a study, from its rows only: as a GIF its animation, if it has one."""
+    """The picture of a study, from its rows only; as a GIF its animation, if it has one."""
     from matplotlib.figure import Figure
 
     study = STUDIES[rows[0]["study"]]

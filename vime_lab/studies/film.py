@@ -239,7 +239,7 @@ def play_film(figure: Figure, rows: list[Row]) -> Iterator[float]:
     for t, seconds in poster_first(count):
         for axes, mesh, (name, maps) in zip(panels, meshes, runs.items()):
             mesh.set_array(np.ma.masked_less_equal(maps.steps[t].T, 0.0))
-            title = f"TRPO, {name}: return {maps.returns[t]:.2f}"
+            title = f"TRPO with {name}: return {maps.returns[t]:.2f}"
             axes.set_title(title, color=COLORS[BONUS_OF[name]])
         where = f"{TASK}, seed {first_seed(rows)}"
         figure.suptitle(f"{where}: iteration {t + 1} of {count}")
