@@ -1,5 +1,6 @@
 """Animations, by the frames that Pillow reads."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,14 +59,11 @@ def test_colors_are_those_of_the_first_picture() -> None:
     first, later = (Image.new("RGB", (4, 4), RED) for _ in range(2))
     first.putpixel((0, 0), GRAY)
     later.putpixel((1, 1), BLUE)
-    path = Path("film.gif")
-    content = gif_bytes([first, later], [100, 100])
-    with Image.open(__import__("io").BytesIO(content)) as image:
+    with Image.open(io.BytesIO(gif_bytes([first, later], [100, 100]))) as image:
+        assert image.n_frames == 2
         shown = np.array(image.convert("RGB"))
         assert shown[0, 0].tolist() == [255, 255, 255]
-        assert shown[1, 1] == pytest.approx(RED, abs=4)
         image.seek(1)
-        assert image.n_frames == 2 or path
         assert np.array(image.convert("RGB"))[1, 1] == pytest.approx(RED, abs=4)
 
 

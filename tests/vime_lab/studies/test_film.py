@@ -8,7 +8,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-from lab import FULL, drawn_study, measured, played_study, small_job, study_job
+from lab import FULL, by_fast, drawn_study, measured, played_study, small_job, study_job
 from PIL import Image
 
 import vime_ref as vime
@@ -92,7 +92,8 @@ def test_transitions_against_gymnasiums_car() -> None:
 def test_gains_against_a_loop_over_cells() -> None:
     """The mean of the three forces' gains, with the noise of one generator. Control: the gains of one force."""
     rng = np.random.default_rng(0)
-    settings = replace(TASKS[film.TASK].vime, num_updates=5, num_samples=2, min_rows=3)
+    short = replace(TASKS[film.TASK].vime, num_updates=5, num_samples=2, min_rows=3)
+    settings = by_fast(short)
     space = gym.make("vime_ref/SparseMountainCar-v0").action_space
     batch = film.next_transitions(film.car_cells())
     model = vime.vime_init(2, space, rng, settings).update(batch, rng)
