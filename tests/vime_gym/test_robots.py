@@ -217,9 +217,9 @@ def test_bad_arguments_of_a_robot_are_named(task, name, value):
 DRAW = """
 import gymnasium, vime_gym
 for _ in range(2):
-    env = gymnasium.make("vime_ref/Walker2D-v0", render_mode="rgb_array")
-    env.reset(seed=0)
     try:
+        env = gymnasium.make("vime_ref/Walker2D-v0", render_mode="rgb_array")
+        env.reset(seed=0)
         picture = env.render()
         print("picture", picture.shape, picture.dtype, len(set(picture.ravel())) > 10)
     except gymnasium.error.DependencyNotInstalled as error:
@@ -271,6 +271,13 @@ def test_robots_say_what_drawing_lacks(tmp_path):
         message = drawn(backend, tmp_path)
         assert message.startswith(missing)
         assert "set MUJOCO_GL=egl" in message
+    assert drawn("osmesa", tmp_path).startswith(
+        (
+            "picture (480, 480, 3) uint8 True",
+            missing,
+            "MUJOCO_GL=osmesa needs the library OSMesa: install it, or set MUJOCO_GL=egl",
+        )
+    )
 
 
 def test_videos_are_recorded_of_the_robots(tmp_path):

@@ -218,6 +218,19 @@ def test_the_kept_film_is_of_the_kept_first_run() -> None:
     assert len(mine) == FULL["Film"].settings.length
 
 
+def test_claims_of_the_page_against_the_kept_rows() -> None:
+    """Iterations with rewards; the gain is lowest in the cell with the most steps, or beside it."""
+    rows = catalogue.read_study(KEPT / "study.csv")
+    plain, curious = (film.maps_in(rows, name) for name in BONUS_OF)
+    assert (1 + np.flatnonzero(plain.returns)).tolist() == [17, 20]
+    assert np.all(curious.returns[12:] == 1.0)
+    assert curious.returns[11] < 1.0
+    for steps, gains in zip(curious.steps[1:], curious.gains[1:]):
+        most = np.unravel_index(np.argmax(steps), steps.shape)
+        least = np.unravel_index(np.argmin(gains), gains.shape)
+        assert np.max(np.abs(np.subtract(most, least))) <= 2
+
+
 def test_the_kept_animation_is_small_and_plays() -> None:
     path = KEPT / "study.gif"
     assert path.stat().st_size < 2_000_000

@@ -228,6 +228,10 @@ def test_claims_of_the_page_against_the_kept_rows() -> None:
     exact, features, network = (
         story.outlooks[name][16].gain for name in ("exact", "features", "network")
     )
+    for place in (left, right):
+        assert 2.0 <= features[place] / exact[place] <= 3.0
+    half = (story.outlooks[name][8].gain[right] for name in ("features", "exact"))
+    assert next(half) / next(half) > 5000
     assert exact[middle] > 5 * exact[left]
     assert features[middle] > 5 * features[left]
     assert network[middle] < network[left]
