@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # ---------------------------------------------------------------- constants
 
+ANIMATION = "gif"  # the suffix of a file
 FRAME_DPI = 90  # 900 pixels per figure, the width of a page
 NUM_COLORS = 128  # of all frames together; more make larger files
 HOLD = 2.0  # seconds of the first and the last picture
@@ -29,7 +30,7 @@ NEARLY_WHITE = 250  # of 255
 
 def is_animation(path: Path | str) -> bool:
     """Whether the path's suffix asks for an animation."""
-    return Path(path).suffix.lower() == ".gif"
+    return Path(path).suffix.lower() == f".{ANIMATION}"
 
 
 def poster_first(count: int) -> Iterator[tuple[int, float]]:
