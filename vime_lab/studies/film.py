@@ -9,20 +9,27 @@ Axes: N transitions, X and Y cells of position and velocity, T iterations.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 
+from agents_ref import train
 from bnn_ref import Array
 from vime_gym.tasks import SparseMountainCar
 from vime_lab.animations import poster_first
-from vime_lab.checkpoints import RUN_MODULES, beginning
+from vime_lab.checkpoints import RUN_MODULES
 from vime_lab.figures import COLORS, Style
 from vime_lab.rows import Row
-from vime_lab.runs import progressions
-from vime_lab.studies.frame import Study, StudyJob, StudySettings, Value, curve_of
+from vime_lab.studies.frame import (
+    Study,
+    StudyJob,
+    StudySettings,
+    Value,
+    curve_of,
+    shortened,
+)
 from vime_lab.tables import aligned, label
 from vime_lab.tasks import ROOT_SEED, TASKS, Job, grid_of, start
 from vime_lecture.densities import Grid
@@ -39,10 +46,9 @@ PLAIN, CURIOUS = BONUS_OF
 FORCES = (-1.0, 0.0, 1.0)  # of the transitions whose gains are averaged
 # Seed of the maps' noise, separate from the training's.
 MAP_SEED = 2
-COLUMNS = 6  # iterations in the still picture
-DIGITS = 3  # of the rows' numbers
-CMAPS = {"gain": "magma_r", "steps": "viridis_r"}  # in gray: the more, the darker
-LABELS = {"gain": "gain of the next\ntransition (nats)", "steps": "steps so far"}
+SHOWN_ITERATIONS = 6  # iterations in the still picture
+MAP_COLORS = {"gain": "magma_r", "steps": "viridis_r"}  # in gray: the more, the darker
+MAP_LABELS = {"gain": "gain of the next\ntransition (nats)", "steps": "steps so far"}
 
 # ---------------------------------------------------------------- types
 
@@ -105,27 +111,21 @@ def run_film(job: StudyJob) -> Iterator[Value]:
 
     A cell's point is its number plus X·Y for each iteration before.
     """
-    task = replace(TASKS[TASK], iterations=job.settings.length)
-    run = Job(TASK, BONUS_OF[job.explorer], "", job.seed, task)
-    begun = start(run)
+    run = Job(TASK, BONUS_OF[job.explorer], "", job.seed, TASKS[TASK])
     grid = car_cells()
     batch = next_transitions(grid)
     size = int(np.prod(grid.shape))
-    done = 0
-    for t, progress in enumerate(progressions(run, begun, beginning(begun))):
-        yield "return", t, progress.rows[-1]["return_mean"]
+    iterations = train(*start(run), num_iterations=job.settings.length)
+    for t, seen in enumerate(iterations):
+        yield "return", t, float(seen.episode_returns.mean())
 
-        # the run keeps one of some steps
-        states = progress.visits[done:]  # (n, 2)
-        done = len(progress.visits)
-        every = task.agent.batch_steps / len(states)
-        steps = every * np.bincount(grid.index(states), minlength=size)  # (X·Y,)
-        maps = {"steps": steps}
-        if isinstance(progress.bonus, Vime):
-            maps["gain"] = gain_map(progress.bonus, batch, job.seed)
+        cells = grid.index(seen.batch.observations)  # (N,)
+        maps: dict[str, Any] = {"steps": np.bincount(cells, minlength=size)}  # (X·Y,)
+        if isinstance(seen.bonus, Vime):
+            maps["gain"] = gain_map(seen.bonus, batch, job.seed)
         for measure, values in maps.items():
             for cell, value in enumerate(values):
-                yield measure, size * t + cell, float(f"{value:.{DIGITS}g}")
+                yield measure, size * t + cell, shortened(value)
 
 
 # ---------------------------------------------------------------- rows
@@ -179,7 +179,7 @@ def draw_map(axes: Any, values: Array, measure: str, norm: Any) -> Any:
     """Draw a map (X, Y) and the goal; cells with 0 stay white."""
     edges = car_cells().edges
     shown = np.ma.masked_less_equal(values.T, 0.0)  # (Y, X)
-    mesh = axes.pcolormesh(*edges, shown, norm=norm, cmap=CMAPS[measure])
+    mesh = axes.pcolormesh(*edges, shown, norm=norm, cmap=MAP_COLORS[measure])
     axes.axvline(goal_of(), color="black", linestyle="--", linewidth=1.0)
     return mesh
 
@@ -197,18 +197,18 @@ def range_of(values: Array) -> Any:
     return LogNorm(positive.min(), positive.max())
 
 
-def draw_film(figure: Figure, rows: list[Row]) -> dict[str, Style]:
+def draw_iterations(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     """Draw some iterations of VIME: the gains above, the steps so far below."""
     maps = maps_in(rows, CURIOUS)
     count = len(maps.returns)
-    shown = np.unique(np.geomspace(1, count, COLUMNS).round().astype(int))
+    shown = np.unique(np.geomspace(1, count, SHOWN_ITERATIONS).round().astype(int))
     panels = figure.subplots(2, len(shown), sharex=True, sharey=True, squeeze=False)
-    for line, measure, values in zip(panels, CMAPS, (maps.gains, maps.steps)):
+    for line, measure, values in zip(panels, MAP_COLORS, (maps.gains, maps.steps)):
         norm = range_of(values)
         for axes, iteration in zip(line, shown):
             mesh = draw_map(axes, values[iteration - 1], measure, norm)
         line[0].set_ylabel("velocity")
-        figure.colorbar(mesh, ax=line, label=LABELS[measure], pad=0.01)
+        figure.colorbar(mesh, ax=line, label=MAP_LABELS[measure], pad=0.01)
 
     # the titles
     for axes, iteration in zip(panels[0], shown):
@@ -220,7 +220,7 @@ def draw_film(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     return {}
 
 
-def play_film(figure: Figure, rows: list[Row]) -> Iterator[float]:
+def play_maps(figure: Figure, rows: list[Row]) -> Iterator[float]:
     """Draw the steps so far of both agents, iteration by iteration."""
     runs = {name: maps_in(rows, name) for name in BONUS_OF}
     panels = figure.subplots(1, len(runs), sharex=True, sharey=True)
@@ -233,7 +233,7 @@ def play_film(figure: Figure, rows: list[Row]) -> Iterator[float]:
         low, high = axes.get_ylim()
         near = (goal_of() - 0.02, low + 0.94 * (high - low))
         axes.annotate("goal", near, ha="right", va="center")
-    figure.colorbar(meshes[0], ax=panels, label=LABELS["steps"], pad=0.01)
+    figure.colorbar(meshes[0], ax=panels, label=MAP_LABELS["steps"], pad=0.01)
 
     count = len(runs[PLAIN].returns)
     for t, seconds in poster_first(count):
@@ -253,11 +253,11 @@ FILM_STUDIES = {
         FilmSettings(explorers=tuple(BONUS_OF), length=TASKS[TASK].iterations),
         run_film,
         film_table,
-        draw_film,
+        draw_iterations,
         {name: COLORS[bonus] for name, bonus in BONUS_OF.items()},
         ("return", "steps"),
         (*RUN_MODULES, "vime_lab.studies.film"),
-        film=play_film,
+        film=play_maps,
     )
 }
 

@@ -39,7 +39,7 @@ from vime_lab.studies.exactness import (
     number_cell,
     vime_gains,
 )
-from vime_lab.studies.frame import Study, StudyJob, Value, curve_of
+from vime_lab.studies.frame import Study, StudyJob, Value, curve_of, shortened
 from vime_lab.tables import aligned
 from vime_lab.tasks import ROOT_SEED
 
@@ -48,19 +48,17 @@ if TYPE_CHECKING:
 
 # ---------------------------------------------------------------- constants
 
-POSITIONS = np.linspace(-3.0, 3.0, 49)  # (P,)
+LOOKED_AT = np.linspace(-3.0, 3.0, 49)  # (P,), positions of x
 INNER = 0.6  # the data lie between these distances from 0
 OUTER = 2.0
 TABLED = (-1.25, 0.0, 1.25, 3.0)  # positions in the table
-MEASURES = ("mean", "deviation", "gain")
-DIGITS = 4  # of the rows' numbers
-BLOCK = 1000  # points of a number of rows
-LOOKS = {
+ROW_POINTS = 1000  # points from one number of rows to the next
+MODEL_LOOKS = {
     "network": Style("VIME, network", COLORS["vime"], "-"),
     "features": Style("VIME, linear model", COLORS["l2"], "--"),
     "exact": Style("exact, linear model", "black", "-"),
 }
-PANELS = {"network": ("network",), "linear": ("exact", "features")}
+MODEL_PANELS = {"network": ("network",), "linear": ("exact", "features")}
 BANDS = (-3.0, 3.0)  # limits of y
 
 # ---------------------------------------------------------------- types
@@ -115,7 +113,7 @@ def sample_data(job: StudyJob) -> tuple[Array, Array]:
 
 def bumps(x: Array, settings: RegressionSettings) -> Array:
     """The features of the linear model, with a trailing 1, (N, D)."""
-    middles = np.linspace(POSITIONS[0], POSITIONS[-1], settings.num_inputs)
+    middles = np.linspace(LOOKED_AT[0], LOOKED_AT[-1], settings.num_inputs)
     distances = (x[:, None] - middles) / settings.bump_width  # (N, D - 1)
     ones = np.ones((len(x), 1))
     return np.hstack([np.exp(-0.5 * distances**2), ones])  # (N, D)
@@ -142,7 +140,7 @@ def linear_outlook(
     posterior = learned_from(LinearRows(bumps(x, settings), y), len(x), settings)
     q = best_diagonal(posterior)
     covariance = covariance_of(posterior) if exact else np.diag(q.sigma**2)
-    inputs = bumps(POSITIONS, settings)  # (P, D)
+    inputs = bumps(LOOKED_AT, settings)  # (P, D)
     mean = inputs @ posterior.mean  # (P,)
     deviation = sigma * np.sqrt(1.0 + leverages(inputs, covariance, sigma))
 
@@ -157,8 +155,8 @@ def linear_outlook(
 
 def network_outlook(q: DiagNormal, eps: Array, settings: RegressionSettings) -> Outlook:
     """The network with posterior q."""
-    inputs = POSITIONS[:, None]  # (P, 1)
-    model = network_of(settings)
+    inputs = LOOKED_AT[:, None]  # (P, 1)
+    model = network_keywords(settings)
     mean, deviation = bnn.predict(q, inputs, eps, **model)  # (P, 1) each
 
     def gains(targets: Array) -> Array:
@@ -168,7 +166,7 @@ def network_outlook(q: DiagNormal, eps: Array, settings: RegressionSettings) -> 
     return Outlook(mean[:, 0], deviation[:, 0], expected)
 
 
-def network_of(settings: RegressionSettings) -> dict[str, Any]:
+def network_keywords(settings: RegressionSettings) -> dict[str, Any]:
     """The keywords that describe the network."""
     sizes = (1, settings.hidden, 1)
     return {"layer_sizes": sizes, "likelihood_sigma": settings.likelihood_sigma}
@@ -181,7 +179,7 @@ def network_posteriors(
 
     Each fit goes on from the last one, as VIME's does. The first starts like VIME.
     """
-    model = network_of(settings)
+    model = network_keywords(settings)
     size = bnn.num_weights(model["layer_sizes"])
     rho = bnn.softplus_inverse(np.full(size, settings.network_sigma))
     prior = DiagNormal(np.zeros(size), rho)
@@ -222,21 +220,21 @@ def outlooks(job: StudyJob) -> Iterator[Outlook]:
         return
     own = np.random.default_rng([ROOT_SEED, job.seed, 1])
     fitting, sampling = own.spawn(2)
-    size = bnn.num_weights(network_of(settings)["layer_sizes"])
+    size = bnn.num_weights(network_keywords(settings)["layer_sizes"])
     eps = sampling.standard_normal((settings.gain_samples, size))  # (S, D)
     for q in network_posteriors(x, y, settings, fitting):
         yield network_outlook(q, eps, settings)
 
 
 def run_regression(job: StudyJob) -> Iterator[Value]:
-    """The outlook after n rows at point BLOCK·n + position, and the data at n."""
+    """The outlook after n rows at point ROW_POINTS·n + position, and the data at n."""
     for name, values in zip(("x", "y"), sample_data(job)):
         for n, value in enumerate(values):
-            yield name, n, float(f"{value:.{DIGITS}g}")
+            yield name, n, shortened(value)
     for n, outlook in enumerate(outlooks(job)):
-        for measure, values in zip(MEASURES, outlook):
+        for measure, values in zip(Outlook._fields, outlook):
             for place, value in enumerate(values):
-                yield measure, BLOCK * n + place, float(f"{value:.{DIGITS}g}")
+                yield measure, ROW_POINTS * n + place, shortened(value)
 
 
 # ---------------------------------------------------------------- rows
@@ -251,9 +249,10 @@ def story_in(rows: list[Row]) -> Story:
         return curve_of(mine, explorer, measure)[1].ravel()
 
     outlooks = {}
-    for name in LOOKS:
+    for name in MODEL_LOOKS:
         by_rows = [
-            values(name, measure).reshape(-1, len(POSITIONS)) for measure in MEASURES
+            values(name, measure).reshape(-1, len(LOOKED_AT))
+            for measure in Outlook._fields
         ]  # (N + 1, P) each
         outlooks[name] = [Outlook(*each) for each in zip(*by_rows)]
     return Story(seed, values("exact", "x"), values("exact", "y"), outlooks)
@@ -265,7 +264,7 @@ def story_in(rows: list[Row]) -> Story:
 def regression_table(rows: list[Row]) -> str:
     """The expected gain at some positions, before, between and after the data."""
     story = story_in(rows)
-    places = [int(np.argmin(abs(POSITIONS - x))) for x in TABLED]
+    places = [int(np.argmin(abs(LOOKED_AT - x))) for x in TABLED]
     table = [["", "rows", *(f"x = {x:g}" for x in TABLED)]]
     for name, found in story.outlooks.items():
         for n in shown_in(story):
@@ -295,13 +294,13 @@ def draw_outlook(
 ) -> None:
     """Draw data and bands above, expected gains below, after n rows."""
     for name in names:
-        look = LOOKS[name]
+        look = MODEL_LOOKS[name]
         found = story.outlooks[name][n]
         low, high = (found.mean + k * found.deviation for k in (-2.0, 2.0))
-        draw_line(above, POSITIONS, found.mean, look, 1.4)
-        draw_line(below, POSITIONS, found.gain, look, 1.6)
+        draw_line(above, LOOKED_AT, found.mean, look, 1.4)
+        draw_line(below, LOOKED_AT, found.gain, look, 1.6)
         shade: Any = {"color": look.color, "alpha": 0.18, "linewidth": 0}
-        above.fill_between(POSITIONS, low, high, **shade)
+        above.fill_between(LOOKED_AT, low, high, **shade)
 
     above.plot(story.x[:n], story.y[:n], "o", color="black", markersize=3.5)
     above.set_ylim(*BANDS)
@@ -327,7 +326,9 @@ def draw_regression(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     """Draw both models before, between and after the data."""
     story = story_in(rows)
     columns = [
-        (title, names, n) for title, names in PANELS.items() for n in shown_in(story)
+        (title, names, n)
+        for title, names in MODEL_PANELS.items()
+        for n in shown_in(story)
     ]
     panels = figure.subplots(2, len(columns), sharex=True, sharey="row")
     for (above, below), (title, names, n) in zip(panels.T, columns):
@@ -336,17 +337,17 @@ def draw_regression(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     name_axes(panels)
     what = "what a model knows after n rows, and where the next would teach most"
     figure.suptitle(f"Regression: {what}")
-    return LOOKS
+    return MODEL_LOOKS
 
 
 def play_regression(figure: Figure, rows: list[Row]) -> Iterator[float]:
     """Draw both models while the data arrive."""
     story = story_in(rows)
-    add_legend(figure, LOOKS.values())
-    panels = figure.subplots(2, len(PANELS), sharex=True, sharey="row")
+    add_legend(figure, MODEL_LOOKS.values())
+    panels = figure.subplots(2, len(MODEL_PANELS), sharex=True, sharey="row")
     count = len(story.x)
     for n, seconds in poster_first(count + 1):
-        for (above, below), (title, names) in zip(panels.T, PANELS.items()):
+        for (above, below), (title, names) in zip(panels.T, MODEL_PANELS.items()):
             above.clear()
             below.clear()
             draw_outlook(above, below, story, names, n)
@@ -362,12 +363,12 @@ def play_regression(figure: Figure, rows: list[Row]) -> Iterator[float]:
 
 REGRESSION_STUDIES = {
     "Regression": Study(
-        RegressionSettings(explorers=tuple(LOOKS), length=16),
+        RegressionSettings(explorers=tuple(MODEL_LOOKS), length=16),
         run_regression,
         regression_table,
         draw_regression,
-        {name: look.color for name, look in LOOKS.items()},
-        (*MEASURES, "x", "y"),
+        {name: look.color for name, look in MODEL_LOOKS.items()},
+        (*Outlook._fields, "x", "y"),
         (*EXACTNESS_MODULES, "vime_lab.settings", "vime_lab.studies.regression"),
         height=4.8,
         film=play_regression,

@@ -13,7 +13,7 @@ import fast_ref as fast
 from vime_lab.rows import Row
 from vime_lab.studies import catalogue, regression
 from vime_lab.studies.exactness import LinearRows, covariance_of, learned_from
-from vime_lab.studies.regression import LOOKS, POSITIONS, RegressionSettings
+from vime_lab.studies.regression import LOOKED_AT, MODEL_LOOKS, RegressionSettings
 
 ROOT = Path(__file__).parent.parent.parent.parent
 SETTINGS: RegressionSettings = replace(
@@ -62,7 +62,7 @@ def test_the_exact_expected_gain_against_mutual_information(n) -> None:
     x, y = some_data(n)
     rows = LinearRows(regression.bumps(x, SETTINGS), y)
     covariance = covariance_of(learned_from(rows, n, SETTINGS))
-    features = regression.bumps(POSITIONS, SETTINGS)
+    features = regression.bumps(LOOKED_AT, SETTINGS)
     spread = np.einsum("pd,de,pe->p", features, covariance, features)
     information = 0.5 * np.log1p(spread / SETTINGS.likelihood_sigma**2)
     assert found.gain == pytest.approx(information)
@@ -83,13 +83,13 @@ def test_the_networks_expected_gain_against_an_average_over_y() -> None:
     q, eps = network_after(6)
     found = regression.network_outlook(q, eps, SETTINGS)
     drawn = np.random.default_rng(1).standard_normal(2000)
-    model = regression.network_of(SETTINGS)
+    model = regression.network_keywords(SETTINGS)
     for place in (0, 30, 48):
         mean = found.mean[place]
         targets = [mean, *(mean + found.deviation[place] * drawn)]
         at_mean, *gains = fast.information_gains(
             q,
-            np.full((2001, 1), POSITIONS[place]),
+            np.full((2001, 1), LOOKED_AT[place]),
             np.array(targets)[:, None],
             eps,
             step_size=1.0,
@@ -105,7 +105,7 @@ def test_the_networks_outlook_against_its_predictions() -> None:
     q, eps = network_after(3)
     found = regression.network_outlook(q, eps, SETTINGS)
     theta = q.mu + q.sigma * eps
-    outputs = bnn.mlp(theta, POSITIONS[:, None], (1, 4, 1))[..., 0]
+    outputs = bnn.mlp(theta, LOOKED_AT[:, None], (1, 4, 1))[..., 0]
     assert found.mean == pytest.approx(outputs.mean(axis=0))
     assert found.deviation**2 == pytest.approx(outputs.var(axis=0) + 0.1**2)
 
@@ -121,7 +121,7 @@ def test_posteriors_begin_with_the_prior_and_go_on() -> None:
     x, y = some_data()
     eps = np.random.default_rng(2).standard_normal((50, 13))
     rows = (found[0], x[:, None], y[:, None], eps)
-    model = regression.network_of(SETTINGS)
+    model = regression.network_keywords(SETTINGS)
     bounds = [
         float(bnn.elbo(q, *rows, num_data=6.0, **model)) for q in (found[0], found[-1])
     ]
@@ -136,7 +136,7 @@ def small_rows() -> list[Row]:
     return [
         row
         for seed in (0, 1)
-        for name in LOOKS
+        for name in MODEL_LOOKS
         for row in catalogue.study_rows(job_of(name, seed))
     ]
 
@@ -166,10 +166,10 @@ def test_the_table_against_the_rows(small_rows) -> None:
     assert lines[0].endswith("; seed 0")
     cells = [line.split() for line in lines[6:]]
     assert [row[:2] for row in cells] == [
-        [name, n] for name in LOOKS for n in ("0", "3", "6")
+        [name, n] for name in MODEL_LOOKS for n in ("0", "3", "6")
     ]
     places = [14, 24, 34, 48]
-    assert POSITIONS[places].tolist() == list(regression.TABLED)
+    assert LOOKED_AT[places].tolist() == list(regression.TABLED)
     gains = story.outlooks["features"][3].gain[places]
     assert [float(cell) for cell in cells[4][2:]] == pytest.approx(gains, rel=0.005)
 
@@ -208,7 +208,7 @@ def test_the_animation_shows_the_data_arriving(small_rows) -> None:
     assert all(f"after {count} of 6 rows" in text for text, count in shown)
     (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
-    assert labels == [look.label for look in LOOKS.values()]
+    assert labels == [look.label for look in MODEL_LOOKS.values()]
 
 
 # ---------------------------------------------------------------- what is kept
