@@ -28,7 +28,7 @@ from vime_lab.studies.frame import (
     StudySettings,
     Value,
     curve_of,
-    shortened,
+    few_digits,
 )
 from vime_lab.tables import aligned, label
 from vime_lab.tasks import ROOT_SEED, TASKS, Job, grid_of, start
@@ -125,7 +125,7 @@ def run_film(job: StudyJob) -> Iterator[Value]:
             maps["gain"] = gain_map(seen.bonus, batch, job.seed)
         for measure, values in maps.items():
             for cell, value in enumerate(values):
-                yield measure, size * t + cell, shortened(value)
+                yield measure, size * t + cell, few_digits(value)
 
 
 # ---------------------------------------------------------------- rows

@@ -109,10 +109,10 @@ def parts_of(length: int, num_parts: int) -> list[int]:
 # ---------------------------------------------------------------- rows
 
 
-def shortened(value: float) -> float:
+def few_digits(value: float) -> float:
     """The value to `KEPT_DIGITS` digits, for rows that only pictures need.
 
-    >>> shortened(1.23456e-5)
+    >>> few_digits(1.23456e-5)
     1.235e-05
     """
     return float(f"{value:.{KEPT_DIGITS}g}")

@@ -39,7 +39,7 @@ from vime_lab.studies.exactness import (
     number_cell,
     vime_gains,
 )
-from vime_lab.studies.frame import Study, StudyJob, Value, curve_of, shortened
+from vime_lab.studies.frame import Study, StudyJob, Value, curve_of, few_digits
 from vime_lab.tables import aligned
 from vime_lab.tasks import ROOT_SEED
 
@@ -230,11 +230,11 @@ def run_regression(job: StudyJob) -> Iterator[Value]:
     """The outlook after n rows at point ROW_POINTS·n + position, and the data at n."""
     for name, values in zip(("x", "y"), sample_data(job)):
         for n, value in enumerate(values):
-            yield name, n, shortened(value)
+            yield name, n, few_digits(value)
     for n, outlook in enumerate(outlooks(job)):
         for measure, values in zip(Outlook._fields, outlook):
             for place, value in enumerate(values):
-                yield measure, ROW_POINTS * n + place, shortened(value)
+                yield measure, ROW_POINTS * n + place, few_digits(value)
 
 
 # ---------------------------------------------------------------- rows
