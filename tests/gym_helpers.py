@@ -4,13 +4,17 @@
 """
 
 import re
+import types
+from collections.abc import MutableMapping
 from inspect import Parameter, signature
+from pathlib import Path
 from typing import Any
 
-import gymnasium
+import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.spaces import Discrete, Space
+from gymnasium.wrappers import RecordVideo
 from measures import ROOT
 
 from vime_gym import DEFAULTS, ENTRIES
@@ -66,6 +70,49 @@ def is_color(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
     return np.all(picture == color, axis=-1)
 
 
+# ------------------------------------------------------------ videos
+
+
+def record(env: gym.Env, folder: Path, num_steps: int = 3) -> gym.Env:
+    """Record a video from the first step on, over ends of episodes; the environment is then closed."""
+    recorder = RecordVideo(
+        env,
+        str(folder),
+        step_trigger=lambda step: step == 0,
+        video_length=num_steps,
+        disable_logger=True,
+    )
+    recorder.reset(seed=0)
+    recorder.action_space.seed(0)
+    for _ in range(num_steps + 1):
+        if any(recorder.step(recorder.action_space.sample())[2:4]):
+            recorder.reset()
+    recorder.close()
+    return recorder
+
+
+def instead_of_moviepy(
+    modules: MutableMapping[str, Any],
+) -> list[tuple[np.ndarray, float]]:
+    """Put a stand-in for moviepy into these modules, which the project does not require.
+
+    Returns the frames and the frames per second of what is recorded from now on.
+    """
+    clips: list[tuple[np.ndarray, float]] = []
+
+    class Clip:
+        def __init__(self, frames: list[np.ndarray], fps: float) -> None:
+            clips.append((np.array(frames), fps))
+
+        def write_videofile(self, path: str, **_: Any) -> None: ...
+
+    last = "moviepy.video.io.ImageSequenceClip"
+    for name in ("moviepy", "moviepy.video", "moviepy.video.io", last):
+        modules[name] = types.ModuleType(name)
+    modules[last].ImageSequenceClip = Clip
+    return clips
+
+
 # ------------------------------------------------------------ the table of docs/tasks.md
 
 HEADINGS = ("id", "observation", "action", "steps", "arguments", "extra", "pictures")
@@ -80,7 +127,7 @@ def task_table() -> str:
 
 def task_row(name: str) -> tuple[str, ...]:
     module, max_steps = ENTRIES[name]
-    env = gymnasium.make(f"vime_ref/{name}-v0")
+    env = gym.make(f"vime_ref/{name}-v0")
     return (
         f"`vime_ref/{name}-v0`",
         space_text(env.observation_space),

@@ -5,7 +5,7 @@ import itertools
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -274,6 +274,8 @@ SMALL = {
         "num_pictures": 2,
         "warmup_episodes": 1,
     },
+    "Film": {"length": 2},
+    "Regression": {"length": 2, "hidden": 4, "num_updates": 3, "gain_samples": 4},
 }
 FULL = dict(STUDIES)  # as published
 
@@ -308,6 +310,15 @@ def measured(rows: Sequence[dict], measure: str) -> list[float]:
 def words(line: str) -> str:
     """The line without the blanks that align it."""
     return re.sub(r"\[ +", "[", " ".join(line.split()))
+
+
+def played_study(study: str, rows: list[dict]) -> Iterator[Figure]:
+    """The figure of a study's animation, at each of its frames."""
+    figure = Figure()
+    film = STUDIES[study].film
+    assert film is not None
+    for _ in film(figure, rows):
+        yield figure
 
 
 def drawn_study(study: str, rows: list[dict]) -> Figure:

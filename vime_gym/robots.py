@@ -1,6 +1,7 @@
 """The VIME paper's robots, simulated by MuJoCo: pip install 'gymnasium[mujoco]'.
 
-The import raises gymnasium.error.DependencyNotInstalled, naming the package to install, if MuJoCo is missing.
+The import raises gymnasium.error.DependencyNotInstalled, naming the package to install, if MuJoCo or the library that
+MUJOCO_GL names is missing.
 
 Sources: [VIME] Houthooft et al. 2016, arXiv 1605.09674, and the original code openai/vime, for the reward rules;
 rllab, on which the original code runs.
@@ -23,6 +24,11 @@ try:
 except (ImportError, DependencyNotInstalled) as error:
     line = lacking("SparseHalfCheetah and Walker2D", ["mujoco"], "mujoco")
     raise DependencyNotInstalled(line or str(error)) from error
+except AttributeError as error:
+    # PyOpenGL's, when MuJoCo asks it for OSMesa.
+    raise DependencyNotInstalled(
+        "MUJOCO_GL=osmesa needs the library OSMesa: install it, or set MUJOCO_GL=egl"
+    ) from error
 
 # ---------------------------------------------------------------- constants
 

@@ -35,6 +35,7 @@ UPRIGHT_COSINE = 0.8
 
 MAX_WIDTH = 10.0  # of a start; the original's widths are 1 to 3
 PIXELS = 400  # width of a picture
+CAR_FPS = 30  # frames of a video in a second: MountainCarContinuous-v0's
 
 # ---------------------------------------------------------------- types
 
@@ -49,7 +50,8 @@ class Canvas:
     """A picture (H, W, 3) of 400 pixels width, white at first, and the coordinates (H, W) of its pixels."""
 
     def __init__(self, left: float, right: float, bottom: float, top: float) -> None:
-        height = round(PIXELS * (top - bottom) / (right - left))
+        # Even, as players of videos want it.
+        height = 2 * round(PIXELS * (top - bottom) / (right - left) / 2)
         self.picture = np.full((height, PIXELS, 3), 255, np.uint8)
         self.x, self.y = np.meshgrid(
             np.linspace(left, right, PIXELS), np.linspace(top, bottom, height)
@@ -86,7 +88,7 @@ class SparseMountainCar(Continuous_MountainCarEnv):
     Source: [VIME].
     """
 
-    metadata: dict[str, Any] = DRAWN
+    metadata: dict[str, Any] = DRAWN | {"render_fps": CAR_FPS}
 
     def __init__(
         self, render_mode: str | None = None, goal_velocity: float = 0.0
@@ -250,7 +252,7 @@ class SparseCartPoleSwingup(gym.Env[NDArray[np.float64], NDArray[np.float64]]):
     Source: CartpoleSwingupEnvX in openai/vime.
     """
 
-    metadata: dict[str, Any] = DRAWN
+    metadata: dict[str, Any] = DRAWN | {"render_fps": round(1 / STEP_SECONDS)}
 
     def __init__(
         self,

@@ -21,7 +21,6 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
 from bnn_ref import check_count, check_flags, check_kind
-from vime_gym.rooms import DRAWN
 from vime_gym.tasks import (
     MAX_DISTANCE,
     MAX_FORCE,
@@ -42,8 +41,6 @@ else:
     AnyVectorEnv = VectorEnv
 
 # ---------------------------------------------------------------- constants
-
-METADATA = {**DRAWN, "autoreset_mode": AutoresetMode.NEXT_STEP}
 
 # Gymnasium's car. A test holds them to its attributes.
 POWER = 0.0015
@@ -73,8 +70,6 @@ class TaskVector(AnyVectorEnv):
     Raises gymnasium.error.ResetNeeded on a step or a picture before the first reset.
     """
 
-    metadata: dict[str, Any] = METADATA
-
     def __init__(
         self,
         make: Callable[[], Any],
@@ -86,6 +81,8 @@ class TaskVector(AnyVectorEnv):
         self.tasks = [make() for _ in range(self.num_envs)]
         task = self.tasks[0]
         self.render_mode = task.render_mode
+        autoreset = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.metadata: dict[str, Any] = task.metadata | autoreset
         self.single_observation_space = task.observation_space
         self.single_action_space = task.action_space
         self.observation_space = batch_space(task.observation_space, self.num_envs)

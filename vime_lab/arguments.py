@@ -27,6 +27,7 @@ STUDY_NAMES = (
     *("Bandit", "DeepSea", "KeyDoorMaze", "NoisyTV", "Labyrinth"),
     "Exactness",
     *("Television", "NoisyCorridor"),
+    *("Film", "Regression"),
 )
 BATCH_STEPS = 5000  # per iteration
 DTYPE_NAMES = ("f64", "f32")
@@ -92,7 +93,7 @@ def add_run(commands: Any) -> None:
         description="Train an agent for each task, bonus, setting and seed; write "
         "learning_curve.csv, config.json, learning_curve.png, state_visits.png and "
         "diagnostics.png, and print tables. For a study, write study.csv, config.json and "
-        "study.png, and print its table.",
+        "study.png, also study.gif if it has an animation, and print its table.",
     )
     add_agents(run)
     add_settings(run)
@@ -207,7 +208,8 @@ def add_figure(commands: Any) -> None:
         type=Path,
         default=Path("results.png"),
         metavar="FILE",
-        help="file for the picture (default: %(default)s)",
+        help="file for the picture, or with the suffix .gif for a study's animation "
+        "(default: %(default)s)",
     )
     figure.set_defaults(parser=figure)
 

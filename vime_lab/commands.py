@@ -21,6 +21,7 @@ from typing import Any
 
 from vime_gym.extras import lacking
 from vime_lab import figures, results
+from vime_lab.animations import ANIMATION
 from vime_lab.arguments import Parser
 from vime_lab.checkpoints import CheckpointError, locked
 from vime_lab.files import TEMPORARY, make_folder
@@ -504,7 +505,7 @@ def check_picture(arguments: argparse.Namespace) -> None:
     if path.is_symlink() or (path.exists() and not path.is_file()):
         wanted = f"must be a regular file, got {path}"
         arguments.parser.error(f"argument --out: {wanted}")
-    formats = FigureCanvasBase.get_supported_filetypes()
+    formats = {*FigureCanvasBase.get_supported_filetypes(), ANIMATION}
     if path.suffix and path.suffix[1:].lower() not in formats:
         wanted = f"must end in one of {', '.join(sorted(formats))}, got {path}"
         arguments.parser.error(f"argument --out: {wanted}")

@@ -11,6 +11,7 @@ import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,9 @@ CONFIG = "config.json"
 STUDY = "study.csv"
 RUN_PICTURES = ("learning_curve.png", "state_visits.png", "diagnostics.png")
 STUDY_PICTURE = "study.png"
+STUDY_FILM = "study.gif"  # of a study that has an animation
 RUN_FILES = (CURVE, CONFIG, *RUN_PICTURES)
-STUDY_FILES = (STUDY, CONFIG, STUDY_PICTURE)
+STUDY_FILES = (STUDY, CONFIG, STUDY_PICTURE, STUDY_FILM)
 # Packages of the extra `run`: they draw, show progress, and name the BLAS kernel.
 RUN_EXTRA = ("tqdm", "matplotlib", "joblib", "threadpoolctl")
 # Entries of config.json that determine the results.
@@ -232,10 +234,12 @@ def write_study(
 
     Returns and raises like `write_results`.
     """
-    write_numbers(out, config, STUDY, table_bytes(STUDY_COLUMNS, rows))
-    picture = out / STUDY_PICTURE
-    draw = {picture: lambda: catalogue.draw_study(picture, list(rows))}
-    return catalogue.study_table(list(rows)), draw_pictures(draw)
+    mine = list(rows)
+    write_numbers(out, config, STUDY, table_bytes(STUDY_COLUMNS, mine))
+    names = catalogue.study_pictures(mine, STUDY_PICTURE, STUDY_FILM)
+    paths = [out / name for name in names]
+    drawing = {path: partial(catalogue.draw_study, path, mine) for path in paths}
+    return catalogue.study_table(mine), draw_pictures(drawing)
 
 
 # ---------------------------------------------------------------- reading

@@ -6,7 +6,6 @@ import itertools
 import math
 import subprocess
 import sys
-import types
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +13,18 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gym_helpers import ROBOTS, SMALL, TABLE, TASKS, task_table
+from gym_helpers import (
+    ROBOTS,
+    SMALL,
+    TABLE,
+    TASKS,
+    instead_of_moviepy,
+    record,
+    task_table,
+)
 from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Discrete
 from gymnasium.utils.env_checker import check_env
-from gymnasium.wrappers import RecordVideo
 from measures import ROOT
 
 from vime_gym import (
@@ -295,6 +301,7 @@ def test_every_task_draws_a_picture_without_a_display(env_id):
         assert (picture.dtype, picture.shape) == (np.uint8, pictures[0].shape)
         assert picture.ndim == 3
         assert picture.shape[2] == 3
+        assert not any(side % 2 for side in picture.shape[:2])
     assert len({picture.tobytes() for picture in pictures}) > 1
     assert (env.render_mode, env.metadata["render_modes"]) == (
         "rgb_array",
@@ -318,37 +325,49 @@ def test_an_unknown_render_mode_is_named(env_id):
 
 @drawn_tasks
 def test_videos_are_recorded_of_every_task(env_id, tmp_path, monkeypatch):
-    """`RecordVideo` with a stand-in for moviepy, which the project does not require: the frames of 4 steps."""
-    clips: list[Any] = []
-
-    class Clip:
-        def __init__(self, frames: list[np.ndarray], fps: float) -> None:
-            clips.append((np.array(frames), fps))
-
-        def write_videofile(self, path: str, **_: Any) -> None: ...
-
-    modules = ["moviepy", "moviepy.video", "moviepy.video.io"]
-    last = "moviepy.video.io.ImageSequenceClip"
-    for name in (*modules, last):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    sys.modules[last].ImageSequenceClip = Clip  # type: ignore[attr-defined]
-
-    env = RecordVideo(
-        made(env_id, render_mode="rgb_array"),
-        str(tmp_path / "videos"),
-        step_trigger=lambda step: step == 0,
-        video_length=3,
-        disable_logger=True,
-    )
-    env.reset(seed=0)
-    while not clips:
-        if any(env.step(env.action_space.sample())[2:4]):
-            env.reset()
-    env.close()
+    """`RecordVideo` with a stand-in for moviepy: the frames of 3 steps. The robots' test is in test_robots.py."""
+    modules: dict[str, Any] = {}
+    clips = instead_of_moviepy(modules)
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    env = record(made(env_id, render_mode="rgb_array"), tmp_path / "videos")
     ((frames, fps),) = clips
     assert frames.dtype == np.uint8
     assert frames.ndim == 4
     assert fps == env.metadata["render_fps"]
+
+
+@drawn_tasks
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")  # moviepy's
+def test_moviepy_writes_videos_of_every_task(env_id, tmp_path):
+    """With even sides, because many players can't show others."""
+    moviepy = pytest.importorskip("moviepy")
+    record(made(env_id, render_mode="rgb_array"), tmp_path / "videos")
+    (path,) = (tmp_path / "videos").glob("*.mp4")
+    with moviepy.VideoFileClip(str(path)) as clip:
+        assert not any(side % 2 for side in clip.size)
+        assert clip.n_frames >= 3
+
+
+@pytest.mark.parametrize(
+    ("env_id", "seconds"),
+    [
+        ("vime_ref/SparseCartPoleSwingup-v0", 0.05),
+        ("vime_ref/SparseHalfCheetah-v0", 0.01),
+        ("vime_ref/Walker2D-v0", 0.008),
+    ],
+)
+def test_a_video_is_as_fast_as_the_task(env_id, seconds):
+    """Control: the car, whose step has no seconds, is as fast as Gymnasium's."""
+    if env_id in ROBOTS:
+        pytest.importorskip("mujoco")
+    assert made(env_id).metadata["render_fps"] * seconds == pytest.approx(1.0)
+    car, ours = (
+        gym.make(name).metadata["render_fps"]
+        for name in ("MountainCarContinuous-v0", "vime_ref/SparseMountainCar-v0")
+    )
+    assert car == ours
+    assert car * seconds != pytest.approx(1.0)
 
 
 # Choices of the tasks: forces in newtons, speeds without bound, small images, maps.

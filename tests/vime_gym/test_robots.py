@@ -215,29 +215,46 @@ def test_bad_arguments_of_a_robot_are_named(task, name, value):
         task(**{name: value})
 
 
-def drawn(backend: str, folder: Path) -> str:
-    """What a process prints that draws the walker twice by this backend of OpenGL: one line, twice."""
-    script = """
+DRAW = """
 import gymnasium, vime_gym
 for _ in range(2):
-    env = gymnasium.make("vime_ref/Walker2D-v0", render_mode="rgb_array")
-    env.reset(seed=0)
     try:
+        env = gymnasium.make("vime_ref/Walker2D-v0", render_mode="rgb_array")
+        env.reset(seed=0)
         picture = env.render()
         print("picture", picture.shape, picture.dtype, len(set(picture.ravel())) > 10)
     except gymnasium.error.DependencyNotInstalled as error:
         print(error)
 """
+RECORD = """
+import pathlib, sys, gymnasium, vime_gym, gym_helpers
+clips = gym_helpers.instead_of_moviepy(sys.modules)
+for name in ("SparseHalfCheetah", "Walker2D"):
+    env = gymnasium.make(f"vime_ref/{name}-v0", render_mode="rgb_array")
+    gym_helpers.record(env, pathlib.Path("videos"))
+for frames, fps in clips:
+    print(frames.shape[1:], fps, len({frame.tobytes() for frame in frames}) > 1)
+"""
+
+
+def printed(script: str, backend: str, folder: Path) -> list[str]:
+    """The lines that a process without a display prints, by this backend of OpenGL."""
     bare = {name: text for name, text in os.environ.items() if name != "DISPLAY"}
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=folder,
-        env={**bare, "PYTHONPATH": str(ROOT), "MUJOCO_GL": backend},
+        env={**bare, "PYTHONPATH": paths, "MUJOCO_GL": backend},
         capture_output=True,
         text=True,
         check=True,
     )
-    first, again = done.stdout.splitlines()
+    return done.stdout.splitlines()
+
+
+def drawn(backend: str, folder: Path) -> str:
+    """What a process prints that draws the walker twice: one line, twice."""
+    first, again = printed(DRAW, backend, folder)
     assert again == first
     return first
 
@@ -255,3 +272,20 @@ def test_robots_say_what_drawing_lacks(tmp_path):
         message = drawn(backend, tmp_path)
         assert message.startswith(missing)
         assert "set MUJOCO_GL=egl" in message
+    assert drawn("osmesa", tmp_path).startswith(
+        (
+            "picture (480, 480, 3) uint8 True",
+            missing,
+            "MUJOCO_GL=osmesa needs the library OSMesa: install it, or set MUJOCO_GL=egl",
+        )
+    )
+
+
+def test_videos_are_recorded_of_the_robots(tmp_path):
+    """By EGL, where the machine has it: frames of a robot that moves, at its own speed."""
+    if not drawn("egl", tmp_path).startswith("picture"):
+        pytest.skip("this machine has no EGL")
+    assert printed(RECORD, "egl", tmp_path) == [
+        "(480, 480, 3) 100 True",
+        "(480, 480, 3) 125 True",
+    ]

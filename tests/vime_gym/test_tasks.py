@@ -594,7 +594,7 @@ def test_the_pole_is_drawn_at_its_angle(x, theta):
     env.reset(seed=0)
     env.state = (x, 0.0, theta, 0.0)
     picture = env.render()
-    assert picture.shape == (173, 400, 3)
+    assert picture.shape == (174, 400, 3)
     pixels = 400 / 6  # per meter
     column, row = center(is_color(picture, (210, 0, 0)))
     for sign in (1, -1):
@@ -611,7 +611,7 @@ def test_the_car_is_drawn_on_the_hill(position):
     env.reset(seed=0)
     env.state = np.array([position, 0.0])
     picture = env.render()
-    assert picture.shape == (311, 400, 3)
+    assert picture.shape == (312, 400, 3)
     pixels = 400 / 1.8
     height = 0.45 * math.sin(3 * position) + 0.55
     column, row = center(is_color(picture, (210, 0, 0)))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vime_lab.animations import is_animation, save_animation
 from vime_lab.checkpoints import (
     CheckpointError,
     claimed,
@@ -24,9 +25,11 @@ from vime_lab.runs import Result
 from vime_lab.settings import settings_from, settings_of
 from vime_lab.studies.exactness import EXACTNESS_STUDIES
 from vime_lab.studies.explorers import EXPLORER_STUDIES
+from vime_lab.studies.film import FILM_STUDIES
 from vime_lab.studies.frame import Study, StudyJob, Value, explorers_in
 from vime_lab.studies.labyrinth import LABYRINTH_STUDIES
 from vime_lab.studies.noisy_corridor import CORRIDOR_STUDIES
+from vime_lab.studies.regression import REGRESSION_STUDIES
 from vime_lab.studies.television import TELEVISION_STUDIES
 from vime_lab.tasks import ROOT_SEED
 
@@ -38,6 +41,8 @@ STUDIES: dict[str, Study] = {
     **EXACTNESS_STUDIES,
     **TELEVISION_STUDIES,
     **CORRIDOR_STUDIES,
+    **FILM_STUDIES,
+    **REGRESSION_STUDIES,
 }
 # Modules whose code computes the rows of every study.
 STUDY_MODULES = (
@@ -162,14 +167,23 @@ def study_table(rows: list[Row]) -> str:
     return STUDIES[rows[0]["study"]].table(rows)
 
 
+def study_pictures(rows: list[Row], still: str, moving: str) -> list[str]:
+    """The names of a study's pictures: the still one, and the moving one if it has one."""
+    return [still, moving] if STUDIES[rows[0]["study"]].film else [still]
+
+
 def draw_study(path: Path | str, rows: list[Row]) -> None:
-    """The picture of a study, from its rows only."""
+    """The picture of a study, from its rows only; as a GIF its animation, if it has one."""
     from matplotlib.figure import Figure
 
     study = STUDIES[rows[0]["study"]]
     figure = Figure(figsize=(WIDTH, study.height), layout="constrained")
+    if study.film and is_animation(path):
+        save_animation(path, figure, study.film(figure, rows))
+        return
     looks = study.draw(figure, rows)
-    add_legend(figure, looks.values())
+    if looks:
+        add_legend(figure, looks.values())
     save(figure, path)
 
 

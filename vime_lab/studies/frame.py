@@ -26,6 +26,10 @@ from vime_lecture.strategies import epsilon_greedy_strategy
 from vime_lecture.tabular import Episode, TabularSettings, q_learning
 from vime_ref import NoBonus
 
+# ---------------------------------------------------------------- constants
+
+KEPT_DIGITS = 4
+
 # ---------------------------------------------------------------- types
 
 # Measure, point and value, which a row adds to the job.
@@ -71,6 +75,8 @@ class Study(NamedTuple):
     measures: tuple[str, ...]  # that each run has
     modules: tuple[str, ...]  # modules that compute its rows, besides the studies' own
     height: float = 4.2  # inches, of the picture without its legend
+    # into a figure, frame by frame: the seconds of each
+    film: Callable[[Any, list[Row]], Iterator[float]] | None = None
 
 
 # ---------------------------------------------------------------- agents
@@ -101,6 +107,15 @@ def parts_of(length: int, num_parts: int) -> list[int]:
 
 
 # ---------------------------------------------------------------- rows
+
+
+def few_digits(value: float) -> float:
+    """The value to `KEPT_DIGITS` digits, for rows that only pictures need.
+
+    >>> few_digits(1.23456e-5)
+    1.235e-05
+    """
+    return float(f"{value:.{KEPT_DIGITS}g}")
 
 
 def curve_of(

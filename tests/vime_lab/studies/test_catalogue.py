@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from lab import SMALL, full, left_behind, refusal, usage_error
 
-from vime_lab import checkpoints, command_line, processes, results
+from vime_lab import animations, checkpoints, command_line, processes, results
 from vime_lab.checkpoints import CheckpointError, identity
 from vime_lab.results import STUDY_FILES
 from vime_lab.rows import STUDY_COLUMNS
@@ -21,7 +21,7 @@ from vime_lab.studies import catalogue
 from vime_lab.studies.catalogue import STUDIES, study_jobs
 from vime_lab.studies.frame import StudyJob, Value
 
-FILES = sorted(STUDY_FILES)
+FILES = sorted({*STUDY_FILES} - {"study.gif"})  # of a study without an animation
 
 
 def run(
@@ -45,9 +45,14 @@ def run(
 
 @pytest.mark.unwatched
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_writes_three_files_and_figure_draws_them_again(name, capsys) -> None:
+def test_a_study_writes_its_files_and_figure_draws_them_again(
+    name, monkeypatch, capsys
+) -> None:
+    """Its numbers, their settings, a picture, and an animation if it has one."""
+    monkeypatch.setattr(animations, "FRAME_DPI", 20)
     rows = run(name)
-    assert left_behind() == ["out", *(f"out/{file}" for file in FILES)]
+    files = sorted(STUDY_FILES) if STUDIES[name].film else FILES
+    assert left_behind() == ["out", *(f"out/{file}" for file in files)]
     settings = STUDIES[name].settings
     assert {(each["explorer"], int(each["seed"])) for each in rows} == {
         (e, s) for e in settings.explorers for s in (0, 1)
@@ -70,6 +75,10 @@ def test_a_study_writes_three_files_and_figure_draws_them_again(name, capsys) ->
     assert command_line.main(["figure", "out", "--out", "again.png"]) == 0
     assert capsys.readouterr().out == f"{table}\n\nwrote again.png\n"
     assert np.array_equal(matplotlib.image.imread("again.png"), picture)
+    if STUDIES[name].film:
+        before = Path("out/study.gif").read_bytes()
+        assert command_line.main(["figure", "out", "--out", "again.gif"]) == 0
+        assert Path("again.gif").read_bytes() == before
 
 
 @pytest.mark.unwatched

@@ -103,3 +103,11 @@ def test_draw_measure_against_medians_and_quartiles() -> None:
 def test_a_study_rejects_no_length() -> None:
     with pytest.raises(ValueError, match="length must be a whole number >= 1, got 0"):
         StudySettings(explorers=("random",), length=0)
+
+
+def test_few_digits_against_numbers_by_hand() -> None:
+    """Four digits, however small or large; nan stays nan."""
+    assert frame.few_digits(123456.0) == 123500.0
+    assert frame.few_digits(-1.23456e-7) == -1.235e-7
+    assert frame.few_digits(0.0) == 0.0
+    assert math.isnan(frame.few_digits(NAN))
