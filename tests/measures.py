@@ -9,6 +9,7 @@ includes its indentation, but not a trailing comment.
 
 import ast
 import io
+import json
 import re
 import sys
 import tokenize
@@ -214,6 +215,12 @@ def pages(root: Path = ROOT) -> dict[str, Path]:
     """README and the pages of docs/, by path relative to the root."""
     paths = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
     return {str(path.relative_to(root)): path for path in paths}
+
+
+def notebook_cells(path: Path, kind: str) -> list[str]:
+    """The sources of a notebook's cells of a kind, "markdown" or "code"."""
+    cells = json.loads(path.read_text())["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == kind]
 
 
 def without_code(page: str) -> str:
