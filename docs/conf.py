@@ -43,7 +43,7 @@ myst_heading_anchors = 3
 myst_url_schemes = ["http", "https", "mailto", "site"]
 
 nb_execution_mode = "force"
-nb_execution_timeout = 300  # seconds of a cell; all together take less than 60
+nb_execution_timeout = 600  # seconds of a cell; on a free machine all take less than 60
 nb_execution_in_temp = True  # it needs no file of the checkout
 nb_execution_raise_on_error = True
 nb_merge_streams = True
