@@ -13,7 +13,7 @@ import matplotlib
 import nbformat
 import numpy as np
 import pytest
-from measures import PACKAGES, ROOT
+from measures import PACKAGES, ROOT, without_magics
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
@@ -236,7 +236,7 @@ NOT_NEEDED = ("algorithm-train",)  # by the exercise, and long
 
 
 def run(cell: NotebookNode, names: dict[str, Any]) -> None:
-    exec(compile(cell.source, cell.id, "exec"), names)
+    exec(compile(without_magics(cell.source), cell.id, "exec"), names)
 
 
 @every_section
