@@ -1,12 +1,14 @@
 """Install the wheel into an environment of its own, in a folder of its own, and use it as its users do."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
+NOTEBOOK = Path(__file__).parent.parent / "examples" / "lecture.ipynb"
 MODULES = {"bnn_ref.py", "fast_ref.py", "vime_ref.py", "agents_ref.py"}
 PACKAGES = {"vime_lecture", "vime_gym", "vime_check", "vime_lab"}
 
@@ -88,6 +90,13 @@ def main(wheel: Path) -> None:
         expect("wrote results.png", run(vime_ref, "figure", folder=folder))
         bandit = (vime_ref, "run", "--task", "Bandit", "--seeds", "1")
         expect("pseudo-regret", run(*bandit, folder=folder))
+
+        # The notebook of the lecture.
+        kernel = ("nbclient", "ipykernel")
+        run(python, "-m", "pip", "install", "-q", *kernel, folder=folder)
+        shutil.copy(NOTEBOOK, folder)
+        executed = str(folder / "env" / "bin" / "jupyter-execute")
+        run(executed, "--timeout=600", NOTEBOOK.name, folder=folder)
 
         # The modules and the types.
         script = "import gymnasium, vime_gym; gymnasium.make('vime_ref/SparseMountainCar-v0')"

@@ -22,7 +22,7 @@ ROOT = sources.ROOT
 
 project = "vime-ref"
 extensions = [
-    "myst_parser",
+    "myst_nb",  # MyST pages, and the notebook, executed
     "sphinx.ext.autodoc",
     "sphinx.ext.linkcode",
     "sphinx.ext.mathjax",
@@ -41,6 +41,14 @@ exclude_patterns = ["_static"]
 myst_enable_extensions = ["dollarmath", "html_image"]
 myst_heading_anchors = 3
 myst_url_schemes = ["http", "https", "mailto", "site"]
+
+nb_execution_mode = "force"
+nb_execution_timeout = 600  # seconds of a cell; on a free machine all take less than 60
+nb_execution_in_temp = True  # it needs no file of the checkout
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+nb_code_prompt_show = "Show the solution"
+nb_code_prompt_hide = "Hide the solution"
 
 MODULES = sources.modules()
 autodoc_member_order = "bysource"
@@ -81,6 +89,14 @@ def module_page(name):
     tree = "\n".join(["```{toctree}", ":maxdepth: 1", "", *inside, "```"])
     auto = f"```{{eval-rst}}\n.. automodule:: {name}\n```"
     return "\n\n".join([f"# {name}", auto, *([tree] if inside else [])]) + "\n"
+
+
+def write_notebook(app):
+    """docs/notebook.ipynb is the notebook with links within the site."""
+    page = Path(app.srcdir) / sources.NOTEBOOK_PAGE
+    text = sources.notebook_with_site_links((ROOT / sources.NOTEBOOK).read_text())
+    if not page.exists() or page.read_text() != text:
+        page.write_text(text)
 
 
 # ------------------------------------------------------------ docstrings, sources and tests
@@ -222,7 +238,7 @@ def page_text(docname):
 
 
 def read_source(app, docname, content):
-    if "/" not in docname:
+    if (ROOT / "docs" / f"{docname}.md").exists() and "/" not in docname:
         content[0] = page_text(docname)
     if docname == "index":
         app.env.note_dependency(str(ROOT / "README.md"))
@@ -281,6 +297,7 @@ def check_loads(app, exception):
 def setup(app):
     app.add_lexer("jsonl", TextLexer)  # lines of a protocol, which begin with an arrow
     app.connect("builder-inited", write_module_pages)
+    app.connect("builder-inited", write_notebook)
     app.connect("builder-inited", add_field_comments)
     app.connect("autodoc-process-signature", process_signature)
     app.connect("autodoc-process-docstring", process_docstring)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import html
 import io
+import json
 import posixpath
 import re
 import tokenize
@@ -24,6 +25,8 @@ from pygments.util import ClassNotFound
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ("bnn_ref", "vime_ref", "agents_ref", "fast_ref")  # in the order of reading
 PACKAGES = ("vime_lecture", "vime_gym", "vime_check", "vime_lab")
+NOTEBOOK = "examples/lecture.ipynb"
+NOTEBOOK_PAGE = "notebook.ipynb"  # in docs/, written by conf.py
 COPIED = {".png", ".svg", ".csv", ".json"}  # the browser shows these as they are
 WIDTH = 78  # a line that ends earlier, although the next word fits, ends on purpose
 LABEL = r"[A-Z]\d+"
@@ -277,7 +280,19 @@ def site_link(target: str, folder: str, image: bool, root: Path = ROOT) -> str:
         return f"../{path}"
     if path.startswith("docs/") and path.endswith(".md"):
         return path.removeprefix("docs/") + end
+    if path == NOTEBOOK:
+        return NOTEBOOK_PAGE + end
     return f"site:{page_of(path, root)}{end}"
+
+
+def notebook_with_site_links(text: str, root: Path = ROOT) -> str:
+    """A notebook of examples/ whose text has the links of `site_links`."""
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            moved = site_links("".join(cell["source"]), "examples", root)
+            cell["source"] = moved.splitlines(keepends=True)
+    return json.dumps(notebook, ensure_ascii=False)
 
 
 def page_of(path: str, root: Path = ROOT) -> str:

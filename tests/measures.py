@@ -9,6 +9,7 @@ includes its indentation, but not a trailing comment.
 
 import ast
 import io
+import json
 import re
 import sys
 import tokenize
@@ -214,6 +215,22 @@ def pages(root: Path = ROOT) -> dict[str, Path]:
     """README and the pages of docs/, by path relative to the root."""
     paths = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
     return {str(path.relative_to(root)): path for path in paths}
+
+
+def notebook_cells(path: Path, kind: str) -> list[str]:
+    """The sources of a notebook's cells of a kind, "markdown" or "code"; code without magics."""
+    cells = json.loads(path.read_text())["cells"]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == kind]
+    return [without_magics(text) if kind == "code" else text for text in texts]
+
+
+def without_magics(source: str) -> str:
+    """A notebook's code as plain Python.
+
+    >>> without_magics("%matplotlib inline\\nx = 1 % 2")
+    'x = 1 % 2'
+    """
+    return re.sub(r"^%.*\n", "", source, flags=re.M)
 
 
 def without_code(page: str) -> str:

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib.util
+import json
 from pathlib import Path
 
 import measures
@@ -113,6 +114,8 @@ def test_tests_of_the_lecture_are_found_with_their_lines() -> None:
 def small_root(tmp_path: Path) -> Path:
     (tmp_path / "docs").mkdir()
     (tmp_path / "results").mkdir()
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "lecture.ipynb").write_text("{}")
     (tmp_path / "docs" / "a.md").write_text("# A")
     (tmp_path / "m.py").write_text("x = 1\ny = 2 < 3\n")
     (tmp_path / "results" / "p.png").write_bytes(b"")
@@ -129,6 +132,7 @@ def small_root(tmp_path: Path) -> Path:
         ("docs", "[p](../results/p.png)", "[p](site:source/results/p.png)"),
         (".", "[r](results)", "[r](site:source/results/index.html)"),
         (".", "[b](#b), [w](https://x.org)", "[b](#b), [w](https://x.org)"),
+        ("docs", "[n](../examples/lecture.ipynb)", "[n](notebook.ipynb)"),
         (".", "```text\n[m](m.py)\n```\n", "```text\n[m](m.py)\n```\n"),
     ],
 )
@@ -136,6 +140,17 @@ def test_links_lead_to_pages_of_the_site(
     folder: str, before: str, after: str, small_root: Path
 ) -> None:
     assert site.site_links(before, folder, small_root) == after
+
+
+def test_links_of_a_notebook_change_in_its_text_only(small_root: Path) -> None:
+    cells = [
+        {"cell_type": kind, "source": ["λ\n", "[a](../docs/a.md)"]}
+        for kind in ("markdown", "code")
+    ]
+    changed = site.notebook_with_site_links(json.dumps({"cells": cells}), small_root)
+    text, code = (cell["source"] for cell in json.loads(changed)["cells"])
+    assert text == ["λ\n", "[a](a.md)"]
+    assert code == cells[1]["source"]
 
 
 def test_a_link_to_no_file_raises(small_root: Path) -> None:

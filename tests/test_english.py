@@ -18,7 +18,9 @@ import pytest
 from vime_lab.arguments import command_line
 
 ROOT = measures.ROOT
-PAGES = measures.pages()
+NOTEBOOK = "examples/lecture.ipynb"
+PAGES = {name: path.read_text() for name, path in measures.pages().items()}
+PAGES[NOTEBOOK] = "\n\n".join(measures.notebook_cells(ROOT / NOTEBOOK, "markdown"))
 MAX_WORDS = 30  # of a sentence
 MAX_MEDIAN = 18  # words per sentence
 
@@ -35,7 +37,7 @@ def long_sentences(page: str) -> list[str]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_sentences_of_the_pages_are_short(name: str) -> None:
-    page = PAGES[name].read_text()
+    page = PAGES[name]
     assert not long_sentences(page)
     assert measures.english(page).median <= MAX_MEDIAN
 
@@ -303,6 +305,9 @@ def test_code_has_no_paraphrases(name: str) -> None:
         texts = texts_of_python(source)
     elif name.endswith((".js", ".cpp")):
         texts = texts_of_javascript(source)
+    elif name.endswith(".ipynb"):
+        cells = measures.notebook_cells(SOURCES[name], "code")
+        texts = itertools.chain.from_iterable(map(texts_of_python, cells))
     else:
         texts = texts_of_page(source)
     assert not faults(name, texts)
@@ -310,7 +315,7 @@ def test_code_has_no_paraphrases(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_pages_have_no_paraphrases(name: str) -> None:
-    assert not faults(name, texts_of_page(PAGES[name].read_text()))
+    assert not faults(name, texts_of_page(PAGES[name]))
 
 
 def test_paraphrases_in_pages_are_found() -> None:
