@@ -26,7 +26,6 @@ from bnn_ref import Array, DiagNormal
 from vime_lab.animations import poster_first
 from vime_lab.figures import COLORS, Style, add_legend, draw_line, finish
 from vime_lab.rows import Row
-from vime_lab.settings import LOCAL
 from vime_lab.studies.exactness import (
     EXACTNESS_MODULES,
     ExactnessSettings,
@@ -199,8 +198,8 @@ def network_posteriors(
             num_data=float(n),
             num_samples=settings.num_samples,
             learning_rate=settings.learning_rate,
-            sample_noise=LOCAL["sample_noise"],
-            gradient=LOCAL["gradient"],
+            sample_noise=bnn.sample_zeta,
+            gradient=fast.elbo_grad_local,
             **model,
         )
         yield q
