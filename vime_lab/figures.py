@@ -212,7 +212,7 @@ def label_ends(
     wanted = (axes.transData - axes.transAxes).transform(points)[:, 1]  # (n,)
     firsts = first_of_equals(wanted)
     groups = [[order[i] for i in range(*each)] for each in firsts]
-    texts = [joined([looks[key].label for key in keys]) for keys in groups]
+    texts = [shared_label([looks[key].label for key in keys]) for keys in groups]
     sizes = np.array([text.count("\n") + 1 for text in texts])
     starts = [start for start, _ in firsts]
     for keys, text, place in zip(groups, texts, spaced(wanted[starts], sizes)):
@@ -241,7 +241,7 @@ def first_of_equals(places: Array) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], len(places)]))
 
 
-def joined(names: Sequence[str]) -> str:
+def shared_label(names: Sequence[str]) -> str:
     """The names of curves with the same end, in lines of about `LABEL_WIDTH` characters."""
     lines: list[str] = []
     for name in names:

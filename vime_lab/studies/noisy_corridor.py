@@ -32,7 +32,7 @@ from vime_lab.studies.television_models import (
     MODELS,
     TELEVISION_MODEL,
     TELEVISION_MODULES,
-    TIMES,
+    WEIGHT_MARK,
     bonus_of,
     parts_of_name,
 )
@@ -175,21 +175,21 @@ def run_corridor(job: StudyJob) -> Iterator[Value]:
 
 # ---------------------------------------------------------------- the study
 
-PLAIN = ("random", "epsilon-greedy", "UCB")  # without a bonus
+WITHOUT_BONUS = ("random", "epsilon-greedy", "UCB")
 NORMALIZED = tuple(f"{name}{BY_MEDIAN}" for name in ("dirichlet", "L2 error", "VIME"))
 # Weights besides 1: all for exact gain, and for networks the two at which exact gain by
 # median leaves the screen, because their runs take ten times as long.
 WEIGHTS = (0.001, 0.01, 0.1, 10.0)
 WEIGHTED = (
-    *(f"dirichlet{TIMES}{weight:g}" for weight in WEIGHTS),
-    *(f"dirichlet{BY_MEDIAN}{TIMES}{weight:g}" for weight in WEIGHTS),
-    *(f"L2 error{TIMES}{weight:g}" for weight in WEIGHTS[:2]),
-    *(f"VIME{TIMES}{weight:g}" for weight in WEIGHTS[:2]),
+    *(f"dirichlet{WEIGHT_MARK}{weight:g}" for weight in WEIGHTS),
+    *(f"dirichlet{BY_MEDIAN}{WEIGHT_MARK}{weight:g}" for weight in WEIGHTS),
+    *(f"L2 error{WEIGHT_MARK}{weight:g}" for weight in WEIGHTS[:2]),
+    *(f"VIME{WEIGHT_MARK}{weight:g}" for weight in WEIGHTS[:2]),
 )
 CORRIDOR_STUDIES = {
     "NoisyCorridor": Study(
         CorridorSettings(
-            explorers=(*PLAIN, *MODELS, *NORMALIZED, *WEIGHTED),
+            explorers=(*WITHOUT_BONUS, *MODELS, *NORMALIZED, *WEIGHTED),
             length=200,
             points=20,
         ),

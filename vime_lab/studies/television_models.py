@@ -36,7 +36,7 @@ TELEVISION_MODULES = (
     "vime_lab.studies.television_models",
 )
 BY_MEDIAN = ", by median"  # the explorer's gains are divided by their running median
-TIMES = " x"  # before the weight of an explorer's bonus, if it is not 1
+WEIGHT_MARK = " x"  # before the weight of an explorer's bonus, if it is not 1
 SIGNS_PER_CODE = 16  # of a state, as a network sees it
 MODELS = (
     "dirichlet",
@@ -214,7 +214,7 @@ def parts_of_name(explorer: str) -> tuple[str, bool, float]:
     >>> parts_of_name("dirichlet, by median x0.1")
     ('dirichlet', True, 0.1)
     """
-    name, _, weight = explorer.partition(TIMES)
+    name, _, weight = explorer.partition(WEIGHT_MARK)
     bonus = name.removesuffix(BY_MEDIAN)
     return bonus, bonus != name, float(weight or 1.0)
 

@@ -21,7 +21,6 @@ from vime_lab.studies.frame import (
     spread_cells,
     titled,
 )
-from vime_lab.studies.television_models import TIMES, parts_of_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,11 +42,14 @@ LINES_OF = {
     "L2 error, by median": ("tab:brown", "--"),
     "VIME, by median": ("darkred", "--"),
 }
-# Also of explorers whose bonus has another weight, which no curve shows.
-TELEVISION_COLORS = {name: color for name, (color, _) in LINES_OF.items()} | {
-    f"{name}{TIMES}{weight:g}": LINES_OF[name][0]
+# Explorers whose bonus has another weight than 1: their name at weight 1, and the weight.
+WEIGHTS_OF = {
+    f"{name} x{weight:g}": (name, weight)
     for name in ("dirichlet", "dirichlet, by median", "L2 error", "VIME")
     for weight in (0.001, 0.01, 0.1, 10.0)
+}
+TELEVISION_COLORS = {name: color for name, (color, _) in LINES_OF.items()} | {
+    explorer: LINES_OF[name][0] for explorer, (name, _) in WEIGHTS_OF.items()
 }
 
 STEADY = 0.25  # the power of the rows up to which an interest neither falls nor rises
@@ -185,25 +187,25 @@ def decade(power: float, position: float) -> str:
 # ---------------------------------------------------------------- NoisyCorridor
 
 
-def weighted(rows: list[Row]) -> dict[tuple[str, float], str]:
+def by_weight(rows: list[Row]) -> dict[tuple[str, float], str]:
     """The explorers whose bonus has several weights, by bonus and weight, in order."""
-    names: dict[tuple[str, float], str] = {}
-    for explorer in explorers_in(rows):
-        _, _, weight = parts_of_name(explorer)
-        names[explorer.partition(TIMES)[0], weight] = explorer
+    names = {
+        WEIGHTS_OF.get(explorer, (explorer, 1.0)): explorer
+        for explorer in explorers_in(rows)
+    }
     found = Counter(bonus for bonus, _ in names)
     return {key: names[key] for key in sorted(names) if found[key[0]] > 1}
 
 
 def at_weight_1(rows: list[Row]) -> list[str]:
     """The other explorers, and those with several weights at weight 1."""
-    return [name for name in explorers_in(rows) if TIMES not in name]
+    return [name for name in explorers_in(rows) if name not in WEIGHTS_OF]
 
 
 def corridor_table(rows: list[Row]) -> str:
     """The corridor's tables: all explorers at weight 1, and the weights of some bonuses."""
     blocks = [explorers_table(rows)]
-    if weights := weighted(rows):
+    if weights := by_weight(rows):
         blocks.append(weights_table(rows, weights))
     return "\n\n".join(blocks)
 
@@ -249,14 +251,14 @@ def draw_corridor(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     """Draw steps at the screen and return by episodes, and runs with a reward by weight."""
     looks = styles_of(at_weight_1(rows))
     titles = {"watching": "share of steps at the screen", "return": "return"}
-    *panels, by_weight = figure.subplots(1, 3)
+    *panels, weights = figure.subplots(1, 3)
     for axes, (measure, title) in zip(panels, titles.items()):
         curves = {name: curve_of(rows, name, measure) for name in looks}
         axes.set_ylim(-0.03, 1.03)
         draw_panel(axes, curves, looks)
         axes.set_title(f"{title}, weight 1", fontsize="small")
         axes.set_xlabel("episodes")
-    draw_weights(by_weight, rows, looks)
+    draw_weights(weights, rows, looks)
     title = f"median and quartiles of {seeds_in(rows)}"
     figure.suptitle(f"NoisyCorridor: {title}", fontsize="medium")
     return looks
@@ -265,7 +267,7 @@ def draw_corridor(figure: Figure, rows: list[Row]) -> dict[str, Style]:
 def draw_weights(axes: Axes, rows: list[Row], looks: dict[str, Style]) -> None:
     """Draw the share of runs that found the reward against the weight of the bonus."""
     points: dict[str, list[tuple[float, float]]] = {}
-    for (bonus, weight), name in weighted(rows).items():
+    for (bonus, weight), name in by_weight(rows).items():
         share = (math.log10(weight), share_found(rows, name))
         points.setdefault(bonus, []).append(share)
     curves = {}

@@ -7,10 +7,11 @@ import pytest
 from lab import drawn_study, study_row, words
 
 from vime_lab.studies.catalogue import STUDIES
-from vime_lab.studies.television_models import TIMES, parts_of_name
+from vime_lab.studies.television_models import parts_of_name
 from vime_lab.studies.television_tables import (
     LINES_OF,
     TELEVISION_COLORS,
+    WEIGHTS_OF,
     change_cell,
     interest,
     powers,
@@ -200,6 +201,14 @@ def test_corridor_picture_draws_medians() -> None:
     assert curves == [[[50, 0.0], [100, 1.0]], [[50, 0.0], [100, 0.0]]]
 
 
+def test_weights_are_those_of_the_names() -> None:
+    """The explorer at weight 1 has the same bonus and division."""
+    for explorer, (name, weight) in WEIGHTS_OF.items():
+        bonus, by_median, factor = parts_of_name(explorer)
+        assert factor == weight
+        assert parts_of_name(name) == (bonus, by_median, 1.0)
+
+
 def test_every_explorer_has_a_look_of_its_own() -> None:
     named = {
         name
@@ -207,8 +216,5 @@ def test_every_explorer_has_a_look_of_its_own() -> None:
         for name in STUDIES[study].settings.explorers
     }
     assert named <= set(TELEVISION_COLORS)
-    assert {name for name in named if TIMES not in name} == set(LINES_OF)
-    assert {parts_of_name(name)[:2] for name in named - set(LINES_OF)} <= {
-        parts_of_name(name)[:2] for name in LINES_OF
-    }
+    assert named - set(WEIGHTS_OF) == set(LINES_OF)
     assert len(set(LINES_OF.values())) == len(LINES_OF)
