@@ -105,6 +105,7 @@ def test_run_writes_five_files_and_shows_tables(monkeypatch, capsys):
     assert "wrote out/ after " in shown.out
     assert shown.out.endswith(f"\nhow to read the files: {commands.RUN_PAGE}\n")
     assert "12/12" in shown.err
+    assert shown.err.endswith(f"drawing the pictures of {NAME}\n")
     assert re.search(
         rf"{NAME} (vime|none) seed [01]: .*iteration 2, return \d\.\d\d, gain \d\.\de",
         shown.err,
