@@ -161,7 +161,8 @@ def add_settings(run: Parser) -> None:
         type=change,
         default=[],
         metavar="NAME=VALUES",
-        help="settings to change, such as agent.eta=0.1 (names as in config.json); "
+        help="settings to change, such as agent.eta=0.1 (names as in config.json), or "
+        "plain=true to run the definitions instead of their fast twins; "
         "comma-separated values are tried in all combinations "
         "(default: the task's)",
     )
