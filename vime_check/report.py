@@ -80,6 +80,7 @@ class Cause(NamedTuple):
     explanations: tuple[tuple[str, ...], ...] = ()
     hint: str = ""
     places: tuple[tuple[str, str], ...] = ()  # mistakes, and where they were made
+    unclear: bool = False  # no explanation, and no hint or a vague one
 
 
 # ---------------------------------------------------------------- causes
@@ -161,12 +162,11 @@ def unexplained(outcomes: Sequence[Outcome]) -> Iterator[Cause]:
         if not key:
             break
         group = tuple(each for each in left if key in {h.key for h in each.hints})
-        yield Cause(
-            group, (), merged_hints(h for o in group for h in o.hints if h.key == key)
-        )
+        hints = [h for each in group for h in each.hints if h.key == key]
+        yield Cause(group, hint=merged_hints(hints), unclear=hints[0].vague)
         left = [each for each in left if each not in group]
     if left:
-        yield Cause(tuple(left))
+        yield Cause(tuple(left), unclear=True)
 
 
 def best_hint(outcomes: Sequence[Outcome]) -> str:
@@ -192,12 +192,6 @@ def merged_hints(alike: Iterable[Hint]) -> str:
     if least == most:
         return hints[0].text
     return AGREED_DIGITS.sub(f"{least} to {most} digits", hints[0].text)
-
-
-def is_unclear(outcome: Outcome) -> bool:
-    """Whether a result is wrong, and no mistake and no clear hint says why."""
-    clear = any(not each.vague and not each.weak for each in outcome.hints)
-    return outcome.status == "wrong" and not outcome.candidates and not clear
 
 
 # ---------------------------------------------------------------- the report
@@ -293,7 +287,9 @@ class Report:
         found: dict[str, set[str]] = defaultdict(set)
         for each in self.outcomes:
             found[each.operation].add(each.status)
-        for name in dict.fromkeys(o.operation for o in self.outcomes if is_unclear(o)):
+        for (name, status), outcomes in groups(self.outcomes).items():
+            if status != "wrong" or not any(c.unclear for c in unexplained(outcomes)):
+                continue
             parts = self.parts.get(name, ())
             wrong = [each for each in parts if found[each] & {"wrong", "errored"}]
             unknown = [each for each in parts if not found[each] & {*NUMERIC}]

@@ -1,6 +1,7 @@
 """Tools for adapters: flat and named weights, given noise, a prior that all weights share."""
 
 import importlib.util
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -205,11 +206,26 @@ def test_the_example_passes(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @TORCH
+def test_the_page_shows_the_report_of_the_example(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Except for the worst errors, which differ between machines."""
+    monkeypatch.syspath_prepend(ROOT)
+    page = (ROOT / "docs" / "check.md").read_text()
+    command = "$ vime-ref check examples.check_nn_module --only "
+    only, shown = page.split(command)[1].split("```")[0].split("\n", 1)
+    report = str(check("examples.check_nn_module", only=only)) + "\n"
+    worst = re.compile(r"\d\.\de-\d\d$", re.MULTILINE)
+    assert worst.sub("", report) == worst.sub("", shown)
+
+
+@TORCH
 @pytest.mark.parametrize(
     ("old", "new", "name"),
     [
         ("- 1 - 2 *", "- 2 *", "DroppedConstant"),
         ("0.5 * step_size", "step_size", "MissingHalf"),
+        ("mu.grad**2 * sigma**2", "mu.grad**2 * sigma", "VarianceAsSigma"),
         ("functional.softplus(rho) / prior_sigma", "rho.exp() / prior_sigma", ""),
     ],
 )
