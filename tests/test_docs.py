@@ -32,8 +32,16 @@ from vime_lab.statistics import (
     final_returns,
     improvement_interval,
     probability_of_improvement,
+    quartiles,
+    runs,
 )
-from vime_lab.tables import first_rewards, summary
+from vime_lab.tables import (
+    earliness,
+    first_rewards,
+    improvement_cell,
+    last_share,
+    summary,
+)
 from vime_lab.tasks import ORIGINAL_TASKS, TASKS
 
 PAGES = {path.name: path for path in pages().values()}
@@ -339,7 +347,10 @@ def test_readmes_first_output_against_the_kept_run() -> None:
     assert summary([row for row in rows if row["seed"] < 2]) not in shown
 
 
-@pytest.mark.parametrize("task", ["SparseMountainCar", "SparseCartPoleSwingup"])
+SPARSE_TASKS = ("SparseMountainCar", "SparseCartPoleSwingup", "SparseHalfCheetah")
+
+
+@pytest.mark.parametrize("task", [*SPARSE_TASKS, "Walker2D"])
 def test_readmes_probabilities_against_the_kept_runs(task: str) -> None:
     """P and its interval, cell by cell, from the rows; ten seeds from 100 on."""
     groups = kept(task)
@@ -348,7 +359,7 @@ def test_readmes_probabilities_against_the_kept_runs(task: str) -> None:
     )
     finals = {bonus: final_returns(rows, bonus) for bonus, rows in groups.items()}
     expected = []
-    for bonus in ("none", "noise", "zscore", "counts", "l2"):
+    for bonus in ("none", "noise", "zscore", "counts", "l2", "l2_path"):
         pair = finals["vime"], finals[bonus]
         low, high = improvement_interval(*pair)
         share = probability_of_improvement(*pair)
@@ -359,25 +370,88 @@ def test_readmes_probabilities_against_the_kept_runs(task: str) -> None:
 
 
 def test_readmes_counts_of_rewarded_runs_against_the_kept_runs() -> None:
-    """VIME and the z-score met the reward in all 20 runs, no bonus in 1."""
+    """VIME and the z-score met the reward in all 30 runs, noise in 11, no bonus in 1."""
     met = Counter(
         {
             bonus: sum(
                 first is not None
-                for task in ("SparseMountainCar", "SparseCartPoleSwingup")
+                for task in SPARSE_TASKS
                 for first in first_rewards(kept(task)[bonus])
             )
-            for bonus in ("vime", "zscore", "none")
+            for bonus in ("vime", "zscore", "noise", "none")
         }
     )
-    assert met == {"vime": 20, "zscore": 20, "none": 1}
+    assert met == {"vime": 30, "zscore": 30, "noise": 11, "none": 1}
     text = " ".join(text_of("README.md").split())
-    assert "VIME finds the sparse reward in all 20 runs" in text
-    assert "without a bonus 1 of 20 finds it" in text
+    assert "VIME finds the sparse reward in all 30 runs of three tasks" in text
+    assert "Noise as the bonus finds it in 11, and no bonus in 1." in text
     assert (
-        "A z-score of the next state, which needs no network, finds it in all 20 runs"
+        "a z-score of the next state, which needs no network, finds it in all 30 too"
         in text
     )
+
+
+def test_what_decides_against_the_kept_runs() -> None:
+    """Each cell of the page's table: which of the two intervals excludes 1/2, and where."""
+    table = rows("experiments.md", "What decides")[2:]
+    keys = ("none", "noise", "zscore", "counts", "l2", "l2_path")
+    assert len(table) == len(keys)
+    for key, (name, *cells) in zip(keys, table):
+        for task, cell in zip(SPARSE_TASKS, cells, strict=True):
+            vime, other = kept(task)["vime"], kept(task)[key]
+            found = [
+                *verdict(*map(speed, (vime, other)), ("later", "sooner")),
+                *verdict(
+                    final_returns(vime, "vime"),
+                    final_returns(other, key),
+                    ("lower", "higher"),
+                ),
+            ]
+            shown = cell.replace("*", "")
+            assert shown == (", ".join(found) or "undecided"), (name, task)
+
+
+def speed(rows: list[Row]) -> Any:
+    return earliness(first_rewards(rows))
+
+
+def verdict(x: Any, y: Any, words: tuple[str, str]) -> list[str]:
+    low, high = improvement_interval(x, y)
+    return [words[low > 0.5]] if low > 0.5 or high < 0.5 else []
+
+
+def test_a_tenth_of_the_weight_against_the_kept_runs() -> None:
+    text = " ".join(text_of("experiments.md").split())
+    weak = read_curve(RESULTS / "SparseCartPoleSwingup-eta" / "learning_curve.csv")
+    ends = final_returns(weak, "vime")
+    low, middle, high = quartiles(ends)
+    assert f"{middle:.0f} [{low:.0f}, {high:.0f}]" in text
+    shares = [last_share(run) for run in runs(weak).values()]
+    assert f"its share is {np.median(shares):.2g}" in text
+    groups = kept("SparseCartPoleSwingup")
+    for key, name in (("zscore", "the z-score"), ("counts", "counts")):
+        other = final_returns(groups[key], key)
+        cell = improvement_cell(ends, other)
+        assert f"{cell} against {name}" in text
+
+
+def test_how_slowly_halfcheetah_is_learned_against_the_kept_runs() -> None:
+    """Medians over seeds of VIME's mean return over iterations 250 to 299."""
+    found = []
+    for name in ("SparseHalfCheetah-earlier", "SparseHalfCheetah"):
+        curves = read_curve(RESULTS / name / "learning_curve.csv")
+        vime = [row for row in curves if row["bonus"] == "vime"]
+        means = [
+            np.mean(
+                [row["return_mean"] for row in run if 250 <= row["iteration"] < 300]
+            )
+            for run in runs(vime).values()
+        ]
+        found.append(np.median(means))
+    assert [f"{found[0]:.0f}", f"{found[1]:.1f}"] == ["101", "4.2"]
+    text = " ".join(text_of("experiments.md").split())
+    assert "VIME's returns were 101 with it" in text
+    assert "They are 4.2 here" in text
 
 
 def test_readmes_numbers_of_stable_baselines_against_the_kept_runs() -> None:
