@@ -430,7 +430,10 @@ def test_failures_share_a_line_where_they_share_a_mistake_or_a_message(
     ]
     assert check(
         module(body), only="kl_taylor/3", vectors=tmp_path / "twos"
-    ).lines() == ["kl_taylor/3: got 4, expected 2"]  # one number has any factor
+    ).lines() == [
+        "kl_taylor/3: got 4, expected 2",  # one number has any factor
+        "kl_taylor: check its parts: --only kl_hessian_diag",
+    ]
 
 
 UNKNOWN = """
