@@ -340,11 +340,11 @@ def check(
         naming = Naming()
         graded = with_rejections([*run_cases(peer, cases, digits, naming)])
         outcomes = with_names(with_pairs(cases, graded, naming))
-        parts = parts_of(ordered(each.operation for each in outcomes))
+        parts = parts_by_operation(ordered(each.operation for each in outcomes))
         return Report(peer.name, dtype, strict, outcomes, all_notes(cases), parts)
 
 
-def parts_of(operations: Iterable[str]) -> dict[str, list[str]]:
+def parts_by_operation(operations: Iterable[str]) -> dict[str, list[str]]:
     """For each operation that is made of others, these; none without the reference."""
     try:
         from vime_check.cases import OPERATIONS

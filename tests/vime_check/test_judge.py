@@ -28,7 +28,14 @@ from check_helpers import (
 
 from vime_check.cases import PROVED
 from vime_check.files import Vector, Wrong, vectors_of_file
-from vime_check.judge import check, grade, noise, outcome_of, run_cases
+from vime_check.judge import (
+    check,
+    grade,
+    noise,
+    outcome_of,
+    parts_by_operation,
+    run_cases,
+)
 from vime_check.naming import Explanation
 from vime_check.programs import ProtocolError, StartError
 from vime_check.report import Outcome, Report
@@ -882,3 +889,13 @@ def test_operations_that_are_not_offered_take_one_short_line() -> None:
     lines = str(Report("mine", "f64", False, tuple(outcomes))).splitlines()
     assert lines[-1] == f"not offered: {', '.join(names[:5])} and 42 more"
     assert len(lines) == 5  # name, head, mlp, all
+
+
+def test_parts_are_known_with_the_reference_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Control: an operation that the reference lacks, and a trace, have none."""
+    names = ["kl_taylor", "unknown", "vime_iterations"]
+    assert parts_by_operation(names) == {"kl_taylor": ["kl_hessian_diag"]}
+    monkeypatch.setitem(sys.modules, "vime_check.cases", None)
+    assert parts_by_operation(names) == {}
