@@ -17,7 +17,7 @@ from gymnasium.spaces import Discrete, Space
 from gymnasium.wrappers import RecordVideo
 from measures import ROOT
 
-from vime_gym import DEFAULTS, ENTRIES
+from vime_gym import ARGUMENTS, ENTRIES
 from vime_gym.rooms import NumberedTask
 
 SPARSE, DENSE = "vime_ref/SparseMountainCar-v0", "MountainCarContinuous-v0"
@@ -149,7 +149,7 @@ def arguments_text(name: str, made: Any) -> str:
     """Each argument with its default, that of the id before that of the class."""
     given = signature(made).parameters.values()
     shown = [
-        f"`{each.name}={DEFAULTS.get(name, {}).get(each.name, each.default)!r}`"
+        f"`{each.name}={ARGUMENTS.get(name, {}).get(each.name, each.default)!r}`"
         for each in given
         if each.name != "render_mode" and each.kind is not Parameter.VAR_KEYWORD
     ]

@@ -40,7 +40,7 @@ ENTRIES = {
 
 # Arguments that a task made by its id has unless they are given, because its class has no
 # default. Size 10 is the smallest of bsuite's deep seas; the rest is our choice.
-DEFAULTS: dict[str, dict[str, Any]] = {
+ARGUMENTS: dict[str, dict[str, Any]] = {
     "BernoulliBandit": {"means": (0.1, 0.3, 0.5, 0.7, 0.9)},
     "Chain": {"size": 10},
     "DeepSea": {"size": 10},
@@ -98,7 +98,7 @@ def register_tasks() -> None:
                 id=env_id,
                 entry_point=f"vime_gym.{module}:{name}",
                 max_episode_steps=max_episode_steps,
-                kwargs=DEFAULTS.get(name, {}),
+                kwargs=ARGUMENTS.get(name, {}),
                 additional_wrappers=UncountedWrappers([ENFORCED]),
                 vector_entry_point=together if name in VECTORIZED else None,
             )

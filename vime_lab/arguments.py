@@ -33,7 +33,7 @@ BATCH_STEPS = 5000  # per iteration
 DTYPE_NAMES = ("f64", "f32")
 LEARNER_NAMES = ("trpo", "reinforce")
 SETTING_NAMES = ("ours", "original")
-BETWEEN = r",(?![^\[]*\])"  # a comma between values, not in a list
+COMMA = r",(?![^\[]*\])"  # a comma between values, not in a list
 
 # ---------------------------------------------------------------- parsers
 
@@ -386,7 +386,7 @@ def change(text: str) -> tuple[str, list[Any]]:
     try:
         return name, json.loads(f"[{values}]")
     except json.JSONDecodeError:  # because of some of them; commas inside lists stay
-        return name, [json_or_text(each) for each in re.split(BETWEEN, values)]
+        return name, [json_or_text(each) for each in re.split(COMMA, values)]
 
 
 def json_or_text(text: str) -> Any:

@@ -507,7 +507,7 @@ def shortened(text: str) -> str:
     return text if len(text) <= 300 else f"{text[:300]}..."
 
 
-def difference(others: dict[str, Any], own: dict[str, Any]) -> str:
+def changed_entry(others: dict[str, Any], own: dict[str, Any]) -> str:
     """The first place where others' values differ from our own, with both; "" if none does."""
     for place, mine in own.items():
         theirs = others.get(place)
@@ -517,7 +517,7 @@ def difference(others: dict[str, Any], own: dict[str, Any]) -> str:
 
 
 def check_identity(path: Path, others: dict[str, Any], own: dict[str, Any]) -> None:
-    if differs := difference(others, flat(json.loads(json.dumps(own)))):
+    if differs := changed_entry(others, flat(json.loads(json.dumps(own)))):
         raise CheckpointError(f"checkpoint {path} belongs to another run: {differs}")
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from bnn_ref import Array
 from vime_lab import figures
-from vime_lab.checkpoints import difference, flat, identity
+from vime_lab.checkpoints import changed_entry, flat, identity
 from vime_lab.files import read_file, write_files
 from vime_lab.rows import RUN_COLUMNS, STUDY_COLUMNS, Row, read_curve, table_bytes
 from vime_lab.runs import Result
@@ -43,7 +43,7 @@ RUN_EXTRA = ("tqdm", "matplotlib", "joblib", "threadpoolctl")
 # Entries of config.json that determine the results.
 MADE_WITH = ("task_name", "bonuses", "seeds", "settings", "swept")
 # Entries that may change the last bits: the same settings, computed by something else.
-BITS = ("root_seed", "code", "versions", "machine")
+DECIDING = ("root_seed", "code", "versions", "machine")
 
 # ---------------------------------------------------------------- configurations
 
@@ -111,7 +111,7 @@ def other_settings(folder: Path, config: Mapping[str, Any]) -> str:
 
 def other_origin(folder: Path, config: Mapping[str, Any]) -> str:
     """How code, versions or machine of the folder's results differ from this run's, or ""."""
-    return first_difference(kept_configuration(folder), config, BITS)
+    return first_difference(kept_configuration(folder), config, DECIDING)
 
 
 def is_complete(folder: Path) -> bool:
@@ -141,7 +141,7 @@ def first_difference(
     """
     texts = json.loads(json.dumps(config))
     mine, theirs = (flat(entries_of(each, names)) for each in (texts, there))
-    return difference(theirs, dict.fromkeys(theirs) | mine)
+    return changed_entry(theirs, dict.fromkeys(theirs) | mine)
 
 
 def entries_of(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

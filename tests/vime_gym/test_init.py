@@ -28,7 +28,7 @@ from gymnasium.utils.env_checker import check_env
 from measures import ROOT
 
 from vime_gym import (
-    DEFAULTS,
+    ARGUMENTS,
     ENFORCED,
     ENTRIES,
     VECTORIZED,
@@ -136,7 +136,7 @@ def test_every_id_makes_a_task_without_arguments(name: str) -> None:
     env = gym.make(f"vime_ref/{name}-v0")
     env.reset(seed=0)
     env.step(env.action_space.sample())
-    for argument in DEFAULTS.get(name, {}):
+    for argument in ARGUMENTS.get(name, {}):
         env_id = f"vime_ref/{name}-v0"
         given = SMALL[env_id]
         assert [*given] == [argument]
