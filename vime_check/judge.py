@@ -340,7 +340,8 @@ def check(
         naming = Naming()
         graded = with_rejections([*run_cases(peer, cases, digits, naming)])
         outcomes = with_names(with_pairs(cases, graded, naming))
-        parts = parts_by_operation(ordered(each.operation for each in outcomes))
+        wrong = ordered(each.operation for each in outcomes if each.status == "wrong")
+        parts = parts_by_operation(wrong) if wrong else {}
         return Report(peer.name, dtype, strict, outcomes, all_notes(cases), parts)
 
 

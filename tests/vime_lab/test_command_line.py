@@ -283,6 +283,8 @@ def test_the_bundle_is_written_where_the_flag_says(capsys):
     """Control: a folder with other files is left as it is."""
     assert command_line.main(["vectors", "--out", "bundle"]) == 0
     assert capsys.readouterr().out.startswith("wrote bundle/: CHANGELOG.md, ")
+    assert command_line.main(["vectors", "--out", "bundle"]) == 0
+    assert "\nreplaced " in capsys.readouterr().out
     Path("mine").mkdir()
     Path("mine", "mine.txt").touch()
     error = usage_error(capsys, ["vectors", "--out", "mine"])

@@ -381,7 +381,7 @@ def test_results_are_on_the_disk_before_the_checkpoint_is_deleted(monkeypatch) -
 
 @drawn
 @pytest.mark.parametrize(
-    "backend", ["module://matplotlib_inline.backend_inline", "nonsense"]
+    "backend", ["module://no_such_package.backend_inline", "nonsense"]
 )
 def test_pictures_need_no_backend_of_the_shell(backend) -> None:
     """Control: matplotlib alone rejects it."""

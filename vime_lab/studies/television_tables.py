@@ -107,14 +107,13 @@ def verdict(power: float) -> str:
 
 
 def change_cell(points: Array, values: Array) -> str:
-    """The cell "0.39; 0.01 to 0.0006, falls": medians over the seeds.
+    """The cell "0.01 to 0.0006, falls": medians over the seeds.
 
-    They are at the first point, and at both ends of the last half, whose power it names.
+    They are at both ends of the last half, whose power it names.
     """
-    middle = np.median(values, axis=0)
-    first, start, last = middle[[0, -late_points(points), -1]]
+    start, last = np.median(values, axis=0)[[-late_points(points), -1]]
     power = float(np.median(powers(points, values)))
-    return f"{first:.2g}; {start:.2g} to {last:.2g}, {verdict(power)}"
+    return f"{start:.2g} to {last:.2g}, {verdict(power)}"
 
 
 def television_table(rows: list[Row]) -> str:
@@ -129,8 +128,8 @@ def television_table(rows: list[Row]) -> str:
         curves = [interest(rows, name, kind) for name in names]
         changes.append([kind, *(change_cell(*curve) for curve in curves)])
     title = (
-        f"Television: interest in the screen after {points[0]} rows n; "
-        f"from {late} to {points[-1]}, and what becomes of it there, {seeds_in(rows)}"
+        f"Television: interest in the screen after {late} and {points[-1]} rows n, "
+        f"{seeds_in(rows)}"
     )
 
     # its power of the rows

@@ -138,6 +138,13 @@ def test_the_table_against_the_rows(small_rows) -> None:
         assert float(cells[5]) == pytest.approx(np.median(maps[1].gains[t]), rel=0.05)
 
 
+def test_a_gif_is_the_animation_and_a_png_the_still(small_rows, tmp_path) -> None:
+    for name, frames in (("film.gif", 5), ("film.png", 1)):
+        catalogue.draw_study(tmp_path / name, small_rows)
+        with Image.open(tmp_path / name) as picture:
+            assert getattr(picture, "n_frames", 1) == frames
+
+
 def test_the_picture_shows_gains_above_the_steps_so_far(small_rows) -> None:
     figure = drawn_study("Film", small_rows)
     maps = film.maps_in(small_rows, CURIOUS)
