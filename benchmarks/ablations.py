@@ -47,12 +47,8 @@ NUMBERS = ("seed", "iteration", "return_mean", "gain_median", "bonus_share")
 COLUMNS = ("variant", *NUMBERS, "error")
 CSV, CONFIG, PICTURE = "ablations.csv", "config.json", "ablations.png"
 RECENT = 5000  # rows of the pool whose residuals count
-OF_A_RUN = (
-    "format",
-    "bonus_name",
-    "setting",
-    "seed",
-)  # in an identity; not the same for all
+# The parts of an identity that are not the same for all runs.
+OF_A_RUN = ("format", "bonus_name", "setting", "seed")
 
 # The settings that differ from the task's.
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -435,6 +435,23 @@ def test_a_tenth_of_the_weight_against_the_kept_runs() -> None:
         assert f"{cell} against {name}" in text
 
 
+def test_hours_of_the_headline_figure_against_the_kept_runs() -> None:
+    """The times of all runs at their ends, added up. Control: without Walker2D it is less."""
+    hours = []
+    for task in (*SPARSE_TASKS, "Walker2D"):
+        ends = [
+            run[-1]["wall_s"]
+            for rows in kept(task).values()
+            for run in runs(rows).values()
+        ]
+        assert len(ends) == 70
+        hours.append(sum(ends) / 3600)
+    text = " ".join(text_of("experiments.md").split())
+    line = "The 280 runs took {:.1f} hours beside other work, so two processes need {:.1f} hours."
+    assert line.format(sum(hours), sum(hours) / 2) in text
+    assert line.format(sum(hours[:-1]), sum(hours[:-1]) / 2) not in text
+
+
 def test_how_slowly_halfcheetah_is_learned_against_the_kept_runs() -> None:
     """Medians over seeds of VIME's mean return over iterations 250 to 299."""
     found = []

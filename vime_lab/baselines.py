@@ -47,9 +47,8 @@ def features(observations: Array, times: Array) -> Array:
 
 def with_time(observations: Array, times: Array) -> Array:
     """s and t/100, (N, K + 1)."""
-    return np.concatenate(
-        [observations, times[:, None] / TIME_UNIT], axis=1
-    )  # (N, K + 1)
+    t = times[:, None] / TIME_UNIT  # (N, 1)
+    return np.concatenate([observations, t], axis=1)  # (N, K + 1)
 
 
 def timed_inputs(

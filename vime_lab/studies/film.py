@@ -9,7 +9,6 @@ Axes: N transitions, X and Y cells of position and velocity, T iterations.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium as gym
@@ -51,11 +50,6 @@ MAP_COLORS = {"gain": "magma_r", "steps": "viridis_r"}  # in gray: the more, the
 MAP_LABELS = {"gain": "gain of the next\ntransition (nats)", "steps": "steps so far"}
 
 # ---------------------------------------------------------------- types
-
-
-@dataclass(frozen=True)
-class FilmSettings(StudySettings):
-    """Settings of the study. `length` is the number of iterations."""
 
 
 class Maps(NamedTuple):
@@ -137,12 +131,10 @@ def first_seed(rows: list[Row]) -> int:
 
 def maps_in(rows: list[Row], explorer: str) -> Maps:
     """The first seed's returns and maps."""
-    seed = first_seed(rows)
-    mine = [row for row in rows if row["seed"] == seed]
     shape = (-1, *car_cells().shape)
 
     def values(measure: str) -> Array:
-        return curve_of(mine, explorer, measure)[1].ravel()
+        return curve_of(rows, explorer, measure)[1][0]
 
     steps = values("steps").reshape(shape)  # (T, X, Y)
     gains = values("gain") if explorer == CURIOUS else np.zeros(0)
@@ -250,7 +242,8 @@ def play_maps(figure: Figure, rows: list[Row]) -> Iterator[float]:
 
 FILM_STUDIES = {
     "Film": Study(
-        FilmSettings(explorers=tuple(BONUS_OF), length=TASKS[TASK].iterations),
+        # length: iterations
+        StudySettings(explorers=tuple(BONUS_OF), length=TASKS[TASK].iterations),
         run_film,
         film_table,
         draw_iterations,

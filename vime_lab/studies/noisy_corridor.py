@@ -198,10 +198,7 @@ CORRIDOR_STUDIES = {
         draw_corridor,
         TELEVISION_COLORS,
         ("watching", "return", "found"),
-        (
-            *TELEVISION_MODULES,
-            "vime_lab.studies.noisy_corridor",
-        ),
+        (*TELEVISION_MODULES, "vime_lab.studies.noisy_corridor"),
         height=4.0,
     ),
 }

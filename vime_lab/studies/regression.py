@@ -241,11 +241,9 @@ def run_regression(job: StudyJob) -> Iterator[Value]:
 
 def story_in(rows: list[Row]) -> Story:
     """The first seed's data and outlooks."""
-    seed = min(row["seed"] for row in rows)
-    mine = [row for row in rows if row["seed"] == seed]
 
     def values(explorer: str, measure: str) -> Array:
-        return curve_of(mine, explorer, measure)[1].ravel()
+        return curve_of(rows, explorer, measure)[1][0]
 
     outlooks = {}
     for name in MODEL_LOOKS:
@@ -254,6 +252,7 @@ def story_in(rows: list[Row]) -> Story:
             for measure in Outlook._fields
         ]  # (N + 1, P) each
         outlooks[name] = [Outlook(*each) for each in zip(*by_rows)]
+    seed = min(row["seed"] for row in rows)
     return Story(seed, values("exact", "x"), values("exact", "y"), outlooks)
 
 
@@ -368,7 +367,7 @@ REGRESSION_STUDIES = {
         draw_regression,
         {name: look.color for name, look in MODEL_LOOKS.items()},
         (*Outlook._fields, "x", "y"),
-        (*EXACTNESS_MODULES, "vime_lab.settings", "vime_lab.studies.regression"),
+        (*EXACTNESS_MODULES, "vime_lab.studies.regression"),
         height=4.8,
         film=play_regression,
     )
