@@ -144,7 +144,7 @@ def of_box(space: Box) -> ActionEncoder:
         array = any_array(values)
         if array.dtype.kind not in "biuf" or array.shape[1:] != space.shape:
             raise ValueError(misfit("action", array, space.shape, step))
-        flat = array.reshape(len(array), -1)  # (N, A)
+        flat = array.reshape(len(array), low.size)  # (N, A)
         taken = np.clip(flat.astype(float), low, high)  # (N, A)
         return checked(taken, "action", step)
 
