@@ -79,6 +79,7 @@ def public_methods(cls: type) -> list[str]:
         if inspect.isfunction(getattr(cls, name))
         and name not in fields
         and (not name.startswith("_") or name == "__call__")
+        and name.isascii()  # mutants' names are not
         and (not issubclass(cls, gymnasium.Env) or name in wanted)
     ]
 
