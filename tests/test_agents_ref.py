@@ -609,10 +609,11 @@ def test_gae_advantages_names_the_bad_argument(change, message):
         ({"gamma": -0.1}, "gamma must be from 0 to 1, got -0.1"),
         ({"last_value": np.nan}, "last_value must be finite, got nan"),
         ({"rewards": np.array([0.0, np.nan])}, "rewards must be finite, got nan"),
+        ({"rewards": np.full(3, 1e308)}, "returns must be finite, got inf"),
     ],
 )
 def test_discounted_returns_names_the_bad_argument(change, message):
-    with pytest.raises(ValueError, match=message):
+    with np.errstate(over="ignore"), pytest.raises(ValueError, match=message):
         discounted_returns(**{"rewards": np.zeros(2), "gamma": 0.9, **change})
 
 

@@ -282,6 +282,15 @@ def test_kl_textbook_against_50_digits_and_the_stable_form(
     assert relative_error(bnn.kl_textbook(*near), exact_kl(*near)) > 1e-3
 
 
+def test_kl_textbook_of_rows_against_each_row_alone() -> None:
+    """Control: the sum over all rows."""
+    rng = np.random.default_rng(0)
+    moments = np.exp(rng.normal(size=(4, 3, 5)))  # μ as well
+    alone = [bnn.kl_textbook(*moments[:, row]) for row in range(3)]
+    np.testing.assert_allclose(bnn.kl_textbook(*moments), alone, rtol=1e-14)
+    assert abs(sum(alone) / alone[0] - 1.0) > 0.1
+
+
 @settings(max_examples=40)
 @given(
     finite(-3.0, 3.0), log_uniform(0.2, 5.0), finite(-3.0, 3.0), log_uniform(0.2, 5.0)
@@ -1569,6 +1578,21 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
         lambda: bnn.adam_step(A2, A2, bnn.adam_init(1), learning_rate=0.1),
     ),
     (
+        "params must have shape (any,), got (2, 2)",
+        lambda: bnn.adam_step(
+            np.eye(2),
+            np.eye(2),
+            bnn.AdamState(np.eye(2), np.eye(2), 0),
+            learning_rate=0.1,
+        ),
+    ),
+    (
+        "q.mu must have shape (2,), got (1,)",
+        lambda: bnn.predict(
+            DiagNormal(A1, A1), ROWS, EPS, layer_sizes=(1, 1), likelihood_sigma=1.0
+        ),
+    ),
+    (
         "learning_rate must be > 0",
         lambda: bnn.adam_step(A2, A2, bnn.adam_init(2), learning_rate=-1.0),
     ),
@@ -1741,6 +1765,15 @@ TWO_ROWS = np.array([[1.0], [2.0]])
                 TWO_ROWS,
                 np.zeros((1, 2)),
                 num_data=1e300,
+                **LINE_OF_1,
+            ),
+        ),
+        (
+            "mean",
+            lambda: bnn.predict(
+                DiagNormal([1e308, 0.0], [0.0, 0.0]),
+                TWO_ROWS**0,
+                np.zeros((2, 2)),
                 **LINE_OF_1,
             ),
         ),

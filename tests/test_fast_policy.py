@@ -445,16 +445,16 @@ def test_value_fit_by_hand_of_equal_returns_is_constant() -> None:
 
 @pytest.mark.parametrize("module", [agents, fast])
 def test_value_fit_rejects_values_that_overflow(module: Any) -> None:
-    """Returns of 1e308 either way. Control: of 1e100."""
+    """Weights of 1e200 at returns of 1e150. Control: usual weights."""
     value, observations, _ = random_fit(1)
     signs = np.where(np.arange(len(observations)) % 2, 1.0, -1.0)
-    module.value_fit(value, observations, 1e100 * signs)
-    steep = replace(value, theta=50.0 * value.theta)
+    module.value_fit(value, observations, 1e150 * signs)
+    steep = replace(value, theta=1e200 * value.theta)
     with (
         np.errstate(all="ignore"),
-        pytest.raises(ValueError, match="must be finite"),
+        pytest.raises(ValueError, match=r"^values must be finite"),
     ):
-        module.value_fit(steep, observations, 1e308 * signs)
+        module.value_fit(steep, observations, 1e150 * signs)
 
 
 # ------------------------------------------------------------ acting
@@ -489,6 +489,17 @@ def test_actor_of_a_categorical_policy_at_its_boundaries() -> None:
     states = np.zeros((4, 1))
     assert fast.actor(policy)(states, noise).tolist() == [0, 0, 1, 1]
     assert policy.sample(states, noise).tolist() == [0, 0, 1, 1]
+
+
+def test_actor_of_a_categorical_policy_at_large_logits() -> None:
+    """Two rows whose logits lie 1600 apart; 800 would overflow. Control: the other row's action."""
+    theta = np.array([[1.0, -1.0], [0.0, 0.0]]).ravel()
+    policy = CategoricalPolicy(theta, (1, 2))
+    states = np.array([[800.0], [-800.0], [0.1]])
+    noise = np.full(3, 0.52)
+    assert fast.actor(policy)(states, noise).tolist() == [0, 1, 0]
+    assert policy.sample(states, noise).tolist() == [0, 1, 0]
+    assert fast.actor(policy)(-states, noise).tolist() == [1, 0, 1]
 
 
 def test_actor_of_another_kind_of_policy_is_its_own_sample() -> None:

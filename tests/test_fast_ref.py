@@ -6,10 +6,12 @@ from functools import partial
 from typing import Any
 
 import autograd.extend
+import mpmath as mp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 from scipy.special import expit
 from strategies import (
     GRADIENTS,
@@ -234,6 +236,7 @@ FIT_ERRORS: list[tuple[str, Case, dict[str, Any]]] = [
     ),
     ("gradient**2 must be finite", HUGE, {"num_data": 1e200}),
     ("rho must be >= -700, got min", HUGE, {"learning_rate": 1000.0}),
+    ("adam.mean must have shape (", HUGE, {"adam": bnn.adam_init(1)}),
 ]
 
 
@@ -320,6 +323,25 @@ def test_both_gradients_reject_the_same_arguments(
     noise = {} if local else {"eps": EPS}
     with pytest.raises(ValueError, match=re.escape(message)):
         GRADIENTS[name][local](**given | noise | changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "rho", "size"),
+    [("grad_mu", 0.0, 1e200), ("grad_rho", -400.0, 1.0)],
+)
+def test_gradients_that_overflow_are_named(name: str, rho: float, size: float) -> None:
+    """Targets of 1e200 at inputs of 1e200, and a prior whose 1/σ² overflows; the latter with both noises."""
+    prior = DiagNormal(np.zeros(2), np.full(2, rho))
+    given = (DiagNormal(np.zeros(2), np.zeros(2)), prior, size * ROWS**0, size * ROWS)
+    calls = [lambda: fast.elbo_grad(*given, EPS, num_data=3, **MODEL)]
+    if rho:
+        calls.append(lambda: fast.elbo_grad_local(*given, ZETA, num_data=3, **MODEL))
+    for call in calls:
+        with (
+            np.errstate(all="ignore"),
+            pytest.raises(ValueError, match=f"^{name} must be finite, got -?inf"),
+        ):
+            call()
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
@@ -457,6 +479,38 @@ def test_the_kl_of_a_step_against_the_definition(step: float, rho: float) -> Non
     rounded = abs(new.rho[0] - rho - step) / max(abs(step), 1e-300)  # of ρ + Δρ itself
     np.testing.assert_allclose(found, right, rtol=1e-11 + 4.0 * rounded)
     assert step == 0.0 or abs(step) < 1e-11 or abs(halved[0] / right - 1.0) > 0.01
+
+
+def step_kl_at_50_digits(rho: float, step: float) -> float:
+    """log(σ/σ′) + σ′²/(2σ²) − ½ for σ′ at ρ + Δρ."""
+    with mp.workdps(50):
+        old = mp.log1p(mp.exp(mp.mpf(rho)))
+        new = mp.log1p(mp.exp(mp.mpf(rho) + mp.mpf(step)))
+        ratio = new / old
+        return float((ratio**2 - 1) / 2 - mp.log(ratio))
+
+
+def relative_d(rho: float, step: float) -> float:
+    """Δσ/σ."""
+    return float(np.logaddexp(0.0, rho + step) / np.logaddexp(0.0, rho) - 1.0)
+
+
+@pytest.mark.parametrize("rho", [-2.0, 0.0, 1.5])
+@pytest.mark.parametrize("share", [1e-6, 1e-3, 0.3, 0.999, -0.999, 1.001])
+def test_the_series_of_a_step_to_its_last_digits(share: float, rho: float) -> None:
+    """To 4e-15, some roundings of d²; past the series d − log(1 + d) loses a digit.
+
+    `share` is of the end of the series, |Δσ/σ| = 0.01. Control: a series one term shorter, at its end.
+    """
+    end = share * fast.SMALL
+    step = brentq(lambda x: relative_d(rho, x) - end, -0.1, 0.1, xtol=1e-18)
+    assert (abs(relative_d(rho, step)) < fast.SMALL) == (abs(share) < 1.0)
+    found = fast.step_kl(*(np.full((1, 1, 1), x) for x in (0.0, step, rho)))
+    right = step_kl_at_50_digits(rho, step)
+    tolerance = 4e-15 if abs(share) < 1.0 else 4e-14
+    np.testing.assert_allclose(found, right, rtol=tolerance)
+    lost = 2.0 / 7.0 * abs(end / (2.0 + end)) ** 7  # of both terms' sum
+    assert (lost / right > 1e-13) == (abs(share) > 0.9)
 
 
 @pytest.mark.parametrize("local", [False, True], ids=["weights", "local"])
