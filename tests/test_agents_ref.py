@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise, product
+from types import SimpleNamespace
 from typing import Any
 
 import autograd.numpy as anp
@@ -596,10 +597,13 @@ GOOD_PATH = make_path(0, 3)
         *(({name: np.zeros(2)}, rf"{name} must have shape \(3,\), got \(2,\)") for name in list(vars(GOOD_PATH))[1:]),
         *(({name: np.full(3, np.nan)}, f"{name} must be finite") for name in ("values", "next_values")),
         ({"values": np.zeros((3, 1))}, "values must have shape"),
+        ({name: np.repeat(column, 2).reshape(3, 2) for name, column in vars(GOOD_PATH).items()},
+         r"rewards must have shape \(any,\), got \(3, 2\)"),
+        ({"rewards": np.full(3, 1e308), "gamma": 1.0, "lam": 1.0}, "advantages must be finite, got inf"),
     ],
 )  # fmt: skip
 def test_gae_advantages_names_the_bad_argument(change, message):
-    with pytest.raises(ValueError, match=message):
+    with np.errstate(over="ignore"), pytest.raises(ValueError, match=message):
         gae_advantages(**{**vars(GOOD_PATH), "gamma": 0.9, "lam": 0.9, **change})
 
 
@@ -610,6 +614,10 @@ def test_gae_advantages_names_the_bad_argument(change, message):
         ({"last_value": np.nan}, "last_value must be finite, got nan"),
         ({"rewards": np.array([0.0, np.nan])}, "rewards must be finite, got nan"),
         ({"rewards": np.full(3, 1e308)}, "returns must be finite, got inf"),
+        (
+            {"rewards": np.zeros((2, 2))},
+            r"rewards must have shape \(any,\), got \(2, 2\)",
+        ),
     ],
 )
 def test_discounted_returns_names_the_bad_argument(change, message):
@@ -1412,6 +1420,21 @@ def test_train_names_a_bad_gain(bonus, eta, message, normalize):
         next(iterations)
 
 
+def test_curiosity_names_gains_of_another_shape_before_it_normalizes():
+    """Normalized, the gains would be of no shape that rewards have."""
+    for normalize in (True, False):
+        with pytest.raises(ValueError, match=r"^gains must have shape \(3,\), got"):
+            pay([1.0, 2.0], normalize=normalize)
+
+
+def test_curiosity_takes_a_bonus_only_if_it_learns():
+    """A method `update` is asked for before the first batch is lost."""
+    _, batch, _ = roll(3, [([1.0, 2.0, 3.0], "terminated")])
+    forgetful = SimpleNamespace(reward=Ready(1.0).reward)
+    with pytest.raises(ValueError, match=r"^bonus must have a method update"):
+        curiosity(forgetful, batch, (), default_rng(0), eta=0.5, normalize=True)
+
+
 @pytest.mark.parametrize(
     ("message", "settings"),
     [
@@ -1754,12 +1777,13 @@ def test_train_hands_standardised_advantages_to_the_policy_step():
         received.append((actions, advantages))
         return policy
 
-    run(
+    [seen] = run(
         Bandit(0.0, 1.0),
         vime.NoBonus(),
         AgentSettings(batch_steps=50, policy_step=policy_step),
         1,
     )
+    assert seen.episode_returns.tolist() == seen.batch.rewards.tolist()  # one step each
     actions, advantages = received[0]
     assert advantages == pytest.approx(
         (actions - actions.mean()) / actions.std(), abs=1e-12
@@ -2188,9 +2212,22 @@ def test_a_fixed_dimension_keeps_its_value() -> None:
     assert len(np.unique(seen[:, 0])) > 2
 
 
-def test_a_half_open_box_out_of_reach_is_named() -> None:
-    with pytest.raises(ValueError, match=r"^action_space.high must be finite, got inf"):
-        policy_init(2, Box(5.0, np.inf, (1,)), default_rng(0))
+@pytest.mark.parametrize(
+    ("name", "bounds"), [("high", (5.0, np.inf)), ("low", (-np.inf, -5.0))]
+)
+def test_a_half_open_box_out_of_reach_is_named(
+    name: str, bounds: tuple[float, float]
+) -> None:
+    with pytest.raises(ValueError, match=rf"^action_space.{name} must be finite, got "):
+        policy_init(2, Box(*bounds, (1,)), default_rng(0))
+
+
+def test_a_dimension_of_one_action_has_half_width_1() -> None:
+    """Control: the other dimension has its own."""
+    space = Box(np.array([3.0, 1.0]), np.array([3.0, 2.0]), dtype=np.float64)
+    policy = policy_init(2, space, default_rng(0))
+    assert policy.action_center.tolist() == [3.0, 1.5]
+    assert policy.action_scale.tolist() == [1.0, 0.5]
 
 
 def test_clip_action_over_one_open_dimension_is_rejected() -> None:

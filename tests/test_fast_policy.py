@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -360,6 +361,21 @@ BAD_ROWS: list[tuple[str, str, dict[str, Any]]] = [
     ("categorical", "actions must be indices below 2", {"actions": np.full(5, 2)}),
     ("categorical", "actions must be indices below 2", {"actions": np.full(5, 0.5)}),
 ]
+
+
+def test_a_gradient_that_overflows_is_named() -> None:
+    """Actions 10 σ from their mean at advantages of 1e307. Control: of 1e100."""
+    rows = random_rows("gaussian", 3)
+    far = rows.policy.sample(rows.observations, np.full(rows.actions.shape, 10.0))
+    ones = np.ones(len(far))
+    keywords = {"learning_rate": 1e-200, "entropy_weight": 0.0}
+    step = partial(fast.policy_gradient_step, rows.policy, rows.observations, far)
+    step(1e100 * ones, **keywords)
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(ValueError, match=r"^gradient must be finite, got"),
+    ):
+        step(1e307 * ones, **keywords)
 
 
 @pytest.mark.parametrize("name", ["trpo_step", "policy_gradient_step"])
