@@ -811,22 +811,13 @@ def train_a2c(
     for _ in range(num_updates):
         # Interact.
         noise = streams.policy.random((settings.num_steps, len(envs)))
-        steps, position, episode_returns = interact(
-            theta, envs, position, noise, settings
-        )
+        steps, position, returns = interact(theta, envs, position, noise, settings)
 
         # Reward curiosity.
         batch = bonus_batch(theta, steps, settings, sizes)
-        rewards, gains, history = curiosity(
-            bonus,
-            batch,
-            history,
-            streams.model,
-            eta=settings.eta,
-            normalize=settings.normalize,
+        steps, gains, history = with_bonuses(
+            steps, batch, bonus, history, streams.model, settings
         )
-        extra = (rewards - batch.rewards).reshape(len(envs), -1).T  # (T, B)
-        steps = steps._replace(bonuses=extra)
 
         # Store in the replay, and train the agent.
         replay = extended(replay, steps, settings.replay_steps)
@@ -836,7 +827,24 @@ def train_a2c(
 
         # Train the bonus's model.
         bonus = bonus.update(batch, streams.replay)
-        yield A2CIteration(theta, bonus, steps, losses, gains, episode_returns)
+        yield A2CIteration(theta, bonus, steps, losses, gains, returns)
+
+
+def with_bonuses(
+    steps: Steps,
+    batch: Batch,
+    bonus: Bonus,
+    history: tuple[float, ...],
+    rng: Generator,
+    settings: UnrealSettings,
+) -> tuple[Steps, Array, tuple[float, ...]]:
+    """The steps with curiosity's part of their rewards, raw gains (B·T,) and new history."""
+    rewards, gains, history = curiosity(
+        bonus, batch, history, rng, eta=settings.eta, normalize=settings.normalize
+    )
+    extra = rewards - batch.rewards  # one environment after another
+    extra = extra.reshape(steps.rewards.shape[1], -1).T  # (T, B)
+    return steps._replace(bonuses=extra), gains, history
 
 
 # ---------------------------------------------------------------- argument checks
