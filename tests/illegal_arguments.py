@@ -1427,7 +1427,6 @@ LEFT_OUT = {  # inner functions: their callers have checked
     *("vime_lab.rows.table_bytes", "vime_lab.rows.cell_text"),
     *("vime_lab.settings.setting_names", "vime_lab.settings.settings_of"),
     *("vime_lab.settings.task_from", "vime_lab.settings.settings_from"),
-    "vime_lab.settings.full_name",
     *("vime_lab.settings.with_tuples", "vime_lab.settings.shared_zeta"),
     *("vime_lab.settings.full_names", "vime_lab.settings.suggestion"),
     *("vime_lab.settings.of_kind", "vime_lab.tasks.swept", "vime_lab.tasks.observed"),

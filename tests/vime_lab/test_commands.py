@@ -335,7 +335,7 @@ def test_all_means_every_task(monkeypatch):
                     ["agent.eta=much"],
                     "agent.eta must be a number such as 0.0001, got 'much'",
                 ),
-                (["agent.eta=0,-1"], "agent.eta must be >= 0"),
+                (["agent.eta=0,-1"], "agent.eta: eta must be >= 0"),
                 (
                     ["agent.eta=0.1,x"],
                     "agent.eta must be a number such as 0.0001, got 'x'",
@@ -346,7 +346,7 @@ def test_all_means_every_task(monkeypatch):
                 ),
                 (
                     ["vime.method=guess"],
-                    "vime.method must be 'taylor' or 'exact', got 'guess'",
+                    "vime.method: method must be 'taylor' or 'exact', got 'guess'",
                 ),
                 (["agent.lam=1", "agent.lam=0.5"], "agent.lam is set more than once"),
                 (
