@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnn_ref import check_array, check_count
-from vime_gym.rooms import COLOURS, MOVES, NumberedTask, Outcome, checked_size, enlarged
+from vime_gym.rooms import (
+    COLOURS,
+    MOVES,
+    NumberedTask,
+    StepOutcome,
+    checked_size,
+    enlarged,
+)
 
 # ---------------------------------------------------------------- constants
 
@@ -159,7 +166,7 @@ class Labyrinth(NumberedTask):
         place, heading = divmod(drawn, 4)
         return 4 * int(self.free[place]) + heading
 
-    def move(self, state: int, action: int) -> Outcome:
+    def move(self, state: int, action: int) -> StepOutcome:
         """The state after a turn or a move, and the reward."""
         # Turn.
         cell, heading = divmod(state, 4)

@@ -87,7 +87,7 @@ TV_ROOM = (
 # ---------------------------------------------------------------- types
 
 # State, reward, terminated, truncated, info.
-Outcome = tuple[int, float, bool, bool, dict[str, Any]]
+StepOutcome = tuple[int, float, bool, bool, dict[str, Any]]
 
 # ---------------------------------------------------------------- numbered tasks
 
@@ -147,7 +147,7 @@ class NumberedTask(gym.Env[Any, Any]):
         return 0
 
     @abstractmethod
-    def move(self, state: int, action: int) -> Outcome:
+    def move(self, state: int, action: int) -> StepOutcome:
         """The transition from a state by an action."""
 
     def index(self, state: int) -> int:
@@ -191,7 +191,7 @@ class BernoulliBandit(NumberedTask):
         self.arm = None
         return 0
 
-    def move(self, state: int, action: int) -> Outcome:
+    def move(self, state: int, action: int) -> StepOutcome:
         """The only state, and the arm's reward."""
         self.arm = action
         reward = float(self.np_random.random() < self.means[action])
@@ -242,7 +242,7 @@ class Chain(NumberedTask):
         self.steps = 0
         return 1
 
-    def move(self, state: int, action: int) -> Outcome:
+    def move(self, state: int, action: int) -> StepOutcome:
         """The state to the left or right, and the reward."""
         self.steps += 1
         new = min(max(state + (1 if action else -1), 0), self.size - 1)
@@ -319,7 +319,7 @@ class DeepSea(NumberedTask):
         }
         super().__init__(2, views, observation, render_mode)
 
-    def move(self, state: int, action: int) -> Outcome:
+    def move(self, state: int, action: int) -> StepOutcome:
         """The state one row down and one column left or right, and the reward."""
         size = self.size
         row, column = divmod(state, size)
@@ -436,7 +436,7 @@ class DrawnTask(NumberedTask):
         """The cell of A, on level 0."""
         return self.places["A"]
 
-    def move(self, state: int, action: int) -> Outcome:
+    def move(self, state: int, action: int) -> StepOutcome:
         """The state after a move, from `walk`; the goal has reward 1 and terminates."""
         old_level, old = divmod(state, len(self.cells))
         cell, level, info = self.walk(old, self.next_cells[old][action], old_level)
