@@ -627,7 +627,7 @@ def environment_actions(actions: Any, space: Space[Any]) -> Array:
 
 
 def state_inputs(batch: Batch) -> tuple[Array, Array]:
-    """What V sees of each step's s and s′, (N, K) each: the observations."""
+    """V's inputs at each step's s and s′, (N, K) each: the observations."""
     return batch.observations, batch.next_observations
 
 
@@ -652,7 +652,7 @@ class AgentSettings:
 
 
 class Iteration(NamedTuple):
-    """What `train` yields: the new state of all that learns, and what was seen."""
+    """One iteration of `train`: the new state of all that learns, and its data."""
 
     policy: Any
     value: ValueFunction

@@ -267,6 +267,19 @@ def test_lines_that_change_a_shape_say_so(name: str) -> None:
             assert "(" in comments.get(number, ""), f"{name}:{number}: {line}"
 
 
+HEADLESS = re.compile("(What|Which|How|Where|When|Who|It|They|This|These|That)\\b")
+
+
+def test_docstrings_begin_with_a_noun_or_a_verb() -> None:
+    """Control: a clause without a head."""
+    assert HEADLESS.match("What a step is worth.")
+    kinds = ast.FunctionDef | ast.ClassDef
+    for name, module in MODULES.items():
+        for node in ast.walk(module.tree):
+            text = ast.get_docstring(node) if isinstance(node, kinds) else None
+            assert not text or not HEADLESS.match(text), f"{name}: {text}"
+
+
 # ------------------------------------------------------------ labels
 
 

@@ -47,7 +47,7 @@ Mask = NDArray[np.bool_]
 
 
 class Earned(NamedTuple):
-    """What a step is worth in each environment, (n,); 0 where there is no transition."""
+    """A step's rewards in each environment, (n,); 0 where there is no transition."""
 
     rewards: Array  # r̃; where there is no transition, the environment's reward
     extrinsic: Array  # r
@@ -416,7 +416,7 @@ class Curiosity:
 
 
 class Curious:
-    """What wrappers and the callback share: a bonus at work, and its state in files."""
+    """The part that wrappers and the callback share: a bonus at work, and its state in files."""
 
     made: Curiosity | None = None
 

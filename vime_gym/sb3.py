@@ -252,7 +252,7 @@ def singles(observations: Any) -> Any:
 
 
 def ends_of(dones: Any, infos: Any) -> dict[str, Any]:
-    """Which episodes terminated or were truncated, and their last observations."""
+    """Flags of episodes that terminated or were truncated, and their last observations."""
     ended = np.asarray(dones, bool)
     limits = [bool(info.get("TimeLimit.truncated", False)) for info in infos]
     truncated = ended & np.array(limits)

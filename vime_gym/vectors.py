@@ -40,7 +40,7 @@ Observations = Sequence[Any] | Array  # N observations of a space
 
 
 class ObservationEncoder(NamedTuple):
-    """How observations become vectors."""
+    """An encoder of observations as vectors."""
 
     size: int  # K
     one_hot: tuple[int, ...]  # columns of the K
@@ -48,7 +48,7 @@ class ObservationEncoder(NamedTuple):
 
 
 class ActionEncoder(NamedTuple):
-    """How actions become what a bonus takes."""
+    """An encoder of actions as a bonus takes them."""
 
     space: Space[Any]  # Discrete or a Box of shape (A,): the action space of the model
     one_hot: tuple[int, ...]  # columns of the A

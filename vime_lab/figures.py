@@ -232,7 +232,7 @@ def label_ends(
 
 
 def first_of_equals(places: Array) -> list[tuple[int, int]]:
-    """Where each group of equal ends starts and stops, of increasing places (n,).
+    """The start and stop of each group of equal ends, of increasing places (n,).
 
     >>> first_of_equals(np.array([0.0, 0.001, 0.5]))
     [(0, 2), (2, 3)]

@@ -140,7 +140,7 @@ def comparison_lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
 
 
 def bonuses(curves: dict[str, list[Row]]) -> str:
-    """What each bonus did, a line for each curve of several tasks, by title.
+    """The results of each bonus, a line for each curve of several tasks, by title.
 
     first reward: as in `summary`.
     mean of medians: over iterations, of the median return over seeds; the measure of the

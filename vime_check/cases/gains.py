@@ -918,7 +918,7 @@ def step_by_parts(part: Function, **given: Any) -> Arrays:
 
 @part
 def velocity(before: Array, gradient: Array) -> Array:
-    """What a gradient step subtracts: the gradient, whatever was subtracted before."""
+    """The subtrahend of a gradient step: the gradient, whatever was subtracted before."""
     return gradient
 
 

@@ -182,7 +182,7 @@ Rows = tuple[Array, Array, Array]  # observations, actions, next observations
 
 
 class Iteration(NamedTuple):
-    """What `vime_iterations` takes: the settings, the model's state and gains so far, and the line's inputs."""
+    """The arguments of `vime_iterations`: the settings, the model's state and gains so far, and the line's inputs."""
 
     layer_sizes: bnn.Sizes
     likelihood_sigma: float

@@ -80,7 +80,7 @@ class RegressionSettings(ExactnessSettings):
 
 
 class Outlook(NamedTuple):
-    """What a model expects at each position."""
+    """A model's expectations at each position."""
 
     mean: Array  # (P,)
     deviation: Array  # (P,), of y, with its noise
@@ -88,7 +88,7 @@ class Outlook(NamedTuple):
 
 
 class Story(NamedTuple):
-    """What the pictures show."""
+    """The data that the pictures show."""
 
     seed: int
     x: Array  # (N,)
