@@ -1417,7 +1417,7 @@ LEFT_OUT = {  # inner functions: their callers have checked
     *("vime_lecture.densities.ContextTree.log_estimate",),
     *("vime_lecture.densities.ContextTree.path",),
     *("vime_gym.rooms.NumberedTask", "vime_gym.rooms.DrawnTask"),
-    *("vime_gym.rooms.free_cells", "vime_gym.rooms.neighbours"),
+    *("vime_gym.rooms.free_cells", "vime_gym.rooms.neighbors"),
     *("vime_gym.rooms.enlarged", "vime_gym.labyrinth.windows_of_states"),
     *("vime_gym.tasks.SparseHalfCheetah", "vime_gym.tasks.Walker2D"),  # MuJoCo
     "vime_gym.tasks.mujoco_env",

@@ -37,7 +37,7 @@ DEEP_SEA_SIZES = range(10, 51, 2)
 MOVE_COST = 0.01  # total cost of N moves to the right
 
 # Drawn rooms: an image holds each symbol's index in SIGNS, a picture its color.
-COLOURS = {
+COLORS = {
     " ": (255, 255, 255),  # floor
     "#": (60, 60, 60),  # wall
     "K": (240, 200, 0),  # key
@@ -47,7 +47,7 @@ COLOURS = {
     "A": (210, 0, 0),  # agent
     "*": (0, 0, 255),  # lit screen cell
 }
-SIGNS = "".join(COLOURS)
+SIGNS = "".join(COLORS)
 
 # Metadata of tasks that draw themselves.
 DRAWN = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -161,9 +161,9 @@ class NumberedTask(gym.Env[Any, Any]):
     def draw(self) -> NDArray[np.uint8]:
         """The map in colors, each cell a square of pixels."""
         signs = self.map(self.state)  # (H, W)
-        colours = np.array([*COLOURS.values()], np.uint8)
+        colors = np.array([*COLORS.values()], np.uint8)
         side = min(SIDE, WIDEST // max(signs.shape))
-        return enlarged(colours[signs], max(1, side))  # (side·H, side·W, 3)
+        return enlarged(colors[signs], max(1, side))  # (side·H, side·W, 3)
 
     @abstractmethod
     def map(self, state: int) -> NDArray[np.uint8]:
@@ -416,7 +416,7 @@ class DrawnTask(NumberedTask):
         # The free cells, each symbol's cell, and the cell that each move leads to.
         self.cells = free_cells(drawing)
         self.places = {drawing[r][c]: n for n, (r, c) in enumerate(self.cells)}
-        self.next_cells = neighbours(self.cells)
+        self.next_cells = neighbors(self.cells)
 
         # The room without the agent.
         empty = [line.replace("A", " ") for line in drawing]
@@ -543,7 +543,7 @@ def free_cells(drawing: Sequence[str]) -> list[tuple[int, int]]:
     ]
 
 
-def neighbours(cells: Sequence[tuple[int, int]]) -> list[list[int]]:
+def neighbors(cells: Sequence[tuple[int, int]]) -> list[list[int]]:
     """For each cell, the number of the cell that each of `MOVES` leads to; its own number if blocked."""
     number = {cell: n for n, cell in enumerate(cells)}
     return [

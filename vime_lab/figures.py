@@ -292,8 +292,8 @@ def finish(axes: Axes, nothing: str) -> None:
     axes.grid(axis="y", color="0.92")
     axes.set_axisbelow(True)
     if not axes.lines:
-        centred: Any = {"ha": "center", "va": "center", "transform": axes.transAxes}
-        axes.text(0.5, 0.5, nothing, color="0.5", **centred)
+        centered: Any = {"ha": "center", "va": "center", "transform": axes.transAxes}
+        axes.text(0.5, 0.5, nothing, color="0.5", **centered)
         axes.grid(visible=False)
         axes.tick_params(bottom=False, labelbottom=False, left=False, labelleft=False)
 

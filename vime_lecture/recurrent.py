@@ -87,7 +87,7 @@ View = Literal["pixels", "hidden"]
 
 
 class UnrealSizes(NamedTuple):
-    """The network's input, hidden and output sizes."""
+    """The network's input, hidden and output sizes; defaults are those of `UnrealSettings`."""
 
     inputs: int  # K: the flattened pixels or cells
     actions: int  # A

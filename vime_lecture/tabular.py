@@ -66,7 +66,9 @@ class TabularSettings:
     # α = learning_rate/n(s, a)^power. Q converges for ½ < power ≤ 1 [Q].
     learning_rate_power: float = 0.0
     gamma: float = 0.99  # the default of `AgentSettings`
-    initial_value: float = 0.0
+    initial_value: float = (
+        0.0  # below the values where rewards are positive: no optimism
+    )
 
     # Steps between updates, fewer if an episode ends; 1 is the Q-learning of [Q].
     batch_steps: int = 1

@@ -818,7 +818,7 @@ def test_figure_tells_two_results_of_one_task_apart(monkeypatch, capsys):
 
 
 @pytest.mark.usefixtures("_results")
-def test_figure_refuses_with_one_line(capsys):
+def test_figure_rejects_with_one_line(capsys):
     """A folder without results, a file that breaks off in a row, a picture that can't be written."""
     text = Path("runs/Twin/learning_curve.csv").read_text().splitlines()
     Path("damaged").mkdir()

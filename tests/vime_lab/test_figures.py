@@ -139,7 +139,7 @@ def test_the_legend_shows_a_period_of_each_line_style(figure):
     assert rcParams["legend.handlelength"] * size < longest < legend.handlelength * size
 
 
-def test_learning_curve_of_a_sweep_has_a_colour_for_each_setting(figure):
+def test_learning_curve_of_a_sweep_has_a_color_for_each_setting(figure):
     rows = [
         {**each, "setting": setting}
         for setting in ("", "agent.eta=1")

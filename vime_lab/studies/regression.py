@@ -65,7 +65,10 @@ BANDS = (-3.0, 3.0)  # limits of y
 
 @dataclass(frozen=True)
 class RegressionSettings(ExactnessSettings):
-    """Settings of the study. `length` is the number of rows, `num_inputs` that of bumps."""
+    """Settings of the study. `length` is the number of rows, `num_inputs` that of bumps.
+
+    Values without a source are our choice, from trial runs.
+    """
 
     num_inputs: int = 13
     likelihood_sigma: float = 0.1
