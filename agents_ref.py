@@ -374,7 +374,10 @@ def value_fit(
     *,
     max_iterations: int = 20,
 ) -> ValueFunction:
-    """V fitted to returns (N,) by least squares: L-BFGS from the old weights."""
+    """V fitted to returns (N,) by least squares: L-BFGS from the old weights.
+
+    20 iterations are the default of rllab's L-BFGS.
+    """
     max_iterations = check_count("max_iterations", max_iterations)
     new, observations, returns = in_units(value, observations, returns)
     if new.scale == 0.0:

@@ -347,7 +347,7 @@ class Curiosity:
         # The divisor is that of the whole batch so far.
         normalized = gains
         if self.normalize:
-            batch = np.concatenate([rows.gains for rows in self.pending])
+            batch = np.concatenate([rows.gains for rows in self.pending])  # (N,)
             normalized = normalize_gains(batch, self.history)[0][-len(gains) :]
         intrinsic = self.weight * normalized
         if self.num_pending >= self.update_every:
@@ -454,7 +454,8 @@ class Curious:
 
 def all_rows(blocks: list[Transitions]) -> Transitions:
     """All rows, in time order."""
-    return Transitions._make(np.concatenate(column) for column in zip(*blocks))
+    columns = [np.concatenate(column) for column in zip(*blocks)]  # (N, ...) each
+    return Transitions(*columns)
 
 
 def ordered_by_env(rows: Transitions) -> Transitions:

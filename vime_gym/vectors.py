@@ -191,7 +191,7 @@ def one_hot_rows(name: str, values: Any, parts: Any, starts: Any, step: int) -> 
     chosen = indices(name, values, parts, starts, step)  # (N, parts)
     columns = np.cumsum(parts) - parts + chosen  # (N, parts)
     rows = np.zeros((len(chosen), int(parts.sum())))
-    np.put_along_axis(rows, columns, 1.0, axis=1)
+    np.put_along_axis(rows, columns, 1.0, axis=1)  # (N, sum of parts)
     return rows
 
 

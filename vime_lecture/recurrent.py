@@ -294,7 +294,7 @@ def joined(parts: Sequence[Steps], axis: int) -> Steps:
 
 def extended(replay: Steps | None, steps: Steps, capacity: int) -> Steps:
     """The replay with these steps appended, and the oldest steps beyond the capacity dropped."""
-    both = steps if replay is None else joined([replay, steps], axis=0)
+    both = steps if replay is None else joined([replay, steps], axis=0)  # (ΣT, B, ...)
     columns: list[Any] = [column[-capacity:] for column in both]
     return Steps(*columns)
 
@@ -678,7 +678,7 @@ def side_by_side(
     columns = {
         name: slice(k * num_envs, (k + 1) * num_envs) for k, name in enumerate(windows)
     }
-    return joined(list(windows.values()), axis=1), columns
+    return joined(list(windows.values()), axis=1), columns  # (T, ΣB, ...)
 
 
 def reward_prediction_batch(
