@@ -252,8 +252,11 @@ class Curiosity:
 
     def rewarded(self, rows: Transitions, extrinsic: Array, took: Mask) -> Earned:
         """The rewards of all environments, given the rows of those that took a step."""
+        # Without a transition, the environment's reward.
         gains, intrinsic, rewards = np.zeros((3, self.num_envs))
         rewards[:] = extrinsic
+
+        # With one, the curious reward.
         if len(rows.env):
             raw = self.gains(rows)
             normalized = raw

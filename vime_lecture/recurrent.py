@@ -577,6 +577,8 @@ def interact(
     check_count("steps of noise", len(noise))
     sizes = settings.sizes(envs[0])
     layers = network_layers(theta, sizes)
+
+    # Step, and reset the environments whose episodes ended.
     parts = []
     episode_returns = []
     for t, noise_now in enumerate(noise):
@@ -584,6 +586,8 @@ def interact(
         parts.append(seen)
         episode_returns.append(position.returns[seen.ended])
         position = restarted(envs, position, seen.ended, t, settings, sizes)
+
+    # One array a column.
     columns: list[Any] = [onp.array(column) for column in zip(*parts)]  # (T, B, ...)
     ended_returns = onp.concatenate(episode_returns)  # (episodes,)
     return Steps(*columns), position, ended_returns
