@@ -374,7 +374,10 @@ def value_fit(
     *,
     max_iterations: int = 20,
 ) -> ValueFunction:
-    """V fitted to returns (N,) by least squares: L-BFGS from the old weights."""
+    """V fitted to returns (N,) by least squares: L-BFGS from the old weights.
+
+    20 iterations are the default of rllab's L-BFGS.
+    """
     max_iterations = check_count("max_iterations", max_iterations)
     new, observations, returns = in_units(value, observations, returns)
     if new.scale == 0.0:
@@ -627,7 +630,7 @@ def environment_actions(actions: Any, space: Space[Any]) -> Array:
 
 
 def state_inputs(batch: Batch) -> tuple[Array, Array]:
-    """What V sees of each step's s and s′, (N, K) each: the observations."""
+    """V's inputs at each step's s and s′, (N, K) each: the observations."""
     return batch.observations, batch.next_observations
 
 
@@ -652,7 +655,7 @@ class AgentSettings:
 
 
 class Iteration(NamedTuple):
-    """What `train` yields: the new state of all that learns, and what was seen."""
+    """One iteration of `train`: the new state of all that learns, and its data."""
 
     policy: Any
     value: ValueFunction

@@ -595,7 +595,7 @@ class Vime:
 
     @property
     def model(self) -> ModelSettings:
-        """What the network is: its layers, and σ_l."""
+        """The network's layers, and σ_l."""
         sigma = self.settings.likelihood_sigma
         return {"layer_sizes": self.layer_sizes, "likelihood_sigma": sigma}
 

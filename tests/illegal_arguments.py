@@ -1417,7 +1417,7 @@ LEFT_OUT = {  # inner functions: their callers have checked
     *("vime_lecture.densities.ContextTree.log_estimate",),
     *("vime_lecture.densities.ContextTree.path",),
     *("vime_gym.rooms.NumberedTask", "vime_gym.rooms.DrawnTask"),
-    *("vime_gym.rooms.free_cells", "vime_gym.rooms.neighbours"),
+    *("vime_gym.rooms.free_cells", "vime_gym.rooms.neighbors"),
     *("vime_gym.rooms.enlarged", "vime_gym.labyrinth.windows_of_states"),
     *("vime_gym.tasks.SparseHalfCheetah", "vime_gym.tasks.Walker2D"),  # MuJoCo
     "vime_gym.tasks.mujoco_env",
@@ -1427,7 +1427,6 @@ LEFT_OUT = {  # inner functions: their callers have checked
     *("vime_lab.rows.table_bytes", "vime_lab.rows.cell_text"),
     *("vime_lab.settings.setting_names", "vime_lab.settings.settings_of"),
     *("vime_lab.settings.task_from", "vime_lab.settings.settings_from"),
-    "vime_lab.settings.full_name",
     *("vime_lab.settings.with_tuples", "vime_lab.settings.shared_zeta"),
     *("vime_lab.settings.full_names", "vime_lab.settings.suggestion"),
     *("vime_lab.settings.of_kind", "vime_lab.tasks.swept", "vime_lab.tasks.observed"),

@@ -312,7 +312,7 @@ def test_policy_init_has_glorot_weights_small_last_ones_zero_biases_and_unit_sig
 @pytest.mark.parametrize(
     "space", [MultiDiscrete([2, 2]), Box(-1, 1, (2, 2)), Box(-1, 1, ())]
 )
-def test_policy_init_refuses_other_action_spaces(space):
+def test_policy_init_rejects_other_action_spaces(space):
     with pytest.raises(
         ValueError, match="action_space must be Discrete or a Box of shape"
     ):
@@ -355,7 +355,7 @@ def test_a_scaled_policy_sees_the_observations_in_units_of_their_scale(space):
 @pytest.mark.parametrize(
     "scale", [np.ones(3), np.array([1.0, 0.0]), np.array([1.0, np.inf])]
 )
-def test_policy_init_refuses_a_scale_that_does_not_fit(scale):
+def test_policy_init_rejects_a_scale_that_does_not_fit(scale):
     with pytest.raises(ValueError, match="observation_scale must"):
         policy_init(2, Discrete(2), default_rng(0), observation_scale=scale)
 
@@ -1318,7 +1318,7 @@ def test_rollout_names_the_step_of_an_observation_that_is_not_finite(
 
 
 @pytest.mark.parametrize(("num_steps", "got"), [(0, "0"), (-1, "-1"), (2.5, "2.5")])
-def test_rollout_refuses_other_than_a_whole_number_of_steps(num_steps, got):
+def test_rollout_rejects_other_than_a_whole_number_of_steps(num_steps, got):
     with pytest.raises(
         ValueError, match=f"num_steps must be a whole number >= 1, got {got}"
     ):
@@ -1378,13 +1378,13 @@ def test_curiosity_against_hand_computed_rewards():
     assert history == (4.0, 2.0)
 
 
-def test_curiosity_pays_a_ready_reward_as_it_is():
+def test_curiosity_takes_a_ready_reward_as_it_is():
     rewards, _, history = pay([2.0, 0.0, 6.0], normalize=False)
     assert rewards.tolist() == [2.0, 2.0, 6.0]
     assert history == (4.0,)
 
 
-def test_curiosity_leaves_the_history_alone_while_nothing_is_paid():
+def test_curiosity_leaves_the_history_alone_while_nothing_is_rewarded():
     """Control: a median of 0 in the history would double the next reward."""
     rewards, _, history = pay(0.0)
     assert rewards.tolist() == [1, 2, 3]
@@ -1664,7 +1664,7 @@ def test_train_with_reinforce_learns_a_bandit():
 @pytest.mark.parametrize(
     "policy_step", [trpo_step, reinforce(1.0).policy_step], ids=["trpo", "reinforce"]
 )
-def test_train_leaves_a_policy_alone_whose_actions_all_pay_the_same(
+def test_train_leaves_a_policy_alone_whose_actions_all_earn_the_same(
     reward, batch_steps, policy_step
 ):
     """Advantages that differ by no more than rounding are no signal, and are not divided by their spread."""
@@ -1791,7 +1791,7 @@ def test_train_hands_standardised_advantages_to_the_policy_step():
 
 
 @pytest.mark.parametrize("num_iterations", [0, 1.5])
-def test_train_refuses_other_than_a_whole_number_of_iterations(num_iterations):
+def test_train_rejects_other_than_a_whole_number_of_iterations(num_iterations):
     with pytest.raises(
         ValueError,
         match=f"num_iterations must be a whole number >= 1, got {num_iterations}",

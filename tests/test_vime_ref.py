@@ -1039,7 +1039,7 @@ def test_vime_leaves_one_hot_actions_as_they_are() -> None:
     assert bonus.scale[3:].tolist() == [1.0, 1.0]
 
 
-def test_vime_pays_nothing_before_min_rows() -> None:
+def test_vime_rewards_nothing_before_min_rows() -> None:
     bonus, rng = new_vime(), np.random.default_rng(0)
     batch = make_batch(1, 5)
     assert bonus.reward(batch, rng).tolist() == [0.0] * 5
@@ -1085,7 +1085,7 @@ def test_vime_drops_the_oldest_rows_beyond_the_capacity() -> None:
     np.testing.assert_array_equal(bonus.pool.observations[2:], last.observations)
 
 
-def test_vime_pays_a_huge_action_like_the_clipped_one() -> None:
+def test_vime_rewards_a_huge_action_like_the_clipped_one() -> None:
     bonus = new_vime().update(make_batch(1, 8), np.random.default_rng(0))
     huge, at_bound, inside = (
         bonus.reward(
@@ -1098,7 +1098,9 @@ def test_vime_pays_a_huge_action_like_the_clipped_one() -> None:
     assert not np.allclose(inside, at_bound, rtol=1e-3)
 
 
-def test_vime_pays_the_last_step_of_an_episode_for_its_own_next_observation() -> None:
+def test_vime_rewards_the_last_step_of_an_episode_for_its_own_next_observation() -> (
+    None
+):
     """Changing that observation changes only that gain (CopiedLastGain would change none)."""
     bonus, batch = (
         new_vime().update(make_batch(1, 8), np.random.default_rng(0)),
@@ -1151,7 +1153,7 @@ def test_vime_gains_fall_on_a_system_it_has_learned() -> None:
 @pytest.mark.parametrize("column", ["observations", "next_observations"])
 @pytest.mark.parametrize("method", ["reward", "update"])
 @pytest.mark.parametrize("num_rows", [0, 8], ids=["empty", "ready"])
-def test_vime_refuses_an_observation_that_is_not_finite_naming_the_step(
+def test_vime_rejects_an_observation_that_is_not_finite_naming_the_step(
     num_rows, method, column, value
 ) -> None:
     bonus = (
@@ -1245,7 +1247,7 @@ def test_vime_settings_allow_a_pool_of_just_min_rows() -> None:
 
 @pytest.mark.parametrize("column", ["observations", "next_observations"])
 @pytest.mark.parametrize("method", ["reward", "update"])
-def test_vime_refuses_rows_of_another_shape(column: str, method: str) -> None:
+def test_vime_rejects_rows_of_another_shape(column: str, method: str) -> None:
     bonus, batch = new_vime(BOX), make_batch(2, 4)
     short = batch._replace(**{column: getattr(batch, column)[:, :1]})
     with pytest.raises(ValueError, match=rf"^{column} must have shape "):
@@ -1264,7 +1266,7 @@ def test_gains_that_overflow_are_rejected(module: object) -> None:
         module.information_gains(q, COLUMN[:1], COLUMN[:1], EPS, step_size=0.1, **MODEL)
 
 
-def test_no_bonus_pays_nothing() -> None:
+def test_no_bonus_rewards_nothing() -> None:
     bonus, batch, rng = vime.NoBonus(), make_batch(1, 4), np.random.default_rng(0)
     assert bonus.reward(batch, rng).tolist() == [0.0] * 4
     assert bonus.update(batch, rng) == bonus

@@ -43,7 +43,7 @@ LICENSE = "MIT"  # of the package and the vectors
 
 
 class Written(NamedTuple):
-    """What a bundle's writer did."""
+    """The result of writing a bundle."""
 
     names: list[str]  # of its files
     replaced: str  # the earlier bundle in one line; empty if there was none
@@ -177,7 +177,7 @@ def write_bundle(out: Path | str) -> Written:
 
 
 def replacement(folder: Path) -> str:
-    """How the earlier bundle in a folder differs from the new one, in one line."""
+    """The difference of the earlier bundle in a folder from the new one, in one line."""
     earlier = shown(read_json(folder / MANIFEST).get("version"), 20)
     line = f"replaced {earlier} by {VECTORS_VERSION}"
     try:

@@ -38,7 +38,7 @@ WITH_NOISE = (*SAMPLES, *LOG_MEANS, *AVERAGES, *STEPS_OF_GAINS)
 
 
 class Expected(NamedTuple):
-    """What a call returns on average: numbers with their labels, and their variances, NaN if unknown."""
+    """The mean result of a call: numbers with their labels, and their variances, NaN if unknown."""
 
     labels: tuple[str, ...]
     mean: Array  # (K,)
@@ -207,7 +207,7 @@ def moments(operation: Operation, given: Inputs) -> tuple[Array, Array, Arrays]:
 
 
 def expectation(operation: Operation, given: Inputs, num_samples: int) -> Expected:
-    """What a call with this number of samples returns on average."""
+    """The mean result of a call with this number of samples."""
     mean, covariance, output = moments(operation, given)
     shapes = {name: values.shape for name, values in output.items()}
     labels = labels_of(output)

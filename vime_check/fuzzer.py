@@ -34,7 +34,6 @@ from vime_check.programs import Peer, ProtocolError, checked_whole, peer_of
 from vime_check.report import NOT_TRIED, Outcome, outcome_text
 from vime_check.serving import Answer
 from vime_check.wire import Arrays, Inputs, UsageError, decode_inputs, encode, shown
-from vime_gym.extras import lacking
 
 # ---------------------------------------------------------------- constants
 
@@ -320,10 +319,8 @@ def fuzz(
     examples: the number of inputs for each operation.
     seed: the seed of the inputs.
     The other arguments are those of `check`, except that `only` holds families and operations.
-    Raises UsageError if Hypothesis is missing or an argument is invalid.
+    Raises UsageError if an argument is invalid, and ImportError if Hypothesis is missing.
     """
-    if line := lacking("fuzz", ["hypothesis"], "test"):
-        raise UsageError(line)
     examples = checked_whole("examples", examples, 1)
     seed = checked_whole("seed", seed, 0)
     chosen = selected(load_vectors(vectors, dtype), only)

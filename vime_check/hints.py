@@ -76,7 +76,7 @@ class Hint(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """How errors of an operation are measured, in a precision."""
+    """The measure of an operation's errors, in a precision."""
 
     kind: Error
     near: float

@@ -61,12 +61,12 @@ class Case(NamedTuple):
 
     @property
     def by(self) -> str:
-        """What demands the rejection: a law, or the reference's convention."""
+        """The reason for the rejection: a law, or the reference's convention."""
         return "convention" if self.comment.startswith(CONVENTION) else "law"
 
 
 class About(NamedTuple):
-    """What an implementer must know about an operation, besides its inputs' usual descriptions.
+    """The facts that an implementer needs about an operation, besides its inputs' usual descriptions.
 
     `vime_check.specification` writes it into the specification.
     """

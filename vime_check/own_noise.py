@@ -65,7 +65,7 @@ VERDICTS = ("agrees", "wrong", "skipped", "errored")
 
 
 class Bounds(NamedTuple):
-    """How far a correct implementation gets by chance."""
+    """The bounds that a correct implementation keeps, except by chance."""
 
     k: float  # standard errors of a mean
     spread: float  # the variance, relative to the exact one

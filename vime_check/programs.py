@@ -55,7 +55,7 @@ PASSED_ON = (
 )
 PASSED_ON_PREFIX = "LC_"
 # Each library of linear algebra has its own; several threads may change the last bits.
-ONE_THREAD = (
+THREAD_NAMES = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
     *("BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
 )
@@ -227,7 +227,7 @@ def environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name in PASSED_ON or name.startswith(PASSED_ON_PREFIX)
     }
-    return {**passed, **dict.fromkeys(ONE_THREAD, "1")}
+    return {**passed, **dict.fromkeys(THREAD_NAMES, "1")}
 
 
 def named(number: int) -> str:

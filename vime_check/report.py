@@ -488,7 +488,7 @@ def explanation_text(cause: Cause, failed: int, notes: Notes) -> str:
 def note_text(
     name: str, notes: Notes, alone: bool, places: Sequence[tuple[str, str]] = ()
 ) -> str:
-    """What a mistake is, and where it was made; if that is unknown, and it stands alone, also where it was seen."""
+    """A mistake's description and its place; if that is unknown, and it stands alone, also where it was seen."""
     note = notes.get(name)
     if note is None:
         return IN_PLACE if name == "InputMutation" else ""

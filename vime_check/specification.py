@@ -464,7 +464,7 @@ def content() -> dict[str, Any]:
 
 
 def described_trace(trace: Trace) -> dict[str, Any]:
-    """What an implementer needs to know about a trace."""
+    """The facts that an implementer needs about a trace."""
     first = next(trace.operation.cases())
     reset = [*trace.settings, *trace.state]
     return {
@@ -480,7 +480,7 @@ def described_trace(trace: Trace) -> dict[str, Any]:
 
 
 def described(operation: Operation) -> dict[str, Any]:
-    """What an implementer needs to know about an operation."""
+    """The facts that an implementer needs about an operation."""
     about = operation.about
     return {
         "family": operation.family,

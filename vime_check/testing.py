@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 @dataclass
 class Shared:
-    """What the tests of one implementation share."""
+    """The state that the tests of one implementation share."""
 
     peer: Peer
     naming: Naming = field(default_factory=Naming)
@@ -151,7 +151,7 @@ def started(*settings: Any) -> Shared:
 
 
 def made_once(memory: dict[str, T], make: Callable[..., T], *arguments: Any) -> T:
-    """What `make` returned when it was first called with these arguments."""
+    """The first result of `make` with these arguments."""
     key = repr(arguments)
     if key not in memory:
         memory[key] = make(*arguments)

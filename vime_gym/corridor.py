@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from vime_gym.rooms import SIGNS, NumberedTask, Outcome, checked_size
+from vime_gym.rooms import SIGNS, NumberedTask, StepOutcome, checked_size
 
 # ---------------------------------------------------------------- constants
 
@@ -74,7 +74,7 @@ class NoisyCorridor(NumberedTask):
         }
         super().__init__(NUM_ACTIONS, views, observation, render_mode)
 
-    def move(self, state: int, action: int) -> Outcome:
+    def move(self, state: int, action: int) -> StepOutcome:
         """The state after a move, and the reward of the last right one."""
         on_screen = state > self.length
         at_start = state == 0

@@ -47,7 +47,7 @@ Mask = NDArray[np.bool_]
 
 
 class Earned(NamedTuple):
-    """What a step is worth in each environment, (n,); 0 where there is no transition."""
+    """A step's rewards in each environment, (n,); 0 where there is no transition."""
 
     rewards: Array  # r̃; where there is no transition, the environment's reward
     extrinsic: Array  # r
@@ -252,8 +252,11 @@ class Curiosity:
 
     def rewarded(self, rows: Transitions, extrinsic: Array, took: Mask) -> Earned:
         """The rewards of all environments, given the rows of those that took a step."""
+        # Without a transition, the environment's reward.
         gains, intrinsic, rewards = np.zeros((3, self.num_envs))
         rewards[:] = extrinsic
+
+        # With one, the curious reward.
         if len(rows.env):
             raw = self.gains(rows)
             normalized = raw
@@ -347,7 +350,7 @@ class Curiosity:
         # The divisor is that of the whole batch so far.
         normalized = gains
         if self.normalize:
-            batch = np.concatenate([rows.gains for rows in self.pending])
+            batch = np.concatenate([rows.gains for rows in self.pending])  # (N,)
             normalized = normalize_gains(batch, self.history)[0][-len(gains) :]
         intrinsic = self.weight * normalized
         if self.num_pending >= self.update_every:
@@ -416,7 +419,7 @@ class Curiosity:
 
 
 class Curious:
-    """What wrappers and the callback share: a bonus at work, and its state in files."""
+    """The part that wrappers and the callback share: a bonus at work, and its state in files."""
 
     made: Curiosity | None = None
 
@@ -454,7 +457,8 @@ class Curious:
 
 def all_rows(blocks: list[Transitions]) -> Transitions:
     """All rows, in time order."""
-    return Transitions._make(np.concatenate(column) for column in zip(*blocks))
+    columns = [np.concatenate(column) for column in zip(*blocks)]  # (N, ...) each
+    return Transitions(*columns)
 
 
 def ordered_by_env(rows: Transitions) -> Transitions:

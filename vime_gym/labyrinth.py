@@ -14,13 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnn_ref import check_array, check_count
-from vime_gym.rooms import COLOURS, MOVES, NumberedTask, Outcome, checked_size, enlarged
+from vime_gym.rooms import (
+    COLORS,
+    MOVES,
+    NumberedTask,
+    StepOutcome,
+    checked_size,
+    enlarged,
+)
 
 # ---------------------------------------------------------------- constants
 
 # A map holds these symbols' numbers, a picture their colors.
 FLOOR, WALL, APPLE, GOAL = range(4)
-LABYRINTH_COLOURS = (COLOURS[" "], COLOURS["#"], (250, 150, 0), COLOURS["G"])
+LABYRINTH_COLORS = (COLORS[" "], COLORS["#"], (250, 150, 0), COLORS["G"])
 
 NUM_APPLES = 4
 APPLE_REWARD = 1.0
@@ -123,7 +130,7 @@ class Labyrinth(NumberedTask):
         self.surroundings = np.full(shape, WALL, np.uint8)
         self.cells = windows_of_states(shape)
 
-        self.colours = np.array(LABYRINTH_COLOURS, np.uint8)
+        self.colors = np.array(LABYRINTH_COLORS, np.uint8)
         pixels = gym.spaces.Box(0, 255, (20, 20, 3), np.uint8)
         super().__init__(4, {"image": pixels}, "image", render_mode)
 
@@ -159,7 +166,7 @@ class Labyrinth(NumberedTask):
         place, heading = divmod(drawn, 4)
         return 4 * int(self.free[place]) + heading
 
-    def move(self, state: int, action: int) -> Outcome:
+    def move(self, state: int, action: int) -> StepOutcome:
         """The state after a turn or a move, and the reward."""
         # Turn.
         cell, heading = divmod(state, 4)
@@ -186,15 +193,15 @@ class Labyrinth(NumberedTask):
         window = self.surroundings.ravel()[self.cells[state]]  # (5, 5)
         one, other = (window[cells] == WALL for cells in BETWEEN)
         seen = np.where(one & other, WALL, window)
-        return enlarged(self.colours.take(seen, axis=0), 4)  # (20, 20, 3)
+        return enlarged(self.colors.take(seen, axis=0), 4)  # (20, 20, 3)
 
     def map(self, state: int) -> NDArray[np.uint8]:
-        """The maze, indices into `LABYRINTH_COLOURS`, (H, W)."""
+        """The maze, indices into `LABYRINTH_COLORS`, (H, W)."""
         return self.maze
 
     def draw(self) -> NDArray[np.uint8]:
         """The whole maze and the agent, pixels (16·H, 16·W, 3)."""
-        picture = enlarged(self.colours[self.maze], 16)  # (16·H, 16·W, 3)
+        picture = enlarged(self.colors[self.maze], 16)  # (16·H, 16·W, 3)
         cell, heading = divmod(self.state, 4)
         row, column = divmod(cell, self.size)
 
@@ -202,7 +209,7 @@ class Labyrinth(NumberedTask):
         steps = np.arange(16)
         arrow = np.abs(2 * steps - 15) <= steps[:, None]  # (16, 16)
         square = picture[16 * row :, 16 * column :][:16, :16]  # (16, 16, 3), a view
-        square[np.rot90(arrow, -heading)] = COLOURS["A"]
+        square[np.rot90(arrow, -heading)] = COLORS["A"]
         return picture
 
 

@@ -88,7 +88,7 @@ def column_summary(columns: Array) -> Array:
     rest -= error[:, None]
     rest *= rest
     largest = np.abs(columns).max(axis=1)  # (W,)
-    return np.array([mean, error, rest.sum(axis=1), largest])
+    return np.array([mean, error, rest.sum(axis=1), largest])  # (4, W)
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -110,7 +110,7 @@ def merged(counts: Array, parts: Array) -> tuple[Array, Array]:
     within = squares.sum(axis=0) / size  # (W,)
     between = weights @ moves  # (W,)
     deviation = np.sqrt(within + between)
-    varies = deviation > ROUNDING * largest.max(axis=0)
+    varies = deviation > ROUNDING * largest.max(axis=0)  # (W,)
     return center + error, np.where(varies, deviation, 0.0)  # (W,) each
 
 

@@ -37,7 +37,7 @@ DEEP_SEA_SIZES = range(10, 51, 2)
 MOVE_COST = 0.01  # total cost of N moves to the right
 
 # Drawn rooms: an image holds each symbol's index in SIGNS, a picture its color.
-COLOURS = {
+COLORS = {
     " ": (255, 255, 255),  # floor
     "#": (60, 60, 60),  # wall
     "K": (240, 200, 0),  # key
@@ -47,7 +47,7 @@ COLOURS = {
     "A": (210, 0, 0),  # agent
     "*": (0, 0, 255),  # lit screen cell
 }
-SIGNS = "".join(COLOURS)
+SIGNS = "".join(COLORS)
 
 # Metadata of tasks that draw themselves.
 DRAWN = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -87,7 +87,7 @@ TV_ROOM = (
 # ---------------------------------------------------------------- types
 
 # State, reward, terminated, truncated, info.
-Outcome = tuple[int, float, bool, bool, dict[str, Any]]
+StepOutcome = tuple[int, float, bool, bool, dict[str, Any]]
 
 # ---------------------------------------------------------------- numbered tasks
 
@@ -147,7 +147,7 @@ class NumberedTask(gym.Env[Any, Any]):
         return 0
 
     @abstractmethod
-    def move(self, state: int, action: int) -> Outcome:
+    def move(self, state: int, action: int) -> StepOutcome:
         """The transition from a state by an action."""
 
     def index(self, state: int) -> int:
@@ -161,9 +161,9 @@ class NumberedTask(gym.Env[Any, Any]):
     def draw(self) -> NDArray[np.uint8]:
         """The map in colors, each cell a square of pixels."""
         signs = self.map(self.state)  # (H, W)
-        colours = np.array([*COLOURS.values()], np.uint8)
+        colors = np.array([*COLORS.values()], np.uint8)
         side = min(SIDE, WIDEST // max(signs.shape))
-        return enlarged(colours[signs], max(1, side))  # (side·H, side·W, 3)
+        return enlarged(colors[signs], max(1, side))  # (side·H, side·W, 3)
 
     @abstractmethod
     def map(self, state: int) -> NDArray[np.uint8]:
@@ -191,7 +191,7 @@ class BernoulliBandit(NumberedTask):
         self.arm = None
         return 0
 
-    def move(self, state: int, action: int) -> Outcome:
+    def move(self, state: int, action: int) -> StepOutcome:
         """The only state, and the arm's reward."""
         self.arm = action
         reward = float(self.np_random.random() < self.means[action])
@@ -242,7 +242,7 @@ class Chain(NumberedTask):
         self.steps = 0
         return 1
 
-    def move(self, state: int, action: int) -> Outcome:
+    def move(self, state: int, action: int) -> StepOutcome:
         """The state to the left or right, and the reward."""
         self.steps += 1
         new = min(max(state + (1 if action else -1), 0), self.size - 1)
@@ -319,7 +319,7 @@ class DeepSea(NumberedTask):
         }
         super().__init__(2, views, observation, render_mode)
 
-    def move(self, state: int, action: int) -> Outcome:
+    def move(self, state: int, action: int) -> StepOutcome:
         """The state one row down and one column left or right, and the reward."""
         size = self.size
         row, column = divmod(state, size)
@@ -416,7 +416,7 @@ class DrawnTask(NumberedTask):
         # The free cells, each symbol's cell, and the cell that each move leads to.
         self.cells = free_cells(drawing)
         self.places = {drawing[r][c]: n for n, (r, c) in enumerate(self.cells)}
-        self.next_cells = neighbours(self.cells)
+        self.next_cells = neighbors(self.cells)
 
         # The room without the agent.
         empty = [line.replace("A", " ") for line in drawing]
@@ -436,7 +436,7 @@ class DrawnTask(NumberedTask):
         """The cell of A, on level 0."""
         return self.places["A"]
 
-    def move(self, state: int, action: int) -> Outcome:
+    def move(self, state: int, action: int) -> StepOutcome:
         """The state after a move, from `walk`; the goal has reward 1 and terminates."""
         old_level, old = divmod(state, len(self.cells))
         cell, level, info = self.walk(old, self.next_cells[old][action], old_level)
@@ -543,7 +543,7 @@ def free_cells(drawing: Sequence[str]) -> list[tuple[int, int]]:
     ]
 
 
-def neighbours(cells: Sequence[tuple[int, int]]) -> list[list[int]]:
+def neighbors(cells: Sequence[tuple[int, int]]) -> list[list[int]]:
     """For each cell, the number of the cell that each of `MOVES` leads to; its own number if blocked."""
     number = {cell: n for n, cell in enumerate(cells)}
     return [

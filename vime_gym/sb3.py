@@ -133,11 +133,14 @@ class CuriosityCallback(Curious, BaseCallback):
 
     def _on_step(self) -> bool:
         """Keep the transitions; always True, which goes on."""
+        # The environments' own observations, and the actions that they took.
         told = self.locals
         observations = told["new_obs"]
         if self.normalizer is not None:
             observations = self.normalizer.get_original_obs()
         did = told.get("clipped_actions", told["actions"])
+
+        # Their rewards follow at the end of the rollout.
         curiosity = self.curiosity
         curiosity.keep(
             curiosity.actions(did),
@@ -252,7 +255,7 @@ def singles(observations: Any) -> Any:
 
 
 def ends_of(dones: Any, infos: Any) -> dict[str, Any]:
-    """Which episodes terminated or were truncated, and their last observations."""
+    """Flags of episodes that terminated or were truncated, and their last observations."""
     ended = np.asarray(dones, bool)
     limits = [bool(info.get("TimeLimit.truncated", False)) for info in infos]
     truncated = ended & np.array(limits)

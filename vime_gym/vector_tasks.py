@@ -187,7 +187,7 @@ class TaskVector(AnyVectorEnv):
         raise NotImplementedError
 
     def _moved(self, pushes: NDArray[Any]) -> Moved:
-        """What follows from the actions (n,)."""
+        """The states, rewards and ends after the actions (n,)."""
         raise NotImplementedError
 
 

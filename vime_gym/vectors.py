@@ -40,7 +40,7 @@ Observations = Sequence[Any] | Array  # N observations of a space
 
 
 class ObservationEncoder(NamedTuple):
-    """How observations become vectors."""
+    """An encoder of observations as vectors."""
 
     size: int  # K
     one_hot: tuple[int, ...]  # columns of the K
@@ -48,7 +48,7 @@ class ObservationEncoder(NamedTuple):
 
 
 class ActionEncoder(NamedTuple):
-    """How actions become what a bonus takes."""
+    """An encoder of actions as a bonus takes them."""
 
     space: Space[Any]  # Discrete or a Box of shape (A,): the action space of the model
     one_hot: tuple[int, ...]  # columns of the A
@@ -191,7 +191,7 @@ def one_hot_rows(name: str, values: Any, parts: Any, starts: Any, step: int) -> 
     chosen = indices(name, values, parts, starts, step)  # (N, parts)
     columns = np.cumsum(parts) - parts + chosen  # (N, parts)
     rows = np.zeros((len(chosen), int(parts.sum())))
-    np.put_along_axis(rows, columns, 1.0, axis=1)
+    np.put_along_axis(rows, columns, 1.0, axis=1)  # (N, sum of parts)
     return rows
 
 

@@ -97,7 +97,7 @@ class CuriosityReward(
 
 
 def told_of(earned: Earned) -> dict[str, Any]:
-    """What `info` holds, (n,) each."""
+    """The entries of `info`, (n,) each."""
     return {
         "extrinsic_reward": earned.extrinsic,
         "intrinsic_reward": earned.intrinsic,
@@ -208,7 +208,7 @@ class VectorCuriosityReward(Curious, AnyVectorWrapper):
 
 
 def autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
-    """How the environments start the next episode."""
+    """The way in which the environments start the next episode."""
     mode = env.metadata.get("autoreset_mode")
     try:
         return AutoresetMode(mode)

@@ -247,7 +247,7 @@ def plan(arguments: argparse.Namespace) -> dict[AnyJob, Path]:
 
 
 def replacing(folder: Path, resumed: bool) -> str:
-    """What happens to results of the same settings, whose checkpoints are gone."""
+    """The fate of results of the same settings, whose checkpoints are gone."""
     if resumed:
         return (
             f"{folder} holds incomplete results: this run starts anew and replaces them"
@@ -286,7 +286,7 @@ def name_of(job: AnyJob) -> str:
 
 
 def words_of(job: AnyJob) -> list[str]:
-    """What tells the job from others of its seed: first its task or study."""
+    """The words that tell the job from others of its seed: first its task or study."""
     if isinstance(job, Job):
         words = [job.task_name, job.bonus_name, job.setting]
     else:

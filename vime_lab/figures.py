@@ -74,6 +74,9 @@ DIAGNOSES = {
 LOGARITHMIC = ("gain_median", "heldout_error_ratio")
 WIDTH = 10.0  # inches, of a figure
 LEGEND_LINE = 0.21  # inches, the height of a line of the legend
+LEGEND_DASHES = (
+    3.2  # font sizes, the length of a line in the legend: one period of every style
+)
 SMOOTHING = 20  # parts of a run; a running mean covers one
 LABEL_GAP = 0.085  # between names at the ends of curves, in heights of a panel
 LABEL_WIDTH = 24  # characters in a line of names that share an end
@@ -229,7 +232,7 @@ def label_ends(
 
 
 def first_of_equals(places: Array) -> list[tuple[int, int]]:
-    """Where each group of equal ends starts and stops, of increasing places (n,).
+    """The start and stop of each group of equal ends, of increasing places (n,).
 
     >>> first_of_equals(np.array([0.0, 0.001, 0.5]))
     [(0, 2), (2, 3)]
@@ -289,8 +292,8 @@ def finish(axes: Axes, nothing: str) -> None:
     axes.grid(axis="y", color="0.92")
     axes.set_axisbelow(True)
     if not axes.lines:
-        centred: Any = {"ha": "center", "va": "center", "transform": axes.transAxes}
-        axes.text(0.5, 0.5, nothing, color="0.5", **centred)
+        centered: Any = {"ha": "center", "va": "center", "transform": axes.transAxes}
+        axes.text(0.5, 0.5, nothing, color="0.5", **centered)
         axes.grid(visible=False)
         axes.tick_params(bottom=False, labelbottom=False, left=False, labelleft=False)
 
@@ -302,7 +305,7 @@ def add_legend(figure: Figure, looks: Collection[Style]) -> None:
     # the lines
     handles = []
     for look in looks:
-        line = Line2D([], [], color=look.color, linestyle=look.line, linewidth=2.0)
+        line = Line2D([], [], color=look.color, linestyle=look.line, linewidth=1.6)
         line.set_label(look.label)
         handles.append(line)
 
@@ -313,7 +316,11 @@ def add_legend(figure: Figure, looks: Collection[Style]) -> None:
     height = LEGEND_LINE * math.ceil(len(handles) / columns)
     figure.set_figheight(figure.get_figheight() + height)
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=columns, frameon=False
+        handles=handles,
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        handlelength=LEGEND_DASHES,
     )
 
 

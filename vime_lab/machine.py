@@ -45,7 +45,7 @@ def hold_one_thread() -> None:
 
 @functools.cache
 def machine_kind() -> dict[str, str]:
-    """What decides the bits of a result besides code, versions and seed."""
+    """The facts that decide the bits of a result besides code, versions and seed."""
     import numpy as np
 
     # NumPy leaves out what is empty

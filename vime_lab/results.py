@@ -97,7 +97,7 @@ def holds_results(folder: Path) -> bool:
 
 
 def other_settings(folder: Path, config: Mapping[str, Any]) -> str:
-    """How the folder's results differ from what this run would compute, or "".
+    """The difference of the folder's results from those of this run, or "".
 
     If nothing is known about them, they differ.
     """
@@ -110,7 +110,7 @@ def other_settings(folder: Path, config: Mapping[str, Any]) -> str:
 
 
 def other_origin(folder: Path, config: Mapping[str, Any]) -> str:
-    """How code, versions or machine of the folder's results differ from this run's, or ""."""
+    """The difference of code, versions or machine of the folder's results from this run's, or ""."""
     return first_difference(kept_configuration(folder), config, DECIDING)
 
 

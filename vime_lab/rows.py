@@ -19,7 +19,7 @@ from vime_lab.files import read_file
 
 # A run's identity and progress.
 TEXTS = ("task", "bonus", "setting")
-PLACES = ("seed", "iteration", "steps")
+POSITION = ("seed", "iteration", "steps")
 # An iteration's results, and diagnostics of the bonus's model.
 SEEN = ("return_mean", "return_max", "position_max", "gain_median")
 # Mean raw gain, and the bonus's share of all rewards: Σ η·gain / Σ (|r| + η·gain).
@@ -32,10 +32,10 @@ TRENDS = tuple(f"{name.removesuffix('_median')}_trend" for name in TRENDED)
 PHASES = ("sampling_s", "gains_s", "policy_s", "model_s", "other_s")
 TIMES = (*PHASES, "wall_s")
 
-RUN_NUMBERS = (*PLACES, *SEEN, *LATER_COLUMNS, *MODEL_COLUMNS, *TRENDS, *TIMES)
+RUN_NUMBERS = (*POSITION, *SEEN, *LATER_COLUMNS, *MODEL_COLUMNS, *TRENDS, *TIMES)
 RUN_COLUMNS = (*TEXTS, *RUN_NUMBERS)
 STUDY_COLUMNS = ("study", "explorer", "size", "seed", "measure", "point", "value")
-COUNTS = (*PLACES, "size", "point")  # whole numbers
+COUNTS = (*POSITION, "size", "point")  # whole numbers
 REALS = (*SEEN, *LATER_COLUMNS, *MODEL_COLUMNS, *TRENDS, *TIMES, "value")
 LARGEST_COUNT = 2**53  # a float holds all whole numbers up to it
 LARGEST_REAL = 1e100  # squares and sums stay finite

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -230,33 +230,21 @@ def with_setting(settings: Any, name: str, value: Any) -> Any:
     if not isinstance(name, str):
         raise ValueError(f"name must be the name of a setting, got {name!r}")
     check_name(settings, name)
-    head, _, rest = name.partition(".")
-    old = getattr(settings, head)
-
-    # a nested setting, such as one of agent or vime
-    if rest:
-        with full_name(head, rest):
-            value = with_setting(old, rest, value)
-        return replace(settings, **{head: value})
-
-    # a setting of this dataclass
     value = with_tuples(value)
-    check_setting(name, value, old)
-    return replace(settings, **{head: value})
+    check_setting(name, value, attrgetter(name)(settings))
+    head, _, rest = name.partition(".")
+    if not rest:
+        return replace(settings, **{name: value})
+
+    # a setting of a part, such as agent or vime
+    try:
+        part = replace(getattr(settings, head), **{rest: value})
+    except ValueError as error:  # names the setting without its part
+        raise ValueError(f"{name}: {error}") from error
+    return replace(settings, **{head: part})
 
 
 # ---------------------------------------------------------------- argument checks
-
-
-@contextmanager
-def full_name(head: str, rest: str) -> Iterator[None]:
-    """Let an error that names the setting "eta" of "agent" name it "agent.eta"."""
-    try:
-        yield
-    except ValueError as error:
-        text = str(error)
-        start = f"{head}." if text.startswith(f"{rest} ") else ""
-        raise ValueError(f"{start}{text}") from error
 
 
 def checked_cells(cells: Any) -> Cells:
@@ -324,7 +312,7 @@ def full_names(settings: Any) -> list[str]:
 
 
 def check_setting(name: str, value: Any, old: Any) -> None:
-    if name == "num_data":
+    if name == "vime.num_data":
         if value is None:  # the same number of entries
             return
         old = 1.0

@@ -27,7 +27,7 @@ from vime_lab.statistics import (
 # ---------------------------------------------------------------- constants
 
 # Parts of an iteration, each with a column of seconds.
-PARTS = tuple(name.removesuffix("_s") for name in PHASES)
+PHASE_NAMES = tuple(name.removesuffix("_s") for name in PHASES)
 LABELS = {
     "vime": "VIME",
     "none": "no bonus",
@@ -140,7 +140,7 @@ def comparison_lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
 
 
 def bonuses(curves: dict[str, list[Row]]) -> str:
-    """What each bonus did, a line for each curve of several tasks, by title.
+    """The results of each bonus, a line for each curve of several tasks, by title.
 
     first reward: as in `summary`.
     mean of medians: over iterations, of the median return over seeds; the measure of the
@@ -332,7 +332,7 @@ def timing(rows: Sequence[Row]) -> str:
 
     The last column is the cost of learning in units of sampling.
     """
-    table = [["an iteration", *PARTS, "all but sampling"]]
+    table = [["an iteration", *PHASE_NAMES, "all but sampling"]]
     for key, mine in by_curve(rows).items():
         columns = np.array([[row[name] for name in PHASES] for row in mine])
         seconds = band(columns, quartile_band)[1]  # (parts,)

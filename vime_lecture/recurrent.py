@@ -87,7 +87,7 @@ View = Literal["pixels", "hidden"]
 
 
 class UnrealSizes(NamedTuple):
-    """The network's input, hidden and output sizes."""
+    """The network's input, hidden and output sizes; defaults are those of `UnrealSettings`."""
 
     inputs: int  # K: the flattened pixels or cells
     actions: int  # A
@@ -188,7 +188,7 @@ def num_parameters(sizes: UnrealSizes) -> int:
     return sum(i * o for i, o in sizes.layers().values())
 
 
-def layers_of(theta: Array, sizes: UnrealSizes) -> dict[str, Array]:
+def network_layers(theta: Array, sizes: UnrealSizes) -> dict[str, Array]:
     """Each layer's weights from one flat vector (P,). Raises ValueError on another shape."""
     theta = check_theta(theta, sizes)
     blocks = {}
@@ -227,14 +227,14 @@ def affine(inputs: Array, weights: Array) -> Array:
     return np.reshape(outputs, (*inputs.shape[:-1], weights.shape[-1]))  # (..., O)
 
 
-def encode(layers: dict[str, Array], inputs: Array) -> Array:
+def encoding(layers: dict[str, Array], inputs: Array) -> Array:
     """Encoder activations, (..., K) -> (..., encoded)."""
     return bnn.tanh(affine(inputs, layers["encoder"]))
 
 
 def gate_inputs(layers: dict[str, Array], rows: Array, sizes: UnrealSizes) -> Array:
     """The rows' contribution to the LSTM gates, (..., K + A + 1) -> (..., 4H), all steps at once."""
-    encoded = encode(layers, rows[..., : sizes.inputs])
+    encoded = encoding(layers, rows[..., : sizes.inputs])
     rest = rows[..., sizes.inputs :]
     seen = np.concatenate([encoded, rest], axis=-1)  # (..., encoded + A + 1)
     return affine(seen, layers["lstm"])
@@ -275,7 +275,7 @@ def control_values(
 
 def reward_logits(layers: dict[str, Array], frames: Array) -> Array:
     """Reward logits (N, 3) from frames (N, 3, K): three encoders with shared weights, and no memory."""
-    encoded = encode(layers, frames)
+    encoded = encoding(layers, frames)
     flat = np.reshape(encoded, (len(frames), -1))  # (N, 3·encoded)
     return affine(flat, layers["reward"])
 
@@ -294,7 +294,7 @@ def joined(parts: Sequence[Steps], axis: int) -> Steps:
 
 def extended(replay: Steps | None, steps: Steps, capacity: int) -> Steps:
     """The replay with these steps appended, and the oldest steps beyond the capacity dropped."""
-    both = steps if replay is None else joined([replay, steps], axis=0)
+    both = steps if replay is None else joined([replay, steps], axis=0)  # (ΣT, B, ...)
     columns: list[Any] = [column[-capacity:] for column in both]
     return Steps(*columns)
 
@@ -349,7 +349,7 @@ def hidden_activations(
 ) -> tuple[Array, Array]:
     """Activations h of each step and of its true next step, (T, B, H) each; `next_rows` gives h′ at an end."""
     check_kind("steps", steps, Steps)
-    layers = layers_of(theta, sizes)
+    layers = network_layers(theta, sizes)
     mask = episode_mask(steps, check_flag("memory", memory))
     hidden, cell = unroll(layers, steps.rows, steps.states[0], mask, sizes)
     following = onp.concatenate([hidden[1:], hidden[:1]])  # (T, B, H)
@@ -497,7 +497,7 @@ def controlled(
     """
     if settings.control == "feature":
         num_inputs = len(layers["encoder"]) - 1
-        rewards = encode(layers, next_rows[:, :num_inputs])
+        rewards = encoding(layers, next_rows[:, :num_inputs])
     else:
         changes = pixel_changes(before, after, settings.control_cell)
         rewards = changes.reshape(len(before), -1) / BRIGHTEST  # (B, G)
@@ -576,7 +576,9 @@ def interact(
     noise = check_noise("noise", noise, (None, len(envs)))
     check_count("steps of noise", len(noise))
     sizes = settings.sizes(envs[0])
-    layers = layers_of(theta, sizes)
+    layers = network_layers(theta, sizes)
+
+    # Step, and reset the environments whose episodes ended.
     parts = []
     episode_returns = []
     for t, noise_now in enumerate(noise):
@@ -584,6 +586,8 @@ def interact(
         parts.append(seen)
         episode_returns.append(position.returns[seen.ended])
         position = restarted(envs, position, seen.ended, t, settings, sizes)
+
+    # One array a column.
     columns: list[Any] = [onp.array(column) for column in zip(*parts)]  # (T, B, ...)
     ended_returns = onp.concatenate(episode_returns)  # (episodes,)
     return Steps(*columns), position, ended_returns
@@ -631,7 +635,7 @@ def training_batch(
     """The constants in an update's loss; tasks with weight 0 get no data."""
     # New and old steps side by side, and the network's outputs for them.
     everything, parts = side_by_side(steps, replay, draws, settings.weights)
-    layers = layers_of(theta, sizes)
+    layers = network_layers(theta, sizes)
     hidden, following = hidden_activations(theta, everything, sizes, settings.memory)
     values = affine(hidden, layers["value"])[..., 0]  # (T, columns)
     next_values = affine(following, layers["value"])[..., 0]  # (T, columns)
@@ -678,7 +682,7 @@ def side_by_side(
     columns = {
         name: slice(k * num_envs, (k + 1) * num_envs) for k, name in enumerate(windows)
     }
-    return joined(list(windows.values()), axis=1), columns
+    return joined(list(windows.values()), axis=1), columns  # (T, ΣB, ...)
 
 
 def reward_prediction_batch(
@@ -703,7 +707,7 @@ def batch_losses(
 ) -> Losses:
     """The parts of the loss; 0 for tasks that are off or have no data."""
     # The network's outputs for all steps.
-    layers = layers_of(theta, sizes)
+    layers = network_layers(theta, sizes)
     steps = batch.steps
     mask = episode_mask(steps, settings.memory)
     hidden, _ = unroll(layers, steps.rows, steps.states[0], mask, sizes)
@@ -811,22 +815,13 @@ def train_a2c(
     for _ in range(num_updates):
         # Interact.
         noise = streams.policy.random((settings.num_steps, len(envs)))
-        steps, position, episode_returns = interact(
-            theta, envs, position, noise, settings
-        )
+        steps, position, returns = interact(theta, envs, position, noise, settings)
 
         # Reward curiosity.
         batch = bonus_batch(theta, steps, settings, sizes)
-        rewards, gains, history = curiosity(
-            bonus,
-            batch,
-            history,
-            streams.model,
-            eta=settings.eta,
-            normalize=settings.normalize,
+        steps, gains, history = with_bonuses(
+            steps, batch, bonus, history, streams.model, settings
         )
-        extra = (rewards - batch.rewards).reshape(len(envs), -1).T  # (T, B)
-        steps = steps._replace(bonuses=extra)
 
         # Store in the replay, and train the agent.
         replay = extended(replay, steps, settings.replay_steps)
@@ -836,7 +831,24 @@ def train_a2c(
 
         # Train the bonus's model.
         bonus = bonus.update(batch, streams.replay)
-        yield A2CIteration(theta, bonus, steps, losses, gains, episode_returns)
+        yield A2CIteration(theta, bonus, steps, losses, gains, returns)
+
+
+def with_bonuses(
+    steps: Steps,
+    batch: Batch,
+    bonus: Bonus,
+    history: tuple[float, ...],
+    rng: Generator,
+    settings: UnrealSettings,
+) -> tuple[Steps, Array, tuple[float, ...]]:
+    """The steps with curiosity's part of their rewards, raw gains (B·T,) and new history."""
+    rewards, gains, history = curiosity(
+        bonus, batch, history, rng, eta=settings.eta, normalize=settings.normalize
+    )
+    extra = rewards - batch.rewards  # one environment after another
+    extra = extra.reshape(steps.rewards.shape[1], -1).T  # (T, B)
+    return steps._replace(bonuses=extra), gains, history
 
 
 # ---------------------------------------------------------------- argument checks

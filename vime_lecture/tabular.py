@@ -66,7 +66,9 @@ class TabularSettings:
     # α = learning_rate/n(s, a)^power. Q converges for ½ < power ≤ 1 [Q].
     learning_rate_power: float = 0.0
     gamma: float = 0.99  # the default of `AgentSettings`
-    initial_value: float = 0.0
+    initial_value: float = (
+        0.0  # below the values where rewards are positive: no optimism
+    )
 
     # Steps between updates, fewer if an episode ends; 1 is the Q-learning of [Q].
     batch_steps: int = 1
@@ -254,11 +256,14 @@ def q_learning(
     check_learner(env, strategy, bonus, streams, settings)
     num_episodes = check_count("num_episodes", num_episodes)
     history = tuple(check_positive("history", history, (None,)).tolist())
+
+    # The table and the features that the bonus sees.
     new = table_init(env, settings.initial_value)
     table = new if table is None else table
     check_q_table(table, new)
     features = checked_features(features, len(new.q_values))
 
+    # Interact; after every few steps, learn.
     for episode in range(num_episodes):
         seed = int(streams.environment.integers(2**31)) if episode == 0 else None
         steps = walk(env, table, strategy, streams.policy, seed)

@@ -224,7 +224,7 @@ def test_changed_inputs_fail_though_the_output_is_right(vectors: Path) -> None:
     assert_rest_is_good(report, "curious_rewards")
 
 
-def test_accepting_what_should_be_refused_is_lenient_and_fails_only_where_strict(
+def test_accepting_what_should_be_rejected_is_lenient_and_fails_only_where_strict(
     vectors: Path,
 ) -> None:
     report = check(module(ACCEPTS), vectors=vectors)

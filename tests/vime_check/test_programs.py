@@ -245,7 +245,7 @@ def test_a_program_gets_a_short_list_of_environment_variables(
     assert told["PATH"] == os.environ["PATH"]
     assert told["LC_TIME"] == "C"
     assert told["PYTHONPATH"] == str(ROOT)
-    assert {told[name] for name in protocol.ONE_THREAD} == {"1"}
+    assert {told[name] for name in protocol.THREAD_NAMES} == {"1"}
 
 
 def test_the_page_names_the_limits_and_every_variable_that_is_passed_on() -> None:

@@ -376,7 +376,7 @@ def test_a_mistake_that_rejects_the_inputs_has_no_output(doubling: Operation) ->
 @pytest.mark.parametrize(
     "wrong", [lambda x: 2.0 * x, lambda x: 2.0 * x * (1 + 1e-9), lambda x: math.nan * x]
 )
-def test_writer_refuses_a_case_whose_wrong_output_is_too_near_or_no_number(
+def test_writer_rejects_a_case_whose_wrong_output_is_too_near_or_no_number(
     wrong: Any, doubling: Operation
 ) -> None:
     make(wrong)
@@ -395,7 +395,7 @@ def test_writer_takes_no_number_of_a_mistake_that_divides_0_by_0(
     }
 
 
-def test_writer_refuses_a_closed_form_that_disagrees_with_50_digits(
+def test_writer_rejects_a_closed_form_that_disagrees_with_50_digits(
     doubling: Operation,
 ) -> None:
     make(lambda x: 4.0 * x)
@@ -404,14 +404,14 @@ def test_writer_refuses_a_closed_form_that_disagrees_with_50_digits(
         proved(doubling._replace(exact=lambda x: 2 * x + x**2 / 10**12), CASE)
 
 
-def test_writer_refuses_an_invalid_case_that_the_reference_takes(
+def test_writer_rejects_an_invalid_case_that_the_reference_takes(
     doubling: Operation,
 ) -> None:
     with pytest.raises(ValueError, match="must be rejected"):
         proved(doubling, Case("two", "Two.", {"x": np.ones(1)}, why="it is not"))
 
 
-def test_writer_refuses_noise_that_is_not_to_be_seen() -> None:
+def test_writer_rejects_noise_that_is_not_to_be_seen() -> None:
     near = good("near", "Near.", "NaiveNearIdentity", **pair(3, seed=1))
     with pytest.raises(ValueError, match="NaiveNearIdentity is"):
         proved(OPERATIONS["kl_diag_normal"], near)

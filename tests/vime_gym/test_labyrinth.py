@@ -200,7 +200,7 @@ def test_labyrinth_pixels_against_the_whole_map_turned(rooms, seed):
     """In each pose, with and without apples. Controls: the other rotation, and a view through walls, differ."""
     env, wrong = Labyrinth(rooms=rooms), [0, 0, 0]
     env.reset(seed=seed)
-    colours = {
+    colors = {
         " ": (255, 255, 255),
         "#": (60, 60, 60),
         "a": (250, 150, 0),
@@ -213,7 +213,7 @@ def test_labyrinth_pixels_against_the_whole_map_turned(rooms, seed):
         for pose in poses(lines):
             view = slow_view(lines, pose)
             pixels = np.kron(
-                [[colours[sign] for sign in line] for line in view],
+                [[colors[sign] for sign in line] for line in view],
                 np.ones((4, 4, 1), int),
             )
             image = env.image(place(env, pose))
@@ -364,7 +364,7 @@ def test_the_picture_of_the_labyrinth_against_its_map():
     env = Labyrinth(1, "rgb_array")
     env.reset(seed=0)
     lines = written(env)
-    colours = {
+    colors = {
         " ": [255, 255, 255],
         "#": [60, 60, 60],
         "a": [250, 150, 0],
@@ -378,7 +378,7 @@ def test_the_picture_of_the_labyrinth_against_its_map():
             block = picture[16 * r : 16 * r + 16, 16 * c : 16 * c + 16]
             if (r, c) == pose[:2]:
                 red = (block == [210, 0, 0]).all(axis=2)
-                assert (block[~red] == colours[" "]).all()
+                assert (block[~red] == colors[" "]).all()
                 edges = [
                     red[0],
                     red[:, -1],
@@ -391,5 +391,5 @@ def test_the_picture_of_the_labyrinth_against_its_map():
                 assert not edges[pose[2]].any()
                 assert red.sum() > 100
             else:
-                assert (block == colours[lines[r][c]]).all()
+                assert (block == colors[lines[r][c]]).all()
     assert Labyrinth().render() is None

@@ -82,7 +82,7 @@ def frozen(env_id: str, x: float) -> gym.Env:
     [(5.0, 0.0), (math.nextafter(5.0, 6.0), 1.0), (6.0, 1.0), (0.0, 0.0), (-6.0, 0.0)],
 )
 @pytest.mark.parametrize("action", [-1.0, 0.0, 1.0])
-def test_cheetah_is_paid_1_exactly_where_x_is_beyond_5_and_pays_for_no_action(
+def test_cheetah_is_rewarded_1_exactly_where_x_is_beyond_5_and_no_action_costs(
     x, reward, action
 ):
     _, paid, terminated, _, info = frozen(CHEETAH, x).step(
@@ -97,7 +97,7 @@ def test_cheetah_is_paid_1_exactly_where_x_is_beyond_5_and_pays_for_no_action(
 @pytest.mark.parametrize(
     ("start", "velocity", "reward"), [(4.95, 10.0, 1.0), (5.05, -10.0, 0.0)]
 )
-def test_cheetah_is_paid_by_where_a_step_ends(start, velocity, reward):
+def test_cheetah_is_rewarded_by_where_a_step_ends(start, velocity, reward):
     env = gym.make(CHEETAH)
     env.reset(seed=0)
     robot = env.unwrapped
@@ -108,7 +108,7 @@ def test_cheetah_is_paid_by_where_a_step_ends(start, velocity, reward):
     assert (paid, observation[0] > 5.0) == (reward, bool(reward))
 
 
-def test_cheetah_is_paid_by_its_torso_where_the_original_takes_the_centre_of_mass():
+def test_cheetah_is_rewarded_by_its_torso_where_the_original_takes_the_center_of_mass():
     """The center of mass is 4 cm ahead of the torso: with the torso at 4.98 m the original would give a reward."""
     env = frozen(CHEETAH, 4.98)
     centre = env.unwrapped.data.body("torso").subtree_com[0]
@@ -131,7 +131,7 @@ def test_mujoco_episodes_are_truncated_after_exactly_500_steps(env_id, options):
     assert ends == [(False, False)] * 499 + [(False, True)]
 
 
-def test_walker_is_paid_speed_less_control_cost_against_positions():
+def test_walker_is_rewarded_with_speed_less_control_cost_against_positions():
     """Control: Walker2d-v5 adds 1 per step for staying upright, so its own rewards must not fit."""
     env, dense = gym.make(WALKER), gym.make(WALKER_V5)
     env.reset(seed=3)

@@ -84,7 +84,7 @@ def test_small_tasks_repeat_themselves_with_the_seed_within_their_spaces(
 @pytest.mark.parametrize(
     "action", [-1, 5, 1.0, np.float64(0), None, "0", [0], math.nan]
 )
-def test_small_tasks_refuse_a_bad_action_and_stay_as_they_are(env_id, options, action):
+def test_small_tasks_reject_a_bad_action_and_stay_as_they_are(env_id, options, action):
     task = gym.make(env_id, **options).unwrapped
     with pytest.raises(
         ResetNeeded, match="must be reset before its first step and after its last"
@@ -198,7 +198,7 @@ def test_small_tasks_take_no_step_after_the_last(task, actions):
         (lambda: Chain(4).reset(options=[]), "options must be a dict, got list"),
     ],
 )
-def test_small_tasks_refuse_bad_arguments(make, message):
+def test_small_tasks_reject_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -206,7 +206,7 @@ def test_small_tasks_refuse_bad_arguments(make, message):
 # ---------------------------------------------------------------- BernoulliBandit and Chain
 
 
-def test_bandit_pays_by_its_means_within_five_standard_errors():
+def test_bandit_rewards_have_its_means_within_five_standard_errors():
     """Episodes of one step. Control: the means of the neighboring arms do not fit."""
     means, n = [0.0, 0.3, 0.5, 1.0], 4000
     env = BernoulliBandit(means)
@@ -297,7 +297,7 @@ def test_deep_sea_against_its_rule_in_every_cell(size, options):
 
 
 @pytest.mark.parametrize("size", [2, 3, 6])
-def test_one_in_2_to_the_n_ways_through_deep_sea_pays_against_all_of_them(size):
+def test_one_in_2_to_the_n_ways_through_deep_sea_is_rewarded_against_all_of_them(size):
     """Maximum return 0.99; mean return 2⁻ᴺ − 0.01/2; the first move to the left is the wrong move."""
     env, returns = DeepSea(size), []
     for turns in itertools.product([False, True], repeat=size):
@@ -380,7 +380,7 @@ def test_deep_sea_solved_against_shares_by_hand(wrong, default, stricter):
 
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, 1.1, float("nan")])
-def test_deep_sea_solved_refuses_other_thresholds(threshold):
+def test_deep_sea_solved_rejects_other_thresholds(threshold):
     with pytest.raises(ValueError, match="threshold must be"):
         rooms.deep_sea_solved([True], threshold=threshold)
 
@@ -568,7 +568,7 @@ def test_the_image_of_the_maze_against_its_drawing():
         env.state = state
         assert env.render().shape == (144, 144, 3)
         assert env.render()[8::16, 8::16].tolist() == [
-            [[*rooms.COLOURS[sign]] for sign in line] for line in lines
+            [[*rooms.COLORS[sign]] for sign in line] for line in lines
         ]
         assert KeyDoorMaze("coordinates").view(state).tolist() == [
             place[0] / 8,

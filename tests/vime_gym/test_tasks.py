@@ -410,7 +410,7 @@ def swing_up(x, v, cos, sin, w) -> float:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_pumping_energy_and_balancing_is_paid_for_most_of_500_steps(seed):
+def test_pumping_energy_and_balancing_is_rewarded_for_most_of_500_steps(seed):
     rewards, terminated, truncated = episode(swing_up, seed)
     assert (len(rewards), terminated, truncated) == (500, False, True)
     assert rewards[:30] == [0.0] * 30
@@ -418,7 +418,7 @@ def test_pumping_energy_and_balancing_is_paid_for_most_of_500_steps(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_doing_nothing_is_never_paid_and_truncated_after_exactly_500_steps(seed):
+def test_doing_nothing_is_never_rewarded_and_truncated_after_exactly_500_steps(seed):
     width = [
         0.0,
         0.0,

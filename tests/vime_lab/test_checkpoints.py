@@ -123,7 +123,7 @@ def with_digest(content: bytes) -> bytes:
 
 
 @pytest.mark.unwatched
-def test_damaged_checkpoints_are_refused_and_left(kept, tmp_path, monkeypatch):
+def test_damaged_checkpoints_are_rejected_and_left(kept, tmp_path, monkeypatch):
     """Flipped bits and truncation, at a few hundred places. Control: the complete file is read."""
     job, content = kept["none"]
     path = tmp_path / "run.npz"
@@ -160,7 +160,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("place", OTHERS)
-def test_another_runs_checkpoint_is_refused_by_what_differs(place, kept, tmp_path):
+def test_another_runs_checkpoint_is_rejected_by_what_differs(place, kept, tmp_path):
     other, theirs, mine = OTHERS[place]
     message = refused(tmp_path / "run.npz", kept["vime"][1], other)
     assert message.endswith(
@@ -169,7 +169,7 @@ def test_another_runs_checkpoint_is_refused_by_what_differs(place, kept, tmp_pat
 
 
 @pytest.mark.parametrize("package", [*checkpoints.PACKAGES, "python"])
-def test_another_versions_checkpoint_is_refused_by_what_differs(
+def test_another_versions_checkpoint_is_rejected_by_what_differs(
     package, kept, tmp_path, monkeypatch
 ):
     installed = checkpoints.installed
@@ -189,7 +189,7 @@ def test_another_versions_checkpoint_is_refused_by_what_differs(
     ("name", "value"),
     [("FORMAT", "vime-ref checkpoint 2"), ("ROOT_SEED", 1), ("CODE", "a1")],
 )
-def test_another_format_root_seed_or_code_is_refused_by_what_differs(
+def test_another_format_root_seed_or_code_is_rejected_by_what_differs(
     name, value, kept, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(checkpoints, name, value)
@@ -218,7 +218,7 @@ def npz(**arrays: Any) -> bytes:
     return file.getvalue()
 
 
-def test_what_is_no_checkpoint_is_refused_and_no_pickle_is_opened(tmp_path):
+def test_what_is_no_checkpoint_is_rejected_and_no_pickle_is_opened(tmp_path):
     """Also with a correct digest. Control: NumPy would open the pickle if allowed."""
     folder, path, job = tmp_path / "trapped", tmp_path / "run.npz", small_job()
     trap = npz(json=np.array([Trap(folder)], dtype=object))
@@ -239,7 +239,7 @@ def test_what_is_no_checkpoint_is_refused_and_no_pickle_is_opened(tmp_path):
     assert folder.exists()
 
 
-def test_a_checkpoint_that_cannot_be_read_is_refused(tmp_path):
+def test_a_checkpoint_that_cannot_be_read_is_rejected(tmp_path):
     with pytest.raises(CheckpointError, match=r"can't read checkpoint .*run\.npz: "):
         checkpoints.read_checkpoint(tmp_path / "run.npz", small_job())
 
@@ -323,7 +323,7 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_parts_that_do_not_fit_the_run_are_refused_in_one_line(name, kept, tmp_path):
+def test_parts_that_do_not_fit_the_run_are_rejected_in_one_line(name, kept, tmp_path):
     """Control: the same checkpoint, rewritten without a change, is resumed."""
     job, content = kept["vime"]
     change, reason = STRANGE[name]
@@ -351,7 +351,7 @@ def test_parts_that_do_not_fit_the_run_are_refused_in_one_line(name, kept, tmp_p
         '{"a":' * 900 + "1" + "}" * 900,
     ],
 )
-def test_json_that_is_none_is_refused(text, tmp_path):
+def test_json_that_is_none_is_rejected(text, tmp_path):
     path = tmp_path / "run.npz"
     encoded = np.frombuffer(text.encode(errors="surrogateescape"), np.uint8)
     path.write_bytes(archives.archive_bytes({"json": encoded}))
@@ -362,7 +362,7 @@ def test_json_that_is_none_is_refused(text, tmp_path):
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, None])
 @pytest.mark.parametrize("name", ["run.npz", "run.csv"])
-def test_pipes_folders_and_links_are_refused_without_waiting(
+def test_pipes_folders_and_links_are_rejected_without_waiting(
     make, name, kept, tmp_path
 ):
     """The file behind a link stays as it is: it is neither read nor emptied."""
@@ -389,7 +389,7 @@ def never() -> bool:
 @pytest.mark.parametrize(
     ("seconds", "stop"), [(0.0, False), (1e9, True)], ids=["too long", "told to stop"]
 )
-def test_a_checkpoint_in_use_is_refused_and_left(
+def test_a_checkpoint_in_use_is_rejected_and_left(
     seconds, stop, kept, tmp_path, monkeypatch
 ):
     """After a while, or when told to stop. Control: once it is free, the run continues."""

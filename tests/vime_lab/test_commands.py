@@ -335,7 +335,7 @@ def test_all_means_every_task(monkeypatch):
                     ["agent.eta=much"],
                     "agent.eta must be a number such as 0.0001, got 'much'",
                 ),
-                (["agent.eta=0,-1"], "agent.eta must be >= 0"),
+                (["agent.eta=0,-1"], "agent.eta: eta must be >= 0"),
                 (
                     ["agent.eta=0.1,x"],
                     "agent.eta must be a number such as 0.0001, got 'x'",
@@ -346,7 +346,7 @@ def test_all_means_every_task(monkeypatch):
                 ),
                 (
                     ["vime.method=guess"],
-                    "vime.method must be 'taylor' or 'exact', got 'guess'",
+                    "vime.method: method must be 'taylor' or 'exact', got 'guess'",
                 ),
                 (["agent.lam=1", "agent.lam=0.5"], "agent.lam is set more than once"),
                 (
@@ -818,7 +818,7 @@ def test_figure_tells_two_results_of_one_task_apart(monkeypatch, capsys):
 
 
 @pytest.mark.usefixtures("_results")
-def test_figure_refuses_with_one_line(capsys):
+def test_figure_rejects_with_one_line(capsys):
     """A folder without results, a file that breaks off in a row, a picture that can't be written."""
     text = Path("runs/Twin/learning_curve.csv").read_text().splitlines()
     Path("damaged").mkdir()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from lab import NAN, Rows, curve_rows
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 
 from vime_lab import figures
@@ -125,7 +126,20 @@ def test_each_bonus_has_a_line_style_of_its_own() -> None:
     assert len({look.line for look in looks.values()}) == len(figures.COLORS) == 7
 
 
-def test_learning_curve_of_a_sweep_has_a_colour_for_each_setting(figure):
+def test_the_legend_shows_a_period_of_each_line_style(figure):
+    """Control: matplotlib's length of a line does not."""
+    rows = [
+        each for bonus in figures.COLORS for each in curve_rows(bonus, 0, [0.0, 1.0])
+    ]
+    (legend,) = figure(figures.draw_learning_curve, rows).legends
+    (width,) = {line.get_linewidth() for line in legend.get_lines()}  # points
+    styles = [each for each in figures.BONUS_LINES.values() if isinstance(each, tuple)]
+    longest = width * max(sum(dashes) for _, dashes in styles)
+    size = rcParams["font.size"]
+    assert rcParams["legend.handlelength"] * size < longest < legend.handlelength * size
+
+
+def test_learning_curve_of_a_sweep_has_a_color_for_each_setting(figure):
     rows = [
         {**each, "setting": setting}
         for setting in ("", "agent.eta=1")

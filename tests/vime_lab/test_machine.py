@@ -138,7 +138,7 @@ def fewer_features() -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("field", "variable"), [("kernel", another_kernel), ("cpu", fewer_features)]
 )
-def test_a_checkpoint_from_another_cpu_is_refused_by_what_differs(
+def test_a_checkpoint_from_another_cpu_is_rejected_by_what_differs(
     field, variable
 ) -> None:
     """The CPU is emulated. Control: a checkpoint from this one is read."""

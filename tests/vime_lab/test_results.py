@@ -138,7 +138,7 @@ def rejected(differs: str) -> str:
 
 
 @small
-def test_results_of_other_settings_are_refused_and_left(monkeypatch, capsys):
+def test_results_of_other_settings_are_rejected_and_left(monkeypatch, capsys):
     """Unknown results are rejected too. Control: the same settings may run again, by another command."""
     run(*MADE)
     before = {path: path.read_bytes() for path in Path("out").iterdir()}

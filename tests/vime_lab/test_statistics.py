@@ -279,7 +279,7 @@ def test_improvement_interval_covers_what_is_true_against_all_outcomes(n):
 
 
 @pytest.mark.parametrize("values", [[], 1.0, [1.0, NAN], [math.inf]])
-def test_statistics_refuse_what_is_no_sample(values):
+def test_statistics_reject_what_is_no_sample(values):
     for statistic in (
         curves.quartiles,
         curves.interquartile_mean,

@@ -127,7 +127,7 @@ def test_summary_of_a_run_without_returns_and_of_no_run():
         tables.summary([])
 
 
-def test_summary_leaves_first_rewards_out_where_all_are_paid_at_once():
+def test_summary_leaves_first_rewards_out_where_all_are_rewarded_at_once():
     """Control: the column appears if one seed of one bonus gets its first reward later."""
     rows = (
         curve_rows("vime", 0, [1.0, 2.0])

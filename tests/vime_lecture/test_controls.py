@@ -139,7 +139,7 @@ def test_prediction_error_against_slow_loop(local: bool) -> None:
 
 
 @pytest.mark.parametrize("local", [False, True], ids=["weights", "local"])
-def test_prediction_error_pays_for_spread_of_the_posterior_against_closed_form(
+def test_prediction_error_rewards_spread_of_the_posterior_against_closed_form(
     local: bool,
 ) -> None:
     """A linear network: ‖s′ − x·μ‖² + Σ x²·σ² / S within 4 standard errors of the mean over 2000 draws, S = 2.
@@ -161,7 +161,7 @@ def test_prediction_error_pays_for_spread_of_the_posterior_against_closed_form(
     assert close == [False, True, False]
 
 
-def test_prediction_error_pays_nothing_before_min_rows() -> None:
+def test_prediction_error_rewards_nothing_before_min_rows() -> None:
     bonus, batch, rng = new_bonus(), make_batch(1, 5), np.random.default_rng(0)
     assert bonus.reward(batch, rng).tolist() == [0.0] * 5
     waiting = bonus.update(batch, rng)
@@ -258,7 +258,7 @@ def test_prediction_error_raises_as_vime_does(
                 getattr(either, method)(batch, np.random.default_rng(0))
 
 
-def test_prediction_errors_that_overflow_are_refused() -> None:
+def test_prediction_errors_that_overflow_are_rejected() -> None:
     model = ready_bonus().model
     bonus = PredictionError(
         replace(model, q=bnn.DiagNormal(1e110 + 0.0 * model.q.mu, model.q.rho))
@@ -314,7 +314,7 @@ def mean_pay(noisy: bool, **changes: Any) -> np.ndarray:
 
 
 @pytest.mark.unwatched
-def test_noise_keeps_paying_the_prediction_error_while_the_gain_falls() -> None:
+def test_noise_keeps_its_prediction_error_while_the_gain_falls() -> None:
     """The noisy screen: the error ends at the noise's variance, 1 within 4 standard errors √(2/200) of 200 squares.
 
     Controls: if s′ can be learned, both fall. If num_data is always 50, the gain does not fall either.
@@ -356,7 +356,7 @@ def television_walks(seed: int, num_steps: int) -> tuple[vime.Batch, np.ndarray]
 
 @pytest.mark.unwatched
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_watching_the_television_keeps_paying_the_prediction_error_while_the_gain_falls(
+def test_watching_the_television_keeps_its_prediction_error_while_the_gain_falls(
     seed: int,
 ) -> None:
     """From 4000 steps of random walks to 48,000, on fresh steps that end in front of the screen.

@@ -447,7 +447,7 @@ def test_image_cts_against_other_contexts() -> None:
     assert min(differences.values()) > 1e-3, differences
 
 
-def test_image_cts_sees_its_neighbours() -> None:
+def test_image_cts_sees_its_neighbors() -> None:
     """A pixel that copies its left, upper or diagonal neighbor is learned; independent pixels can't learn it."""
     rng = np.random.default_rng(0)
     for move in ((0, 1), (1, 0), (1, 1), (1, -1)):

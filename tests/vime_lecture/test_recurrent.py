@@ -322,7 +322,7 @@ def slow_prediction_loss(
     return total / len(classes)
 
 
-def test_learning_step_refuses_weights_that_are_not_finite() -> None:
+def test_learning_step_rejects_weights_that_are_not_finite() -> None:
     theta, settings = make_theta(5), UnrealSettings()
     batch, adam = make_batch(5, settings, theta), bnn.adam_init(len(theta))
     with pytest.raises(ValueError, match="theta must be finite, got nan"):

@@ -318,7 +318,7 @@ BAD_TEMPERATURES = [
         ),
     ],
 )  # fmt: skip
-def test_bad_arguments_are_refused_by_name(
+def test_bad_arguments_are_rejected_by_name(
     function: Callable[..., Any],
     good: dict[str, Any],
     bad: dict[str, Any],

@@ -542,7 +542,7 @@ class BoxEnv(Faulty):
         (Faulty(), {"strategy": lambda q, n: [1.0]}, "strategy must return 2 probabilities, got 1"),
     ],
 )  # fmt: skip
-def test_q_learning_refuses_bad_input_and_names_the_step(
+def test_q_learning_rejects_bad_input_and_names_the_step(
     env: Any, changes: dict[str, Any], message: str
 ) -> None:
     def run(env: Any, **changes: Any) -> None:
@@ -563,7 +563,7 @@ def test_q_learning_refuses_bad_input_and_names_the_step(
 RATES = {"learning_rate": 0.5, "gamma": 0.9}
 
 
-def test_values_that_overflow_are_refused() -> None:
+def test_values_that_overflow_are_rejected() -> None:
     env = Faulty(reward=1.7e308)
     with pytest.raises(
         ValueError, match=r"^q_values must be finite, got -?inf in state 0, action [01]"
@@ -603,7 +603,7 @@ def test_values_that_overflow_are_refused() -> None:
         ),
     ],
 )  # fmt: skip
-def test_bad_settings_are_refused_by_name(
+def test_bad_settings_are_rejected_by_name(
     function: Callable[..., Any],
     good: dict[str, Any],
     bad: dict[str, Any],

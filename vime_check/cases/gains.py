@@ -773,6 +773,19 @@ undecided_for(*GAINS)(at_kink)
 
 # ---------------------------------------------------------------- family posterior
 
+ONE_ROW = {
+    "inputs": {
+        "shape": "(1, I)",
+        "domain": "I is the first of layer_sizes",
+        "meaning": "the row x",
+    },
+    "targets": {
+        "shape": "(1, O)",
+        "domain": "O is the last of layer_sizes",
+        "meaning": "the row y",
+    },
+}
+
 
 @operation(
     "posterior",
@@ -787,18 +800,7 @@ undecided_for(*GAINS)(at_kink)
         "λ is step_size.",
         "There is exactly one row. Reject two.",
     ),
-    inputs={
-        "inputs": {
-            "shape": "(1, I)",
-            "domain": "I is the first of layer_sizes",
-            "meaning": "the row x",
-        },
-        "targets": {
-            "shape": "(1, O)",
-            "domain": "O is the last of layer_sizes",
-            "meaning": "the row y",
-        },
-    },
+    inputs=ONE_ROW,
 )
 def posterior_step(
     mu: Array,
@@ -831,19 +833,7 @@ def posterior_step(
         "λ is step_size.",
         "There is exactly one row. Reject two.",
     ),
-    inputs={
-        "inputs": {
-            "shape": "(1, I)",
-            "domain": "I is the first of layer_sizes",
-            "meaning": "the row x",
-        },
-        "targets": {
-            "shape": "(1, O)",
-            "domain": "O is the last of layer_sizes",
-            "meaning": "the row y",
-        },
-        "zeta": {"shape": "a list of (S, 1, O_l)"},
-    },
+    inputs={**ONE_ROW, "zeta": {"shape": "a list of (S, 1, O_l)"}},
 )
 def posterior_step_local(
     mu: Array,
@@ -918,7 +908,7 @@ def step_by_parts(part: Function, **given: Any) -> Arrays:
 
 @part
 def velocity(before: Array, gradient: Array) -> Array:
-    """What a gradient step subtracts: the gradient, whatever was subtracted before."""
+    """The subtrahend of a gradient step: the gradient, whatever was subtracted before."""
     return gradient
 
 

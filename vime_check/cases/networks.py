@@ -483,11 +483,11 @@ def pair(*shape: int, seed: int) -> Inputs:
     return {"mu_q": mu_q, "sigma_q": sigma_q, "mu_p": mu_p, "sigma_p": sigma_p}
 
 
-def near_pair(move: float, size: int, seed: int, scale: float = 1.0) -> Inputs:
+def near_pair(move: float, size: int, seed: int) -> Inputs:
     """Two distributions that differ by about `move` standard deviations in both parameters."""
     given = pair(size, seed=seed)
-    sigma_p = scale * given["sigma_p"] / 1.1
-    mu_p = given["mu_p"] * scale
+    sigma_p = given["sigma_p"] / 1.1
+    mu_p = given["mu_p"]
     ratio = 1.0 + move * np.where(numbers(size, seed=seed) > 0, 1.0, -1.0)
     return {
         "mu_q": mu_p + 0.5 * move * sigma_p,

@@ -14,7 +14,7 @@ mistakes are switches of this function, `made`, so that they compose.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -105,15 +105,18 @@ def register_trace(
     mistakes: dict[str, tuple[str, ...]],
     measured: tuple[float, float],
     kinds: Kinds | None = None,
+    fields: type[tuple[Any, ...]] | None = None,
 ) -> None:
     """Register a line's function as a trace.
 
     scripts: the runs, whose lines are the cases.
     bad: name, reason and changes of invalid first lines of the first script.
     mistakes: the switches of each mistake, one for each variant.
+    fields: the NamedTuple of a line's inputs; by default they are the function's keywords.
     """
     name = line.__name__
-    inputs = [*inspect.signature(line).parameters.values()][1:]
+    inputs = [*inspect.signature(fields or line).parameters.values()]
+    inputs = [each for each in inputs if each.name != "made"]
 
     def function(made: Made = frozenset(), **given: Any) -> Named:
         return line(made, **given)[0]
@@ -121,11 +124,7 @@ def register_trace(
     def cases() -> Iterator[Case]:
         for script in scripts():
             yield from cases_of_script(line, script, state)
-        first = next(scripts())
-        given = first.reset | first.steps[0]
-        for probe, why, changes in bad():
-            comment = f"Must be rejected: {why}."
-            yield Case(probe, comment, arrays(given | changes), why=why, line=1)
+        yield from bad_cases(next(scripts()), bad())
 
     # An operation of its own kind, with its mistakes.
     vars(function)["__signature__"] = inspect.Signature(inputs)
@@ -134,17 +133,31 @@ def register_trace(
     )
     about = about._replace(resets=frozenset([*settings, *state]))
     TRACES[name] = Trace(about, line, state, settings, mistakes, scripts)
-    PLACES[name] = Place(function)
+    PLACES[name] = Place(function, mistakes=dict(switches_of_mistakes(mistakes)))
+
+
+def switches_of_mistakes(
+    mistakes: dict[str, tuple[str, ...]],
+) -> Iterator[tuple[Switch, Callable[..., Named]]]:
+    """Each variant of each mistake, with the function that makes it."""
     for flag, switches in mistakes.items():
         for number, switch in enumerate(switches):
             variant = Switch(flag, str(number) if number else "")
-            PLACES[name].mistakes[variant] = partial(switched_on, switch)
+            yield variant, partial(switched_on, switch)
 
 
 def switched_on(switch: str, right: Callable[..., Named], given: Inputs) -> Named:
     """The outputs with one more mistake."""
     made = given.get("made", frozenset()) | {switch}
     return right(**{**given, "made": made})
+
+
+def bad_cases(script: Script, bad: Iterator[tuple[str, str, Inputs]]) -> Iterator[Case]:
+    """The script's first line with each invalid change."""
+    given = script.reset | script.steps[0]
+    for probe, why, changes in bad:
+        comment = f"Must be rejected: {why}."
+        yield Case(probe, comment, arrays(given | changes), why=why, line=1)
 
 
 def cases_of_script(
@@ -165,114 +178,137 @@ def cases_of_script(
 # ---------------------------------------------------------------- the lecture's algorithm
 
 
-def vime_iterations(
-    made: Made,
-    *,
-    layer_sizes: bnn.Sizes,
-    likelihood_sigma: float,
-    prior_mu: Array,
-    prior_rho: Array,
-    num_data: float,
-    step_size: float,
-    learning_rate: float,
-    window: int,
-    eta: float,
-    gamma: float,
-    lam: float,
-    mu: Array,
-    rho: Array,
-    adam_mean: Array,
-    adam_square: Array,
-    adam_steps: int,
-    pool_observations: Array,
-    pool_actions: Array,
-    pool_next_observations: Array,
-    center: Array,
-    scale: Array,
-    history: Array,
-    observations: Array,
-    actions: Array,
-    rewards: Array,
-    next_observations: Array,
-    terminated: Array,
-    truncated: Array,
-    values: Array,
-    next_values: Array,
-    eps: Array,
-    rows: Array,
-    fit_eps: Array,
-) -> tuple[Named, Named]:
+Rows = tuple[Array, Array, Array]  # observations, actions, next observations
+
+
+class Iteration(NamedTuple):
+    """The arguments of `vime_iterations`: the settings, the model's state and gains so far, and the line's inputs."""
+
+    layer_sizes: bnn.Sizes
+    likelihood_sigma: float
+    prior_mu: Array  # (D,)
+    prior_rho: Array  # (D,)
+    num_data: float
+    step_size: float
+    learning_rate: float
+    window: int
+    eta: float
+    gamma: float
+    lam: float
+
+    mu: Array  # (D,)
+    rho: Array  # (D,)
+    adam_mean: Array  # (2D,)
+    adam_square: Array  # (2D,)
+    adam_steps: int
+    pool_observations: Array  # (R, K)
+    pool_actions: Array  # (R, A)
+    pool_next_observations: Array  # (R, K)
+    center: Array  # (K + A,)
+    scale: Array  # (K + A,)
+    history: Array  # (lines,) medians
+
+    observations: Array  # (N, K)
+    actions: Array  # (N, A)
+    rewards: Array  # (N,)
+    next_observations: Array  # (N, K)
+    terminated: Array  # (N,)
+    truncated: Array  # (N,)
+    values: Array  # (N,)
+    next_values: Array  # (N,)
+    eps: Array  # (S, D)
+    rows: Array  # (U, B)
+    fit_eps: Array  # (U, S, D)
+
+
+def vime_iterations(made: Made, **inputs: Any) -> tuple[Named, Named]:
     """One iteration: reward the batch, give the policy its advantages, then train the model.
 
     The statistics are refreshed before the training, and serve the gains of the next line.
     """
-    # The model before the batch.
-    sizes = bnn.check_sizes(layer_sizes)
-    size = len(pool_observations) + len(observations)
-    pool = vime.ReplayPool(
-        size, pool_observations, pool_actions, pool_next_observations
-    )
-    adam = bnn.AdamState(adam_mean, adam_square, adam_steps)
-    space = Box(-np.inf, np.inf, (pool_actions.shape[1],), np.float64)
-    settings = vime.VimeSettings(
-        hidden_sizes=sizes[1:-1],
-        likelihood_sigma=likelihood_sigma,
-        num_data=num_data,
-        step_size=step_size,
-        learning_rate=learning_rate,
-        capacity=size,
-        min_rows=1,
-        method="exact",
-    )
-    q, prior = DiagNormal(mu, rho), DiagNormal(prior_mu, prior_rho)
-    bnn.check_posterior("q", q, sizes)
-    before = vime.Vime(settings, space, q, prior, adam, pool, center, scale)
-    batch = (observations, actions, next_observations)
-    noise = (rows, fit_eps)
+    given = Iteration(**inputs)
+    before = model_before(given)
+    batch = (given.observations, given.actions, given.next_observations)
+    noise = (given.rows, given.fit_eps)
 
     # Reward.
     early = "TrainedBeforeRewarded" in made
     rewarded = trained(made, before, batch, *noise) if early else before
     if "RefreshedEarly" in made and not early:
         rewarded = refreshed(before, batch)
-    gains, left = batch_gains(made, rewarded, batch, eps)
-    normalized, new_history = vime.normalize_gains(
-        gains, history.tolist(), window=window
+    gains, left = batch_gains(made, rewarded, batch, given.eps)
+    normalized, history = vime.normalize_gains(
+        gains, given.history.tolist(), window=given.window
     )
-    curious = vime.curious_rewards(rewards, normalized, eta)
+    curious = vime.curious_rewards(given.rewards, normalized, given.eta)
 
     # Policy.
-    ends = (terminated, truncated)
+    values = (given.values, given.next_values)
+    ends = (given.terminated, given.truncated)
     advantages = agents.gae_advantages(
-        curious, values, next_values, *ends, gamma=gamma, lam=lam
+        curious, *values, *ends, gamma=given.gamma, lam=given.lam
     )
 
     # Model.
     kept = replace(before, q=left.q, adam=left.adam)
     after = left if early else trained(made, kept, batch, *noise)
-    state = {
-        "mu": after.q.mu,
-        "rho": after.q.rho,
-        "adam_mean": after.adam.mean,
-        "adam_square": after.adam.square,
-        "adam_steps": after.adam.num_steps,
-        **{f"pool_{name}": getattr(after.pool, name) for name in vime.COLUMNS},
-        "center": after.center,
-        "scale": after.scale,
-        "history": np.array(new_history),
-    }
-    shown = ("center", "scale", "mu", "rho", "history")
-    outputs = {name: state[name] for name in shown}
-    rewarding = {
+    state = state_after(after, history)
+    outputs = {
         "gains": gains,
-        "divisor": vime.mean_of(new_history) or 1.0,
+        "divisor": vime.mean_of(history) or 1.0,
         "curious_rewards": curious,
         "advantages": advantages,
     }
-    return rewarding | outputs, state
+    shown = ("center", "scale", "mu", "rho", "history")
+    return outputs | {name: state[name] for name in shown}, state
 
 
-Rows = tuple[Array, Array, Array]  # observations, actions, next observations
+def model_before(given: Iteration) -> vime.Vime:
+    """The model before the batch; its pool has room for the batch."""
+    # The pool.
+    pool = (given.pool_observations, given.pool_actions, given.pool_next_observations)
+    size = len(given.pool_observations) + len(given.observations)
+    space = Box(-np.inf, np.inf, (given.pool_actions.shape[1],), np.float64)
+
+    # The posterior, and how it is trained.
+    sizes = bnn.check_sizes(given.layer_sizes)
+    settings = vime.VimeSettings(
+        hidden_sizes=sizes[1:-1],
+        likelihood_sigma=given.likelihood_sigma,
+        num_data=given.num_data,
+        step_size=given.step_size,
+        learning_rate=given.learning_rate,
+        capacity=size,
+        min_rows=1,
+        method="exact",
+    )
+    q = DiagNormal(given.mu, given.rho)
+    bnn.check_posterior("q", q, sizes)
+    return vime.Vime(
+        settings,
+        space,
+        q,
+        DiagNormal(given.prior_mu, given.prior_rho),
+        bnn.AdamState(given.adam_mean, given.adam_square, given.adam_steps),
+        vime.ReplayPool(size, *pool),
+        given.center,
+        given.scale,
+    )
+
+
+def state_after(model: vime.Vime, history: Sequence[float]) -> Named:
+    """The state of the next line."""
+    return {
+        "mu": model.q.mu,
+        "rho": model.q.rho,
+        "adam_mean": model.adam.mean,
+        "adam_square": model.adam.square,
+        "adam_steps": model.adam.num_steps,
+        **{f"pool_{name}": getattr(model.pool, name) for name in vime.COLUMNS},
+        "center": model.center,
+        "scale": model.scale,
+        "history": np.array(history),
+    }
 
 
 def batch_gains(
@@ -453,6 +489,7 @@ register_trace(
     },
     measured=(1.1e-15, 5.1e-07),
     kinds={"layer_sizes": "wholes", "rows": "wholes", **ENDS},
+    fields=Iteration,
 )
 
 # ---------------------------------------------------------------- the pool

@@ -141,7 +141,7 @@ def sample_rows(job: StudyJob, num_rows: int) -> LinearRows:
     # their targets
     theta = settings.prior_sigma * weights.normal(size=settings.num_inputs + 1)
     errors = settings.likelihood_sigma * noise.normal(size=num_rows)
-    return LinearRows(inputs, inputs @ theta + errors)
+    return LinearRows(inputs, inputs @ theta + errors)  # (N, D), (N,)
 
 
 def learned_from(
@@ -207,7 +207,7 @@ def joint_gain(new: Posterior, old: Posterior) -> float:
 
 def leverages(inputs: Array, covariance: Array, sigma: float) -> Array:
     """h = xᵀΣx/σ_l² of rows (N, D), (N,)."""
-    return np.sum(inputs @ covariance * inputs, axis=1) / sigma**2
+    return np.sum(inputs @ covariance * inputs, axis=1) / sigma**2  # (N,)
 
 
 def exact_gains(
@@ -216,7 +216,7 @@ def exact_gains(
     """The information gain of each row, (N,)."""
     sigma = settings.likelihood_sigma
     h = leverages(rows.inputs, covariance_of(posterior), sigma)
-    return bayes_gain(h, rows.targets - rows.inputs @ posterior.mean, sigma)
+    return bayes_gain(h, rows.targets - rows.inputs @ posterior.mean, sigma)  # (N,)
 
 
 def mean_field_gains(
@@ -263,7 +263,7 @@ def vime_gains(
 def unit_moments(size: int) -> Array:
     """Samples (2D, D) with mean 0 and covariance I: ±√D along each axis."""
     axes = np.sqrt(size) * np.eye(size)
-    return np.concatenate([axes, -axes])
+    return np.concatenate([axes, -axes])  # (2D, D)
 
 
 def gauss_newton_gains(
@@ -276,12 +276,12 @@ def gauss_newton_gains(
     """
     sigma = settings.likelihood_sigma
     h = leverages(rows.inputs, np.diag(q.sigma**2), sigma)
-    return bayes_gain(h, rows.targets - rows.inputs @ q.mu, sigma)
+    return bayes_gain(h, rows.targets - rows.inputs @ q.mu, sigma)  # (N,)
 
 
 def error_terms(rows: LinearRows, q: DiagNormal, settings: ExactnessSettings) -> Array:
     """e²/2σ_l² of each row, (N,): what the error adds to VIME's gain at a leverage of 1."""
-    error = rows.targets - rows.inputs @ q.mu
+    error = rows.targets - rows.inputs @ q.mu  # (N,)
     return 0.5 * (error / settings.likelihood_sigma) ** 2
 
 

@@ -377,7 +377,7 @@ def reachable(env: KeyDoorMaze) -> set[int]:
 
 
 def run_tv(job: StudyJob) -> Iterator[Value]:
-    """How much an explorer watches noise, over the episodes since the last point.
+    """An explorer's interest in noise, over the episodes since the last point.
 
     `watching`: share of steps that end in front of the screen.
     `pays`: mean bonus of such a step in units of the other steps' mean; nan if that is 0.

@@ -53,7 +53,7 @@ MAP_LABELS = {"gain": "gain of the next\ntransition (nats)", "steps": "steps so 
 
 
 class Maps(NamedTuple):
-    """What the pictures show of one run."""
+    """The data of one run that the pictures show."""
 
     returns: Array  # (T,)
     steps: Array  # (T, X, Y), in each cell so far

@@ -292,7 +292,7 @@ def run_labyrinth(job: StudyJob) -> Iterator[Value]:
         yield "return", point, float(np.mean(returns))
         returns = []
         if job.explorer == REMEMBERS:
-            steps = joined(list(recent), axis=0)
+            steps = joined(list(recent), axis=0)  # (ΣT, B, ...)
             for age, share in drifts(thetas, steps, sizes):
                 yield f"drift {age}", point, share
 

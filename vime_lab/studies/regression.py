@@ -65,7 +65,10 @@ BANDS = (-3.0, 3.0)  # limits of y
 
 @dataclass(frozen=True)
 class RegressionSettings(ExactnessSettings):
-    """Settings of the study. `length` is the number of rows, `num_inputs` that of bumps."""
+    """Settings of the study. `length` is the number of rows, `num_inputs` that of bumps.
+
+    Values without a source are our choice, from trial runs.
+    """
 
     num_inputs: int = 13
     likelihood_sigma: float = 0.1
@@ -80,7 +83,7 @@ class RegressionSettings(ExactnessSettings):
 
 
 class Outlook(NamedTuple):
-    """What a model expects at each position."""
+    """A model's expectations at each position."""
 
     mean: Array  # (P,)
     deviation: Array  # (P,), of y, with its noise
@@ -88,7 +91,7 @@ class Outlook(NamedTuple):
 
 
 class Story(NamedTuple):
-    """What the pictures show."""
+    """The data that the pictures show."""
 
     seed: int
     x: Array  # (N,)

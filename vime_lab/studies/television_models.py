@@ -125,7 +125,7 @@ class TabulatedSigma:
         # rows with the same σ together
         gains = np.empty(len(inputs))
         for sigma in np.unique(sigmas, axis=0):
-            mine = np.all(sigmas == sigma, axis=1)
+            mine = np.all(sigmas == sigma, axis=1)  # (N,)
             gains[mine] = settings.gains(
                 model.q,
                 inputs[mine],

@@ -12,7 +12,7 @@ def test_operations_are_complete() -> None:
     assert_complete(unreal, "unreal")
 
 
-def test_windows_of_reward_prediction_are_paid_with_probability_one_half() -> None:
+def test_windows_of_reward_prediction_are_rewarded_with_probability_one_half() -> None:
     """Shares over a grid of coins and places agree with the closed form; the mistakes have other shares or rows."""
     rewards, ended = (
         np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]),
@@ -120,7 +120,7 @@ def test_changes_of_features_against_differences() -> None:
     np.testing.assert_array_equal(wrong(**given), changes)
 
 
-def test_dueling_without_centring_against_formulas() -> None:
+def test_dueling_without_centering_against_formulas() -> None:
     """Advantages as they are, less the mean of all, and less the best of each state."""
     given = case_of("dueling/two-states")
     values, advantages = given["values"][:, None], given["advantages"]

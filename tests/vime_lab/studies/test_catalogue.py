@@ -142,13 +142,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("given", "reason"), REFUSED.items())
-def test_a_study_refuses_what_it_does_not_have(given, reason, capsys) -> None:
+def test_a_study_rejects_what_it_does_not_have(given, reason, capsys) -> None:
     line = usage_error(capsys, ["run", "--task", "Bandit", *given.split()])
     assert line == f"vime-ref run: error: {reason}\n"
     assert left_behind() == []
 
 
-def test_other_results_are_refused_and_left(capsys) -> None:
+def test_other_results_are_rejected_and_left(capsys) -> None:
     """Results of another study, of another number of seeds, and of training; the same study may run again."""
     first = run("Bandit")
     before = {path: path.read_bytes() for path in Path("out").iterdir()}
@@ -354,7 +354,7 @@ def without(text: str) -> str:
     return "\n".join(line for line in lines if text not in line)
 
 
-def test_figure_refuses_a_file_that_is_no_study(monkeypatch, capsys) -> None:
+def test_figure_rejects_a_file_that_is_no_study(monkeypatch, capsys) -> None:
     run("Bandit")
     bad = {
         "": "holds no rows",

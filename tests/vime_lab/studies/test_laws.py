@@ -30,7 +30,7 @@ def test_fitted_growth_against_exact_laws() -> None:
         ([1, 2, 3], [1, 0, 1]),
     ],
 )
-def test_fitted_growth_refuses_what_has_no_law(sizes, episodes) -> None:
+def test_fitted_growth_rejects_what_has_no_law(sizes, episodes) -> None:
     with pytest.raises(
         ValueError, match="sizes and episodes must be 3 or more numbers > 0 each, got"
     ):
@@ -55,6 +55,6 @@ def test_ucb1_bound_against_a_sum_by_hand() -> None:
         ([0.5], [0], "pulls must be >= 1"),
     ],
 )
-def test_ucb1_bound_refuses_other_rewards_and_no_pulls(means, pulls, reason) -> None:
+def test_ucb1_bound_rejects_other_rewards_and_no_pulls(means, pulls, reason) -> None:
     with pytest.raises(ValueError, match=reason):
         laws.ucb1_bound(means, pulls)
