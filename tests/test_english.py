@@ -21,7 +21,7 @@ ROOT = measures.ROOT
 NOTEBOOK = "examples/lecture.ipynb"
 PAGES = {name: path.read_text() for name, path in measures.pages().items()}
 PAGES[NOTEBOOK] = "\n\n".join(measures.notebook_cells(ROOT / NOTEBOOK, "markdown"))
-MAX_WORDS = 30  # of a sentence
+MAX_WORDS = 25  # of a sentence
 MAX_MEDIAN = 18  # words per sentence
 
 # ------------------------------------------------------------ sentence length

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bnn_ref import check_array, check_count
 from vime_gym.rooms import (
-    COLORS,
+    CELL_COLORS,
     MOVES,
     NumberedTask,
     StepOutcome,
@@ -27,7 +27,7 @@ from vime_gym.rooms import (
 
 # A map holds these symbols' numbers, a picture their colors.
 FLOOR, WALL, APPLE, GOAL = range(4)
-LABYRINTH_COLORS = (COLORS[" "], COLORS["#"], (250, 150, 0), COLORS["G"])
+LABYRINTH_COLORS = (CELL_COLORS[" "], CELL_COLORS["#"], (250, 150, 0), CELL_COLORS["G"])
 
 NUM_APPLES = 4
 APPLE_REWARD = 1.0
@@ -209,7 +209,7 @@ class Labyrinth(NumberedTask):
         steps = np.arange(16)
         arrow = np.abs(2 * steps - 15) <= steps[:, None]  # (16, 16)
         square = picture[16 * row :, 16 * column :][:16, :16]  # (16, 16, 3), a view
-        square[np.rot90(arrow, -heading)] = COLORS["A"]
+        square[np.rot90(arrow, -heading)] = CELL_COLORS["A"]
         return picture
 
 

@@ -37,7 +37,7 @@ DEEP_SEA_SIZES = range(10, 51, 2)
 MOVE_COST = 0.01  # total cost of N moves to the right
 
 # Drawn rooms: an image holds each symbol's index in SIGNS, a picture its color.
-COLORS = {
+CELL_COLORS = {
     " ": (255, 255, 255),  # floor
     "#": (60, 60, 60),  # wall
     "K": (240, 200, 0),  # key
@@ -47,7 +47,7 @@ COLORS = {
     "A": (210, 0, 0),  # agent
     "*": (0, 0, 255),  # lit screen cell
 }
-SIGNS = "".join(COLORS)
+SIGNS = "".join(CELL_COLORS)
 
 # Metadata of tasks that draw themselves.
 DRAWN = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -161,7 +161,7 @@ class NumberedTask(gym.Env[Any, Any]):
     def draw(self) -> NDArray[np.uint8]:
         """The map in colors, each cell a square of pixels."""
         signs = self.map(self.state)  # (H, W)
-        colors = np.array([*COLORS.values()], np.uint8)
+        colors = np.array([*CELL_COLORS.values()], np.uint8)
         side = min(SIDE, WIDEST // max(signs.shape))
         return enlarged(colors[signs], max(1, side))  # (side·H, side·W, 3)
 

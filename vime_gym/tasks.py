@@ -17,7 +17,7 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import ArrayLike, NDArray
 
 from bnn_ref import check_array, check_number, check_positive
-from vime_gym.rooms import COLORS, DRAWN, check_render_mode, checked_seed
+from vime_gym.rooms import CELL_COLORS, DRAWN, check_render_mode, checked_seed
 
 # ---------------------------------------------------------------- constants
 
@@ -58,8 +58,8 @@ class Canvas:
         )  # (H, W) each
 
     def fill(self, where: NDArray[np.bool_], sign: str) -> None:
-        """Give the pixels where (H, W) is true the color of a symbol in `COLORS`."""
-        self.picture[where] = COLORS[sign]
+        """Give the pixels where (H, W) is true the color of a symbol in `CELL_COLORS`."""
+        self.picture[where] = CELL_COLORS[sign]
 
     def disc(self, x: float, y: float, radius: float, sign: str) -> None:
         """Fill a disc."""

@@ -568,7 +568,7 @@ def test_the_image_of_the_maze_against_its_drawing():
         env.state = state
         assert env.render().shape == (144, 144, 3)
         assert env.render()[8::16, 8::16].tolist() == [
-            [[*rooms.COLORS[sign]] for sign in line] for line in lines
+            [[*rooms.CELL_COLORS[sign]] for sign in line] for line in lines
         ]
         assert KeyDoorMaze("coordinates").view(state).tolist() == [
             place[0] / 8,

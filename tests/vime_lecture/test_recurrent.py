@@ -64,7 +64,7 @@ def slow_lstm(theta: np.ndarray, row: np.ndarray, state: list[float]) -> list[fl
     """One step of one environment, number by number."""
     layers = {
         name: block.tolist()
-        for name, block in recurrent.layers_of(theta, SIZES).items()
+        for name, block in recurrent.network_layers(theta, SIZES).items()
     }
     inputs, (k, e, h) = row.tolist(), (SIZES.inputs, SIZES.encoded, SIZES.hidden)
     w = layers["encoder"]
@@ -94,7 +94,7 @@ def test_unroll_against_an_lstm_number_by_number(
     """U10"""
     theta, steps = make_theta(seed), make_steps(seed, num_steps, num_envs)
     mask = recurrent.episode_mask(steps, memory=True)
-    layers = recurrent.layers_of(theta, SIZES)
+    layers = recurrent.network_layers(theta, SIZES)
     hidden, cells = recurrent.unroll(layers, steps.rows, steps.states[0], mask, SIZES)
     gate_inputs, before = (
         recurrent.gate_inputs(layers, steps.rows, SIZES)[0],
@@ -120,7 +120,9 @@ def run(
 ) -> np.ndarray:
     """Hidden and cell after each step, (T, B, 2H)."""
     return np.concatenate(
-        recurrent.unroll(recurrent.layers_of(theta, SIZES), rows, state, mask, SIZES),
+        recurrent.unroll(
+            recurrent.network_layers(theta, SIZES), rows, state, mask, SIZES
+        ),
         axis=-1,
     )
 
@@ -242,7 +244,9 @@ def test_gradient_through_time_against_directional_differences(
         )
 
     total, gradient = loss(theta), grad(loss)(theta)
-    assert all(block.any() for block in recurrent.layers_of(gradient, SIZES).values())
+    assert all(
+        block.any() for block in recurrent.network_layers(gradient, SIZES).values()
+    )
     with monkeypatch.context() as patch:
         patch.setattr(recurrent, "unroll", unroll_cut)
         assert math.isclose(loss(theta), total, rel_tol=1e-12)
@@ -370,7 +374,7 @@ def test_training_batch_against_targets_by_hand(memory: bool) -> None:
     assert not np.array_equal(windows["value_replay"].rows, windows["control"].rows)
     batch = recurrent.training_batch(theta, new, replay, draws, settings, SIZES)
     losses = recurrent.batch_losses(theta, batch, settings, SIZES)
-    layers = recurrent.layers_of(theta, SIZES)
+    layers = recurrent.network_layers(theta, SIZES)
     for name, window in windows.items():
         columns = batch.parts[name]
         np.testing.assert_array_equal(batch.steps.rows[:, columns], window.rows)
@@ -621,7 +625,9 @@ def test_a_cue_to_remember_against_its_optimal_value(
     assert abs(returns.mean() - best) < within
     theta, steps, sizes = history[-1].theta, history[-1].steps, settings.sizes(Cue())
     hidden, _ = recurrent.hidden_activations(theta, steps, sizes, memory)
-    values = recurrent.affine(hidden[0], recurrent.layers_of(theta, sizes)["value"])
+    values = recurrent.affine(
+        hidden[0], recurrent.network_layers(theta, sizes)["value"]
+    )
     assert abs(values.mean() - settings.gamma**2 * best) < within
 
 
@@ -754,7 +760,7 @@ def test_interact_against_a_walk_by_hand(
     envs = [Clock(), Clock()]
     sizes = settings.sizes(envs[0])
     theta = np.random.default_rng(1).normal(0.0, 0.3, recurrent.num_parameters(sizes))
-    layers = recurrent.layers_of(theta, sizes)
+    layers = recurrent.network_layers(theta, sizes)
     noise = np.random.default_rng(2).random((14, 2))
     position = recurrent.begin(envs, settings, np.random.default_rng(0))
     first, position, returns = recurrent.interact(
@@ -839,7 +845,7 @@ def test_interact_names_the_step_of_a_reward_that_is_not_finite() -> None:
 
 def test_unreal_init_begins_without_preference_and_remembering() -> None:
     sizes = UnrealSettings().sizes(Clock())
-    layers = recurrent.layers_of(
+    layers = recurrent.network_layers(
         recurrent.unreal_init(sizes, np.random.default_rng(0)), sizes
     )
     np.testing.assert_array_equal(
@@ -1170,7 +1176,7 @@ def walk(noise: np.ndarray) -> object:
 
 
 ERRORS: list[tuple[str, Callable[[], object]]] = [
-    ("theta must have shape", lambda: recurrent.layers_of(ROWS, SIZES)),
+    ("theta must have shape", lambda: recurrent.network_layers(ROWS, SIZES)),
     ("hidden must be", lambda: UnrealSettings(hidden=0)),
     ("replay_steps must be >= num_steps 20", lambda: UnrealSettings(replay_steps=19)),
     ("control must be 'pixel' or 'feature'", lambda: UnrealSettings(control="sound")),
