@@ -34,11 +34,12 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_search_scorer = str(Path(__file__).parent / "search_order.js")
 html_copy_source = False
+html_domain_indices = False  # the contents list the modules
 html_show_sphinx = False
 html_show_copyright = False
 exclude_patterns = ["_static"]
 
-myst_enable_extensions = ["dollarmath", "html_image"]
+myst_enable_extensions = ["dollarmath", "html_image", "tasklist"]
 myst_heading_anchors = 3
 myst_url_schemes = ["http", "https", "mailto", "site"]
 
@@ -231,7 +232,7 @@ def page_text(docname):
     text = sources.site_links(path.read_text(), "docs")
     if docname == "index":
         readme = sources.site_links((ROOT / "README.md").read_text(), ".")
-        text = text.replace("[README](site:source/README.md.html)", readme)
+        text = text.replace("[README](index.md)", readme)
     if docname == "lecture":
         text = sources.label_anchors(text)
     return text

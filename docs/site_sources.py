@@ -31,6 +31,9 @@ COPIED = {".png", ".svg", ".csv", ".json"}  # the browser shows these as they ar
 WIDTH = 78  # a line that ends earlier, although the next word fits, ends on purpose
 LABEL = r"[A-Z]\d+"
 MOST_CHARACTERS = 24  # of the cells of a column that may be narrow
+INTERVAL = re.compile(r"\d [\[(][-−]?\d\S* ?\S*\d[\])]$")  # a number with its interval
+A_PARAGRAPH = 150  # characters of a cell whose column should be wide
+WIDEST_TABLE = 140  # characters of a line that a command prints
 
 
 class Equation(NamedTuple):
