@@ -261,9 +261,11 @@ def mark_columns(app, doctree):
                 cell["classes"].append(kind)
 
 
-def break_long_names(app, pagename, templatename, context, doctree):
+def fit_to_screens(app, pagename, templatename, context, doctree):
+    """Names and text wrap where they should, and pictures can be enlarged."""
     if doctree is not None:
-        context["body"] = sources.breakable(context["body"])
+        body = sources.breakable(context["body"])
+        context["body"] = sources.enlargeable(sources.wrapped_at_tables(body))
 
 
 def source_pages(app):
@@ -307,6 +309,6 @@ def setup(app):
     app.connect("doctree-read", resolve_site_links)
     app.connect("doctree-read", link_tests)
     app.connect("doctree-read", mark_columns)
-    app.connect("html-page-context", break_long_names)
+    app.connect("html-page-context", fit_to_screens)
     app.connect("html-collect-pages", source_pages)
     app.connect("build-finished", check_loads)
