@@ -34,11 +34,12 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_search_scorer = str(Path(__file__).parent / "search_order.js")
 html_copy_source = False
+html_domain_indices = False  # the contents list the modules
 html_show_sphinx = False
 html_show_copyright = False
 exclude_patterns = ["_static"]
 
-myst_enable_extensions = ["dollarmath", "html_image"]
+myst_enable_extensions = ["dollarmath", "html_image", "tasklist"]
 myst_heading_anchors = 3
 myst_url_schemes = ["http", "https", "mailto", "site"]
 
@@ -231,7 +232,7 @@ def page_text(docname):
     text = sources.site_links(path.read_text(), "docs")
     if docname == "index":
         readme = sources.site_links((ROOT / "README.md").read_text(), ".")
-        text = text.replace("[README](site:source/README.md.html)", readme)
+        text = text.replace("[README](index.md)", readme)
     if docname == "lecture":
         text = sources.label_anchors(text)
     return text
@@ -260,9 +261,11 @@ def mark_columns(app, doctree):
                 cell["classes"].append(kind)
 
 
-def break_long_names(app, pagename, templatename, context, doctree):
+def fit_to_screens(app, pagename, templatename, context, doctree):
+    """Names and text wrap where they should, and pictures can be enlarged."""
     if doctree is not None:
-        context["body"] = sources.breakable(context["body"])
+        body = sources.breakable(context["body"])
+        context["body"] = sources.enlargeable(sources.wrapped_at_tables(body))
 
 
 def source_pages(app):
@@ -306,6 +309,6 @@ def setup(app):
     app.connect("doctree-read", resolve_site_links)
     app.connect("doctree-read", link_tests)
     app.connect("doctree-read", mark_columns)
-    app.connect("html-page-context", break_long_names)
+    app.connect("html-page-context", fit_to_screens)
     app.connect("html-collect-pages", source_pages)
     app.connect("build-finished", check_loads)

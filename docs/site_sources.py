@@ -31,6 +31,9 @@ COPIED = {".png", ".svg", ".csv", ".json"}  # the browser shows these as they ar
 WIDTH = 78  # a line that ends earlier, although the next word fits, ends on purpose
 LABEL = r"[A-Z]\d+"
 MOST_CHARACTERS = 24  # of the cells of a column that may be narrow
+INTERVAL = re.compile(r"\d [\[(][-−]?\d\S* ?\S*\d[\])]$")  # a number with its interval
+A_PARAGRAPH = 150  # characters of a cell whose column should be wide
+WIDEST_TABLE = 140  # characters of a line that a command prints
 
 
 class Equation(NamedTuple):
@@ -278,6 +281,8 @@ def site_link(target: str, folder: str, image: bool, root: Path = ROOT) -> str:
     end = f"#{fragment}" if fragment else ""
     if image:
         return f"../{path}"
+    if path == "README.md":
+        return "index.md" + end
     if path.startswith("docs/") and path.endswith(".md"):
         return path.removeprefix("docs/") + end
     if path == NOTEBOOK:
@@ -367,24 +372,65 @@ def column_kind(cells: list[str]) -> str:
     heading, *rest_of_column = cells
     if heading == "equation":
         return "equation"
-    long = any(len(cell) > MOST_CHARACTERS for cell in rest_of_column)
-    return "sentences" if long else ""
+    longest = max(map(len, rest_of_column), default=0)
+    if longest > A_PARAGRAPH:
+        return "paragraphs"
+    if longest > MOST_CHARACTERS:
+        return "sentences"
+    return "intervals" if any(map(INTERVAL.search, rest_of_column)) else ""
 
 
 def breakable(page: str) -> str:
-    """HTML whose tables may break long names behind an underscore or a dot.
+    """HTML whose code may break inside a long name, but not inside an option.
 
-    >>> breakable('<td><span class="pre">kl_taylor</span></td>')
-    '<td><span class="pre">kl_<wbr>taylor</span></td>'
+    >>> breakable('<code><span class="pre">kl_taylor</span></code>')
+    '<code><span class="pre">kl_<wbr>taylor</span></code>'
     """
 
-    def in_cell(cell: re.Match[str]) -> str:
-        return re.sub(r'<span class="pre">[^<]*', in_name, cell[0])
+    def in_code(found: re.Match[str]) -> str:
+        return re.sub(r'<span class="pre">([^<]*)', in_word, found[0])
 
-    def in_name(name: re.Match[str]) -> str:
-        return re.sub(r"(?<=\w)([_.])(?=\w)", r"\1<wbr>", name[0])
+    def in_word(word: re.Match[str]) -> str:
+        if word[1].startswith("-"):
+            return f'<span class="pre option">{word[1]}'
+        name = re.sub(r"(?<=\w)([_./])(?=\w)", r"\1<wbr>", word[0])
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "<wbr>", name)
 
-    return re.sub(r"<td\b.*?</td>", in_cell, page, flags=re.S)
+    return re.sub(r"<code\b.*?</code>", in_code, page, flags=re.S)
+
+
+def wrapped_at_tables(page: str) -> str:
+    """HTML whose blocks of plain text state their longest line of a table; longer lines wrap there.
+
+    >>> wrapped_at_tables('<div class="highlight-text x"><div class="highlight"><pre>a  b\\nc\\n</pre>')
+    '<div class="highlight-text x"><div class="highlight"><pre style="--longest: 4ch">a  b\\nc\\n</pre>'
+    """
+
+    def in_block(block: re.Match[str]) -> str:
+        text = html.unescape(re.sub(r"<[^>]*>", "", block[2]))
+        widths = [len(line) for line in text.splitlines()]
+        longest = max((each for each in widths if each <= WIDEST_TABLE), default=0)
+        return f'{block[1]}<pre style="--longest: {longest}ch">{block[2]}</pre>'
+
+    start = r'(<div class="highlight-text\b[^>]*><div class="highlight">)'
+    return re.sub(rf"{start}<pre>(.*?)</pre>", in_block, page, flags=re.S)
+
+
+def enlargeable(page: str) -> str:
+    """HTML whose pictures lead to their files, where they have their full size.
+
+    >>> enlargeable('<img alt="a" src="a.png" />')
+    '<a class="picture" href="a.png"><img alt="a" src="a.png" /></a>'
+    """
+
+    def linked(found: re.Match[str]) -> str:
+        inside, picture, address = found[1], found[2], found[3]
+        return (
+            found[0] if inside else f'<a class="picture" href="{address}">{picture}</a>'
+        )
+
+    image = r'(<img\b[^>]*?\bsrc="([^"]+)"[^>]*>)'
+    return re.sub(rf"(<a\b[^>]*>\s*)?{image}", linked, page)
 
 
 def loads_from_outside(page: str) -> list[str]:

@@ -117,6 +117,7 @@ def small_root(tmp_path: Path) -> Path:
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples" / "lecture.ipynb").write_text("{}")
     (tmp_path / "docs" / "a.md").write_text("# A")
+    (tmp_path / "README.md").write_text("# R")
     (tmp_path / "m.py").write_text("x = 1\ny = 2 < 3\n")
     (tmp_path / "results" / "p.png").write_bytes(b"")
     return tmp_path
@@ -133,6 +134,7 @@ def small_root(tmp_path: Path) -> Path:
         (".", "[r](results)", "[r](site:source/results/index.html)"),
         (".", "[b](#b), [w](https://x.org)", "[b](#b), [w](https://x.org)"),
         ("docs", "[n](../examples/lecture.ipynb)", "[n](notebook.ipynb)"),
+        ("docs", "[r](../README.md#run-it)", "[r](index.md#run-it)"),
         (".", "```text\n[m](m.py)\n```\n", "```text\n[m](m.py)\n```\n"),
     ],
 )
@@ -181,6 +183,41 @@ def test_columns_of_sentences_and_equations_are_told_from_numbers() -> None:
     assert site.column_kind(["equation", "x"]) == "equation"
     assert site.column_kind(["here", "a", "a" * 25]) == "sentences"
     assert site.column_kind(["a" * 25, "1.00", "a" * 24]) == ""
+    assert site.column_kind(["here", "a", "a" * 151]) == "paragraphs"
+    assert site.column_kind(["P", "", "-58 [-63, -51]"]) == "intervals"
+    assert site.column_kind(["shape", "Box (2,)"]) == ""
+
+
+def test_options_stay_whole_and_long_names_break() -> None:
+    shown = '<code><span class="pre">{}</span></code>'
+    broken = {
+        "SharedRowNoise": "Shared<wbr>Row<wbr>Noise",
+        "vime_ref/Chain-v0": "vime_<wbr>ref/<wbr>Chain-v0",
+        "1/D": "1/<wbr>D",
+        "&quot;f32&quot;": "&quot;f32&quot;",
+    }
+    for word, breaks in broken.items():
+        assert site.breakable(shown.format(word)) == shown.format(breaks)
+    assert 'class="pre option">--own_noise<' in site.breakable(
+        shown.format("--own_noise")
+    )
+    outside = '<span class="pre">kl_taylor</span>'
+    assert site.breakable(outside) == outside
+
+
+def test_text_wraps_at_the_longest_line_of_a_table() -> None:
+    """Control: lines longer than a table, and blocks of code."""
+    block = '<div class="highlight-{} x"><div class="highlight"><pre><b>{}</b></pre>'
+    text = "a &lt; b\n" + "c" * 141
+    assert "--longest: 5ch" in site.wrapped_at_tables(block.format("text", text))
+    assert "--longest: 0ch" in site.wrapped_at_tables(block.format("text", "c" * 141))
+    code = block.format("python", text)
+    assert site.wrapped_at_tables(code) == code
+
+
+def test_a_picture_inside_a_link_keeps_its_link() -> None:
+    page = '<a href="b.html"><img src="a.png"></a>'
+    assert site.enlargeable(page) == page
 
 
 def test_loads_from_outside_against_local_ones() -> None:
