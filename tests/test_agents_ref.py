@@ -2183,6 +2183,62 @@ def test_rollout_names_what_an_environment_does_wrong(
         sampled(Script(**changes))
 
 
+class Wrong(gym.vector.VectorWrapper):
+    """Environments of which one result is replaced: of a reset (step -1), or of a step."""
+
+    def __init__(self, step: int, place: int, value: Any) -> None:
+        super().__init__(as_vector(Script()))
+        self.wrong = (step, place)
+        self.value = value
+        self.count = -1
+
+    def changed(self, results: tuple[Any, ...]) -> Any:
+        step, place = self.wrong
+        found = list(results)
+        if self.count == step:
+            found[place] = self.value
+        self.count += 1
+        return tuple(found)
+
+    def reset(self, **keywords: Any) -> Any:
+        return self.changed(super().reset(**keywords))
+
+    def step(self, actions: Any) -> Any:
+        return self.changed(super().step(actions))
+
+
+TWO = np.zeros(2)
+
+
+@pytest.mark.parametrize("module", [agents_ref, fast])
+@pytest.mark.parametrize(
+    ("message", "wrong"),
+    [
+        (
+            "observation must be finite, got [[ 0. nan]] at step 0",
+            (-1, 0, [[0.0, np.nan]]),
+        ),
+        (
+            "observation must be finite, got [[ 0. nan]] at step 2",
+            (2, 0, [[0.0, np.nan]]),
+        ),
+        ("observations must have shape (1, 2), got (2,)", (1, 0, TWO)),
+        ("reward must be finite, got [inf] at step 1", (1, 1, [np.inf])),
+        ("rewards must have shape (1,), got (2,)", (1, 1, TWO)),
+        ("terminated must have shape (1,), got (2,)", (1, 2, TWO > 0.0)),
+        ("truncated must have shape (1,), got (2,)", (1, 3, TWO > 0.0)),
+    ],
+)
+def test_rollout_names_what_vector_environments_do_wrong(
+    message: str, wrong: tuple[int, int, Any], module: Any
+) -> None:
+    policy = policy_init(2, Script().action_space, default_rng(0))
+    streams = Streams(*default_rng(1).spawn(4))
+    with pytest.raises(ValueError, match=rf"^{re.escape(message)}"):
+        module.rollout(Wrong(*wrong), policy, 5, streams)
+    module.rollout(Wrong(99, 0, None), policy, 5, streams)  # control: nothing wrong
+
+
 def test_what_is_no_environment_is_rejected_by_name() -> None:
     policy = policy_init(2, Box(-1, 1, (1,)), default_rng(0))
     with pytest.raises(ValueError, match=r"^envs must be a VectorEnv .*, got list"):

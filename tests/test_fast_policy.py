@@ -363,6 +363,27 @@ BAD_ROWS: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.parametrize("layer", [0, 1])
+def test_activations_that_overflow_are_named_in_every_layer(layer: int) -> None:
+    """Weights of 1e308 into two tanh units, or out of them. Control: of 1e307, another sum overflows or none."""
+
+    def error(size: float) -> str:
+        weights = [np.ones(4), np.ones(3)]
+        weights[layer] = size * weights[layer]
+        policy = GaussianPolicy(np.concatenate([*weights, [0.0]]), (1, 2, 1))
+        ones = np.ones((2, 1))
+        rows = (policy, 10.0 * ones, ones, ones[:, 0])
+        try:
+            fast.policy_gradient_step(*rows, learning_rate=0.1, entropy_weight=0.0)
+        except ValueError as raised:
+            return str(raised)
+        return ""
+
+    with np.errstate(all="ignore"):
+        assert error(1e308).startswith("activations must be finite, got inf at index")
+        assert not error(1e307).startswith("activations")
+
+
 def test_a_gradient_that_overflows_is_named() -> None:
     """Actions 10 σ from their mean at advantages of 1e307. Control: of 1e100."""
     rows = random_rows("gaussian", 3)

@@ -340,6 +340,20 @@ def test_information_gain_against_50_digits_where_expm1_overflows(
     )
 
 
+@pytest.mark.parametrize(
+    ("mu", "rho", "old_rho"), [(-1e308, 0.0, 0.0), (1e308, 1e200, 0.0), (-1e308, 1e308, -600.0)]
+)  # fmt: skip
+def test_a_gain_that_overflows_is_named_whatever_numpy_does(
+    mu: float, rho: float, old_rho: float
+) -> None:
+    """NumPy raises on overflow here, as in all tests; the function's own error comes first. Control: μ moves by 1."""
+    q = DiagNormal(np.array([1e308]), np.array([old_rho]))
+    with pytest.raises(ValueError, match=r"^KL must be finite, got inf"):
+        vime.information_gain(DiagNormal(np.array([mu]), np.array([rho])), q)
+    usual = DiagNormal(np.zeros(1), np.zeros(1))
+    assert vime.information_gain(DiagNormal(np.ones(1), usual.rho), usual) > 0.0
+
+
 @given(weights=moved_weights)
 @settings(max_examples=50)
 def test_information_gain_is_zero_only_for_equal(
