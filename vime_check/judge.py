@@ -328,7 +328,7 @@ def check(
     strict: also fail if another convention is followed, or an invalid input accepted.
     digits: accept a result that agrees to this many digits, and no other outside its tolerance; None for the rule that
         a known mistake is wrong, and that an unexplained error of at most 1e-6, or 1e-3 in float32, is not.
-    timeout: seconds per case; the default is far above what a case takes.
+    timeout: seconds per case; the default is our choice.
     memory: MiB of address space for the program; None for no limit.
     vectors: a folder to use instead of the project's own vectors.
     Raises UsageError, a ValueError, if an argument is invalid.

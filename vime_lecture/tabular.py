@@ -66,9 +66,7 @@ class TabularSettings:
     # α = learning_rate/n(s, a)^power. Q converges for ½ < power ≤ 1 [Q].
     learning_rate_power: float = 0.0
     gamma: float = 0.99  # the default of `AgentSettings`
-    initial_value: float = (
-        0.0  # below the values where rewards are positive: no optimism
-    )
+    initial_value: float = 0.0  # our choice
 
     # Steps between updates, fewer if an episode ends; 1 is the Q-learning of [Q].
     batch_steps: int = 1

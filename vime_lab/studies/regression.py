@@ -67,7 +67,7 @@ BANDS = (-3.0, 3.0)  # limits of y
 class RegressionSettings(ExactnessSettings):
     """Settings of the study. `length` is the number of rows, `num_inputs` that of bumps.
 
-    Values without a source are our choice, from trial runs.
+    Values without a source are our choice.
     """
 
     num_inputs: int = 13
