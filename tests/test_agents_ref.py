@@ -1933,6 +1933,11 @@ def test_a_bad_observation_is_named_where_autograd_traces(bad: float) -> None:
             step()
 
 
+def test_logits_that_are_no_numbers_are_named() -> None:
+    with pytest.raises(ValueError, match=r"^logits must be finite, got nan"):
+        agents_ref.log_softmax(np.array([0.0, np.nan]))
+
+
 def test_activations_that_overflow_are_named() -> None:
     policy = GaussianPolicy(np.full(NUM_WEIGHTS + 2, 300.0), SIZES)
     with (

@@ -210,6 +210,20 @@ def test_fit_against_the_definition(
         assert np.abs(fit_of(fast, case, local, **wrong) - expected).max() > 1e-3
 
 
+@pytest.mark.parametrize("local", [False, True], ids=["weights", "local"])
+def test_fit_takes_a_sigma_for_each_output_and_an_old_state_of_adam(
+    local: bool,
+) -> None:
+    """As many as outputs, not as hidden units. Control: a new state of Adam."""
+    case = make_case((2, 4, 3), 6, 1, 4, 1.0)
+    changes = {"likelihood_sigma": np.array([0.5, 1.0, 2.0])}
+    size = 2 * bnn.num_weights(case.layer_sizes)
+    old = changes | {"adam": bnn.AdamState(np.ones(size), np.ones(size), 7)}
+    expected = fit_of(bnn, case, local, **old)
+    np.testing.assert_allclose(fit_of(fast, case, local, **old), expected, rtol=1e-9)
+    assert np.abs(fit_of(fast, case, local, **changes) - expected).max() > 1e-3
+
+
 def test_fit_by_functions_of_your_own_is_the_definition_s() -> None:
     case = make_case((2, 3, 1), 6, 1, 4, 1.0)
 
@@ -220,7 +234,8 @@ def test_fit_by_functions_of_your_own_is_the_definition_s() -> None:
     def same_noise(rng: Any, samples: int, rows: int, sizes: Any) -> np.ndarray:
         return np.ones((samples, bnn.num_weights(sizes)))
 
-    for own in ({"gradient": halved}, {"sample_noise": same_noise}):
+    adam = bnn.AdamState(np.ones(26), np.ones(26), 7)
+    for own in ({"gradient": halved}, {"sample_noise": same_noise, "adam": adam}):
         right = fit_of(bnn, case, False, **own)
         np.testing.assert_array_equal(
             fit_of(fast, case, False, gradients=bnn, **own), right
@@ -246,12 +261,33 @@ def test_both_fits_reject_steps_for_the_same_reason(
     message: str, case: Case, changes: dict[str, Any], local: bool
 ) -> None:
     """A fast step is checked at the end, and its error names what the definition's step rejects."""
+    expected = pytest.raises(ValueError, match="^" + re.escape(message))
     for module in (bnn, fast):
-        with (
-            np.errstate(all="ignore"),
-            pytest.raises(ValueError, match="^" + re.escape(message)),
-        ):
+        with np.errstate(all="ignore"), expected:
             fit_of(module, case, local, **changes)
+    with expected:
+        fit_of(fast, case, local, **changes)  # NumPy raises here, as in all tests
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "old_rho"), [("grad_mu", 1e200, 0.0), ("grad_rho", 1.0, -400.0)]
+)
+def test_a_fit_whose_gradient_overflows_names_it(
+    name: str, size: float, old_rho: float
+) -> None:
+    """Rows of 1e200, and a prior whose 1/σ² overflows. Control: a prior of σ = 1."""
+    rows = size * np.ones((2, 3, 1))
+    q = DiagNormal(np.zeros(2), np.zeros(2))
+
+    def fitted(rows: Any, prior: DiagNormal) -> Any:
+        keywords = {"num_samples": 2, "learning_rate": 0.1, "num_data": 3}
+        return fast.fit(
+            q, prior, rows, rows, np.random.default_rng(0), **keywords, **MODEL
+        )
+
+    with pytest.raises(ValueError, match=f"^{name} must be finite, got "):
+        fitted(rows, DiagNormal(q.mu, np.full(2, old_rho)))
+    fitted(np.ones((2, 3, 1)), q)
 
 
 GRADIENT_ERRORS: list[tuple[str, dict[str, Any]]] = [

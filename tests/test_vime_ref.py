@@ -946,6 +946,39 @@ def test_one_hot_columns_are_not_normalized() -> None:
     assert (center[3], scale[3]) == (0.0, 1.0)
     assert np.all(center[:3] > 0.0)
 
+    # Discrete actions too, beside columns of the observations.
+    space = Discrete(2)
+    drawn = make_batch(0, 50, space)
+    acted = vime.model_actions(drawn.actions, space)  # (50, 2)
+    pool = vime.ReplayPool(50, drawn.observations, acted, drawn.next_observations)
+    center, scale = vime.pool_statistics(pool, space, [0])
+    assert center[[0, 3, 4]].tolist() == [0.0] * 3
+    assert scale[[0, 3, 4]].tolist() == [1.0] * 3
+    assert center[1] != 0.0
+
+
+HALF = np.ones((2, 1))
+EMPTY = np.zeros((0, 1))
+
+
+@pytest.mark.parametrize(
+    ("message", "rows"),
+    [
+        ("rows of pool must be a whole number >= 1, got 0", [EMPTY] * 3),
+        ("pool.actions must have shape (2, 1), got (2, 2)", [HALF, np.ones((2, 2)), HALF]),
+        ("mean of pool must be finite, got inf", [1.5e308 * HALF, HALF, HALF]),
+        ("spread of pool must be finite, got ", [1.5e308 * HALF * [[1.0], [-1.0]], HALF, HALF]),
+    ],
+)  # fmt: skip
+def test_statistics_name_what_is_wrong_with_the_pool(
+    message: str, rows: list[np.ndarray]
+) -> None:
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(ValueError, match="^" + re.escape(message)),
+    ):
+        vime.pool_statistics(vime.ReplayPool(5, *rows), BOX)
+
 
 def test_no_one_hot_columns_leave_the_numbers_as_they_were() -> None:
     """Bit for bit: the default is what it was."""
