@@ -9,14 +9,17 @@ import json
 import operator
 import re
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from check_helpers import STORED
+from gym_helpers import instead_of_moviepy
 from measures import CORE, ROOT, files_of_tests, linked, pages
 
 import agents_ref
@@ -108,6 +111,11 @@ def test_blocks_print_what_the_page_shows(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     Path("results").symlink_to(ROOT / "results")
+    if not find_spec("moviepy"):
+        modules: dict[str, Any] = {}
+        instead_of_moviepy(modules)
+        for each, module in modules.items():
+            monkeypatch.setitem(sys.modules, each, module)
     names: dict[str, object] = {"__name__": "page"}
     for language, code, shown in executed(name):
         assert printed(language, code, names) == shown, code
