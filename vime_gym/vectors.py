@@ -84,7 +84,7 @@ def observation_encoder(
 
 
 def advice_for(space: Space[Any]) -> str:
-    """What to do about a space without an encoder: Vime would normalize a flat one-hot."""
+    """Advice on a space without an encoder: Vime would normalize a flat one-hot."""
     advice = "give encode, a function to a vector"
     flatten = "gymnasium.wrappers.FlattenObservation"
     if has_choices(space):
@@ -94,7 +94,7 @@ def advice_for(space: Space[Any]) -> str:
 
 
 def has_choices(space: Space[Any]) -> bool:
-    """Whether parts of the space become columns of 0 and 1 if it is flattened."""
+    """True if parts of the space become columns of 0 and 1 if it is flattened."""
     parts = getattr(space, "spaces", ())
     each = parts.values() if isinstance(parts, Mapping) else parts
     choice = isinstance(space, Discrete | MultiDiscrete | MultiBinary)
