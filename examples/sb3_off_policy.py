@@ -1,4 +1,4 @@
-"""SAC of Stable-Baselines3 on a mountain car rewarded only at the goal; `--eta 0` is plain SAC.
+"""SAC of Stable-Baselines3 on a mountain car rewarded only at the goal: 70 CPU seconds; `--eta 0` is plain SAC.
 
 A stored bonus is computed at collection. With `--again`, each sample gets that of the current posterior.
 """
@@ -36,18 +36,18 @@ class EvaluatedAgain(ReplayBuffer):
         return samples._replace(rewards=samples.rewards + added)
 
 
-def train(seed=0, eta=1e-2, steps=15_000, again=False):
+def train(seed=0, eta=1e-2, steps=15_000, again=False, verbose=0):
     """Which episodes were solved, in the order of their ends."""
     torch.set_num_threads(1)
     env = make_vec_env("vime_ref/SparseMountainCar-v0", seed=seed)
     env = VecCuriosityReward(env, eta=eta, update_every=500, seed=seed)
     model = SAC(
         "MlpPolicy", env, 1e-3, replay_buffer_class=EvaluatedAgain if again else None, train_freq=16, gradient_steps=8,
-        ent_coef=3e-3, policy_kwargs={"net_arch": [64, 64]}, seed=seed, stats_window_size=steps,
+        ent_coef=3e-3, policy_kwargs={"net_arch": [64, 64]}, seed=seed, stats_window_size=steps, verbose=verbose,
     )  # fmt: skip
     if again:
         model.replay_buffer.curious = env.curiosity
-    model.learn(steps)
+    model.learn(steps, log_interval=5)  # episodes
     return [episode["r"] > 0 for episode in model.ep_info_buffer]
 
 
@@ -56,5 +56,5 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--eta", type=float, default=1e-2)
     parser.add_argument("--again", action="store_true")
-    solved = train(**vars(parser.parse_args()))
+    solved = train(**vars(parser.parse_args()), verbose=1)
     print(f"{sum(solved)} of {len(solved)} episodes solved")

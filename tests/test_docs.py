@@ -9,14 +9,17 @@ import json
 import operator
 import re
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from check_helpers import STORED
+from gym_helpers import instead_of_moviepy
 from measures import CORE, ROOT, files_of_tests, linked, pages
 
 import agents_ref
@@ -108,6 +111,11 @@ def test_blocks_print_what_the_page_shows(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     Path("results").symlink_to(ROOT / "results")
+    if not find_spec("moviepy"):
+        modules: dict[str, Any] = {}
+        instead_of_moviepy(modules)
+        for each, module in modules.items():
+            monkeypatch.setitem(sys.modules, each, module)
     names: dict[str, object] = {"__name__": "page"}
     for language, code, shown in executed(name):
         assert printed(language, code, names) == shown, code
@@ -135,23 +143,34 @@ def test_the_lines_for_stable_baselines_learn() -> None:
 
 
 # An install of this project by its name, which no registry knows, or of a checkout in another form.
-UNKNOWN = re.compile(r"""pip install (?!-e '\.)[^`\n]*?(vime[-_]ref\b|["']?\.\[)""")
+UNKNOWN = re.compile(
+    r"""pip install (?!-e '\.)[^`\n]*?(vime[-_]ref\b(?!-\d)|["']?\.\[)|vime[-_]ref\["""
+)
+TEXTS = {".md", ".py", ".ipynb", ".txt", ".cfg", ".toml", ".cff"}
+FOLDERS = ("docs", "vime_*", "examples", "benchmarks", "results", "tests")
 
 
 def test_the_project_is_installed_from_a_checkout_everywhere() -> None:
-    """In pages, docstrings and messages, as `pip install -e '.[sb3]'`. Controls: other forms, and other packages."""
-    sources = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("*.py")]
-    for folder in ("vime_*", "examples", "benchmarks"):
-        sources += ROOT.glob(f"{folder}/**/*.py")
-    texts = {path: path.read_text() for path in sources}
-    found = {path.name: UNKNOWN.findall(text) for path, text in texts.items()}
-    assert {name: each for name, each in found.items() if each} == {}
+    """In every text, as `pip install -e '.[sb3]'`; a wheel may be named. Controls: other forms, and other packages."""
+    paths = [*ROOT.glob("*"), ROOT / ".ci" / "run"]
+    for folder in FOLDERS:
+        paths += [*ROOT.glob(f"{folder}/**/*")]
+    texts = {
+        path: path.read_text()
+        for path in paths
+        if path.suffix in TEXTS or path.name == "run"
+        if path.is_file() and path != Path(__file__)
+    }
+    assert [path for path, text in texts.items() if UNKNOWN.search(text)] == []
+    assert ROOT / "examples" / "lecture.ipynb" in texts
     assert sum(text.count("pip install -e '.[") for text in texts.values()) >= 5
     for form in ("'vime-ref[sb3]'", "vime_ref", "-e .[run]", "'.[test]'"):
         assert UNKNOWN.search(f"`pip install {form}`")
+    assert UNKNOWN.search("install `'vime-ref[run]'` and Jupyter")
     for form in (
         "-e '.[sb3]'",
         "mutmut",
+        "vime_ref-0.2.0-py3-none-any.whl",
         "'gymnasium[mujoco]'",
         "-e '.[run]' && vime-ref run",
     ):

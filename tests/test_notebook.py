@@ -3,6 +3,7 @@
 `pytest -s -k runs_from_top tests/test_notebook.py` prints the time of each section.
 """
 
+import ast
 import configparser
 import re
 from collections.abc import Callable
@@ -242,7 +243,10 @@ def run(cell: NotebookNode, names: dict[str, Any]) -> None:
 def test_checks_accept_the_solution_and_reject_a_wrong_answer(
     title: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each section needs only the first cell, not the other sections."""
+    """Each section needs only the first cell, not the other sections.
+
+    A check that fails says what it got and what it expected.
+    """
     cells = SECTIONS[title]
     exercise = tagged(cells, "exercise")
     check = tagged(cells, "check")
@@ -262,8 +266,47 @@ def test_checks_accept_the_solution_and_reject_a_wrong_answer(
     assert capsys.readouterr().out == "Checking your answer.\nCorrect.\n"
 
     names[f"answer_{number}"] = WRONG[key](names)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match=r"(?s).+: got .+, expected .+"):
         run(check, names)
+
+
+@every_section
+def test_every_comparison_of_a_check_has_a_message(title: str) -> None:
+    """A call of `agree`, which has one, or an assert with a message of its own. Control: a bare assert."""
+    check = tagged(SECTIONS[title], "check").source
+    assert silent(check) == []
+    assert re.search(r"^ *(agree\(|assert )", check, re.M)
+    assert silent(f"{check}\nassert answer") == ["answer"]
+
+
+def silent(source: str) -> list[str]:
+    """What asserts without a message test."""
+    asserts = [each for each in ast.walk(ast.parse(source)) if type(each) is ast.Assert]
+    return [ast.unparse(each.test) for each in asserts if each.msg is None]
+
+
+def test_a_failed_comparison_shows_shapes_or_the_numbers_that_differ() -> None:
+    """Within the tolerance, nothing is raised; without one, every bit counts."""
+    names: dict[str, Any] = {}
+    with matplotlib.rc_context():
+        for cell in OPENING[1:]:
+            run(cell, names)
+    agree = names["agree"]
+    agree("x", [1.0, 2.0], np.array([1.0, 2.0 + 1e-9]))
+    for got, expected, rtol, message in (
+        (1, 2, 1e-5, "x: got [1.], expected [2.]"),
+        (None, 2, 1e-5, "x: got [nan], expected [2.]"),
+        ([1, 2], [[1, 2]], 1e-5, "x: got shape (2,), expected (1, 2)"),
+        (
+            [1, 2],
+            [1, 2.5],
+            0,
+            "x: got [2.], expected [2.5] (1 of 2 numbers differ)",
+        ),
+        ([0], [1e-300], 0, "x: got [0.], expected [1.e-300] (1 of 1 numbers differ)"),
+    ):
+        with pytest.raises(AssertionError, match=f"^{re.escape(message)}"):
+            agree("x", got, expected, rtol=rtol)
 
 
 # ------------------------------------------------------------ Binder

@@ -333,7 +333,7 @@ class Curiosity:
         self.rollout = []
 
     def settle(self) -> tuple[Array, Array]:
-        """Intrinsic rewards and gains (N,) of a rollout; then the bonus may learn.
+        """Normalized and raw gains (N,) of a rollout; then the bonus may learn.
 
         As the lecture's algorithm has it: the same posterior gives all gains, and the
         divisor includes them.
@@ -352,10 +352,9 @@ class Curiosity:
         if self.normalize:
             batch = np.concatenate([rows.gains for rows in self.pending])  # (N,)
             normalized = normalize_gains(batch, self.history)[0][-len(gains) :]
-        intrinsic = self.weight * normalized
         if self.num_pending >= self.update_every:
             self.learn()
-        return intrinsic, gains
+        return normalized, gains
 
     def update(self, rows: Transitions) -> None:
         """Let the bonus learn from rows in the order of `Batch`; none are pending then."""

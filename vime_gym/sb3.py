@@ -153,13 +153,16 @@ class CuriosityCallback(Curious, BaseCallback):
     def _on_rollout_end(self) -> None:
         """Reward the whole rollout, and recompute its returns and advantages."""
         buffer = self.rollout
-        intrinsic, gains = self.curiosity.settle()
+        normalized, gains = self.curiosity.settle()
+        intrinsic = self.curiosity.weight * normalized
         buffer.rewards += intrinsic.reshape(buffer.rewards.shape)  # (T, n)
         buffer.compute_returns_and_advantage(
             last_values=self.locals["values"], dones=self.locals["dones"]
         )
         self.logger.record("rollout/information_gain", float(gains.mean()))
         self.logger.record("rollout/intrinsic_reward", float(intrinsic.mean()))
+        median = float(np.median(normalized))  # about 1 after the first batches
+        self.logger.record("rollout/median_normalized_gain", median)
 
 
 def is_empty(bonus: Bonus) -> bool:

@@ -12,7 +12,7 @@ Axes: N rows, K observation dimensions, A action dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -78,9 +78,27 @@ def observation_encoder(
             return number_rows("observation", values, space.shape, step)
 
         return ObservationEncoder(space.shape[0], (), plain)
-    advice = "give encode, a function to a vector, or use FlattenObservation"
     wanted = "a Box of one axis, Discrete or MultiDiscrete"
-    raise ValueError(f"observation_space must be {wanted}, got {space}: {advice}")
+    got = f"{space}: {advice_for(space)}"
+    raise ValueError(f"observation_space must be {wanted}, got {got}")
+
+
+def advice_for(space: Space[Any]) -> str:
+    """Advice on a space without an encoder: Vime would normalize a flat one-hot."""
+    advice = "give encode, a function to a vector"
+    flatten = "gymnasium.wrappers.FlattenObservation"
+    if has_choices(space):
+        trap = "makes columns of 0 and 1, which one_hot of Vime must name"
+        return f"{advice}; {flatten} {trap} (docs/plug_in.md, Spaces)"
+    return f"{advice}, or use {flatten}"
+
+
+def has_choices(space: Space[Any]) -> bool:
+    """True if parts of the space become columns of 0 and 1 if it is flattened."""
+    parts = getattr(space, "spaces", ())
+    each = parts.values() if isinstance(parts, Mapping) else parts
+    choice = isinstance(space, Discrete | MultiDiscrete | MultiBinary)
+    return choice or any(map(has_choices, each))
 
 
 def encoded_by(space: Space[Any], encode: Encode) -> ObservationEncoder:

@@ -496,7 +496,10 @@ def test_what_encode_sees_of_images(kind: str, shape: tuple[int, ...]) -> None:
 
 
 def test_ppo_learns_with_the_default_bonus() -> None:
-    """The log holds the means; the model sees actions within the bounds."""
+    """The log holds means and a median; the model sees actions within the bounds.
+
+    The first batch with gains is divided by its own median. Control: the mean is above it.
+    """
     env = DummyVecEnv([lambda: gymnasium.make("MountainCarContinuous-v0")] * 2)
     curious = CuriosityCallback(eta=0.1, seed=0)
     model = agent(env, PPO, n_steps=300, n_epochs=1, batch_size=100)
@@ -504,7 +507,8 @@ def test_ppo_learns_with_the_default_bonus() -> None:
     assert curious.history
     logged = model.logger.name_to_value
     assert logged["rollout/information_gain"] > 0
-    assert logged["rollout/intrinsic_reward"] > 0
+    assert logged["rollout/median_normalized_gain"] == pytest.approx(1.0)
+    assert logged["rollout/intrinsic_reward"] > 0.1 * 1.01
     pool = curious.bonus.pool  # type: ignore[attr-defined]
     assert len(pool) == 1200
     assert abs(pool.actions).max() <= 1.0

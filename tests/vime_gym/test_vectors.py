@@ -105,20 +105,26 @@ def test_actions_outside_of_the_space_are_rejected_with_the_step(
         vectors.action_encoder(space).rows(given, 9)
 
 
+FLATTEN = r"encode, a function to a vector, or use gymnasium\.wrappers\.FlattenObs"
+ONE_HOT = r"encode, a function to a vector; .*FlattenObs.* 0 and 1, .* one_hot of Vime"
+
+
 @pytest.mark.parametrize(
-    "space",
+    ("space", "advice"),
     [
-        Box(0, 255, (4, 4, 3), np.uint8),
-        Box(0.0, 1.0, ()),
-        Dict({"a": PLANE}),
-        Tuple([PLANE]),
-        Text(3),
-        MultiBinary(2),
+        (Box(0, 255, (4, 4, 3), np.uint8), FLATTEN),
+        (Box(0.0, 1.0, ()), FLATTEN),
+        (Dict({"a": PLANE}), FLATTEN),
+        (Tuple([PLANE]), FLATTEN),
+        (Text(3), FLATTEN),
+        (MultiBinary(2), ONE_HOT),
+        (Tuple([PLANE, Discrete(2)]), ONE_HOT),
+        (Dict({"a": Dict({"b": MultiDiscrete([2, 3])})}), ONE_HOT),
     ],
 )
-def test_other_observation_spaces_say_what_to_do(space: Any) -> None:
-    match = r"observation_space must be .* encode, .* FlattenObservation"
-    with pytest.raises(ValueError, match=match):
+def test_other_observation_spaces_say_what_to_do(space: Any, advice: str) -> None:
+    """Where flattening makes columns of 0 and 1, the advice says what else they need."""
+    with pytest.raises(ValueError, match=rf"(?s)^observation_space must be .*{advice}"):
         vectors.observation_encoder(space)
 
 

@@ -497,7 +497,7 @@ def test_dict_observations_need_encode(count: int) -> None:
     def make() -> Any:
         return Spaces(space, Discrete(2))
 
-    with pytest.raises(ValueError, match=r"observation_space .* encode, .* FlattenObs"):
+    with pytest.raises(ValueError, match=r"observation_space .* encode, .*FlattenObs"):
         CuriosityReward(make(), eta=1.0, update_every=9)
 
     def encode(observation: Any) -> Any:
