@@ -18,7 +18,15 @@ import numpy as np
 from vime_check.cases import OPERATIONS
 from vime_check.errors import by_name, difference, listed
 from vime_check.files import Vector, Wrong
-from vime_check.judge import MAX_BREAKS, hinted, load_vectors, outcome_of, selected
+from vime_check.judge import (
+    MAX_BREAKS,
+    hinted,
+    load_vectors,
+    ordered,
+    outcome_of,
+    requested,
+    selected,
+)
 from vime_check.mistakes import MOST_NOISE, NOISE, noise_band
 from vime_check.naming import Naming
 from vime_check.operations import (
@@ -31,7 +39,7 @@ from vime_check.operations import (
     rounded,
 )
 from vime_check.programs import Peer, ProtocolError, checked_whole, peer_of
-from vime_check.report import NOT_TRIED, Outcome, outcome_text
+from vime_check.report import NOT_TRIED, Outcome, missing_lines, outcome_text
 from vime_check.serving import Answer
 from vime_check.wire import Arrays, Inputs, UsageError, decode_inputs, encode, shown
 from vime_gym.extras import lacking
@@ -70,16 +78,25 @@ class FuzzReport:
 
     implementation: str
     findings: tuple[Finding, ...]
+    requested: tuple[str, ...] = ()  # operations that were named themselves
 
     @property
     def ok(self) -> bool:
+        """True if an operation was compared, all that were named themselves were, and none disagrees."""
         statuses = {finding.status for finding in self.findings}
-        return not statuses & set(DISAGREE)
+        ran = bool(statuses - {"skipped"})
+        return ran and not statuses & set(DISAGREE) and not self.not_checked()
+
+    def not_checked(self) -> list[str]:
+        """The operations that were named themselves, and skipped."""
+        found = {each.operation: each.status for each in self.findings}
+        return [name for name in self.requested if found[name] == "skipped"]
 
     def to_json(self) -> str:
         report = {
             "implementation": self.implementation,
             "ok": self.ok,
+            "not_checked": self.not_checked(),
             "findings": [finding._asdict() for finding in self.findings],
         }
         return json.dumps(report, indent=1) + "\n"
@@ -99,6 +116,7 @@ class FuzzReport:
         if left:
             names = listed([each.operation for each in left])
             lines.append(f"{names}: errored, {left[0].message}")
+        lines += missing_lines(self.not_checked())
         return "\n".join(lines)
 
 
@@ -326,9 +344,10 @@ def fuzz(
         raise UsageError(line)
     examples = checked_whole("examples", examples, 1)
     seed = checked_whole("seed", seed, 0)
-    chosen = selected(load_vectors(vectors, dtype), only)
+    known = load_vectors(vectors, dtype)
+    chosen = selected(known, only)
     traces = dict.fromkeys(each.operation for each in chosen if each.line)
-    if traces and only is not None and all(each.line for each in chosen):
+    if traces and only is not None:
         raise UsageError(f"traces are not fuzzed: {listed([*traces])}")
     samples = {each.operation: each for each in chosen if not each.line}
     unknown = [name for name in samples if name not in OPERATIONS]
@@ -336,8 +355,10 @@ def fuzz(
         raise UsageError(f"vectors: unknown operations: {shown(listed(unknown))}")
 
     with peer_of(impl, command, dtype, timeout, memory) as peer:
-        found = findings(peer, samples.values(), examples, seed)
-        return FuzzReport(peer.name, tuple(found))
+        found = tuple(findings(peer, samples.values(), examples, seed))
+        names = {*requested(known, only)}
+        named = ordered(v.operation for v in chosen if names & {v.operation, v.id})
+        return FuzzReport(peer.name, found, tuple(named))
 
 
 def findings(

@@ -283,7 +283,7 @@ def selected(vectors: Sequence[Vector], only: str | None) -> list[Vector]:
     checked_text("only", only)
     if only is None:
         return list(vectors)
-    names = {name.strip() for name in only.split(",")}
+    names = {*names_in(only)}
     families = ordered(v.family for v in vectors)
     operations = ordered(v.operation for v in vectors)
     unknown = names - {*families, *operations, *(v.id for v in vectors)}
@@ -293,6 +293,17 @@ def selected(vectors: Sequence[Vector], only: str | None) -> list[Vector]:
             f"families: {', '.join(families)}; operations: {', '.join(operations)}; or the id of a case"
         )
     return [v for v in vectors if names & {v.operation, v.family, v.id}]
+
+
+def requested(vectors: Sequence[Vector], only: str | None) -> tuple[str, ...]:
+    """The operations and ids among the names; a family may lack operations, so it requests none."""
+    known = {name for v in vectors for name in (v.operation, v.id)}
+    return tuple(name for name in names_in(only) if name in known)
+
+
+def names_in(only: str | None) -> list[str]:
+    """The comma-separated names."""
+    return ordered(name.strip() for name in (only or "").split(","))
 
 
 def ordered(names: Iterable[str]) -> list[str]:
@@ -323,7 +334,8 @@ def check(
     """Check a Python implementation, a command's program, or the reference itself against the cases.
 
     impl: "module" or "module:object".
-    only: comma-separated families, operations or ids.
+    only: comma-separated families, operations or ids. The report is not ok if an operation or id that is named here
+        was not checked, because it is not offered.
     profile: comma-separated restrictions; cases that do not satisfy them are left out.
     strict: also fail if another convention is followed, or an invalid input accepted.
     digits: accept a result that agrees to this many digits, and no other outside its tolerance; None for the rule that
@@ -335,14 +347,18 @@ def check(
     """
     checked_flag("strict", strict)
     digits = checked_digits(digits)
-    cases = with_profile(selected(load_vectors(vectors, dtype), only), profile)
+    known = load_vectors(vectors, dtype)
+    cases = with_profile(selected(known, only), profile)
     with peer_of(impl, command, dtype, timeout, memory) as peer:
         naming = Naming()
         graded = with_rejections([*run_cases(peer, cases, digits, naming)])
         outcomes = with_names(with_pairs(cases, graded, naming))
         wrong = ordered(each.operation for each in outcomes if each.status == "wrong")
         parts = parts_by_operation(wrong) if wrong else {}
-        return Report(peer.name, dtype, strict, outcomes, all_notes(cases), parts)
+        named = requested(known, only)
+        return Report(
+            peer.name, dtype, strict, outcomes, all_notes(cases), parts, named
+        )
 
 
 def parts_by_operation(operations: Iterable[str]) -> dict[str, list[str]]:

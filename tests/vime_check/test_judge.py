@@ -277,6 +277,42 @@ def test_a_rejection_counts_if_a_valid_case_before_or_after_it_ran(
     assert statuses(check(module(change), vectors=folder)) == found
 
 
+LACKING = "\ndel curious_rewards"
+# without a result, though bad input leads to an error
+UNFINISHED = """
+def curious_rewards(rewards, gains, eta):
+    if not np.isfinite(eta): raise TypeError
+    raise NotImplementedError
+"""
+SKIPS_ONE = """
+softly = softplus
+def softplus(rho):
+    if len(rho) > 1: raise NotImplementedError
+    return softly(rho)
+"""
+
+
+@pytest.mark.parametrize("change", [LACKING, UNFINISHED])
+@pytest.mark.parametrize("name", ["curious_rewards", "curious_rewards/one"])
+def test_what_is_named_itself_must_be_checked(
+    change: str, name: str, vectors: Path
+) -> None:
+    """Controls: a family may lack operations, and an operation may skip cases."""
+    line = f"named in --only, but not checked: {name}"
+    for others in ("softplus", "small"):
+        only = f"{others}, {name}"
+        report = check(module(change), only=only, vectors=vectors)
+        assert not report.ok
+        assert report.not_checked() == [name]
+        assert line in report.lines()
+        assert json.loads(report.to_json())["not_checked"] == [name]
+    for family in ("small", None):
+        report = check(module(change), only=family, vectors=vectors)
+        assert report.ok
+        assert report.not_checked() == []
+    assert check(module(SKIPS_ONE), only="softplus", vectors=vectors).ok
+
+
 def test_without_valid_cases_among_the_chosen_a_rejection_does_not_count(
     vectors: Path,
 ) -> None:
@@ -285,7 +321,8 @@ def test_without_valid_cases_among_the_chosen_a_rejection_does_not_count(
     assert statuses(report) == {"skipped": 1}
     assert not report.ok
     reason = "no valid case selected, so rejections of these do not count: softplus"
-    assert report.lines() == [reason]
+    named = "named in --only, but not checked: softplus/nan"
+    assert report.lines() == [named, reason]
     assert "not offered" not in str(report)
     assert "softplus  |" in report.table()
     report = check(module(), only="softplus/nan,softplus/zero", vectors=vectors)
@@ -717,6 +754,9 @@ def test_a_folder_without_vectors_is_a_usage_error(folder: str) -> None:
         ("\n1/0", [], 1),
         ("\n1/0", ["--only", "x"], 2),
         ("", ["--only", "x"], 2),
+        (LACKING, [], 0),
+        (LACKING, ["--only", "small"], 0),
+        (LACKING, ["--only", "softplus,curious_rewards"], 1),
     ],
 )
 @pytest.mark.usefixtures("few")

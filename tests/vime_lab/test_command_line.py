@@ -16,6 +16,7 @@ import pytest
 from lab import left_behind, usage_error
 
 from vime_check import FuzzReport
+from vime_check.fuzzer import Finding
 from vime_lab import command_line, commands
 from vime_lab.command_line import COMMANDS
 
@@ -269,7 +270,7 @@ def test_flags_reach_the_check_with_noise_of_its_own(monkeypatch, capsys):
 
     def kept(impl: Any, **given: Any) -> Any:
         seen.append((impl, given["num_samples"], given["only"]))
-        return FuzzReport("mine", ())
+        return FuzzReport("mine", (Finding("elbo", "exact", "", None),))
 
     monkeypatch.setattr("vime_check.own_noise.check_own_noise", kept)
     words = ["check", "mine", "--own-noise", "7", "--only", "elbo"]
