@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from vime_check.judge import (
     hinted,
     load_vectors,
     ordered,
+    origin_of,
     outcome_of,
     requested,
     selected,
@@ -79,6 +80,7 @@ class FuzzReport:
     implementation: str
     findings: tuple[Finding, ...]
     requested: tuple[str, ...] = ()  # operations that were named themselves
+    origin: Mapping[str, Any] = field(default_factory=dict)  # what made the report
 
     @property
     def ok(self) -> bool:
@@ -92,9 +94,12 @@ class FuzzReport:
         found = {each.operation: each.status for each in self.findings}
         return [name for name in self.requested if found[name] == "skipped"]
 
-    def to_json(self) -> str:
+    def to_json(self, command: str | None = None) -> str:
+        """The report and its origin, with the command line if there was one."""
         report = {
+            "command": command,
             "implementation": self.implementation,
+            **self.origin,
             "ok": self.ok,
             "not_checked": self.not_checked(),
             "findings": [finding._asdict() for finding in self.findings],
@@ -358,7 +363,18 @@ def fuzz(
         found = tuple(findings(peer, samples.values(), examples, seed))
         names = {*requested(known, only)}
         named = ordered(v.operation for v in chosen if names & {v.operation, v.id})
-        return FuzzReport(peer.name, found, tuple(named))
+        made = origin_of(
+            peer,
+            known,
+            only=only,
+            dtype=dtype,
+            examples=examples,
+            seed=seed,
+            timeout=timeout,
+            memory=memory,
+            vectors=vectors,
+        )
+        return FuzzReport(peer.name, found, tuple(named), made)
 
 
 def findings(

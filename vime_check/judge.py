@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from vime_check.bundle import package_version
 from vime_check.errors import difference, listed, worst_place
 from vime_check.files import Vector, vectors_of_file
 from vime_check.hints import all_hints
@@ -44,6 +46,7 @@ from vime_check.wire import (
     VECTORS,
     UsageError,
     decode_outputs,
+    encode,
     shown,
 )
 
@@ -355,10 +358,42 @@ def check(
         outcomes = with_names(with_pairs(cases, graded, naming))
         wrong = ordered(each.operation for each in outcomes if each.status == "wrong")
         parts = parts_by_operation(wrong) if wrong else {}
-        named = requested(known, only)
-        return Report(
-            peer.name, dtype, strict, outcomes, all_notes(cases), parts, named
+        made = origin_of(
+            peer,
+            known,
+            only=only,
+            profile=profile,
+            digits=digits,
+            timeout=timeout,
+            memory=memory,
+            vectors=vectors,
         )
+        return Report(
+            peer.name,
+            dtype,
+            strict,
+            outcomes,
+            all_notes(cases),
+            parts,
+            requested(known, only),
+            made,
+        )
+
+
+def origin_of(peer: Peer, cases: Iterable[Vector], **settings: Any) -> dict[str, Any]:
+    """What made a report: the program's own name, the versions, and the settings."""
+    editions = ordered(each.version for each in cases if each.version)
+    plain = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in settings.items()
+    }
+    return {
+        "own_name": peer.own_name,
+        "vime-ref": package_version(),
+        "vectors": ", ".join(editions) or None,
+        "protocol": peer.protocol,
+        "settings": encode(plain),
+    }
 
 
 def parts_by_operation(operations: Iterable[str]) -> dict[str, list[str]]:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,7 +31,7 @@ from vime_check.expectations import (
     trials,
     with_noise,
 )
-from vime_check.judge import Breaks, names_in, no_result
+from vime_check.judge import Breaks, names_in, no_result, origin_of
 from vime_check.programs import (
     Peer,
     ProtocolError,
@@ -93,6 +93,7 @@ class OwnNoiseReport:
     bounds: Bounds
     verdicts: tuple[Verdict, ...]
     requested: tuple[str, ...] = ()  # operations that were named themselves
+    origin: Mapping[str, Any] = field(default_factory=dict)  # what made the report
 
     @property
     def ok(self) -> bool:
@@ -134,9 +135,12 @@ class OwnNoiseReport:
             "if results are nearly normal.",
         ]
 
-    def to_json(self) -> str:
+    def to_json(self, command: str | None = None) -> str:
+        """The report and its origin, with the command line if there was one."""
         report = {
+            "command": command,
             "implementation": self.implementation,
+            **self.origin,
             "dtype": self.dtype,
             "num_samples": self.num_samples,
             "calls": CALLS,
@@ -279,7 +283,8 @@ def check_own_noise(
         bounds = bounds_of(sum(trial.expected.comparisons for trial in plan))
         verdicts = tuple(verdicts_of(peer, plan, count, bounds, dtype))
     named = tuple(name for name in names_in(only) if name in operations)
-    return OwnNoiseReport(peer.name, dtype, count, bounds, verdicts, named)
+    made = origin_of(peer, (), only=only, timeout=timeout, memory=memory)
+    return OwnNoiseReport(peer.name, dtype, count, bounds, verdicts, named, made)
 
 
 def verdicts_of(
@@ -320,6 +325,9 @@ def noisy_operations(only: str | None) -> list[str]:
 
 class Sampler:
     """The reference with noise of its own, in this process and in float64."""
+
+    own_name: str | None = None
+    protocol: int | None = None
 
     def __init__(self, seed: int = 0) -> None:
         from vime_check.cases import OPERATIONS

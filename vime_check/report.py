@@ -208,6 +208,7 @@ class Report:
     notes: Notes = field(default_factory=dict)  # of the mistakes
     parts: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of operations
     requested: tuple[str, ...] = ()  # operations and ids that were named themselves
+    origin: Mapping[str, Any] = field(default_factory=dict)  # what made the report
 
     @property
     def ok(self) -> bool:
@@ -363,11 +364,14 @@ class Report:
             [head, *lines, table_row("all", width, columns, self.outcomes)]
         )
 
-    def to_json(self) -> str:
+    def to_json(self, command: str | None = None) -> str:
+        """The report and its origin, with the command line if there was one."""
         valid = Counter(each.status for each in self.outcomes if each.valid)
         invalid = Counter(each.status for each in self.outcomes if not each.valid)
         report = {
+            "command": command,
             "implementation": self.implementation,
+            **self.origin,
             "dtype": self.dtype,
             "strict": self.strict,
             "ok": self.ok,

@@ -364,6 +364,7 @@ COMPARISON = (
 PROTOCOL = (
     "Read one JSON object from each line of standard input. Write one line to standard output for each, and flush.",
     'The first line is `{"seq": 0, "cmd": "start", "version": 2, "dtype": "f64"}`. Answer `{"seq": 0, "ok": true}`.',
+    'The answer may hold `"implementation": "myjs 1.0"`, your name and version, which reports in JSON repeat.',
     'A case is `{"seq": 1, "cmd": "run", "operation": "softplus", "inputs": {"rho": [0.0]}}`.',
     'Its answer is `{"seq": 1, "result": [0.6931471805599453]}`.',
     "Answer `refused` instead of `result` for inputs that must be rejected.",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 
 from vime_lab.signals import lost_stops_repeated, on_stop
@@ -53,7 +54,8 @@ def run_crosscheck(arguments: argparse.Namespace) -> int:
     # the same report as a file
     if arguments.json:
         try:
-            arguments.json.write_text(report.to_json(), encoding="utf-8")
+            command = shlex.join(["vime-ref", *arguments.command_line])
+            arguments.json.write_text(report.to_json(command), encoding="utf-8")
         except OSError as error:
             where = f"can't write to {arguments.json}: {error.strerror}"
             arguments.parser.error(f"argument --json: {where}")

@@ -24,7 +24,7 @@ from vime_check.cases import OPERATIONS
 from vime_check.files import Wrong
 from vime_check.fuzzer import Drawn, Finding, FuzzReport
 from vime_check.judge import check, load_vectors, outcome_of
-from vime_check.wire import UsageError, decode_inputs
+from vime_check.wire import VECTORS_VERSION, UsageError, decode_inputs
 
 pytestmark = pytest.mark.usefixtures("vectors")
 
@@ -239,7 +239,11 @@ def test_what_is_named_itself_must_be_fuzzed(
         assert command_line("fuzz", name, *only, "--json", "report.json") == 1
         line = "named in --only, but not checked: mlp"
         assert capsys.readouterr().out.splitlines()[-1] == line
-        assert json.loads(Path("report.json").read_text())["not_checked"] == ["mlp"]
+        report = json.loads(Path("report.json").read_text())
+        assert report["not_checked"] == ["mlp"]
+        assert report["settings"]["only"] == f"softplus,{wanted}"
+        assert report["command"].startswith("vime-ref fuzz mine --only softplus,mlp")
+        assert report["vectors"] == VECTORS_VERSION
     assert fuzzer.fuzz(name, only="kl", examples=1).ok
     assert not fuzzer.fuzz(name, only="network", examples=1).ok
 

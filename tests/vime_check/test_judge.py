@@ -1,9 +1,11 @@
 """The runner of cross-checks: verdicts on correct and mistaken implementations, and its arguments."""
 
+import importlib.metadata
 import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -39,7 +41,7 @@ from vime_check.judge import (
 from vime_check.naming import Explanation
 from vime_check.programs import ProtocolError, StartError
 from vime_check.report import Outcome, Report
-from vime_check.wire import UsageError
+from vime_check.wire import VECTORS_VERSION, UsageError
 
 pytestmark = pytest.mark.usefixtures("vectors")
 
@@ -866,6 +868,34 @@ def test_json_holds_every_outcome(capsys: pytest.CaptureFixture[str]) -> None:
     }
     assert command_line("check", "mine", "--json", "no/folder") == 2
     assert "argument --json: can't write to no/folder" in capsys.readouterr().err
+
+
+def test_json_says_what_made_the_report(vectors: Path) -> None:
+    """Versions, the command, the settings, and the program's own name. Controls: from Python, and the reference."""
+    given = ["--only", "softplus/at-zero", "--digits", "3", "--json", "a b.json"]
+    body = "say(seq=q['seq'], result=[0.6931471805599453])"
+    words = ["check", "--exec", program(body), *given]
+    assert command_line(*words) == 0
+    report = json.loads(Path("a b.json").read_text())
+    assert shlex.split(report["command"]) == ["vime-ref", *words]
+    assert report["implementation"] == program(body)
+    assert report["own_name"] == "p"
+    assert report["vime-ref"] == importlib.metadata.version("vime-ref")
+    assert report["vectors"] == VECTORS_VERSION
+    assert report["protocol"] == 1  # its answer states no version
+    settings = {"only": "softplus/at-zero", "profile": None, "digits": 3}
+    others = {"timeout": 10.0, "memory": None, "vectors": None}
+    assert report["settings"] == settings | others
+
+    # vectors of the reader's own, which state no version
+    own = check(only="softplus", timeout=np.float32(2.0), vectors=vectors)
+    report = json.loads(own.to_json())
+    missing = {"command", "own_name", "vectors", "protocol"}
+    assert {name for name in report if report[name] is None} == missing
+    assert report["settings"]["vectors"] == str(vectors)
+    assert report["settings"]["timeout"] == 2.0
+    report = json.loads(check(module(), only="softplus").to_json())
+    assert (report["own_name"], report["protocol"]) == ("mine", 2)
 
 
 @pytest.mark.usefixtures("few")
