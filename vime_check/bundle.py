@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vime_check.errors import listed
 from vime_check.files import read_json, vectors_of_file
 from vime_check.wire import (
     DTYPES,
@@ -37,6 +38,7 @@ SPECIFICATION = "operations.md"
 # Kinds of cases, in the words of the manifest.
 RESULTS = {"valid": "numeric", "invalid": "rejections"}
 PACKAGE = "vime-ref"
+MOST_IDS = 10  # of the cases that differ
 LICENSE = "MIT"  # of the package and the vectors
 
 # ---------------------------------------------------------------- types
@@ -46,7 +48,7 @@ class Written(NamedTuple):
     """What a bundle's writer did."""
 
     names: list[str]  # of its files
-    replaced: str  # the earlier bundle in one line; empty if there was none
+    replaced: str  # how the earlier bundle differs; empty if there was none
 
 
 # ---------------------------------------------------------------- counts
@@ -177,7 +179,7 @@ def write_bundle(out: Path | str) -> Written:
 
 
 def replacement(folder: Path) -> str:
-    """How the earlier bundle in a folder differs from the new one, in one line."""
+    """How the earlier bundle in a folder differs from the new one: a line of counts, then the cases of each kind."""
     earlier = shown(read_json(folder / MANIFEST).get("version"), 20)
     line = f"replaced {earlier} by {VECTORS_VERSION}"
     try:
@@ -185,9 +187,32 @@ def replacement(folder: Path) -> str:
     except UsageError as error:
         return f"{line}; its cases can't be compared: {error}"
     new = verdicts()
-    changed = sum(old[case] != new[case] for case in {*old} & {*new})
-    added, removed = len({*new} - {*old}), len({*old} - {*new})
-    return f"{line}; cases: {added} new, {changed} changed, {removed} removed"
+    kinds = {
+        "new": [case for case in new if case not in old],
+        "changed": [case for case in new if case in old and old[case] != new[case]],
+        "removed": [case for case in old if case not in new],
+    }
+    counted = ", ".join(f"{len(cases)} {kind}" for kind, cases in kinds.items())
+    families = families_of(folder) | families_of(VECTORS)
+    named = [
+        f"{kind}: {named_cases(cases, families)}"
+        for kind, cases in kinds.items()
+        if cases
+    ]
+    return "\n".join([f"{line}; cases: {counted}", *named])
+
+
+def families_of(folder: Path) -> dict[str, str]:
+    """The family of each case, by id."""
+    contents = map(read_json, vector_files(folder))
+    return {case["id"]: each["family"] for each in contents for case in each["cases"]}
+
+
+def named_cases(cases: list[str], families: Mapping[str, str]) -> str:
+    """The number of cases in each family, and the first few ids."""
+    found = Counter(families[case] for case in cases)
+    counted = ", ".join(f"{count} of {family}" for family, count in found.items())
+    return f"{counted}: {listed(cases, most=MOST_IDS)}"
 
 
 def replace_folder(folder: Path, new: Path, names: Iterable[str]) -> None:
