@@ -6,6 +6,7 @@ grades each answer. It names a known mistake by its output.
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -291,11 +292,22 @@ def selected(vectors: Sequence[Vector], only: str | None) -> list[Vector]:
     operations = ordered(v.operation for v in vectors)
     unknown = names - {*families, *operations, *(v.id for v in vectors)}
     if unknown:
-        raise UsageError(
-            f"--only: unknown {', '.join(sorted(map(repr, unknown)))}; "
-            f"families: {', '.join(families)}; operations: {', '.join(operations)}; or the id of a case"
-        )
+        wrong = ", ".join(sorted(map(repr, unknown)))
+        lists = f"families: {', '.join(families)}; operations: {', '.join(operations)}"
+        meant = suggestion(unknown, [*families, *operations], [v.id for v in vectors])
+        advice = meant or f"{lists}; or the id of a case"
+        raise UsageError(f"--only: unknown {wrong}; {advice}")
     return [v for v in vectors if names & {v.operation, v.family, v.id}]
+
+
+def suggestion(unknown: Iterable[str], names: Sequence[str], ids: Sequence[str]) -> str:
+    """A question with up to three that contain an unknown name, or with one like it; empty if there are none."""
+    found: list[str] = []
+    for name in filter(None, sorted(unknown)):
+        known = ids if "/" in name else names
+        within = [each for each in known if name in each]
+        found += within[:3] or difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {' or '.join(ordered(found))}?" if found else ""
 
 
 def requested(vectors: Sequence[Vector], only: str | None) -> tuple[str, ...]:

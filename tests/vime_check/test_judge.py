@@ -658,6 +658,25 @@ def test_only_selects_families_operations_and_ids(
 
 
 @pytest.mark.parametrize(
+    ("only", "meant"),
+    [
+        ("gae", "gae_advantages"),
+        ("kl_tailor", "kl_taylor"),
+        ("hessian", "kl_hessian_diag"),
+        ("softplus/atzero", "softplus/at-zero"),
+        ("gae,hessian", "gae_advantages or kl_hessian_diag"),
+        ("control", "pixel_control_rewards or feature_control_rewards or control_loss"),
+    ],
+)
+def test_an_unknown_name_gets_a_suggestion(only: str, meant: str) -> None:
+    """Control: the test below, in which all names are listed because none is like it."""
+    unknown = ", ".join(map(repr, only.split(",")))
+    with pytest.raises(UsageError) as caught:
+        check(only=only)
+    assert str(caught.value) == f"--only: unknown {unknown}; did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (
