@@ -12,7 +12,6 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,12 +20,14 @@ from vime_check.files import read_json, vectors_of_file
 from vime_check.wire import (
     DTYPES,
     NO_VECTORS,
+    PACKAGE,
     SCHEMA,
     VECTORS,
     VECTORS_DATE,
     VECTORS_VERSION,
     UsageError,
     encode,
+    package_version,
     shown,
 )
 
@@ -37,7 +38,6 @@ MANIFEST = "manifest.json"
 SPECIFICATION = "operations.md"
 # Kinds of cases, in the words of the manifest.
 RESULTS = {"valid": "numeric", "invalid": "rejections"}
-PACKAGE = "vime-ref"
 MOST_IDS = 10  # of the cases that differ
 LICENSE = "MIT"  # of the package and the vectors
 
@@ -140,13 +140,6 @@ def manifest(files: Mapping[str, bytes]) -> dict[str, Any]:
             for name, content in sorted(files.items())
         },
     }
-
-
-def package_version() -> str:
-    try:
-        return version(PACKAGE)
-    except PackageNotFoundError:
-        return "unknown (not installed)"
 
 
 def write_bundle(out: Path | str) -> Written:

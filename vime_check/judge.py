@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vime_check.bundle import package_version
 from vime_check.errors import difference, listed, worst_place
 from vime_check.files import Vector, vectors_of_file
 from vime_check.hints import all_hints
@@ -48,6 +47,7 @@ from vime_check.wire import (
     UsageError,
     decode_outputs,
     encode,
+    package_version,
     shown,
 )
 

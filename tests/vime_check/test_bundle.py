@@ -84,7 +84,7 @@ def test_origin_against_the_packages_metadata(
     def missing(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(bundle, "version", missing)
+    monkeypatch.setattr(importlib.metadata, "version", missing)
     assert bundle.manifest({})["origin"]["version"] == "unknown (not installed)"
 
 
