@@ -699,7 +699,8 @@ def check_positive(name: str, values: Any, shape: Shape | None = None) -> Array:
     array = values if isbox(values) else floats(name, values)
     number = value_of(array)
     if not ((number > 0) & (number < onp.inf)).all():
-        got = f"min {onp.min(number)}, max {onp.max(number)}"
+        ends = f"min {onp.min(number)}, max {onp.max(number)}"
+        got = ends if onp.ndim(number) else number
         raise ValueError(f"{name} must be > 0 and finite, got {got}")
     if shape is not None:
         check_shape(name, array, shape)

@@ -1403,7 +1403,7 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
     ),
     ("sigma must be > 0 and finite", lambda: bnn.softplus_inverse(INF)),
     (
-        "sigma must be > 0 and finite, got min -1.0",
+        "sigma must be > 0 and finite, got -1.0",
         lambda: bnn.normal_log_density(A1, A1, -1.0),
     ),
     ("mu_q must be finite", lambda: call_kl(mu_q=np.array([0.0, NAN]))),

@@ -151,6 +151,23 @@ def test_every_module_is_installed() -> None:
     assert all((ROOT / package / "py.typed").exists() for package in PACKAGES)
 
 
+def test_one_version_stands_everywhere() -> None:
+    """The newest heading of the changelog, the metadata, the citation, and the origin of the vectors."""
+    setup = configparser.ConfigParser(interpolation=None)
+    setup.read(ROOT / "setup.cfg")
+    version = setup["metadata"]["version"]
+    headings = re.findall("^## (.*)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    cited = (ROOT / "CITATION.cff").read_text()
+    date = re.search(r'^date-released: "([\d-]+)"$', cited, re.M)
+    assert date
+    assert headings[0] == f"{version} ({date[1]})"
+    assert f"\nversion: {version}\n" in cited
+    kit = (ROOT / "vime_check" / "vectors" / "CHANGELOG.md").read_text()
+    newest = re.search(r"Came with vime-ref ([\d.]+\d)\.", kit)
+    assert newest
+    assert newest[1] in [heading.split()[0] for heading in headings]
+
+
 def unbounded(requirements: list[str]) -> list[str]:
     return [
         each for each in requirements if not re.fullmatch(r"[^<>=!~]+>=[\d.]+", each)

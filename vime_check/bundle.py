@@ -12,20 +12,22 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vime_check.errors import listed
 from vime_check.files import read_json, vectors_of_file
 from vime_check.wire import (
     DTYPES,
     NO_VECTORS,
+    PACKAGE,
     SCHEMA,
     VECTORS,
     VECTORS_DATE,
     VECTORS_VERSION,
     UsageError,
     encode,
+    package_version,
     shown,
 )
 
@@ -36,7 +38,7 @@ MANIFEST = "manifest.json"
 SPECIFICATION = "operations.md"
 # Kinds of cases, in the words of the manifest.
 RESULTS = {"valid": "numeric", "invalid": "rejections"}
-PACKAGE = "vime-ref"
+MOST_IDS = 10  # of the cases that differ
 LICENSE = "MIT"  # of the package and the vectors
 
 # ---------------------------------------------------------------- types
@@ -46,7 +48,7 @@ class Written(NamedTuple):
     """The result of writing a bundle."""
 
     names: list[str]  # of its files
-    replaced: str  # the earlier bundle in one line; empty if there was none
+    replaced: str  # how the earlier bundle differs; empty if there was none
 
 
 # ---------------------------------------------------------------- counts
@@ -140,13 +142,6 @@ def manifest(files: Mapping[str, bytes]) -> dict[str, Any]:
     }
 
 
-def package_version() -> str:
-    try:
-        return version(PACKAGE)
-    except PackageNotFoundError:
-        return "unknown (not installed)"
-
-
 def write_bundle(out: Path | str) -> Written:
     """Write the bundle into a folder, which is made.
 
@@ -177,7 +172,7 @@ def write_bundle(out: Path | str) -> Written:
 
 
 def replacement(folder: Path) -> str:
-    """The difference of the earlier bundle in a folder from the new one, in one line."""
+    """The differences of the earlier bundle in a folder: a line of counts, then the cases of each kind."""
     earlier = shown(read_json(folder / MANIFEST).get("version"), 20)
     line = f"replaced {earlier} by {VECTORS_VERSION}"
     try:
@@ -185,9 +180,32 @@ def replacement(folder: Path) -> str:
     except UsageError as error:
         return f"{line}; its cases can't be compared: {error}"
     new = verdicts()
-    changed = sum(old[case] != new[case] for case in {*old} & {*new})
-    added, removed = len({*new} - {*old}), len({*old} - {*new})
-    return f"{line}; cases: {added} new, {changed} changed, {removed} removed"
+    kinds = {
+        "new": [case for case in new if case not in old],
+        "changed": [case for case in new if case in old and old[case] != new[case]],
+        "removed": [case for case in old if case not in new],
+    }
+    counted = ", ".join(f"{len(cases)} {kind}" for kind, cases in kinds.items())
+    families = families_of(folder) | families_of(VECTORS)
+    named = [
+        f"{kind}: {named_cases(cases, families)}"
+        for kind, cases in kinds.items()
+        if cases
+    ]
+    return "\n".join([f"{line}; cases: {counted}", *named])
+
+
+def families_of(folder: Path) -> dict[str, str]:
+    """The family of each case, by id."""
+    contents = map(read_json, vector_files(folder))
+    return {case["id"]: each["family"] for each in contents for case in each["cases"]}
+
+
+def named_cases(cases: list[str], families: Mapping[str, str]) -> str:
+    """The number of cases in each family, and the first few ids."""
+    found = Counter(families[case] for case in cases)
+    counted = ", ".join(f"{count} of {family}" for family, count in found.items())
+    return f"{counted}: {listed(cases, most=MOST_IDS)}"
 
 
 def replace_folder(folder: Path, new: Path, names: Iterable[str]) -> None:

@@ -165,10 +165,10 @@ def num_digits(error: float) -> int:
     return max(0, math.floor(-math.log10(error))) if error < 1.0 else 0
 
 
-def listed(names: list[str], between: str = ", ") -> str:
+def listed(names: list[str], between: str = ", ", most: int = MAX_NAMES) -> str:
     """The first few names, and how many more there are."""
-    more = len(names) - MAX_NAMES
-    return between.join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - most
+    return between.join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 if __name__ == "__main__":

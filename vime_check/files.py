@@ -71,6 +71,7 @@ class Vector(NamedTuple):
     line: int = 0  # of a trace, from 1
     state: Inputs = NO_STATE  # before the line
     profiles: tuple[str, ...] = ()  # restrictions that the inputs satisfy
+    version: str = ""  # of the vectors; empty if the file states none
 
 
 # ---------------------------------------------------------------- cases
@@ -88,10 +89,12 @@ def vectors_of(content: Any, dtype: str, place: str) -> Iterator[Vector]:
     """The cases of a file's content that apply to the dtype."""
     cases = checked_part(place, content, "cases", list)
     notes = notes_of(content, place)
+    version = checked_part(place, content, "version", str, "")
     for number, case in enumerate(cases):
         here = f"{place}: cases[{number}]"
         if dtype in checked_part(here, case, "dtypes", list):
-            yield vector_of(content, case, dtype, here)._replace(notes=notes)
+            vector = vector_of(content, case, dtype, here)
+            yield vector._replace(notes=notes, version=version)
 
 
 def vector_of(content: Any, case: Any, dtype: str, place: str) -> Vector:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,16 @@ import numpy as np
 from vime_check.cases import OPERATIONS
 from vime_check.errors import by_name, difference, listed
 from vime_check.files import Vector, Wrong
-from vime_check.judge import MAX_BREAKS, hinted, load_vectors, outcome_of, selected
+from vime_check.judge import (
+    MAX_BREAKS,
+    hinted,
+    load_vectors,
+    ordered,
+    origin_of,
+    outcome_of,
+    requested,
+    selected,
+)
 from vime_check.mistakes import MOST_NOISE, NOISE, noise_band
 from vime_check.naming import Naming
 from vime_check.operations import (
@@ -31,7 +40,7 @@ from vime_check.operations import (
     rounded,
 )
 from vime_check.programs import Peer, ProtocolError, checked_whole, peer_of
-from vime_check.report import NOT_TRIED, Outcome, outcome_text
+from vime_check.report import NOT_TRIED, Outcome, missing_lines, outcome_text
 from vime_check.serving import Answer
 from vime_check.wire import Arrays, Inputs, UsageError, decode_inputs, encode, shown
 
@@ -69,16 +78,29 @@ class FuzzReport:
 
     implementation: str
     findings: tuple[Finding, ...]
+    requested: tuple[str, ...] = ()  # operations that were named themselves
+    origin: Mapping[str, Any] = field(default_factory=dict)  # what made the report
 
     @property
     def ok(self) -> bool:
+        """True if an operation was compared, all that were named themselves were, and none disagrees."""
         statuses = {finding.status for finding in self.findings}
-        return not statuses & set(DISAGREE)
+        ran = bool(statuses - {"skipped"})
+        return ran and not statuses & set(DISAGREE) and not self.not_checked()
 
-    def to_json(self) -> str:
+    def not_checked(self) -> list[str]:
+        """The operations that were named themselves, and skipped."""
+        found = {each.operation: each.status for each in self.findings}
+        return [name for name in self.requested if found[name] == "skipped"]
+
+    def to_json(self, command: str | None = None) -> str:
+        """The report and its origin, with the command line if there was one."""
         report = {
+            "command": command,
             "implementation": self.implementation,
+            **self.origin,
             "ok": self.ok,
+            "not_checked": self.not_checked(),
             "findings": [finding._asdict() for finding in self.findings],
         }
         return json.dumps(report, indent=1) + "\n"
@@ -98,6 +120,7 @@ class FuzzReport:
         if left:
             names = listed([each.operation for each in left])
             lines.append(f"{names}: errored, {left[0].message}")
+        lines += missing_lines(self.not_checked())
         return "\n".join(lines)
 
 
@@ -323,9 +346,10 @@ def fuzz(
     """
     examples = checked_whole("examples", examples, 1)
     seed = checked_whole("seed", seed, 0)
-    chosen = selected(load_vectors(vectors, dtype), only)
+    known = load_vectors(vectors, dtype)
+    chosen = selected(known, only)
     traces = dict.fromkeys(each.operation for each in chosen if each.line)
-    if traces and only is not None and all(each.line for each in chosen):
+    if traces and only is not None:
         raise UsageError(f"traces are not fuzzed: {listed([*traces])}")
     samples = {each.operation: each for each in chosen if not each.line}
     unknown = [name for name in samples if name not in OPERATIONS]
@@ -333,8 +357,21 @@ def fuzz(
         raise UsageError(f"vectors: unknown operations: {shown(listed(unknown))}")
 
     with peer_of(impl, command, dtype, timeout, memory) as peer:
-        found = findings(peer, samples.values(), examples, seed)
-        return FuzzReport(peer.name, tuple(found))
+        found = tuple(findings(peer, samples.values(), examples, seed))
+        names = {*requested(known, only)}
+        named = ordered(v.operation for v in chosen if names & {v.operation, v.id})
+        made = origin_of(
+            peer,
+            known,
+            only=only,
+            dtype=dtype,
+            examples=examples,
+            seed=seed,
+            timeout=timeout,
+            memory=memory,
+            vectors=vectors,
+        )
+        return FuzzReport(peer.name, found, tuple(named), made)
 
 
 def findings(

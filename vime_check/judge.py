@@ -6,10 +6,12 @@ grades each answer. It names a known mistake by its output.
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from vime_check.errors import difference, listed, worst_place
 from vime_check.files import Vector, vectors_of_file
@@ -44,6 +46,8 @@ from vime_check.wire import (
     VECTORS,
     UsageError,
     decode_outputs,
+    encode,
+    package_version,
     shown,
 )
 
@@ -283,16 +287,38 @@ def selected(vectors: Sequence[Vector], only: str | None) -> list[Vector]:
     checked_text("only", only)
     if only is None:
         return list(vectors)
-    names = {name.strip() for name in only.split(",")}
+    names = {*names_in(only)}
     families = ordered(v.family for v in vectors)
     operations = ordered(v.operation for v in vectors)
     unknown = names - {*families, *operations, *(v.id for v in vectors)}
     if unknown:
-        raise UsageError(
-            f"--only: unknown {', '.join(sorted(map(repr, unknown)))}; "
-            f"families: {', '.join(families)}; operations: {', '.join(operations)}; or the id of a case"
-        )
+        wrong = ", ".join(sorted(map(repr, unknown)))
+        lists = f"families: {', '.join(families)}; operations: {', '.join(operations)}"
+        meant = suggestion(unknown, [*families, *operations], [v.id for v in vectors])
+        advice = meant or f"{lists}; or the id of a case"
+        raise UsageError(f"--only: unknown {wrong}; {advice}")
     return [v for v in vectors if names & {v.operation, v.family, v.id}]
+
+
+def suggestion(unknown: Iterable[str], names: Sequence[str], ids: Sequence[str]) -> str:
+    """A question with up to three that contain an unknown name, or with one like it; empty if there are none."""
+    found: list[str] = []
+    for name in filter(None, sorted(unknown)):
+        known = ids if "/" in name else names
+        within = [each for each in known if name in each]
+        found += within[:3] or difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {' or '.join(ordered(found))}?" if found else ""
+
+
+def requested(vectors: Sequence[Vector], only: str | None) -> tuple[str, ...]:
+    """The operations and ids among the names; a family may lack operations, so it requests none."""
+    known = {name for v in vectors for name in (v.operation, v.id)}
+    return tuple(name for name in names_in(only) if name in known)
+
+
+def names_in(only: str | None) -> list[str]:
+    """The comma-separated names."""
+    return ordered(name.strip() for name in (only or "").split(","))
 
 
 def ordered(names: Iterable[str]) -> list[str]:
@@ -323,7 +349,8 @@ def check(
     """Check a Python implementation, a command's program, or the reference itself against the cases.
 
     impl: "module" or "module:object".
-    only: comma-separated families, operations or ids.
+    only: comma-separated families, operations or ids. The report is not ok if an operation or id that is named here
+        was not checked, because it is not offered.
     profile: comma-separated restrictions; cases that do not satisfy them are left out.
     strict: also fail if another convention is followed, or an invalid input accepted.
     digits: accept a result that agrees to this many digits, and no other outside its tolerance; None for the rule that
@@ -335,14 +362,50 @@ def check(
     """
     checked_flag("strict", strict)
     digits = checked_digits(digits)
-    cases = with_profile(selected(load_vectors(vectors, dtype), only), profile)
+    known = load_vectors(vectors, dtype)
+    cases = with_profile(selected(known, only), profile)
     with peer_of(impl, command, dtype, timeout, memory) as peer:
         naming = Naming()
         graded = with_rejections([*run_cases(peer, cases, digits, naming)])
         outcomes = with_names(with_pairs(cases, graded, naming))
         wrong = ordered(each.operation for each in outcomes if each.status == "wrong")
         parts = parts_by_operation(wrong) if wrong else {}
-        return Report(peer.name, dtype, strict, outcomes, all_notes(cases), parts)
+        made = origin_of(
+            peer,
+            known,
+            only=only,
+            profile=profile,
+            digits=digits,
+            timeout=timeout,
+            memory=memory,
+            vectors=vectors,
+        )
+        return Report(
+            peer.name,
+            dtype,
+            strict,
+            outcomes,
+            all_notes(cases),
+            parts,
+            requested(known, only),
+            made,
+        )
+
+
+def origin_of(peer: Peer, cases: Iterable[Vector], **settings: Any) -> dict[str, Any]:
+    """What made a report: the program's own name, the versions, and the settings."""
+    editions = ordered(each.version for each in cases if each.version)
+    plain = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in settings.items()
+    }
+    return {
+        "own_name": peer.own_name,
+        "vime-ref": package_version(),
+        "vectors": ", ".join(editions) or None,
+        "protocol": peer.protocol,
+        "settings": encode(plain),
+    }
 
 
 def parts_by_operation(operations: Iterable[str]) -> dict[str, list[str]]:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,7 +31,7 @@ from vime_check.expectations import (
     trials,
     with_noise,
 )
-from vime_check.judge import Breaks, no_result
+from vime_check.judge import Breaks, names_in, no_result, origin_of
 from vime_check.programs import (
     Peer,
     ProtocolError,
@@ -40,6 +40,7 @@ from vime_check.programs import (
     checked_whole,
     peer_of,
 )
+from vime_check.report import missing_lines
 from vime_check.serving import Answer, respond
 from vime_check.wire import DTYPES, Inputs, UsageError, decode_outputs, encode, shown
 
@@ -91,12 +92,20 @@ class OwnNoiseReport:
     num_samples: int
     bounds: Bounds
     verdicts: tuple[Verdict, ...]
+    requested: tuple[str, ...] = ()  # operations that were named themselves
+    origin: Mapping[str, Any] = field(default_factory=dict)  # what made the report
 
     @property
     def ok(self) -> bool:
-        """True if a trial ran and none failed."""
+        """True if a trial ran, all operations that were named themselves did, and none failed."""
         found = {verdict.status for verdict in self.verdicts}
-        return "agrees" in found and not found & {"wrong", "errored"}
+        failed = found & {"wrong", "errored"} or self.not_checked()
+        return "agrees" in found and not failed
+
+    def not_checked(self) -> list[str]:
+        """The operations that were named themselves, and whose trials were all skipped."""
+        ran = {each.operation for each in self.verdicts if each.status != "skipped"}
+        return [name for name in self.requested if name not in ran]
 
     def table(self) -> str:
         operations = [*dict.fromkeys(verdict.operation for verdict in self.verdicts)]
@@ -118,6 +127,7 @@ class OwnNoiseReport:
         k, spread, count = self.bounds
         return [
             *(f"{each.id}: {each.message}" for each in bad),
+            *missing_lines(self.not_checked()),
             f"{CALLS} calls of {self.num_samples} samples. Wrong: a mean beyond k = {k:.1f} standard errors, "
             f"or a variance above {spread:.1f} times the exact one.",
             f"A standard error counts as {MEAN_ROUNDING[self.dtype]:g} of its number at least, because of rounding.",
@@ -125,15 +135,19 @@ class OwnNoiseReport:
             "if results are nearly normal.",
         ]
 
-    def to_json(self) -> str:
+    def to_json(self, command: str | None = None) -> str:
+        """The report and its origin, with the command line if there was one."""
         report = {
+            "command": command,
             "implementation": self.implementation,
+            **self.origin,
             "dtype": self.dtype,
             "num_samples": self.num_samples,
             "calls": CALLS,
             "false_alarm": FALSE_ALARM,
             **self.bounds._asdict(),
             "ok": self.ok,
+            "not_checked": self.not_checked(),
             "verdicts": [each._asdict() for each in self.verdicts],
         }
         return json.dumps(encode(report), indent=1, allow_nan=False) + "\n"
@@ -268,7 +282,9 @@ def check_own_noise(
         plan = [*trials(operations, count)]
         bounds = bounds_of(sum(trial.expected.comparisons for trial in plan))
         verdicts = tuple(verdicts_of(peer, plan, count, bounds, dtype))
-    return OwnNoiseReport(peer.name, dtype, count, bounds, verdicts)
+    named = tuple(name for name in names_in(only) if name in operations)
+    made = origin_of(peer, (), only=only, timeout=timeout, memory=memory)
+    return OwnNoiseReport(peer.name, dtype, count, bounds, verdicts, named, made)
 
 
 def verdicts_of(
@@ -297,7 +313,7 @@ def noisy_operations(only: str | None) -> list[str]:
     checked_text("only", only)
     if only is None:
         return [*WITH_NOISE]
-    names = {name.strip() for name in only.split(",")}
+    names = {*names_in(only)}
     unknown = names - {*WITH_NOISE, *(OPERATIONS[name].family for name in WITH_NOISE)}
     if unknown:
         none = listed(sorted(map(repr, unknown)))
@@ -309,6 +325,9 @@ def noisy_operations(only: str | None) -> list[str]:
 
 class Sampler:
     """The reference with noise of its own, in this process and in float64."""
+
+    own_name: str | None = None
+    protocol: int | None = None
 
     def __init__(self, seed: int = 0) -> None:
         from vime_check.cases import OPERATIONS

@@ -81,7 +81,9 @@ class StartError(ProtocolError):
 class Peer(Protocol):
     """An implementation that answers cases; `ask` raises ProtocolError if there is no answer."""
 
-    name: str
+    name: str  # what was given: a module or a command
+    own_name: str | None  # what a program calls itself
+    protocol: int | None  # the version of the protocol that a program answers
 
     def ask(self, operation: str, inputs: Inputs, cmd: str = "run") -> Answer: ...
 
@@ -272,7 +274,8 @@ class Program:
         self.served = served
         self.child: Child | None = None
         self.never_started = ""
-        self.knows_traces = False  # since version 2 of the protocol
+        self.own_name: str | None = None
+        self.protocol: int | None = None
 
     def prepare(self) -> None:
         """Start before the first case. Raises UsageError if the module does not exist."""
@@ -286,7 +289,7 @@ class Program:
             raise StartError(self.never_started)
         try:
             self.child = self.child or self.start()
-            if cmd != "run" and not self.knows_traces:
+            if cmd != "run" and self.protocol != PROTOCOL_VERSION:
                 return {"skipped": "no traces: the answer to start has no version 2"}
             answer = self.child.exchange(
                 {"cmd": cmd, "operation": operation, "inputs": inputs}, self.timeout
@@ -312,7 +315,11 @@ class Program:
                 raise UsageError(shown(answer["usage"]))
             if answer.get("ok") is not True:
                 raise ProtocolError(shown(answer.get("error", answer)))
-            self.knows_traces = answer.get("version") == PROTOCOL_VERSION
+            own_name = answer.get("implementation")
+            self.own_name = None if own_name is None else shown(own_name)
+            # Version 1 had no traces, and its answers no version.
+            same = answer.get("version") == PROTOCOL_VERSION
+            self.protocol = PROTOCOL_VERSION if same else 1
         except ProtocolError as error:
             child.end()
             raise StartError(f"did not start: {error}") from error
@@ -333,6 +340,9 @@ class Program:
 
 class Reference:
     """The reference itself, in this process and in float64, for cases of any dtype."""
+
+    own_name: str | None = None
+    protocol: int | None = None
 
     def __init__(self, dtype: str = "f64") -> None:
         from vime_check.cases import (

@@ -207,11 +207,17 @@ class Report:
     outcomes: tuple[Outcome, ...]
     notes: Notes = field(default_factory=dict)  # of the mistakes
     parts: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of operations
+    requested: tuple[str, ...] = ()  # operations and ids that were named themselves
+    origin: Mapping[str, Any] = field(default_factory=dict)  # what made the report
 
     @property
     def ok(self) -> bool:
-        """True if a case ran and none was wrong or errored; if strict, also no convention or lenient."""
-        return not self.bad() and any(o.status != "skipped" for o in self.outcomes)
+        """True if a case ran, all that was named itself did, and none was wrong or errored.
+
+        If strict, also no convention or lenient.
+        """
+        ran = any(o.status != "skipped" for o in self.outcomes)
+        return ran and not self.bad() and not self.not_checked()
 
     @property
     def offers_nothing(self) -> bool:
@@ -232,6 +238,12 @@ class Report:
             if o.status != "skipped" or o.message == NO_VALID
         }
         return [name for name in self.operations() if name not in offered]
+
+    def not_checked(self) -> list[str]:
+        """What was named itself without effect: no numeric case of the operation was answered, or not this case."""
+        ran = [o for o in self.outcomes if o.status != "skipped"]
+        checked = {o.operation for o in ran if o.valid} | {o.id for o in ran}
+        return [name for name in self.requested if name not in checked]
 
     def unknown(self) -> Iterator[str]:
         """A line for the operations of which only bad inputs were selected, if any of these was rejected."""
@@ -267,6 +279,7 @@ class Report:
         last = [*self.lines_of(found, "digits"), *self.lines_of(found, "convention")]
         return [
             *first,
+            *missing_lines(self.not_checked()),
             *(self.accepted() if self.strict else []),
             *last,
             *self.next_steps(),
@@ -351,14 +364,18 @@ class Report:
             [head, *lines, table_row("all", width, columns, self.outcomes)]
         )
 
-    def to_json(self) -> str:
+    def to_json(self, command: str | None = None) -> str:
+        """The report and its origin, with the command line if there was one."""
         valid = Counter(each.status for each in self.outcomes if each.valid)
         invalid = Counter(each.status for each in self.outcomes if not each.valid)
         report = {
+            "command": command,
             "implementation": self.implementation,
+            **self.origin,
             "dtype": self.dtype,
             "strict": self.strict,
             "ok": self.ok,
+            "not_checked": self.not_checked(),
             "valid": {each: valid[each] for each in (*GRADES, "skipped")},
             "invalid": {each: invalid[each] for each in (*REJECTIONS, "skipped")},
             "outcomes": [outcome.to_json() for outcome in self.outcomes],
@@ -430,6 +447,12 @@ def table_line(
 
 
 # ---------------------------------------------------------------- building blocks: lines
+
+
+def missing_lines(names: Sequence[str]) -> Iterator[str]:
+    """The line for names of `only` that were not checked, with all of them."""
+    if names:
+        yield f"named in --only, but not checked: {', '.join(names)}"
 
 
 def heading(outcomes: Sequence[Outcome]) -> str:

@@ -28,6 +28,7 @@ from vime_check.judge import (
     load_vectors,
     run_cases,
     selected,
+    suggestion,
     with_profile,
     with_rejections,
 )
@@ -116,7 +117,9 @@ def cases_for(case: str, dtype: str, folder: Path | str | None) -> list[Vector]:
     checked_text("case", case)
     known = {each.id: each for each in made_once(LOADED, load_vectors, folder, dtype)}
     if case not in known:
-        raise UsageError(f"case must be the id of a case, got {shown(repr(case), 60)}")
+        got = f"case must be the id of a case, got {shown(repr(case), 60)}"
+        meant = suggestion([case], [], [*known])
+        raise UsageError("; ".join(filter(None, [got, meant])))
     wanted = known[case]
     others = (each for each in known.values() if each.operation == wanted.operation)
     return [*(each for each in others if wanted.why and not each.why), wanted]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 # ---------------------------------------------------------------- constants
 
+PACKAGE = "vime-ref"
 VECTORS = Path(__file__).parent / "vectors"
 INPUTS = Path(__file__).parent / "inputs.json"
 # The edition of the vectors; docs/operations.md says which change raises which number.
@@ -187,6 +188,15 @@ def is_number(value: Any) -> bool:
 
 
 # ---------------------------------------------------------------- text
+
+
+def package_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(PACKAGE)
+    except PackageNotFoundError:
+        return "unknown (not installed)"
 
 
 def shown(value: Any, limit: int = 300) -> str:

@@ -309,6 +309,12 @@ def add_implementation(parser: Parser) -> None:
         help="comma-separated families, operations or case ids",
     )
     parser.add_argument(
+        "--vectors",
+        type=Path,
+        metavar="DIR",
+        help="folder of test vectors, such as a copy (default: the package's)",
+    )
+    parser.add_argument(
         "--dtype",
         choices=DTYPE_NAMES,
         default="f64",

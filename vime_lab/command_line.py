@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 
 from vime_lab.signals import lost_stops_repeated, on_stop
@@ -41,6 +42,7 @@ def run_crosscheck(arguments: argparse.Namespace) -> int:
     """Execute `check` or `fuzz` and print the report; return the exit code."""
     check_fuzz(arguments)
     check_implementation(arguments)
+    check_report_file(arguments)
     from vime_check.wire import UsageError
 
     # the report
@@ -53,37 +55,38 @@ def run_crosscheck(arguments: argparse.Namespace) -> int:
     # the same report as a file
     if arguments.json:
         try:
-            arguments.json.write_text(report.to_json(), encoding="utf-8")
+            command = shlex.join(["vime-ref", *arguments.command_line])
+            arguments.json.write_text(report.to_json(command), encoding="utf-8")
         except OSError as error:
-            where = f"can't write to {arguments.json}: {error.strerror}"
-            arguments.parser.error(f"argument --json: {where}")
+            reject_report_file(arguments, str(error.strerror))
     return 0 if report.ok else 1
 
 
 def crosscheck(arguments: argparse.Namespace) -> Any:
     """The report of `check` or `fuzz`."""
-    names = ("command", "only", "dtype", "timeout", "memory")
-    given = {name: getattr(arguments, name) for name in names}
+    given = chosen(arguments, "command", "only", "dtype", "timeout", "memory")
     if arguments.action == "fuzz":
         from vime_check.fuzzer import fuzz
 
-        examples = arguments.examples
-        return fuzz(arguments.impl, examples=examples, seed=arguments.seed, **given)
+        own = chosen(arguments, "examples", "seed", "vectors")
+        return fuzz(arguments.impl, **own, **given)
 
     # With noise of its own, or with the cases' noise.
-    grades = {
-        name: getattr(arguments, name) for name in ("strict", "digits", "profile")
-    }
+    cases = chosen(arguments, "strict", "digits", "profile", "vectors")
     if not arguments.own_noise:
         from vime_check.judge import check
 
-        return check(arguments.impl, **grades, **given)
+        return check(arguments.impl, **cases, **given)
     from vime_check.own_noise import check_own_noise
 
-    for name, value in grades.items():
+    for name, value in cases.items():
         if value:
             arguments.parser.error(f"--own-noise and --{name} exclude each other")
     return check_own_noise(arguments.impl, num_samples=arguments.own_noise, **given)
+
+
+def chosen(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in names}
 
 
 def run_vectors(arguments: argparse.Namespace) -> int:
@@ -173,6 +176,27 @@ def check_fuzz(arguments: argparse.Namespace) -> None:
 
         if line := lacking("fuzz", ["hypothesis"], "test"):
             arguments.parser.reject(line)
+
+
+def check_report_file(arguments: argparse.Namespace) -> None:
+    """Make the report's folder; exit with one line if the report can't be written."""
+    path = arguments.json
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        reason = "Is a directory" if path.is_dir() else ""
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            reason = "Permission denied"
+    except OSError as error:
+        reason = str(error.strerror)
+    if reason:
+        reject_report_file(arguments, reason)
+
+
+def reject_report_file(arguments: argparse.Namespace, reason: str) -> None:
+    where = f"can't write to {arguments.json}: {reason}"
+    arguments.parser.error(f"argument --json: {where}")
 
 
 def check_implementation(arguments: argparse.Namespace) -> None:

@@ -361,6 +361,7 @@ def study_figure(arguments: argparse.Namespace, path: Path) -> int:
 def show_figure(arguments: argparse.Namespace, draw: Callable[[], str]) -> int:
     """Draw the figure, and print the table that `draw` returns."""
     try:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
         table = draw()
     except OSError as error:
         where = f"can't write to {arguments.out}: {error.strerror}"

@@ -235,13 +235,15 @@ def check_model(model: DensityModel) -> None:
 def check_counts(counts: Array) -> None:
     """Raise ValueError if a count is negative."""
     if not np.all(counts >= 0):
-        raise ValueError(f"counts must be >= 0, got min {np.min(counts)}")
+        least = "min " if np.ndim(counts) else ""
+        raise ValueError(f"counts must be >= 0, got {least}{np.min(counts)}")
 
 
 def check_log_probs(name: str, values: Array) -> None:
     """Raise ValueError if a value is positive."""
     if not np.all(values <= 0):
-        raise ValueError(f"{name} must be <= 0, got max {np.max(values)}")
+        most = "max " if np.ndim(values) else ""
+        raise ValueError(f"{name} must be <= 0, got {most}{np.max(values)}")
 
 
 def check_whole(rows: Array) -> None:

@@ -84,7 +84,7 @@ def test_origin_against_the_packages_metadata(
     def missing(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(bundle, "version", missing)
+    monkeypatch.setattr(importlib.metadata, "version", missing)
     assert bundle.manifest({})["origin"]["version"] == "unknown (not installed)"
 
 
@@ -185,7 +185,7 @@ def test_earlier_bundle_is_replaced(tmp_path: Path) -> None:
     assert "gone.json must be JSON" in replaced
 
 
-def test_replacement_counts_the_cases_that_differ(tmp_path: Path) -> None:
+def test_replacement_names_the_cases_that_differ(tmp_path: Path) -> None:
     """An earlier bundle without two cases, with one of its own, and with another output."""
     write_bundle(tmp_path)
     same = f"replaced {VECTORS_VERSION} by {VECTORS_VERSION}; cases: "
@@ -201,8 +201,35 @@ def test_replacement_counts_the_cases_that_differ(tmp_path: Path) -> None:
     valid[0]["output"] = valid[1]["output"]
     family["cases"].append({**valid[0], "id": "softplus/gone"})
     (tmp_path / "softplus.json").write_text(json.dumps(family))
-    wanted = f"replaced 1.9.0 by {VECTORS_VERSION}; cases: 2 new, 1 changed, 1 removed"
-    assert write_bundle(tmp_path).replaced == wanted
+    ids = [case["id"] for case in FILES["softplus"]["cases"]]
+    assert write_bundle(tmp_path).replaced.splitlines() == [
+        f"replaced 1.9.0 by {VECTORS_VERSION}; cases: 2 new, 1 changed, 1 removed",
+        f"new: 2 of softplus: {ids[0]}, {ids[1]}",
+        f"changed: 1 of softplus: {valid[0]['id']}",
+        "removed: 1 of softplus: softplus/gone",
+    ]
+
+
+def test_many_cases_that_differ_are_counted_by_family(tmp_path: Path) -> None:
+    """With the first ten of their ids."""
+    write_bundle(tmp_path)
+    for family in ("gain", "kl"):
+        content = json.loads((tmp_path / f"{family}.json").read_text("utf-8"))
+        for case in content["cases"]:
+            case["dtypes"] = ["f64"]
+        (tmp_path / f"{family}.json").write_text(json.dumps(content))
+    (_, line) = write_bundle(tmp_path).replaced.splitlines()
+    both = [case for case in STORED if len(case["dtypes"]) == 2]
+    found = Counter(
+        family
+        for family in ("gain", "kl")
+        for case in FILES[family]["cases"]
+        if case in both
+    )
+    total = sum(found.values())
+    assert line.startswith(f"changed: {found['gain']} of gain, {found['kl']} of kl: ")
+    assert line.count("/") == 10
+    assert line.endswith(f" and {total - 10} more")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from vime_check.cases import OPERATIONS
 from vime_check.files import Wrong
 from vime_check.fuzzer import Drawn, Finding, FuzzReport
 from vime_check.judge import check, load_vectors, outcome_of
-from vime_check.wire import UsageError, decode_inputs
+from vime_check.wire import VECTORS_VERSION, UsageError, decode_inputs
 
 pytestmark = pytest.mark.usefixtures("vectors")
 
@@ -221,12 +221,32 @@ def test_fuzz_names_no_mistake_of_an_output_that_is_none(factor: float) -> None:
 
 
 def test_traces_are_not_fuzzed() -> None:
-    """Control: beside an operation they are left out."""
+    """Neither alone nor beside an operation. Control: if nothing is named they are left out."""
     reason = r"^traces are not fuzzed: filtered_rewards$"
-    with pytest.raises(UsageError, match=reason):
-        fuzzer.fuzz(only="filtered_rewards", examples=1)
-    report = fuzzer.fuzz(only="filtered_rewards,kl_taylor", examples=1)
-    assert [each.operation for each in report.findings] == ["kl_taylor"]
+    for only in ("filtered_rewards", "filtered_rewards,kl_taylor"):
+        with pytest.raises(UsageError, match=reason):
+            fuzzer.fuzz(only=only, examples=1)
+    report = fuzzer.fuzz(module(), examples=1)
+    assert {each.operation for each in report.findings} == {*OPERATIONS}
+
+
+def test_what_is_named_itself_must_be_fuzzed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By the operation or a case of it. Controls: a family, and an implementation that offers nothing."""
+    name = module()
+    for wanted in ("mlp", "mlp/linear"):
+        only = ["--only", f"softplus,{wanted}", "--examples", "1"]
+        assert command_line("fuzz", name, *only, "--json", "report.json") == 1
+        line = "named in --only, but not checked: mlp"
+        assert capsys.readouterr().out.splitlines()[-1] == line
+        report = json.loads(Path("report.json").read_text())
+        assert report["not_checked"] == ["mlp"]
+        assert report["settings"]["only"] == f"softplus,{wanted}"
+        assert report["command"].startswith("vime-ref fuzz mine --only softplus,mlp")
+        assert report["vectors"] == VECTORS_VERSION
+    assert fuzzer.fuzz(name, only="kl", examples=1).ok
+    assert not fuzzer.fuzz(name, only="network", examples=1).ok
 
 
 def test_mistakes_that_overflow_leave_no_warning() -> None:

@@ -1,9 +1,11 @@
 """The runner of cross-checks: verdicts on correct and mistaken implementations, and its arguments."""
 
+import importlib.metadata
 import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -39,7 +41,7 @@ from vime_check.judge import (
 from vime_check.naming import Explanation
 from vime_check.programs import ProtocolError, StartError
 from vime_check.report import Outcome, Report
-from vime_check.wire import UsageError
+from vime_check.wire import VECTORS_VERSION, UsageError
 
 pytestmark = pytest.mark.usefixtures("vectors")
 
@@ -277,6 +279,42 @@ def test_a_rejection_counts_if_a_valid_case_before_or_after_it_ran(
     assert statuses(check(module(change), vectors=folder)) == found
 
 
+LACKING = "\ndel curious_rewards"
+# without a result, though bad input leads to an error
+UNFINISHED = """
+def curious_rewards(rewards, gains, eta):
+    if not np.isfinite(eta): raise TypeError
+    raise NotImplementedError
+"""
+SKIPS_ONE = """
+softly = softplus
+def softplus(rho):
+    if len(rho) > 1: raise NotImplementedError
+    return softly(rho)
+"""
+
+
+@pytest.mark.parametrize("change", [LACKING, UNFINISHED])
+@pytest.mark.parametrize("name", ["curious_rewards", "curious_rewards/one"])
+def test_what_is_named_itself_must_be_checked(
+    change: str, name: str, vectors: Path
+) -> None:
+    """Controls: a family may lack operations, and an operation may skip cases."""
+    line = f"named in --only, but not checked: {name}"
+    for others in ("softplus", "small"):
+        only = f"{others}, {name}"
+        report = check(module(change), only=only, vectors=vectors)
+        assert not report.ok
+        assert report.not_checked() == [name]
+        assert line in report.lines()
+        assert json.loads(report.to_json())["not_checked"] == [name]
+    for family in ("small", None):
+        report = check(module(change), only=family, vectors=vectors)
+        assert report.ok
+        assert report.not_checked() == []
+    assert check(module(SKIPS_ONE), only="softplus", vectors=vectors).ok
+
+
 def test_without_valid_cases_among_the_chosen_a_rejection_does_not_count(
     vectors: Path,
 ) -> None:
@@ -285,7 +323,8 @@ def test_without_valid_cases_among_the_chosen_a_rejection_does_not_count(
     assert statuses(report) == {"skipped": 1}
     assert not report.ok
     reason = "no valid case selected, so rejections of these do not count: softplus"
-    assert report.lines() == [reason]
+    named = "named in --only, but not checked: softplus/nan"
+    assert report.lines() == [named, reason]
     assert "not offered" not in str(report)
     assert "softplus  |" in report.table()
     report = check(module(), only="softplus/nan,softplus/zero", vectors=vectors)
@@ -619,6 +658,25 @@ def test_only_selects_families_operations_and_ids(
 
 
 @pytest.mark.parametrize(
+    ("only", "meant"),
+    [
+        ("gae", "gae_advantages"),
+        ("kl_tailor", "kl_taylor"),
+        ("hessian", "kl_hessian_diag"),
+        ("softplus/atzero", "softplus/at-zero"),
+        ("gae,hessian", "gae_advantages or kl_hessian_diag"),
+        ("control", "pixel_control_rewards or feature_control_rewards or control_loss"),
+    ],
+)
+def test_an_unknown_name_gets_a_suggestion(only: str, meant: str) -> None:
+    """Control: the test below, in which all names are listed because none is like it."""
+    unknown = ", ".join(map(repr, only.split(",")))
+    with pytest.raises(UsageError) as caught:
+        check(only=only)
+    assert str(caught.value) == f"--only: unknown {unknown}; did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (
@@ -717,6 +775,9 @@ def test_a_folder_without_vectors_is_a_usage_error(folder: str) -> None:
         ("\n1/0", [], 1),
         ("\n1/0", ["--only", "x"], 2),
         ("", ["--only", "x"], 2),
+        (LACKING, [], 0),
+        (LACKING, ["--only", "small"], 0),
+        (LACKING, ["--only", "softplus,curious_rewards"], 1),
     ],
 )
 @pytest.mark.usefixtures("few")
@@ -824,8 +885,36 @@ def test_json_holds_every_outcome(capsys: pytest.CaptureFixture[str]) -> None:
         "errored": 0,
         "skipped": 0,
     }
-    assert command_line("check", "mine", "--json", "no/folder") == 2
-    assert "argument --json: can't write to no/folder" in capsys.readouterr().err
+    assert command_line("check", "mine", "--json", "mine.py/below") == 2
+    assert "argument --json: can't write to mine.py" in capsys.readouterr().err
+
+
+def test_json_says_what_made_the_report(vectors: Path) -> None:
+    """Versions, the command, the settings, and the program's own name. Controls: from Python, and the reference."""
+    given = ["--only", "softplus/at-zero", "--digits", "3", "--json", "a b.json"]
+    body = "say(seq=q['seq'], result=[0.6931471805599453])"
+    words = ["check", "--exec", program(body), *given]
+    assert command_line(*words) == 0
+    report = json.loads(Path("a b.json").read_text())
+    assert shlex.split(report["command"]) == ["vime-ref", *words]
+    assert report["implementation"] == program(body)
+    assert report["own_name"] == "p"
+    assert report["vime-ref"] == importlib.metadata.version("vime-ref")
+    assert report["vectors"] == VECTORS_VERSION
+    assert report["protocol"] == 1  # its answer states no version
+    settings = {"only": "softplus/at-zero", "profile": None, "digits": 3}
+    others = {"timeout": 10.0, "memory": None, "vectors": None}
+    assert report["settings"] == settings | others
+
+    # vectors of the reader's own, which state no version
+    own = check(only="softplus", timeout=np.float32(2.0), vectors=vectors)
+    report = json.loads(own.to_json())
+    missing = {"command", "own_name", "vectors", "protocol"}
+    assert {name for name in report if report[name] is None} == missing
+    assert report["settings"]["vectors"] == str(vectors)
+    assert report["settings"]["timeout"] == 2.0
+    report = json.loads(check(module(), only="softplus").to_json())
+    assert (report["own_name"], report["protocol"]) == ("mine", 2)
 
 
 @pytest.mark.usefixtures("few")

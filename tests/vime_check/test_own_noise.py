@@ -295,6 +295,18 @@ def test_nothing_offered_is_no_success(mine: str) -> None:
     assert not report.ok
 
 
+def test_what_is_named_itself_must_be_checked(mine: str) -> None:
+    """Control: a family may lack operations."""
+    only = "sample_weights,predictive_log_density"
+    report = check_own_noise(mine, num_samples=S, only=only)
+    assert not report.ok
+    assert report.lines()[0] == (
+        "named in --only, but not checked: predictive_log_density"
+    )
+    only = "sample_weights,likelihood"
+    assert check_own_noise(mine, num_samples=S, only=only).ok
+
+
 def test_the_command_prints_and_writes_the_report(
     mine: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

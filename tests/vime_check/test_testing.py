@@ -93,6 +93,16 @@ def test_tests_of_one_implementation_share_naming_and_breaks(
     assert sum(len(given) == 2 for given in calls) == naming.MAX_SEARCHES
 
 
+def test_an_unknown_id_gets_a_suggestion() -> None:
+    """Control: one that is like no other."""
+    with pytest.raises(
+        ValueError, match=r"kl_taylor/bth'; did you mean kl_taylor/both\?$"
+    ):
+        check_case(None, "kl_taylor/bth")
+    with pytest.raises(ValueError, match=r"got 'zzz'$"):
+        check_case(None, "zzz")
+
+
 def test_an_operation_that_is_not_offered_is_skipped(vectors: Path) -> None:
     with pytest.raises(unittest.SkipTest, match="not mine"):
         check_case(module(NO_TAYLOR, "other"), "kl_taylor/half", vectors=vectors)

@@ -1,7 +1,9 @@
 """The command line: behavior shared by all subcommands."""
 
+import errno
 import importlib.metadata
 import importlib.util
+import json
 import os
 import runpy
 import shlex
@@ -16,6 +18,7 @@ import pytest
 from lab import left_behind, usage_error
 
 from vime_check import FuzzReport
+from vime_check.fuzzer import Finding
 from vime_lab import command_line, commands
 from vime_lab.command_line import COMMANDS
 
@@ -269,7 +272,7 @@ def test_flags_reach_the_check_with_noise_of_its_own(monkeypatch, capsys):
 
     def kept(impl: Any, **given: Any) -> Any:
         seen.append((impl, given["num_samples"], given["only"]))
-        return FuzzReport("mine", ())
+        return FuzzReport("mine", (Finding("elbo", "exact", "", None),))
 
     monkeypatch.setattr("vime_check.own_noise.check_own_noise", kept)
     words = ["check", "mine", "--own-noise", "7", "--only", "elbo"]
@@ -295,23 +298,76 @@ def test_the_bundle_is_written_where_the_flag_says(capsys):
     ("flag", "value", "reason"),
     [
         ("--timeout", "0", "must be a finite number > 0, got 0"),
-        (
-            "--json",
-            "nowhere/report.json",
-            "can't write to nowhere/report.json: No such file or directory",
-        ),
+        ("--json", "file/below", "can't write to file/below: File exists"),
+        ("--json", ".", "can't write to .: Is a directory"),
+        ("--json", "locked", "can't write to locked: Permission denied"),
     ],
 )
 def test_a_check_that_cannot_be_made_or_reported_ends_with_one_line(
-    flag, value, reason, capsys
+    flag, value, reason, capsys, monkeypatch
 ):
-    """Control: with a value that fits the check succeeds."""
-    with pytest.raises(SystemExit):
-        command_line.main(["check", "--only", "softplus", flag, value])
+    """Before it begins. Control: with a value that fits the check succeeds.
+
+    The file without permission is simulated, because the superuser may write anywhere.
+    """
+    Path("file").touch()
+    Path("locked").touch()
+    access = os.access
+    begun = []
+    with monkeypatch.context() as context:
+        context.setattr(
+            "os.access", lambda path, mode: str(path) != "locked" and access(path, mode)
+        )
+        context.setattr(command_line, "crosscheck", begun.append)
+        with pytest.raises(SystemExit):
+            command_line.main(["check", "--only", "softplus", flag, value])
     *_, error, pointer = capsys.readouterr().err.splitlines()
     assert error == f"vime-ref check: error: argument {flag}: {reason}"
     assert pointer == "try 'vime-ref check --help'"
+    assert begun == []
     assert command_line.main(["check", "--only", "softplus", flag, "9"]) == 0
+
+
+def test_a_report_that_fails_to_be_written_ends_with_one_line(monkeypatch, capsys):
+    """As on a full disk. Control: its folder is made."""
+    words = ["check", "--only", "softplus", "--json", "new/folder/report.json"]
+    assert command_line.main(words) == 0
+    assert Path("new/folder/report.json").exists()
+
+    def full(*arguments: Any, **rest: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    capsys.readouterr()
+    reason = "can't write to new/folder/report.json: No space left on device"
+    with pytest.raises(SystemExit):
+        command_line.main(words)
+    line = f"vime-ref check: error: argument --json: {reason}"
+    assert line in capsys.readouterr().err.splitlines()
+
+
+def test_a_copy_of_the_vectors_is_checked_against(capsys):
+    """By `check` and `fuzz`. Controls: a folder without vectors, and noise of its own."""
+    assert command_line.main(["vectors", "--out", "mine"]) == 0
+    kept = Path("mine/softplus.json")
+    content = json.loads(kept.read_text("utf-8"))
+    content["cases"] = [case for case in content["cases"] if "dtypes" in case][:1]
+    for other in Path("mine").glob("*.json"):
+        other.unlink()
+    kept.write_text(json.dumps(content))
+    capsys.readouterr()
+    words = ["check", "--vectors", "mine", "--json", "report.json"]
+    assert command_line.main(words) == 0
+    report = json.loads(Path("report.json").read_text())
+    assert [case["id"] for case in report["outcomes"]] == [content["cases"][0]["id"]]
+    assert report["settings"]["vectors"] == "mine"
+    words = ["fuzz", "--vectors", "mine", "--examples", "1"]
+    assert command_line.main(words) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("softplus: exact")
+    error = usage_error(capsys, ["check", "--vectors", "nowhere"])
+    assert "vectors: no vectors in nowhere" in error
+    error = usage_error(capsys, ["check", "--vectors", "mine", "--own-noise", "100"])
+    assert "--own-noise and --vectors exclude each other" in error
 
 
 @pytest.mark.parametrize(

@@ -832,14 +832,15 @@ def test_figure_rejects_with_one_line(capsys):
         assert refusal(capsys, ["figure", *arguments.split()]).startswith(
             f"vime-ref figure: error: {reason}"
         )
-    error = usage_error(capsys, ["figure", "runs/Twin", "--out", "nowhere/it.png"])
-    reason = "can't write to nowhere/it.png: No such file or directory"
+    Path("file").touch()
+    error = usage_error(capsys, ["figure", "runs/Twin", "--out", "file/it.png"])
+    reason = "can't write to file/it.png: File exists"
     assert error == f"vime-ref figure: error: argument --out: {reason}\n"
     assert not list(Path().rglob("*.png"))
 
 
 @pytest.mark.usefixtures("_results")
-@pytest.mark.parametrize("name", ["b", "b.PNG", "b.pdf", "b.c/b"])
+@pytest.mark.parametrize("name", ["b", "b.PNG", "b.pdf", "b.c/b", "bc/de/b"])
 def test_figure_writes_the_file_that_it_names(name, capsys):
     Path("b.c").mkdir()
     capsys.readouterr()

@@ -272,7 +272,7 @@ BAD_EPSILONS = [
 ]
 
 BAD_TEMPERATURES = [
-    ({"temperature": value}, f"temperature must be > 0 and finite, got min {value}")
+    ({"temperature": value}, f"temperature must be > 0 and finite, got {value}")
     for value in (0.0, -1.0, NAN, INF)
 ]
 

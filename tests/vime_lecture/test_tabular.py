@@ -529,7 +529,7 @@ class BoxEnv(Faulty):
         (Faulty(), {"table": tabular.Table(np.zeros((1, 2), int), [[0, 0]])}, "q_values must be a list, got ndarray"),
         (Faulty(), {"table": tabular.Table([np.zeros(2)], [[0, 0]])}, "rows of q_values must be a list, got ndarray"),
         (Faulty(), {"table": tabular.Table([[0.0] * 2], [np.zeros(2, "i1")])}, "rows of counts must be a list, got"),
-        (Faulty(), {"history": (1.0, 0.0)}, "history must be > 0 and finite, got min 0.0"),
+        (Faulty(), {"history": (1.0, 0.0)}, "history must be > 0 and finite, got min 0.0, max 1.0"),
         (Faulty(), {"num_episodes": True}, "num_episodes must be a whole number >= 1, got True"),
         (Faulty(), {"num_episodes": 0}, "num_episodes must be a whole number >= 1, got 0"),
         (Faulty(), {"features": np.zeros((2, 1))}, "features must have shape (1, 1), got (2, 1)"),
@@ -576,7 +576,7 @@ def test_values_that_overflow_are_rejected() -> None:
     [
         *wrong_calls(
             TabularSettings, {},
-            ({"learning_rate": 0.0}, "learning_rate must be > 0 and finite, got min 0.0"),
+            ({"learning_rate": 0.0}, "learning_rate must be > 0 and finite, got 0.0"),
             ({"learning_rate": 1.5}, "learning_rate must be from 0 to 1, got 1.5"),
             ({"learning_rate_power": -1.0}, "learning_rate_power must be from 0 to 1, got -1.0"),
             ({"gamma": 1.1}, "gamma must be from 0 to 1, got 1.1"),
@@ -598,7 +598,7 @@ def test_values_that_overflow_are_rejected() -> None:
             ({"next_values": 0.0}, "next_values must have shape (any,), got ()"),
             ({"terminated": 1.0}, "terminated must be True or False, got 1.0"),
             ({"learning_rate": 1.5}, "learning_rate must be from 0 to 1, got 1.5"),
-            ({"learning_rate": 0.0}, "learning_rate must be > 0 and finite, got min 0.0"),
+            ({"learning_rate": 0.0}, "learning_rate must be > 0 and finite, got 0.0"),
             ({"gamma": -0.1}, "gamma must be from 0 to 1, got -0.1"),
         ),
     ],
