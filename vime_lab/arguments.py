@@ -157,7 +157,8 @@ def add_settings(run: Parser) -> None:
         "--iterations",
         type=count,
         metavar="N",
-        help=f"number of iterations; each samples {BATCH_STEPS} steps and learns "
+        help=f"number of iterations; each samples at least {BATCH_STEPS} steps, in whole "
+        "episodes, and learns "
         f"(default: the task's, {iterations})",
     )
     run.add_argument(
