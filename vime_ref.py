@@ -24,7 +24,7 @@ equation in docs/lecture.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol, TypedDict, Unpack, get_args
 
 import numpy as np
@@ -442,9 +442,9 @@ class ReplayPool:
     """The last `capacity` transitions. Each row holds its own next observation."""
 
     capacity: int
-    observations: Array  # (n, K)
-    actions: Array  # (n, A) as the model sees them
-    next_observations: Array  # (n, K)
+    observations: Array = field(repr=False)  # (n, K)
+    actions: Array = field(repr=False)  # (n, A) as the model sees them
+    next_observations: Array = field(repr=False)  # (n, K)
 
     def __post_init__(self) -> None:
         check_pool(self)
@@ -575,12 +575,12 @@ class Vime:
 
     settings: VimeSettings
     action_space: Space[Any]
-    q: DiagNormal
-    prior: DiagNormal
-    adam: bnn.AdamState
+    q: DiagNormal = field(repr=False)
+    prior: DiagNormal = field(repr=False)
+    adam: bnn.AdamState = field(repr=False)
     pool: ReplayPool
-    center: Array  # (K + A,)
-    scale: Array  # (K + A,)
+    center: Array = field(repr=False)  # (K + A,)
+    scale: Array = field(repr=False)  # (K + A,)
     one_hot: Sequence[int] = ()  # columns of the K + A that are not normalized
 
     def __post_init__(self) -> None:

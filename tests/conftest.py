@@ -49,6 +49,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 
 
 @pytest.fixture(autouse=True)
+def _tables_as_in_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The width of the terminal that starts the tests does not count."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def _numeric_errors_raise() -> Iterator[None]:
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         yield

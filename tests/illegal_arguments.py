@@ -1449,6 +1449,7 @@ LEFT_OUT = {  # inner functions: their callers have checked
     *("vime_lab.tables.improvements", "vime_lab.tables.first_rewards"),
     *("vime_lab.tables.timing", "vime_lab.tables.times", "vime_lab.tables.with_ends"),
     *("vime_lab.tables.aligned", "vime_lab.tables.ends_cell"),
+    "vime_lab.tables.in_columns",
     *("vime_lab.tables.any_late", "vime_lab.tables.earliness"),
 }
 INSTANCES: dict[str, Make] = {

@@ -1672,3 +1672,14 @@ def test_replay_pool_rejects_rows_of_another_width() -> None:
     pool = vime.ReplayPool(5, *np.zeros((3, 1, 2)))
     with pytest.raises(ValueError, match=r"^actions must have shape \(1, 2\)"):
         pool.extend(np.zeros((1, 2)), np.zeros((1, 3)), np.zeros((1, 2)))
+
+
+def test_the_repr_of_a_bonus_is_a_line_of_its_settings():
+    """Without its arrays. Control: the posterior, which is nothing else, shows them."""
+    bonus = vime.vime_init(2, Box(-1.0, 1.0, (1,)), np.random.default_rng(0))
+    text = repr(bonus)
+    assert text.startswith("Vime(settings=VimeSettings(")
+    assert "pool=ReplayPool(capacity=" in text
+    assert text.count("\n") == 0
+    assert "array(" not in text
+    assert "array(" in repr(bonus.q)

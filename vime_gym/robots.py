@@ -9,6 +9,10 @@ rllab, on which the original code runs.
 
 from __future__ import annotations
 
+import importlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from gymnasium.error import DependencyNotInstalled
@@ -57,7 +61,8 @@ class SparseHalfCheetah(HalfCheetahEnv):
 
     def __init__(self, **kwargs: Any) -> None:
         check_robot(self, kwargs)
-        super().__init__(frame_skip=1, **HOLDS_X, **kwargs)
+        with no_log_file():
+            super().__init__(frame_skip=1, **HOLDS_X, **kwargs)
         EzPickle.__init__(self, **kwargs)
 
     def step(self, action: Any) -> Any:
@@ -91,7 +96,8 @@ class Walker2D(Walker2dEnv):
 
     def __init__(self, **kwargs: Any) -> None:
         check_robot(self, kwargs)
-        super().__init__(healthy_reward=0.0, **HOLDS_X, **kwargs)
+        with no_log_file():
+            super().__init__(healthy_reward=0.0, **HOLDS_X, **kwargs)
         EzPickle.__init__(self, **kwargs)
 
     def step(self, action: Any) -> Any:
@@ -104,6 +110,24 @@ class Walker2D(Walker2dEnv):
     def render(self) -> Any:
         """MuJoCo's picture, or None without a render mode."""
         return drawn(self)
+
+
+@contextmanager
+def no_log_file() -> Iterator[None]:
+    """Make MuJoCo's warnings in the block Python's; MuJoCo alone writes them to MUJOCO_LOG.TXT."""
+    mujoco: Any = importlib.import_module("mujoco")
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(warn_of)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
+
+
+def warn_of(message: str) -> None:
+    """Warn, except of Gymnasium's own model files, which have a deprecated attribute."""
+    if "'settotalmass' is deprecated" not in message:
+        warnings.warn(message, stacklevel=2)
 
 
 def drawn(robot: Any) -> Any:

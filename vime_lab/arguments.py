@@ -33,6 +33,18 @@ BATCH_STEPS = 5000  # per iteration
 DTYPE_NAMES = ("f64", "f32")
 LEARNER_NAMES = ("trpo", "reinforce")
 SETTING_NAMES = ("ours", "original")
+# The end of `vime-ref run --help`, because a wheel holds no pages.
+READING = """\
+how to read the files: Iterations count from 0. learning_curve.csv has a row for each
+iteration, and study.csv for each number of a study; nan is a number that does not exist.
+Gains are raw, in nats, and often fall by a factor of ten or more: the reward holds them
+divided by their running median. Before the first reward the return is 0; state_visits.png
+shows whether the agent gets farther all the same, and settings that differ in eta alone
+give almost the same rows until then. The held-out log likelihood falls when the visited
+states spread, even if the model predicts no worse: heldout_error_ratio shows its
+predictions, and is 1 for the mean of all observations. It stays near 1 where the settings
+hold the model near its prior. The source distribution has more in docs/experiments.md and
+docs/studies.md."""
 COMMA = r",(?![^\[]*\])"  # a comma between values, not in a list
 
 # ---------------------------------------------------------------- parsers
@@ -94,6 +106,7 @@ def add_run(commands: Any) -> None:
         "learning_curve.csv, config.json, learning_curve.png, state_visits.png and "
         "diagnostics.png, and print tables. For a study, write study.csv, config.json and "
         "study.png, also study.gif if it has an animation, and print its table.",
+        epilog=READING,
     )
     add_agents(run)
     add_settings(run)
@@ -144,7 +157,8 @@ def add_settings(run: Parser) -> None:
         "--iterations",
         type=count,
         metavar="N",
-        help=f"number of iterations; each samples {BATCH_STEPS} steps and learns "
+        help=f"number of iterations; each samples at least {BATCH_STEPS} steps, in whole "
+        "episodes, and learns "
         f"(default: the task's, {iterations})",
     )
     run.add_argument(

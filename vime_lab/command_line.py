@@ -126,7 +126,11 @@ def execute(argv: Sequence[str] | None) -> int:
     parser = command_line()
     arguments, unknown = parser.parse_known_args(given)
     if unknown:
-        arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        words = " ".join(unknown)
+        if arguments.action == "run":
+            name = unknown[0].partition("=")[0].strip("-").replace("-", "_")
+            words += f"; if {name} is a setting, use --set {name}=VALUE"
+        arguments.parser.error(f"unrecognized arguments: {words}")
     if arguments.action is None:
         parser.error(f"which command? {', '.join(COMMANDS)}")
     arguments.command_line = given

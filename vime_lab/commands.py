@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from vime_lab.results import (
     other_origin,
     other_settings,
 )
+from vime_lab.rows import Row
 from vime_lab.runs import Result
 from vime_lab.studies import catalogue
 from vime_lab.studies.catalogue import STUDIES
@@ -48,9 +50,7 @@ from vime_lab.tasks import BONUSES, MUJOCO_TASKS, TASKS, Job, jobs_of
 CHECKPOINTS = "checkpoints"  # folder inside the results until a run is complete
 # arguments of `run` that only training takes
 NOT_OF_STUDIES = ("bonus", "agent", "settings", "iterations", "eta", "set")
-# the pages that explain the results
-STUDY_PAGE = "docs/studies.md"
-RUN_PAGE = 'docs/experiments.md, "What looks wrong and is not"'
+NAMED = 8  # folders at most in a line
 TRY_AGAIN = "repeat the command with --resume to try again"
 
 # ---------------------------------------------------------------- run
@@ -101,7 +101,7 @@ def run_tasks(arguments: argparse.Namespace) -> int:
     if failed or not written:
         return 1
     remove_checkpoints(paths)
-    print(f"how to read the files: {pages_of(arguments.task)}")
+    print("how to read the files: vime-ref run --help, at its end")
     return 0
 
 
@@ -151,12 +151,6 @@ def configuration(
     return results.run_configuration(name, arguments, jobs)
 
 
-def pages_of(names: Sequence[str]) -> str:
-    """The pages that explain the results of these tasks and studies."""
-    pages = [STUDY_PAGE if name in STUDIES else RUN_PAGE for name in names]
-    return " and ".join(dict.fromkeys(pages))
-
-
 def folder_of(name: str, arguments: argparse.Namespace) -> Path:
     """The folder for a task's or a study's results; with several, each has its own."""
     out: Path = arguments.out
@@ -186,7 +180,8 @@ def claimed_folders(arguments: argparse.Namespace) -> Iterator[None]:
     names = {folder_of(name, arguments) for name in arguments.task}
     with ExitStack() as stack:
         for folder in sorted({arguments.out, *names}):
-            folder.mkdir(parents=True, exist_ok=True)
+            with writing(arguments):
+                make_folder(folder)
             descriptor = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, descriptor)
             # some file systems can't lock a folder; each run also locks its checkpoint
@@ -239,10 +234,12 @@ def plan(arguments: argparse.Namespace) -> dict[AnyJob, Path]:
 
     # checkpoints
     check_checkpoints(planned, arguments)
+    with writing(arguments):
+        for folder in {path.parent.parent for path in planned.values()}:
+            tempfile.TemporaryFile(dir=folder).close()
+            make_folder(folder / CHECKPOINTS)
     for folder in replaced:
         sys.stderr.write(f"vime-ref: {replacing(folder, arguments.resume)}\n")
-    for path in planned.values():
-        make_folder(path.parent)
     return planned
 
 
@@ -324,24 +321,29 @@ def figure(arguments: argparse.Namespace) -> int:
     if (folders[0] / STUDY).exists():
         return study_figure(arguments, folders[0] / STUDY)
 
-    # draw tasks
+    # the tasks
     try:
         curves = results.read_curves(folders)
     except ValueError as error:
+        for folder in folders:
+            check_results(folder, arguments)
         arguments.parser.reject(str(error))
 
-    def draw() -> str:
-        figures.draw_results(arguments.out, curves)
-        tables = [comparison(curves), bonuses(curves)]
-        for what, found in {
-            "ends higher": decided(curves),
-            "finds a reward sooner": sooner(curves),
-        }.items():
-            if found:
-                tables.append(f"Probability that VIME {what}\n\n{found}")
-        return "\n\n".join(tables)
+    tables = partial(task_tables, curves)
+    draw = partial(figures.draw_results, arguments.out, curves)
+    return show_figure(arguments, tables, draw)
 
-    return show_figure(arguments, draw)
+
+def task_tables(curves: dict[str, list[Row]]) -> str:
+    """The tables of several tasks, by title."""
+    tables = [comparison(curves), bonuses(curves)]
+    for what, chances in {
+        "ends higher": decided(curves),
+        "finds a reward sooner": sooner(curves),
+    }.items():
+        if chances:
+            tables.append(f"Probability that VIME {what}\n\n{chances}")
+    return "\n\n".join(tables)
 
 
 def study_figure(arguments: argparse.Namespace, path: Path) -> int:
@@ -350,26 +352,29 @@ def study_figure(arguments: argparse.Namespace, path: Path) -> int:
         rows = catalogue.read_study(path)
     except ValueError as error:
         arguments.parser.reject(str(error))
-
-    def draw() -> str:
-        catalogue.draw_study(arguments.out, rows)
-        return catalogue.study_table(rows)
-
-    return show_figure(arguments, draw)
+    tables = partial(catalogue.study_table, rows)
+    draw = partial(catalogue.draw_study, arguments.out, rows)
+    return show_figure(arguments, tables, draw)
 
 
-def show_figure(arguments: argparse.Namespace, draw: Callable[[], str]) -> int:
-    """Draw the figure, and print the table that `draw` returns."""
+def show_figure(
+    arguments: argparse.Namespace, tables: Callable[[], str], draw: Callable[[], None]
+) -> int:
+    """Draw the figure and print its tables, which need no file."""
+    text = ""
     try:
+        text = tables()
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        table = draw()
-    except OSError as error:
-        where = f"can't write to {arguments.out}: {error.strerror}"
-        arguments.parser.error(f"argument --out: {where}")
+        draw()
     except Exception as error:
+        if text:
+            print(text, flush=True)
+        if isinstance(error, OSError):
+            where = f"can't write to {arguments.out}: {error.strerror}"
+            arguments.parser.error(f"argument --out: {where}")
         reason = results.reason_of(error)
         arguments.parser.reject(f"can't draw {arguments.out}: {reason}")
-    print(f"{table}\n\nwrote {arguments.out}")
+    print(f"{text}\n\nwrote {arguments.out}")
     return 0
 
 
@@ -387,6 +392,8 @@ def check_run(arguments: argparse.Namespace) -> None:
     check_studies(arguments)
     check_choices("bonus", arguments.bonus or [], BONUSES, arguments)
     arguments.bonus = list(dict.fromkeys(arguments.bonus or ("vime", "none")))
+    if arguments.eta is not None and arguments.bonus == ["none"]:
+        arguments.parser.error("argument --eta: has no effect without a bonus")
 
     # the locks of folders and checkpoints, and robots
     if importlib.util.find_spec("fcntl") is None:
@@ -398,9 +405,13 @@ def check_run(arguments: argparse.Namespace) -> None:
     if arguments.out is None:
         single = arguments.task if len(arguments.task) == 1 else ()
         arguments.out = Path("runs", *single)
+
+
+@contextmanager
+def writing(arguments: argparse.Namespace) -> Iterator[None]:
+    """Exit with one line if the block can't write to the folder of the results."""
     try:
-        make_folder(arguments.out)
-        tempfile.TemporaryFile(dir=arguments.out).close()
+        yield
     except OSError as error:
         where = f"can't write to {arguments.out}: {error.strerror}"
         arguments.parser.error(f"argument --out: {where}")
@@ -430,6 +441,8 @@ def check_studies(arguments: argparse.Namespace) -> None:
     for flag in NOT_OF_STUDIES:
         if getattr(arguments, flag) != default(flag):
             without = f"not allowed, because {named[0]} is a study"
+            if flag == "iterations":
+                without += "; --seeds 1 makes it smaller"
             arguments.parser.error(f"argument --{flag}: {without}")
 
 
@@ -487,12 +500,26 @@ def check_checkpoints(
 
 def check_folders(folders: Sequence[Path], arguments: argparse.Namespace) -> None:
     if not folders:
-        wanted = f"name folders that contain a {CURVE}"
+        wanted = f"name folders that contain a {CURVE}, or one with a {STUDY}"
         arguments.parser.error(f"no results: {wanted}")
     studied = [folder for folder in folders if (folder / STUDY).exists()]
     if studied and len(folders) > 1:
         own = "holds a study, which has its own picture"
         arguments.parser.error(f"{studied[0]} {own}: name only this folder")
+
+
+def check_results(folder: Path, arguments: argparse.Namespace) -> None:
+    """Exit if the folder has no results; name those that stand in it or around it."""
+    if holds_results(folder):
+        return
+    lacks = f"it has no {CURVE} and no {STUDY}"
+    if not folder.exists():
+        lacks = "there is no such folder"
+    around = (folder.parent, *sorted(folder.glob("*")))
+    near = [str(each) for each in around if holds_results(each)]
+    more = f" or {len(near) - NAMED} more" if len(near) > NAMED else ""
+    meant = f"; did you mean {', '.join(near[:NAMED])}{more}?" if near else ""
+    arguments.parser.reject(f"no results in {folder}: {lacks}{meant}")
 
 
 def check_picture(arguments: argparse.Namespace) -> None:

@@ -62,7 +62,7 @@ OTHER_COLORS = (
     "tab:olive",
     "tab:cyan",
 )
-LINES = ("-", "--", ":", "-.")  # line style of each bonus, if colors show settings
+LINES = ("-", "--", ":", "-.")  # line styles if colors show settings
 DIAGNOSES = {
     "return_mean": "return of an episode",
     "gain_median": "gain, median of an iteration",
@@ -104,7 +104,8 @@ class Style(NamedTuple):
 def styles(keys: Iterable[Key]) -> dict[Key, Style]:
     """The style of each curve: a color for each bonus.
 
-    If settings differ, a color for each setting and a line style for each bonus.
+    If settings differ, a color for each setting and a line style for each bonus, or for
+    each setting of a single bonus.
     """
     keys = list(dict.fromkeys(keys))
     settings = list(dict.fromkeys(setting for setting, _ in keys))
@@ -132,12 +133,16 @@ def setting_styles(
 
     colors = colormaps["viridis"](np.linspace(0.0, 0.88, len(settings)))
     shades = dict(zip(settings, colors))
-    lines = {bonus: LINES[i % len(LINES)] for i, bonus in enumerate(bonuses)}
+    # alone, a bonus leaves the line styles to the settings, whose curves may coincide
+    alone = len(bonuses) == 1
+    told = settings if alone else bonuses
+    lines = {name: LINES[i % len(LINES)] for i, name in enumerate(told)}
     looks = {}
     for setting, bonus in keys:
         names = [label(bonus)] if len(bonuses) > 1 else []
         names.append(setting or DEFAULTS)
-        looks[setting, bonus] = Style(", ".join(names), shades[setting], lines[bonus])
+        line = lines[setting if alone else bonus]
+        looks[setting, bonus] = Style(", ".join(names), shades[setting], line)
     return looks
 
 

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,6 +59,10 @@ AS_MODULE = (
 
 # A bar fits the terminal; tqdm's None disables it if stderr is none.
 BAR_SETTINGS: dict[str, Any] = {"dynamic_ncols": True, "disable": None}
+
+# Terminals narrower than this have a bar without the task's name and the newest row.
+NARROW = 80
+NEWS_SECONDS = 300.0  # between lines about unfinished runs, if stderr is no terminal
 
 # Set by Ctrl-C: this process then tells its child processes to stop.
 stopping = threading.Event()
@@ -321,8 +326,8 @@ def run_jobs(
 def progress_bar(jobs: Sequence[AnyJob], checkpoints: Sequence[Path]) -> Iterator[None]:
     """Show a progress bar over the iterations of all jobs while the block runs.
 
-    For a study, it is over the runs. Without a terminal on stderr there is no bar, because
-    a file would hold each of its updates.
+    For a study, it is over the runs. Without a terminal on stderr there are lines instead,
+    because a file would hold each update of a bar.
     """
     finished = threading.Event()
     if isinstance(jobs[0], StudyJob):
@@ -345,9 +350,14 @@ def show_runs(checkpoints: Sequence[Path], finished: threading.Event) -> None:
 
     with tqdm(total=len(checkpoints), unit="run", **BAR_SETTINGS) as bar:
         done = False
+        told = 0
         while not done:
             done = finished.wait(POLL_SECONDS)
-            bar.update(sum(path.exists() for path in checkpoints) - bar.n)
+            there = sum(path.exists() for path in checkpoints)
+            if bar.disable and there > told:
+                tell(f"{there} of {len(checkpoints)} runs finished")
+            told = there
+            bar.update(there - bar.n)
 
 
 def show_progress(
@@ -357,9 +367,10 @@ def show_progress(
     from tqdm import tqdm
 
     counts = dict.fromkeys(files, 0)
+    lengths = dict(zip(files, [job.task.iterations for job in jobs]))
+    news = time.monotonic() + NEWS_SECONDS
     sizes = dict.fromkeys(files, 0)
-    total = sum(job.task.iterations for job in jobs)
-    with tqdm(total=total, unit="iteration", **BAR_SETTINGS) as bar:
+    with tqdm(total=sum(lengths.values()), unit="iteration", **BAR_SETTINGS) as bar:
         done = False
         while not done:
             done = finished.wait(POLL_SECONDS)
@@ -375,15 +386,35 @@ def show_progress(
                     counts[path] = len(rows)
                     if rows:
                         show_row(bar, rows[-1])
+                    late = time.monotonic() >= news
+                    if bar.disable and rows and (late or len(rows) == lengths[path]):
+                        done_now = f"{sum(counts.values())} of {bar.total} iterations"
+                        tell(f"{done_now}; {' '.join(row_texts(rows[-1]))}")
+                        news = time.monotonic() + NEWS_SECONDS
 
 
 def show_row(bar: Any, row: dict[str, str]) -> None:
+    """Show the newest row in the bar, or only its run in a narrow terminal."""
+    name, numbers = row_texts(row)
+    if shutil.get_terminal_size().columns < NARROW:
+        bar.set_description(f"{row['bonus']} {row['seed']}", False)
+        return
+    bar.set_description(name, False)
+    bar.set_postfix_str(numbers, False)
+
+
+def row_texts(row: dict[str, str]) -> tuple[str, str]:
+    """The name of a row's run, and its numbers."""
     names = (row["task"], row["bonus"], row["setting"], "seed", row["seed"])
-    bar.set_description(" ".join(filter(None, names)), False)
     mean = float(row["return_mean"])
     gain = float(row["gain_median"])
-    shown = f"iteration {row['iteration']}, return {mean:.2f}, gain {gain:.1e}"
-    bar.set_postfix_str(shown, False)
+    numbers = f"iteration {row['iteration']}, return {mean:.2f}, gain {gain:.1e}"
+    return " ".join(filter(None, names)), numbers
+
+
+def tell(news: str) -> None:
+    sys.stderr.write(f"vime-ref: {news}\n")
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

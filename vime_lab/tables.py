@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
@@ -145,10 +147,11 @@ def bonuses(curves: dict[str, list[Row]]) -> str:
     first reward: as in `summary`.
     mean of medians: over iterations, of the median return over seeds; the measure of the
     original code's author.
+    gain: raw, of an iteration's median, the median over seeds and iterations.
     share: of the bonus in all rewards at the end, the median over seeds.
     mean/median: of an iteration's raw gains, the median over seeds and iterations.
     """
-    head = ("", "first reward", "mean of medians", "share", "mean/median")
+    head = ("", "first reward", "mean of medians", "gain", "share", "mean/median")
     table: list[Sequence[str]] = [head]
     titles = {}
     for title, rows in curves.items():
@@ -223,7 +226,8 @@ def mean_of_medians(rows: Sequence[Row]) -> str:
 
 
 def gain_cells(rows: Sequence[Row]) -> list[str]:
-    """The share of the bonus at the end, and mean over median of the gains."""
+    """The median gain, the share of the bonus at the end, mean over median of the gains."""
+    gains = [row["gain_median"] for row in rows if row["gain_median"] > 0.0]
     shares = [last_share(run) for run in runs(rows).values()]
     ratios = [
         row["gain_mean"] / row["gain_median"]
@@ -231,7 +235,7 @@ def gain_cells(rows: Sequence[Row]) -> list[str]:
         if row["gain_median"] > 0.0
     ]
     cells = []
-    for values in (shares, ratios):
+    for values in (gains, shares, ratios):
         known = [value for value in values if np.isfinite(value)]
         cells.append(f"{np.median(known):.2g}" if known else "none")
     return cells
@@ -288,7 +292,7 @@ def improvements(finals: dict[Key, Array]) -> list[str]:
         for key, cell in cells.items()
         if cell
     ]
-    return aligned(table, left=(0, 1))
+    return in_columns(table, left=(0, 1))
 
 
 def time_a_seed(rows: Sequence[Row]) -> str:
@@ -394,7 +398,33 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600.0:.1f} h"
 
 
-def aligned(table: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
+def aligned(
+    table: Sequence[Sequence[str]], left: Sequence[int], heads: int = 1
+) -> list[str]:
+    """The rows of a table `in_columns`; in a narrower terminal, a line for each value.
+
+    There a row is one text of several lines, with the first cell above. The first `heads`
+    rows name the columns. A file or pipe has no width, unless COLUMNS says so.
+    """
+    lines = in_columns(table, left)
+    bound = shutil.get_terminal_size((sys.maxsize, 0)).columns
+    if max(map(len, lines)) <= bound:
+        return lines
+
+    corner, *names = (" ".join(filter(None, words)) for words in zip(*table[:heads]))
+    width = max(map(len, names))
+    rows = [corner, *[""] * (heads - 1)]
+    for first, *cells in table[heads:]:
+        values = [
+            f"  {name:{width}}  {' '.join(cell.split())}"
+            for name, cell in zip(names, cells)
+            if cell.strip()
+        ]
+        rows.append("\n".join([first, *values]))
+    return rows
+
+
+def in_columns(table: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
     """The lines of a table, with columns two blanks apart.
 
     Columns are aligned right, except those in `left`.

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import gymnasium as gym
+import mujoco
 import numpy as np
 import pytest
 from numpy.random import default_rng
 
+from vime_gym import robots
 from vime_gym.robots import SparseHalfCheetah, Walker2D
 
 ROOT = Path(__file__).parent.parent.parent
@@ -34,6 +36,32 @@ def _log_of_mujoco_elsewhere(
 
 
 # ---------------------------------------------------------------- SparseHalfCheetah and Walker2D
+
+
+@pytest.mark.parametrize("name", [CHEETAH, WALKER])
+def test_a_robot_leaves_no_log_in_the_folder(name, tmp_path, monkeypatch, capfd):
+    """The user's handler of warnings is back. Control: Gymnasium's HalfCheetah leaves one."""
+    monkeypatch.chdir(tmp_path)
+    mine: list[str] = []
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(mine.append)
+    try:
+        gym.make(name)
+        assert mujoco.get_mju_user_warning() == mine.append
+    finally:
+        mujoco.set_mju_user_warning(before)
+    gym.make(name)
+    assert not list(tmp_path.iterdir())
+    assert capfd.readouterr() == ("", "")
+    gym.make(CHEETAH_V5)
+    warned = "settotalmass" in capfd.readouterr().err  # not by older versions
+    assert Path("MUJOCO_LOG.TXT").exists() == warned
+
+
+def test_other_warnings_of_mujoco_are_python_s():
+    with pytest.warns(UserWarning, match="mass is 0"), robots.no_log_file():
+        mujoco.get_mju_user_warning()("mass is 0")
+
 
 HOLDS_X = {"exclude_current_positions_from_observation": False}
 

@@ -107,7 +107,9 @@ def test_manners_of_every_command(
     wrong = told(command, "--speed=9")
     error, pointer = wrong.stderr.splitlines()
     assert wrong.returncode == 2
-    assert error == f"vime-ref {command}: error: unrecognized arguments: --speed=9"
+    hint = "; if speed is a setting, use --set speed=VALUE" if command == "run" else ""
+    unknown = f"error: unrecognized arguments: --speed=9{hint}"
+    assert error == f"vime-ref {command}: {unknown}"
     assert pointer == f"try 'vime-ref {command} --help'"
     assert wrong.stdout == "loaded: []\n"
 

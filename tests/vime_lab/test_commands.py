@@ -30,7 +30,7 @@ from lab import (
 
 from vime_lab import command_line, commands, figures, processes, results, runs
 from vime_lab.checkpoints import locked
-from vime_lab.results import RUN_FILES
+from vime_lab.results import RUN_FILES, STUDY_FILES
 from vime_lab.rows import RUN_COLUMNS
 from vime_lab.runs import Result
 from vime_lab.tasks import TASKS, Job
@@ -103,7 +103,8 @@ def test_run_writes_five_files_and_shows_tables(monkeypatch, capsys):
     ):
         assert text in shown.out
     assert "wrote out/ after " in shown.out
-    assert shown.out.endswith(f"\nhow to read the files: {commands.RUN_PAGE}\n")
+    last = "how to read the files: vime-ref run --help, at its end"
+    assert shown.out.endswith(f"\n{last}\n")
     assert "12/12" in shown.err
     assert shown.err.endswith(f"drawing the pictures of {NAME}\n")
     assert re.search(
@@ -112,16 +113,22 @@ def test_run_writes_five_files_and_shows_tables(monkeypatch, capsys):
     )
 
 
-def test_the_pages_that_a_run_names_exist():
-    """Each once, whatever the tasks. Control: a section that is none."""
-    assert commands.pages_of([NAME, "Walker2D"]) == commands.RUN_PAGE
-    both = f"{commands.RUN_PAGE} and {commands.STUDY_PAGE}"
-    assert commands.pages_of([NAME, "Bandit", "DeepSea"]) == both
-    page, section, _ = commands.RUN_PAGE.split('"')
-    headings = (ROOT / page.rstrip(", ")).read_text().splitlines()
-    assert f"## {section}" in headings
-    assert "## What looks wrong" not in headings
-    assert (ROOT / commands.STUDY_PAGE).is_file()
+def test_the_end_of_the_help_explains_the_files(capsys):
+    """It is where the last line of a run points, and needs no page: a wheel has none.
+
+    It names columns, files and pages that exist.
+    """
+    with pytest.raises(SystemExit):
+        command_line.main(["run", "--help"])
+    told = " ".join(
+        capsys.readouterr().out.partition("how to read the files:")[2].split()
+    )
+    assert told.startswith("Iterations count from 0.")
+    named = set(re.findall(r"\w+\.csv|\w+\.png|\w+_\w+_\w+", told))
+    assert len(named) == 4
+    assert named < {*RUN_FILES, *STUDY_FILES, *RUN_COLUMNS}
+    for page in re.findall(r"docs/\w+\.md", told):
+        assert (ROOT / page).is_file()
 
 
 @pytest.mark.unwatched
@@ -360,6 +367,7 @@ def test_all_means_every_task(monkeypatch):
                 ),
             ]
         ),
+        ("--eta", ["0.1", "--bonus", "none"], "has no effect without a bonus"),
         ("--out", ["file/below"], "can't write to file/below"),
         ("--out", ["file"], "can't write to file"),
     ],
@@ -380,13 +388,29 @@ def test_a_bad_value_ends_with_one_line_that_names_the_flag(
 @pytest.mark.usefixtures("_no_work")
 def test_a_folder_without_permission_ends_with_one_line(monkeypatch, capsys):
     """Simulated, because the superuser may write anywhere."""
-
-    def refuse(dir: Path) -> None:
-        raise PermissionError(13, "Permission denied", str(dir))
-
-    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("tempfile.TemporaryFile", denied)
     assert "argument --out: can't write to out: Permission denied" in usage_error(
         capsys, ["run", "--out", "out"]
+    )
+
+
+def denied(dir: Path) -> None:
+    raise PermissionError(13, "Permission denied", str(dir))
+
+
+@small
+def test_complete_results_need_no_permission(monkeypatch, capsys):
+    """With --resume nothing is written. Control: without it the folder is not good enough."""
+    run("--seeds", "1", "--bonus", "none")
+    monkeypatch.setattr("tempfile.TemporaryFile", denied)
+    capsys.readouterr()
+    assert command_line.main([*PLAIN, "none", "--resume"]) == 0
+    assert capsys.readouterr() == (
+        "out/ holds the results of this run: nothing to do\n",
+        "",
+    )
+    assert "can't write to out: Permission denied" in usage_error(
+        capsys, [*PLAIN, "none"]
     )
 
 
@@ -817,14 +841,24 @@ def test_figure_tells_two_results_of_one_task_apart(monkeypatch, capsys):
     assert set(drawn) < set(capsys.readouterr().out.splitlines())
 
 
+LACKS = "it has no learning_curve.csv and no study.csv"
+
+
 @pytest.mark.usefixtures("_results")
 def test_figure_rejects_with_one_line(capsys):
-    """A folder without results, a file that breaks off in a row, a picture that can't be written."""
+    """A folder without results, and a file that breaks off in a row."""
     text = Path("runs/Twin/learning_curve.csv").read_text().splitlines()
-    Path("damaged").mkdir()
+    for folder in ("damaged", "runs/Twin/more", *(f"many/{i}" for i in range(9))):
+        Path(folder).mkdir(parents=True)
+    for i in range(9):
+        Path(f"many/{i}/study.csv").touch()
+    first_eight = ", ".join(f"many/{i}" for i in range(8))
     Path("damaged/learning_curve.csv").write_text("\n".join([*text[:2], text[2][:20]]))
     reasons = {
-        "nowhere": "nowhere/learning_curve.csv: can't be read: No such file or directory",
+        "nowhere": "no results in nowhere: there is no such folder\n",
+        "runs": f"no results in runs: {LACKS}; did you mean runs/{NAME}, runs/Twin?\n",
+        "runs/Twin/more": f"no results in runs/Twin/more: {LACKS}; did you mean runs/Twin?\n",
+        "many": f"no results in many: {LACKS}; did you mean {first_eight} or 1 more?\n",
         "damaged": "damaged/learning_curve.csv: row 3 must have ",
     }
     capsys.readouterr()
@@ -832,11 +866,35 @@ def test_figure_rejects_with_one_line(capsys):
         assert refusal(capsys, ["figure", *arguments.split()]).startswith(
             f"vime-ref figure: error: {reason}"
         )
+
+
+@pytest.mark.usefixtures("_results")
+def test_figure_prints_tables_even_if_it_can_write_no_picture(monkeypatch, capsys):
+    """Control: with a picture it prints the same, and the picture's name."""
+    capsys.readouterr()
     Path("file").touch()
-    error = usage_error(capsys, ["figure", "runs/Twin", "--out", "file/it.png"])
+    command = ["figure", "runs/Twin", "--out"]
+    with pytest.raises(SystemExit) as exit_:
+        command_line.main([*command, "file/it.png"])
+    assert exit_.value.code == 2
+    tables, error = capsys.readouterr()
     reason = "can't write to file/it.png: File exists"
-    assert error == f"vime-ref figure: error: argument --out: {reason}\n"
+    line = f"vime-ref figure: error: argument --out: {reason}\n"
+    assert error == f"{line}try 'vime-ref figure --help'\n"
     assert not list(Path().rglob("*.png"))
+    assert command_line.main([*command, "it.png"]) == 0
+    assert capsys.readouterr().out == f"{tables}\nwrote it.png\n"
+
+    # whatever the reason is
+    monkeypatch.setattr(figures, "draw_results", broken)
+    with pytest.raises(SystemExit):
+        command_line.main([*command, "it.png"])
+    reason = "can't draw it.png: RuntimeError: no font"
+    assert capsys.readouterr() == (tables, f"vime-ref figure: error: {reason}\n")
+
+
+def broken(*arguments: Any) -> None:
+    raise RuntimeError("no font")
 
 
 @pytest.mark.usefixtures("_results")
@@ -876,10 +934,8 @@ def test_figure_rejects_a_file_that_is_no_picture_before_drawing(
 def test_figure_without_results_or_matplotlib_ends_with_one_line(monkeypatch, capsys):
     """The missing package comes first."""
     line = usage_error(capsys, ["figure"])
-    assert (
-        line
-        == "vime-ref figure: error: no results: name folders that contain a learning_curve.csv\n"
-    )
+    wanted = "name folders that contain a learning_curve.csv, or one with a study.csv"
+    assert line == f"vime-ref figure: error: no results: {wanted}\n"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     needs = "figure needs matplotlib (extra \"run\"): pip install 'matplotlib>=3.8.4'"
     for given in ([], ["somewhere"]):

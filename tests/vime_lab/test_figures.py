@@ -158,6 +158,9 @@ def test_learning_curve_of_a_sweep_has_a_color_for_each_setting(figure):
     )
     assert labels(one) == ["as the task has it", "agent.eta=1"]
 
+    # settings of a single bonus also differ in gray, because their curves may coincide
+    assert [line.get_linestyle() for line in one.axes[0].lines] == ["-", "--"]
+
 
 def test_learning_curve_of_one_iteration_is_dots(figure):
     drawn = figure(

@@ -764,10 +764,51 @@ def test_a_bar_needs_a_terminal(seen, monkeypatch, capsys, tmp_path):
     path = tmp_path / "run.npz"
     path.touch()
     processes.show_runs([path], finished)
-    assert ("1/1" in capsys.readouterr().err) == seen
+    shown = capsys.readouterr().err
+    assert "1/1" in shown if seen else shown == "vime-ref: 1 of 1 runs finished\n"
     job = Job(NAME, "none", "", 0, TASKS[NAME])
     processes.show_progress([job], [path.with_suffix(".csv")], finished)
     assert bool(capsys.readouterr().err) == seen
+
+
+ROW = {"task": NAME, "bonus": "vime", "setting": "", "seed": "7", "iteration": "1"}
+
+
+def progress(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """Watch two runs of four iterations each, of which one has some rows."""
+    row = {**dict.fromkeys(RUN_COLUMNS, "1"), **ROW}
+    Path("rows").write_text("rows")
+    monkeypatch.setattr(processes, "written_rows", lambda path: [row] * rows)
+    finished = Event()
+    finished.set()
+    jobs = [small_job("vime", seed) for seed in (7, 8)]
+    processes.show_progress(jobs, [Path("rows"), Path("none")], finished)
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize(("rows", "late"), [(4, False), (3, True), (3, False)])
+def test_a_log_gets_a_line_for_each_finished_run_and_now_and_then(
+    rows, late, monkeypatch, capsys
+):
+    """Control: an unfinished run is not told about at once."""
+    monkeypatch.setattr(processes, "NEWS_SECONDS", -1.0 if late else 300.0)
+    progress(monkeypatch, rows)
+    run = f"{NAME} vime seed 7 iteration 1, return 1.00, gain 1.0e+00"
+    line = f"vime-ref: {rows} of 8 iterations; {run}\n"
+    assert capsys.readouterr().err == (line if rows == 4 or late else "")
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize(
+    ("width", "label"), [(79, "vime 7:"), (80, f"{NAME} vime seed 7:")]
+)
+def test_a_narrow_terminal_leaves_room_for_the_bar(width, label, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    terminal(monkeypatch)
+    progress(monkeypatch, 3)
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert last.startswith(label)
+    assert ("return 1.00" in last) == (width == 80)
 
 
 # ---------------------------------------------------------------- studies

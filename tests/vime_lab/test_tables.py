@@ -211,6 +211,7 @@ def test_timing_against_its_text():
 def test_bonuses_against_its_text():
     """Medians of two seeds and of twenty iterations, by hand; VIME's ratio is (2 + 4)/2.
 
+    gain: VIME's is 0.5 in each row, and 0 is none.
     mean of medians: of L2's medians 1 and 2 it is 1.5. The last tenth is the last iteration.
     """
     hill = [
@@ -222,15 +223,66 @@ def test_bonuses_against_its_text():
     hill += curve_rows("l2", 1, [1.0, 3.0], gain_median=0.0, bonus_share=NAN)
     lake = curve_rows("none", 0, [NAN], bonus_share=NAN, gain_median=0.0)
     expected = """
-          first reward          mean of medians  share  mean/median
+          first reward          mean of medians  gain  share  mean/median
 
 Hill
-VIME      iteration 1 (2 of 2)              0.5    0.5            3
-L2 error  iteration 0 (2 of 2)              1.5   none         none
+VIME      iteration 1 (2 of 2)              0.5   0.5    0.5            3
+L2 error  iteration 0 (2 of 2)              1.5  none   none         none
 
 Lake
-no bonus  never (0 of 1)                   none   none         none"""
+no bonus  never (0 of 1)                   none  none   none         none"""
     assert tables.bonuses({"Hill": hill, "Lake": lake}) == expected[1:]
+
+
+@pytest.mark.parametrize("columns", ["40", "41", "none", None])
+def test_a_table_fits_the_terminal(columns, monkeypatch):
+    """A line for each value if it is too wide. A pipe has no width unless COLUMNS says so.
+
+    Two heads make one name. The title above a row stays.
+    """
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    table = [
+        ["", "return", ""],
+        ["name", "median", "time a seed"],
+        ["VIME", "1.00 [0.50,  1.00]", "19.5 s"],
+        ["no bonus", "0.00", ""],
+    ]
+    wide = [
+        "                      return",
+        "name                  median  time a seed",
+    ]
+    lines = tables.aligned(table, left=(0,), heads=2)
+    assert max(map(len, tables.in_columns(table, left=(0,)))) == len(wide[1]) == 41
+    if columns == "40":
+        assert lines == [
+            "name",
+            "",
+            "VIME\n  return median  1.00 [0.50, 1.00]\n  time a seed    19.5 s",
+            "no bonus\n  return median  0.00",
+        ]
+        assert tables.with_titles(lines, {2: "Hill"}).splitlines()[2:5] == [
+            *("", "Hill", "VIME")
+        ]
+    else:
+        assert lines[:2] == wide
+        assert lines == tables.in_columns(table, left=(0,))
+
+
+def test_the_tables_of_a_run_fit_sixty_columns(monkeypatch):
+    """Control: without a terminal they are wider than eighty."""
+    rows = curve_rows("vime", 0, [0.0, 1.0]) + curve_rows("none", 0, [0.0, 0.0])
+    curves = {"Hill": rows}
+
+    def widths() -> list[int]:
+        _, *below = tables.summary(rows).splitlines()
+        shown = [tables.comparison(curves), tables.bonuses(curves), tables.timing(rows)]
+        lines = [*below, *"\n".join(shown).splitlines()]
+        return [len(line) for line in lines]
+
+    assert max(widths()) > 80
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(widths()) <= 60
 
 
 def test_decided_against_its_text():

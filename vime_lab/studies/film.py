@@ -155,13 +155,13 @@ def film_table(rows: list[Row]) -> str:
         seen = [str(np.count_nonzero(each.steps[t])) for each in (plain, curious)]
         returns = [f"{each.returns[t]:.2f}" for each in (plain, curious)]
         gain = f"{np.median(curious.gains[t]):.2g}"
-        table.append([str(t + 1), *returns, *seen, gain])
+        table.append([str(t), *returns, *seen, gain])
     title = f"Film: TRPO on {TASK}, seed {first_seed(rows)}, by iteration"
     lines = [
         f"cells: of {size}, visited so far; gain: of the next transition, its median over",
         "the cells, in nats",
     ]
-    return "\n".join([title, "", *lines, "", *aligned(table, left=(0,))])
+    return "\n".join([title, "", *lines, "", *aligned(table, left=(0,), heads=2)])
 
 
 # ---------------------------------------------------------------- pictures
@@ -193,12 +193,12 @@ def draw_iterations(figure: Figure, rows: list[Row]) -> dict[str, Style]:
     """Draw some iterations of VIME: the gains above, the steps so far below."""
     maps = maps_in(rows, CURIOUS)
     count = len(maps.returns)
-    shown = np.unique(np.geomspace(1, count, SHOWN_ITERATIONS).round().astype(int))
+    shown = np.unique(np.geomspace(1, count, SHOWN_ITERATIONS).round().astype(int)) - 1
     panels = figure.subplots(2, len(shown), sharex=True, sharey=True, squeeze=False)
     for line, measure, values in zip(panels, MAP_COLORS, (maps.gains, maps.steps)):
         norm = range_of(values)
         for axes, iteration in zip(line, shown):
-            mesh = draw_map(axes, values[iteration - 1], measure, norm)
+            mesh = draw_map(axes, values[iteration], measure, norm)
         line[0].set_ylabel("velocity")
         figure.colorbar(mesh, ax=line, label=MAP_LABELS[measure], pad=0.01)
 
@@ -234,7 +234,7 @@ def play_maps(figure: Figure, rows: list[Row]) -> Iterator[float]:
             title = f"TRPO with {name}: return {maps.returns[t]:.2f}"
             axes.set_title(title, color=COLORS[BONUS_OF[name]])
         where = f"{TASK}, seed {first_seed(rows)}"
-        figure.suptitle(f"{where}: iteration {t + 1} of {count}")
+        figure.suptitle(f"{where}: iteration {t}")
         yield seconds
 
 

@@ -133,7 +133,7 @@ def test_several_studies_have_a_folder_each() -> None:
 
 REFUSED = {
     "--bonus vime": "argument --bonus: not allowed, because Bandit is a study",
-    "--iterations 3": "argument --iterations: not allowed, because Bandit is a study",
+    "--iterations 3": "argument --iterations: not allowed, because Bandit is a study; --seeds 1 makes it smaller",
     "--eta 0": "argument --eta: not allowed, because Bandit is a study",
     "--set agent.eta=1": "argument --set: not allowed, because Bandit is a study",
     "--seeds 0": "argument --seeds: must be a number >= 1, or FIRST:STOP with FIRST < STOP, got 0",
@@ -399,9 +399,6 @@ def test_figure_rejects_a_file_that_is_no_study(monkeypatch, capsys) -> None:
         catalogue.read_study(Path("nowhere/study.csv"))
     assert "out holds a study, which has its own picture" in usage_error(
         capsys, ["figure", "out", "bad"]
-    )
-    assert "can't write to no/it.png: No such file" in usage_error(
-        capsys, ["figure", "out", "--out", "no/it.png"]
     )
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "figure needs matplotlib" in refusal(capsys, ["figure", "out"])

@@ -8,7 +8,16 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-from lab import FULL, by_fast, drawn_study, measured, played_study, small_job, study_job
+from lab import (
+    FULL,
+    by_fast,
+    drawn_study,
+    kept_rows,
+    measured,
+    played_study,
+    small_job,
+    study_job,
+)
 from PIL import Image
 
 import vime_ref as vime
@@ -129,10 +138,9 @@ def test_the_table_against_the_rows(small_rows) -> None:
     lines = film.film_table(small_rows).splitlines()
     assert lines[0] == "Film: TRPO on SparseMountainCar, seed 3, by iteration"
     assert lines[2].startswith("cells: of 400,")
-    for iteration in (1, 4):
-        cells = next(x for x in lines if x.startswith(f"{iteration} ")).split()
+    for t in (0, 3):
+        cells = next(x for x in lines if x.startswith(f"{t} ")).split()
         maps = [film.maps_in(small_rows, name) for name in BONUS_OF]
-        t = iteration - 1
         assert cells[1:3] == [f"{each.returns[t]:.2f}" for each in maps]
         assert cells[3:5] == [str(int((each.steps[t] > 0).sum())) for each in maps]
         assert float(cells[5]) == pytest.approx(np.median(maps[1].gains[t]), rel=0.05)
@@ -150,7 +158,7 @@ def test_the_picture_shows_gains_above_the_steps_so_far(small_rows) -> None:
     maps = film.maps_in(small_rows, CURIOUS)
     panels = [axes for axes in figure.axes if axes.get_xlim()[1] == 0.6]
     count = len(panels) // 2
-    shown = [int(axes.get_title().split()[1]) - 1 for axes in panels[:count]]
+    shown = [int(axes.get_title().split()[1]) for axes in panels[:count]]
     assert shown == [0, 1, 2, 3]
     for place, t in enumerate(shown):
         for axes, values in (
@@ -175,11 +183,11 @@ def test_the_animation_shows_both_agents_iteration_by_iteration(small_rows) -> N
         colors = [axes.title.get_color() for axes in panels]
         arrays = [np.ma.filled(a.collections[0].get_array(), 0.0) for a in panels]
         frames.append((figure.get_suptitle(), titles, colors, arrays))
-    iterations = [4, 1, 2, 3, 4]
+    iterations = [3, 0, 1, 2, 3]
     assert [text for text, *_ in frames] == [
-        f"SparseMountainCar, seed 3: iteration {n} of 4" for n in iterations
+        f"SparseMountainCar, seed 3: iteration {t}" for t in iterations
     ]
-    for t, (_, titles, colors, arrays) in zip((3, 0, 1, 2, 3), frames):
+    for t, (_, titles, colors, arrays) in zip(iterations, frames):
         for place, (name, bonus) in enumerate(BONUS_OF.items()):
             maps = film.maps_in(small_rows, name)
             expected = f"TRPO with {name}: return {maps.returns[t]:.2f}"
@@ -240,6 +248,16 @@ def test_the_kept_animation_is_small_and_plays() -> None:
     with Image.open(path) as image:
         assert image.n_frames == 21
         assert image.size == (900, 378)
+
+
+def test_film_and_run_count_iterations_alike() -> None:
+    """The plain agent's first reward in the kept rows and in README. Control: counted from 1."""
+    lines = film.film_table(kept_rows("Film")).splitlines()[7:]
+    first = next(line.split()[0] for line in lines if line.split()[1] != "0.00")
+    readme = (KEPT.parent.parent / "README.md").read_text()
+    told = f"no bonus      3          20  iteration {first} (1 of 3)"
+    assert told in readme
+    assert f"iteration {int(first) + 1} (1 of 3)" not in readme
 
 
 def test_settings_need_an_iteration() -> None:
