@@ -1933,6 +1933,17 @@ def test_a_bad_observation_is_named_where_autograd_traces(bad: float) -> None:
             step()
 
 
+def test_actions_that_overflow_are_named() -> None:
+    policy = GaussianPolicy(np.array([1.0, 0.0, 0.0, 700.0]), (2, 1))
+    rows = np.zeros((1, 2))
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(ValueError, match=r"^actions must be finite, got inf"),
+    ):
+        policy.sample(rows, np.full((1, 1), 1e10))
+    policy.sample(rows, np.ones((1, 1)))
+
+
 def test_logits_that_are_no_numbers_are_named() -> None:
     with pytest.raises(ValueError, match=r"^logits must be finite, got nan"):
         agents_ref.log_softmax(np.array([0.0, np.nan]))

@@ -384,6 +384,19 @@ def test_activations_that_overflow_are_named_in_every_layer(layer: int) -> None:
         assert not error(1e307).startswith("activations")
 
 
+@pytest.mark.parametrize("module", [agents, fast])
+def test_a_curvature_that_overflows_is_named(module: Any) -> None:
+    """Advantages of 1e200, whose square overflows. Control: of 1e100."""
+    rows = random_rows("gaussian", 3)
+    step = partial(module.trpo_step, rows.policy, rows.observations, rows.actions)
+    step(1e100 * rows.advantages)
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(ValueError, match=r"^curvature must be finite, got"),
+    ):
+        step(1e200 * rows.advantages)
+
+
 def test_a_gradient_that_overflows_is_named() -> None:
     """Actions 10 σ from their mean at advantages of 1e307. Control: of 1e100."""
     rows = random_rows("gaussian", 3)

@@ -747,6 +747,25 @@ def test_curious_rewards_against_slow_sum(pairs: np.ndarray, eta: float) -> None
     assert not np.shares_memory(plain, rewards)
 
 
+@pytest.mark.parametrize(
+    ("message", "shape", "size"),
+    [
+        ("rewards must have shape (any,), got (2, 2)", (2, 2), 1.0),
+        ("curious rewards must be finite, got inf", (2,), 1e308),
+    ],
+)
+def test_curious_rewards_name_what_is_wrong(
+    message: str, shape: tuple[int, ...], size: float
+) -> None:
+    """Gains of the same shape and size; η = 1."""
+    values = np.full(shape, size)
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(ValueError, match="^" + re.escape(message)),
+    ):
+        vime.curious_rewards(values, values, 1.0)
+
+
 # ---------------------------------------------------------------- actions and replay
 
 
