@@ -140,27 +140,31 @@ def kl_of_weights(
 
 def width_of(flags: Flags, q: Phi, p: Phi) -> Array:
     """σ_q²/σ_p²; the second of each distribution is its σ."""
-    above, below = q[1] ** 2, p[1] ** 2
+    above, below = q[1], p[1]
     if "SwappedSigmas_width" in flags:
         above, below = below, above
+    ratio = above / below
+    width = ratio**2
     if {"VarianceAsSigma_width", "VarianceAsSigma_fractions"} & flags:
-        above, below = above**0.5, below**0.5
+        width = ratio
     if "VarianceAsSigma_denominators" in flags:
-        below = below**0.5
-    if {"MissingHalf_width", "MissingHalf_fractions"} & flags:
-        above = 2.0 * above
-    return above / below
+        width = width * below
+    return twice(flags, "width") * width
 
 
 def move_of(flags: Flags, q: Phi, p: Phi) -> Array:
     """Δμ²/σ_p²."""
     sigma = q[1] if "SwappedSigmas_mean" in flags else p[1]
-    roots = (
-        f"VarianceAsSigma_{name}" for name in ("mean", "fractions", "denominators")
-    )
-    below = sigma if {*roots} & flags else sigma**2
-    twice = {"MissingHalf_mean", "MissingHalf_fractions"} & flags
-    return (2.0 if twice else 1.0) * (q[0] - p[0]) ** 2 / below
+    move = ((q[0] - p[0]) / sigma) ** 2
+    names = "mean", "fractions", "denominators"
+    if {f"VarianceAsSigma_{name}" for name in names} & flags:
+        move = move * sigma
+    return twice(flags, "mean") * move
+
+
+def twice(flags: Flags, term: str) -> float:
+    """A factor of 2 if the ½ of a fraction is missing."""
+    return 2.0 if {f"MissingHalf_{term}", "MissingHalf_fractions"} & flags else 1.0
 
 
 def logarithm(flags: Flags, right: Array) -> Array:

@@ -264,7 +264,7 @@ def outcomes_of(operation: str, flags: Flags, most: int | None) -> list[report.O
         judge.outcome_of(case, given, naming=naming)
         for case, given in zip(cases, answers, strict=True)
     ]
-    return judge.with_pairs(cases, outcomes, naming)
+    return judge.without_accidents(judge.with_pairs(cases, outcomes, naming))
 
 
 def grades_of(flags: Flags) -> set[str]:

@@ -31,6 +31,7 @@ from vime_check.cases.networks import (
     textbook_kl,
 )
 from vime_check.operations import (
+    PLACES,
     Case,
     Draw,
     Function,
@@ -509,6 +510,7 @@ def gain_by_parts(
     )
 
 
+PLACES["information_gain"].like = "information_gain", "kl_diag_normal"
 GAINS = "information_gains", "information_gains_local"
 
 
@@ -662,12 +664,13 @@ def gains_by_parts(part: Function, **given: Any) -> Array:
         own = gradient_of(part, start, data)
         gradient = part("accumulated")(before=gradient, gradient=own)
         moves = step_of(part, start, gradient, given)
-        left = part("moved_posterior")(start=start, moves=moves)
-        old = {"mu": start[0], "rho": start[1]}
         if given["method"] == "taylor":
+            left = start + np.array(moves)  # (2, D)
+            old = {"mu": start[0], "rho": start[1]}
             move = {"delta_mu": moves[0], "delta_rho": moves[1]}
             gains.append(part("kl_taylor")(**old, **move))
         else:
+            left = part("moved_posterior")(start=start, moves=moves)
             new = {"mu_new": left[0], "rho_new": left[1]}
             before = {"mu_old": start[0], "rho_old": start[1]}
             gains.append(part("information_gain")(**new, **before))
