@@ -235,7 +235,7 @@ def without_accidents(outcomes: Sequence[Outcome]) -> list[Outcome]:
         for cause in explained(group):
             seen = any("InputMutation" in each for each in cause.explanations)
             if status == "wrong" and 2 * len(cause.outcomes) < left and not seen:
-                break
+                continue
             kept |= {each.id for each in cause.outcomes}
             left -= len(cause.outcomes)
     return [

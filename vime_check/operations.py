@@ -334,7 +334,9 @@ def parts_to_check(
 
 def nearest_in(name: str, cases: Sequence[Inputs]) -> dict[str, None]:
     """The nearest operations below a place that its formula calls at these inputs."""
-    called = {place for given in cases for place in places_called(name, given)}
+    called: set[str] = set()
+    for given in cases:
+        called |= places_called(name, given)
     return dict.fromkeys(nearest_below(name, called))
 
 

@@ -252,15 +252,18 @@ STEP = """                mu.data = mu.data + step_size * mu.grad * sigma**2
 
 @TORCH
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("old", "new", "name"),
     [
-        ("        self.zero_grad()\n", ""),
-        ("/ (2 * slope**2)).sum()\n", f"/ (2 * slope**2)).sum()\n{STEP}"),
+        ("        self.zero_grad()\n", "", "GradientsAccumulate"),
+        (
+            "/ (2 * slope**2)).sum()\n",
+            f"/ (2 * slope**2)).sum()\n{STEP}",
+            "StateNotRestored",
+        ),
     ],
-    ids=["no zero_grad", "not restored"],
 )
-def test_leftovers_of_a_row_are_seen(
-    old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_leftovers_of_a_row_are_seen_and_named(
+    old: str, new: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All rows of a case go through one module; a case with one row can't tell."""
     text = (ROOT / "examples" / "check_nn_module.py").read_text()
@@ -270,6 +273,7 @@ def test_leftovers_of_a_row_are_seen(
     monkeypatch.syspath_prepend(tmp_path)
     report = check(module, only="information_gains")
     assert not report.ok
+    assert f"; is {name}: " in report.lines()[0]
     wrong = {each.id.split("/")[1] for each in report.bad()}
     assert wrong == {
         *("four-rows", "deep", "sigma-per-output", "one-sample-3-rows"),
