@@ -1,4 +1,4 @@
-"""A Bayes-by-backprop nn.Module as it is usually written, and an adapter of about 30 lines that checks it.
+"""A Bayes-by-backprop nn.Module as it is usually written, and an adapter of about 35 lines that checks it.
 
 `vime-ref check examples.check_nn_module` compares it with the vectors. Replace the first part by your own module.
 """
@@ -79,38 +79,50 @@ class BayesNet(nn.Module):
 # ---------------------------------------------------------------- the adapter
 
 
-def called(method, mu, rho, inputs, targets, eps, layer_sizes, likelihood_sigma, **rest):  # fmt: skip
-    """The module with a case's weights, and the method's result with the case's noise."""
-    net = BayesNet(layer_sizes, rest.pop("prior_sigma", 1.0))
+def net_of(mu, rho, layer_sizes, likelihood_sigma, prior_sigma=1.0):
+    """The module with a case's weights: one for all rows, or leftovers of a row go unseen."""
+    net = BayesNet(layer_sizes, prior_sigma)
     net.likelihood_sigma = torch.tensor(likelihood_sigma, dtype=torch.tensor(mu).dtype)
     for part, flat in (("mu", mu), ("rho", rho)):
         layers = layers_of(flat, layer_sizes, "out-in")
         for layer, (weight, bias) in zip(net.layers, layers):
             setattr(layer, f"weight_{part}", nn.Parameter(torch.tensor(weight)))
             setattr(layer, f"bias_{part}", nn.Parameter(torch.tensor(bias)))
-    noise = map(torch.tensor, noise_of(eps, layer_sizes, "out-in"))
+    return net
+
+
+def fed(eps, layer_sizes, times=1):
+    noise = [torch.tensor(each) for each in noise_of(eps, layer_sizes, "out-in")]
+    return feed(torch, "randn_like", times * noise)
+
+
+def elbo(**given):
+    return net_and_elbo(**given)[1]
+
+
+def net_and_elbo(inputs, targets, eps, num_data, prior_mu, prior_rho, **given):
+    net = net_of(prior_sigma=prior_scale(prior_mu, prior_rho), **given)
     data = torch.tensor(inputs), torch.tensor(targets)
-    with feed(torch, "randn_like", noise):
-        return net, getattr(net, method)(*data, len(eps), **rest)
+    with fed(eps, given["layer_sizes"]):
+        return net, net.elbo(*data, len(eps), num_data)
 
 
-def elbo(prior_mu, prior_rho, **given):
-    return called("elbo", prior_sigma=prior_scale(prior_mu, prior_rho), **given)[1]
-
-
-def elbo_grad(prior_mu, prior_rho, **given):
-    net, value = called("elbo", prior_sigma=prior_scale(prior_mu, prior_rho), **given)
+def elbo_grad(**given):
+    net, value = net_and_elbo(**given)
     value.backward()
     mu = [(layer.weight_mu.grad, layer.bias_mu.grad) for layer in net.layers]
     rho = [(layer.weight_rho.grad, layer.bias_rho.grad) for layer in net.layers]
     return {"grad_mu": flat_of(mu, "out-in"), "grad_rho": flat_of(rho, "out-in")}
 
 
-def information_gains(inputs, targets, method, **given):
+def information_gains(inputs, targets, eps, step_size, method, **given):
     if method != "taylor":
         raise NotImplementedError("the module has the Taylor form only")
     if len(inputs) == 0:
         raise ValueError("inputs must have a row")
-    rows = [{"inputs": x[None], "targets": y[None]} for x, y in zip(inputs, targets)]
-    gains = [called("information_gain", **row, **given)[1] for row in rows]
+    net = net_of(**given)
+    data = torch.tensor(inputs)[:, None], torch.tensor(targets)[:, None]
+    rest = len(eps), step_size
+    with fed(eps, given["layer_sizes"], times=len(inputs)):
+        gains = [net.information_gain(*row, *rest) for row in zip(*data, strict=True)]
     return torch.stack(gains)

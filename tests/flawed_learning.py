@@ -127,15 +127,51 @@ def kl_of_weights(
     # In ratios, whose gradient at q = p is exactly 0.
     constant = 0.0 if "DroppedConstant" in flags else 1.0
     if not fudged:
-        ratio = q[1] / p[1]
-        move = (q[0] - p[0]) / p[1]
-        return 0.5 * (ratio**2 + move**2 - constant) - log(ratio)
+        fractions = width_of(flags, q, p) + move_of(flags, q, p)
+        return 0.5 * (fractions - constant) - logarithm(flags, log(q[1] / p[1]))
 
     # With 1e-8 in the denominator, as in all codes of VIME.
-    numerator = (q[0] - p[0]) ** 2 + q[1] ** 2 - constant * p[1] ** 2
+    fractions = width_of(flags, q, p) + move_of(flags, q, p)
+    share = p[1] ** 2 / (2.0 * p[1] ** 2 + FUDGE)
     inside = FUDGE if "FudgedDenominator_log" in flags else 0.0
-    logarithms = log(p[1] + inside) - log(q[1] + inside)
-    return numerator / (2.0 * p[1] ** 2 + FUDGE) + logarithms
+    logarithms = log(q[1] + inside) - log(p[1] + inside)
+    return share * (fractions - constant) - logarithm(flags, logarithms)
+
+
+def width_of(flags: Flags, q: Phi, p: Phi) -> Array:
+    """σ_q²/σ_p²; the second of each distribution is its σ."""
+    above, below = q[1], p[1]
+    if "SwappedSigmas_width" in flags:
+        above, below = below, above
+    ratio = above / below
+    width = ratio**2
+    if {"VarianceAsSigma_width", "VarianceAsSigma_fractions"} & flags:
+        width = ratio
+    if "VarianceAsSigma_denominators" in flags:
+        width = width * below
+    return twice(flags, "width") * width
+
+
+def move_of(flags: Flags, q: Phi, p: Phi) -> Array:
+    """Δμ²/σ_p²."""
+    sigma = q[1] if "SwappedSigmas_mean" in flags else p[1]
+    move = ((q[0] - p[0]) / sigma) ** 2
+    names = "mean", "fractions", "denominators"
+    if {f"VarianceAsSigma_{name}" for name in names} & flags:
+        move = move * sigma
+    return twice(flags, "mean") * move
+
+
+def twice(flags: Flags, term: str) -> float:
+    """A factor of 2 if the ½ of a fraction is missing."""
+    return 2.0 if {f"MissingHalf_{term}", "MissingHalf_fractions"} & flags else 1.0
+
+
+def logarithm(flags: Flags, right: Array) -> Array:
+    """log(σ_q/σ_p)."""
+    if "SwappedSigmas_log" in flags:
+        right = -right
+    return 2.0 * right if "VarianceAsSigma_log" in flags else right
 
 
 def is_extreme(sigma: Array) -> bool:
@@ -415,30 +451,29 @@ def loss_grad(flags: Flags, phi: Phi, start: Phi, row: Data) -> Phi:
     return grad(loss)(phi)
 
 
-def stepped(flags: Flags, given: Inputs, data: Data) -> Phi:
+def stepped(flags: Flags, given: Inputs, phi: Phi, gradient: Phi) -> Phi:
     """φ − λH⁻¹∇ℓ."""
-    phi = given["mu"], given["rho"]
-    g_mu, g_rho = loss_grad(flags, phi, phi, data)
-    h_mu, h_rho = metric(flags, given["rho"])
+    h_mu, h_rho = metric(flags, phi[1])
     size = given["step_size"]
-    return given["mu"] - size * g_mu / h_mu, given["rho"] - size * g_rho / h_rho
+    return phi[0] - size * gradient[0] / h_mu, phi[1] - size * gradient[1] / h_rho
 
 
 def posterior_step(flags: Flags, **given: Any) -> Inputs:
-    phi = stepped(flags, given, data_of(flags, given))
-    return dict(zip(("mu", "rho"), phi))
-
-
-def gain_of(flags: Flags, given: Inputs, data: Data) -> float:
-    if given["method"] == "exact":
-        return information_gain(
-            flags, *stepped(flags, given, data), given["mu"], given["rho"]
-        )
     phi = given["mu"], given["rho"]
-    g_mu, g_rho = loss_grad(flags, phi, phi, data)
-    h_mu, h_rho = metric(flags, given["rho"])
-    square = onp.sum(g_mu**2 / h_mu) + onp.sum(g_rho**2 / h_rho)
+    gradient = loss_grad(flags, phi, phi, data_of(flags, given))
+    return dict(zip(("mu", "rho"), stepped(flags, given, phi, gradient)))
+
+
+def gain_of(flags: Flags, given: Inputs, phi: Phi, gradient: Phi) -> float:
+    if given["method"] == "exact":
+        return information_gain(flags, *stepped(flags, given, phi, gradient), *phi)
+    h_mu, h_rho = metric(flags, phi[1])
+    square = onp.sum(gradient[0] ** 2 / h_mu) + onp.sum(gradient[1] ** 2 / h_rho)
     return float(half(flags) * given["step_size"] ** 2 * square)
+
+
+def plus(one: Phi, other: Phi) -> Phi:
+    return one[0] + other[0], one[1] + other[1]
 
 
 def samples_of(data: Data) -> list[Data]:
@@ -451,12 +486,24 @@ def samples_of(data: Data) -> list[Data]:
 
 
 def information_gains(flags: Flags, **given: Any) -> Array:
+    """The gain of each row from the start, or from where the row before it ended."""
     gains = []
     data = data_of(flags, given)
+    phi = given["mu"], given["rho"]
+    before: Phi = (0.0, 0.0)  # the gradients of earlier rows
     for n in range(len(data.inputs)):
         row = row_of(data, n)
         parts = samples_of(row) if "SquaredBeforeMean" in flags else [row]
-        gains.append(math.fsum(gain_of(flags, given, p) for p in parts) / len(parts))
+        gradients = [plus(before, loss_grad(flags, phi, phi, part)) for part in parts]
+        each = [gain_of(flags, given, phi, gradient) for gradient in gradients]
+        gains.append(math.fsum(each) / len(each))
+
+        # What the row leaves behind.
+        mean = onp.mean([onp.array(gradient) for gradient in gradients], axis=0)
+        if "GradientsAccumulate" in flags:
+            before = tuple(mean)
+        if "StateNotRestored" in flags:
+            phi = stepped(flags, given, phi, mean)
 
     # What is done with the gains afterwards.
     if "CopiedLastGain" in flags and len(gains) > 1:
@@ -467,20 +514,24 @@ def information_gains(flags: Flags, **given: Any) -> Array:
 
 
 def posterior_updates(flags: Flags, **given: Any) -> Inputs:
-    """Gradient steps of each row from the start, with a velocity that may survive."""
+    """Gradient steps of each row from the start, with what may survive of earlier rows."""
     data = data_of(flags, given)
     start = given["mu"], given["rho"]
     decay = MOMENTUM if "LeakyOptimiser" in flags else 0.0
-    velocity = [0.0, 0.0]
+    velocity: Phi = (0.0, 0.0)
+    gradient: Phi = (0.0, 0.0)
     rows = []
     for n in range(len(data.inputs)):
         phi = start
         for _ in range(given["num_steps"]):
-            gradient = loss_grad(flags, phi, start, row_of(data, n))
-            velocity = [decay * v + g for v, g in zip(velocity, gradient)]
+            own = loss_grad(flags, phi, start, row_of(data, n))
+            gradient = plus(gradient, own) if "GradientsAccumulate" in flags else own
+            velocity = plus((decay * velocity[0], decay * velocity[1]), gradient)
             moves = zip(phi, velocity)
             phi = tuple(x - given["learning_rate"] * v for x, v in moves)
         rows.append(phi)
+        if "StateNotRestored" in flags:
+            start = phi
     return dict(zip(("mu", "rho"), map(onp.array, zip(*rows))))
 
 

@@ -47,13 +47,17 @@ FLAGS = (
     *("VarianceAsSigma_likelihood", "VarianceAsSigma_likelihoodroot"),
     *("VarianceAsSigma_policy", "VarianceAsSigma_policyroot"),
     *("VarianceAsSigma_hmu", "VarianceAsSigma_hrho", "VarianceAsSigma_hmurho"),
+    *("VarianceAsSigma_mean", "VarianceAsSigma_width", "VarianceAsSigma_fractions"),
+    *("VarianceAsSigma_denominators", "VarianceAsSigma_log"),
+    *("SwappedSigmas_mean", "SwappedSigmas_width", "SwappedSigmas_log"),
+    *("MissingHalf_mean", "MissingHalf_width", "MissingHalf_fractions"),
     *("UnnormalisedLogDensity", "UnnormalisedLogDensity_log", "ExtraConstant"),
     *("OutputReLU", "SharedRowNoise", "SameLayerNoise"),
     *("NoKLScale", "PerBatchKL", "PriorFloor", "AveragedPrediction"),
     *("WrongMetric", "WrongMetric_two", "SquaredExpOverflow"),
     "FudgedDenominator_metric",
     *("MissingHalf", "SquaredBeforeMean", "CopiedLastGain", "ClippedGain"),
-    *("LeakyOptimiser", "UndetachedOld"),
+    *("LeakyOptimiser", "UndetachedOld", "StateNotRestored", "GradientsAccumulate"),
     *("LowerMedian", "RewardDropped", "InputMutation"),
     *("TruncationAsTermination", "BootstrapAtTerminal", "LimitDropped"),
     *("NormalisedInside", "NormalisedInside_sample"),
@@ -260,7 +264,7 @@ def outcomes_of(operation: str, flags: Flags, most: int | None) -> list[report.O
         judge.outcome_of(case, given, naming=naming)
         for case, given in zip(cases, answers, strict=True)
     ]
-    return judge.with_pairs(cases, outcomes, naming)
+    return judge.without_accidents(judge.with_pairs(cases, outcomes, naming))
 
 
 def grades_of(flags: Flags) -> set[str]:

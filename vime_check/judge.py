@@ -15,7 +15,7 @@ from typing import Any
 
 from vime_check.errors import difference, listed, worst_place
 from vime_check.files import Vector, vectors_of_file
-from vime_check.hints import all_hints
+from vime_check.hints import LEFTOVER, all_hints
 from vime_check.naming import Explanation, Naming
 from vime_check.programs import (
     Peer,
@@ -35,6 +35,8 @@ from vime_check.report import (
     Notes,
     Outcome,
     Report,
+    explained,
+    groups,
     with_names,
 )
 from vime_check.serving import Answer
@@ -44,7 +46,9 @@ from vime_check.wire import (
     NO_VECTORS,
     PROFILES,
     VECTORS,
+    Inputs,
     UsageError,
+    decode_inputs,
     decode_outputs,
     encode,
     package_version,
@@ -193,8 +197,8 @@ def kind_of(vector: Vector, name: str) -> str:
 
 
 def hinted(vector: Vector, answer: Answer, outcome: Outcome) -> Outcome:
-    """The outcome with structural hints, if it is wrong and not explained."""
-    if outcome.status != "wrong" or outcome.candidates:
+    """The outcome with structural hints, if it is wrong."""
+    if outcome.status != "wrong":
         return outcome
     output = decode_outputs(answer["result"])
     about = (vector.operation, vector.error, vector.dtype)
@@ -221,6 +225,50 @@ def with_pairs(
             candidates = ()
         found.append(each._replace(candidates=candidates))
     return found
+
+
+def without_accidents(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes of wrong cases with an explanation or with hints.
+
+    An explanation must fit half of the wrong cases that no better one fits. In fewer, another fault has its output by
+    accident, such as where two terms are equal. Changed inputs were seen, not guessed.
+    """
+    kept: set[str] = set()
+    for (_, status), group in groups(outcomes).items():
+        left = len(group)
+        for cause in explained(group):
+            seen = any("InputMutation" in each for each in cause.explanations)
+            if status == "wrong" and 2 * len(cause.outcomes) < left and not seen:
+                continue
+            kept |= {each.id for each in cause.outcomes}
+            left -= len(cause.outcomes)
+    return [
+        each._replace(hints=())
+        if each.id in kept
+        else each._replace(candidates=(), mistakes=())
+        for each in outcomes
+    ]
+
+
+def with_row_hints(
+    cases: Sequence[Vector], outcomes: Sequence[Outcome]
+) -> list[Outcome]:
+    """The outcomes; the hint that later rows are wrong stays if one row alone is right, and no case denies it."""
+    rows = {each.id: len(each.inputs.get("inputs", ())) for each in cases}
+    held: dict[str, bool] = {}
+    for (operation, status), group in groups(outcomes).items():
+        several = [each for each in group if rows[each.id] > 1]
+        if status == "wrong":
+            told = [LEFTOVER in {hint.text for hint in each.hints} for each in several]
+            open_cases = [each for each in group if not each.candidates]
+            held[operation] = several == open_cases and all(told)
+    single = {o.operation for o in outcomes if o.status == "exact" and rows[o.id] == 1}
+    return [
+        each
+        if held.get(each.operation) and each.operation in single
+        else each._replace(hints=tuple(h for h in each.hints if h.text != LEFTOVER))
+        for each in outcomes
+    ]
 
 
 def with_rejections(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -367,9 +415,9 @@ def check(
     with peer_of(impl, command, dtype, timeout, memory) as peer:
         naming = Naming()
         graded = with_rejections([*run_cases(peer, cases, digits, naming)])
-        outcomes = with_names(with_pairs(cases, graded, naming))
-        wrong = ordered(each.operation for each in outcomes if each.status == "wrong")
-        parts = parts_by_operation(wrong) if wrong else {}
+        paired = without_accidents(with_pairs(cases, graded, naming))
+        outcomes = with_names(with_row_hints(cases, paired))
+        parts = parts_by_operation(cases, outcomes)
         made = origin_of(
             peer,
             known,
@@ -408,15 +456,34 @@ def origin_of(peer: Peer, cases: Iterable[Vector], **settings: Any) -> dict[str,
     }
 
 
-def parts_by_operation(operations: Iterable[str]) -> dict[str, list[str]]:
-    """For each operation that is made of others, these; none without the reference."""
+def parts_by_operation(
+    cases: Sequence[Vector], outcomes: Sequence[Outcome]
+) -> dict[str, list[str]]:
+    """For each operation with wrong cases that nothing explains, the operations that these go through.
+
+    None without the reference.
+    """
+    unclear = [o for o in outcomes if o.status == "wrong" and not o.candidates]
+    if not unclear:
+        return {}
     try:
         from vime_check.cases import OPERATIONS
     except ImportError:
         return {}
     from vime_check.operations import parts_to_check
 
-    return {each: parts_to_check(each) for each in operations if each in OPERATIONS}
+    def inputs_of(chosen: Iterable[Outcome], operation: str) -> list[Inputs]:
+        ids = {each.id for each in chosen if each.operation == operation}
+        kinds = OPERATIONS[operation].kinds
+        given = [each.state | each.inputs for each in cases if each.id in ids]
+        return [decode_inputs(each, kinds, "f64") for each in given]
+
+    right = [each for each in outcomes if each.status == "exact"]
+    return {
+        name: parts_to_check(name, inputs_of(unclear, name), inputs_of(right, name))
+        for name in ordered(each.operation for each in unclear)
+        if name in OPERATIONS
+    }
 
 
 def checked_digits(digits: int | None) -> int | None:

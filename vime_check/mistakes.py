@@ -42,7 +42,7 @@ class Note(NamedTuple):
 
 NOTES = {
     "MissingHalf": Note(
-        "the ½ of the Taylor form, or of a squared error, is left out",
+        "the ½ of the Taylor form, of a term of the KL, or of a squared error, is left out",
         "twice the exact gain; dividing by the median hides it",
         "openai/vime, mazpie/vime-pytorch, DIRECT, imle",
     ),
@@ -98,6 +98,11 @@ NOTES = {
         "KL[old‖new] is computed, not KL[new‖old]",
         "the Taylor form stays, the exact value changes",
         "imle, PyTorch-BayesianCNN #28",
+    ),
+    "SwappedSigmas": Note(
+        "σ of the new and σ of the old distribution are exchanged in one term of the KL",
+        "the KL of equal distributions is 0 still, all others change; it can be negative",
+        OWN,
     ),
     "DroppedConstant": Note(
         "the −½ a dimension of the KL is left out",
@@ -302,6 +307,11 @@ NOTES = {
     "StateNotRestored": Note(
         "the posterior stays at φ′ after a row or a batch was rewarded",
         "later rows gain less, and training begins elsewhere",
+        OWN,
+    ),
+    "GradientsAccumulate": Note(
+        "nothing sets gradients to 0 between rows or steps, so they add up",
+        "a gain counts the rows before it as well",
         OWN,
     ),
     "AdamRestarted": Note(

@@ -141,7 +141,7 @@ class Place:
     parts: tuple[str, ...] = ()  # the places in the formula
     mistakes: dict[Switch, Function] = field(default_factory=dict)
     remembers: bool = False  # its results, because most mistakes leave them as they are
-    like: tuple[str, ...] = ()  # operations that check it, if it is none itself
+    like: tuple[str, ...] = ()  # operations that check it, if not itself alone
 
 
 PLACES: dict[str, Place] = {}
@@ -317,23 +317,58 @@ def places_of(name: str) -> Iterator[Place]:
         yield from places_of(each)
 
 
-def parts_to_check(name: str) -> list[str]:
-    """The nearest operations that an operation is made of, with the same kind of noise."""
+def parts_to_check(
+    name: str, failed: Sequence[Inputs] = (), right: Sequence[Inputs] = ()
+) -> list[str]:
+    """The nearest operations that an operation is made of, with the same kind of noise.
+
+    Of failed cases, the operations that these go through; without those of right cases, unless none is left.
+    """
     local = "zeta" in OPERATIONS[name].names
     others = {"eps", "theta"} if local else {"zeta"}
-    found = dict.fromkeys(nearest_below(name))
-    return [each for each in found if not others & {*OPERATIONS[each].names}]
+    found = nearest_in(name, failed) if failed else dict.fromkeys(nearest_below(name))
+    cleared = nearest_in(name, right)
+    left = [each for each in found if each not in cleared]
+    return [each for each in left or found if not others & {*OPERATIONS[each].names}]
 
 
-def nearest_below(name: str) -> Iterator[str]:
-    """The nearest operations below a place, with any noise."""
+def nearest_in(name: str, cases: Sequence[Inputs]) -> dict[str, None]:
+    """The nearest operations below a place that its formula calls at these inputs."""
+    called: set[str] = set()
+    for given in cases:
+        called |= places_called(name, given)
+    return dict.fromkeys(nearest_below(name, called))
+
+
+def nearest_below(name: str, called: set[str] | None = None) -> Iterator[str]:
+    """The nearest operations below a place, with any noise; only of the places that are called, if these are given."""
     for each in PLACES[name].parts:
-        if each in OPERATIONS:
-            yield each
-        elif PLACES[each].like:
+        if called is not None and each not in called:
+            continue
+        if PLACES[each].like:
             yield from PLACES[each].like
+        elif each in OPERATIONS:
+            yield each
         else:
-            yield from nearest_below(each)
+            yield from nearest_below(each, called)
+
+
+def places_called(name: str, given: Inputs) -> set[str]:
+    """The places that the formula of an operation calls at these inputs, down to the nearest operations."""
+    called: set[str] = set()
+
+    def noted(name: str) -> Function:
+        called.add(name)
+        place = PLACES[name]
+        if place.formula is None or name in OPERATIONS or place.like:
+            return place.function
+        return partial(place.formula, noted)
+
+    by_parts = PLACES[name].formula
+    if by_parts is not None:
+        with np.errstate(all="ignore"):
+            by_parts(noted, **given)
+    return called
 
 
 # ---------------------------------------------------------------- registering other parts of an operation

@@ -12,7 +12,7 @@ from vime_check import hints as module
 from vime_check import wire
 from vime_check.cases import OPERATIONS
 from vime_check.errors import by_name
-from vime_check.hints import Hint, all_hints
+from vime_check.hints import LEFTOVER, Hint, all_hints
 from vime_check.wire import encode
 
 ROW = np.array([0.3, -1.7, 2.9, 0.8])
@@ -105,6 +105,24 @@ def test_hints_on_outputs_with_exactly_this_error(
         word in text for word in ("finite", "digit", "are 0", "a is right, b is not")
     ):
         assert text not in texts(noisy, right, NETWORK) or np.size(output) == 1
+
+
+@pytest.mark.parametrize("right", [ROW, SQUARE])
+def test_later_rows_that_are_wrong_against_outputs_by_hand(right: np.ndarray) -> None:
+    """Controls: a row that is right, row 0 wrong, another number of rows, no rows."""
+    inputs = {"inputs": [[1.0]] * len(right)}
+    rows = np.arange(1.0, 1.0 + len(right)).reshape(-1, *[1] * (right.ndim - 1))
+    output = right * rows**0.3
+    assert texts(output, right, inputs)[0] == LEFTOVER
+    two = {"mu": output, "rho": right}, {"mu": right, "rho": right}
+    assert LEFTOVER not in texts(*two, inputs=NETWORK)
+    assert texts(*two, inputs=inputs)[0] == LEFTOVER
+    still = np.concatenate([output[:2], right[2:]])
+    for other in (still, output[::-1], 1.1 * right, output[:1]):
+        assert LEFTOVER not in texts(other, right, inputs)
+    for others in (NETWORK, {}, {"inputs": [[1.0]]}):
+        assert LEFTOVER not in texts(output, right, others)
+    assert LEFTOVER not in texts(output[:1], right[:1], {"inputs": [[1.0]]})
 
 
 def test_float32_takes_its_own_noise() -> None:

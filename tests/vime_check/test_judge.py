@@ -30,13 +30,17 @@ from check_helpers import (
 
 from vime_check.cases import PROVED
 from vime_check.files import Vector, Wrong, vectors_of_file
+from vime_check.hints import LEFTOVER, Hint
 from vime_check.judge import (
     check,
     grade,
+    load_vectors,
     noise,
     outcome_of,
     parts_by_operation,
     run_cases,
+    with_row_hints,
+    without_accidents,
 )
 from vime_check.naming import Explanation
 from vime_check.programs import ProtocolError, StartError
@@ -500,6 +504,137 @@ def test_an_unknown_mistake_stays_unnamed_on_the_vectors_of_the_project() -> Non
     assert {each.operation for each in bad} == {"kl_diag_normal", "information_gains"}
     assert {each.id: each.mistakes for each in bad if each.mistakes} == {}
     assert ("SwappedKL",) in {each.mistakes for each in check("unknown:swapped").bad()}
+
+
+TERMS = """
+import numpy as np
+def kl_diag_normal(mu_q, sigma_q, mu_p, sigma_p):
+    d, q, p = (mu_q - mu_p)**2, sigma_q, sigma_p
+    return np.sum({} - 0.5, axis=-1)
+"""
+LOG, WIDTH, MEAN = "np.log(p / q)", "q**2 / (2 * p**2)", "d / (2 * p**2)"
+
+
+@pytest.mark.parametrize(
+    ("terms", "named"),
+    [
+        ((LOG, WIDTH, "d / (2 * p)"), "VarianceAsSigma: σ_p for σ_p² under Δμ²"),
+        ((LOG, "q / (2 * p)", MEAN), "VarianceAsSigma: σ for σ² in σ_q²/2σ_p²"),
+        ((LOG, "(q + d) / (2 * p)"), "VarianceAsSigma: σ for σ² in both fractions of the KL"),
+        ((LOG, "(q**2 + d) / (2 * p)"), "VarianceAsSigma: σ_p for σ_p² under both fractions of the KL"),
+        (("2 * np.log(p / q)", WIDTH, MEAN), "VarianceAsSigma: σ² for σ in the logarithm of the KL"),
+        ((LOG, WIDTH, "d / p**2"), "MissingHalf: in Δμ²/2σ_p²"),
+        ((LOG, "q**2 / p**2", MEAN), "MissingHalf: in σ_q²/2σ_p²"),
+        ((LOG, "(q**2 + d) / p**2"), "MissingHalf: in both fractions of the KL"),
+        ((LOG, WIDTH, "d / (2 * q**2)"), "SwappedSigmas: σ_q under Δμ²"),
+        ((LOG, "p**2 / (2 * q**2)", MEAN), "SwappedSigmas: σ_p²/2σ_q² for σ_q²/2σ_p²"),
+        (("np.log(q / p)", WIDTH, MEAN), "SwappedSigmas: log(σ_q/σ_p) for log(σ_p/σ_q)"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_one_term_of_the_kl_is_named_with_its_place(
+    terms: tuple[str, ...], named: str
+) -> None:
+    Path("terms.py").write_text(TERMS.format(" + ".join(terms)))
+    first = check("terms", only="kl_diag_normal").lines()[0]
+    name, at = named.split(": ")
+    assert f"; is {name}: " in first
+    assert first.endswith(f": {at}")
+
+
+def test_a_name_that_fits_few_of_the_failed_cases_is_not_printed() -> None:
+    """This fault adds D/2 where all means are one σ apart. Control: such a case alone."""
+    wrong = (LOG, WIDTH, MEAN, "d**2 / (2 * p**4)")
+    Path("powers.py").write_text(TERMS.format(" + ".join(wrong)))
+    report = check("powers", only="kl_diag_normal")
+    assert not report.ok
+    assert not re.search(r"; is |fits|Half|Dropped", str(report)), str(report)
+    report = check("powers", only="kl_diag_normal/unit-shift")
+    assert "; is DroppedConstant or MissingHalf" in str(report)
+
+
+def explained_case(number: int, *names: str, status: str = "wrong") -> Outcome:
+    found = tuple(Explanation((name,), 0.0) for name in names)
+    hints = (Hint("2 times"),)
+    return Outcome(f"o/{number}", "o", status, candidates=found, hints=hints)
+
+
+def test_an_explanation_fits_half_of_the_cases_that_no_better_one_fits() -> None:
+    """Then the case has no hint. Controls: fewer, lost digits, and changed inputs, which are seen."""
+    counts = [("A", 4), ("B", 2), ("", 2)]
+    names = [name for name, count in counts for _ in range(count)]
+    given = [explained_case(n, *filter(None, [each])) for n, each in enumerate(names)]
+    found = without_accidents(given)
+    assert [o.id for o in found if o.candidates] == [o.id for o in given[:6]]
+    assert [o.id for o in found if o.hints] == [o.id for o in given[6:]]
+    more = [*given, explained_case(8)]
+    assert not any(o.candidates or o.mistakes for o in without_accidents(more))
+    assert all(o.hints for o in without_accidents(more))
+    few = [each._replace(status="digits") for each in more]
+    assert sum(bool(o.candidates) for o in without_accidents(few)) == 6
+    seen = [explained_case(9, "InputMutation"), *more]
+    assert [o.id for o in without_accidents(seen) if o.candidates] == ["o/9"]
+
+
+GAINS = """
+import numpy as np
+from vime_check.cases import OPERATIONS
+right = OPERATIONS["information_gains"].function
+class exact:
+    def information_gains(**inputs):
+        return right(**inputs) ** (1.1 if inputs["method"] == "exact" else 1.0)
+class later:
+    def information_gains(**inputs):
+        gains = right(**inputs)
+        return gains * (1.0 + 0.1 * np.arange(len(gains)) ** 1.3)
+class last:
+    def information_gains(**inputs):
+        gains = right(**inputs)
+        return gains * np.append(np.ones(len(gains) - 1), 1.0 + 0.1 * (len(gains) > 1))
+class all:
+    def information_gains(**inputs):
+        gains = right(**inputs)
+        return gains * (1.0 + 0.1 * np.arange(len(gains)) ** 1.3 + 0.3 * (len(gains) == 1))
+"""
+
+
+def gains_lines(name: str) -> str:
+    Path("gains.py").write_text(GAINS)
+    return "\n".join(check(f"gains:{name}", only="information_gains").lines())
+
+
+def test_the_parts_to_check_are_those_of_the_failed_cases() -> None:
+    parts = "posterior_step,information_gain,kl_diag_normal"
+    assert gains_lines("exact").endswith(f"check its parts: --only {parts}")
+
+
+def test_rows_after_the_first_are_wrong_if_a_row_leaves_something_behind() -> None:
+    """Controls: only the last row is wrong, or a case with one row is wrong as well."""
+    (line,) = gains_lines("later").splitlines()
+    assert line.endswith(f"; {LEFTOVER}")
+    assert LEFTOVER not in gains_lines("last")
+    assert LEFTOVER not in gains_lines("all")
+
+
+def test_the_hint_on_rows_needs_a_right_case_of_one_row_and_all_wrong_cases() -> None:
+    cases = [each for each in load_vectors(None, "f64") if not each.why]
+    rows = {each.id: each for each in cases if each.operation == "information_gains"}
+    one, two = rows["information_gains/one-row"], rows["information_gains/four-rows"]
+    three = rows["information_gains/deep"]
+
+    def told(*given: tuple[Vector, str, bool]) -> bool:
+        outcomes = [
+            Outcome(v.id, v.operation, status, hints=(Hint(LEFTOVER),) * hint)
+            for v, status, hint in given
+        ]
+        found = with_row_hints([each[0] for each in given], outcomes)
+        return any(each.hints for each in found)
+
+    assert told((one, "exact", False), (two, "wrong", True), (three, "wrong", True))
+    assert not told((two, "wrong", True))
+    assert not told((one, "wrong", False), (two, "wrong", True))
+    assert not told(
+        (one, "exact", False), (two, "wrong", True), (three, "wrong", False)
+    )
 
 
 @pytest.mark.parametrize(
@@ -984,7 +1119,13 @@ def test_parts_are_known_with_the_reference_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Control: an operation that the reference lacks, and a trace, have none."""
-    names = ["kl_taylor", "unknown", "vime_iterations"]
-    assert parts_by_operation(names) == {"kl_taylor": ["kl_hessian_diag"]}
+    known = {each.operation: each for each in load_vectors(None, "f64") if not each.why}
+    cases = [known["kl_taylor"], known["vime_iterations"]]
+    failed = [Outcome(each.id, each.operation, "wrong") for each in cases]
+    failed.append(Outcome("unknown/0", "unknown", "wrong"))
+    parts = parts_by_operation(cases, failed)
+    assert parts == {"kl_taylor": ["kl_hessian_diag"]}
+    named = failed[0]._replace(candidates=(Explanation(("MissingHalf",), 0.0),))
+    assert parts_by_operation(cases, [named]) == {}
     monkeypatch.setitem(sys.modules, "vime_check.cases", None)
-    assert parts_by_operation(names) == {}
+    assert parts_by_operation(cases, failed) == {}

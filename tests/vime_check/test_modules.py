@@ -191,7 +191,7 @@ def adapter_lines() -> list[str]:
 
 
 def test_the_adapter_of_the_example_is_short() -> None:
-    assert 10 < len(adapter_lines()) <= 30
+    assert 10 < len(adapter_lines()) <= 37
 
 
 @TORCH
@@ -243,3 +243,39 @@ def test_a_mistake_in_the_module_fails_and_is_named(
     assert "errored" not in statuses(report), str(report)
     named = {each.mistakes for each in report.bad()}
     assert named == {(name,) if name else ()}, str(report)
+
+
+STEP = """                mu.data = mu.data + step_size * mu.grad * sigma**2
+                rho.data = rho.data + step_size * rho.grad * sigma**2 / (2 * slope**2)
+"""
+
+
+@TORCH
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ("        self.zero_grad()\n", "", "GradientsAccumulate"),
+        (
+            "/ (2 * slope**2)).sum()\n",
+            f"/ (2 * slope**2)).sum()\n{STEP}",
+            "StateNotRestored",
+        ),
+    ],
+)
+def test_leftovers_of_a_row_are_seen_and_named(
+    old: str, new: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All rows of a case go through one module; a case with one row can't tell."""
+    text = (ROOT / "examples" / "check_nn_module.py").read_text()
+    assert text.count(old) == 1
+    module = f"leaves_{len(new)}"
+    (tmp_path / f"{module}.py").write_text(text.replace(old, new))
+    monkeypatch.syspath_prepend(tmp_path)
+    report = check(module, only="information_gains")
+    assert not report.ok
+    assert f"; is {name}: " in report.lines()[0]
+    wrong = {each.id.split("/")[1] for each in report.bad()}
+    assert wrong == {
+        *("four-rows", "deep", "sigma-per-output", "one-sample-3-rows"),
+        *("one-sample-5-rows", "beyond-1000", "tiny"),
+    }

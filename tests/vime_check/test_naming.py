@@ -91,7 +91,7 @@ def test_two_mistakes_at_once_against_a_product_by_hand() -> None:
 
 
 def test_pairs_are_tried_only_if_no_single_mistake_explains_the_output() -> None:
-    (wrong,) = [each for each in HALF.wrong if each.name == "MissingHalf"]
+    wrong = [each for each in HALF.wrong if each.name == "MissingHalf"][-1]
     found = explanations(HALF, wrong.output)
     assert sets_of(found) == {("MissingHalf",)}
 
@@ -151,7 +151,7 @@ def test_without_the_reference_only_stored_mistakes_are_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "vime_check.cases", None)
-    (wrong,) = [each for each in HALF.wrong if each.name == "MissingHalf"]
+    wrong = [each for each in HALF.wrong if each.name == "MissingHalf"][-1]
     assert sets_of(explanations(HALF, wrong.output)) == {("MissingHalf",)}
     assert explanations(HALF, {"": 2.2 * HALF.output[""]}) == []
 

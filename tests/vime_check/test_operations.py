@@ -154,10 +154,16 @@ def test_a_place_that_remembers_computes_once_for_each_mistake_and_input(
 
 
 WEIGHTS, LOCAL = ["sample_weights", "mlp"], ["mlp_local"]
-METRIC = ["kl_hessian_diag", "kl_taylor", "information_gain"]
+EXACT = ["information_gain", "kl_diag_normal"]
+METRIC = ["kl_hessian_diag", "kl_taylor"]
 NEAREST = {
-    "information_gains": ["elbo_grad", *METRIC],
-    "information_gains_local": ["elbo_grad_local", *METRIC],
+    "information_gains": ["elbo_grad", *METRIC, "posterior_step", *EXACT],
+    "information_gains_local": [
+        "elbo_grad_local",
+        *METRIC,
+        "posterior_step_local",
+        *EXACT,
+    ],
     "posterior_updates": ["elbo_grad"],
     "elbo": [*WEIGHTS, "normal_log_density", "softplus", "kl_diag_normal"],
     "elbo_local": [*LOCAL, "normal_log_density", "softplus", "kl_diag_normal"],
@@ -170,6 +176,24 @@ NEAREST = {
 def test_the_operations_to_check_before_an_operation_by_hand(name: str) -> None:
     """The nearest ones with the same noise; a gradient inside counts as that of the bound."""
     assert parts_to_check(name) == NEAREST[name]
+
+
+def test_the_operations_that_failed_cases_go_through() -> None:
+    """Without those of right cases, unless none is left."""
+    cases = [
+        case.inputs for case in OPERATIONS["information_gains"].cases() if not case.why
+    ]
+    taylor = [each for each in cases if each["method"] == "taylor"]
+    exact = [each for each in cases if each["method"] == "exact"]
+    assert len(taylor) + len(exact) == len(cases)
+    shared, step = ["elbo_grad", "kl_hessian_diag"], ["posterior_step", *EXACT]
+    name = "information_gains"
+    assert parts_to_check(name, exact) == [*shared, *step]
+    assert parts_to_check(name, taylor) == [*shared, "kl_taylor"]
+    assert parts_to_check(name, exact, taylor) == step
+    assert parts_to_check(name, taylor, exact) == ["kl_taylor"]
+    assert parts_to_check(name, taylor[:1], taylor[1:]) == [*shared, "kl_taylor"]
+    assert parts_to_check(name, cases) == NEAREST[name]
 
 
 def parts(operation: Operation) -> list[Any]:

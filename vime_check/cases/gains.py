@@ -31,6 +31,7 @@ from vime_check.cases.networks import (
     textbook_kl,
 )
 from vime_check.operations import (
+    PLACES,
     Case,
     Draw,
     Function,
@@ -509,6 +510,7 @@ def gain_by_parts(
     )
 
 
+PLACES["information_gain"].like = "information_gain", "kl_diag_normal"
 GAINS = "information_gains", "information_gains_local"
 
 
@@ -595,38 +597,84 @@ def gradient_by_parts(
     return gradient
 
 
-def moves_by_parts(part: Function, given: Inputs, data: Inputs) -> Inputs:
+def gradient_of(part: Function, start: Array, data: Inputs) -> Array:
+    """∇ℓ at the start φ (2, D) of a row, (2, D)."""
+    mu, rho = start
+    old = {"mu_old": mu, "rho_old": rho}
+    gradient = part("transition_gradient")(mu=mu, rho=rho, **old, **data)
+    return np.array(gradient)  # (2, D)
+
+
+def step_of(
+    part: Function, start: Array, gradient: Array, given: Inputs
+) -> tuple[Array, Array]:
     """The step −λ H⁻¹∇ℓ."""
-    mu, rho = given["mu"], given["rho"]
-    grad_mu, grad_rho = part("transition_gradient")(
-        mu=mu, rho=rho, mu_old=mu, rho_old=rho, **data
-    )
-    h = part("kl_hessian_diag")(mu=mu, rho=rho)
+    h = part("kl_hessian_diag")(mu=start[0], rho=start[1])
     step_size = given["step_size"]
-    return {
-        "delta_mu": -step_size * grad_mu / h["h_mu"],
-        "delta_rho": -step_size * grad_rho / h["h_rho"],
-    }
+    return -step_size * gradient[0] / h["h_mu"], -step_size * gradient[1] / h["h_rho"]
+
+
+@partial(part, like=("posterior_step", "posterior_step_local"))
+def moved_posterior(start: Array, moves: tuple[Array, Array]) -> Array:
+    """φ′ (2, D)."""
+    return start + np.array(moves)  # (2, D)
+
+
+@part
+def accumulated(before: Array, gradient: Array) -> Array:
+    """The gradient of a step: its own, whatever was there before."""
+    return gradient
+
+
+@mistake("GradientsAccumulate", "accumulated")
+def sum_of_gradients(right: Function, given: Inputs) -> Array:
+    return given["before"] + right(**given)
+
+
+@part
+def next_start(start: Array, left: Array) -> Array:
+    """Where the next row starts: where this one did."""
+    return start
+
+
+@mistake("StateNotRestored", "next_start")
+def start_where_the_last_row_ended(right: Function, given: Inputs) -> Array:
+    return given["left"]
 
 
 STEP_PARTS = "transition_gradient", "kl_hessian_diag"
+BETWEEN_ROWS = "accumulated", "next_start"
 
 
-@formula(*GAINS, parts=[*STEP_PARTS, "kl_taylor", "information_gain"])
+@formula(
+    *GAINS,
+    parts=[
+        *STEP_PARTS,
+        "kl_taylor",
+        "moved_posterior",
+        "information_gain",
+        *BETWEEN_ROWS,
+    ],
+)
 def gains_by_parts(part: Function, **given: Any) -> Array:
-    old = {"mu": given["mu"], "rho": given["rho"]}
+    start = np.array([given["mu"], given["rho"]])  # (2, D)
+    gradient = np.zeros(start.shape)
     gains = []
     for data in data_of(given):
-        moves = moves_by_parts(part, given, data)
+        own = gradient_of(part, start, data)
+        gradient = part("accumulated")(before=gradient, gradient=own)
+        moves = step_of(part, start, gradient, given)
         if given["method"] == "taylor":
-            gains.append(part("kl_taylor")(**old, **moves))
+            left = start + np.array(moves)  # (2, D)
+            old = {"mu": start[0], "rho": start[1]}
+            move = {"delta_mu": moves[0], "delta_rho": moves[1]}
+            gains.append(part("kl_taylor")(**old, **move))
         else:
-            new = {
-                "mu_new": old["mu"] + moves["delta_mu"],
-                "rho_new": old["rho"] + moves["delta_rho"],
-            }
-            before = {"mu_old": old["mu"], "rho_old": old["rho"]}
+            left = part("moved_posterior")(start=start, moves=moves)
+            new = {"mu_new": left[0], "rho_new": left[1]}
+            before = {"mu_old": start[0], "rho_old": start[1]}
             gains.append(part("information_gain")(**new, **before))
+        start = part("next_start")(start=start, left=left)
     return np.array(gains)  # (N,)
 
 
@@ -676,10 +724,10 @@ def information_gain_cases() -> Iterator[Case]:
             "rho_old": rho_old,
         }
 
-    general = "SwappedKL", "DroppedConstant", "KLMean", "VarianceAsSigma"
+    general = "SwappedKL", "DroppedConstant", "KLMean", "VarianceAsSigma", "MissingHalf", "SwappedSigmas"
     yield good("three-weights", "New first, old second.", *general, **step(-0.5, 0.5, 0.75, 3, 1))
     yield good("four-weights", "New first, old second.", *general, **step(0.5, 0.25, 1.0, 4, 2))
-    yield good("nothing-learned", "0 where nothing moved.", "DroppedConstant", **step(0.0, 0.0, 0.0, 3, 3))
+    yield good("nothing-learned", "0 where nothing moved.", **step(0.0, 0.0, 0.0, 3, 3))
     yield good("narrow", "Standard deviations near 1e-4.", "FudgedDenominator", "SwappedKL",
                mu_new=(1e-4, 0.0), rho_new=(-9.0, -9.5), mu_old=(0.0, 1e-4), rho_old=(-9.5, -8.5))
     yield good("narrower", "Standard deviations near 1e-5: with 1e-8 below, the gain is negative.", "FudgedDenominator",
@@ -727,7 +775,8 @@ def information_gains_cases() -> Iterator[Case]:
     one = model(2, 3, 1, rows=1, samples=1, seed=1)
     three = model(2, 3, 1, rows=4, samples=3, seed=29)
     single = "MissingHalf", "WrongMetric", "UnnormalisedLogDensity", "VarianceAsSigma"
-    flags = *single, "SquaredBeforeMean", "CopiedLastGain", "SharedRowNoise"
+    rows_in_turn = "StateNotRestored", "GradientsAccumulate"
+    flags = *single, "SquaredBeforeMean", "CopiedLastGain", "SharedRowNoise", *rows_in_turn
     yield good("one-row", "½λ²gᵀH⁻¹g of one transition and one sample.", *single, **one)
     yield good("four-rows", "Each from the same posterior; the gradient is averaged before it is squared.",
                *flags, "AveragedPrediction", **three)
@@ -745,10 +794,10 @@ def information_gains_cases() -> Iterator[Case]:
                **one | {"step_size": 0.5, "likelihood_sigma": 0.125, "targets": ((-500.0,),)})
     yield good("tiny", "Gains near 1e-12.", *single, **three | {"likelihood_sigma": 12.0, "step_size": 2.0**-14})
     exact = {"method": "exact", "step_size": 0.0625}
-    kl = "SwappedKL", "DroppedConstant", "KLMean"
+    kl = "SwappedKL", "DroppedConstant", "KLMean", "MissingHalf", "SwappedSigmas"
     yield good("exact-one-row", "KL[new‖old] of one posterior step.", *kl, **one | exact)
     yield good("exact-four-rows", "One step a row, each from the same posterior.", *kl, "CopiedLastGain",
-               "SharedRowNoise", **three | exact)
+               "SharedRowNoise", *rows_in_turn, **three | exact)
     yield good("exact-deep", "Equal widths, three samples.", *kl, "SameLayerNoise", "CopiedLastGain",
                **model(2, 2, 2, rows=4, samples=3, seed=5) | exact)
     yield good("exact-small-step", "λ = 2^-12, where the textbook sum cancels.", "CopiedLastGain",
@@ -899,11 +948,9 @@ def posterior_updates(
 @formula("posterior_step", "posterior_step_local", parts=STEP_PARTS)
 def step_by_parts(part: Function, **given: Any) -> Arrays:
     (data,) = data_of(given)
-    moves = moves_by_parts(part, given, data)
-    return {
-        "mu": given["mu"] + moves["delta_mu"],
-        "rho": given["rho"] + moves["delta_rho"],
-    }
+    start = np.array([given["mu"], given["rho"]])  # (2, D)
+    moves = step_of(part, start, gradient_of(part, start, data), given)
+    return dict(zip(("mu", "rho"), start + np.array(moves)))
 
 
 @part
@@ -917,23 +964,24 @@ def momentum(right: Function, given: Inputs) -> Array:
     return 0.9 * given["before"] + right(**given)
 
 
-@formula("posterior_updates", parts=["transition_gradient", "velocity"])
+@formula("posterior_updates", parts=["transition_gradient", "velocity", *BETWEEN_ROWS])
 def updates_by_parts(part: Function, **given: Any) -> Arrays:
-    old = given["mu"], given["rho"]
-    before = {"mu_old": old[0], "rho_old": old[1]}
-    subtracted = np.zeros((2, len(old[0])))
+    start = np.array([given["mu"], given["rho"]])  # (2, D)
+    gradient = np.zeros(start.shape)
+    subtracted = np.zeros(start.shape)
     posteriors = []
     for data in data_of(given):
-        phi = np.array(old)  # (2, D)
+        phi = start
+        old = {"mu_old": start[0], "rho_old": start[1]}
         for _ in range(given["num_steps"]):
-            gradient = part("transition_gradient")(
-                mu=phi[0], rho=phi[1], **before, **data
+            own = np.array(
+                part("transition_gradient")(mu=phi[0], rho=phi[1], **old, **data)
             )
-            subtracted = part("velocity")(
-                before=subtracted, gradient=np.array(gradient)
-            )
+            gradient = part("accumulated")(before=gradient, gradient=own)
+            subtracted = part("velocity")(before=subtracted, gradient=gradient)
             phi = phi - given["learning_rate"] * subtracted
         posteriors.append(DiagNormal(*phi))
+        start = part("next_start")(start=start, left=phi)
     return parameters(posteriors)
 
 
@@ -979,8 +1027,9 @@ def posterior_updates_cases() -> Iterator[Case]:
     density = "UnnormalisedLogDensity", "VarianceAsSigma"
     pull = "UndetachedOld", "SwappedKL", "KLMean"
     yield good("one-row", "One gradient step.", *density, **model(2, 3, 1, rows=1, samples=1, seed=2))
-    yield good("four-rows", "Each row starts anew.", "LeakyOptimiser", *density, "AveragedPrediction", **base)
-    yield good("three-rows", "Each row starts anew.", "LeakyOptimiser",
+    in_turn = "LeakyOptimiser", "StateNotRestored", "GradientsAccumulate"
+    yield good("four-rows", "Each row starts anew.", *in_turn, *density, "AveragedPrediction", **base)
+    yield good("three-rows", "Each row starts anew.", *in_turn,
                **model(2, 2, 2, rows=3, samples=1, seed=3))
     yield good("one-sample", "The KL to the start pulls from the second step on.", "LeakyOptimiser", *density, *pull,
                **model(3, 4, 2, rows=3, samples=1, seed=12) | {"num_steps": 3})

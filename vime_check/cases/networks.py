@@ -420,6 +420,82 @@ for label, (names, power, at) in SIGMA_POWERS.items():
     named(kl_with(names, power))
 
 
+@part
+def mean_term(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    """Δμ²/2σ_p² of each weight."""
+    return 0.5 * ((mu_q - mu_p) / sigma_p) ** 2
+
+
+@part
+def width_term(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    """σ_q²/2σ_p² of each weight."""
+    return 0.5 * (sigma_q / sigma_p) ** 2
+
+
+@part
+def log_term(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
+    """log(σ_p/σ_q) of each weight."""
+    return anp.log(sigma_p) - anp.log(sigma_q)
+
+
+KL_TERMS = {"mean_term": mean_term, "width_term": width_term, "log_term": log_term}
+
+
+@formula("kl_diag_normal", parts=[*KL_TERMS])
+def kl_of_terms(part: Function, **given: Array) -> Array:
+    """The right KL, and by how much its terms differ from the right ones: 0 where they do not."""
+    moved = [part(name)(**given) - right(**given) for name, right in KL_TERMS.items()]
+    return bnn.kl_diag_normal(**given) + anp.sum(sum(moved), axis=-1)
+
+
+BOTH_SIGMAS = "sigma_q", "sigma_p"
+# For each variant: the terms, the standard deviations in them and their power, and where that is.
+TERM_POWERS: dict[str, tuple[dict[str, tuple[str, ...]], float, str]] = {
+    "mean": ({"mean_term": ("sigma_p",)}, 0.5, "σ_p for σ_p² under Δμ²"),
+    "width": ({"width_term": BOTH_SIGMAS}, 0.5, "σ for σ² in σ_q²/2σ_p²"),
+    "fractions": (
+        {"mean_term": ("sigma_p",), "width_term": BOTH_SIGMAS},
+        0.5,
+        "σ for σ² in both fractions of the KL",
+    ),
+    "denominators": (
+        {"mean_term": ("sigma_p",), "width_term": ("sigma_p",)},
+        0.5,
+        "σ_p for σ_p² under both fractions of the KL",
+    ),
+    "log": ({"log_term": BOTH_SIGMAS}, 2.0, "σ² for σ in the logarithm of the KL"),
+}
+for label, (terms, power, at) in TERM_POWERS.items():
+    for term, names in terms.items():
+        named = mistake("VarianceAsSigma", term, variant=label, at=at)
+        named(kl_with(names, power))
+
+
+def twice_the_term(right: Function, given: Inputs) -> Array:
+    return 2.0 * right(**given)
+
+
+for label, fractions, at in (
+    ("mean", ("mean_term",), "in Δμ²/2σ_p²"),
+    ("width", ("width_term",), "in σ_q²/2σ_p²"),
+    ("fractions", ("mean_term", "width_term"), "in both fractions of the KL"),
+):
+    mistake("MissingHalf", *fractions, variant=label, at=at)(twice_the_term)
+
+
+def term_with_other_sigma(right: Function, given: Inputs) -> Array:
+    exchanged = {"sigma_q": given["sigma_p"], "sigma_p": given["sigma_q"]}
+    return right(**given | exchanged)
+
+
+for term, at in (
+    ("mean_term", "σ_q under Δμ²"),
+    ("width_term", "σ_p²/2σ_q² for σ_q²/2σ_p²"),
+    ("log_term", "log(σ_q/σ_p) for log(σ_p/σ_q)"),
+):
+    mistake("SwappedSigmas", term, variant=term, at=at)(term_with_other_sigma)
+
+
 def metric_of_sigma(names: Sequence[str]) -> Function:
     """The mistake of dividing by σ, not by σ², in these parts of the metric."""
 
@@ -500,14 +576,14 @@ def near_pair(move: float, size: int, seed: int) -> Inputs:
 # fmt: off
 @cases_of("kl_diag_normal")
 def kl_diag_normal_cases() -> Iterator[Case]:
-    general = "SwappedKL", "DroppedConstant", "KLMean", "VarianceAsSigma"
-    yield good("unit-shift", "A mean one standard deviation away is half a nat.", "DroppedConstant",
+    general = "SwappedKL", "DroppedConstant", "KLMean", "VarianceAsSigma", "MissingHalf", "SwappedSigmas"
+    yield good("unit-shift", "A mean one standard deviation away is half a nat.",
                mu_q=(1.0,), sigma_q=(1.0,), mu_p=(0.0,), sigma_p=(1.0,))
     yield good("three-weights", "Different means and widths.", *general, **pair(3, seed=1))
     yield good("four-weights", "Different means and widths.", *general, **pair(4, seed=5))
     yield good("rows", "The sum runs over the last axis only.", *general, **pair(2, 3, seed=9))
     same = pair(3, seed=2)
-    yield good("equal", "The KL of equal distributions is 0.", "DroppedConstant",
+    yield good("equal", "The KL of equal distributions is 0.",
                **same | {"mu_q": same["mu_p"], "sigma_q": same["sigma_p"]})
     for sigma in (1e-4, 1e-5):
         sharp: Inputs = {
