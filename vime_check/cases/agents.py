@@ -19,7 +19,12 @@ import bnn_ref as bnn
 import vime_ref as vime
 from bnn_ref import Array
 from vime_check import exact
-from vime_check.cases.networks import lost_to_fudge, lost_to_fudged_log
+from vime_check.cases.networks import (
+    KL_TERMS,
+    lost_to_fudge,
+    lost_to_fudged_log,
+    moved_terms,
+)
 from vime_check.operations import (
     ENDS,
     Case,
@@ -31,6 +36,7 @@ from vime_check.operations import (
     draw_by_names,
     draw_of,
     exact_form,
+    formula,
     good,
     intermediates_of,
     mistake,
@@ -579,6 +585,17 @@ def gaussian_kl(
     return old.kl(new, np.eye(len(mean_old)))
 
 
+@formula("gaussian_kl", parts=[*KL_TERMS])
+def policy_kl_of_terms(part: Function, **given: Array) -> Array:
+    terms = {
+        "mu_q": given["mean_old"],
+        "sigma_q": np.exp(given["log_std_old"]),
+        "mu_p": given["mean_new"],
+        "sigma_p": np.exp(given["log_std_new"]),
+    }
+    return gaussian_kl(**given) + moved_terms(part, **terms)
+
+
 @exact_form("gaussian_kl")
 def exact_gaussian_kl(
     mean_old: Any, log_std_old: Any, mean_new: Any, log_std_new: Any
@@ -858,18 +875,19 @@ def gaussian_kl_cases() -> Iterator[Case]:
     base: Inputs = {"mean_old": numbers(4, 3, seed=4), "log_std_old": (-0.5, 0.8125, 0.125)}
     base |= {"mean_new": numbers(4, 3, seed=5), "log_std_new": (0.3125, 0.5625, -0.25)}
     flags = "SwappedKL", "DroppedConstant", "KLMean", "VarianceAsSigma"
+    terms = "MissingHalf", "SwappedSigmas"
     limits = "ClampedLogSigma", "SigmaFloor", "FudgedDenominator"
-    yield good("four-rows", "KL[old‖new], (N,).", *flags, **base)
-    yield good("two-dimensions", "KL[old‖new] of one row.", *flags, mean_old=((0.0, 1.25),),
+    yield good("four-rows", "KL[old‖new], (N,).", *flags, *terms, **base)
+    yield good("two-dimensions", "KL[old‖new] of one row.", *flags, *terms, mean_old=((0.0, 1.25),),
                log_std_old=(0.5, -1.0), mean_new=((0.625, 0.375),), log_std_new=(0.125, -0.6875))
-    yield good("equal", "0 where nothing changed.", "DroppedConstant",
+    yield good("equal", "0 where nothing changed.",
                **base | {"mean_new": base["mean_old"], "log_std_new": base["log_std_old"]})
     narrow: Inputs = {"mean_old": ((1e-4, 0.0),), "mean_new": ((0.0, 7e-5),)}
     yield good("narrow", "Standard deviations near 1e-4.", "FudgedDenominator",
                **narrow, log_std_old=(-9.0, -10.0), log_std_new=(-9.5, -9.125))
     yield good("narrower", "Standard deviations near 1e-5.", "FudgedDenominator",
                **narrow, log_std_old=(-11.0, -12.0), log_std_new=(-11.5, -11.125))
-    yield good("tiny-sigma", "σ = 1e-7 beside σ = 13.5.", *flags, *limits,
+    yield good("tiny-sigma", "σ = 1e-7 beside σ = 13.5.", *flags[1:], *limits,
                mean_old=((0.0, 1.25), (1e-7, -4.0), (-2e-7, 0.5)), log_std_old=(-16.125, 2.625),
                mean_new=((1.5e-7, 9.0), (0.0, 8.0), (1e-7, -6.0)), log_std_new=(-15.75, 2.25))
     yield good("extreme-sigma", "log σ = 3 and −21.", *flags, *limits,

@@ -443,9 +443,13 @@ KL_TERMS = {"mean_term": mean_term, "width_term": width_term, "log_term": log_te
 
 @formula("kl_diag_normal", parts=[*KL_TERMS])
 def kl_of_terms(part: Function, **given: Array) -> Array:
-    """The right KL, and by how much its terms differ from the right ones: 0 where they do not."""
+    return bnn.kl_diag_normal(**given) + moved_terms(part, **given)
+
+
+def moved_terms(part: Function, **given: Array) -> Array:
+    """By how much a KL differs from the right one because of its terms: 0 if these are right."""
     moved = [part(name)(**given) - right(**given) for name, right in KL_TERMS.items()]
-    return bnn.kl_diag_normal(**given) + anp.sum(sum(moved), axis=-1)
+    return anp.sum(sum(moved), axis=-1)
 
 
 BOTH_SIGMAS = "sigma_q", "sigma_p"
