@@ -882,7 +882,7 @@ def posterior_step(
         "λ is step_size.",
         "There is exactly one row. Reject two.",
     ),
-    inputs={**ONE_ROW, "zeta": {"shape": "a list of (S, 1, O_l)"}},
+    inputs=ONE_ROW | {"zeta": {"shape": "a list of (S, 1, O_l)"}},
 )
 def posterior_step_local(
     mu: Array,
