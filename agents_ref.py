@@ -885,7 +885,7 @@ def check_envs(envs: Any) -> None:
     space = envs.single_observation_space
     if not isinstance(space, Box) or len(space.shape) != 1:
         advice = "wrap them in gymnasium.wrappers.FlattenObservation"
-        columns = "name one-hot columns in one_hot of Vime"
+        columns = "if some are one-hot, name them in one_hot of Vime"
         wanted = "observation space of envs must be a Box (K,)"
         raise ValueError(f"{wanted}, got {space}: {advice}, and {columns}")
     action_size(envs.single_action_space)

@@ -282,6 +282,22 @@ def test_kl_textbook_against_50_digits_and_the_stable_form(
     assert relative_error(bnn.kl_textbook(*near), exact_kl(*near)) > 1e-3
 
 
+def test_kl_of_tiny_widths_against_50_digits() -> None:
+    """Widths near 1e-300, whose logarithms have few digits left. Control: the difference of these logarithms."""
+    rng = np.random.default_rng(1)
+    worst = lost = 0.0
+    for _ in range(50):
+        sigma_p = 10.0 ** rng.uniform(-300.0, -290.0)
+        sigma_q = rng.uniform(1.13, 1.2) * sigma_p
+        moments = [np.array([x]) for x in (0.0, sigma_q, 0.0, sigma_p)]
+        exact = exact_kl(*moments)
+        square = (sigma_q / sigma_p) ** 2
+        by_logs = (square - 1.0) / 2.0 - (math.log(sigma_q) - math.log(sigma_p))
+        worst = max(worst, relative_error(bnn.kl_diag_normal(*moments), exact))
+        lost = max(lost, relative_error(by_logs, exact))
+    assert worst <= 1e-12 < lost
+
+
 def test_kl_textbook_of_rows_against_each_row_alone() -> None:
     """Control: the sum over all rows."""
     rng = np.random.default_rng(0)
@@ -1576,6 +1592,14 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
     (
         "state.mean must have shape (2,)",
         lambda: bnn.adam_step(A2, A2, bnn.adam_init(1), learning_rate=0.1),
+    ),
+    (
+        "x, mean, sigma must have shapes that agree, got [(3,), (3,), (2,)]",
+        lambda: bnn.normal_log_density(np.zeros(3), np.zeros(3), A2),
+    ),
+    (
+        "outputs must have shape (any, any, any), got (3, 1)",
+        lambda: bnn.log_likelihood(ROWS, ROWS, 1.0),
     ),
     (
         "params must have shape (any,), got (2, 2)",

@@ -362,10 +362,10 @@ def test_information_gain_is_zero_only_for_equal(
     q_new, q = moved(weights)
     assert vime.information_gain(q, q) == 0.0
     assert vime.information_gain(q_new, q) > 0.0
-    neighbour = DiagNormal(
+    neighbor = DiagNormal(
         q.mu, q.rho + np.spacing(np.maximum(np.abs(q.rho), 1.0))
     )  # a move in the last bit
-    assert vime.information_gain(neighbour, q) > 0.0
+    assert vime.information_gain(neighbor, q) > 0.0
 
 
 def textbook(mu_q, sigma_q, mu_p, sigma_p, fudge: float = 0.0, reduce=np.sum) -> float:
@@ -1622,8 +1622,11 @@ def spread_by_hand(numbers: list[float]) -> float:
 def test_spread_is_0_for_rounding_only_against_50_digits(
     numbers: list[float], varies: bool
 ) -> None:
+    """The rounding is each dimension's own: beside one of 1e6, another of 1 varies as it does alone."""
     found = float(vime.spread(np.array(numbers)))
     assert found == pytest.approx(spread_by_hand(numbers) if varies else 0.0, rel=1e-6)
+    beside = np.column_stack([numbers, np.full(len(numbers), 1e6)])
+    assert vime.spread(beside).tolist() == [found, 0.0]
 
 
 @pytest.mark.parametrize("noise", [0.0, 2**-49])

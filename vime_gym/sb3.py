@@ -161,7 +161,7 @@ class CuriosityCallback(Curious, BaseCallback):
         )
         self.logger.record("rollout/information_gain", float(gains.mean()))
         self.logger.record("rollout/intrinsic_reward", float(intrinsic.mean()))
-        median = float(np.median(normalized))  # about 1 after the first batches
+        median = float(np.median(normalized))  # 1 in the first batch with gains
         self.logger.record("rollout/median_normalized_gain", median)
 
 

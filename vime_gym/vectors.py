@@ -89,7 +89,7 @@ def advice_for(space: Space[Any]) -> str:
     flatten = "gymnasium.wrappers.FlattenObservation"
     if has_choices(space):
         trap = "makes columns of 0 and 1, which one_hot of Vime must name"
-        return f"{advice}; {flatten} {trap} (docs/plug_in.md, Spaces)"
+        return f"{advice}; {flatten} {trap}"
     return f"{advice}, or use {flatten}"
 
 

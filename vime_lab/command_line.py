@@ -128,14 +128,21 @@ def execute(argv: Sequence[str] | None) -> int:
     if unknown:
         words = " ".join(unknown)
         if arguments.action == "run":
-            name = unknown[0].partition("=")[0].strip("-").replace("-", "_")
-            words += f"; if {name} is a setting, use --set {name}=VALUE"
+            words += advice_on(unknown[0])
         arguments.parser.error(f"unrecognized arguments: {words}")
     if arguments.action is None:
         parser.error(f"which command? {', '.join(COMMANDS)}")
     arguments.command_line = given
 
     return COMMANDS[arguments.action](arguments)
+
+
+def advice_on(word: str) -> str:
+    """What a word that no flag of `run` takes may have been meant for."""
+    if not word.startswith("-"):
+        return f"; if {word} is a task, use --task {word}"
+    name = word.partition("=")[0].strip("-").replace("-", "_")
+    return f"; if {name} is a setting, use --set {name}=VALUE"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

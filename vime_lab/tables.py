@@ -147,7 +147,8 @@ def bonuses(curves: dict[str, list[Row]]) -> str:
     first reward: as in `summary`.
     mean of medians: over iterations, of the median return over seeds; the measure of the
     original code's author.
-    gain: raw, of an iteration's median, the median over seeds and iterations.
+    gain: raw; the median over seeds and iterations of an iteration's median, if it is
+    not 0. VIME's is in nats, other bonuses' in units of their own.
     share: of the bonus in all rewards at the end, the median over seeds.
     mean/median: of an iteration's raw gains, the median over seeds and iterations.
     """

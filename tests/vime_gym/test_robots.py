@@ -139,9 +139,9 @@ def test_cheetah_is_rewarded_by_where_a_step_ends(start, velocity, reward):
 def test_cheetah_is_rewarded_by_its_torso_where_the_original_takes_the_center_of_mass():
     """The center of mass is 4 cm ahead of the torso: with the torso at 4.98 m the original would give a reward."""
     env = frozen(CHEETAH, 4.98)
-    centre = env.unwrapped.data.body("torso").subtree_com[0]
+    center = env.unwrapped.data.body("torso").subtree_com[0]
     paid = env.step(np.zeros(6, dtype=np.float32))[1]
-    assert (paid, float(centre > 5.0)) == (0.0, 1.0)
+    assert (paid, float(center > 5.0)) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(

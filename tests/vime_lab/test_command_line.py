@@ -113,6 +113,13 @@ def test_manners_of_every_command(
     assert pointer == f"try 'vime-ref {command} --help'"
     assert wrong.stdout == "loaded: []\n"
 
+    # a word without a flag may be a task
+    if command == "run":
+        word = told(command, "Bandit", "--sped=9").stderr
+        assert (
+            "arguments: Bandit --sped=9; if Bandit is a task, use --task Band" in word
+        )
+
     # Ctrl-C, SIGTERM and SIGHUP print one line
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         interrupted(command, number)
