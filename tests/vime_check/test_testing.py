@@ -99,6 +99,8 @@ def test_an_unknown_id_gets_a_suggestion() -> None:
         ValueError, match=r"kl_taylor/bth'; did you mean kl_taylor/both\?$"
     ):
         check_case(None, "kl_taylor/bth")
+    with pytest.raises(ValueError, match=r"kl_taylr'; did you mean kl_taylor/"):
+        check_case(None, "kl_taylr")
     with pytest.raises(ValueError, match=r"got 'zzz'$"):
         check_case(None, "zzz")
 

@@ -633,7 +633,7 @@ def sum_of_gradients(right: Function, given: Inputs) -> Array:
 
 @part
 def next_start(start: Array, left: Array) -> Array:
-    """Where the next row starts: where this one did."""
+    """The next row's start, which is this row's start."""
     return start
 
 
