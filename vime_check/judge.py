@@ -417,14 +417,8 @@ def check(
     """
     checked_flag("strict", strict)
     digits = checked_digits(digits)
-    settings = {
-        "only": only,
-        "profile": profile,
-        "digits": digits,
-        "timeout": timeout,
-        "memory": memory,
-        "vectors": vectors,
-    }
+    settings: dict[str, Any] = {"only": only, "profile": profile, "digits": digits}
+    settings |= {"timeout": timeout, "memory": memory, "vectors": vectors}
     known = load_vectors(vectors, dtype)
     cases = with_profile(selected(known, only), profile)
     with peer_of(impl, command, dtype, timeout, memory) as peer:
