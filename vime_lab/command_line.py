@@ -188,15 +188,15 @@ def check_report_file(arguments: argparse.Namespace) -> None:
     path = arguments.json
     if path is None:
         return
-    try:
-        nearest = next(each for each in (path, *path.parents) if each.exists())
-        reason = "Is a directory" if path.is_dir() else ""
-        if nearest != path and not nearest.is_dir():
-            reason = "Not a directory"
-        elif not os.access(nearest, os.W_OK):
-            reason = "Permission denied"
-    except OSError as error:
-        reason = str(error.strerror)
+    # what exists of the path
+    nearest = next(each for each in (path, *path.parents) if os.path.exists(each))
+    reason = ""
+    if os.path.isdir(path):
+        reason = "Is a directory"
+    elif nearest != path and not os.path.isdir(nearest):
+        reason = "Not a directory"
+    elif not os.access(nearest, os.W_OK):
+        reason = "Permission denied"
     if reason:
         reject_report_file(arguments, reason)
 
