@@ -209,7 +209,7 @@ class Exempt(NamedTuple):
 EXCEPTIONS = [
     Exempt(
         "vime_check/operations.py",
-        r"^(Has to be refused: |Refused by the reference's own convention)",
+        r"^(Refused by the reference's own convention)",
         "the vectors contain these comments",
     ),
     Exempt("docs/mistakes.md", r"^\|", "generated from the notes in the vectors"),

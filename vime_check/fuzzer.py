@@ -27,6 +27,7 @@ from vime_check.judge import (
     outcome_of,
     requested,
     selected,
+    with_row_hints,
 )
 from vime_check.mistakes import MOST_NOISE, NOISE, noise_band
 from vime_check.naming import Naming
@@ -79,7 +80,7 @@ class FuzzReport:
     implementation: str
     findings: tuple[Finding, ...]
     requested: tuple[str, ...] = ()  # operations that were named themselves
-    origin: Mapping[str, Any] = field(default_factory=dict)  # what made the report
+    origin: Mapping[str, Any] = field(default_factory=dict)  # versions and settings
 
     @property
     def ok(self) -> bool:
@@ -313,6 +314,7 @@ class Trial:
         vector, answer, outcome = shown_case
         named = outcome_of(vector, answer, floor_of(vector))  # by pairs, too
         outcome = hinted(vector, answer, named if named.candidates else outcome)
+        (outcome,) = with_row_hints([vector], [outcome])
         text = outcome_text(outcome, vector.notes)
         names = dict.fromkeys(n for each in outcome.candidates for n in each.mistakes)
         case = case_of(vector, f"Found by fuzz: {text}.", tuple(names))

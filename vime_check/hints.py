@@ -68,6 +68,7 @@ class Hint(NamedTuple):
     weak: bool = False
     vague: bool = False
     digits: int | None = None
+    needs_right_single_row: bool = False  # among the cases of the operation
 
     @property
     def key(self) -> str:
@@ -168,7 +169,7 @@ def leftovers(
     ]
     right_rows = np.all(agree, axis=0)  # (N,)
     if right_rows[0] and not right_rows[1:].any():
-        yield Hint(LEFTOVER)
+        yield Hint(LEFTOVER, needs_right_single_row=True)
 
 
 def swapped(

@@ -15,7 +15,7 @@ from typing import Any
 
 from vime_check.errors import difference, listed, worst_place
 from vime_check.files import Vector, vectors_of_file
-from vime_check.hints import LEFTOVER, all_hints
+from vime_check.hints import all_hints
 from vime_check.naming import Explanation, Naming
 from vime_check.programs import (
     Peer,
@@ -228,7 +228,7 @@ def with_pairs(
 
 
 def without_accidents(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The outcomes of wrong cases with an explanation or with hints.
+    """The outcomes, without explanations that fit too few wrong cases; those that keep one lose their hints.
 
     An explanation must fit half of the wrong cases that no better one fits. In fewer, another fault has its output by
     accident, such as where two terms are equal. Changed inputs were seen, not guessed.
@@ -253,20 +253,27 @@ def without_accidents(outcomes: Sequence[Outcome]) -> list[Outcome]:
 def with_row_hints(
     cases: Sequence[Vector], outcomes: Sequence[Outcome]
 ) -> list[Outcome]:
-    """The outcomes; the hint that later rows are wrong stays if one row alone is right, and no case denies it."""
+    """The outcomes; the hint that later rows are wrong stays if one row alone is right, and no case denies it.
+
+    So the hint of a case by itself never stays.
+    """
     rows = {each.id: len(each.inputs.get("inputs", ())) for each in cases}
     held: dict[str, bool] = {}
     for (operation, status), group in groups(outcomes).items():
         several = [each for each in group if rows[each.id] > 1]
         if status == "wrong":
-            told = [LEFTOVER in {hint.text for hint in each.hints} for each in several]
+            told = [
+                any(h.needs_right_single_row for h in each.hints) for each in several
+            ]
             open_cases = [each for each in group if not each.candidates]
             held[operation] = several == open_cases and all(told)
     single = {o.operation for o in outcomes if o.status == "exact" and rows[o.id] == 1}
     return [
         each
         if held.get(each.operation) and each.operation in single
-        else each._replace(hints=tuple(h for h in each.hints if h.text != LEFTOVER))
+        else each._replace(
+            hints=tuple(h for h in each.hints if not h.needs_right_single_row)
+        )
         for each in outcomes
     ]
 
@@ -342,13 +349,13 @@ def selected(vectors: Sequence[Vector], only: str | None) -> list[Vector]:
     if unknown:
         wrong = ", ".join(sorted(map(repr, unknown)))
         lists = f"families: {', '.join(families)}; operations: {', '.join(operations)}"
-        meant = suggestion(unknown, [*families, *operations], [v.id for v in vectors])
+        meant = names_like(unknown, [*families, *operations], [v.id for v in vectors])
         advice = meant or f"{lists}; or the id of a case"
         raise UsageError(f"--only: unknown {wrong}; {advice}")
     return [v for v in vectors if names & {v.operation, v.family, v.id}]
 
 
-def suggestion(unknown: Iterable[str], names: Sequence[str], ids: Sequence[str]) -> str:
+def names_like(unknown: Iterable[str], names: Sequence[str], ids: Sequence[str]) -> str:
     """A question with up to three that contain an unknown name, or with one like it; empty if there are none."""
     found: list[str] = []
     for name in filter(None, sorted(unknown)):
@@ -398,7 +405,7 @@ def check(
 
     impl: "module" or "module:object".
     only: comma-separated families, operations or ids. The report is not ok if an operation or id that is named here
-        was not checked, because it is not offered.
+        was not checked.
     profile: comma-separated restrictions; cases that do not satisfy them are left out.
     strict: also fail if another convention is followed, or an invalid input accepted.
     digits: accept a result that agrees to this many digits, and no other outside its tolerance; None for the rule that
@@ -410,38 +417,36 @@ def check(
     """
     checked_flag("strict", strict)
     digits = checked_digits(digits)
+    settings: dict[str, Any] = {"only": only, "profile": profile, "digits": digits}
+    settings |= {"timeout": timeout, "memory": memory, "vectors": vectors}
     known = load_vectors(vectors, dtype)
     cases = with_profile(selected(known, only), profile)
     with peer_of(impl, command, dtype, timeout, memory) as peer:
-        naming = Naming()
-        graded = with_rejections([*run_cases(peer, cases, digits, naming)])
-        paired = without_accidents(with_pairs(cases, graded, naming))
-        outcomes = with_names(with_row_hints(cases, paired))
-        parts = parts_by_operation(cases, outcomes)
-        made = origin_of(
-            peer,
-            known,
-            only=only,
-            profile=profile,
-            digits=digits,
-            timeout=timeout,
-            memory=memory,
-            vectors=vectors,
-        )
+        outcomes = judged(peer, cases, digits)
         return Report(
             peer.name,
             dtype,
             strict,
             outcomes,
             all_notes(cases),
-            parts,
+            parts_by_operation(cases, outcomes),
             requested(known, only),
-            made,
+            origin_of(peer, known, **settings),
         )
 
 
+def judged(
+    peer: Peer, cases: Sequence[Vector], digits: int | None
+) -> tuple[Outcome, ...]:
+    """The outcomes of all cases, each with what explains it in view of the others."""
+    naming = Naming()
+    graded = with_rejections([*run_cases(peer, cases, digits, naming)])
+    paired = without_accidents(with_pairs(cases, graded, naming))
+    return with_names(with_row_hints(cases, paired))
+
+
 def origin_of(peer: Peer, cases: Iterable[Vector], **settings: Any) -> dict[str, Any]:
-    """What made a report: the program's own name, the versions, and the settings."""
+    """The origin of a report: the program's own name, the versions, and the settings."""
     editions = ordered(each.version for each in cases if each.version)
     plain = {
         name: str(value) if isinstance(value, Path) else value

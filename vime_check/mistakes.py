@@ -243,7 +243,7 @@ NOTES = {
     ),
     "CellSum": Note(
         "the changes in a cell are added up, not averaged",
-        "rewards that grow with the cell: 48 times for 4 by 4 pixels of three colours",
+        "rewards that grow with the cell: 48 times for 4 by 4 pixels of three colors",
         OWN,
     ),
     "FeatureChange": Note(

@@ -175,6 +175,7 @@ def register(
     measured: tuple[float, float],
     kinds: Kinds | None = None,
     floor: float = 1.0,
+    like: tuple[str, ...] = (),
     **about: Any,
 ) -> None:
     """Register a function as the operation of the same name.
@@ -183,6 +184,7 @@ def register(
     in examples/, and of the reference compared with 50 digits. If all inputs are whole numbers, the torch adapter
     normally computes in float64; it was measured in float32.
     kinds: the kinds of the inputs that are not arrays of numbers; other names are ignored.
+    like: operations that check it, if not itself alone.
     about: the fields of `About`.
     """
     name = function.__name__
@@ -190,7 +192,7 @@ def register(
     new = new._replace(about=About(**about))
     own = {key: kind for key, kind in (kinds or {}).items() if key in new.names}
     OPERATIONS[name] = new._replace(kinds=own)
-    PLACES[name] = Place(function)
+    PLACES[name] = Place(function, like=like)
 
 
 def no_cases() -> Iterator[Case]:
@@ -464,7 +466,7 @@ def good(
 
 def bad(probe: str, why: str, base: Inputs, **changes: Any) -> Case:
     """A case that must be rejected: valid inputs except for these changes."""
-    comment = f"Has to be refused: {why}."
+    comment = f"Must be rejected: {why}."
     inputs = arrays(base | changes)
     return Case(probe, comment, inputs, why=why, needs=frozenset(changes))
 

@@ -93,7 +93,7 @@ class OwnNoiseReport:
     bounds: Bounds
     verdicts: tuple[Verdict, ...]
     requested: tuple[str, ...] = ()  # operations that were named themselves
-    origin: Mapping[str, Any] = field(default_factory=dict)  # what made the report
+    origin: Mapping[str, Any] = field(default_factory=dict)  # versions and settings
 
     @property
     def ok(self) -> bool:

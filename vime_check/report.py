@@ -208,7 +208,7 @@ class Report:
     notes: Notes = field(default_factory=dict)  # of the mistakes
     parts: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of operations
     requested: tuple[str, ...] = ()  # operations and ids that were named themselves
-    origin: Mapping[str, Any] = field(default_factory=dict)  # what made the report
+    origin: Mapping[str, Any] = field(default_factory=dict)  # versions and settings
 
     @property
     def ok(self) -> bool:
@@ -240,7 +240,7 @@ class Report:
         return [name for name in self.operations() if name not in offered]
 
     def not_checked(self) -> list[str]:
-        """What was named itself without effect: no numeric case of the operation was answered, or not this case."""
+        """Names in --only that had no effect: no numeric case of the operation was answered, or not this case."""
         ran = [o for o in self.outcomes if o.status != "skipped"]
         checked = {o.operation for o in ran if o.valid} | {o.id for o in ran}
         return [name for name in self.requested if name not in checked]

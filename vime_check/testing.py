@@ -26,11 +26,12 @@ from vime_check.judge import (
     all_notes,
     checked_digits,
     load_vectors,
+    names_like,
     run_cases,
     selected,
-    suggestion,
     with_profile,
     with_rejections,
+    with_row_hints,
 )
 from vime_check.naming import Naming
 from vime_check.programs import Peer, checked_flag, checked_text, peer_of
@@ -118,7 +119,7 @@ def cases_for(case: str, dtype: str, folder: Path | str | None) -> list[Vector]:
     known = {each.id: each for each in made_once(LOADED, load_vectors, folder, dtype)}
     if case not in known:
         got = f"case must be the id of a case, got {shown(repr(case), 60)}"
-        meant = suggestion([case], [], [*known])
+        meant = names_like([case], [*known], [*known])
         raise UsageError("; ".join(filter(None, [got, meant])))
     wanted = known[case]
     others = (each for each in known.values() if each.operation == wanted.operation)
@@ -142,7 +143,8 @@ def outcome_of_last(
         before.append(run(each))
         if before[-1].status in NUMERIC:
             break
-    return with_rejections([*before, run(wanted)])[-1]
+    (*_, outcome) = with_rejections([*before, run(wanted)])
+    return with_row_hints([wanted], [outcome])[0]
 
 
 def started(*settings: Any) -> Shared:

@@ -54,8 +54,9 @@ def run_crosscheck(arguments: argparse.Namespace) -> int:
 
     # the same report as a file
     if arguments.json:
+        command = shlex.join(["vime-ref", *arguments.command_line])
         try:
-            command = shlex.join(["vime-ref", *arguments.command_line])
+            arguments.json.parent.mkdir(parents=True, exist_ok=True)
             arguments.json.write_text(report.to_json(command), encoding="utf-8")
         except OSError as error:
             reject_report_file(arguments, str(error.strerror))
@@ -64,15 +65,15 @@ def run_crosscheck(arguments: argparse.Namespace) -> int:
 
 def crosscheck(arguments: argparse.Namespace) -> Any:
     """The report of `check` or `fuzz`."""
-    given = chosen(arguments, "command", "only", "dtype", "timeout", "memory")
+    given = values_of(arguments, "command", "only", "dtype", "timeout", "memory")
     if arguments.action == "fuzz":
         from vime_check.fuzzer import fuzz
 
-        own = chosen(arguments, "examples", "seed", "vectors")
+        own = values_of(arguments, "examples", "seed", "vectors")
         return fuzz(arguments.impl, **own, **given)
 
     # With noise of its own, or with the cases' noise.
-    cases = chosen(arguments, "strict", "digits", "profile", "vectors")
+    cases = values_of(arguments, "strict", "digits", "profile", "vectors")
     if not arguments.own_noise:
         from vime_check.judge import check
 
@@ -85,7 +86,7 @@ def crosscheck(arguments: argparse.Namespace) -> Any:
     return check_own_noise(arguments.impl, num_samples=arguments.own_noise, **given)
 
 
-def chosen(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+def values_of(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names}
 
 
@@ -190,17 +191,19 @@ def check_fuzz(arguments: argparse.Namespace) -> None:
 
 
 def check_report_file(arguments: argparse.Namespace) -> None:
-    """Make the report's folder; exit with one line if the report can't be written."""
+    """Exit with one line if the report can't be written."""
     path = arguments.json
     if path is None:
         return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        reason = "Is a directory" if path.is_dir() else ""
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
-            reason = "Permission denied"
-    except OSError as error:
-        reason = str(error.strerror)
+    # what exists of the path
+    nearest = next(each for each in (path, *path.parents) if os.path.exists(each))
+    reason = ""
+    if os.path.isdir(path):
+        reason = "Is a directory"
+    elif nearest != path and not os.path.isdir(nearest):
+        reason = "Not a directory"
+    elif not os.access(nearest, os.W_OK):
+        reason = "Permission denied"
     if reason:
         reject_report_file(arguments, reason)
 

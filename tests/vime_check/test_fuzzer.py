@@ -23,8 +23,10 @@ from check_helpers import (
 from vime_check import fuzzer
 from vime_check.cases import OPERATIONS
 from vime_check.files import Wrong
-from vime_check.fuzzer import Drawn, Finding, FuzzReport
-from vime_check.judge import check, load_vectors, outcome_of
+from vime_check.fuzzer import Drawn, Finding, FuzzReport, Trial
+from vime_check.hints import LEFTOVER
+from vime_check.judge import check, hinted, load_vectors, outcome_of
+from vime_check.programs import peer_of
 from vime_check.wire import VECTORS_VERSION, UsageError, decode_inputs
 
 pytestmark = pytest.mark.usefixtures("vectors")
@@ -285,6 +287,21 @@ def test_fuzz_tells_no_relation_of_one_row() -> None:
     (finding,) = fuzzer.fuzz(module(body), only="gae_advantages", examples=50).findings
     assert finding.status == "wrong"
     assert "exchanged" not in finding.message
+
+
+def test_fuzz_says_nothing_about_what_a_row_leaves_behind() -> None:
+    """Because drawn inputs of one row may be wrong as well. Control: `check` hints at it."""
+    cases = {each.id: each for each in load_vectors(None, "f64")}
+    vector = cases["information_gains/four-rows"]
+    gains = vector.output[""] * (1.0 + 0.1 * np.arange(4) ** 1.3)
+    answer = {"result": gains.tolist()}
+    outcome = outcome_of(vector, answer)
+    assert LEFTOVER in {each.text for each in hinted(vector, answer, outcome).hints}
+    with peer_of(None, None, "f64", 1.0, None) as peer:
+        trial = Trial(peer, vector, seen=(vector, answer, outcome))
+    finding = trial.finding("drawn")
+    assert finding.status == "wrong"
+    assert LEFTOVER not in finding.message
 
 
 def test_fuzz_without_hypothesis_ends_with_one_line(

@@ -621,9 +621,11 @@ def test_the_hint_on_rows_needs_a_right_case_of_one_row_and_all_wrong_cases() ->
     one, two = rows["information_gains/one-row"], rows["information_gains/four-rows"]
     three = rows["information_gains/deep"]
 
+    hint_on_rows = Hint(LEFTOVER, needs_right_single_row=True)
+
     def told(*given: tuple[Vector, str, bool]) -> bool:
         outcomes = [
-            Outcome(v.id, v.operation, status, hints=(Hint(LEFTOVER),) * hint)
+            Outcome(v.id, v.operation, status, hints=(hint_on_rows,) * hint)
             for v, status, hint in given
         ]
         found = with_row_hints([each[0] for each in given], outcomes)

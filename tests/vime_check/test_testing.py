@@ -10,6 +10,7 @@ import pytest
 from check_helpers import CASES, module
 
 from vime_check import case_ids, check, check_case, naming
+from vime_check.hints import LEFTOVER
 
 SHIFTED = "\ndef softplus(rho):\n    return np.logaddexp(0.0, rho) + 1.0\n"
 NO_TAYLOR = "\ndef kl_taylor(**given):\n    raise NotImplementedError('not mine')\n"
@@ -99,8 +100,26 @@ def test_an_unknown_id_gets_a_suggestion() -> None:
         ValueError, match=r"kl_taylor/bth'; did you mean kl_taylor/both\?$"
     ):
         check_case(None, "kl_taylor/bth")
+    with pytest.raises(ValueError, match=r"kl_taylr'; did you mean kl_taylor/"):
+        check_case(None, "kl_taylr")
     with pytest.raises(ValueError, match=r"got 'zzz'$"):
         check_case(None, "zzz")
+
+
+@pytest.mark.usefixtures("vectors")
+def test_one_case_says_nothing_about_what_a_row_leaves_behind() -> None:
+    """Because a case of one row may be wrong as well. Control: it has other hints."""
+    body = (
+        "\nimport numpy as np\nfrom vime_check.cases import OPERATIONS"
+        "\nright = OPERATIONS['information_gains'].function"
+        "\ndef information_gains(**inputs):"
+        "\n    gains = right(**inputs)"
+        "\n    return gains * (1.0 + 0.1 * np.arange(len(gains)) ** 1.3)"
+    )
+    with pytest.raises(AssertionError) as error:
+        check_case(module(body), "information_gains/four-rows")
+    assert LEFTOVER not in str(error.value)
+    assert "1 of 4 elements is right" in str(error.value)
 
 
 def test_an_operation_that_is_not_offered_is_skipped(vectors: Path) -> None:

@@ -307,7 +307,7 @@ def test_the_bundle_is_written_where_the_flag_says(capsys):
     ("flag", "value", "reason"),
     [
         ("--timeout", "0", "must be a finite number > 0, got 0"),
-        ("--json", "file/below", "can't write to file/below: File exists"),
+        ("--json", "file/below", "can't write to file/below: Not a directory"),
         ("--json", ".", "can't write to .: Is a directory"),
         ("--json", "locked", "can't write to locked: Permission denied"),
     ],
@@ -338,8 +338,10 @@ def test_a_check_that_cannot_be_made_or_reported_ends_with_one_line(
 
 
 def test_a_report_that_fails_to_be_written_ends_with_one_line(monkeypatch, capsys):
-    """As on a full disk. Control: its folder is made."""
+    """As on a full disk. Control: its folder is made, but not for a check that can't be made."""
     words = ["check", "--only", "softplus", "--json", "new/folder/report.json"]
+    assert "softplu" in usage_error(capsys, [*words, "--only", "softplu"])
+    assert not Path("new").exists()
     assert command_line.main(words) == 0
     assert Path("new/folder/report.json").exists()
 

@@ -680,7 +680,7 @@ def image_cts_log_probs_cases() -> Iterator[Case]:
                images=levels(5, 2, 2, count=3, seed=2), num_levels=3, rate=0.25)
     yield good("weighting", "Rate 0 is context-tree weighting.", learned, **base | {"rate": 0.0})
     changing = (((1, 0, 1),), ((0, 0, 0),), ((0, 0, 1),), ((0, 0, 0),), ((1, 0, 0),), ((1, 1, 1),))
-    yield good("late-context", "A neighbour lights up again after four images.", order, learned,
+    yield good("late-context", "A neighbor lights up again after four images.", order, learned,
                images=changing, num_levels=2, rate=None)
     yield good("one-pixel", "Beyond the border there are zeros.", learned,
                images=(((1,),), ((0,),), ((1,),)), num_levels=2, rate=None)

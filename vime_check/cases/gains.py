@@ -31,7 +31,6 @@ from vime_check.cases.networks import (
     textbook_kl,
 )
 from vime_check.operations import (
-    PLACES,
     Case,
     Draw,
     Function,
@@ -386,6 +385,7 @@ undecided_for(*BOUNDS)(at_kink)
         "KL[new‖old]: the new distribution comes first.",
         "Where both almost agree, use the form for almost equal distributions, with σ_new − σ_old from ρ.",
     ),
+    like=("information_gain", "kl_diag_normal"),
 )
 def information_gain(
     mu_new: Array, rho_new: Array, mu_old: Array, rho_old: Array
@@ -510,7 +510,6 @@ def gain_by_parts(
     )
 
 
-PLACES["information_gain"].like = "information_gain", "kl_diag_normal"
 GAINS = "information_gains", "information_gains_local"
 
 
@@ -633,7 +632,7 @@ def sum_of_gradients(right: Function, given: Inputs) -> Array:
 
 @part
 def next_start(start: Array, left: Array) -> Array:
-    """Where the next row starts: where this one did."""
+    """The next row's start, which is this row's start."""
     return start
 
 

@@ -447,7 +447,7 @@ def kl_of_terms(part: Function, **given: Array) -> Array:
 
 
 def moved_terms(part: Function, **given: Array) -> Array:
-    """By how much a KL differs from the right one because of its terms: 0 if these are right."""
+    """The difference from the right KL that its terms make: 0 if these are right."""
     moved = [part(name)(**given) - right(**given) for name, right in KL_TERMS.items()]
     return anp.sum(sum(moved), axis=-1)
 
