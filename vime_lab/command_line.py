@@ -139,7 +139,7 @@ def execute(argv: Sequence[str] | None) -> int:
 
 
 def advice_on(word: str) -> str:
-    """What a word that no flag of `run` takes may have been meant for."""
+    """Advice on a word that no flag of `run` takes."""
     if not word.startswith("-"):
         return f"; if {word} is a task, use --task {word}"
     name = word.partition("=")[0].strip("-").replace("-", "_")

@@ -409,7 +409,7 @@ def aligned(
     """
     lines = in_columns(table, left)
     bound = shutil.get_terminal_size((sys.maxsize, 0)).columns
-    if max(map(len, lines)) <= bound:
+    if max(map(len, lines), default=0) <= bound:
         return lines
 
     corner, *names = (" ".join(filter(None, words)) for words in zip(*table[:heads]))

@@ -46,7 +46,10 @@ def served(name: str, change: Callable[..., Any]) -> SimpleNamespace:
 def checked(functions: Any, only: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The report on these functions, in this process."""
     peer = SimpleNamespace(
-        name="mine", ask=lambda name, inputs: respond(functions, name, inputs, "f64")
+        name="mine",
+        own_name=None,
+        protocol=None,
+        ask=lambda name, inputs: respond(functions, name, inputs, "f64"),
     )
     monkeypatch.setattr(own_noise, "Sampler", lambda: peer)
     return check_own_noise(num_samples=S, only=only)

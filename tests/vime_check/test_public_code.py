@@ -40,9 +40,9 @@ def test_advantages_of_public_libraries_are_exact(
     """CleanRL knows no time limits, and skips cases that have one. Control: the next test."""
     monkeypatch.syspath_prepend(TESTS)
     report = check(f"public_code:{library}", only=",".join(VALID))
-    assert report.ok, str(report)
     found = statuses(report)
     assert set(found) <= {"exact", "skipped"}
+    assert report.ok == (library != "CleanRL")  # cases that are named must be answered
     assert found["exact"] == len(VALID) or library == "CleanRL"
     assert found["exact"] >= 7
 
