@@ -1817,6 +1817,24 @@ def test_results_that_overflow_are_rejected_by_name(
         call()
 
 
+@pytest.mark.parametrize("name", ["mu", "rho"])
+def test_the_half_of_a_gradient_that_overflows_is_named(name: str) -> None:
+    """The slope is 1e400. Control: 1e200."""
+    q = DiagNormal(np.zeros(2), np.zeros(2))
+
+    def slopes(size: float) -> Any:
+        return bnn.gradient_at(
+            q, lambda moved: anp.sum(size * (1e200 * getattr(moved, name)))
+        )
+
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(ValueError, match=f"^grad_{name} must be finite, got inf"),
+    ):
+        slopes(1e200)
+    assert np.max(slopes(1.0)) == 1e200
+
+
 def test_predict_of_a_wide_likelihood_against_its_sum_of_squares() -> None:
     """σ_l² alone would overflow; √(0² + σ_l²) is σ_l."""
     settings_ = {"layer_sizes": (1, 1), "likelihood_sigma": 1e200}
