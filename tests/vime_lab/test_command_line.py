@@ -91,6 +91,22 @@ def told(*given: str, script: str = TELLING) -> subprocess.CompletedProcess[str]
     return subprocess.run(words, capture_output=True, text=True)
 
 
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["Bandit", "--sped=9"], "if Bandit is a task, use --task Bandit"),
+        (["--step-size=9"], "if step_size is a setting, use --set step_size=VALUE"),
+    ],
+)
+def test_run_advises_on_words_that_no_flag_takes(
+    words: list[str], advice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        command_line.main(["run", *words])
+    told_words = f"unrecognized arguments: {' '.join(words)}; {advice}\n"
+    assert told_words in capsys.readouterr().err
+
+
 @every_command
 def test_manners_of_every_command(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
