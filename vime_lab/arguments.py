@@ -40,11 +40,11 @@ iteration of each run, and study.csv for each number of a study. A number that d
 exist is nan. Gains are raw, VIME's in nats. They often fall by a factor of ten or more.
 The reward holds them divided by their running median. Before the first reward the return
 is 0. state_visits.png shows whether the agent gets farther all the same. Settings that
-differ in eta alone give almost the same rows until then. The held-out log likelihood falls when the visited
-states spread, even if the model predicts no worse: heldout_error_ratio shows its
-predictions, and is 1 for the mean of all observations. It stays near 1 where the settings
-hold the model near its prior. The source distribution has more in docs/experiments.md and
-docs/studies.md."""
+differ in eta alone give almost the same rows until then. The held-out log likelihood
+falls when the visited states spread, even if the model predicts no worse.
+heldout_error_ratio shows its predictions, and is 1 for the mean of all observations. It
+stays near 1 if the settings hold the model near its prior. The source distribution has
+more in docs/experiments.md and docs/studies.md."""
 COMMA = r",(?![^\[]*\])"  # a comma between values, not in a list
 
 # ---------------------------------------------------------------- parsers

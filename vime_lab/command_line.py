@@ -54,9 +54,11 @@ def run_crosscheck(arguments: argparse.Namespace) -> int:
 
     # the same report as a file
     if arguments.json:
+        from vime_lab.files import make_folder
+
         command = shlex.join(["vime-ref", *arguments.command_line])
         try:
-            arguments.json.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(arguments.json.parent)
             arguments.json.write_text(report.to_json(command), encoding="utf-8")
         except OSError as error:
             reject_report_file(arguments, str(error.strerror))

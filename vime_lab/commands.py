@@ -329,9 +329,8 @@ def figure(arguments: argparse.Namespace) -> int:
             check_results(folder, arguments)
         arguments.parser.reject(str(error))
 
-    tables = partial(task_tables, curves)
     draw = partial(figures.draw_results, arguments.out, curves)
-    return show_figure(arguments, tables, draw)
+    return show_figure(arguments, task_tables(curves), draw)
 
 
 def task_tables(curves: dict[str, list[Row]]) -> str:
@@ -352,29 +351,25 @@ def study_figure(arguments: argparse.Namespace, path: Path) -> int:
         rows = catalogue.read_study(path)
     except ValueError as error:
         arguments.parser.reject(str(error))
-    tables = partial(catalogue.study_table, rows)
     draw = partial(catalogue.draw_study, arguments.out, rows)
-    return show_figure(arguments, tables, draw)
+    return show_figure(arguments, catalogue.study_table(rows), draw)
 
 
 def show_figure(
-    arguments: argparse.Namespace, tables: Callable[[], str], draw: Callable[[], None]
+    arguments: argparse.Namespace, tables: str, draw: Callable[[], None]
 ) -> int:
-    """Draw the figure and print its tables, which need no file."""
-    text = ""
+    """Print the tables, which need no file, and draw the figure."""
+    print(tables, flush=True)
     try:
-        text = tables()
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(arguments.out.parent)
         draw()
+    except OSError as error:
+        where = f"can't write to {arguments.out}: {error.strerror}"
+        arguments.parser.error(f"argument --out: {where}")
     except Exception as error:
-        if text:
-            print(text, flush=True)
-        if isinstance(error, OSError):
-            where = f"can't write to {arguments.out}: {error.strerror}"
-            arguments.parser.error(f"argument --out: {where}")
         reason = results.reason_of(error)
         arguments.parser.reject(f"can't draw {arguments.out}: {reason}")
-    print(f"{text}\n\nwrote {arguments.out}")
+    print(f"\nwrote {arguments.out}")
     return 0
 
 

@@ -74,9 +74,7 @@ DIAGNOSES = {
 LOGARITHMIC = ("gain_median", "heldout_error_ratio")
 WIDTH = 10.0  # inches, of a figure
 LEGEND_LINE = 0.21  # inches, the height of a line of the legend
-LEGEND_DASHES = (
-    3.2  # font sizes, the length of a line in the legend: one period of every style
-)
+LEGEND_DASHES = 3.2  # font sizes, of a line in the legend: a period of every style
 SMOOTHING = 20  # parts of a run; a running mean covers one
 LABEL_GAP = 0.085  # between names at the ends of curves, in heights of a panel
 LABEL_WIDTH = 24  # characters in a line of names that share an end

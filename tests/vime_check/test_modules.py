@@ -219,6 +219,15 @@ def test_the_page_shows_the_report_of_the_example(
     assert worst.sub("", report) == worst.sub("", shown)
 
 
+def changed_module(folder: Path, old: str, new: str) -> str:
+    """The name of a copy of the example in the folder, with one place changed."""
+    text = (ROOT / "examples" / "check_nn_module.py").read_text()
+    assert text.count(old) == 1
+    name = f"in_{folder.name}"  # of this test alone
+    (folder / f"{name}.py").write_text(text.replace(old, new))
+    return name
+
+
 @TORCH
 @pytest.mark.parametrize(
     ("old", "new", "name"),
@@ -233,12 +242,8 @@ def test_a_mistake_in_the_module_fails_and_is_named(
     old: str, new: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative controls of the test above. The last one is no known mistake: σ = e^ρ in the KL alone."""
-    text = (ROOT / "examples" / "check_nn_module.py").read_text()
-    assert text.count(old) == 1
-    module = f"wrong_{len(old)}"
-    (tmp_path / f"{module}.py").write_text(text.replace(old, new))
     monkeypatch.syspath_prepend(tmp_path)
-    report = check(module, only="elbo,gain")
+    report = check(changed_module(tmp_path, old, new), only="elbo,gain")
     assert not report.ok
     assert "errored" not in statuses(report), str(report)
     named = {each.mistakes for each in report.bad()}
@@ -266,12 +271,8 @@ def test_leftovers_of_a_row_are_seen_and_named(
     old: str, new: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All rows of a case go through one module; a case with one row can't tell."""
-    text = (ROOT / "examples" / "check_nn_module.py").read_text()
-    assert text.count(old) == 1
-    module = f"leaves_{len(new)}"
-    (tmp_path / f"{module}.py").write_text(text.replace(old, new))
     monkeypatch.syspath_prepend(tmp_path)
-    report = check(module, only="information_gains")
+    report = check(changed_module(tmp_path, old, new), only="information_gains")
     assert not report.ok
     assert f"; is {name}: " in report.lines()[0]
     wrong = {each.id.split("/")[1] for each in report.bad()}

@@ -22,13 +22,14 @@ import bnn_ref as bnn
 import fast_ref
 import vime_ref
 from agents_ref import Iteration, train
-from vime_lab import checkpoints, runs
+from vime_lab import checkpoints, runs, tables
 from vime_lab.checkpoints import Progress
 from vime_lab.rows import (
     MODEL_COLUMNS,
     PHASES,
     RUN_COLUMNS,
     RUN_NUMBERS,
+    TEXTS,
     TIMES,
     written_rows,
 )
@@ -153,6 +154,20 @@ def test_an_edit_of_the_gain_takes_effect_in_a_plain_run_only(tmp_path, monkeypa
     ]
     assert after == twice
     assert float(after[-1]["gain_median"]) > 0.0
+
+    # The column *gain* of `figure` doubles as well.
+    found = [
+        float(tables.gain_cells(parsed(each))[0]) for each in (before[True], after)
+    ]
+    assert found[1] == pytest.approx(2.0 * found[0], rel=0.1)  # two digits are shown
+
+
+def parsed(rows: list[dict[str, str]]) -> list[Any]:
+    """The rows, numbers no longer as text."""
+    return [
+        {name: text if name in TEXTS else float(text) for name, text in row.items()}
+        for row in rows
+    ]
 
 
 def test_the_rows_file_holds_the_rows(finished, tmp_path):
