@@ -330,7 +330,7 @@ def figure(arguments: argparse.Namespace) -> int:
         arguments.parser.reject(str(error))
 
     draw = partial(figures.draw_results, arguments.out, curves)
-    return show_figure(arguments, task_tables(curves), draw)
+    return show_figure(arguments, partial(task_tables, curves), draw)
 
 
 def task_tables(curves: dict[str, list[Row]]) -> str:
@@ -352,25 +352,34 @@ def study_figure(arguments: argparse.Namespace, path: Path) -> int:
     except ValueError as error:
         arguments.parser.reject(str(error))
     draw = partial(catalogue.draw_study, arguments.out, rows)
-    return show_figure(arguments, catalogue.study_table(rows), draw)
+    return show_figure(arguments, partial(catalogue.study_table, rows), draw)
 
 
 def show_figure(
-    arguments: argparse.Namespace, tables: str, draw: Callable[[], None]
+    arguments: argparse.Namespace, tables: Callable[[], str], draw: Callable[[], None]
 ) -> int:
     """Print the tables, which need no file, and draw the figure."""
-    print(tables, flush=True)
-    try:
+    with drawing(arguments):
+        text = tables()
+    print(text, flush=True)
+    with drawing(arguments):
         make_folder(arguments.out.parent)
         draw()
+    print(f"\nwrote {arguments.out}")
+    return 0
+
+
+@contextmanager
+def drawing(arguments: argparse.Namespace) -> Iterator[None]:
+    """Exit with one line if the block can't show the results, which may be damaged."""
+    try:
+        yield
     except OSError as error:
         where = f"can't write to {arguments.out}: {error.strerror}"
         arguments.parser.error(f"argument --out: {where}")
     except Exception as error:
         reason = results.reason_of(error)
         arguments.parser.reject(f"can't draw {arguments.out}: {reason}")
-    print(f"\nwrote {arguments.out}")
-    return 0
 
 
 # ---------------------------------------------------------------- argument checks
