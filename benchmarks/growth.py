@@ -118,10 +118,10 @@ def main() -> None:
     )
     args = parser.parse_args()
     figure, panels = plt.subplots(
-        1, 4, figsize=(18, 5), sharey=True, layout="constrained"
+        2, 2, figsize=(9.5, 9), sharey=True, layout="constrained"
     )
     print(f"{'':<40}{'':<32}{'slope':>8}{'theory':>8}")
-    for panel, (axis, (x, given)) in zip(panels, grown(args.doublings).items()):
+    for panel, (axis, (x, given)) in zip(panels.flat, grown(args.doublings).items()):
         times = np.array([seconds(args.runs, **settings) for settings in given])
         for curve, y in zip(CURVES, times.T):
             by_pairs = axis == "samples" and curve != CURVES[2]
@@ -137,9 +137,9 @@ def main() -> None:
             print(f"{axis:<40}{curve:<32}{slope(x, y):>8.2f}{slope(x, theory):>8.2f}")
         panel.set(xlabel=axis)
         panel.xaxis.set_minor_formatter(NullFormatter())
-        panel.legend(title="slope")
+        panel.legend(title="slope", fontsize="small")
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel("seconds (one thread; dashed: theory)")
+    figure.supylabel("seconds (one thread; dashed: theory)")
     figure.savefig(args.picture, dpi=120)
 
 
