@@ -597,6 +597,8 @@ GOOD_PATH = make_path(0, 3)
         *(({name: np.zeros(2)}, rf"{name} must have shape \(3,\), got \(2,\)") for name in list(vars(GOOD_PATH))[1:]),
         *(({name: np.full(3, np.nan)}, f"{name} must be finite") for name in ("values", "next_values")),
         ({"values": np.zeros((3, 1))}, "values must have shape"),
+        *(({name: [0.0, 0.5, 2.0]}, rf"{name} must be true or false, got \[0\.  0\.5 2\. \]")
+          for name in ("terminated", "truncated")),
         ({name: np.repeat(column, 2).reshape(3, 2) for name, column in vars(GOOD_PATH).items()},
          r"rewards must have shape \(any,\), got \(3, 2\)"),
         ({"rewards": np.full(3, 1e308), "gamma": 1.0, "lam": 1.0}, "advantages must be finite, got inf"),
@@ -1431,7 +1433,9 @@ def test_curiosity_takes_a_bonus_only_if_it_learns():
     """A method `update` is asked for before the first batch is lost."""
     _, batch, _ = roll(3, [([1.0, 2.0, 3.0], "terminated")])
     forgetful = SimpleNamespace(reward=Ready(1.0).reward)
-    with pytest.raises(ValueError, match=r"^bonus must have a method update"):
+    with pytest.raises(
+        ValueError, match=r"^bonus must have a method update, got SimpleNamespace$"
+    ):
         curiosity(forgetful, batch, (), default_rng(0), eta=0.5, normalize=True)
 
 

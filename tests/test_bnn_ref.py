@@ -1440,6 +1440,14 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
         lambda: bnn.num_weights((3,)),
     ),
     (
+        "layer_sizes must be a whole number >= 1, got (1, 2)",
+        lambda: bnn.num_weights(((1, 2), 3)),
+    ),
+    (
+        "layer_sizes must name inputs and outputs, got {1, 3}",
+        lambda: bnn.num_weights({1, 3}),
+    ),
+    (
         "layer_sizes must be a whole number >= 1, got 0",
         lambda: bnn.num_weights((3, 0, 1)),
     ),
@@ -1620,6 +1628,7 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
         "learning_rate must be > 0",
         lambda: bnn.adam_step(A2, A2, bnn.adam_init(2), learning_rate=-1.0),
     ),
+    ("q must be a DiagNormal, got ndarray", lambda: bnn.kl_hessian_diag(A2)),
     (
         "layer_sizes must be a whole number >= 1, got 2.0",
         lambda: bnn.num_weights((2.0, 1)),
@@ -1965,6 +1974,17 @@ def test_adam_step_checks_its_state(name: str, state: Any) -> None:
 def test_layer_sizes_are_checked(sizes: Any) -> None:
     with pytest.raises(ValueError, match=r"^layer_sizes must "):
         bnn.num_weights(sizes)
+
+
+@pytest.mark.parametrize("sizes", [[1, 1], np.array([1, 1]), (np.int64(1), 1)])
+def test_layer_sizes_may_be_a_list_or_of_numpy(sizes: Any) -> None:
+    assert bnn.num_weights(sizes) == 2
+
+
+def test_hessian_of_no_weights_has_no_entries() -> None:
+    """Its least σ is that of no weight, so no limit is crossed."""
+    h_mu, h_rho = bnn.kl_hessian_diag(DiagNormal(np.zeros(0), np.zeros(0)))
+    assert h_mu.shape == h_rho.shape == (0,)
 
 
 def test_shapes_that_do_not_agree_are_named() -> None:

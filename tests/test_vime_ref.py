@@ -1507,6 +1507,10 @@ def actions(values: list, space: object) -> Callable:
         ),
         (actions([-1, 2], Discrete(3)), "actions must be indices below 3, got -1 to 2"),
         (
+            actions([0.0, np.nan], Discrete(3)),
+            "actions must be finite, got nan at index (1,)",
+        ),
+        (
             actions([[0.0], [0.0]], Box(-1, 1, (3,))),
             "actions must",
         ),  # one column would serve all three
