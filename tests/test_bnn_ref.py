@@ -1892,21 +1892,29 @@ def test_other_forms_of_an_array_give_the_same_elbo(form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("values", "got"),
     [
-        np.array([1j, 0.0]),
-        np.array([None, 1.0]),
-        ["a", "b"],
-        [True, False],
-        [[1.0], [1.0, 2.0]],
-        None,
-        {"a": 1.0},
+        (np.array([1j, 0.0]), "ndarray of complex128"),
+        (np.array([None, 1.0]), "ndarray of object"),
+        (["a", "b"], "list of <U1"),
+        ([True, False], "list of bool"),
+        ([[1.0], [1.0, 2.0]], "list of object"),
+        (None, "NoneType of object"),
+        ({"a": 1.0}, "dict of object"),
     ],
     ids=["complex", "object", "text", "bools", "ragged", "nothing", "dict"],
 )
-def test_what_holds_no_real_numbers_is_rejected_by_name(values: Any) -> None:
-    with pytest.raises(ValueError, match=r"^x must be an array of real numbers, got "):
+def test_what_holds_no_real_numbers_is_rejected_by_name(values: Any, got: str) -> None:
+    message = f"x must be an array of real numbers, got {got}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         bnn.check_array("x", values)
+
+
+@pytest.mark.parametrize("value", [NAN, np.longdouble("1e4000")])
+def test_one_number_that_is_not_finite_has_no_index(value: Any) -> None:
+    """A number that float64 can't hold counts as infinite."""
+    with pytest.raises(ValueError, match=r"^x must be finite, got (nan|inf)$"):
+        bnn.check_array("x", value)
 
 
 @pytest.mark.parametrize("value", [1.0, "3", None, True, np.bool_(True), [3], 3 + 0j])
