@@ -19,12 +19,7 @@ import bnn_ref as bnn
 import vime_ref as vime
 from bnn_ref import Array
 from vime_check import exact
-from vime_check.cases.networks import (
-    KL_TERMS,
-    lost_to_fudge,
-    lost_to_fudged_log,
-    moved_terms,
-)
+from vime_check.cases.networks import KL_PARTS, moved_terms
 from vime_check.operations import (
     ENDS,
     Case,
@@ -585,7 +580,7 @@ def gaussian_kl(
     return old.kl(new, np.eye(len(mean_old)))
 
 
-@formula("gaussian_kl", parts=[*KL_TERMS])
+@formula("gaussian_kl", parts=KL_PARTS)
 def policy_kl_of_terms(part: Function, **given: Array) -> Array:
     terms = {
         "mu_q": given["mean_old"],
@@ -742,11 +737,6 @@ def swapped_policies(right: Function, given: Inputs) -> Array:
     )
 
 
-@mistake("DroppedConstant", "gaussian_kl")
-def policy_kl_of_the_slide(right: Function, given: Inputs) -> Array:
-    return right(**given) + 0.5 * len(given["log_std_old"])
-
-
 @mistake("KLMean", "gaussian_kl")
 def mean_policy_kl(right: Function, given: Inputs) -> Array:
     return right(**given) / len(given["log_std_old"])
@@ -810,24 +800,6 @@ def nothing_or_nan(logits: Array) -> Array:
     """NaN for rows with a probability that underflows, and 0 for others, (N,)."""
     lost = np.any(np.exp(agents.log_softmax(logits)) == 0.0, axis=-1)
     return np.where(lost, np.nan, 0.0)
-
-
-@mistake("FudgedDenominator", "gaussian_kl")
-def fudged_policy_kl(right: Function, given: Inputs) -> Array:
-    old = np.exp(given["log_std_old"])
-    new = np.exp(given["log_std_new"])
-    return right(**given) - lost_to_fudge(
-        given["mean_old"], old, given["mean_new"], new
-    )
-
-
-@mistake("FudgedDenominator", "gaussian_kl")
-def policy_kl_with_fudged_log(right: Function, given: Inputs) -> Array:
-    old = np.exp(given["log_std_old"])
-    new = np.exp(given["log_std_new"])
-    return right(**given) - lost_to_fudged_log(
-        given["mean_old"], old, given["mean_new"], new
-    )
 
 
 # fmt: off

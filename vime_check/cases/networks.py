@@ -348,33 +348,6 @@ def textbook_kl(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Arr
     return np.sum(fraction + np.log(sigma_p) - np.log(sigma_q), axis=-1)
 
 
-def lost_to_fudge(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
-    """The error from + 1e-8 in that denominator, computed alone so that rounding does not hide it."""
-    numerator = (mu_q - mu_p) ** 2 + (sigma_q - sigma_p) * (sigma_q + sigma_p)
-    denominator = 2 * sigma_p**2
-    return anp.sum(numerator * 1e-8 / (denominator * (denominator + 1e-8)), axis=-1)
-
-
-def lost_to_fudged_log(
-    mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array
-) -> Array:
-    """The error from that denominator and from log((σ_p + 1e-8)/(σ_q + 1e-8)) instead of log(σ_p/σ_q)."""
-    lost_to_log = anp.sum(
-        anp.log1p(1e-8 / sigma_q) - anp.log1p(1e-8 / sigma_p), axis=-1
-    )
-    return lost_to_fudge(mu_q, sigma_q, mu_p, sigma_p) + lost_to_log
-
-
-@mistake("FudgedDenominator", "kl_diag_normal")
-def fudged_kl(right: Function, given: Inputs) -> Array:
-    return right(**given) - lost_to_fudge(**given)
-
-
-@mistake("FudgedDenominator", "kl_diag_normal", variant="log")
-def kl_with_fudged_log(right: Function, given: Inputs) -> Array:
-    return right(**given) - lost_to_fudged_log(**given)
-
-
 @mistake("NaiveNearIdentity", "kl_diag_normal")
 def naive_kl(right: Function, given: Inputs) -> Array:
     return textbook_kl(**given)
@@ -388,11 +361,6 @@ SWAPPED_INPUTS = "mu_p", "sigma_p", "mu_q", "sigma_q"
 def swapped_kl(right: Function, given: Inputs) -> Array:
     exchanged = dict(zip(KL_INPUTS, (given[name] for name in SWAPPED_INPUTS)))
     return right(**exchanged)
-
-
-@mistake("DroppedConstant", "kl_diag_normal")
-def kl_of_the_slide(right: Function, given: Inputs) -> Array:
-    return right(**given) + 0.5 * len(given["mu_q"].T)
 
 
 @mistake("KLMean", "kl_diag_normal")
@@ -438,18 +406,90 @@ def log_term(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
     return anp.log(sigma_p) - anp.log(sigma_q)
 
 
-KL_TERMS = {"mean_term": mean_term, "width_term": width_term, "log_term": log_term}
+@part
+def constant_term(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> float:
+    """The ½ of each weight, which is subtracted."""
+    return 0.5
 
 
-@formula("kl_diag_normal", parts=[*KL_TERMS])
+@part
+def fudge(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> float:
+    """The number added to the denominator 2σ_p²: none."""
+    return 0.0
+
+
+@part
+def log_fudge(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> float:
+    """The number added to σ in the logarithms: none."""
+    return 0.0
+
+
+KL_TERMS = {
+    "mean_term": mean_term,
+    "width_term": width_term,
+    "constant_term": constant_term,
+    "log_term": log_term,
+}
+KL_PARTS = *KL_TERMS, "fudge", "log_fudge"
+
+
+@formula("kl_diag_normal", parts=KL_PARTS)
 def kl_of_terms(part: Function, **given: Array) -> Array:
     return bnn.kl_diag_normal(**given) + moved_terms(part, **given)
 
 
 def moved_terms(part: Function, **given: Array) -> Array:
-    """The difference from the right KL that its terms make: 0 if these are right."""
-    moved = [part(name)(**given) - right(**given) for name, right in KL_TERMS.items()]
-    return anp.sum(sum(moved), axis=-1)
+    """The difference from the right KL that its parts make: 0 if these are right."""
+    moved = {
+        name: part(name)(**given) - right(**given) for name, right in KL_TERMS.items()
+    }
+    fractions = moved["mean_term"] + moved["width_term"] - moved["constant_term"]
+    added = part("fudge")(**given)
+    inside = part("log_fudge")(**given)
+    difference = anp.sum(fractions + moved["log_term"], axis=-1)
+    if added:
+        lost = lost_to_fudge(added, fractions, **given)
+        difference = difference - anp.sum(lost, axis=-1)
+    if inside:
+        lost = lost_to_log_fudge(inside, **given)
+        difference = difference - anp.sum(lost, axis=-1)
+    return difference
+
+
+def lost_to_fudge(
+    added: float,
+    moved: Array,
+    mu_q: Array,
+    sigma_q: Array,
+    mu_p: Array,
+    sigma_p: Array,
+) -> Array:
+    """The error of each weight from what is added to 2σ_p²; alone, so that rounding does not hide it.
+
+    The fractions less their ½ are right except for `moved`.
+    """
+    denominator = 2 * sigma_p**2
+    numerator = (mu_q - mu_p) ** 2 + (sigma_q - sigma_p) * (sigma_q + sigma_p)
+    numerator = numerator + denominator * moved
+    return numerator * added / (denominator * (denominator + added))
+
+
+def lost_to_log_fudge(
+    inside: float, mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array
+) -> Array:
+    """The error of each weight from what is added to σ in log(σ_p/σ_q)."""
+    return anp.log1p(inside / sigma_q) - anp.log1p(inside / sigma_p)
+
+
+@mistake("FudgedDenominator", "fudge", "log_fudge", variant="log")
+@mistake("FudgedDenominator", "fudge")
+def eight_digits(right: Function, given: Inputs) -> float:
+    return 1e-8
+
+
+@mistake("DroppedConstant", "constant_term")
+def nothing_subtracted(right: Function, given: Inputs) -> float:
+    return 0.0
 
 
 BOTH_SIGMAS = "sigma_q", "sigma_p"
@@ -971,17 +1011,26 @@ def root_of_sigma(right: Function, given: Inputs) -> Array:
     return right(**given | {"sigma": np.sqrt(given["sigma"])})
 
 
-@mistake("UnnormalisedLogDensity", "normal_log_density", variant="half")
+@part
+def weight_log_density(x: Array, mean: Array, sigma: Array) -> Array:
+    """`normal_log_density` of weights, whose σ is not the likelihood's."""
+    return bnn.normal_log_density(x, mean, sigma)
+
+
+DENSITIES = "normal_log_density", "weight_log_density"
+
+
+@mistake("UnnormalisedLogDensity", *DENSITIES, variant="half")
 def density_without_half(right: Function, given: Inputs) -> Array:
     return right(**given) - 0.5 * ((given["x"] - given["mean"]) / given["sigma"]) ** 2
 
 
-@mistake("UnnormalisedLogDensity", "normal_log_density", variant="log")
+@mistake("UnnormalisedLogDensity", *DENSITIES, variant="log")
 def density_without_log_sigma(right: Function, given: Inputs) -> Array:
-    return right(**given) + np.log(given["sigma"])
+    return right(**given) + anp.log(given["sigma"])
 
 
-@mistake("ExtraConstant", "normal_log_density")
+@mistake("ExtraConstant", *DENSITIES)
 def density_with_half_too_much(right: Function, given: Inputs) -> Array:
     return right(**given) - 0.5
 

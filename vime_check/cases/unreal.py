@@ -24,6 +24,7 @@ from vime_check.operations import (
     cases_of,
     draw_of,
     exact_form,
+    formula,
     good,
     mistake,
     numbers,
@@ -769,27 +770,15 @@ def windows_before_the_end(right: Function, given: Inputs) -> Rows:
     return right(**given) * ~given["ended"]
 
 
-@mistake("WindowCrossing", "sample_reward_windows")
-def samples_of_two_episodes(right: Function, given: Inputs) -> Rows:
-    return draw_windows(given, crossing(given["ended"], 1))
-
-
-@mistake("WindowCrossing", "sample_reward_windows")
-def samples_whose_first_frame_is_older(right: Function, given: Inputs) -> Rows:
-    return draw_windows(given, crossing(given["ended"], 2))
-
-
-@mistake("TerminalDropped", "sample_reward_windows")
-def samples_before_the_end(right: Function, given: Inputs) -> Rows:
-    return draw_windows(
-        given, unreal.reward_prediction_windows(given["ended"]) & ~given["ended"]
-    )
+@formula("sample_reward_windows", parts=["reward_prediction_windows"])
+def samples_by_parts(part: Function, ended: Flags, **given: Array) -> Rows:
+    fits = part("reward_prediction_windows")(ended=ended)
+    return draw_windows(given, fits.astype(bool))
 
 
 @mistake("UniformWindows", "sample_reward_windows")
 def samples_as_they_come(right: Function, given: Inputs) -> Rows:
-    fits = unreal.reward_prediction_windows(given["ended"])
-    return draw_windows(given | {"rewards": np.zeros(fits.shape)}, fits)
+    return right(**given | {"rewards": np.zeros_like(given["rewards"])})
 
 
 # fmt: off
