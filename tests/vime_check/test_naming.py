@@ -9,7 +9,7 @@ import pytest
 from check_helpers import STORED
 
 import vime_ref as vime
-from bnn_ref import DiagNormal
+from bnn_ref import DiagNormal, mlp
 from vime_check import naming
 from vime_check.cases import OPERATIONS
 from vime_check.errors import by_name
@@ -88,6 +88,54 @@ def test_two_mistakes_at_once_against_a_product_by_hand() -> None:
     swapped = OPERATIONS["kl_diag_normal"].function(*p, *q)
     found = explanations(SINGLE, by_name(swapped / 2.0))
     assert ("KLMean", "SwappedKL") in sets_of(found)
+
+
+def test_a_fudged_denominator_divides_terms_with_mistakes_as_well() -> None:
+    """Σ (Δμ²/σ_p + σ_q²/σ_p² − 1)·σ_p²/(2σ_p² + 1e-8) − log(σ_q/σ_p). Control: fudged beside it, not in it."""
+    given = inputs_of(SINGLE)
+    ratio = given["sigma_q"] / given["sigma_p"]
+    move = (given["mu_q"] - given["mu_p"]) ** 2 / given["sigma_p"]
+    half = given["sigma_p"] ** 2 / (2.0 * given["sigma_p"] ** 2 + 1e-8)
+    rest = half * (ratio**2 - 1.0) - np.log(ratio)
+    pair = {("FudgedDenominator", "VarianceAsSigma")}
+    assert sets_of(explanations(SINGLE, by_name(np.sum(half * move + rest)))) >= pair
+    assert not sets_of(explanations(SINGLE, by_name(np.sum(0.5 * move + rest)))) & pair
+
+
+def test_a_floored_prior_has_the_mistakes_of_a_density_as_well() -> None:
+    """log q(θ) − log(p(θ) + 1e-6) without the ½ of either square. Control: with the ½ in p."""
+    vector = VECTORS["elbo/one-far-weight"]
+    given = inputs_of(vector)
+    model = given["layer_sizes"], given["likelihood_sigma"]
+    sizes = tuple(map(int, model[0]))
+    sigma, prior_sigma = (np.log1p(np.exp(given[rho])) for rho in ("rho", "prior_rho"))
+    theta = given["mu"] + sigma * given["eps"]
+
+    def log_p(x: Any, mean: Any, deviation: Any, half: float) -> Any:
+        scale = np.log(np.sqrt(2.0 * np.pi) * deviation)
+        return -half * ((x - mean) / deviation) ** 2 - scale
+
+    def bound(half_of_prior: float) -> Any:
+        outputs = mlp(theta, given["inputs"], sizes)
+        evidence = log_p(given["targets"], outputs, model[1], 1.0)
+        density = np.exp(log_p(theta, given["prior_mu"], prior_sigma, half_of_prior))
+        excess = log_p(theta, given["mu"], sigma, 1.0) - np.log(density + 1e-6)
+        share = given["num_data"] / len(given["inputs"])
+        sums = share * evidence.sum(axis=(1, 2)) - excess.sum(axis=1)  # (S,)
+        return by_name(np.mean(sums))
+
+    pair = {("PriorFloor", "UnnormalisedLogDensity")}
+    assert sets_of(explanations(vector, bound(1.0))) >= pair
+    assert not sets_of(explanations(vector, bound(0.5))) & pair
+
+
+def test_windows_drawn_uniformly_across_episodes_are_named_as_two_mistakes() -> None:
+    """Of the rows 2 to 10 a place p takes the one at ⌊9p⌋. Control: the rows after them."""
+    vector = VECTORS["sample_reward_windows/two-episodes"]
+    rows = 2.0 + np.floor(9.0 * inputs_of(vector)["places"])[:, None]
+    pair = {("UniformWindows", "WindowCrossing")}
+    assert sets_of(explanations(vector, by_name(rows))) == pair
+    assert explanations(vector, by_name(rows + 1.0)) == []
 
 
 def test_pairs_are_tried_only_if_no_single_mistake_explains_the_output() -> None:
