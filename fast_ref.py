@@ -666,7 +666,7 @@ def noisy_form(
 
     scale (I + 1, O), noise (S, I + 1, O). All samples may share one a.
     """
-    if len(a) < len(noise):
+    if len(a) < len(noise):  # the pair of a single sample is cheaper
         noisy = noise.T.copy() @ delta.swapaxes(0, 1)  # (O, I + 1, N)
         summed = delta.sum(axis=0)  # (O, N)
         total = scale**2 @ (summed * summed)  # (I + 1, N)

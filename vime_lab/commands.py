@@ -359,10 +359,10 @@ def show_figure(
     arguments: argparse.Namespace, tables: Callable[[], str], draw: Callable[[], None]
 ) -> int:
     """Print the tables, which need no file, and draw the figure."""
-    with drawing(arguments):
+    with showing(arguments):
         text = tables()
     print(text, flush=True)
-    with drawing(arguments):
+    with showing(arguments):
         make_folder(arguments.out.parent)
         draw()
     print(f"\nwrote {arguments.out}")
@@ -370,7 +370,7 @@ def show_figure(
 
 
 @contextmanager
-def drawing(arguments: argparse.Namespace) -> Iterator[None]:
+def showing(arguments: argparse.Namespace) -> Iterator[None]:
     """Exit with one line if the block can't show the results, which may be damaged."""
     try:
         yield

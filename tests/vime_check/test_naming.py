@@ -4,6 +4,7 @@ import json
 import sys
 from typing import Any
 
+import mutants
 import numpy as np
 import pytest
 from check_helpers import STORED
@@ -91,7 +92,7 @@ def test_two_mistakes_at_once_against_a_product_by_hand() -> None:
 
 
 def test_a_fudged_denominator_divides_terms_with_mistakes_as_well() -> None:
-    """Σ (Δμ²/σ_p + σ_q²/σ_p² − 1)·σ_p²/(2σ_p² + 1e-8) − log(σ_q/σ_p). Control: fudged beside it, not in it."""
+    """Σ (Δμ²/σ_p + σ_q²/σ_p² − 1)·σ_p²/(2σ_p² + 1e-8) − log(σ_q/σ_p). Control: Δμ²/2σ_p without the 1e-8."""
     given = inputs_of(SINGLE)
     ratio = given["sigma_q"] / given["sigma_p"]
     move = (given["mu_q"] - given["mu_p"]) ** 2 / given["sigma_p"]
@@ -102,12 +103,11 @@ def test_a_fudged_denominator_divides_terms_with_mistakes_as_well() -> None:
     assert not sets_of(explanations(SINGLE, by_name(np.sum(0.5 * move + rest)))) & pair
 
 
-def test_a_floored_prior_has_the_mistakes_of_a_density_as_well() -> None:
-    """log q(θ) − log(p(θ) + 1e-6) without the ½ of either square. Control: with the ½ in p."""
+def test_a_floored_prior_is_named_beside_another_mistake() -> None:
+    """log q(θ) − log(p(θ) + 1e-6), and a likelihood without its ½. Control: 1e-5."""
     vector = VECTORS["elbo/one-far-weight"]
     given = inputs_of(vector)
-    model = given["layer_sizes"], given["likelihood_sigma"]
-    sizes = tuple(map(int, model[0]))
+    sizes = tuple(map(int, given["layer_sizes"]))
     sigma, prior_sigma = (np.log1p(np.exp(given[rho])) for rho in ("rho", "prior_rho"))
     theta = given["mu"] + sigma * given["eps"]
 
@@ -115,18 +115,18 @@ def test_a_floored_prior_has_the_mistakes_of_a_density_as_well() -> None:
         scale = np.log(np.sqrt(2.0 * np.pi) * deviation)
         return -half * ((x - mean) / deviation) ** 2 - scale
 
-    def bound(half_of_prior: float) -> Any:
+    def bound(floor: float) -> Any:
         outputs = mlp(theta, given["inputs"], sizes)
-        evidence = log_p(given["targets"], outputs, model[1], 1.0)
-        density = np.exp(log_p(theta, given["prior_mu"], prior_sigma, half_of_prior))
-        excess = log_p(theta, given["mu"], sigma, 1.0) - np.log(density + 1e-6)
+        evidence = log_p(given["targets"], outputs, given["likelihood_sigma"], 1.0)
+        density = np.exp(log_p(theta, given["prior_mu"], prior_sigma, 0.5))
+        excess = log_p(theta, given["mu"], sigma, 0.5) - np.log(density + floor)
         share = given["num_data"] / len(given["inputs"])
         sums = share * evidence.sum(axis=(1, 2)) - excess.sum(axis=1)  # (S,)
         return by_name(np.mean(sums))
 
     pair = {("PriorFloor", "UnnormalisedLogDensity")}
-    assert sets_of(explanations(vector, bound(1.0))) >= pair
-    assert not sets_of(explanations(vector, bound(0.5))) & pair
+    assert sets_of(explanations(vector, bound(1e-6))) >= pair
+    assert not sets_of(explanations(vector, bound(1e-5))) & pair
 
 
 def test_windows_drawn_uniformly_across_episodes_are_named_as_two_mistakes() -> None:
@@ -136,6 +136,27 @@ def test_windows_drawn_uniformly_across_episodes_are_named_as_two_mistakes() -> 
     pair = {("UniformWindows", "WindowCrossing")}
     assert sets_of(explanations(vector, by_name(rows))) == pair
     assert explanations(vector, by_name(rows + 1.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "pair"),
+    [
+        ("kl_diag_normal", "DroppedConstant FudgedDenominator"),
+        ("kl_diag_normal", "FudgedDenominator_log VarianceAsSigma_mean"),
+        ("kl_diag_normal", "FudgedDenominator NaiveNearIdentity"),
+        ("information_gain", "DroppedConstant FudgedDenominator"),
+        ("gaussian_kl", "FudgedDenominator MissingHalf_mean"),
+        ("sample_reward_windows", "TerminalDropped UniformWindows"),
+    ],
+)
+def test_pairs_in_code_of_its_own_are_named(operation: str, pair: str) -> None:
+    """Control: one of them alone is not named as two."""
+    flags = pair.split()
+    names = " + ".join(flag.partition("_")[0] for flag in flags)
+    both = mutants.verdict(operation, frozenset(flags))
+    assert (both.named, names in " ".join(both.stated)) == ("truly", True)
+    alone = mutants.verdict(operation, frozenset(flags[:1]))
+    assert (alone.named, names in " ".join(alone.stated)) == ("truly", False)
 
 
 def test_pairs_are_tried_only_if_no_single_mistake_explains_the_output() -> None:

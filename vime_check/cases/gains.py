@@ -250,10 +250,7 @@ def prior_floor(**given: Any) -> float:
     return 0.0
 
 
-KL_TO_PRIOR_PARTS = "softplus", "kl_diag_normal", "prior_floor", "weight_log_density"
-
-
-@formula("kl_to_prior", parts=KL_TO_PRIOR_PARTS)
+@formula("kl_to_prior", parts=["softplus", "kl_diag_normal", "prior_floor"])
 def kl_by_parts(
     part: Function,
     mu: Array,
@@ -272,9 +269,8 @@ def kl_by_parts(
 
     # With a floor the KL is sampled: mean_S Σ_i log q(θ_i) − log(p(θ_i) + floor).
     theta = mu + sigma * noise["eps"]  # (S, D)
-    log_density = part("weight_log_density")
-    density = anp.exp(log_density(x=theta, mean=prior_mu, sigma=prior_sigma))
-    excess = log_density(x=theta, mean=mu, sigma=sigma) - anp.log(density + floor)
+    density = anp.exp(bnn.normal_log_density(theta, prior_mu, prior_sigma))
+    excess = bnn.normal_log_density(theta, mu, sigma) - anp.log(density + floor)
     return anp.sum(anp.mean(excess, axis=0))
 
 
@@ -498,7 +494,8 @@ def sigmas_of(given: Inputs) -> Inputs:
 
 @mistake("NaiveNearIdentity", "information_gain")
 def naive_gain(right: Function, given: Inputs) -> Array:
-    return textbook_kl(**sigmas_of(given))
+    other_mistakes = right(**given) - information_gain(**given)
+    return textbook_kl(**sigmas_of(given)) + other_mistakes
 
 
 @mistake("KLMean", "information_gain")

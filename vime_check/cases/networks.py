@@ -350,7 +350,8 @@ def textbook_kl(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Arr
 
 @mistake("NaiveNearIdentity", "kl_diag_normal")
 def naive_kl(right: Function, given: Inputs) -> Array:
-    return textbook_kl(**given)
+    other_mistakes = right(**given) - bnn.kl_diag_normal(**given)
+    return textbook_kl(**given) + other_mistakes
 
 
 KL_INPUTS = "mu_q", "sigma_q", "mu_p", "sigma_p"
@@ -407,19 +408,19 @@ def log_term(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> Array:
 
 
 @part
-def constant_term(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> float:
+def constant_term(**given: Array) -> float:
     """The ½ of each weight, which is subtracted."""
     return 0.5
 
 
 @part
-def fudge(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> float:
+def fudge(**given: Array) -> float:
     """The number added to the denominator 2σ_p²: none."""
     return 0.0
 
 
 @part
-def log_fudge(mu_q: Array, sigma_q: Array, mu_p: Array, sigma_p: Array) -> float:
+def log_fudge(**given: Array) -> float:
     """The number added to σ in the logarithms: none."""
     return 0.0
 
@@ -444,9 +445,11 @@ def moved_terms(part: Function, **given: Array) -> Array:
         name: part(name)(**given) - right(**given) for name, right in KL_TERMS.items()
     }
     fractions = moved["mean_term"] + moved["width_term"] - moved["constant_term"]
+    difference = anp.sum(fractions + moved["log_term"], axis=-1)
+
+    # What is added to denominators and in logarithms.
     added = part("fudge")(**given)
     inside = part("log_fudge")(**given)
-    difference = anp.sum(fractions + moved["log_term"], axis=-1)
     if added:
         lost = lost_to_fudge(added, fractions, **given)
         difference = difference - anp.sum(lost, axis=-1)
@@ -458,19 +461,20 @@ def moved_terms(part: Function, **given: Array) -> Array:
 
 def lost_to_fudge(
     added: float,
-    moved: Array,
+    moved_fractions: Array,
     mu_q: Array,
     sigma_q: Array,
     mu_p: Array,
     sigma_p: Array,
 ) -> Array:
-    """The error of each weight from what is added to 2σ_p²; alone, so that rounding does not hide it.
+    """The error of each weight if the fractions less their ½ share the denominator 2σ_p² + `added`.
 
-    The fractions less their ½ are right except for `moved`.
+    They are right except for `moved_fractions`. The error is computed apart from the KL, so that rounding does not
+    hide it.
     """
     denominator = 2 * sigma_p**2
     numerator = (mu_q - mu_p) ** 2 + (sigma_q - sigma_p) * (sigma_q + sigma_p)
-    numerator = numerator + denominator * moved
+    numerator = numerator + denominator * moved_fractions
     return numerator * added / (denominator * (denominator + added))
 
 
@@ -483,7 +487,7 @@ def lost_to_log_fudge(
 
 @mistake("FudgedDenominator", "fudge", "log_fudge", variant="log")
 @mistake("FudgedDenominator", "fudge")
-def eight_digits(right: Function, given: Inputs) -> float:
+def hundred_millionth(right: Function, given: Inputs) -> float:
     return 1e-8
 
 
@@ -1011,26 +1015,17 @@ def root_of_sigma(right: Function, given: Inputs) -> Array:
     return right(**given | {"sigma": np.sqrt(given["sigma"])})
 
 
-@part
-def weight_log_density(x: Array, mean: Array, sigma: Array) -> Array:
-    """`normal_log_density` of weights, whose σ is not the likelihood's."""
-    return bnn.normal_log_density(x, mean, sigma)
-
-
-DENSITIES = "normal_log_density", "weight_log_density"
-
-
-@mistake("UnnormalisedLogDensity", *DENSITIES, variant="half")
+@mistake("UnnormalisedLogDensity", "normal_log_density", variant="half")
 def density_without_half(right: Function, given: Inputs) -> Array:
     return right(**given) - 0.5 * ((given["x"] - given["mean"]) / given["sigma"]) ** 2
 
 
-@mistake("UnnormalisedLogDensity", *DENSITIES, variant="log")
+@mistake("UnnormalisedLogDensity", "normal_log_density", variant="log")
 def density_without_log_sigma(right: Function, given: Inputs) -> Array:
-    return right(**given) + anp.log(given["sigma"])
+    return right(**given) + np.log(given["sigma"])
 
 
-@mistake("ExtraConstant", *DENSITIES)
+@mistake("ExtraConstant", "normal_log_density")
 def density_with_half_too_much(right: Function, given: Inputs) -> Array:
     return right(**given) - 0.5
 
